@@ -1,3 +1,3 @@
-"""Let's Encrypt certificates by DNS-01, brought to a CDN, proven at the edge, renewed for ever."""
+"""Let's Encrypt certificates by DNS-01, deployed to a CDN, proven at the edge, renewed for ever."""
 
 __version__ = "0.1.0"

@@ -1,8 +1,8 @@
-"""Where the command `certferry` and `python -m certferry` begin."""
+"""The start of the command `certferry` and of `python -m certferry`."""
 
 from __future__ import annotations
 
-# `signal` itself loads `enum` first: some milliseconds in which Ctrl-C would print a traceback.
+# `signal` imports `enum` first, and during these milliseconds Ctrl-C would print a traceback.
 import _signal  # type: ignore[import-not-found]  # a built-in module, which has no stub
 import os
 import sys
@@ -10,15 +10,15 @@ from types import FrameType
 
 from certferry import __version__
 
-STOPPED = 130  # as `cli.exits.Exit.STOPPED`, whose module is not loaded yet
+STOPPED = 130  # equals `cli.exits.Exit.STOPPED`; importing that module would cost time here
 
 
 def main() -> int:
     """Run the command line and return its exit code."""
     if sys.argv[1:] in (["--version"], ["-V"]) and sys.stdout is not None:
-        # Scripts ask for the version often: it costs no import of the command line, unless the
-        # stream takes nothing, which the command line tells. Past the stream's buffer, which would
-        # keep what could not be written, and fail at the next use.
+        # Scripts often ask for the version, so this path skips importing the command line. If the
+        # stream fails, the command line reports the failure. `os.write` bypasses the stream's
+        # buffer, because a buffer would keep the unwritten text and fail at the next use.
         try:
             os.write(sys.stdout.fileno(), f"certferry {__version__}\n".encode())
         except OSError:
@@ -32,8 +32,8 @@ def main() -> int:
 
 
 def begin() -> None:
-    """Run the process from start to exit. A signal ends it quietly at any moment: the work in order
-    (`cli.main`), what comes before and after it at once.
+    """Run the process from start to exit. A signal ends the process quietly at any moment:
+    `cli.main` ends its work in order; before and after that work the process ends at once.
     """
     _end_at_once_on_signals()
     code = STOPPED
@@ -49,7 +49,7 @@ def begin() -> None:
 
 def _end_at_once_on_signals() -> None:
     for number in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
-        # nohup has one ignored, and a shell that runs a script another, in the background
+        # nohup ignores SIGHUP, and a script's shell ignores SIGINT for programs in the background.
         if number == _signal.SIGTERM or _signal.getsignal(number) is not _signal.SIG_IGN:
             _signal.signal(number, _end)
 
@@ -59,17 +59,19 @@ def _end(_number: int, _frame: FrameType | None) -> None:
 
 
 def _leave(code: int) -> None:
-    """End without the interpreter's own end: it takes the handlers away first, and a signal in its
-    last milliseconds would print a traceback, or end the process by itself. It would also wait for
-    threads whose answers are not wanted any more; what has something to clean up has had its time.
+    """End the process without the interpreter's own shutdown.
+
+    The shutdown restores the signal handlers first, so a signal in the last milliseconds would
+    print a traceback, or kill the process. The shutdown would also wait for threads with unwanted
+    answers. Every clean-up has run by now.
     """
     import atexit
 
-    atexit._run_exitfuncs()  # noqa: SLF001 - the same that the interpreter calls
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # closed ones are none
+    atexit._run_exitfuncs()  # noqa: SLF001 - the interpreter's shutdown calls the same function
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # a closed stream is None
         try:
             stream.flush()
-        except (OSError, ValueError):  # no reader is left, and `main` has told so
+        except (OSError, ValueError):  # the reader has gone, and `main` has reported so
             code = code or 1
     os._exit(code)
 

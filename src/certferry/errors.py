@@ -1,54 +1,55 @@
-"""A problem, and the one scale of how bad it is: what errors, refusals and findings carry.
-Everything that can go wrong, as one tree, and what ends a run without being wrong: each says what
-happened, what to do, and whether trying again can help (`Reported`).
+"""Problems with their severity, and all errors of certferry as one tree.
+
+Each error has a message, a hint, and whether a retry can help (`Reported`). `RunEnded` ends a
+run without being an error.
 
 CertferryError                something went wrong
 ├── ConfigError               the operator edits a file or the environment
 │   └── NoneDeclared          the file declares no certificate
-├── CertificateError          a certificate or key that cannot be used
-├── PlanRefused               safety said no
-│   └── PlanChanged           the plan is not the one that an operator confirmed
+├── CertificateError          an unusable certificate or key
+├── PlanRefused               safety refused the plan
+│   └── PlanChanged           the plan differs from the plan that an operator confirmed
 ├── DeclarationOutdated       another host declares the certificate differently, and later
-├── IssuanceError             no certificate was issued
+├── IssuanceError             the issuance failed
 │   ├── RateLimited           the CA says when to come back
-│   │   └── OrderPostponed    certferry does not ask before then
-│   ├── AuthorizationFailed   the CA did not accept the proof for a name
+│   │   └── OrderPostponed    certferry waits until then with the order
+│   ├── AuthorizationFailed   the CA rejected the proof for a name
 │   ├── OrderFailed           the CA refused the order or the request
-│   ├── CertificateRejected   what the CA gave is not what was ordered
-│   └── CaUnavailable         the CA did not answer sensibly
+│   ├── CertificateRejected   the CA issued a certificate that differs from the order
+│   └── CaUnavailable         the CA failed to answer sensibly
 ├── DnsError                  the challenge record could not be written or seen
-│   ├── ZoneNotFound          no zone of the account holds the name
+│   ├── ZoneNotFound          the account has no zone for the name
 │   ├── RecordMissing         neither an account nor a record proves the name
-│   ├── DnsAccessDenied       the provider does not accept the credentials
+│   ├── DnsAccessDenied       the provider refused the credentials
 │   ├── DnsRejected           the provider refused the change
-│   ├── DnsUnavailable        the provider or a name server did not answer sensibly
-│   └── PropagationTimeout    not every authoritative server showed the value in time
-├── DeployError               a target does not have the certificate
-│   ├── TargetAccessDenied    the target does not accept the credentials
+│   ├── DnsUnavailable        the provider or a name server failed to answer sensibly
+│   └── PropagationTimeout    some authoritative server failed to show the value in time
+├── DeployError               a target lacks the certificate
+│   ├── TargetAccessDenied    the target refused the credentials
 │   ├── TargetRejected        the target refused the certificate or the domain
 │   │   ├── AllExcluded       the file excludes every domain of a deployment
-│   │   └── CopyGone          the copy that was to be bound is not at the target any more
+│   │   └── CopyGone          the copy to bind has gone from the target
 │   ├── TargetBusy            the target is still carrying out an earlier change
-│   │   └── TargetStuck       it has been at it for longer than it should take
-│   ├── TargetInUse           the target still uses what was to be removed
-│   ├── TargetUnavailable     the target did not answer sensibly
-│   └── ClockWrong            this machine's clock is not the target's, which refuses what it dates
-├── VerificationError         an edge does not serve the certificate
-├── StateError                what certferry remembers could not be read or written
+│   │   └── TargetStuck       the change takes longer than it should
+│   ├── TargetInUse           the target still uses the copy to remove
+│   ├── TargetUnavailable     the target failed to answer sensibly
+│   └── ClockWrong            this machine's clock differs from the target's, so requests fail
+├── VerificationError         an edge serves another certificate
+├── StateError                the state could not be read or written
 │   ├── LeaseHeld             another run is at work on the lineage
-│   ├── StateForeign          a row of another program's
-│   ├── StateMissing          there is its key file, and nothing is remembered
-│   ├── StateMoved            it was moved while the run was at work
-│   ├── StateTooNew           written by a newer version
+│   ├── StateForeign          another program wrote a row
+│   ├── StateMissing          there is a key file, but the state is absent or new
+│   ├── StateMoved            the state moved while the run was at work
+│   ├── StateTooNew           a newer version wrote the state
 │   └── StateUnavailable      disk full, no permission, locked for too long
-│       └── DatabaseUnavailable   the state's server did not answer sensibly
+│       └── DatabaseUnavailable   the state's server failed to answer sensibly
 ├── RunCutShort               the system ended a scheduled run, or could not begin it
 └── ScheduleError             the scheduled run could not be arranged with the system
 
-RunEnded                      not an error: no handler of errors catches it
+RunEnded                      no error, so handlers of errors let it pass
 ├── Interrupted               the run was stopped
 └── LeaseLost                 another run took over the lineage
-    └── StateNotStored        what the next call depends on cannot be stored
+    └── StateNotStored        the state needed for the next call cannot be stored
         └── StateOvertaken    another run has stored the state first
 """
 
@@ -65,48 +66,47 @@ from certferry.text import Text, naming, own_words, verbatim
 
 
 class Severity(StrEnum):
-    """How bad something is, in ascending order: in order, only to be known, a run may fail because
-    of it, a run fails because of it.
-    """
+    """How bad something is, in ascending order."""
 
-    OK = "ok"
-    NOTICE = "notice"
-    WARNING = "warning"
-    ERROR = "error"
+    OK = "ok"  #: in order
+    NOTICE = "notice"  #: for information
+    WARNING = "warning"  #: a run may fail because of it
+    ERROR = "error"  #: a run fails because of it
 
     @property
     def rank(self) -> int:
-        """The place on the scale: a greater number is worse."""
+        """The place on the scale; a greater number is worse."""
         return tuple(Severity).index(self)
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something that an operator should know or fix.
+    """Something that an operator should know or fix."""
 
-    `code` is stable and appears in JSON. `hint` is what to do, where there is something to do.
-    `subject` is what it is about: a domain, an account, a file. `since` is when it was first seen
-    (aware), where that is stored.
-    """
-
+    #: A stable code, which appears in JSON.
     code: str
     message: Text
+    #: The advice for the operator.
     hint: Text | None = None
     severity: Severity = Severity.ERROR
+    #: The domain, account or file with the problem.
     subject: str = ""
+    #: When the problem was first seen (aware), if stored.
     since: datetime | None = None
 
     @property
     def is_error(self) -> bool:
-        """Whether it is a failure."""
+        """Whether the problem is a failure."""
         return self.severity is Severity.ERROR
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """Whether trying the same again can help: never, later, or not before a moment."""
+    """Whether a retry can help."""
 
+    #: False: a retry fails in the same way.
     allowed: bool
+    #: The earliest moment of a retry (aware).
     after: datetime | None = None
 
     NEVER: ClassVar[Retry]
@@ -114,7 +114,7 @@ class Retry:
 
     @classmethod
     def at(cls, moment: datetime) -> Self:
-        """Not before this moment (aware)."""
+        """Return a retry at this moment (aware) or later."""
         return cls(allowed=True, after=moment)
 
 
@@ -123,9 +123,11 @@ Retry.LATER = Retry(allowed=True)
 
 
 class Reported(Exception):
-    """Anything certferry itself reports. `code` is stable and appears in JSON."""
+    """The base of all errors and endings that certferry reports."""
 
+    #: A stable code, which appears in JSON. Derived from the class's name by default.
     code: ClassVar[str]
+    #: The retry of errors raised with the default `retry`.
     default_retry: ClassVar[Retry] = Retry.NEVER
 
     def __init__(
@@ -138,29 +140,29 @@ class Reported(Exception):
 
     @property
     def lasting(self) -> Text:
-        """What may be kept for ever: the message without what it quotes of others."""
+        """The message for permanent storage, with "…" in place of quotations."""
         return own_words(self.message)
 
     def problem(
         self, subject: str = "", severity: Severity = Severity.ERROR, code: str = ""
     ) -> Problem:
-        """Return what is reported as a value, under a `code` of its own where one is given."""
+        """Return the error as a `Problem`, under `code` if given."""
         return Problem(code or self.code, self.message, self.hint, severity, subject)
 
     def about(self, lineage: str) -> Self:
-        """Return the same error with the certificate's name in the hint, where its author did not
-        know it. This one stays as it is: others may be told of it under another name.
+        """Return a copy of the error with the certificate's name in the hint, if the hint has a
+        place for the name. This error stays unchanged, because other lineages may share it.
         """
         if self.hint is None:
             return self
-        # No `copy`, which would call the constructor of a package's own error.
+        # `copy` would call the constructor, which an adapter's own error may define differently.
         named = type(self).__new__(type(self), *self.args)
         vars(named).update(vars(self))
         named.hint = naming(self.hint, lineage)
         return named
 
     def reworded(self, word: Callable[[Text], Text]) -> Self:
-        """Return the same error with each of its sentences as `word` returns that sentence."""
+        """Return a copy of the error with `word` applied to each sentence."""
 
         def worded(value: object) -> object:
             match value:
@@ -177,11 +179,11 @@ class Reported(Exception):
 
     @property
     def is_early(self) -> bool:
-        """Whether a CA has said when to come back: until then nothing is wrong."""
+        """Whether a CA has said when to come back: until then everything is in order."""
         return isinstance(self, IssuanceError) and self.retry.after is not None
 
     def __eq__(self, other: object) -> bool:
-        """Errors are values too: plans and outcomes that carry them are compared."""
+        """Compare by value, because plans and outcomes with errors are compared."""
         if not isinstance(other, Reported):
             return NotImplemented
         mine = (type(self), self.message, self.hint, self.retry)
@@ -197,45 +199,47 @@ class Reported(Exception):
 
 
 class CertferryError(Reported):
-    """Something went wrong. What else is at work goes on."""
+    """Something went wrong. Other work goes on."""
 
     code: ClassVar[str] = "error"
 
 
 class RunEnded(Reported):
-    """This run may not go on with what it does. It passes every `except CertferryError`, so that
-    no step takes it for its own failure.
+    """The run must stop its current work. This passes every `except CertferryError`, so steps
+    cannot take it for a failure of their own.
     """
 
     default_retry = Retry.LATER
 
 
 class ConfigError(CertferryError):
-    """The operator edits a file or the environment. May carry several findings."""
+    """The operator must edit a file or the environment. The message may
+    contain several mistakes.
+    """
 
 
 class NoneDeclared(ConfigError):
-    """The file declares no certificate, so that a run would renew nothing."""
+    """The file declares no certificate, so a run would renew nothing."""
 
 
 class CertificateError(CertferryError):
-    """A certificate or key that cannot be used."""
+    """An unusable certificate or key."""
 
 
 class PlanRefused(CertferryError):
-    """Safety said no; nothing was sent."""
+    """Safety refused the plan; nothing was sent."""
 
 
 class PlanChanged(PlanRefused):
-    """The plan is not the one that an operator confirmed; nothing was sent."""
+    """The plan differs from the plan that an operator confirmed; nothing was sent."""
 
 
 class DeclarationOutdated(CertferryError):
-    """Another host declares the certificate differently, and was the later to begin with that."""
+    """Another host declares the certificate differently, and began to do so later."""
 
 
 class IssuanceError(CertferryError):
-    """No certificate was issued."""
+    """The issuance failed."""
 
 
 class RateLimited(IssuanceError):
@@ -245,14 +249,16 @@ class RateLimited(IssuanceError):
 
 
 class OrderPostponed(RateLimited):
-    """The CA would refuse an order before the moment of `retry`, so that none is made."""
+    """The CA would refuse an order before the moment in `retry`, so
+    certferry waits with the order.
+    """
 
     code = "order_held_back"
 
 
 class AuthorizationFailed(IssuanceError):
-    """The CA did not accept the proof for a name; carries its problem document's words, and the
-    `names`, where it says which.
+    """The CA rejected the proof for a name. The message quotes the CA's problem document; `names`
+    are the rejected names, if the CA names them.
     """
 
     default_retry = Retry.LATER
@@ -274,11 +280,13 @@ class OrderFailed(IssuanceError):
 
 
 class CertificateRejected(IssuanceError):
-    """What the CA gave is not what was ordered; it is neither kept nor sent anywhere."""
+    """The CA issued a certificate that differs from the order, so certferry
+    discards the certificate.
+    """
 
 
 class CaUnavailable(IssuanceError):
-    """The CA did not answer, or not sensibly."""
+    """The CA failed to answer, or to answer sensibly."""
 
     default_retry = Retry.LATER
 
@@ -288,15 +296,17 @@ class DnsError(CertferryError):
 
 
 class ZoneNotFound(DnsError):
-    """No zone of the account holds the name."""
+    """The account lacks a zone for the name."""
 
 
 class RecordMissing(DnsError):
-    """No account can prove a name, and no record in its DNS does."""
+    """Both ways to prove the name are missing: an account, and a record in its DNS."""
 
 
 class DnsAccessDenied(DnsError):
-    """The provider does not accept the credentials. Never tried again by itself."""
+    """The provider refused the credentials. Only an operator can fix
+    this, so retries are useless.
+    """
 
 
 class DnsRejected(DnsError):
@@ -304,23 +314,23 @@ class DnsRejected(DnsError):
 
 
 class DnsUnavailable(DnsError):
-    """The provider or a name server did not answer, or not sensibly."""
+    """The provider or a name server failed to answer, or to answer sensibly."""
 
     default_retry = Retry.LATER
 
 
 class PropagationTimeout(DnsError):
-    """Not every authoritative server showed the value in time."""
+    """Some authoritative server failed to show the value in time."""
 
     default_retry = Retry.LATER
 
 
 class DeployError(CertferryError):
-    """A target does not have the certificate."""
+    """A target lacks the certificate."""
 
 
 class TargetAccessDenied(DeployError):
-    """The target does not accept the credentials. Never tried again by itself."""
+    """The target refused the credentials. Only an operator can fix this, so retries are useless."""
 
 
 class TargetRejected(DeployError):
@@ -332,7 +342,7 @@ class AllExcluded(TargetRejected):
 
 
 class CopyGone(TargetRejected):
-    """The copy that was to be bound is not at the target any more."""
+    """The copy to bind has gone from the target."""
 
 
 class TargetBusy(DeployError):
@@ -342,8 +352,8 @@ class TargetBusy(DeployError):
 
 
 class TargetStuck(TargetBusy):
-    """The target has been carrying out a change for longer than it should take. `ticket` is what
-    to send to its support, a line each.
+    """The target is carrying out a change for longer than it should. `ticket` is a message for the
+    target's support, a line each.
     """
 
     def __init__(
@@ -359,38 +369,40 @@ class TargetStuck(TargetBusy):
 
 
 class TargetInUse(DeployError):
-    """The target still uses what was to be removed."""
+    """The target still uses the copy to remove."""
 
     default_retry = Retry.LATER
 
 
 class TargetUnavailable(DeployError):
-    """The target did not answer, or not sensibly."""
+    """The target failed to answer, or to answer sensibly."""
 
     default_retry = Retry.LATER
 
 
 class ClockWrong(DeployError):
-    """This machine's clock is so far from another's that requests are refused, or that what is
-    issued now is not valid yet.
+    """This machine's clock is so wrong that servers refuse requests, or that a certificate issued
+    now becomes valid only later.
     """
 
     default_retry = Retry.LATER
 
 
 class VerificationError(CertferryError):
-    """An edge does not serve the certificate."""
+    """An edge serves another certificate."""
 
     default_retry = Retry.LATER
 
 
 class StateError(CertferryError):
-    """What certferry remembers could not be read or written."""
+    """The state could not be read or written."""
 
 
 class LeaseHeld(StateError):
-    """Another run is at work on the lineage. Where several hosts share the state, it says on which
-    `host`, `since` when, and that the lease ends at `until` unless that host renews it.
+    """Another run is at work on the lineage.
+
+    If several hosts share the state, `host` is the other run's host, `since` the begin of its
+    lease, and `until` the end of the lease unless the host renews it (aware).
     """
 
     default_retry = Retry.LATER
@@ -412,21 +424,21 @@ class LeaseHeld(StateError):
 
 
 class StateForeign(StateError):
-    """A row of the state was written or changed by another program: what it says does not count."""
+    """Another program wrote or changed a row of the state, so certferry ignores the row."""
 
 
 class StateMissing(StateError):
-    """There is a key file, and the state that it belongs to is not there, or new."""
+    """There is a key file, but its state is absent or new."""
 
 
 class StateMoved(StateError):
-    """The state was moved to another place while the run was at work: what the file names is in use
-    no more.
+    """The state moved to another place while the run was at work. The place
+    in the file is out of use.
     """
 
 
 class StateTooNew(StateError):
-    """The state was written by a newer version of certferry."""
+    """A newer version of certferry wrote the state."""
 
 
 class StateUnavailable(StateError):
@@ -436,7 +448,7 @@ class StateUnavailable(StateError):
 
 
 class DatabaseUnavailable(StateUnavailable):
-    """The server that has the state did not answer sensibly, or cannot write just now."""
+    """The state's server failed to answer sensibly, or cannot write just now."""
 
 
 class ScheduleError(CertferryError):
@@ -444,30 +456,30 @@ class ScheduleError(CertferryError):
 
 
 class RunCutShort(CertferryError):
-    """The system ended a scheduled run, or could not begin it; the next one goes on from there."""
+    """The system ended a scheduled run, or could not begin it. The next run goes on from there."""
 
     default_retry = Retry.LATER
 
 
 class Interrupted(RunEnded):
-    """The run was stopped; what was begun is picked up by the next one."""
+    """The run was stopped. The next run goes on from there."""
 
 
 class LeaseLost(RunEnded):
-    """Another run took over; what this one still wanted to write is refused."""
+    """Another run took over the lineage. Later writes of this run are refused."""
 
 
 class StateNotStored(LeaseLost):
-    """What the next call depends on cannot be stored now: all of the run ends before that call."""
+    """Storing the state failed before a call that depends on it, so the whole run ends."""
 
 
 class StateOvertaken(StateNotStored):
-    """Another run was first to store the state that both had read: that one goes on."""
+    """Another run was first to store the state that both runs had read. The other run goes on."""
 
 
 _SYSTEM_SAYS = {
-    known.template: known
-    for known in (
+    sentence.template: sentence
+    for sentence in (
         # As glibc words them: strerror(3), then gai_strerror(3).
         Text("Operation not permitted"),
         Text("No such file or directory"),
@@ -499,13 +511,15 @@ _SYSTEM_SAYS = {
         Text("No address associated with hostname"),
     )
 }
-"""What the operating system says of a failure, so that it can be read in every language."""
+"""Messages of the operating system as texts, so they can be translated."""
 
 
 def system_words(error: Exception) -> Text:
-    """Return what the system says; of a failure that is not the system's, only the kind, since its
-    words may quote anything. By the words and not by the number: `socket.gaierror` and
-    `ssl.SSLError` are `OSError`s with numbers of their own.
+    """Return the operating system's message. For any other error return only the kind, because the
+    error's own words may quote secrets.
+
+    The lookup is by message: `socket.gaierror` and `ssl.SSLError` are `OSError`s
+    with numbers of their own.
     """
     if not isinstance(error, OSError):
         return verbatim(type(error).__name__)

@@ -1,4 +1,4 @@
-"""What installs the libraries of an extra: the command for the environment that certferry is in."""
+"""Commands that install the libraries of an extra into certferry's own environment."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _TOOLS = {
     "uv-receipt.toml": "uv tool install --force",
     "pipx_metadata.json": "pipx install --force",
 }
-"""The command of each program that installs commands from an index, by the file that it leaves in
-the environment of one, wherever it makes these (uv 0.13.9, pipx 1.18.4).
+"""The install command of each tool, by the file that the tool leaves in an environment
+(uv 0.13.9, pipx 1.18.4).
 """
 _MODULES = {
     "apprise": "apprise",
@@ -25,15 +25,15 @@ _MODULES = {
     "postgresql": "psycopg",
     "s3": "obstore",
 }
-"""A module of each extra."""
+"""A module of each extra, to see whether the extra is installed."""
 _ADDED = {"apprise": "apprise", "keyring": "keyring", "lexicon": "dns-lexicon"}
-"""What the Debian package does not bring, by the names of the index."""
+"""Libraries missing in the Debian package, by their names in the index."""
 
 
 def how_to_install(extra: str) -> Text:
-    """Return the command that installs an extra's libraries: with the Python of this environment,
-    since the `pip` of the PATH is as a rule another one's, which Debian's refuses to change (PEP
-    668).
+    """Return the command that installs an extra's libraries with this environment's Python.
+
+    The `pip` of the PATH usually belongs to another Python; Debian's refuses to install (PEP 668).
     """
     command = [sys.executable, "-m", "pip", "install", "--require-hashes", "-r"]
     return _anew_with(extra) or Text(
@@ -43,8 +43,10 @@ def how_to_install(extra: str) -> Text:
 
 
 def how_to_install_with(extra: str) -> Text:
-    """Return the command that installs this certferry anew and, in the same version, the packages
-    of an extra that come from the same checkout; their libraries by their hashes.
+    """Return the command that reinstalls certferry with the packages of an extra.
+
+    The packages come from the same checkout in the same version, and their
+    libraries are pinned by hash.
     """
     return _anew_with(extra) or Text(
         "run in certferry's checkout: {command}",
@@ -53,9 +55,9 @@ def how_to_install_with(extra: str) -> Text:
 
 
 def _this_installation() -> str:
-    """Return the variables by which `scripts/install` finds this environment and its command. It
-    would give the command at the usual place to this environment otherwise, and another
-    installation its own there.
+    """Return the variables that point `scripts/install` at this environment and its command.
+
+    The script would otherwise use the usual places, and might change another installation.
     """
     own = Path(sys.prefix, "bin")
     begun = Path(sys.argv[0])
@@ -65,9 +67,11 @@ def _this_installation() -> str:
 
 
 def _anew_with(extra: str) -> Text | None:
-    """Return how `uv tool` or `pipx` adds an extra, if one of them made this environment. Both make
-    it anew, so that the extras which are there have to be named as well. The Debian package finds
-    further libraries in a folder of the administrator's (release/debian/certferry).
+    """Return the command by which `uv tool` or `pipx` adds an extra, if one of
+    them made this environment.
+
+    Both tools make the environment anew, so the command lists the installed extras too. The Debian
+    package reads further libraries from the administrator's folder (release/debian/certferry).
     """
     if __file__.startswith("/opt/certferry/") and extra in _ADDED:
         folder = "/usr/local/lib/certferry"
@@ -75,6 +79,6 @@ def _anew_with(extra: str) -> Text | None:
     made_by = [command for name, command in _TOOLS.items() if Path(sys.prefix, name).is_file()]
     if not made_by:
         return None
-    extras = {one for one, module in _MODULES.items() if find_spec(module)} | {extra}
+    extras = {installed for installed, module in _MODULES.items() if find_spec(module)} | {extra}
     package = shlex.quote(f"certferry[{','.join(sorted(extras))}]")
     return Text("run: {command}", command=f"{made_by[0]} {package}")

@@ -1,8 +1,10 @@
-"""Whether another user than root and the caller could change a file, or put another in its place.
-The file, each link and each directory on the way must belong to root or the caller, and only they
-may write there; or a group that is private: called like its user, without other members (Debian,
-Fedora). An access control list is read where the mode lets a group write. In a sticky directory
-such as `/tmp` others may write, but nothing is made there (as sshd's StrictModes and sudo judge).
+"""Check whether a user other than root and the caller could change or replace a file.
+
+The file, and each link and directory on the path, must belong to root or the caller. Only these two
+may write there, or a private group: a group with its user's name and only that member (Debian,
+Fedora). If the mode lets a group write, the access control list is read too. A sticky directory
+such as `/tmp` may be open to others on the way to a file, but is refused as a place for new files.
+sshd's StrictModes and sudo judge alike.
 """
 
 from __future__ import annotations
@@ -21,11 +23,11 @@ from pathlib import Path, PurePath
 
 from certferry.text import Text
 
-# Goes through directories that may be passed and not listed; Linux and FreeBSD have it.
+# Passes through directories that may be entered but perhaps not listed; on Linux and FreeBSD.
 _PASS = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# To open a FIFO would wait for a writer, without O_NONBLOCK.
+# O_NONBLOCK, because opening a FIFO would wait for a writer.
 _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY
-# Their mode is not to be changed: every user is to write there.
+# Every user must be able to write to these directories, so the advice leaves their mode alone.
 _PUBLIC = frozenset(map(Path, ("/tmp", "/var/tmp", "/dev/shm")))  # noqa: S108 - not written to
 _MOST_LINKS = 40  # as many as Linux follows in a path (path_resolution(7))
 
@@ -35,7 +37,11 @@ PACKAGE_USER = "certferry"
 
 
 class NotTrusted(PermissionError):
-    """Others could change `path`, which `problem` says and `fix` ends; `owner`: who owns it."""
+    """Other users could change `path`.
+
+    `problem` says how, `fix` is the advice, and `owner` the path's owner if the
+    ownership is the problem.
+    """
 
     def __init__(self, path: Path, problem: Text, fix: Text, owner: str | None = None) -> None:
         super().__init__(errno.EPERM, str(problem))
@@ -47,21 +53,25 @@ class NotTrusted(PermissionError):
 
 @dataclass(frozen=True, slots=True)
 class PathCheck:
-    """A `name` in an open `directory`, perhaps of nothing; `is_exposed`: others may change it."""
+    """A checked path: an open directory and a name in the directory. The name may be absent."""
 
+    #: The open directory's descriptor.
     directory: int
     name: str
+    #: The whole path, for messages.
     path: Path
+    #: Users that may own the file.
     owners: frozenset[int]
+    #: Whether other users may change the directory.
     is_exposed: bool
 
     def open(self, flags: int = _READ, mode: int = 0o600) -> int:
-        """Open what is there, to read it by default, and judge nothing. Raises `OSError`."""
+        """Open the file, by default for reading. `judge` is a separate step. Raise `OSError`."""
         flags |= os.O_NOFOLLOW | os.O_CLOEXEC
         return os.open(self.name, flags, mode, dir_fd=self.directory)
 
     def judge(self, facts: os.stat_result, *, makes_files: bool = False) -> None:
-        """Raise `NotTrusted` where others could change what has these facts."""
+        """Raise `NotTrusted` if others could change the file with these facts."""
         _must_be_owned(self.path, facts, self.owners)
         place = f"/proc/self/fd/{self.directory}/{self.name}" if self.directory >= 0 else self.name
         who = _other_writers(facts, self.owners, place)
@@ -72,13 +82,13 @@ class PathCheck:
 
 
 def open_directory(path: Path, owners: Collection[int] = ()) -> int:
-    """Open a directory to make files in, owned by root, the caller or these `owners`, through no
-    link of theirs. Raises `OSError`, such as `NotTrusted`.
+    """Open a directory to make files in. Root, the caller or `owners` must own the directory, and
+    no link by `owners` is followed. Raise `OSError`, such as `NotTrusted`.
     """
-    with checked_path(path, owners) as found:
-        descriptor = found.open(os.O_RDONLY | os.O_DIRECTORY)
+    with checked_path(path, owners) as check:
+        descriptor = check.open(os.O_RDONLY | os.O_DIRECTORY)
         try:
-            found.judge(os.fstat(descriptor), makes_files=True)
+            check.judge(os.fstat(descriptor), makes_files=True)
         except BaseException:
             os.close(descriptor)
             raise
@@ -86,20 +96,23 @@ def open_directory(path: Path, owners: Collection[int] = ()) -> int:
 
 
 def must_be_trusted(path: Path, *, makes_files: bool = False) -> None:
-    """Raise `OSError` as `open_directory` does, or for what is only read. Nothing is opened:
-    closing a file would end SQLite's locks on it.
+    """Raise `OSError` as `open_directory` does; by default judge the path for reading only.
+
+    The file stays unopened, because closing it would end SQLite's locks on the file.
     """
-    with checked_path(path) as found:
-        facts = os.stat(found.name, dir_fd=found.directory, follow_symlinks=False)
-        found.judge(facts, makes_files=makes_files)
+    with checked_path(path) as check:
+        facts = os.stat(check.name, dir_fd=check.directory, follow_symlinks=False)
+        check.judge(facts, makes_files=makes_files)
 
 
 @contextmanager
 def checked_path(
     path: Path, owners: Collection[int] = (), *, exposed: bool = False
 ) -> Iterator[PathCheck]:
-    """Follow a path for a `with` block, judging each step before the next. Raises `OSError`. With
-    `exposed`, directories may be open to others, and no link below such a one is followed.
+    """Follow a path within a `with` block, and judge each step before the next. Raise `OSError`.
+
+    With `exposed`, directories may be open to others, but no link below such
+    a directory is followed.
     """
     own = frozenset({0, os.geteuid()})
     wanted, trusted = path.absolute(), own.union(owners)
@@ -147,11 +160,11 @@ def _facts(name: str, directory: int) -> os.stat_result | None:
 def _must_keep(
     directory: Path, facts: os.stat_result, wanted: Path, trusted: frozenset[int], place: str
 ) -> None:
-    """Raise `NotTrusted` of what is wanted, where others could put another in its place."""
+    """Raise `NotTrusted` if others could replace an entry of this directory."""
     who = _other_writers(facts, trusted, place)
     if _is_strangers(facts, trusted):
         problem = Text("lies in {directory}, which belongs to {owner}")
-        # No advice to take another user's home away.
+        # Taking another user's home away would be bad advice.
         fix = _as_owner(facts.st_uid, _elsewhere())
         owner = user_name(facts.st_uid)
         raise NotTrusted(wanted, problem.filled(directory=directory, owner=owner), fix, owner)
@@ -174,9 +187,10 @@ def _must_be_owned(path: Path, facts: os.stat_result, trusted: frozenset[int]) -
 
 
 def group_that_reads(facts: os.stat_result) -> int:
-    """Return the bit by which a service reads what root has given to its group: it has no other way
-    (a secret that Kubernetes mounts, or 0640 root:certferry). Root accepts
-    the package's group.
+    """Return the mode bit by which a service may read a file that root gave to the service's group.
+
+    Often this is the only way for a service: a secret mounted by Kubernetes, or 0640
+    root:certferry. Root accepts the package's group.
     """
     groups = {os.getegid(), *os.getgroups()}
     if os.geteuid() == 0:
@@ -187,8 +201,10 @@ def group_that_reads(facts: os.stat_result) -> int:
 
 
 def _is_strangers(facts: os.stat_result, trusted: frozenset[int]) -> bool:
-    """Return whether another user owns it, and has a number in this user namespace: the directories
-    around a container may be those of users outside, who all seem to be one (user_namespaces(7)).
+    """Return whether another user of this user namespace owns the file.
+
+    Directories around a container may belong to users outside, who all appear as one
+    user (user_namespaces(7)).
     """
     if facts.st_uid in trusted:
         return False
@@ -212,11 +228,11 @@ def _octal(facts: os.stat_result) -> str:
 
 
 def _other_writers(facts: os.stat_result, trusted: frozenset[int], place: str) -> Text | None:
-    """Return who else may write to what lies at a place, which is judged by these facts."""
+    """Return who else may write to the file at `place`, judged by `facts`, or None."""
     if facts.st_mode & stat.S_IWOTH:
         return Text("every user")
     if not facts.st_mode & stat.S_IWGRP:
-        return None  # the right of the group bounds what an access control list gives (acl(5))
+        return None  # the group's right bounds every right of an access control list (acl(5))
     entries = _writers_in_list(place)
     is_owning = entries is None or any(tag == _OWNING_GROUP for tag, _ in entries)
     if is_owning and not _is_private(facts.st_gid, trusted):
@@ -238,20 +254,22 @@ _USER, _OWNING_GROUP, _GROUP = 0x02, 0x04, 0x08  # tags of entries (linux/posix_
 
 
 def _writers_in_list(place: str) -> list[tuple[int, int]] | None:
-    """Return the tags and numbers to which an access control list gives the right to write; `None`
-    where there is no list.
+    """Return the tags and numbers with the right to write in an access control
+    list, or None without a list.
     """
     try:
         raw = os.getxattr(place, _LIST, follow_symlinks=False)
-    except (OSError, AttributeError):  # none here, or a file system or system without lists
+    except (OSError, AttributeError):  # no list, or a file system or operating system without lists
         return None
     entries = _ENTRY.iter_unpack(raw[_HEADER:])
     return [(tag, number) for tag, rights, number in entries if rights & _WRITE]
 
 
 def _is_private(group: int, users: frozenset[int]) -> bool:
-    """Return whether a group is one of these users' own; where it has no name, as in containers,
-    its number is its user's, or the caller was given it (Kubernetes' `fsGroup`).
+    """Return whether a group is private to one of the users.
+
+    A group in a container may lack a name. Then the group's number must be a user's number, or one
+    of the caller's groups (Kubernetes' `fsGroup`).
     """
     try:
         entry = grp.getgrgid(group)
@@ -262,25 +280,25 @@ def _is_private(group: int, users: frozenset[int]) -> bool:
 
 
 def user_name(number: int) -> str:
-    """Return a user's name, or the number of one that has none."""
+    """Return a user's name, or the number of an unknown user."""
     with suppress(KeyError):
         return pwd.getpwuid(number).pw_name
     return str(number)
 
 
 def group_name(number: int) -> str:
-    """Return a group's name, or the number of one that has none."""
+    """Return a group's name, or the number of an unknown group."""
     with suppress(KeyError):
         return grp.getgrgid(number).gr_name
     return str(number)
 
 
 def _closed(path: Path, facts: os.stat_result) -> Text:
-    """Return the advice to take the others' right away, which only root and the owner can do."""
+    """Return the advice to remove the others' right to write; only root and the owner can do so."""
     fix = Text("run: {command}", command=f"chmod go-w {_quoted(path)}")
     if os.geteuid() in {0, facts.st_uid}:
         return fix
-    # An emptyDir is made by root with 0777, whatever the pod's user is, and 2777 with `fsGroup`.
+    # Kubernetes makes an emptyDir as root with 0777, and with 2777 under `fsGroup`, for every pod.
     return Text(
         "as root, {fix}; in Kubernetes mount a persistentVolumeClaim, with"
         " securityContext.fsGroup: an emptyDir is open to every user, and gone with its pod",
@@ -289,7 +307,9 @@ def _closed(path: Path, facts: os.stat_result) -> Text:
 
 
 def _as_owner(user: int, otherwise: Text) -> Text:
-    """Return the advice to run as the owner; one without a name owns what a container mounts."""
+    """Return the advice to run as the owner. An owner known only by number
+    owns a container's mount.
+    """
     owner = user_name(user)
     advice = Text("run it as its owner: sudo -u {owner} certferry …; or {otherwise}")
     if owner.isdecimal():

@@ -1,4 +1,4 @@
-"""Where the contract suites for authors of adapters were: they are in certferry-sandbox now."""
+"""The old place of the contract suites for authors of adapters, now in certferry-sandbox."""
 
 message = (
     "certferry.testing is certferry_sandbox.testing now: write `from certferry_sandbox.testing…` in"

@@ -1,6 +1,8 @@
-"""Sentences with named places, kept apart from their values until they are read.
+"""Sentences with named places, separate from their values until a person reads the sentence.
 
-The core, the adapters and the errors speak in `Text`; who presents them chooses the language.
+The core, the adapters and the errors use `Text`; the presenting code chooses the language.
+
+    Text("{name} expires at {moment}", name=name, moment=moment)
 """
 
 from __future__ import annotations
@@ -9,40 +11,40 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 LONGEST = 10_000
-"""Characters of one value that are said. More is no sentence: an adapter that quotes fifty
-megabytes would keep the run at them, and a signal waits for the end of each search in them; and the
-state would keep them.
+"""The most characters of a value. A longer value is cut, because an adapter may quote fifty
+megabytes: the run would be busy with them, a signal would wait for each search in them, and
+the state would store them.
 """
 
 Translate = Callable[[str], str]
-"""Template in English → template in the reader's language, with the same named places."""
+"""Translates an English template into the reader's language, with the same named places."""
 
 
 class Text:
-    """One sentence: a template in English and the values of its named places.
+    """A sentence: a template in English and the values of the named places.
 
-    Values may be strings, numbers, moments, durations, other texts, or sequences of these.
-    Two texts are equal when template and values are.
+    Values may be strings, numbers, moments, durations, other texts, or sequences of these. Two
+    texts are equal if both the templates and the values are equal.
     """
 
     __slots__ = ("template", "values")
 
     def __init__(self, template: str, /, **values: object) -> None:
-        if len(template) > LONGEST:  # none of ours
+        if len(template) > LONGEST:  # certferry's own templates are shorter
             template, values = "{words}", {"words": template}
         self.template = template
         self.values = {name: _bounded(value) for name, value in values.items()}
 
     def render(self, translate: Translate, zone: tzinfo | None = UTC) -> str:
-        """Return the sentence in the reader's language, with moments in their time `zone`;
-        `None` is the machine's.
+        """Return the sentence in the reader's language, with moments in time zone `zone`; None
+        stands for the machine's zone.
         """
         shown = {name: show(value, translate, zone) for name, value in self.values.items()}
         template = translate(self.template) if self.template else ""
         return template.format_map(shown) if shown else template
 
     def filled(self, **values: object) -> Text:
-        """Return the sentence with its places filled: for sentences that are kept in tables."""
+        """Return a sentence with the places filled in, for templates kept in tables."""
         return Text(self.template, **values)
 
     def __str__(self) -> str:
@@ -61,14 +63,14 @@ class Text:
 
 
 class Quoted(str):
-    """What a service said, as it may be shown (`core.redaction`). It is not kept for ever."""
+    """A service's words, safe to show (`core.redaction`); permanent storage drops the words."""
 
     __slots__ = ()
 
 
 class Unnamed(str):
-    """The name of a certificate in a sentence by one who does not know it, such as the adapter of
-    a service. `naming` puts the name there; without it, it reads as in a help.
+    """Stands for a certificate's name where the author of a sentence does not know the name, such
+    as a service's adapter. `naming` puts the name in; otherwise the reader sees NAME, as in a help.
     """
 
     __slots__ = ()
@@ -78,8 +80,8 @@ LINEAGE = Unnamed("NAME")
 
 
 def naming(value: Text, lineage: str) -> Text:
-    """Return a sentence with the name of the certificate that it is about, wherever that lacked."""
-    return value.filled(**{name: _named(one, lineage) for name, one in value.values.items()})
+    """Return a sentence with the certificate's name in place of each `Unnamed`."""
+    return value.filled(**{name: _named(part, lineage) for name, part in value.values.items()})
 
 
 def _named(value: object, lineage: str) -> object:
@@ -89,26 +91,26 @@ def _named(value: object, lineage: str) -> object:
 
 
 def own_words(value: Text, instead: Text | str = "…") -> Text:
-    """Return a sentence without what it quotes: for what is stored for ever."""
-    return value.filled(**{name: _own(one, instead) for name, one in value.values.items()})
+    """Return a sentence with quotations replaced by `instead`, for permanent storage."""
+    return value.filled(**{name: _own(part, instead) for name, part in value.values.items()})
 
 
 def _own(value: object, instead: Text | str) -> object:
     if isinstance(value, Text):
         return own_words(value, instead)
     if isinstance(value, list | tuple):
-        return [_own(one, instead) for one in value]
+        return [_own(item, instead) for item in value]
     return instead if isinstance(value, Quoted) else value
 
 
 def verbatim(words: str) -> Text:
-    """Wrap words that came from outside, such as a server's message: never translated."""
+    """Wrap words from outside, such as a server's message, and keep them untranslated."""
     return Text("{words}", words=words)
 
 
 def show(value: object, translate: Translate, zone: tzinfo | None = UTC) -> str:
-    """Write one value of a named place for a person: moments with their offset from UTC, durations
-    in round units, and of very long words the beginning.
+    """Return one value as a person reads it: moments with the offset from UTC, durations in
+    round units, long words cut.
     """
     if isinstance(value, Text):
         return value.render(translate, zone)
@@ -123,7 +125,7 @@ def show(value: object, translate: Translate, zone: tzinfo | None = UTC) -> str:
 
 
 def cut(words: str) -> str:
-    """Return words that came from outside, cut where they are too many."""
+    """Return words from outside, cut at LONGEST characters."""
     if len(words) <= LONGEST:
         return words
     begun = words[: LONGEST - 1] + "…"
@@ -133,8 +135,8 @@ def cut(words: str) -> str:
 def _bounded(value: object) -> object:
     if isinstance(value, str):
         return cut(value)
-    if isinstance(value, list | tuple) and any(_is_too_long(one) for one in value):
-        return [_bounded(one) for one in value]
+    if isinstance(value, list | tuple) and any(_is_too_long(item) for item in value):
+        return [_bounded(item) for item in value]
     return value
 
 
@@ -143,12 +145,12 @@ def _is_too_long(value: object) -> bool:
 
 
 def offset(moment: datetime) -> str:
-    """Write how far the clock of a moment is from UTC: `UTC`, `+08:00`."""
+    """Return a moment's offset from UTC: `UTC`, `+08:00`."""
     return moment.isoformat(timespec="minutes")[16:] if moment.utcoffset() else "UTC"
 
 
 _BETWEEN = Text(", ")
-"""What stands between the members of a list."""
+"""Separates the members of a list."""
 
 _UNITS = (
     (timedelta(days=1), Text("1 day"), Text("{count} days")),
@@ -159,13 +161,13 @@ _UNITS = (
 
 
 def _duration(value: timedelta) -> Text:
-    """Round down to the largest unit of which there are two; below that, to the next smaller."""
-    for unit, one, many in _UNITS:
+    """Round down to the largest unit that fits at least twice, or exactly once."""
+    for unit, singular, plural in _UNITS:
         count = value // unit
         if count >= 2:  # noqa: PLR2004 - one unit alone is written in the next smaller one
-            return many.filled(count=count)
+            return plural.filled(count=count)
         if count == 1 and value == unit:
-            return one
+            return singular
     return Text("{count} seconds", count=max(value // timedelta(seconds=1), 0))
 
 

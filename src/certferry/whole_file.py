@@ -1,4 +1,4 @@
-"""Put a file in its place whole: a reader sees the old one or the new one, also after a crash."""
+"""Replace a file as a whole: a reader sees the old or the new content, also after a crash."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from pathlib import Path
 def replace_file(
     path: Path, content: bytes, mode: int = 0o600, *, owner: os.stat_result | None = None
 ) -> None:
-    """Put a file in the place of another, whole or not at all; it belongs to the `owner` of these
-    facts, else to the caller. Raises `OSError`.
+    """Replace a file completely, or leave the old file. Raise `OSError`.
 
-    `sync_directory` afterwards makes it last.
+    The new file belongs to the owner in `owner`, else to the caller. `sync_directory` afterwards
+    makes the change survive a crash.
     """
     draft = draft_beside(path, content, mode, owner)
     try:
@@ -26,10 +26,13 @@ def replace_file(
 def draft_beside(
     path: Path, content: bytes, mode: int, owner: os.stat_result | None = None
 ) -> Path:
-    """Write a file beside its place, under a name that cannot be guessed: who can write there could
-    otherwise have put a link in its way. Raises `OSError`, and leaves nothing then.
+    """Write a draft beside `path`, and return the draft's path. Raise `OSError`
+    after removing the draft.
+
+    The name is random: a user with access to the directory could put a link
+    in place of a known name.
     """
-    # mkstemp makes the file 0600; it is opened wider only when it is complete.
+    # mkstemp makes the file with 0600; a wider mode is set only when the file is complete.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     draft = Path(name)
     try:
@@ -48,7 +51,7 @@ def draft_beside(
 
 
 def sync_directory(directory: Path) -> None:
-    """Make new names last: a rename is on disk when its directory is. Raises `OSError`."""
+    """Make renames survive a crash: a rename is on disk once the directory is. Raise `OSError`."""
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

@@ -5,7 +5,9 @@ and after failures.
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,22 @@ def test_from_the_ca_into_files(site: Site) -> None:
     assert Footprint() == Footprint.of(site.world) - before
     assert stats == [(site.ssl / name).stat() for name in NAMES]
     assert (1, 1) == (len(site.lines("reloaded")), len(site.lines("pushed")))
+
+
+def test_delivery_that_another_program_wrote_into_the_state(site: Site) -> None:
+    """The command runs again: its row says that it ran for the newest one, and has no proof."""
+    site.outcomes("--no-wait")
+    (first,) = site.fingerprints("site")
+    with closing(sqlite3.connect(site.state)) as raw, raw:
+        raw.execute("UPDATE rollout SET started_at = '2026-01-01T00:00:00.000000Z', proof = NULL")
+    check = site.run("state", "check")
+    assert 1 == check.code
+    assert "the delivery of site to push" in check.out
+
+    assert "done" == site.outcomes()["push"]
+
+    assert [f"to lb site {first}"] * 2 == site.lines("pushed")
+    assert 0 == site.run("state", "check").code
 
 
 @thorough

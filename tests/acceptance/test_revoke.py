@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,6 +63,27 @@ def test_revoked_and_replaced(host: Host, name: str) -> None:
     assert (0, 0, 0) == (again.code, again.left.orders, again.left.qiniu_writes)
     assert "revoked" in host.run("history", name).out
     assert REFUSED == host.run("rollback", name).code
+
+
+def test_revocation_that_another_program_takes_back(host: Host, name: str) -> None:
+    """The row of before changes nothing: the next run replaces the certificate all the same."""
+    host.run("sync")
+    first = bound(host, name)
+    with closing(sqlite3.connect(host.state)) as raw, raw:
+        raw.execute("CREATE TABLE kept AS SELECT * FROM version")
+    host.run("revoke", name, *SUPERSEDED, "--yes")
+    with closing(sqlite3.connect(host.state)) as raw, raw:
+        raw.execute("DELETE FROM version")
+        raw.execute("INSERT INTO version SELECT * FROM kept")
+
+    check = host.run("state", "check")
+
+    assert 1 == check.code
+    assert f"the revocation of {name}" in check.out
+    assert "the certificate was revoked at" in host.run("plan").out
+    assert 0 == host.run("sync").code
+    assert bound(host, name) not in {None, first}
+    assert 0 == host.run("state", "check").code
 
 
 def test_revoking_twice_changes_nothing(host: Host, name: str) -> None:

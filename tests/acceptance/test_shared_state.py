@@ -233,7 +233,8 @@ def test_check_names_what_another_program_changed(
 
     assert FAILED == run.code
     found = [(finding["code"], finding["subject"]) for finding in run.document["findings"]]
-    assert [("seal_broken", name), ("history_broken", name)] == found
+    trigger = ("state_foreign", "[state] url")
+    assert [("seal_broken", name), ("history_broken", name), trigger] == found
 
 
 def test_version_that_another_program_changed(
@@ -686,8 +687,9 @@ def test_run_that_meets_a_move(
         out, err = process.communicate(timeout=LONGEST_RUN)
 
     assert USAGE == process.returncode, (out, err)
-    assert f"was moved to {there}" in out
+    assert "was moved" in out
     assert "then run: certferry sync" in out
+    assert f"was moved to {there}" in made.run("state", "check").complaint.error
     made.rewrite(postgresql.url(database), f"sqlite:///{there}")
     made.rewrite('\nhost = "web-1"', "")
     after = made.run("sync")

@@ -74,6 +74,57 @@ def test_history_that_another_program_changed(synced: Host, name: str) -> None:
     assert 2 == json.loads(synced.run("history", "--json").out)["entries"][-2]["number"]
 
 
+ROWS = {
+    "sighting": "since = x'00ff'",
+    "notice": "message = CAST(x'ff' AS TEXT)",
+    "last_run": "ended_at = '2026-02-31T00:00:00Z'",
+    "host": "clock_ahead = 'much'",
+    "rollout": "repairs = '[1]'",
+    "issue_try": "tries = 'three'",
+    "console_user": "role = x'00'",
+    "console_token": "used_at = 7",
+}
+"""What a row of each table is given that certferry did not write."""
+
+
+def test_rows_that_cannot_be_read(synced: Host, name: str) -> None:
+    """Every command goes on without them, `state check` names each with its table, its key and the
+    column, and a run stores anew what it knows.
+    """
+    for role in ("viewer", "operator"):
+        assert 0 == synced.run("console", "user", "add", role, "--role", role).code
+    assert 0 == synced.run("console", "token", "add", "ci", "--role", "viewer").code
+    with closing(sqlite3.connect(synced.state)) as database, database:
+        notice = ("run", "", "", "", "", "", "2026-01-01T00:00:00Z", "code", "", None, None)
+        database.execute("INSERT INTO notice VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", notice)
+        for table, change in ROWS.items():
+            database.execute(f"UPDATE {table} SET {change} WHERE rowid = 1")  # noqa: S608 - a test's own
+
+    checked = findings(synced)
+    reads = {words: synced.run(*words.split()) for words in ("check", "status", "plan", "hosts")}
+    again = synced.run("sync")
+
+    assert 0 == again.code
+    assert {"check": 1, "status": 0, "plan": 0, "hosts": 0} == {
+        words: run.code for words, run in reads.items()
+    }
+    assert "no run of `certferry sync` is recorded" in reads["check"].out
+    assert "since of the row" in checked["sighting"]
+    assert {*ROWS} == {*checked}
+    assert {"notice", "console_user", "console_token"} == {*findings(synced)}
+    assert 0 == synced.run("check").code
+
+
+def findings(host: Host) -> dict[str, str]:
+    """Return what `state check` says of rows, by their table."""
+    found = {}
+    for finding in host.run("state", "check", "--json").document["findings"]:
+        assert "state_foreign" == finding["code"]
+        table = finding["message"].partition("in the table ")[2]
+        found[table or "console_user"] = finding["message"]
+    return found
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -90,7 +90,7 @@ def test_the_first_run_is_made_at_once_and_heals_the_health(tmp_path: Path) -> N
         assert answer.text == "ok\n"
         with closing(sqlite3.connect(tmp_path / "state.db")) as state, state:
             state.execute(
-                "INSERT INTO moved VALUES ('/srv/state.db', '2026-11-29T00:00:00.000000Z')"
+                "INSERT INTO moved VALUES ('/srv/state.db', '2026-11-29T00:00:00.000000Z', NULL)"
             )
         assert status(where) == 503
 

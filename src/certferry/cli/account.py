@@ -1,5 +1,5 @@
-"""`certferry account`: the accounts at the CAs; and `certferry dns-persist`, the record of
-dns-persist-01 by which such an account proves a name.
+"""`certferry account`: the accounts at the CAs. `certferry dns-persist`: the DNS record of
+dns-persist-01 by which an account proves a name.
 """
 
 from __future__ import annotations
@@ -46,13 +46,13 @@ def show(front: Front) -> Exit:
         directories = [account.directory for account in workspace.state.accounts()]
         if not directories:
             return say(front, Text("There is no account yet; `certferry sync` makes one."))
-        found = [(directory, *_standing(workspace, directory)) for directory in directories]
+        accounts = [(directory, *_standing(workspace, directory)) for directory in directories]
     rows = [
         (Span(directory, Tone.STRONG), Span(front.voice.say_on_one_line(words), tone))
-        for directory, words, tone in found
+        for directory, words, tone in accounts
     ]
     front.console.print(columns(rows))
-    return Exit.FAILED if any(tone is Tone.BAD for _, _, tone in found) else Exit.OK
+    return Exit.FAILED if any(tone is Tone.BAD for _, _, tone in accounts) else Exit.OK
 
 
 @command.command("rollover")
@@ -95,10 +95,10 @@ def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
     Set by hand, it takes the place of a DNS account. The account at the CA that it names
     is made where there is none yet.
     """
-    asked = normalise(name)
+    domain = normalise(name)
     with workspace_of(front, reads_only=False) as workspace:
         settings = workspace.settings
-        record = persist_record_of(asked, settings, workspace.state, Run().pause)
+        record = persist_record_of(domain, settings, workspace.state, Run().pause)
     if as_json:
         front.console.print_json(of_persist_record(record))
         return Exit.OK
@@ -113,7 +113,9 @@ def _account_at(directory: str, workspace: Workspace) -> CaAccount:
 
 
 def _standing(workspace: Workspace, directory: str) -> tuple[Text, Tone]:
-    """Return what the CA says of an account. One that does not answer hides no other."""
+    """Return an account's status at the CA. An error becomes text, so the
+    other accounts are shown too.
+    """
     try:
         facts = _account_at(directory, workspace).facts()
     except CertferryError as error:
@@ -126,10 +128,10 @@ def _standing(workspace: Workspace, directory: str) -> tuple[Text, Tone]:
 def _words(facts: AccountFacts) -> Text:
     if facts.url is None:
         return Text("its registration was interrupted; the next order finishes it")
-    said = Text("{url}, {status}, {contacts}")
+    description = Text("{url}, {status}, {contacts}")
     if facts.status is None:
-        said = Text("{url}, which the CA does not know; the next order makes another")
+        description = Text("{url}, which the CA does not know; the next order makes another")
     elif not facts.contacts:
-        said = Text("{url}, {status}")
+        description = Text("{url}, {status}")
     contacts = [contact.removeprefix("mailto:") for contact in facts.contacts]
-    return said.filled(url=facts.url, status=facts.status, contacts=contacts)
+    return description.filled(url=facts.url, status=facts.status, contacts=contacts)

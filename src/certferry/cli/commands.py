@@ -1,7 +1,8 @@
-"""The commands, a group that imports a command only when it runs, and how click speaks.
+"""The table of commands, the group that imports a command when the command runs, and click's
+language.
 
-A command is the `command` of the module that is called like it, unless `MODULES` says otherwise.
-Two are modules of certferry-sandbox, the distribution that has the stand-ins.
+A command is the attribute `command` of the module with the command's name, unless `MODULES` names
+another module. The commands `demo` and `sandbox` are modules of the distribution certferry-sandbox.
 """
 
 from __future__ import annotations
@@ -62,7 +63,7 @@ COMMANDS = {
     "completion": "Print a script that completes certferry's commands in a shell.",
     "help": "Print the reference and the how-tos, or what has any words, without a network.",
 }
-"""Each command's name and, as in its own docstring, what it does."""
+"""Each command's name and a summary equal to the first sentence of the command's docstring."""
 
 GROUPS = (
     (Text("Declare certificates"), ("init", "add", "remove", "discover")),
@@ -73,7 +74,7 @@ GROUPS = (
     (Text("Seldom"), ("rename", "forget", "export", "account", "console", "dns-persist")),
     (Text("Practise and look up"), ("demo", "sandbox", "help", "completion")),
 )
-"""How help groups the commands, with what operators type most first."""
+"""How help groups the commands: the most typed first."""
 
 EXAMPLES = {
     "certferry init": Text("from nothing: the keys, the domains, the file"),
@@ -82,7 +83,7 @@ EXAMPLES = {
     "certferry schedule install": Text("two runs a day, which renew"),
     "certferry help bad token": Text("what an error means, or any words"),
 }
-"""What help shows below the commands."""
+"""Examples printed by help below the commands."""
 
 _OF_ONE_IDEA = {
     "account": ("dns-persist",),
@@ -95,15 +96,15 @@ _OF_ONE_IDEA = {
     "topics": ("help", "completion"),
 }
 MODULES = {name: module for module, names in _OF_ONE_IDEA.items() for name in names}
-"""The module of each command that has none of its own; there it is called by its name."""
+"""The module of each command that shares a module; the function there has the command's name."""
 
 IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 """Commands whose modules are in certferry-sandbox."""
 
 
 def name_file(config: Path, voice: Voice) -> None:
-    """Have a voice name the configuration file in every command that it prints, unless commands
-    that are run here find the file by themselves.
+    """Make `voice` name the configuration file in every printed command, unless commands run in
+    this folder find the file by themselves.
     """
     from certferry.config.load import NAME
 
@@ -113,14 +114,16 @@ def name_file(config: Path, voice: Voice) -> None:
 
 
 def command_of(name: str) -> click.Command:
-    """Import a command. Raises `ConfigError` without certferry-sandbox of the same version."""
+    """Import a command. Raise `ConfigError` if certferry-sandbox is absent or of
+    another version than certferry.
+    """
     own = name.replace("-", "_")
     room = "certferry_sandbox" if name in IN_THE_SANDBOX else "certferry.cli"
     if name in IN_THE_SANDBOX:
         _must_have_the_sandbox(name)
     module = import_module(f"{room}.{MODULES.get(name, own)}")
-    found: click.Command = getattr(module, own if name in MODULES else "command")
-    return found
+    command: click.Command = getattr(module, own if name in MODULES else "command")
+    return command
 
 
 def _must_have_the_sandbox(name: str) -> None:
@@ -132,41 +135,41 @@ def _must_have_the_sandbox(name: str) -> None:
         except PackageNotFoundError:
             return ""
 
-    there, ours = installed("certferry-sandbox"), installed("certferry") or __version__
-    if there == ours:
+    theirs, ours = installed("certferry-sandbox"), installed("certferry") or __version__
+    if theirs == ours:
         return
     problem = Text("`certferry {name}` needs certferry-sandbox, which is not installed")
-    if there:
+    if theirs:
         problem = Text(
             "certferry-sandbox is of version {there}, and certferry of {ours}: `certferry {name}`"
             " needs both in the same version"
         )
-    said = problem.filled(there=there, ours=ours, name=name)
-    raise ConfigError(said, hint=how_to_install_with("demo"))
+    message = problem.filled(there=theirs, ours=ours, name=name)
+    raise ConfigError(message, hint=how_to_install_with("demo"))
 
 
 _MOST_LISTED = 8
-"""Commands of a group that a message lists: more would hide what it says."""
+"""The most commands of a group listed in an error message: a longer list would hide the message."""
 
 
 class Group(click.Group):
-    """A group of commands that says what was probably meant."""
+    """A group of commands with a suggestion for a mistyped command."""
 
     familiar: Mapping[str, str] = {}
-    """Other words for commands, and the commands that they stand for."""
+    """Commands by the words that other programs use for them."""
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command to run."""
-        known = self.list_commands(ctx)
-        if args[0] not in known and not ctx.resilient_parsing:
-            raise UsageMistake(_unknown(args, known, self.familiar), ctx)
+        command_names = self.list_commands(ctx)
+        if args[0] not in command_names and not ctx.resilient_parsing:
+            raise UsageMistake(_unknown(args, command_names, self.familiar), ctx)
         return super().resolve_command(ctx, args)
 
 
 class Commands(Group):
-    """The group of all commands: lists them from the table above, imports the one that runs."""
+    """The group of all commands: lists `COMMANDS`, and imports only the command to run."""
 
     familiar = FAMILIAR
 
@@ -175,19 +178,19 @@ class Commands(Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """Import a command. Raises `ConfigError`, as `command_of` does."""
+        """Import a command. Raise `ConfigError` as `command_of` does."""
         if cmd_name not in COMMANDS:
             return None
         try:
             command = command_of(cmd_name)
         except ConfigError:
-            if ctx.resilient_parsing:  # a shell asks what to complete: there is nothing
+            if ctx.resilient_parsing:  # a shell asks for completions, and cannot use an error
                 return None
             raise
         return spoken(command, voice_of(ctx))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the groups into the help, in whole sentences."""
+        """Write the groups of commands into the help; a summary is a whole sentence."""
         voice = voice_of(ctx)
         widest = max(map(len, COMMANDS))  # the same column in every group
         for heading, names in GROUPS:
@@ -199,10 +202,10 @@ class Commands(Group):
         """Write the examples into the help."""
         say = voice_of(ctx).say
         with formatter.section(say(Text("Examples"))):
-            formatter.write_dl([(typed, say(what)) for typed, what in EXAMPLES.items()])
+            formatter.write_dl([(typed, say(meaning)) for typed, meaning in EXAMPLES.items()])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Offer the commands that begin so, and the options."""
+        """Offer the commands that begin with `incomplete`, and the options."""
         say = voice_of(ctx).say
         named = [
             CompletionItem(name, help=say(Text(what)))
@@ -214,38 +217,42 @@ class Commands(Group):
 
 def what_instead(
     words: list[str],
-    known: list[str],
+    valid: list[str],
     familiar: Mapping[str, str] = FAMILIAR,
     more: Iterable[str] = (),
 ) -> Text | None:
-    """Return what to type for an unknown word: its like here, one like it, or what is `known`;
-    `None` where nothing is.
+    """Return a suggestion for an unknown word, or `None`.
+
+    The suggestion is certferry's word for another client's word, else a word similar to a `valid`
+    word or to one of `more`, else the list of all `valid` words.
     """
     others = familiar_word(words, familiar)
-    meant = difflib.get_close_matches(words[0], [*known, *more], n=1)
+    meant = difflib.get_close_matches(words[0], [*valid, *more], n=1)
     if others is None and meant:
         others = Text("did you mean `{meant}`?", meant=meant[0])
-    return others or (Text("known: {known}", known=known) if known else None)
+    return others or (Text("known: {known}", known=valid) if valid else None)
 
 
-def _unknown(words: list[str], known: list[str], familiar: Mapping[str, str]) -> Text:
-    others = what_instead(words, known, familiar)
-    if others is None or (len(known) > _MOST_LISTED and others.values.get("known")):
+def _unknown(words: list[str], valid: list[str], familiar: Mapping[str, str]) -> Text:
+    others = what_instead(words, valid, familiar)
+    if others is None or (len(valid) > _MOST_LISTED and others.values.get("known")):
         return Text("no such command: {name}", name=words[0])
     return Text("no such command: {name}; {known}", name=words[0], known=others)
 
 
 CLICK = "click"
-"""The text domain of click's own sentences."""
+"""The text domain of click's messages."""
 
 UNBROKEN = "\b\n"
-"""How a paragraph begins whose lines stay as they are: click's own mark."""
+"""The start of a paragraph with fixed line breaks: click's own mark."""
 
 
 @contextmanager
 def click_speaks(language: str) -> Iterator[None]:
-    """Let click find its sentences in a language, for a `with` block. Programs that a command
-    starts speak as before: `gettext` goes by the text domain and LANGUAGE of the process.
+    """Make click use its translations into `language` within a `with` block.
+
+    The text domain and LANGUAGE belong to the process: `gettext` reads both. They are put back at
+    the end, so programs started by a command keep their language.
     """
     if language == ENGLISH:
         yield
@@ -265,7 +272,7 @@ def click_speaks(language: str) -> Iterator[None]:
 
 
 class WideFormatter(click.HelpFormatter):
-    """Writes help as click does, but counts cells: Chinese characters are two wide."""
+    """Writes help as click does, but counts terminal cells: a Chinese character takes two."""
 
     def write_text(self, text: str) -> None:
         """Write paragraphs."""
@@ -282,26 +289,26 @@ class WideFormatter(click.HelpFormatter):
     def write_dl(
         self, rows: Iterable[tuple[str, str]], col_max: int = 30, col_spacing: int = 2
     ) -> None:
-        """Write terms and what they mean, in two columns."""
+        """Write terms and their meanings in two columns."""
         rows = list(rows)
         widest = max((width(term) for term, _ in rows), default=0)
         first = min(widest, col_max) + col_spacing
         for term, meaning in rows:
             indent = " " * self.current_indent
             below = indent + " " * first
-            said = self._wrapped(meaning, len(below))
-            if width(term) + col_spacing > first or not said:
+            meaning_rows = self._wrapped(meaning, len(below))
+            if width(term) + col_spacing > first or not meaning_rows:
                 self.write(f"{indent}{term}\n")
             else:
-                self.write(f"{indent}{padded(term, first)}{said.pop(0)}\n")
-            self.write("".join(f"{below}{row}\n" for row in said))
+                self.write(f"{indent}{padded(term, first)}{meaning_rows.pop(0)}\n")
+            self.write("".join(f"{below}{row}\n" for row in meaning_rows))
 
     def _wrapped(self, words: str, indent: int) -> list[str]:
         return wrapped(words, max(self.width - indent, 10))
 
 
 class SpokenContext(click.Context):
-    """A context in the run's language; it adds the command to mistakes that click gives none."""
+    """A context in the run's language. It adds the command to usage errors that lack a context."""
 
     formatter_class = WideFormatter
 
@@ -322,15 +329,16 @@ def voice_of(ctx: click.Context) -> Voice:
 
 
 def spoken(command: click.Command, voice: Voice) -> click.Command:
-    """Return a copy of a command and its subcommands, with help in a language. Only copies are run:
-    click keeps the first `--help` it made.
+    """Return a copy of a command and its subcommands, with help in the voice's language.
+
+    Only copies run, because click caches the first `--help` option that a command makes.
     """
-    voice = voice_in(voice.language)  # a help names commands, and not the file of this run
+    voice = voice_in(voice.language)  # help names commands without this run's configuration file
     copied = copy.copy(command)
     copied.context_class = SpokenContext
     copied._help_option = None  # noqa: SLF001 - what click keeps may speak another language
-    said = [_said(paragraph, voice) for paragraph in paragraphs(command.help or "")]
-    copied.help, copied.short_help = "\n\n".join(said), next(iter(said), "")
+    translated = [_said(paragraph, voice) for paragraph in paragraphs(command.help or "")]
+    copied.help, copied.short_help = "\n\n".join(translated), next(iter(translated), "")
     copied.options_metavar = voice.say(Text("[OPTIONS]"))
     copied.params = [copy.copy(parameter) for parameter in command.params]
     for parameter in copied.params:
@@ -343,12 +351,12 @@ def spoken(command: click.Command, voice: Voice) -> click.Command:
 
 
 def _said(paragraph: str, voice: Voice) -> str:
-    # Lines that stay as they are are to be typed.
+    # Lines with fixed breaks are for typing, so they stay as written.
     return paragraph if paragraph.startswith(UNBROKEN) else voice.say(Text(paragraph))
 
 
 def paragraphs(help_: str) -> list[str]:
-    """Return the paragraphs of a help, each as one line, unless its lines stay as they are."""
+    """Return the paragraphs of a help text, each on one line unless its line breaks are fixed."""
     text = inspect.cleandoc(help_).partition("\f")[0]
     blocks = filter(str.strip, re.split(r"\n\s*\n", text))
     return [b if b.startswith(UNBROKEN) else " ".join(b.split()) for b in blocks]

@@ -1,4 +1,4 @@
-"""`certferry console`: who may open the console, and the tokens for its API."""
+"""`certferry console`: the console's users, and the tokens for the console's API."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class _NewName(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.ParamType.convert`."""
         if not is_name(value):
-            said = Text("{name} cannot be a name: write 1 to 64 of A–Z, a–z, 0–9, and . _ @ -")
-            raise UsageMistake(said.filled(name=repr(value)), ctx)
+            message = Text("{name} cannot be a name: write 1 to 64 of A–Z, a–z, 0–9, and . _ @ -")
+            raise UsageMistake(message.filled(name=repr(value)), ctx)
         return value
 
 
@@ -106,8 +106,8 @@ def add_user(front: Front, name: str, role: str) -> Exit:
                 hint=Text("a new link for them: certferry console user reset {name}", name=name),
             )
         _keep(workspace, "user added", user=name, role=role)
-        said = _MAY[Role(role)].filled(name=name)
-        return _print_link(front, workspace, name, "console.user.add", said)
+        message = _MAY[Role(role)].filled(name=name)
+        return _print_link(front, workspace, name, "console.user.add", message)
 
 
 @user.command("reset")
@@ -122,26 +122,28 @@ def reset_user(front: Front, name: str) -> Exit:
         name = _known_user(workspace, name)
         workspace.state.forget_password(name)
         _keep(workspace, "user reset", user=name)
-        said = Text("{name} is logged out, and the old password is good no more.", name=name)
-        return _print_link(front, workspace, name, "console.user.reset", said)
+        message = Text("{name} is logged out, and the old password is good no more.", name=name)
+        return _print_link(front, workspace, name, "console.user.reset", message)
 
 
 def _keep(workspace: Workspace, event: str, **facts: str) -> None:
     keep_access(workspace.state, who_runs(workspace.settings), event, **facts)
 
 
-def _print_link(front: Front, workspace: Workspace, name: str, event: str, said: Text) -> Exit:
+def _print_link(front: Front, workspace: Workspace, name: str, event: str, message: Text) -> Exit:
     secret = make_link(workspace.state, name, workspace.state.now())
     link = f"{workspace.settings.console.base}/welcome/{secret}"
-    return _print_secret(front, event, said, link, _ONCE.filled(name=name))
+    return _print_secret(front, event, message, link, _ONCE.filled(name=name))
 
 
-def _print_secret(front: Front, event: str, said: Text, secret: str, below: Text) -> Exit:
-    """Print a secret on stdout, which may lead to a program, and what to know of it on stderr."""
+def _print_secret(front: Front, event: str, message: Text, secret: str, below: Text) -> Exit:
+    """Print a secret alone on stdout, where a program may read the secret;
+    print the rest on stderr.
+    """
     from certferry.present.progress import log_change
 
-    log_change(event, said, front.console.run_log)
-    note(front, said)
+    log_change(event, message, front.console.run_log)
+    note(front, message)
     front.console.print([line(secret)])
     note(front, below)
     return Exit.OK
@@ -170,8 +172,8 @@ def remove_user(front: Front, name: str) -> Exit:
         name = _known_user(workspace, name)
         workspace.state.remove_user(name)
         _keep(workspace, "user removed", user=name)
-    said = Text("{name} is removed, and logged out everywhere.", name=name)
-    say_changed(front, "console.user.remove", said)
+    message = Text("{name} is removed, and logged out everywhere.", name=name)
+    say_changed(front, "console.user.remove", message)
     return Exit.OK
 
 
@@ -181,13 +183,13 @@ def remove_user(front: Front, name: str) -> Exit:
 def list_users(front: Front, *, as_json: bool) -> Exit:
     """Show the users: what each may do, and when each was there last."""
     with workspace_of(front) as workspace:
-        found = workspace.state.users()
+        users = workspace.state.users()
     if as_json:
-        front.console.print_json(documents.of_users(found))
-    elif not found:
+        front.console.print_json(documents.of_users(users))
+    elif not users:
         return say(front, Text("There is no user yet; `certferry console user add NAME` adds one."))
     else:
-        front.console.print_table(status_text.users(found, front.voice), ())
+        front.console.print_table(status_text.users(users, front.voice), ())
     return Exit.OK
 
 
@@ -218,9 +220,9 @@ def add_token(front: Front, name: str, role: str, days: int | None) -> Exit:
                 hint=Text("first: certferry console token remove {name}", name=name),
             )
         _keep(workspace, "token added", token=name, role=role)
-    said = _MAY[Role(role)].filled(name=name)
+    message = _MAY[Role(role)].filled(name=name)
     below = Text("It is not shown again.")
-    return _print_secret(front, "console.token.add", said, secret, below)
+    return _print_secret(front, "console.token.add", message, secret, below)
 
 
 @token.command("remove")
@@ -229,12 +231,12 @@ def add_token(front: Front, name: str, role: str, days: int | None) -> Exit:
 def remove_token(front: Front, name: str) -> Exit:
     """Remove a token: the next request with it is refused."""
     with workspace_of(front, reads_only=False) as workspace:
-        known = [one.name for one in workspace.state.tokens()]
-        name = _the_one_called(name, known, Text("there is no token {name}"))
+        token_names = [stored.name for stored in workspace.state.tokens()]
+        name = _the_one_called(name, token_names, Text("there is no token {name}"))
         workspace.state.remove_token(name)
         _keep(workspace, "token removed", token=name)
-    said = Text("Token {name} is removed.", name=name)
-    say_changed(front, "console.token.remove", said)
+    message = Text("Token {name} is removed.", name=name)
+    say_changed(front, "console.token.remove", message)
     return Exit.OK
 
 
@@ -244,24 +246,26 @@ def remove_token(front: Front, name: str) -> Exit:
 def list_tokens(front: Front, *, as_json: bool) -> Exit:
     """Show the tokens: how each begins, what it may do, until when it is good, when it was used."""
     with workspace_of(front) as workspace:
-        found, now = workspace.state.tokens(), workspace.state.now()
+        tokens, now = workspace.state.tokens(), workspace.state.now()
     if as_json:
-        front.console.print_json(documents.of_tokens(found, now))
-    elif not found:
+        front.console.print_json(documents.of_tokens(tokens, now))
+    elif not tokens:
         return say(front, Text("There is no token; `certferry console token add NAME` makes one."))
     else:
-        front.console.print_table(status_text.tokens(found, now, front.voice), ())
+        front.console.print_table(status_text.tokens(tokens, now, front.voice), ())
     return Exit.OK
 
 
 def _known_user(workspace: Workspace, name: str) -> str:
-    known = [one.name for one in workspace.state.users()]
-    return _the_one_called(name, known, Text("there is no user {name}"))
+    user_names = [stored.name for stored in workspace.state.users()]
+    return _the_one_called(name, user_names, Text("there is no user {name}"))
 
 
-def _the_one_called(name: str, known: list[str], unknown: Text) -> str:
-    """Return a name as it is stored, whatever its case. Raises `ConfigError`."""
-    for one in known:
-        if one.lower() == name.lower():
-            return one
-    raise ConfigError(unknown.filled(name=name), hint=what_instead([name], known, {}))
+def _the_one_called(name: str, names: list[str], unknown: Text) -> str:
+    """Return the stored spelling of a name, ignoring case. Raise
+    `ConfigError` for an unknown name.
+    """
+    for stored in names:
+        if stored.lower() == name.lower():
+            return stored
+    raise ConfigError(unknown.filled(name=name), hint=what_instead([name], names, {}))

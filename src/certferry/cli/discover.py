@@ -1,4 +1,4 @@
-"""`certferry discover` and `doctor`: what the accounts hold, and whether a run can rely on it."""
+"""`certferry discover` and `doctor`: the domains of the accounts, and checks before a run."""
 
 from __future__ import annotations
 
@@ -70,40 +70,40 @@ def command(
     wanted = Wanted(uncovered=uncovered, foreign=foreign, expiring=within)
     settings = settings_with_accounts(front)
     with running(front, settings, reads_only=True) as (workspace, run):
-        known = workspace.accounts(run)
-        found = discovered(chosen(accounts, known, settings), workspace, run)
+        accounts_read = workspace.accounts(run)
+        discovery = discovered(chosen(accounts, accounts_read, settings), workspace, run)
         if as_toml:
-            proposal, unread = proposed(found.narrowed(wanted, now()), known, settings)
+            proposal, unread = proposed(discovery.narrowed(wanted, now()), accounts_read, settings)
     if as_toml:
-        return show_tables(proposal, [*found.problems, *unread], front)
-    return show_discovery(found, wanted, front.console, now(), as_json=as_json)
+        return show_tables(proposal, [*discovery.problems, *unread], front)
+    return show_discovery(discovery, wanted, front.console, now(), as_json=as_json)
 
 
 def show_discovery(
     everything: Discovery, wanted: Wanted, console: Console, now: datetime, *, as_json: bool
 ) -> Exit:
-    """Print the domains and certificates that the filters leave."""
-    found, voice = everything.narrowed(wanted, now), console.voice
-    log_problems(found.problems, console.run_log)
+    """Print the domains and certificates that pass the filters."""
+    shown, voice = everything.narrowed(wanted, now), console.voice
+    log_problems(shown.problems, console.run_log)
     if as_json:
-        console.print_json(discover_text.of_discovery(found))
-        return exits.of_problems(found.problems)
-    if found.domains:
-        remarks = discover_text.remarks(found, voice)
-        console.print_table(discover_text.domains(found, now, voice), remarks)
+        console.print_json(discover_text.of_discovery(shown))
+        return exits.of_problems(shown.problems)
+    if shown.domains:
+        remarks = discover_text.remarks(shown, voice)
+        console.print_table(discover_text.domains(shown, now, voice), remarks)
         console.print([line()])
-    if found.unused:
-        console.print([discover_text.heading(found, voice)])
-        console.print_table(discover_text.unused(found, now, voice))
+    if shown.unused:
+        console.print([discover_text.heading(shown, voice)])
+        console.print_table(discover_text.unused(shown, now, voice))
         console.print([line()])
-    if found.domains or found.certificates or not found.problems:
-        console.print([discover_text.summary(found, everything, voice)])
-    console.print_stderr(chain.from_iterable(map(voice.problem, found.problems)))
-    return exits.of_problems(found.problems)
+    if shown.domains or shown.certificates or not shown.problems:
+        console.print([discover_text.summary(shown, everything, voice)])
+    console.print_stderr(chain.from_iterable(map(voice.problem, shown.problems)))
+    return exits.of_problems(shown.problems)
 
 
 def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -> Exit:
-    """Print the tables alone on stdout, and everything else on stderr."""
+    """Print only the TOML tables on stdout; everything else goes to stderr."""
     console, voice = front.console, front.voice
     tables = tables_of(proposal, voice.say)
     console.print(line(row) for row in tables.splitlines())
@@ -140,14 +140,16 @@ def doctor(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: bo
 
 
 def show_survey(front: Front) -> Exit:
-    """Print the text for an issue. Raises `CertferryError` after it where no call succeeded."""
+    """Print the report for an issue. Then raise `CertferryError` if a
+    service refused every call.
+    """
     settings, console = settings_with_accounts(front, from_keys), front.console
     with workspace_of(front, settings) as workspace:
         reports = reports_of(workspace, Run())
         note(front, Text("asking the accounts…"))
-        found = list(reports)
-    console.print(discover_text.report(found, now(), front.voice))
-    outside = [one.service for one in found if not one.credentials_work]
+        survey = list(reports)
+    console.print(discover_text.report(survey, now(), front.voice))
+    outside = [answers.service for answers in survey if not answers.credentials_work]
     if outside:
         raise CertferryError(
             Text("{services} answered no call with success", services=outside),

@@ -1,8 +1,7 @@
-"""`certferry add` and `remove`: the configuration file, changed without an editor; `rename` and
-`forget`: certificates that it declares no more.
+"""Edit the configuration file, or follow an edit.
 
-The difference is shown first, and the file is written when the operator agrees, and only if it
-loads.
+`certferry add` and `remove` edit the file: they show the difference, ask the operator, and write
+only a file that loads. `rename` and `forget` deal with certificates that have left the file.
 """
 
 from __future__ import annotations
@@ -64,11 +63,11 @@ def add(
     sync.
     """
     settings = load_checked(front.config, front.console.environ)
-    domains = tuple(urlsplit(one).hostname or one if "://" in one else one for one in domains)
+    domains = tuple(urlsplit(word).hostname or word if "://" in word else word for word in domains)
     if propose.already_declared(settings, domains):
         return say(front, Text("Every one of them is declared already. Nothing was changed."))
-    accounts, known = settings.accounts.values(), installed()
-    proving, serving = known.labels(DNS_PROVIDERS, accounts), known.labels(TARGETS, accounts)
+    accounts, adapters = settings.accounts.values(), installed()
+    proving, serving = adapters.labels(DNS_PROVIDERS, accounts), adapters.labels(TARGETS, accounts)
     proven = propose.Choice("--dns", proving, dns, _NO_DNS)
     served = propose.Choice("--to", serving, to, _NO_TARGET)
     certificates = propose.additions(settings, domains, proven, served, each=each)
@@ -77,7 +76,7 @@ def add(
     document = read_document(settings.path or Path(NAME))
     tables = propose.tables_of(Proposal(certificates), front.voice.say)
     if change(front, document, propose.with_certificates(document, tables), "file.add", yes=yes):
-        names = " ".join(one.lineage for one in certificates)
+        names = " ".join(certificate.lineage for certificate in certificates)
         say(front, Text("What will be done: `certferry plan {names}`", names=names))
     return Exit.OK
 
@@ -96,18 +95,19 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
     settings = load_checked(front.config, front.console.environ)
     desired = the_one_meant(settings.declared, name)
     lineage = desired.lineage
-    if name != lineage and len(desired.names) > 1:  # its other domains may not be meant
-        said = Text("{lineage} is for {names}", lineage=lineage, names=desired.names)
+    # the other domains may still need the certificate
+    if name != lineage and len(desired.names) > 1:
+        message = Text("{lineage} is for {names}", lineage=lineage, names=desired.names)
         hint = Text(
             "to remove all of it: `certferry remove {lineage}`; to take out {name} alone,"
             " change `names` with an editor"
         )
-        raise ConfigError(said, hint=hint.filled(lineage=lineage, name=name))
+        raise ConfigError(message, hint=hint.filled(lineage=lineage, name=name))
     place = settings.places[lineage]
     edited = without_certificate(place.document, int(place.trail[-1]))
     if change(front, place.document, edited, "file.remove", yes=yes):
-        said = Text("{lineage} is not declared any more: it is neither renewed nor deployed.")
-        say(front, said.filled(lineage=lineage))
+        message = Text("{lineage} is not declared any more: it is neither renewed nor deployed.")
+        say(front, message.filled(lineage=lineage))
         if not yes and _is_kept(front, lineage):
             question = Text("Is it meant to end, so that no run tells of it any more?")
             if interview_or_refuse(front, UsageMistake(question)).confirm(question):
@@ -117,22 +117,25 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
 
 
 def _is_kept(front: Front, lineage: str) -> bool:
-    """Return whether runs will tell of a certificate that is not declared any more."""
+    """Return whether a certificate that left the file is still valid, so runs would report it."""
     with workspace_of(front) as workspace:
         versions = workspace.state.versions_of([lineage])[lineage]
         return recorded.newest(versions, workspace.state.now()) is not None
 
 
 def change(front: Front, document: Document, edited: Edited, event: str, *, yes: bool) -> bool:
-    """Replace the file if the operator, or `yes`, agrees, and return that. Raises, before anything
-    is written, `ConfigError` for a file that would not load, `UsageMistake` without a terminal.
+    """Write the edited file if the operator agrees, or at once with `yes`. Return whether the file
+    was written.
+
+    Raise, before writing, `ConfigError` for a file that would not load, and `UsageMistake` if there
+    is no terminal to ask at.
     """
     path = document.path or Path(NAME)
     try:
         checked(load_text(edited.text, path, front.console.environ, ADAPTERS))
     except ConfigError as error:
-        said = Text("with this change the file would be wrong: {problem}", problem=error.message)
-        raise ConfigError(said, hint=Text("nothing was changed")) from error
+        message = Text("with this change the file would be wrong: {problem}", problem=error.message)
+        raise ConfigError(message, hint=Text("nothing was changed")) from error
     if not (yes and front.quiet):
         front.console.print(_difference(edited, path, front.voice))
     if not yes:
@@ -147,7 +150,7 @@ def change(front: Front, document: Document, edited: Edited, event: str, *, yes:
 
 
 def _difference(edited: Edited, path: Path, voice: Voice) -> Iterator[Line]:
-    """Render the lines that go or come. None of those around them: a secret may stand there."""
+    """Render only the removed or added lines, because the lines around them may hold a secret."""
     tone = Tone.GOOD if edited.sign == "+" else Tone.BAD
     for number, rows in edited.blocks:
         yield line(voice.say(Text("{path}, line {line}:", path=path, line=number)))
@@ -165,7 +168,7 @@ def rename(front: Front, old: str, new: str) -> Exit:
     Rename it in the configuration file first. Nothing is issued, uploaded or bound again.
     """
     settings = read_settings(front, ())
-    if old in {one.lineage for one in settings.certificates}:
+    if old in {declared.lineage for declared in settings.certificates}:
         raise _still_declared(old, Text("give it its new name in the file first"))
     new = the_one_meant(settings.certificates, new).lineage
     with workspace_of(front, settings, reads_only=False) as workspace:
@@ -183,10 +186,10 @@ def rename(front: Front, old: str, new: str) -> Exit:
             adopted = workspace.adopt(new, bundle, who_runs(settings))
         if adopted:  # the new name answers for the certificate from now on
             recorded.forget(old, workspace.state)
-    said = Text("{new} has the certificate of {old}, valid until {moment}.")
+    message = Text("{new} has the certificate of {old}, valid until {moment}.")
     if not adopted:
-        said = Text("{new} has that certificate, or a later one. Nothing was changed.")
-    return say(front, said.filled(old=old, new=new, moment=certificate.not_after))
+        message = Text("{new} has that certificate, or a later one. Nothing was changed.")
+    return say(front, message.filled(old=old, new=new, moment=certificate.not_after))
 
 
 @click.command("forget")
@@ -215,12 +218,12 @@ def _forget(front: Front, name: str) -> Exit:
         workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who))
     if certificate is None:
         return say(front, Text("{lineage} is forgotten.", lineage=lineage))
-    said = Text(
+    message = Text(
         "{lineage} is forgotten. Its certificate stays where it is, and is valid until {moment}."
     )
-    return say(front, said.filled(lineage=lineage, moment=certificate.not_after))
+    return say(front, message.filled(lineage=lineage, moment=certificate.not_after))
 
 
 def _still_declared(lineage: str, hint: Text) -> ConfigError:
-    said = Text("{lineage} is still in the configuration file", lineage=lineage)
-    return ConfigError(said, hint=hint)
+    message = Text("{lineage} is still in the configuration file", lineage=lineage)
+    return ConfigError(message, hint=hint)

@@ -1,11 +1,11 @@
-"""Every exit code, and what decides it.
+"""Every exit code, and the rule for each.
 
 0 in order · 1 something failed · 2 usage or configuration · 3 refused for safety · 4 changes
-pending (`plan --check`), or others than were confirmed (`sync --plan`) · 75 still in progress or
-locked by another run, try again later · 130 stopped by Ctrl-C or a signal to end · 141 the output
-has no reader any more.
+pending (`plan --check`), or changes other than the confirmed ones (`sync --plan`) · 75 still in
+progress or locked by another run, try again later · 130 stopped by Ctrl-C or a signal to end · 141
+the reader of the output is gone.
 
-Where several are true, the first of 130, 1, 3, 75 and 4 wins.
+If several apply, the first of 130, 1, 3, 75 and 4 wins.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 class Exit(IntEnum):
-    """What a run answers its caller."""
+    """The exit code of a command."""
 
     OK = 0
     FAILED = 1
@@ -56,9 +56,9 @@ class Exit(IntEnum):
 
 
 def of_error(error: BaseException) -> Exit:
-    """Judge what ended a command before it had a result."""
+    """Return the exit code for an error that ended a command before the result."""
     if isinstance(error.__cause__, StateMoved):
-        return Exit.USAGE  # what could not be stored has another place now
+        return Exit.USAGE  # the state has moved, so the record could not be stored
     match error:
         case ConfigError() | StateMoved() | click.UsageError():
             return Exit.USAGE
@@ -75,11 +75,13 @@ def of_error(error: BaseException) -> Exit:
 
 
 def of_report(report: SyncReport) -> Exit:
-    """Judge a sync: by its worst outcome, unless the file names a state that was moved."""
+    """Return the exit code of a sync: the worst outcome's, or USAGE for a state that was moved."""
     from certferry.core.planning.report import Result, of_run
 
-    found = [step.error for each in report.lineages for step in each.outcomes]
-    if report.complete and any(isinstance(one, StateMoved) for one in (report.problem, *found)):
+    errors = [step.error for each in report.lineages for step in each.outcomes]
+    if report.complete and any(
+        isinstance(error, StateMoved) for error in (report.problem, *errors)
+    ):
         return Exit.USAGE
     codes = {
         Result.IN_ORDER: Exit.OK,
@@ -92,14 +94,18 @@ def of_report(report: SyncReport) -> Exit:
 
 
 def of_hook(report: SyncReport) -> Exit:
-    """Judge a sync for another client, to which any code but 0 is a failure: waiting gets 0."""
+    """Return the exit code of a sync run by another client. The client takes every code but 0 for a
+    failure, so waiting gets 0.
+    """
     code = of_report(report)
     return Exit.OK if code is Exit.TRY_LATER else code
 
 
 def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
-    """Judge plans: by what stands in their way, then, if asked, by whether anything is pending.
-    What `sync` would refuse is refused here too, and what it would only find stuck is a failure.
+    """Return the exit code of plans: first by obstacles, then with `check` by pending changes.
+
+    A refusal by `sync` counts as a refusal here too. A change that `sync` would find
+    stuck counts as a failure.
     """
     from certferry.core.planning.plan import Weight
 
@@ -115,24 +121,27 @@ def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
 
 
 def of_statuses(statuses: Sequence[LineageStatus], recorded: Recorded) -> Exit:
-    """Judge what stands: what needs a person is a failure; so is a state that cannot be used."""
+    """Return the exit code of `status`: a failure if a certificate needs a person, or
+    if the state is unusable.
+    """
     from certferry.core.assessment.status import are_in_order
 
     return Exit.OK if are_in_order(statuses, recorded) else Exit.FAILED
 
 
 def of_problems(problems: Sequence[Problem]) -> Exit:
-    """Judge what was found: an error is a failure, a warning is not; a database that does not
-    answer just now is neither.
+    """Return the exit code of a list of problems: a failure if one is an error, else OK.
+
+    If the only error is a database that fails to answer just now, the code is TRY_LATER.
     """
-    codes = {one.code for one in problems if one.is_error}
+    codes = {problem.code for problem in problems if problem.is_error}
     if codes == {DatabaseUnavailable.code}:
         return Exit.TRY_LATER
     return Exit.FAILED if codes else Exit.OK
 
 
 def of_looks(looks: Sequence[HostObservation]) -> Exit:
-    """Judge what hosts serve: every address presents a valid certificate, or it is a failure."""
+    """Return the exit code of `watch`: OK if every address presents a valid certificate."""
     return Exit.OK if all(look.ok for look in looks) else Exit.FAILED
 
 
@@ -152,19 +161,19 @@ _OURS = {
     "--version": "version",
 }
 FAMILIAR = {word: ours for ours, words in _OURS.items() for word in words.split()}
-"""What operators of other clients type, as a command or after two dashes, and the words for it
-here. None of them runs: an alias of `deploy`, for instance, would order what is due as well.
+"""certferry's command for each word typed by operators of other clients, as a command or after two
+dashes. certferry only suggests the command: an alias `deploy` would also order due certificates.
 """
 
 RENEW = frozenset({"renew", "renew-all", "renew_all", "renewall"})
-"""What orders only what is due in other clients, so that it is `sync` here, and not its --renew."""
+"""Other clients' words for "renew the due certificates": `sync` here, not `sync --renew`."""
 
 
 def familiar_word(words: Sequence[str], familiar: Mapping[str, str] = FAMILIAR) -> Text | None:
-    """Return what to run for a word of another client; a certificate's name may follow it."""
+    """Return a suggestion for another client's word, or `None`. A name may follow the word."""
     word, *rest = words
     if word in RENEW and familiar:
-        name = next((one for one in rest if not one.startswith("-")), "NAME")
+        name = next((argument for argument in rest if not argument.startswith("-")), "NAME")
         return Text(
             "run `certferry sync`, which renews what is due; `certferry sync --renew {name}` orders"
             " one certificate now, due or not",
@@ -179,7 +188,7 @@ _log = logging.getLogger(__name__)
 
 
 class UsageMistake(click.UsageError):
-    """A command line that certferry itself does not accept."""
+    """A mistake in the command line found by certferry rather than by click."""
 
     def __init__(
         self, text: Text, ctx: click.Context | None = None, *, hint: Text | None = None
@@ -190,7 +199,7 @@ class UsageMistake(click.UsageError):
 
 
 def problem_of(error: BaseException) -> Problem:
-    """Return what ended a command as a problem."""
+    """Return the error that ended a command as a `Problem`."""
     match error:
         case Reported():
             return error.problem()
@@ -203,11 +212,11 @@ def problem_of(error: BaseException) -> Problem:
 
 
 def _in_our_voice(error: click.UsageError) -> Text:
-    """Return our own sentence, or click's as everything else is said: lower case, no full stop."""
+    """Return certferry's sentence, or click's in certferry's form: lower case, no full stop."""
     if isinstance(error, UsageMistake):
         return error.text
-    is_named = isinstance(error, click.NoSuchOption)  # what may be meant is in the hint
-    # Click has translated its sentences by now, but for one of a group that runs: no command.
+    is_named = isinstance(error, click.NoSuchOption)  # the hint names similar options
+    # Click has translated its messages by now, except "no such command" of a running group.
     words = " ".join(gettext(error.message if is_named else error.format_message()).split())
     words = re.sub(r"\. ?(?=[\u4e00-\u9fff])", "；", words).removesuffix(".").removesuffix("。")
     return verbatim(words[:1].lower() + words[1:])
@@ -215,19 +224,19 @@ def _in_our_voice(error: click.UsageError) -> Text:
 
 def _usage_hint(error: click.UsageError) -> Text:
     path = "certferry" if error.ctx is None else error.ctx.command_path
-    look = Text("run `{command} --help`", command=path)
+    help_hint = Text("run `{command} --help`", command=path)
     if isinstance(error, UsageMistake) and error.hint is not None:
         return error.hint
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
-        return look
+        return help_hint
     if error.option_name == "--dry-run":
         return Text("`certferry plan` shows what a sync would do, and changes nothing")
     root = error.ctx.find_root()
     is_begun = any(name.startswith(error.option_name) for name in error.possibilities or ())
     if error.ctx is root and not is_begun:
-        known = familiar_word([error.option_name.lstrip("-")])
-        if known is not None:
-            return known
+        suggestion = familiar_word([error.option_name.lstrip("-")])
+        if suggestion is not None:
+            return suggestion
     everywhere = {name for option in root.command.params for name in option.opts}
     if error.ctx is not root and error.option_name in everywhere:
         return Text(
@@ -236,20 +245,20 @@ def _usage_hint(error: click.UsageError) -> Text:
             command=error.ctx.info_name,
         )
     meant = error.possibilities
-    return Text("did you mean {option}?", option=meant[0]) if meant else look
+    return Text("did you mean {option}?", option=meant[0]) if meant else help_hint
 
 
 def _of_the_system(error: OSError) -> Text:
-    # A stream has no name.
+    # An error of a stream lacks a file name.
     nameless = error.filename is None
-    said = (
+    message = (
         Text("the output cannot be written: {problem}") if nameless else Text("{path}: {problem}")
     )
-    return said.filled(path=error.filename, problem=system_words(error))
+    return message.filled(path=error.filename, problem=system_words(error))
 
 
 def _mistake_of_ours(error: BaseException) -> Problem:
-    # What the exception says is left to the log: it may quote anything.
+    # Only the debug log gets the exception's own words, because they may quote secrets.
     _log.debug("unexpected error", exc_info=error)
     kind = type(error).__name__
     return Problem(

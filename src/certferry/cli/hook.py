@@ -1,4 +1,4 @@
-"""`certferry hook`: what another ACME client runs when it has renewed a certificate."""
+"""`certferry hook`: the command that another ACME client runs after a renewal."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def command(
     if home and not install:
         raise UsageMistake(Text("--home needs --install"), ctx)
     if install:
-        said = [part for file in env_file for part in ("--env-file", str(file.absolute()))]
-        said += [] if wait is None else ["--wait", str(wait)]
-        said += ["--no-wait"] if no_wait else []
-        return _install(front, home, [*_this_program(ctx), "hook", mode, *said])
+        hook_options = [part for file in env_file for part in ("--env-file", str(file.absolute()))]
+        hook_options += [] if wait is None else ["--wait", str(wait)]
+        hook_options += ["--no-wait"] if no_wait else []
+        return _install(front, home, [*_this_program(ctx), "hook", mode, *hook_options])
     return _sync(mode, front, wait_limit, env_file)
 
 
@@ -99,7 +99,9 @@ def _install(front: options.Front, home: Path | None, command: Sequence[str]) ->
 
 
 def _this_program(ctx: click.Context) -> list[str]:
-    """Return the command that runs now, with its global options, for a run from anywhere."""
+    """Return the words that start this program as now, with its global
+    options, from any directory.
+    """
     console = ctx.obj.console
     file = find_file(ctx.obj.config, console.environ)
     return [*program_reading(file), *options_said(ctx.find_root(), console)]

@@ -1,4 +1,6 @@
-"""`certferry hosts`: the hosts that share the state; `hosts forget` forgets one that is gone."""
+"""`certferry hosts`: the hosts that share the state; `hosts forget`
+removes a host from the state.
+"""
 
 from __future__ import annotations
 
@@ -43,14 +45,16 @@ def command(ctx: click.Context, *, as_json: bool) -> Exit:
 
 
 def show_hosts(workspace: Workspace, front: Front, *, as_json: bool) -> Exit:
-    """Print how every host stands, this one even before its first run."""
-    found = standings_of_hosts(workspace.state, len(workspace.settings.declared))
+    """Print how every host stands, including this host before its first run."""
+    standings = standings_of_hosts(workspace.state, len(workspace.settings.declared))
     console, voice = front.console, front.voice
     if as_json:
-        console.print_json(documents.of_hosts(found))
+        console.print_json(documents.of_hosts(standings))
     else:
-        console.print_table(status_text.hosts(found, voice), status_text.of_hosts(found, voice))
-    return Exit.FAILED if any(one.problems for one in found) else Exit.OK
+        console.print_table(
+            status_text.hosts(standings, voice), status_text.of_hosts(standings, voice)
+        )
+    return Exit.FAILED if any(host.problems for host in standings) else Exit.OK
 
 
 @command.command("forget")
@@ -64,7 +68,7 @@ def forget(front: Front, name: str) -> Exit:
     """
     with workspace_of(front, reads_only=False) as workspace:
         state = workspace.state
-        others = [one.name for one in state.hosts() if one.name != state.host]
+        others = [stored.name for stored in state.hosts() if stored.name != state.host]
         if name == state.host:
             raise ConfigError(
                 Text("{name} is this host", name=name),

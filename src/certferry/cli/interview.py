@@ -1,4 +1,4 @@
-"""Questions on a terminal: one line each, an answer that can be edited, and a way back."""
+"""Questions on a terminal: one line each, with editable answers and a way back."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _RANGE = re.compile(r"(\d{1,6})(?:[-–~](\d{1,6}))?")
 
 
 class Back(Exception):
-    """The operator goes back: to the question before, or to the step that is named."""
+    """The operator goes back to the previous question, or to the step called `to`."""
 
     def __init__(self, to: str = "") -> None:
         super().__init__(to)
@@ -37,14 +37,18 @@ class Back(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """One of several answers: its label in the list, and other `words` that mean it."""
+    """An answer to choose from a list."""
 
+    #: The label in the list.
     label: str
+    #: Other words that choose this option.
     words: frozenset[str] = frozenset()
 
 
 class Interview:
-    """Asks at the terminal. Raises `Interrupted` at its end, and `Back` where it `may_go_back`."""
+    """Asks at the terminal. At the end of input it raises `Interrupted`. With `may_go_back` the
+    answer `back` raises `Back`.
+    """
 
     def __init__(self, console: Console, *, may_go_back: bool = False) -> None:
         self._console = console
@@ -53,11 +57,11 @@ class Interview:
 
     @property
     def voice(self) -> Voice:
-        """Who asks."""
+        """The voice that asks."""
         return self._console.voice
 
     def print(self, text: Text) -> None:
-        """Print something between questions."""
+        """Print a sentence between questions."""
         self._console.print_stderr([line(self.voice.say(text))])
 
     def ask_for(
@@ -69,8 +73,12 @@ class Interview:
         kept: T | None = None,
         hidden: bool = False,
     ) -> T | None:
-        """Ask until `read` raises no `ConfigError`. No answer is the one `kept` from before, or
-        `None` unless one is `needed`. Of `hidden` input the length is printed.
+        """Ask until `read` accepts the answer without a `ConfigError`, and
+        return the result of `read`.
+
+        An empty answer returns `kept`, the value from before. If there is no such value, an
+        empty answer returns `None`, or is refused if an answer is `needed`. `hidden` input is
+        shown only by its length.
         """
         if kept is not None:
             question = Text("{question} (Enter: as before)", question=question)
@@ -80,8 +88,11 @@ class Interview:
             answer = self._prompt(question, hidden=hidden)
             if answer:
                 if hidden:
-                    one, many = Text("1 character was read."), Text("{count} characters were read.")
-                    self.print(one_or_many(len(answer), one, many))
+                    singular, plural = (
+                        Text("1 character was read."),
+                        Text("{count} characters were read."),
+                    )
+                    self.print(one_or_many(len(answer), singular, plural))
                 try:
                     return read(answer)
                 except ConfigError as error:
@@ -102,9 +113,10 @@ class Interview:
         *,
         or_none: bool = False,
     ) -> int | None:
-        """Show a numbered list, and return the place of one; no answer is the `usual` one.
-        `refused` says what is wrong with an answer; where it may be none, `or_none`, that is
-        `None`.
+        """Show a numbered list, and return the index of the chosen option.
+
+        An empty answer chooses `usual`. `refused` describes a wrong answer. With `or_none` the
+        operator may answer `none`, which returns `None`.
         """
         self.show_list(heading, [option.label for option in options])
 
@@ -131,20 +143,20 @@ class Interview:
     def choose_several(
         self, question: Text, names: Sequence[str], usual: frozenset[int]
     ) -> frozenset[int]:
-        """Ask for the numbers of some names; no answer gives the `usual` ones."""
+        """Ask for the numbers of some names; an empty answer chooses `usual`."""
         shown = Text("{question} (Enter for {usual})", question=question, usual=as_ranges(usual))
         chosen = self.ask_for(shown, lambda answer: numbers_in(answer, names))
         return usual if chosen is None else chosen
 
     def show_list(self, heading: Text, labels: Sequence[str]) -> None:
-        """Show what there is to choose from, a line each with its number."""
+        """Show labels to choose from, numbered, each on its own line."""
         digits, numbered = len(str(len(labels))), enumerate(labels, start=1)
         rows = [line(f"  {number:>{digits}}  ", label) for number, label in numbered]
         self.print(Text("{heading}:", heading=heading))
         self._console.print_stderr(rows)
 
     def confirm(self, question: Text, *, usual: bool = False) -> bool:
-        """Ask for a yes; everything else is a no, and no answer is the `usual` one."""
+        """Ask for a yes. An empty answer is `usual`, and every other answer is a no."""
         shown = Text("{question} [Y/n]") if usual else Text("{question} [y/N]")
         answer = self._prompt(shown.filled(question=question), hidden=False).lower()
         return answer in YES if answer else usual
@@ -160,7 +172,7 @@ class Interview:
             return self._prompt(question, hidden=hidden)
         except (click.Abort, KeyboardInterrupt, EOFError):
             if not hidden:
-                click.echo(err=True)  # what comes next is no answer to the question
+                click.echo(err=True)  # move the next output off the question's line
             raise Interrupted(Text("stopped"), hint=Text("nothing was changed")) from None
         if self._may_go_back and answer.lower() in BACK:
             raise Back
@@ -169,24 +181,26 @@ class Interview:
 
 @dataclass(frozen=True, slots=True)
 class Step(Generic[T]):
-    """One step of an interview: it takes what is known, may ask, and returns what is known then."""
+    """A step of an interview. `take` gets the answers so far, may ask, and returns all answers."""
 
     name: str
     take: Callable[[T], T]
 
 
 def walk(
-    steps: Sequence[Step[T]], known: T, interview: Interview | None, *, inside: bool = False
+    steps: Sequence[Step[T]], answers: T, interview: Interview | None, *, inside: bool = False
 ) -> T:
-    """Take steps in turn. `Back` goes to the last that asked, or to the first of the name it has;
-    from the first question it leads nowhere, or, `inside` another step, out of this one.
+    """Take steps in turn, and return the answers of the last step.
+
+    `Back` returns to the last step that asked, or to the first step of the given name. From the
+    first question `Back` is refused; with `inside` another step, `Back` leaves this walk.
     """
     passed: list[tuple[int, T, bool]] = []
     number = 0
     while number < len(steps):
         asked = 0 if interview is None else interview.asked
         try:
-            after = steps[number].take(known)
+            after = steps[number].take(answers)
         except Back as back:
             wanted = [
                 place
@@ -195,21 +209,21 @@ def walk(
             ]
             if wanted:
                 place = wanted[0 if back.to else -1]
-                number, known, _ = passed[place]
+                number, answers, _ = passed[place]
                 del passed[place:]
             elif inside or interview is None:
                 raise
             else:
                 interview.print(Text("this is the first question; Ctrl-C ends the interview"))
         else:
-            passed.append((number, known, interview is not None and interview.asked != asked))
-            number, known = number + 1, after
-    return known
+            passed.append((number, answers, interview is not None and interview.asked != asked))
+            number, answers = number + 1, after
+    return answers
 
 
 def numbers_in(answer: str, names: Sequence[str]) -> frozenset[int]:
-    """Read numbers and ranges such as `1-3,7`, names and patterns such as `*.example.com`, `all` or
-    `none`. Raises `ConfigError`.
+    """Return the numbers chosen by an answer: numbers and ranges such as `1-3,7`, names and
+    patterns such as `*.example.com`, `all` or `none`. Raise `ConfigError`.
     """
     most = len(names)
     if answer.lower() in ALL:
@@ -222,21 +236,21 @@ def numbers_in(answer: str, names: Sequence[str]) -> frozenset[int]:
         if named:
             chosen |= named
             continue
-        found = _RANGE.fullmatch(piece)
-        first = int(found[1]) if found else 0
-        last = int(found[2] or first) if found else 0
+        match = _RANGE.fullmatch(piece)
+        first = int(match[1]) if match else 0
+        last = int(match[2] or first) if match else 0
         if not 0 < first <= last <= most:
-            said = Text(
+            message = Text(
                 "{piece} is not understood: numbers from 1 to {most}, ranges such as 1-3,"
                 " names, patterns such as *.example.com, `all` or `none`"
             )
-            raise ConfigError(said.filled(piece=piece, most=most))
+            raise ConfigError(message.filled(piece=piece, most=most))
         chosen.update(range(first, last + 1))
     return frozenset(chosen)
 
 
 def as_ranges(numbers: frozenset[int]) -> str:
-    """Write numbers as `numbers_in` reads them."""
+    """Return numbers in the form read by `numbers_in`."""
     runs: list[list[int]] = []
     for number in sorted(numbers):
         if runs and number == runs[-1][-1] + 1:
@@ -253,11 +267,11 @@ def interview_at(console: Console, *, may_go_back: bool = False) -> Interview | 
 
 
 def _read(question: str, *, hidden: bool) -> str:
-    """Read a line, with editing where stdout is a terminal: readline writes its prompt there."""
+    """Read a line. Editing needs a terminal at stdout, because readline prompts there."""
     if hidden or sys.stdout is None or not sys.stdout.isatty():
         return str(
             click.prompt(question, default="", show_default=False, hide_input=hidden, err=True)
         )
-    with suppress(ImportError):  # a Python without it reads plain lines
+    with suppress(ImportError):  # a Python without readline reads plain lines
         import readline  # noqa: F401 - `input` edits lines once it is there
     return input(f"{question}: ")

@@ -1,6 +1,7 @@
-"""Where the command line begins and ends: global options, what becomes of whatever goes wrong, and
-signals, after which the process ends in order, once, and soon. No module below installs a handler:
-other callers of the engine end its runs by `reconcile.run.Run.stop`, from any thread.
+"""Run the command line: parse the global options, report errors and handle signals.
+
+After a signal the process ends in order, once, and within five seconds. Modules below install no
+handlers: other callers of the engine end a run by `reconcile.run.Run.stop`, from any thread.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ from certferry.present.run_log import Format, begin_logging
 from certferry.text import Text
 
 CHECK = "check"
-"""The command whose exit codes are a plugin's, also for mistakes before it on the command line."""
+"""The command with the exit codes of a monitoring plugin, also for mistakes before the command's
+name on the command line.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +46,7 @@ _LEVELS = {
 
 
 class _Language(click.Choice[str]):
-    """A language, also as locales and people write it: zh_CN, cn."""
+    """A language by its tag, or as locales and people write the language: zh_CN, cn."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """See `click.ParamType.convert`."""
@@ -103,7 +106,7 @@ def program(
     if lang is None:
         must_be_spoken(console.environ)
     if log_file is not None:
-        # Of a scheduled run whose log cannot be written, `notify failed` is to tell nonetheless.
+        # Even if a scheduled run fails to write its log, `notify failed` must send its message.
         is_needed = ctx.invoked_subcommand != "notify"
         format_ = Format(log_format or Format.TEXT)
         console.run_log.open(log_file, format_, is_needed=is_needed)
@@ -116,32 +119,35 @@ def program(
 
 def main() -> int:
     """Run the command line of this process and return its exit code."""
-    # The parent may have had it ignored: then no exit code of a program can be learnt.
+    # The parent may have ignored SIGCHLD. Then the kernel drops the exit codes of child processes.
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # A crash writes no memory to the disk, in which there are keys (setrlimit(2)).
+    # The memory holds keys, so a crash must write them nowhere (setrlimit(2)).
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    # A library speaks of what it reads (of a foreign serial number below one, for instance), and
-    # shows the operator a line of its source. -W and PYTHONWARNINGS are for whom that helps.
+    # Libraries warn about their input, such as a foreign serial number below one, and print a line
+    # of their own source to the operator. -W and PYTHONWARNINGS still show warnings to developers.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    # What ends a library's own thread would be shown as it is, with the keys that it quotes.
-    threading.excepthook = lambda ended: _log.debug("unexpected error", exc_info=ended.exc_value)
+    # Python prints an exception in a library's own thread whole, with the keys quoted in the
+    # exception.
+    threading.excepthook = lambda stopped: _log.debug(
+        "unexpected error", exc_info=stopped.exc_value
+    )
     end_in_order()
     console = standard_console(os.environ)
     try:
         code = run(sys.argv[1:], console)
         console.flush()
     except OSError as error:
-        # Nothing can be said any more on the stream that broke, and perhaps no reader is left.
+        # The broken stream takes no message any more, and perhaps no reader is left.
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        for stream in (sys.stdout, sys.stderr):  # about which the interpreter would complain too
+        for stream in (sys.stdout, sys.stderr):  # the interpreter would report a broken stream too
             os.dup2(nowhere, stream.fileno())
         code = exits.Exit.NO_READER if isinstance(error, BrokenPipeError) else exits.Exit.FAILED
     return code
 
 
 def run(arguments: Sequence[str], console: Console) -> int:
-    """Run the command line; return its exit code. Raises `OSError` if nothing can be printed."""
+    """Run the command line and return the exit code. Raise `OSError` for an unwritable output."""
     console = console.with_voice(voice_for(arguments, console.environ))
     instruction = console.environ.get(COMPLETION)
     if instruction:
@@ -154,7 +160,7 @@ def run(arguments: Sequence[str], console: Console) -> int:
 def run_command(
     command: click.Command, name: str, arguments: Sequence[str], console: Console
 ) -> int:
-    """Run a command that is called `name`, and return its exit code: see `run`."""
+    """Run `command` under the name `name` and return the exit code: see `run`."""
     try:
         code = _invoke(spoken(command, console.voice), name, arguments, console)
         console.flush()
@@ -166,7 +172,7 @@ def run_command(
         _end_log(exits.Exit.STOPPED, console)
         console.print_stderr([line(console.voice.say(Text("stopped")))])
         return exits.Exit.STOPPED
-    # A library may want to end the process; whatever it is, it gets its words and its exit code.
+    # A library may call `sys.exit`; the caller still gets a message and an exit code of certferry.
     except (Exception, SystemExit) as error:  # noqa: BLE001 - see above
         return _complain(error, arguments, console)
     _end_log(code, console)
@@ -204,8 +210,12 @@ def _complain(error: BaseException, arguments: Sequence[str], console: Console) 
 
 
 def _command_word(arguments: Sequence[str]) -> str | None:
-    """Find the command that is meant, whatever is wrong with what stands before it."""
-    options = (one for one in program.params if isinstance(one, click.Option) and not one.is_flag)
+    """Find the command's name, even after options with mistakes in them."""
+    options = (
+        parameter
+        for parameter in program.params
+        if isinstance(parameter, click.Option) and not parameter.is_flag
+    )
     with_value = {name for option in options for name in option.opts}
     words = iter(arguments)
     for word in words:
@@ -217,32 +227,32 @@ def _command_word(arguments: Sequence[str]) -> str | None:
 
 
 def _end_log(code: int, console: Console) -> None:
-    """Write how the run ended, and warn a person if the log lacks something."""
+    """Log how the run ended, and warn on stderr if the log is incomplete."""
     console.run_log.end(code)
     trouble = console.run_log.trouble
     if trouble is not None:
         console.print_stderr(console.voice.warning(trouble))
 
 
-AFTER_A_CALLBACK = 0.01  # seconds; one that takes longer is interrupted again
-AT_LATEST = 4.8  # seconds after the first signal: within the five that are promised
+AFTER_A_CALLBACK = 0.01  # seconds; a longer callback is interrupted again
+AT_LATEST = 4.8  # seconds after the first signal: within the five promised to operators
 
 
 def end_in_order() -> None:
-    """Have a run that is asked to end, or left by its terminal, end as with Ctrl-C: challenge
-    records removed, keys taken away from programs, leases given back.
+    """Make signals to end, and a closed terminal, end a run as Ctrl-C does: the run removes
+    challenge records, takes keys away from programs and gives leases back.
     """
     signals = [
         each
         for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-        # nohup has one ignored, and a shell that runs a script another, in the background
+        # nohup ignores SIGHUP, and a script's shell ignores SIGINT for programs in the background.
         if each is signal.SIGTERM or signal.getsignal(each) is not signal.SIG_IGN
     ]
 
     def end(number: int, frame: FrameType | None) -> None:
-        # Once: the kernel and the shell both signal that a terminal is gone, and systemd sends
-        # both signals; they must not stop the clean-up. Only an operator who has pressed
-        # Ctrl-C may lose patience, and press it again.
+        # The kernel and the shell both signal a closed terminal, and systemd sends two signals. The
+        # second must not stop the clean-up. Only Ctrl-C, pressed again by an impatient operator,
+        # may.
         for each in signals:
             signal.signal(each, _not_again)
         if number == signal.SIGINT:
@@ -256,16 +266,19 @@ def end_in_order() -> None:
 
 
 def _not_again(number: int, frame: FrameType | None) -> None:
-    """Ignore a repeated signal. No SIG_IGN: the programs that are started would have it too."""
+    """Ignore a repeated signal. Child processes would inherit SIG_IGN, but not a handler."""
 
 
 def _not_lost(unraisable: sys.UnraisableHookArgs) -> None:
-    """Raise again what a signal raised in a callback, where Python drops it; log all else."""
+    """Raise a `KeyboardInterrupt` again if Python dropped it in a
+    callback; log other exceptions.
+    """
     if issubclass(unraisable.exc_type, KeyboardInterrupt):
         signal.signal(signal.SIGINT, signal.default_int_handler)
-        # By another thread, a moment later: at once, this hook itself would be interrupted.
+        # Raised at once, the interrupt would end this hook itself, so another thread raises it
+        # later.
         threading.Thread(target=_interrupt_again, daemon=True).start()
-    else:  # Python's own hook prints them, with the keys that they quote
+    else:  # Python's own hook prints exceptions with the keys quoted in them.
         _log.debug("unexpected error", exc_info=unraisable.exc_value)
 
 
@@ -275,9 +288,10 @@ def _interrupt_again() -> None:
 
 
 def _watch(signals: frozenset[int]) -> None:
-    """End the process in time even if no handler runs, as while the system looks up a name or waits
-    for a disk: Python runs handlers between two of its steps, the wake-up descriptor is written at
-    once.
+    """End the process in time even if Python runs no handler.
+
+    Python calls handlers between two of its steps, so a name lookup of the system or a slow disk
+    delays handlers. The wake-up descriptor is written at once.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -290,6 +304,6 @@ def _end_at_last(reading: int, signals: frozenset[int]) -> None:
     while not signals & set(os.read(reading, 16)):
         pass
     threading.Event().wait(AT_LATEST)
-    # What is stored is whole: the state is changed in transactions, and the system releases the
-    # leases. The next run removes the challenge records that remain.
+    # The stored state is complete: transactions change the state, and the system releases the
+    # leases. The next run removes the remaining challenge records.
     os._exit(Exit.STOPPED)

@@ -1,4 +1,4 @@
-"""What the commands share on the command line: the global options, NAMEs, `--json`."""
+"""Shared parts of the commands: the global options, NAMEs, `--json`, and printing of results."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 PROGRAM = "certferry"
 
 COMPLETION = "_CERTFERRY_COMPLETE"
-"""The variable by which a shell's completion script asks."""
+"""The variable that a shell's completion script sets."""
 
 
 class WholeNumber(click.IntRange):
-    """An option's whole number, which says of other words what they are not."""
+    """A whole number as an option's value, with a message of certferry's own for other input."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.ParamType.convert`."""
@@ -60,15 +60,18 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """What the global options say, and where to speak."""
+    """The global options, and the console to print on."""
 
+    #: Prints, and speaks the operator's language.
     console: Console
+    #: The file of `--config`; None stands for the default places.
     config: Path | None = None
+    #: From `-v` and `-q`.
     verbosity: Verbosity = Verbosity.NORMAL
 
     @property
     def voice(self) -> Voice:
-        """Who speaks."""
+        """The voice of the operator's language."""
         return self.console.voice
 
     @property
@@ -78,7 +81,7 @@ class Front:
 
 
 def _complete_name(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Offer the declared certificates. Whatever is wrong with the file, a shell reads nothing."""
+    """Offer the declared certificates, if the configuration file is free of mistakes."""
     from certferry.config.load import load
 
     try:
@@ -98,7 +101,7 @@ def path_option(
     folder: bool = False,
     **more: Any,
 ) -> Callable[[T], T]:
-    """Declare a path. One that cannot be read is reported in the same words everywhere, later."""
+    """Declare an option for a path. The command itself reports an unreadable path later."""
     kind = click.Path(path_type=Path, readable=False, file_okay=not folder)
     names = [short, name] if short else [name]
     return click.option(*names, metavar=metavar, type=kind, help=help_, **more)
@@ -120,7 +123,7 @@ json_option = click.option(
 
 
 def name_argument(*, required: bool = True) -> Callable[[T], T]:
-    """Declare the one certificate that a command is about."""
+    """Declare the argument NAME: the certificate that the command acts on."""
     metavar = "NAME" if required else "[NAME]"
     return click.argument("name", metavar=metavar, required=required, shell_complete=_complete_name)
 
@@ -131,13 +134,13 @@ no_wait_option = click.option(
 
 
 def wait_option(help_: str) -> Callable[[T], T]:
-    """Declare how long a run waits; the default differs, so the help is the command's."""
+    """Declare `--wait`. Defaults differ by command, so each command passes its own help."""
     longest = Seconds(0, 365 * 24 * 3600)
     return click.option("--wait", metavar="SECONDS", type=longest, help=help_)
 
 
 def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:
-    """Return how long a run waits. Raises `UsageMistake` if both options are given."""
+    """Return how long a run waits. Raise `UsageMistake` if both options are given."""
     from certferry.reconcile.run import WaitLimit
 
     if no_wait and wait:
@@ -147,12 +150,12 @@ def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:
 
 
 def _digest(_: click.Context, __: click.Parameter, value: str | None) -> str | None:
-    """Return the digest of a plan. Raises `UsageMistake` for any other word."""
+    """Return the digest of a plan. Raise `UsageMistake` for any other word."""
     from certferry.core.planning.digest import is_digest
 
     if value is not None and not is_digest(value):
-        said = Text("{word} is no digest of a plan", word=repr(value))
-        raise UsageMistake(said, hint=Text("`certferry plan` prints it"))
+        message = Text("{word} is no digest of a plan", word=repr(value))
+        raise UsageMistake(message, hint=Text("`certferry plan` prints it"))
     return value
 
 
@@ -168,13 +171,13 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmati
 
 
 def is_wanted(front: Front, question: Text, *, yes: bool) -> bool:
-    """Ask whether to go on, unless `--yes` says so. Raises `UsageMistake` without a terminal."""
-    said = Text("this cannot be undone, and there is no terminal to ask at; --yes does it")
-    return yes or interview_or_refuse(front, UsageMistake(said)).confirm(question)
+    """Ask for confirmation unless `--yes` is given. Raise `UsageMistake` without a terminal."""
+    message = Text("this cannot be undone, and there is no terminal to ask at; --yes does it")
+    return yes or interview_or_refuse(front, UsageMistake(message)).confirm(question)
 
 
 def interview_or_refuse(front: Front, refusal: UsageMistake) -> Interview:
-    """Return the interview at the terminal. Raises the refusal without a terminal."""
+    """Return the interview at the terminal. Raise `refusal` without a terminal."""
     from certferry.cli.interview import interview_at
 
     interview = interview_at(front.console)
@@ -183,27 +186,27 @@ def interview_or_refuse(front: Front, refusal: UsageMistake) -> Interview:
     return interview
 
 
-def warn(front: Front, said: Text) -> None:
+def warn(front: Front, message: Text) -> None:
     """Print a warning on stderr."""
-    front.console.print_stderr(front.voice.warning(said))
+    front.console.print_stderr(front.voice.warning(message))
 
 
-def note(front: Front, *said: Text) -> None:
-    """Print sentences on stderr, one a line, unless the operator wants errors alone (`-q`)."""
+def note(front: Front, *messages: Text) -> None:
+    """Print sentences on stderr, one a line, except under `-q`."""
     if not front.quiet:
-        front.console.print_stderr([line(front.voice.say(one)) for one in said])
+        front.console.print_stderr([line(front.voice.say(message)) for message in messages])
 
 
-def say_changed(front: Front, event: str, said: Text) -> None:
-    """Print what was changed on this machine, and log it."""
+def say_changed(front: Front, event: str, message: Text) -> None:
+    """Print a change made on this machine, and log the change."""
     from certferry.present.progress import log_change
 
-    log_change(event, said, front.console.run_log)
-    say(front, said)
+    log_change(event, message, front.console.run_log)
+    say(front, message)
 
 
-def say(front: Front, *said: Text) -> Exit:
-    """Print the result, a sentence a line, unless the operator wants errors alone (`-q`)."""
+def say(front: Front, *messages: Text) -> Exit:
+    """Print the result, one sentence a line, except under `-q`. Return `Exit.OK`."""
     if not front.quiet:
-        front.console.print([line(front.voice.say(one)) for one in said])
+        front.console.print([line(front.voice.say(message)) for message in messages])
     return Exit.OK

@@ -1,4 +1,4 @@
-"""`certferry rollback` and `certferry revoke`: certificates that are taken back."""
+"""`certferry rollback` and `certferry revoke`: take a certificate back."""
 
 from __future__ import annotations
 
@@ -79,11 +79,11 @@ def revoke(front: options.Front, name: str, reason: str, *, yes: bool) -> Exit:
             options.say(front, Text("{name}: revoked, serial {serial}", name=name, serial=serial))
         newest = workspace.state.versions(name)[0]
     if newest.revocation is None:
-        said = Text(
+        message = Text(
             "that was begun before; the newest certificate of {name}, serial {serial}, was not"
             " revoked: if it is meant, run the command again"
         )
-        options.warn(front, said.filled(name=name, serial=newest.certificate.serial))
+        options.warn(front, message.filled(name=name, serial=newest.certificate.serial))
         return Exit.OK
     return options.say(front, Text("`certferry sync {name}` replaces it.", name=name))
 

@@ -1,5 +1,5 @@
-"""`certferry schedule`: runs that the system starts twice a day; `notify`: the channels by which
-operators hear of trouble, also of a run that was cut short.
+"""`certferry schedule`: runs that the system starts twice a day. `certferry notify`: the channels
+that report trouble to operators, also after a killed run.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ from certferry.wiring.settings import ADAPTERS
 
 _PRIVATE = 0o700
 _NOT_CARRIED = {"config", "verbose", "quiet"}
-"""Global options of which the run has its own: its file, and that it prints errors alone."""
+"""Global options left out of a scheduled run: the run gets its own `--config` and `--quiet`."""
 
 
 @click.group("schedule", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
@@ -75,10 +75,12 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
     settings = load(front.config, environ, ADAPTERS)
     if serve:
         console_process()
-    timer, server, cron = known = schedulers(environ)
+    timer, server, cron = all_schedulers = schedulers(environ)
     is_packaged = has_packaged_timer(environ)
     job = job_for(settings, ctx.find_root(), front.console, serves=serve)
-    if not is_packaged:  # the package's user has its own, and root's would keep that user out
+    # the package's timer runs as a user of its own; directories made by root would keep that user
+    # out
+    if not is_packaged:
         make_directories(job)
     usual = timer if systemd or is_packaged else cron
     lost_secrets = unattended.lost_secrets(settings)
@@ -94,7 +96,7 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
         _found(lost_secrets, schedule_text.LOST),
         _found(lost, schedule_text.MISSED.filled(path=installed.path)),
         _found(unattended.withheld_variables(environ), schedule_text.WITHHELD),
-        schedule_text.not_needed(starts_of(known)),
+        schedule_text.not_needed(starts_of(all_schedulers)),
         *(([finding.message], finding.hint) for finding in unread),
     ]
     front.console.print_stderr(schedule_text.warned(concerns, front.voice))
@@ -109,8 +111,8 @@ def remove(front: Front, *, systemd: bool) -> Exit:
 
     Without --systemd that is the line in the crontab and the units, whichever there are.
     """
-    known = schedulers(front.console.environ)
-    remove_from(known[:2] if systemd else known, front)
+    installed_at = schedulers(front.console.environ)
+    remove_from(installed_at[:2] if systemd else installed_at, front)
     return Exit.OK
 
 
@@ -135,7 +137,7 @@ def show(front: Front) -> Exit:
 
 
 def install_at(scheduler: Scheduler, job: Job, front: Front, *, works: bool = True) -> Scheduled:
-    """Install a job, show it, and return what is installed. Raises `ScheduleError`."""
+    """Install a job, show the schedule, and return it. Raise `ScheduleError`."""
     change, installed = scheduler.install(job)
     if not front.quiet:
         front.console.print([*schedule_text.lines(installed, front.voice), line()])
@@ -148,7 +150,7 @@ def install_at(scheduler: Scheduler, job: Job, front: Front, *, works: bool = Tr
 
 
 def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
-    """Remove what is installed, and show where it was. Raises `ScheduleError`."""
+    """Remove every installed schedule, and print where each was. Raise `ScheduleError`."""
     places = []
     for scheduler in schedulers:
         if (place := scheduler.remove()) is not None:
@@ -159,26 +161,26 @@ def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
 
 
 def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
-    """Show what is installed. Raises `ScheduleError`, after the schedules that can be read."""
-    found: list[Scheduled] = []
+    """Show every installed schedule. Raise `ScheduleError` after showing the readable ones."""
+    readable: list[Scheduled] = []
     for scheduler in schedulers:
         scheduled = scheduler.find()
         if scheduled is not None:
-            apart = [line()] if found else []
+            apart = [line()] if readable else []
             console.print([*apart, *schedule_text.lines(scheduled, console.voice)])
             console.print_stderr(
                 schedule_text.warned([schedule_text.undone(scheduled)], console.voice)
             )
-            found.append(scheduled)
-    if not found:
-        said = Text("Nothing is scheduled; run `certferry schedule install`.")
-        console.print([line(console.voice.say(said))])
-    concern = schedule_text.not_needed([scheduled.place for scheduled in found])
+            readable.append(scheduled)
+    if not readable:
+        message = Text("Nothing is scheduled; run `certferry schedule install`.")
+        console.print([line(console.voice.say(message))])
+    concern = schedule_text.not_needed([scheduled.place for scheduled in readable])
     console.print_stderr(schedule_text.warned([concern], console.voice))
 
 
 def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
-    """Return the places of what is installed that can be read."""
+    """Return the places of the installed schedules, skipping unreadable ones."""
     places: list[Text] = []
     for scheduler in schedulers:
         with suppress(ScheduleError):
@@ -190,7 +192,9 @@ def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
 def job_for(
     settings: Settings, root: click.Context, console: Console, *, serves: bool = False
 ) -> Job:
-    """Return the command to run, which works from any directory."""
+    """Return the scheduled job: the command for any directory, and the
+    directories written by a run.
+    """
     log = root.params.get("log_file") or default_log(settings)
     logs = [log.parent] if not is_stream(log) else []
     state, socket = settings.state, settings.console.socket
@@ -210,43 +214,43 @@ def job_for(
 
 
 def default_log(settings: Settings) -> Path:
-    """Return the default log of scheduled runs, beside the state: there they may write."""
+    """Return the default log of scheduled runs: beside the state, where the runs may write."""
     return settings.state.directory / "certferry.log"
 
 
 def make_directories(job: Job) -> None:
-    """Make the directories that a run writes into. Raises `ScheduleError`."""
+    """Make the directories that a run writes into. Raise `ScheduleError`."""
     for path in map(Path, job.writes):
         try:
             path.mkdir(_PRIVATE, parents=True, exist_ok=True)
         except OSError as exc:
-            said = Text("{path} cannot be made: {problem}", path=path, problem=system_words(exc))
+            message = Text("{path} cannot be made: {problem}", path=path, problem=system_words(exc))
             hint = Text("make it yourself, or name another log with --log-file before the command")
-            raise ScheduleError(said, hint=hint) from exc
+            raise ScheduleError(message, hint=hint) from exc
 
 
 def program(script: str, python: str) -> tuple[str, ...]:
-    """Return the command that runs now, as words that mean the same anywhere."""
+    """Return the words that start certferry as now, from any directory."""
     path = Path(script).absolute()
     if path.name == PROGRAM and os.access(path, os.X_OK):
         return (str(path),)
-    # -P: a directory that happens to be called certferry where cron starts is not imported.
+    # -P keeps Python from importing a directory called certferry in cron's working directory.
     return (python, "-P", "-m", PROGRAM)
 
 
 def program_reading(file: Path | None) -> list[str]:
-    """Return the command that runs now, for a run from anywhere that is to read the same file."""
+    """Return the words that start certferry as now, from any directory, with `file`."""
     config = ["--config", _absolute(file)] if file else []
     return [*program(sys.argv[0], sys.executable), *config]
 
 
 def options_said(root: click.Context, console: Console) -> list[str]:
-    """Return the other global options that were given, for a run that starts elsewhere."""
-    said = {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}
+    """Return the other given global options, for a run that starts elsewhere."""
+    given = {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}
     options: list[str] = []
     for option in root.command.params:
         name = option.name or ""
-        if name not in _NOT_CARRIED and root.get_parameter_source(name) in said:
+        if name not in _NOT_CARRIED and root.get_parameter_source(name) in given:
             value = root.params[name]
             options += [option.opts[-1], _absolute(value) if isinstance(value, Path) else value]
     if "--lang" not in options and console.voice.language != ENGLISH:
@@ -255,7 +259,7 @@ def options_said(root: click.Context, console: Console) -> list[str]:
 
 
 def _absolute(path: Path) -> str:
-    # Links are not followed: the operator may lead them elsewhere.
+    # Links stay unresolved: the operator may point a link elsewhere later.
     return str(path.absolute())
 
 
@@ -304,7 +308,7 @@ def failed(front: Front) -> Exit:
         settings = settings_or_defaults(front)
     except ConfigError:
         if was_refused:
-            return Exit.OK  # for that reason, which the run has reported
+            return Exit.OK  # the run refused the file and has reported the reason
         from certferry.wiring.runs import notify_in_spite_of_it
 
         notify_in_spite_of_it(error, front.config, environ, language=front.voice.language)
@@ -318,9 +322,9 @@ def failed(front: Front) -> Exit:
 
 _RESULT, _STATUS = "MONITOR_SERVICE_RESULT", "MONITOR_EXIT_STATUS"
 _NO_NEWS = frozenset(str(int(c)) for c in (Exit.FAILED, Exit.REFUSED, Exit.STOPPED, Exit.TRY_LATER))
-"""How a run ends that has reported its trouble itself, or that has none."""
+"""Exit codes after which `notify failed` stays silent: a run with trouble reported it itself."""
 _SIGNALS = range(129, 160)
-"""What a shell makes of a signal: 128 and its number."""
+"""Exit codes of a shell after a signal: 128 and the signal's number."""
 _WORDS = {
     "timeout": Text("it took longer than a run may"),
     "oom-kill": Text("the machine had no memory left"),
@@ -332,8 +336,11 @@ _WORDS = {
 
 
 def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
-    """Return how a failed run ended, by what systemd (since 251; systemd.exec(5), "$MONITOR_…") or
-    the crontab's line passes on; `None` for one that reported it itself, or was stopped.
+    """Return how a failed run ended, or `None` if the run reported its
+    trouble itself or was stopped.
+
+    The environment comes from systemd (since 251; systemd.exec(5), "$MONITOR_…") or from
+    the line in the crontab.
     """
     result, status = environ.get(_RESULT, ""), environ.get(_STATUS, "")
     if result in {"exit-code", ""} and status in _NO_NEWS:
@@ -343,23 +350,23 @@ def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
         how = _WORDS["signal"]
     if how is None and status:
         how = Text("it ended with status {status}", status=status)
-    said = Text("the scheduled run was cut short")
+    message = Text("the scheduled run was cut short")
     if how is not None:
-        said = Text("the scheduled run was cut short: {how}", how=how)
+        message = Text("the scheduled run was cut short: {how}", how=how)
     hint = Text("see the log of the run, and run: certferry sync")
     if result:
         unit = "certferry.service"
         hint = Text("see `journalctl -u {unit}`, and run: certferry sync", unit=unit)
-    return RunCutShort(said, hint=hint)
+    return RunCutShort(message, hint=hint)
 
 
 def _chosen(settings: Settings, channels: Sequence[str]) -> Sequence[str]:
-    known = list(settings.channels)
-    if not known:
+    declared = list(settings.channels)
+    if not declared:
         hint = Text('declare one: [notify.ops] with type = "dingtalk" and its url')
         raise ConfigError(Text("no channel is declared"), hint=hint)
     for name in channels:
-        if name not in known:
-            said = Text("there is no channel called {name}", name=name)
-            raise ConfigError(said, hint=instead_of(name, known))
-    return channels or known
+        if name not in declared:
+            message = Text("there is no channel called {name}", name=name)
+            raise ConfigError(message, hint=instead_of(name, declared))
+    return channels or declared

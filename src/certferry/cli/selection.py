@@ -1,4 +1,4 @@
-"""Which settings a command goes by, and what it says of them to the operator."""
+"""Read the settings of a command, print warnings about the settings, and open the workspace."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ if TYPE_CHECKING:
 def workspace_of(
     front: Front, settings: Settings | None = None, *, reads_only: bool = True
 ) -> Workspace:
-    """Open a workspace without a run to show; by default, of the settings that there are."""
-    found = settings_or_defaults(front) if settings is None else settings
-    return Workspace(found, reads_only=reads_only, language=front.voice.language)
+    """Open a workspace for commands that only print, by default with the settings of the file."""
+    loaded = settings_or_defaults(front) if settings is None else settings
+    return Workspace(loaded, reads_only=reads_only, language=front.voice.language)
 
 
 @contextmanager
 def running(
     front: Front, settings: Settings, *, reads_only: bool = False, live_only: bool = False
 ) -> Iterator[tuple[Workspace, Run]]:
-    """Open a workspace, and show in it a run as `progress_on` does."""
+    """Open a workspace with a run, and show the run's progress as `progress_on` does."""
     verbosity, only = front.verbosity, live_only
     shown = progress_on(front.console, verbosity, now, changes_nothing=reads_only, live_only=only)
     with shown as progress, workspace_of(front, settings, reads_only=reads_only) as workspace:
@@ -54,23 +54,25 @@ def running(
 def observing(
     front: Front, settings: Settings, *, as_json: bool
 ) -> AbstractContextManager[tuple[Workspace, Run]]:
-    """Open a workspace for a command that prints its answer; a terminal shows what it asks."""
+    """Open a workspace for a command that only reads. A terminal shows the requests in progress."""
     listener = replace(front, verbosity=Verbosity.QUIET) if as_json else front
     return running(listener, settings, reads_only=True, live_only=True)
 
 
 def read_settings(front: Front, names: Sequence[str]) -> Settings:
-    """Read the settings; print which names mean several certificates. Raises `ConfigError`."""
+    """Read the settings. Print each name that means several certificates. Raise `ConfigError`."""
     settings = selection.chosen_settings(names, front.config, front.console.environ)
-    said = Text("{name} is for several certificates: {lineages}")
+    message = Text("{name} is for several certificates: {lineages}")
     for name in names:
         if len(meant := selection.lineages_meant(name, settings.certificates)) > 1:
-            note(front, said.filled(name=name, lineages=meant))
+            note(front, message.filled(name=name, lineages=meant))
     return settings
 
 
 def settings_of_one(front: Front, name: str) -> Settings:
-    """Read the settings of the one certificate that is named. Raises `ConfigError` for several."""
+    """Read the settings with only the named certificate. Raise
+    `ConfigError` for an ambiguous name.
+    """
     settings = selection.chosen_settings((name,), front.config, front.console.environ)
     return replace(settings, certificates=(selection.the_one_meant(settings.certificates, name),))
 
@@ -78,17 +80,20 @@ def settings_of_one(front: Front, name: str) -> Settings:
 def settings_of_run(
     front: Front, names: Sequence[str], *, renew: bool, to_channels: bool = False
 ) -> Settings:
-    """Read what a run is for; warn of equal names, undeclared and other clients' certificates."""
+    """Read the settings of a run. Warn of equal names, of undeclared certificates, and of
+    certificates renewed by other clients.
+    """
     settings = read_settings(front, names)
     warn_of_equal_names(settings, front)
     if renew:
-        for name in names:  # of each order there must be no doubt
+        # an order costs rate limit, so each name must mean exactly one certificate
+        for name in names:
             selection.must_be_one(
                 name, selection.lineages_meant(name, settings.certificates) or [name]
             )
         warn_who_renews(settings.certificates, names, front)
-    if not names and not settings.state.is_bucket:  # of which each opening costs requests
-        from certferry.wiring.runs import warn_of_state  # the engine, which `check` does not need
+    if not names and not settings.state.is_bucket:  # each opening of a bucket costs requests
+        from certferry.wiring.runs import warn_of_state  # imports the engine, unneeded by `check`
 
         with workspace_of(front, settings) as workspace:
             warn_of_state(workspace, to_channels=to_channels)
@@ -96,8 +101,10 @@ def settings_of_run(
 
 
 def settings_to_sync(front: Front, names: Sequence[str], wanted: RunOptions) -> Settings:
-    """Read what `sync` is for. What is wrong with the file, and that its state is lost, goes to its
-    channels, unless only some certificates are meant: then an operator is at work.
+    """Read the settings of `sync`.
+
+    If the file has mistakes or its state is lost, send a message to the file's channels. With NAMEs
+    only print the message, because an operator is at the terminal.
     """
     try:
         renew = wanted.kind is RunKind.RENEW
@@ -112,15 +119,17 @@ def settings_to_sync(front: Front, names: Sequence[str], wanted: RunOptions) -> 
 
 
 def warn_of_equal_names(settings: Settings, front: Front) -> None:
-    """Warn of certificates that have the names of one that the command is about."""
-    meant = {frozenset(one.names) for one in settings.certificates}
-    alike = [one for one in settings.declared if frozenset(one.names) in meant]
+    """Warn of declared certificates with the same names as a certificate of the command."""
+    meant = {frozenset(certificate.names) for certificate in settings.certificates}
+    alike = [
+        certificate for certificate in settings.declared if frozenset(certificate.names) in meant
+    ]
     for finding in () if front.quiet else with_equal_names(alike, settings.places):
         warn(front, finding.text)
 
 
 def settings_or_defaults(front: Front) -> Settings:
-    """Read the configuration file; without one, go by the defaults, with nothing declared."""
+    """Read the configuration file; return the defaults if the file is absent."""
     defaults = partial(load_before, Document(None, {}), Path(NAME))
     return settings_with_accounts(front, defaults)
 
@@ -128,18 +137,24 @@ def settings_or_defaults(front: Front) -> Settings:
 def settings_with_accounts(
     front: Front, otherwise: Callable[[Mapping[str, str]], Settings] = without_certificates
 ) -> Settings:
-    """Read the file, or else the environment, `otherwise` than by default. Raises `ConfigError`."""
+    """Read the configuration file. If there is none, return `otherwise(environ)`, by default the
+    accounts of the environment. Raise `ConfigError`.
+    """
     environ = front.console.environ
     if find_file(front.config, environ) is None:
         return otherwise(environ)
     return load_checked(front.config, environ)
 
 
-def warn_who_renews(ones: Sequence[DesiredCertificate], names: Sequence[str], front: Front) -> None:
-    """Print which certificates other clients renew. Raises `ConfigError` where one is named."""
-    for one in ones:
+def warn_who_renews(
+    certificates: Sequence[DesiredCertificate], names: Sequence[str], front: Front
+) -> None:
+    """Print which certificates other clients renew. Raise `ConfigError` if NAMEs
+    chose such a certificate.
+    """
+    for certificate in certificates:
         try:
-            selection.must_be_renewed_here(one)
+            selection.must_be_renewed_here(certificate)
         except ConfigError as error:
             if names:
                 raise
@@ -147,8 +162,8 @@ def warn_who_renews(ones: Sequence[DesiredCertificate], names: Sequence[str], fr
 
 
 def may_renew_all(desired: Sequence[DesiredCertificate], front: Front) -> bool:
-    """Ask whether to order every certificate now. Raises `UsageMistake` without a terminal."""
-    count = sum(one.files is None for one in desired)
+    """Ask whether to order every certificate now. Raise `UsageMistake` without a terminal."""
+    count = sum(certificate.files is None for certificate in desired)
     refusal = one_or_many(
         count,
         Text("`--renew` without NAME would order 1 certificate anew, due or not"),

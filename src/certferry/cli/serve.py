@@ -1,4 +1,4 @@
-"""`certferry serve`: one process that goes on: the console, the API, and the two runs a day."""
+"""`certferry serve`: one long-running process for the console, the API, and the two runs a day."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from certferry.console.process import Process
 
 AT_LATEST = 9.5
-"""Seconds after which the process ends in any case: ten are promised."""
+"""Seconds after a signal until the process ends in any case; operators are promised ten."""
 
 
 @click.command("serve")
@@ -58,20 +58,20 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
     _keep_memory_together()
 
     def read() -> Settings:
-        found = load_checked(front.config, environ)
-        if found.state.is_bucket:
-            said = Text("{place} is a bucket, whose state belongs to one run at a time")
+        settings = load_checked(front.config, environ)
+        if settings.state.is_bucket:
+            message = Text("{place} is a bucket, whose state belongs to one run at a time")
             raise ConfigError(
-                said.filled(place=found.state.named),
+                message.filled(place=settings.state.named),
                 hint=Text(
                     "give `certferry serve` a state in a file, or in PostgreSQL: certferry state"
                     " move URL"
                 ),
             )
         if listen is None:
-            return found
-        elsewhere = listening_elsewhere(found.console, listen, Paths.beside(None, environ))
-        return replace(found, console=elsewhere)
+            return settings
+        elsewhere = listening_elsewhere(settings.console, listen, Paths.beside(None, environ))
+        return replace(settings, console=elsewhere)
 
     start, language = console_process(), front.voice.language
     try:
@@ -83,7 +83,7 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
             has_schedule=not no_schedule,
         )
     except ConfigError as error:
-        if not no_schedule:  # no operator may read along, and nothing is renewed
+        if not no_schedule:  # the operator may be away, and certificates would expire
             from certferry.wiring.runs import notify_in_spite_of_it
 
             notify_in_spite_of_it(error, front.config, environ, language=language)
@@ -94,22 +94,23 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
 
 
 def _must_be_an_address(listen: str, environ: Mapping[str, str]) -> None:
-    """Raise `UsageMistake`: a mistake at the command line is none of the runs."""
+    """Raise `UsageMistake` for a wrong address. Channels report mistakes in the file only."""
     try:
         listening(Paths.beside(None, environ))(listen)
     except ConfigError as error:
-        said = Text("{name}: {problem}", name="--listen", problem=error.message)
-        raise UsageMistake(said) from error
+        message = Text("{name}: {problem}", name="--listen", problem=error.message)
+        raise UsageMistake(message) from error
 
 
 _ARENAS, _MAPPED = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD in glibc's malloc.h
 
 
 def _keep_memory_together() -> None:
-    """Have all threads share two arenas of glibc: each has its own otherwise, and what a request
-    took in one of forty is not used by the others. What is larger than a megabyte goes back to the
-    system at once: after the first password, of 19 MiB, glibc would keep as much in every arena
-    (mallopt(3)). Other libraries have no arenas.
+    """Make all threads share two of glibc's arenas, and give blocks over a megabyte back at once.
+
+    Otherwise each thread has an arena of its own, and memory freed by a request stays in one of
+    forty arenas. Hashing the first password takes 19 MiB, and glibc would keep as much in every
+    arena (mallopt(3)). Other C libraries have no arenas.
     """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_ARENAS, 2)
@@ -117,12 +118,12 @@ def _keep_memory_together() -> None:
 
 
 def _greet(process: Process, front: Front) -> None:
-    """Print where the console is, and what is to be done before it can be used."""
+    """Print the console's address, and the steps left before the console can be used."""
     from certferry.console.listening import name_of
 
     console, where = process.workspace.settings.console, [*map(name_of, process.sockets)]
-    said = Text("The console is at {url} (it listens at {where}).")
-    note(front, said.filled(url=f"{console.base}/", where=where))
+    message = Text("The console is at {url} (it listens at {where}).")
+    note(front, message.filled(url=f"{console.base}/", where=where))
     if not console.is_https and not is_loopback(console.host):
         warn(front, Text("passwords travel unencrypted to {url}", url=console.base))
     aside(partial(_note_no_users, process, front))  # a database may be slow to answer
@@ -134,14 +135,14 @@ def _note_no_users(process: Process, front: Front) -> None:
 
 
 def console_process() -> type[Process]:
-    """Import the console. Raises `ConfigError` without its libraries."""
+    """Import the console. Raise `ConfigError` if the console's libraries are absent."""
     try:
         from certferry.console.process import Process
     except ModuleNotFoundError as missing:
         if (missing.name or "").startswith("certferry"):
             raise
-        said = Text("the libraries of the console are not installed")
-        raise ConfigError(said, hint=how_to_install_with("console")) from missing
+        message = Text("the libraries of the console are not installed")
+        raise ConfigError(message, hint=how_to_install_with("console")) from missing
     return Process
 
 
@@ -151,7 +152,7 @@ def _follower(front: Front) -> Callable[[], Progress]:
 
 
 def _answer_signals(process: Process) -> None:
-    """Answer signals in place of `cli.main`, which ends a command at each of them."""
+    """Handle signals in place of `cli.main`, because its handlers would end the process."""
     had_terminal = sys.stdin is not None and sys.stdin.isatty()
 
     def stop(number: int, _frame: FrameType | None) -> None:
@@ -159,16 +160,17 @@ def _answer_signals(process: Process) -> None:
         ending = threading.Timer(AT_LATEST, os._exit, (Exit.OK,))
         ending.daemon = True
         ending.start()
-        if number == signal.SIGINT:  # an operator may lose patience, and press Ctrl-C again
+        if number == signal.SIGINT:  # an impatient operator may press Ctrl-C again
             signal.signal(number, signal.default_int_handler)
 
     def reload(number: int, frame: FrameType | None) -> None:
         if had_terminal and not sys.stdin.isatty():
-            stop(number, frame)  # its window was closed
+            stop(number, frame)  # the terminal's window was closed
         else:
             process.reload()
 
     signal.set_wakeup_fd(-1)
     for number, answer in ((signal.SIGINT, stop), (signal.SIGTERM, stop), (signal.SIGHUP, reload)):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a script's background
+        # nohup ignores SIGHUP, and a script's shell ignores SIGINT in the background
+        if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, answer)

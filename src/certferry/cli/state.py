@@ -1,6 +1,4 @@
-"""`certferry state`: make the place where certferry remembers, bring it up to date, check it, move
-it, replace its key.
-"""
+"""`certferry state`: make, upgrade, check or move the state, and replace the state's key."""
 
 from __future__ import annotations
 
@@ -47,8 +45,8 @@ def init(front: Front) -> Exit:
     state = settings.state
     if not prepared_state(settings, init=True):
         return say(front, Text("{place} is there already.", place=state.named), *_next(state))
-    said = Text("Made: {place}, sealed with {key}", place=state.named, key=_key_of(state))
-    say_changed(front, "state.init", said)
+    message = Text("Made: {place}, sealed with {key}", place=state.named, key=_key_of(state))
+    say_changed(front, "state.init", message)
     return say(front, *_next(state))
 
 
@@ -79,10 +77,10 @@ def check(front: Front, *, as_json: bool) -> Exit:
     from certferry.cli.discover import show_findings
 
     settings = load_state(front.config, front.console.environ)
-    found = checked_state(settings)
-    if not found and not as_json:
+    findings = checked_state(settings)
+    if not findings and not as_json:
         return say(front, Text("{place} is in order.", place=settings.state.named))
-    return show_findings(found, front, as_json=as_json)
+    return show_findings(findings, front, as_json=as_json)
 
 
 @command.command("key")
@@ -113,10 +111,13 @@ def key(front: Front, rotate: str | None) -> Exit:
     if rotate == _NEW and key_file is None:
         raise UsageMistake(_WHICH)
     new = None if rotate == _NEW else _reference(rotate)
-    said = Text(
-        "Sealed with the new key: {count} keys and proofs", count=changed_key(settings, new)
-    )
-    say_changed(front, "state.key", said)
+    rotated = changed_key(settings, new)
+    message = Text("Sealed with the new key: {count} keys and proofs", count=rotated.count)
+    say_changed(front, "state.key", message)
+    for text in rotated.left:
+        say(front, Text("Left as it was, since the old key does not open it: {text}", text=text))
+    if rotated.left:
+        say(front, Text("`certferry state check` says how to remove each."))
     if key_file is not None:
         say(front, Text("{path} has the new key.", path=key_file))
     else:
@@ -150,9 +151,9 @@ def move(front: Front, url: str, key: str | None, password: str | None) -> Exit:
     table = _table_there(here.state, url, key, password)
     there = load_state(front.config, front.console.environ, table | {"host": here.state.host})
     moved = moved_state(here, there)
-    said = Text("Moved to {place}: {count} rows, read back and compared")
+    message = Text("Moved to {place}: {count} rows, read back and compared")
     count = sum(moved.rows.values())
-    say_changed(front, "state.move", said.filled(place=moved.destination, count=count))
+    say_changed(front, "state.move", message.filled(place=moved.destination, count=count))
     say(front, Text("Write in the configuration file of every host that has this state:"))
     if there.state.is_shared and not here.state.is_shared:
         [host] = moved.hosts
@@ -173,11 +174,12 @@ def move(front: Front, url: str, key: str | None, password: str | None) -> Exit:
 def _table_there(
     here: StateSettings, url: str, key: str | None, password: str | None
 ) -> dict[str, str]:
-    """Return [state] as every host is to have it, with the key of this one unless another is named.
-    Raises `UsageMistake` for a secret in place of a reference.
+    """Return the [state] table for every host, by default with this host's key and password.
+
+    Raise `UsageMistake` for a secret in place of a reference to a secret.
     """
-    for one in filter(None, (key, password)):
-        _reference(one)
+    for secret in filter(None, (key, password)):
+        _reference(secret)
     is_file = url.startswith("sqlite:")
     table = {"url": url}
     if key is not None:
@@ -193,8 +195,8 @@ def _table_there(
     return table | ({} if password is None else {"password": password})
 
 
-def _reference(written: str) -> SecretReference:
-    reference = SecretReference(written)
+def _reference(text: str) -> SecretReference:
+    reference = SecretReference(text)
     if reference.is_literal:
         raise UsageMistake(_WHICH)
     return reference

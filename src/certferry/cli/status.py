@@ -1,5 +1,5 @@
-"""`certferry status`, `plan` and `check`: how everything stands, what a run would do, and how bad
-it is for a monitor.
+"""`certferry status`, `plan` and `check`: how everything stands, the changes of the next run, and a
+plugin for monitoring.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
     warn_of_equal_names(settings, front)
     with observing(front, settings, as_json=as_json) as (workspace, run):
         now = workspace.state.now
-        known = recorded(settings, workspace.state, now())
-        found = overview(workspace, run, known)
-    return show_status(found, front.console, now(), as_json=as_json)
+        last_recorded = recorded(settings, workspace.state, now())
+        summary = overview(workspace, run, last_recorded)
+    return show_status(summary, front.console, now(), as_json=as_json)
 
 
-def show_status(found: Overview, console: Console, now: datetime, *, as_json: bool) -> Exit:
-    """Print how everything stands."""
+def show_status(summary: Overview, console: Console, now: datetime, *, as_json: bool) -> Exit:
+    """Print how every certificate and domain stands."""
     from certferry.core.assessment.status import most_needed_first
     from certferry.present import documents, news_text, status_text
     from certferry.present.progress import log_statuses
 
-    statuses, recorded, channels = found.statuses, found.recorded, found.channels
+    statuses, recorded, channels = summary.statuses, summary.recorded, summary.channels
     voice = console.voice
     log_statuses(statuses, console.run_log)
     if as_json:
@@ -94,7 +94,7 @@ def show_plan(
     renew: bool = False,
     as_json: bool = False,
 ) -> Exit:
-    """Look, plan and show the plans."""
+    """Observe, plan and print the plans."""
     from certferry.cli.selection import observing, settings_of_run
     from certferry.reconcile.status import plans_of
 
@@ -105,7 +105,7 @@ def show_plan(
 
 
 def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json: bool) -> Exit:
-    """Show what would be done."""
+    """Print the changes of some plans, and return the exit code."""
     from certferry.core.planning.digest import digest_of_plans
     from certferry.present import documents, plan_text
     from certferry.present.progress import log_plans
@@ -121,7 +121,7 @@ def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json:
 def show_plan_now(
     plans: Sequence[Plan], changed: PlanChanged, front: Front, *, as_json: bool
 ) -> Exit:
-    """Print what would be done now, and that it is not what was confirmed."""
+    """Print the plans as they are now, and that they differ from the confirmed plan."""
     from certferry.core.planning.digest import digest_of_plans
     from certferry.present import documents, plan_text
 
@@ -137,7 +137,7 @@ def show_plan_now(
 
 
 def show_rehearsal(front: Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
-    """Rehearse, print the result, then what a run would do."""
+    """Rehearse the orders, print the result, then print the changes of a real run."""
     from certferry.cli.selection import read_settings, running
     from certferry.core.observed.runs import RunKind
     from certferry.present import documents, report_text
@@ -145,35 +145,37 @@ def show_rehearsal(front: Front, names: tuple[str, ...], *, renew: bool, as_json
     from certferry.wiring.runs import RunInProgress, RunOptions
 
     console, settings = front.console, read_settings(front, names)
-    rehearsing(settings)  # nothing is opened without a staging directory
+    rehearsing(settings)  # raises before the state is opened, if there is no staging directory
     wanted = RunOptions(RunKind.REHEARSE, is_whole=not names, renews=renew)
     with running(front, settings) as (workspace, run):
-        found = RunInProgress(workspace, run, wanted).rehearse()
+        rehearsal = RunInProgress(workspace, run, wanted).rehearse()
     if as_json:
-        console.print_json(documents.of_rehearsal(found.report, found.plans))
+        console.print_json(documents.of_rehearsal(rehearsal.report, rehearsal.plans))
     elif front.quiet:
-        console.print_stderr(report_text.what_is_wrong(found.report, console.voice))
+        console.print_stderr(report_text.what_is_wrong(rehearsal.report, console.voice))
     else:
-        console.print_wrapped(report_text.rehearsal_lines(found.report, found.plans, console.voice))
-    code = exits.of_report(found.report)
-    return exits.of_plans(found.plans, check=False) if code is Exit.OK else code
+        console.print_wrapped(
+            report_text.rehearsal_lines(rehearsal.report, rehearsal.plans, console.voice)
+        )
+    code = exits.of_report(rehearsal.report)
+    return exits.of_plans(rehearsal.plans, check=False) if code is Exit.OK else code
 
 
 RUN_WITHIN = 48
 """Hours; see `core.assessment.health.RUN_WITHIN`."""
 
 UNKNOWN = 3
-"""What a plugin answers that cannot say anything (`present.check_text.PluginStatus`)."""
+"""The exit code of a plugin that cannot judge (`present.check_text.PluginStatus`)."""
 
 _RUN_WITHIN = "Warn when the last run ended longer ago. Default: 48."
 _TEN_YEARS = 24 * 3653  # hours
 
 
 class Plugin(click.Command):
-    """A command with a plugin's exit codes even for usage: for a monitor 2 would be critical."""
+    """A command with a plugin's exit codes for usage errors too: a monitor reads 2 as critical."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the command line; what is wrong with it is reported as a plugin does."""
+        """Read the command line; report a usage error as a plugin does."""
         as_json = "--json" in args
         try:
             return super().parse_args(ctx, args)
@@ -201,30 +203,32 @@ def check(front: Front, names: tuple[str, ...], *, run_within: int, as_json: boo
         settings = read_settings(front, names)
         with workspace_of(front, settings) as workspace:
             now = workspace.state.now()
-            known = recorded(settings, workspace.state, now)
-        found = checkup(expected(settings, known), known, now, timedelta(hours=run_within))
-    except Exception as error:  # noqa: BLE001 - whatever it is, a monitor gets its line
+            last_recorded = recorded(settings, workspace.state, now)
+        result = checkup(
+            expected(settings, last_recorded), last_recorded, now, timedelta(hours=run_within)
+        )
+    except Exception as error:  # noqa: BLE001 - a monitor gets a line for every error
         return print_failure(problem_of(error), front, as_json=as_json)
-    return print_checkup(found, now, front, as_json=as_json)
+    return print_checkup(result, now, front, as_json=as_json)
 
 
-def print_checkup(found: Checkup, now: datetime, front: Front, *, as_json: bool) -> int:
-    """Print how bad it is, and return the plugin's exit code."""
+def print_checkup(result: Checkup, now: datetime, front: Front, *, as_json: bool) -> int:
+    """Print the result of a checkup, and return the plugin's exit code."""
     from certferry.present import check_text
 
     if as_json:
-        front.console.print_json(check_text.document(found, now, front.voice))
+        front.console.print_json(check_text.document(result, now, front.voice))
     else:
-        front.console.print(line(one) for one in check_text.of_checkup(found, now, front.voice))
-    return check_text.plugin_status_of(found.concerns).value
+        front.console.print(line(row) for row in check_text.of_checkup(result, now, front.voice))
+    return check_text.plugin_status_of(result.concerns).value
 
 
 def print_failure(problem: Problem, front: Front, *, as_json: bool) -> int:
-    """Print that nothing can be judged, and why, and return the plugin's exit code."""
+    """Print why the checkup failed, and return the plugin's exit code."""
     from certferry.present import check_text
 
     if as_json:
         front.console.print_json(check_text.document_of_failure(problem, front.voice))
     else:
-        front.console.print(line(one) for one in check_text.of_failure(problem, front.voice))
+        front.console.print(line(row) for row in check_text.of_failure(problem, front.voice))
     return UNKNOWN

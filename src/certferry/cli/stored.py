@@ -1,5 +1,5 @@
-"""What the state holds: `certferry history` and `export` print and write it for a certificate,
-`backup` and `restore` carry all of it, with its key, in one file.
+"""Commands on the stored state: `certferry history` and `export` for a certificate, `backup` and
+`restore` for the whole state with its key.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def history(front: Front, name: str | None, *, limit: int, verify: bool, as_json
 def show_history(
     workspace: Workspace, name: str | None, limit: int, console: Console, *, as_json: bool
 ) -> Exit:
-    """Print what the state holds. Raises `ConfigError` for a name that nothing is known of."""
+    """Print the stored history. Raise `ConfigError` for an unknown name."""
     entries = history_of(name, limit, workspace)
     if as_json:
         console.print_json(documents.of_history(entries))
@@ -64,15 +64,15 @@ def show_history(
 def verify_history(
     workspace: Workspace, name: str | None, console: Console, *, as_json: bool
 ) -> Exit:
-    """Print whether the history is as it was written. Raises as `show_history`."""
-    found = workspace.state.verify_history(name)
-    if name is not None and not (found.entries or found.older or found.breaks):
-        found = workspace.state.verify_history(must_be_known(name, workspace))
+    """Print whether the stored history is unchanged. Raise `ConfigError` for an unknown name."""
+    verified = workspace.state.verify_history(name)
+    if name is not None and not (verified.entries or verified.older or verified.breaks):
+        verified = workspace.state.verify_history(must_be_known(name, workspace))
     if as_json:
-        console.print_json(documents.of_verified(found))
+        console.print_json(documents.of_verified(verified))
     else:
-        console.print_wrapped(status_text.verified(found, console.voice))
-    return Exit.FAILED if found.breaks else Exit.OK
+        console.print_wrapped(status_text.verified(verified, console.voice))
+    return Exit.FAILED if verified.breaks else Exit.OK
 
 
 @click.command("export")
@@ -97,8 +97,10 @@ def export(front: Front, name: str, directory: Path) -> Exit:
 
 
 def write_files(workspace: Workspace, name: str, directory: Path, console: Console) -> Exit:
-    """Write the newest certificate of a lineage. Raises `ConfigError` for an unknown name,
-    `CertificateError` before the first one, `CertferryError` for a file that cannot be written.
+    """Write a lineage's newest certificate to files.
+
+    Raise `ConfigError` for an unknown name, `CertificateError` if the lineage has no certificate
+    yet, and `CertferryError` for an unwritable file.
     """
     name = must_be_known(name, workspace)
     versions = workspace.state.versions(name)
@@ -135,8 +137,10 @@ def backup(front: Front, file: Path, *, force: bool) -> Exit:
             draft.put()
         else:
             draft.put_new()
-    said = Text("Written (mode 0600): {path}, with {names}", path=file, names=list(lineages) or "—")
-    say_changed(front, "state.backup", said)
+    message = Text(
+        "Written (mode 0600): {path}, with {names}", path=file, names=list(lineages) or "—"
+    )
+    say_changed(front, "state.backup", message)
     return say(front, Text("It opens your private keys: keep it where only you can read it."))
 
 
@@ -157,12 +161,12 @@ def restore(front: Front, file: Path) -> Exit:
         problem = Text("{path} {problem}", path=file, problem=error.message)
         raise ConfigError(problem, hint=error.hint) from error
     done = restored(archive, file, settings)
-    said = Text(
+    message = Text(
         "Restored to {path}: {names}, as of {moment}",
         path=settings.state.path,
         names=list(done.lineages) or "—",
         moment=done.made_at,
     )
-    say_changed(front, "state.restore", said)
+    say_changed(front, "state.restore", message)
     kept = [Text("What was there is kept: {path}", path=path) for path in done.kept]
     return say(front, *kept, Text("What is to be done: `certferry plan`"))

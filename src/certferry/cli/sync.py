@@ -92,20 +92,22 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
 
 def is_first_without(workspace: Workspace, front: options.Front) -> bool:
-    """Return whether this run is the first that succeeded, and nothing starts later ones."""
+    """Return whether this run is the first success, and later runs lack a schedule."""
     try:
         runs = workspace.state.stored_runs(20)
-    except StateError:  # the run has told what is wrong with the state
+    except StateError:  # the run has reported the trouble with the state
         return False
-    succeeded = sum(one.state is RunState.DONE for one in runs)
-    by_schedule = any(one.source is RunSource.SCHEDULE for one in runs)
+    succeeded = sum(run.state is RunState.DONE for run in runs)
+    by_schedule = any(run.source is RunSource.SCHEDULE for run in runs)
     return succeeded == 1 and not (by_schedule or starts_of(schedulers(front.console.environ)))
 
 
 def show_report(
     report: SyncReport, front: options.Front, *, as_json: bool, undeclared_of: str | None = None
 ) -> Exit:
-    """Print the result, with `--quiet` what failed; `undeclared_of` is a client that made it."""
+    """Print the result of a sync; with `--quiet` only failures. `undeclared_of` names the client
+    that issued an undeclared certificate.
+    """
     console = front.console
     log_unchanged(report, console.run_log)
     if as_json:

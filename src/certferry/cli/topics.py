@@ -1,5 +1,5 @@
-"""`certferry help`: the pages that came with the package, without a network;
-and `certferry completion`: scripts that complete commands, options and certificates in a shell.
+"""`certferry help`: the packaged pages, without a network. `certferry completion`: scripts that
+complete commands, options and certificates in a shell.
 """
 
 from __future__ import annotations
@@ -66,27 +66,29 @@ def help(ctx: click.Context, words: tuple[str, ...]) -> Exit:  # noqa: A001 - it
 
 
 def _print_named(asked: str, front: Front) -> bool:
-    """Print a page, a code, or what is known of a service's answer; `False` for anything else."""
+    """Print a page, a code, or the meaning of a service's answer. Return
+    `False` for anything else.
+    """
     language = front.voice.language
-    known = pages(language)
-    if asked in known:
-        _show(known[asked].text, front.console)
+    topics = pages(language)
+    if asked in topics:
+        _show(topics[asked].text, front.console)
     elif (part := about_code(asked, language)) is not None:
         _show(part, front.console)
     elif meanings := installed().meanings_of(asked):
         front.console.print_wrapped(_meant(asked, meanings, front))
-    elif found := about_words(asked, language):
-        _show("\n\n".join(page.text for page in found), front.console)
+    elif matching := about_words(asked, language):
+        _show("\n\n".join(page.text for page in matching), front.console)
     else:
         return False
     return True
 
 
 def _listed(front: Front) -> Iterator[Line]:
-    say, known = front.voice.say, pages(front.voice.language).values()
+    say, all_pages = front.voice.say, pages(front.voice.language).values()
     yield line(say(Text("certferry help TOPIC prints a page, certferry help WORDS what has them:")))
     for folder, heading in _HEADINGS.items():
-        here = [page for page in known if page.folder == folder]
+        here = [page for page in all_pages if page.folder == folder]
         rows = [(Span(page.topic, Tone.STRONG), Span(page.title)) for page in here]
         yield from (line(), line(Span(say(heading), Tone.STRONG)), *columns(rows, "  "))
     schema = Text("certferry help json DOCUMENT prints a JSON Schema: {list}")
@@ -94,20 +96,20 @@ def _listed(front: Front) -> Iterator[Line]:
 
 
 _HEADINGS = {"help": Text("Errors"), "how-to": Text("How-tos"), "reference": Text("Reference")}
-"""What the list of topics calls each folder of pages."""
+"""The heading of each folder of pages in the list of topics."""
 
 
 def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iterator[Line]:
-    """Render what a code of a service's means, and what to do, for each service that has it."""
+    """Render the meaning of a service's code, and the advice, for each service with the code."""
     say = front.voice.say
-    for number, (service, known) in enumerate(meanings.items()):
+    for number, (service, meaning) in enumerate(meanings.items()):
         if number:
             yield line()
-        said = Text("{service}, code {code}", service=front.voice.word(service), code=code)
-        if known.meaning is not None:
-            said = Text("{said}: {meaning}", said=said, meaning=known.meaning)
-        yield line(say(said))
-        yield from front.voice.hint(known.advice)
+        sentence = Text("{service}, code {code}", service=front.voice.word(service), code=code)
+        if meaning.meaning is not None:
+            sentence = Text("{said}: {meaning}", said=sentence, meaning=meaning.meaning)
+        yield line(say(sentence))
+        yield from front.voice.hint(meaning.advice)
     for page in about_words(code, front.voice.language):
         yield line(f"{page.title} (`certferry help {page.topic}`)")
 
@@ -117,16 +119,16 @@ def _show(text: str, console: Console) -> None:
 
 
 def _print_schema(document: str, front: Front, ctx: click.Context) -> None:
-    known = schemas()
-    if document not in known:
-        problem = Text("no such document: {name}; known: {known}", name=document, known=list(known))
+    files = schemas()
+    if document not in files:
+        problem = Text("no such document: {name}; known: {known}", name=document, known=list(files))
         raise UsageMistake(problem, ctx)
-    # Written as it is: it is for programs.
-    front.console.stdout.write(known[document].read_text(encoding="utf-8"))
+    # JSON Schema is for programs, so the text is written unwrapped.
+    front.console.stdout.write(files[document].read_text(encoding="utf-8"))
 
 
 def _print_help_of(words: Sequence[str], front: Front, ctx: click.Context) -> bool:
-    """Print what `--help` of a command prints; `False` for what is no command."""
+    """Print the `--help` of a command. Return `False` if the words name no command."""
     with ExitStack() as entered:
         inner = ctx.find_root()
         for word in words:
@@ -142,8 +144,10 @@ def _print_help_of(words: Sequence[str], front: Front, ctx: click.Context) -> bo
 
 
 def _print_part(words: Sequence[str], front: Front) -> bool:
-    """Print the parts of a page that are called by the words after its topic, else the one that has
-    them; `False` where none has them.
+    """Print the parts of a topic's page that have the other words in their heading, else the best
+    match.
+
+    Return `False` if the page or the words are unknown.
     """
     topic, *others = words
     page = pages(front.voice.language).get(topic)
@@ -159,23 +163,25 @@ def _print_part(words: Sequence[str], front: Front) -> bool:
 
 
 def _print_found(words: Sequence[str], front: Front, ctx: click.Context) -> bool:
-    """Print the part of a page that has the words, or list the pages; `False` where none has them.
-    A page of another language counts where none of this one has the words.
+    """Print the part of a page with the words, or list such pages. Return
+    `False` if there are none.
+
+    Pages in another language are searched only if the operator's language has none with the words.
     """
     own = front.voice.language
     for language in sorted(LANGUAGES, key=lambda each: each != own):
         texts = [part for page in pages(language).values() for part in sections_of(page)]
         texts += _helps(ctx.find_root()) if language == own else []
-        found = search(" ".join(words), texts)
-        if found.sections:
+        result = search(" ".join(words), texts)
+        if result.sections:
             break
     else:
         return False
-    known = familiar_word(words)
-    if known is not None:
-        front.console.print_wrapped([line(front.voice.say(known)), line()])
-    best, *others = found.sections
-    is_clear = found.is_clear and known is None
+    suggestion = familiar_word(words)
+    if suggestion is not None:
+        front.console.print_wrapped([line(front.voice.say(suggestion)), line()])
+    best, *others = result.sections
+    is_clear = result.is_clear and suggestion is None
     if not is_clear:
         others = [best, *others]
     elif best.is_command:
@@ -188,11 +194,11 @@ def _print_found(words: Sequence[str], front: Front, ctx: click.Context) -> bool
 
 
 _MOST_LISTED = 7
-"""Topics that are listed for some words: what comes later has them by chance."""
+"""The most topics listed for some words: later ones match by chance."""
 
 
 def _show_parts(parts: Sequence[Section], wanted: frozenset[str], front: Front) -> None:
-    """Print parts of a page under the page's title, and how to get the whole."""
+    """Print parts of a page under the page's title, and the command for the whole page."""
     title, topic = parts[0].title, parts[0].topic
     text = "\n\n".join(part.about(wanted) for part in parts)
     _show(text if parts[0].heading == title else f"# {title}\n\n{text}", front.console)
@@ -216,18 +222,21 @@ def _others(parts: Sequence[Section], front: Front, *, is_more: bool) -> Iterato
 
 
 def _helps(root: click.Context) -> Iterator[Section]:
-    """Yield the help of every command, as what a search finds."""
+    """Yield the help of every command as a section for the search."""
     voice = root.obj.voice
     for name in COMMANDS:
-        with suppress(ConfigError):  # the sandbox, where that is not installed
+        with suppress(ConfigError):  # certferry-sandbox may be absent
             yield from _help_of(name, spoken(command_of(name), voice))
 
 
 def _help_of(path: str, command: click.Command) -> Iterator[Section]:
     options = [option for option in command.params if isinstance(option, click.Option)]
-    said = [*paragraphs(command.help or ""), *(f"{each.opts[0]} {each.help}" for each in options)]
+    passages = [
+        *paragraphs(command.help or ""),
+        *(f"{each.opts[0]} {each.help}" for each in options),
+    ]
     title = command.short_help or path
-    yield Section(path, title, title, [[text] for text in said], is_command=True)
+    yield Section(path, title, title, [[text] for text in passages], is_command=True)
     if isinstance(command, click.Group):
         for name, part in command.commands.items():
             if not part.hidden:
@@ -235,16 +244,16 @@ def _help_of(path: str, command: click.Command) -> Iterator[Section]:
 
 
 def _unknown(words: Sequence[str], front: Front) -> UsageMistake:
-    """Return the mistake of asking for what is nowhere, with what was probably meant."""
+    """Return the error for unknown words, with a suggestion."""
     asked = " ".join(words)
     if asked.lstrip("-").isdigit():
-        said = Text(
+        message = Text(
             "the code {code} is not explained here: go by the words of the message that has it",
             code=asked,
         )
-        return UsageMistake(said)
-    known = [*pages(front.voice.language), *COMMANDS]
-    meant = difflib.get_close_matches(asked, known, n=1)
+        return UsageMistake(message)
+    topics = [*pages(front.voice.language), *COMMANDS]
+    meant = difflib.get_close_matches(asked, topics, n=1)
     hint = familiar_word(words) or Text("`certferry help` lists the topics")
     if meant:
         hint = Text("did you mean `{meant}`?", meant=meant[0])
@@ -268,7 +277,7 @@ fish: certferry completion fish > ~/.config/fish/completions/certferry.fish
 def completion(ctx: click.Context, shell: str) -> Exit:
     """Print the script of a shell."""
     front: Front = ctx.obj
-    # Written as it is: these are no words for a person.
+    # A script is for a shell, so the text is written unwrapped.
     front.console.stdout.write(script(shell, ctx.find_root().command))
     return Exit.OK
 
@@ -276,21 +285,21 @@ def completion(ctx: click.Context, shell: str) -> Exit:
 def _completer(
     shell: str, program: click.Command, arguments: MutableMapping[str, object]
 ) -> ShellComplete:
-    kind = get_completion_class(shell) or ShellComplete  # it knows each of the shells
+    kind = get_completion_class(shell) or ShellComplete  # click knows every shell in `_SHELLS`
     return kind(program, arguments, PROGRAM, COMPLETION)
 
 
 def script(shell: str, program: click.Command) -> str:
-    """Return the script of a shell."""
+    """Return the completion script of a shell."""
     completer = _completer(shell, program, {})
-    # The base class's: that of bash would run the bash of this machine to see how old it is.
-    written = ShellComplete.source(completer)
-    # click's script for fish ends what a command does at its first comma.
-    return written.replace('string split "," $completion', 'string split --max 1 "," $completion')
+    # The base class's `source`: bash's own would run bash on this machine to read its version.
+    source = ShellComplete.source(completer)
+    # click's script for fish cuts a command's summary at the first comma.
+    return source.replace('string split "," $completion', 'string split --max 1 "," $completion')
 
 
 def answer(program: click.Command, console: Console, asked: str) -> Exit:
-    """Answer a shell that asks what may stand where, in the words of the help."""
+    """Answer a completion script: print the script, or the possible words with their help."""
     shell, _, task = asked.partition("_")
     if shell not in _SHELLS or task not in {"source", "complete"}:
         return Exit.USAGE

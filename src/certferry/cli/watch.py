@@ -1,4 +1,4 @@
-"""`certferry watch`: what every address of a host serves, and until when. Any host, ours or not."""
+"""`certferry watch`: the certificate that every address of a host serves, for any host."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from certferry.wiring.clock import now
 from certferry.wiring.network import probe_for
 
 EVERY = 60
-"""Seconds between two looks: a change at a CDN takes minutes."""
+"""Seconds between two observations: a change at a CDN takes minutes."""
 _EVERY = f"How long --follow waits between two looks. Default: {EVERY}."
 
 MANY = 16
-"""Hosts from which on a person reads that the look takes a while."""
+"""From this many hosts on, a message announces a wait."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _HOST = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::([^:]*))?|(.*)", re.DOTALL)
-"""An address in brackets or a name, and a port; or else what may be an address without brackets."""
+"""Matches an address in brackets or a name, each with a port; else a bare address."""
 _HOW = Text("write a host on each line, such as img.example.com, img.example.com:8443 or a URL")
 
 
@@ -94,24 +94,28 @@ def command(
 
 @dataclass(frozen=True)
 class Watch:
-    """Looks at hosts, and prints what each address presents."""
+    """Observes hosts, and prints the certificate presented by each address."""
 
+    #: Completes a handshake with every address.
     probe: HostProbe
+    #: The hosts to observe.
     hosts: Sequence[Host]
     console: Console
+    #: Returns the time, aware and in UTC.
     now: Callable[[], datetime]
+    #: Certificates with less time left count as failures.
     ends_within: timedelta | None = None
     as_json: bool = False
 
     def once(self) -> Exit:
-        """Look once."""
+        """Observe the hosts once, print the result, and return the exit code."""
         return of_looks(self._begin(follows=False))
 
     def follow(self, pause: Pause, every: float) -> Exit:
-        """Look again and again, and print what has changed, until the run is stopped."""
+        """Observe the hosts again and again, and print changes, until the run is stopped."""
         looks = self._begin(follows=True)
         while True:
-            self.console.flush()  # a program reads it through a pipe
+            self.console.flush()  # a program may read the output through a pipe
             pause(every)
             before, looks = looks, self._looks()
             for earlier, look in zip(before, looks, strict=True):
@@ -146,19 +150,19 @@ class Watch:
         return [judged(host, seen[host], now, self.ends_within) for host in self.hosts]
 
 
-def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Host]:
-    """Return every host once; `port` is the default. Raises `ConfigError` with all mistakes."""
-    hosts, wrong = _read(enumerate(written), port)
+def hosts_meant(words: Sequence[str], file: str | None, port: int) -> list[Host]:
+    """Return each host once; `port` is the default port. Raise `ConfigError` with every mistake."""
+    hosts, wrong = _read(enumerate(words), port)
     if wrong:
         raise joined([error for _, error in wrong])
     if file is not None:
         rows = ((number, _COMMENT.sub("", row).strip()) for number, row in _lines(file))
         more, wrong = _read(((number, row) for number, row in rows if row), port)
         if wrong:
-            found = [
+            mistakes = [
                 mistake_at(Path(file), number, "", "", error.message) for number, error in wrong
             ]
-            raise config_error(found, hint=_HOW)
+            raise config_error(mistakes, hint=_HOW)
         if not more:
             raise ConfigError(Text("{path} names no host", path=file), hint=_HOW)
         hosts += more
@@ -166,12 +170,12 @@ def hosts_meant(written: Sequence[str], file: str | None, port: int) -> list[Hos
 
 
 def _read(
-    written: Iterable[tuple[int, str]], port: int
+    words: Iterable[tuple[int, str]], port: int
 ) -> tuple[list[Host], list[tuple[int, ConfigError]]]:
-    """Return the hosts, and what is wrong with each of the others, by its number."""
+    """Return the hosts, and for each wrong word its number and the error."""
     hosts: list[Host] = []
     wrong: list[tuple[int, ConfigError]] = []
-    for number, word in written:
+    for number, word in words:
         try:
             hosts.append(host_of(word, port))
         except ConfigError as error:
@@ -190,16 +194,16 @@ def _lines(file: str) -> Iterator[tuple[int, str]]:
         raise ConfigError(Text("{path} is not UTF-8 text", path=file), hint=_HOW) from None
 
 
-def host_of(written: str, port: int) -> Host:
-    """Return the host of a name, address or URL. Raises `ConfigError`, for a wildcard too."""
-    authority = re.split(r"[/?#]", _SCHEME.sub("", written.strip(), count=1))[0]
-    found = _HOST.fullmatch(authority.rpartition("@")[2])
-    bracketed, name, own_port, other = found.groups() if found else (None,) * 4
-    host, quoted = bracketed or name or other or "", repr(written)
+def host_of(text: str, port: int) -> Host:
+    """Return the host in a name, address or URL. Raise `ConfigError`, also for a wildcard."""
+    authority = re.split(r"[/?#]", _SCHEME.sub("", text.strip(), count=1))[0]
+    match = _HOST.fullmatch(authority.rpartition("@")[2])
+    bracketed, name, own_port, other = match.groups() if match else (None,) * 4
+    host, quoted = bracketed or name or other or "", repr(text)
     if own_port is not None:
         if not re.fullmatch(r"[0-9]{1,5}", own_port) or not 1 <= int(own_port) <= 65535:  # noqa: PLR2004 - RFC 9293: ports have 16 bits
-            said = Text("{host} names no port between 1 and 65535", host=quoted)
-            raise ConfigError(said, hint=Text("write it like img.example.com:8443"))
+            message = Text("{host} names no port between 1 and 65535", host=quoted)
+            raise ConfigError(message, hint=Text("write it like img.example.com:8443"))
         port = int(own_port)
     if is_address(host):
         return Host(str(ipaddress.ip_address(host)), port)
@@ -212,6 +216,6 @@ def host_of(written: str, port: int) -> Host:
         hint = Text("write a host like img.example.com, img.example.com:8443, or a URL")
         raise ConfigError(error.message.filled(name=quoted), hint=hint) from None
     if is_wildcard(domain):
-        one = Text("name one of them, such as {host}", host=domain.replace("*", "www", 1))
-        raise ConfigError(Text("{name} stands for many hosts", name=domain), hint=one)
+        example = Text("name one of them, such as {host}", host=domain.replace("*", "www", 1))
+        raise ConfigError(Text("{name} stands for many hosts", name=domain), hint=example)
     return Host(domain, port)

@@ -1,22 +1,23 @@
-"""From an account's table to the settings of the adapter it names, and what is asked for them.
+"""From an account's table to the settings of the account's adapter, and the questions to ask an
+operator for the settings.
 
-The adapter declares a frozen dataclass; its fields are the settings an operator writes. One without
-a default is required. What may be written follows from the field's type:
+The adapter declares a frozen dataclass. The fields are the keys of the account's table; a field
+without a default is required. The field's type decides the allowed values:
 
 - `Secret`: a reference to a secret, or a literal in a file that no other user can read
 - `Secret | str`: a reference to a secret, or a plain string
-- `str`: a string; where the default is an https address, an https address
+- `str`: a string; if the default is an https address, an https address
 - `bool`, `int`, `float`: true or false, a whole number, a number
-- `timedelta`: a number, of days where the field's name ends in `_days`, otherwise of seconds
+- `timedelta`: a number, of days if the field's name ends in `_days`, otherwise of seconds
 - `tuple[str, ...]`: a list of strings
-- a `StrEnum`: one of its words
-- `Path`: a path, from the file's directory
+- a `StrEnum`: a word of the enumeration
+- `Path`: a path, relative to the file's directory
 - `X | None`: as `X`
-- `Mapping[str, Secret | str]`: every key that is no other field's, of whatever name: a reference to
-  a secret, a plain string or a whole number. A literal whose key says that it is a secret is one.
+- `Mapping[str, Secret | str]`: every key without a field: a reference to a secret, a plain string
+  or a whole number. A literal is a secret if the key's name says so.
 
-A field called `from_` is the setting `from`, which is no name in Python.
-Beside the type may stand what the field means: `Annotated[X, Text("…")]`.
+A field called `from_` is the setting `from`, because `from` is a keyword of Python. The field's
+meaning may stand beside the type: `Annotated[X, Text("…")]`.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ from certferry.text import Text
 
 
 class Dataclass(Protocol):
-    """An instance of any class that is marked as a dataclass."""
+    """An instance of any dataclass."""
 
     __dataclass_fields__: ClassVar[dict[str, dataclasses.Field[Any]]]
 
@@ -60,17 +61,19 @@ _READERS: Mapping[object, Read[Any]] = MappingProxyType(
     {str: values.word, bool: values.flag, int: values.whole_number, float: values.number}
 )
 FURTHER = Mapping[str, Secret | str]
-"""The type of a field that takes the keys that are no other's."""
+"""The type of a field for all keys without a field of their own."""
 _KNOWN = (Secret, Secret | str, timedelta, tuple[str, ...], Path, FURTHER, *_READERS)
 _AS_JSON = (bool, int, float, timedelta)
-"""What TOML and JSON write in the same way."""
+"""Types that TOML and JSON write in the same way."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Setting:
-    """A field, as an operator writes it; its type is without `None`."""
+    """A field of an adapter's settings."""
 
+    #: The key in the account's table.
     key: str
+    #: The field's type without `None`.
     type: Any
     field: dataclasses.Field[Any]
 
@@ -94,8 +97,9 @@ def bind(
     resolve: Resolve,
     variables: Collection[Variable] = (),
 ) -> T:
-    """Make the adapter's settings; the environment may hold those of `variables`. Raises
-    `ConfigError` with everything that is wrong, and `TypeError` as `may_be_written` does.
+    """Make the adapter's settings from an account's table. `variables` are the variables of the
+    environment that may hold missing keys. Raises `ConfigError` with all mistakes, and `TypeError`
+    as `may_be_written` does.
     """
     may_be_written(settings_class)
     mistakes: list[Mistake] = []
@@ -122,8 +126,12 @@ def bind(
 
 
 def _missing(key: str, variables: Collection[Variable]) -> Text:
-    """Return what is missing; of what a variable may hold, also the line that takes it from it."""
-    for names in (one.names for one in variables if one.key == key and one.names):
+    """Return a message for a missing key. If a variable may hold the key, the message has the line
+    that reads the variable.
+    """
+    for names in (
+        variable.names for variable in variables if variable.key == key and variable.names
+    ):
         return Text(
             "missing, and {names} is not set; write `{line}`, and `{assignment}` into one of"
             " the `env_files`",
@@ -135,39 +143,41 @@ def _missing(key: str, variables: Collection[Variable]) -> Text:
 
 
 def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
-    """Return the settings to write. Raises `TypeError` for a field that no operator could write."""
+    """Return the keys of an account's table. Raises `TypeError` for a field of a type that
+    operators cannot write.
+    """
     settings = _settings_of(settings_class)
-    for one in settings:
-        if not (_is_enum(one.type) or one.type in _KNOWN):
-            msg = f"no operator could write {one.field.name}: {one.field.type}"
+    for setting in settings:
+        if not (_is_enum(setting.type) or setting.type in _KNOWN):
+            msg = f"no operator could write {setting.field.name}: {setting.field.type}"
             raise TypeError(msg)
-    return tuple(one.key for one in settings)
+    return tuple(setting.key for setting in settings)
 
 
 def written_as(name: str) -> str:
-    """Return the setting of a field."""
+    """Return the key for a field."""
     return name.removesuffix("_")
 
 
 def without_none(written_type: Any) -> Any:
-    """Return `X` for `X | None`, and every other type as it is."""
+    """Return `X` for `X | None`, and any other type unchanged."""
     kinds = [kind for kind in get_args(written_type) if kind is not NoneType]
     return kinds[0] if len(kinds) == 1 and NoneType in get_args(written_type) else written_type
 
 
 def must_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
-    """Return the settings without which there is no account."""
-    return tuple(one.key for one in _settings_of(settings_class) if one.is_required)
+    """Return the required keys."""
+    return tuple(setting.key for setting in _settings_of(settings_class) if setting.is_required)
 
 
 def meanings(settings_class: type[Dataclass]) -> Mapping[str, Text]:
-    """Return what the fields mean, of those that have it beside their type."""
+    """Return the meanings of the fields, for fields with a meaning beside the type."""
     types = get_type_hints(settings_class, include_extras=True)
     return {
-        written_as(name): said
+        written_as(name): meaning
         for name, written_type in types.items()
-        for said in getattr(written_type, "__metadata__", ())
-        if isinstance(said, Text)
+        for meaning in getattr(written_type, "__metadata__", ())
+        if isinstance(meaning, Text)
     }
 
 
@@ -195,21 +205,21 @@ def _plain_reader(setting: _Setting) -> Read[Any]:
     if kind == tuple[str, ...]:
         return _words
     if _is_enum(kind):
-        read = values.one_of([member.value for member in kind])
-        return lambda value: kind(read(value))
+        read_word = values.one_of([member.value for member in kind])
+        return lambda value: kind(read_word(value))
     return _READERS[kind]
 
 
 def _further(table: TomlTable, resolve: Resolve) -> dict[str, Secret | str]:
-    """Take every key that has not been taken."""
-    found: dict[str, Secret | str] = {}
+    """Return the value of every key without a field."""
+    options: dict[str, Secret | str] = {}
     for key in table.unknown:
         is_key = names_a_secret(key.replace("-", "_"))
-        read = partial(_option, table=table, resolve=resolve, is_key=is_key)
-        value = table.take(key, read, None)
+        reader = partial(_option, table=table, resolve=resolve, is_key=is_key)
+        value = table.take(key, reader, None)
         if value is not None:
-            found[key] = value
-    return found
+            options[key] = value
+    return options
 
 
 def _option(value: object, *, table: TomlTable, resolve: Resolve, is_key: bool) -> Secret | str:
@@ -227,7 +237,7 @@ def _secret_or_plain(value: object, resolve: Resolve) -> Secret | str:
 
 
 def as_a_key(secret: Secret) -> Secret:
-    """Return what can stand in a request. Raises `ConfigError`, which does not show the secret."""
+    """Return a secret that fits in a request. Raises `ConfigError`, without showing the secret."""
     value = secret.reveal()
     if value.isascii() and value.isprintable():
         return secret
@@ -245,112 +255,133 @@ def _words(value: object) -> tuple[str, ...]:
     return tuple(map(values.word, value))
 
 
-# what is asked for an account
+# questions to ask for an account
 
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A key to ask for, and what it is. A secret is kept under the first of its variables' `names`;
-    without one, `read` returns what stands in the file, or raises `ConfigError`. It `may_be_seen`
-    as it is typed; it `may_be_empty` where it has a default.
-    """
+    """A key of an account to ask an operator for."""
 
     key: str
+    #: The meaning of the key.
     what: Text
+    #: Variables for a secret; the answer is stored under the first name. Empty: not a secret.
     names: tuple[str, ...] = ()
+    #: Returns the value to write in the file, or raises `ConfigError`. For keys without variables.
     read: Callable[[str], object] = str
+    #: Show the answer while the operator types.
     may_be_seen: bool = False
+    #: An empty answer is allowed, because the key has a default.
     may_be_empty: bool = False
+    #: The form of a correct answer.
     pattern: str = ""
 
 
 def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Return what to ask for an account: what the environment may hold, then required keys."""
-    found: list[Question] = []
-    kinds = {one.key: one.type for one in _settings_of(adapter.Settings)}
-    for one in adapter.ENVIRONMENT:
-        seen = bool(one.is_public or kinds[one.key] == Secret | str)
-        names = tuple(one.names)
-        found.append(Question(one.key, one.what, names, may_be_seen=seen, pattern=one.pattern))
-    known = {one.key for one in found}
-    others = (one for one in _settings_of(adapter.Settings) if one.is_required)
-    return (*found, *_asked_for(type_, adapter, (one for one in others if one.key not in known)))
+    """Return the questions for an account: the variables of the environment, then the required
+    keys.
+    """
+    questions: list[Question] = []
+    kinds = {setting.key: setting.type for setting in _settings_of(adapter.Settings)}
+    for variable in adapter.ENVIRONMENT:
+        seen = bool(variable.is_public or kinds[variable.key] == Secret | str)
+        names = tuple(variable.names)
+        questions.append(
+            Question(variable.key, variable.what, names, may_be_seen=seen, pattern=variable.pattern)
+        )
+    asked = {question.key for question in questions}
+    others = (setting for setting in _settings_of(adapter.Settings) if setting.is_required)
+    return (
+        *questions,
+        *_asked_for(type_, adapter, (setting for setting in others if setting.key not in asked)),
+    )
 
 
 def questions_of_channel(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Return what to ask for a channel: required keys, then names and secrets that may be empty."""
+    """Return the questions for a channel: required keys, then optional names and secrets."""
     settings = _settings_of(adapter.Settings)
-    must = (one for one in settings if one.is_required)
-    may = (one for one in settings if one.field.default in (None, "") and one.type in (Secret, str))
+    must = (setting for setting in settings if setting.is_required)
+    may = (
+        setting
+        for setting in settings
+        if setting.field.default in (None, "") and setting.type in (Secret, str)
+    )
     return (*_asked_for(type_, adapter, must), *_asked_for(type_, adapter, may, may_be_empty=True))
 
 
 def _asked_for(
     type_: str, adapter: Adapter, settings: Iterable[_Setting], *, may_be_empty: bool = False
 ) -> Iterator[Question]:
-    said = meanings(adapter.Settings)
-    for one in settings:
-        unsaid = Text("{key} of the account at {service}", key=one.key, service=adapter.SERVICE)
-        what = said.get(one.key, unsaid)
-        if one.type in (Secret, Secret | str):
-            # The adapter has no name for a variable that would hold it.
-            variable = "".join(c if c.isalnum() else "_" for c in f"{type_}_{one.key}").upper()
-            yield Question(one.key, what, (variable,), may_be_empty=may_be_empty)
+    known_meanings = meanings(adapter.Settings)
+    for setting in settings:
+        usual = Text("{key} of the account at {service}", key=setting.key, service=adapter.SERVICE)
+        meaning = known_meanings.get(setting.key, usual)
+        if setting.type in (Secret, Secret | str):
+            # The adapter names no variable for the secret, so the variable is named after the type
+            # and key.
+            variable = "".join(
+                character if character.isalnum() else "_" for character in f"{type_}_{setting.key}"
+            ).upper()
+            yield Question(setting.key, meaning, (variable,), may_be_empty=may_be_empty)
         else:
-            read = partial(_read_answer, one)
-            yield Question(one.key, what, read=read, may_be_empty=may_be_empty)
+            reader = partial(_read_answer, setting)
+            yield Question(setting.key, meaning, read=reader, may_be_empty=may_be_empty)
 
 
 def _read_answer(setting: _Setting, answer: str) -> object:
-    """Return what stands in a file for an answer; a list for words. Raises `ConfigError`."""
+    """Return the value to write in the file for an answer. For a list of strings, the answer is
+    split at spaces. Raises `ConfigError`.
+    """
     value: object = answer
     if setting.type == tuple[str, ...]:
         value = answer.split()
     elif setting.type in _AS_JSON:
-        with suppress(ValueError, RecursionError):  # the reader says what it must be
+        with suppress(ValueError, RecursionError):  # the reader below reports the wrong value
             value = json.loads(answer)
     _plain_reader(setting)(value)
     return value
 
 
-# what a target declares for its deployments
+# options that a target declares for deployments
 
 KIND = "kind"
 _HTTPS = tuple(field.name for field in dataclasses.fields(DesiredHttps))
 
 
 def deployment_settings(settings_class: Any) -> tuple[str, ...]:
-    """Return the settings that a target declares. Raises `TypeError` for what none may."""
+    """Return the options that a target declares. Raises `TypeError` for options that a target
+    cannot declare.
+    """
     types = get_type_hints(settings_class)
     for field in dataclasses.fields(settings_class):
         if field.name not in {KIND, *_HTTPS} or field.default is dataclasses.MISSING:
             msg = f"no deployment has {field.name}: {types[field.name]}"
             raise TypeError(msg)
         words = choices(types[field.name]) if field.name == KIND else ()
-        if receivers := [one for one in words if Kind(one).is_receiver]:
+        if receivers := [kind for kind in words if Kind(kind).is_receiver]:
             msg = f"no domain is any of {', '.join(receivers)}"
             raise TypeError(msg)
     return tuple(types)
 
 
 def choices(written_type: Any) -> tuple[str, ...]:
-    """Return the words that may be written in a field, none for one that takes no words."""
+    """Return the words allowed in a field; none for a field of another type."""
     if get_origin(written_type) is Literal:
         return get_args(written_type)
-    return tuple(one for part in get_args(written_type) for one in choices(part))
+    return tuple(member for part in get_args(written_type) for member in choices(part))
 
 
 def read_options(settings_class: Any, table: TomlTable) -> tuple[Kind, DesiredHttps]:
-    """Read what a target declares, and report what is wrong: also what its `wrong`, where it has
-    that, returns by key for the keys that are written.
+    """Read the options of a deployment. Also report what `settings.wrong(written_keys)` returns, if
+    the class defines `wrong`: a mapping from key to problem.
     """
     types = get_type_hints(settings_class)
     names = deployment_settings(settings_class)
     chosen = {name: _taken(name, types[name], settings_class, table) for name in names}
     options = settings_class(**chosen)
     if hasattr(options, "wrong"):
-        written = [name for name in names if name in table]
-        for key, problem in options.wrong(written).items():
+        written_keys = [name for name in names if name in table]
+        for key, problem in options.wrong(written_keys).items():
             table.report(key, problem)
     https = {name: value for name, value in chosen.items() if name in _HTTPS}
     return Kind(chosen.get(KIND, Kind.AUTO)), DesiredHttps(**https)

@@ -1,4 +1,4 @@
-"""The tables of what is declared: `[[certificates]]`, and `[[certificates.deploy]]` below each."""
+"""Readers of `[[certificates]]`, and of `[[certificates.deploy]]` below each certificate."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from certferry.errors import ConfigError
 from certferry.text import Text
 
 MOST_NAMES = 100
-"""Names in one certificate, as Let's Encrypt has it (docs/facts/letsencrypt.md §1.1)."""
+"""Maximum number of names in a certificate of Let's Encrypt (docs/facts/letsencrypt.md §1.1)."""
 
 RELOAD_TIMEOUT = timedelta(seconds=60)
 COMMAND_TIMEOUT = timedelta(minutes=5)
@@ -43,11 +43,11 @@ SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         Kind.COMMAND.value: ("command", "name", "timeout", "hosts"),
     }
 )
-"""Words that a deployment can name in place of an account, and its settings then."""
+"""The keys of a deployment with such a word for `to`, in place of an account."""
 
 _LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
 _COMMON = frozenset({"to", "domains", "exclude", "retire", "drift", "on_failure"})
-"""The settings of a deployment whatever its target."""
+"""The keys of a deployment to any target."""
 
 _OPERATORS = frozenset({"&&", "||", "|", "&", ";", ">", ">>", "<", "2>", "2>&1", "&>"})
 _MODE = re.compile(r"0?[0-7]{3}")
@@ -62,52 +62,62 @@ Zones = tuple[tuple[str, str], ...]
 def with_equal_names(
     declared: Iterable[DesiredCertificate], places: Mapping[str, Place]
 ) -> Iterator[Mistake]:
-    """Report each certificate with the names and key type of one above it, most likely a copy."""
+    """Yield a mistake for each certificate with the names and key type of an earlier certificate,
+    most likely a copy.
+    """
     first: dict[tuple[frozenset[str], KeyType], str] = {}
-    for one in declared:
-        other = first.setdefault((frozenset(one.names), one.key_type), one.lineage)
-        if one.names and other != one.lineage:
+    for certificate in declared:
+        other = first.setdefault(
+            (frozenset(certificate.names), certificate.key_type), certificate.lineage
+        )
+        if certificate.names and other != certificate.lineage:
             problem = Text(
                 "{lineage} has the same names as {other}, at line {line}: one certificate can be"
                 " deployed to several places"
             )
-            problem = problem.filled(lineage=one.lineage, other=other, line=places[other].line)
-            yield places[one.lineage].mistake("names", problem)
+            problem = problem.filled(
+                lineage=certificate.lineage, other=other, line=places[other].line
+            )
+            yield places[certificate.lineage].mistake("names", problem)
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateReader:
-    """Reads what `host` does of certificates, with a hole where something is wrong: loading fails
-    then. `named` has the lineage by account and domain; `taken` the place of a receiver by kind, or
-    lineage, and name; `hosts` those that are named, `deployed` the place of each deployment.
+    """Reads the certificates and the deployments carried out by `host`. Mistakes are reported, and
+    loading fails at the end, so a wrong value may be left out of the result.
     """
 
     accounts: Collection[str]
     acme: AcmeSettings
     paths: Paths
+    #: Returns the reader of a target's options, by label or type.
     options_of: Callable[[str], ReadOptions | None]
-    """Returns the reader of a target's deployment settings, by its label or type."""
+    #: This host's name in the state.
     host: str
+    #: The lineage deployed to a domain, by account and domain.
     named: dict[tuple[str, str], str] = field(default_factory=dict)
+    #: The place of a receiver in the file, by name and by kind or lineage.
     taken: dict[tuple[str, str], Place] = field(default_factory=dict)
+    #: Every host named in a deployment.
     hosts: set[str] = field(default_factory=set)
+    #: The places of the deployments carried out by `host`, by lineage.
     deployed: dict[str, tuple[Place, ...]] = field(default_factory=dict)
 
     def read(self, root: TomlTable) -> tuple[tuple[DesiredCertificate, ...], dict[str, Place]]:
-        """Read every declared certificate, and where each lineage is declared."""
-        found: list[DesiredCertificate] = []
+        """Return every declared certificate, and each lineage's place in the file."""
+        certificates: list[DesiredCertificate] = []
         places: dict[str, Place] = {}
         for table in root.tables("certificates"):
-            found.append(self._certificate(table))
-            first = places.setdefault(found[-1].lineage, table.place)
+            certificates.append(self._certificate(table))
+            first = places.setdefault(certificates[-1].lineage, table.place)
             if first is not table.place:
                 problem = Text(
                     "{lineage} is declared already, at line {line}; give one of them another `name`"
                 )
-                problem = problem.filled(lineage=found[-1].lineage, line=first.line)
+                problem = problem.filled(lineage=certificates[-1].lineage, line=first.line)
                 table.report("name" if "name" in table else "names", problem)
-            self._report_twice_named(table, found[-1])
-        return tuple(found), places
+            self._report_twice_named(table, certificates[-1])
+        return tuple(certificates), places
 
     def _certificate(self, table: TomlTable) -> DesiredCertificate:
         lineage = table.take("name", _lineage, None)
@@ -118,16 +128,22 @@ class CertificateReader:
         if certificate.files is not None:
             source = os.path.realpath(PurePath(certificate.files.fullchain).parent)
             self.taken.setdefault((Kind.FILES.value, source), table.place)
-        read = [(self._deployment(one, certificate), one) for one in table.tables("deploy")]
+        deployments = [
+            (self._deployment(below, certificate), below) for below in table.tables("deploy")
+        ]
         table.done()
-        here = [(one, table.place) for one, table in read if one is not None]
+        here = [
+            (deployment, below.place) for deployment, below in deployments if deployment is not None
+        ]
         self.deployed.setdefault(certificate.lineage, tuple(place for _, place in here))
-        return replace(certificate, deployments=tuple(one for one, _ in here))
+        return replace(certificate, deployments=tuple(deployment for deployment, _ in here))
 
     def _report_twice_named(self, table: TomlTable, certificate: DesiredCertificate) -> None:
-        """Report a domain that two deployments name: they would replace each other for ever."""
+        """Report a domain named in two deployments, because the deployments would replace each
+        other for ever.
+        """
         for deployment in certificate.deployments:
-            if deployment.delivery is not None:  # what is shared there has its own sentence
+            if deployment.delivery is not None:  # `_must_be_free` reports shared receivers
                 continue
             for domain in deployment.domains or ():
                 place, lineage = (deployment.target, domain), certificate.lineage
@@ -154,7 +170,9 @@ class CertificateReader:
         )
 
     def _imported(self, table: TomlTable, lineage: str | None) -> DesiredCertificate:
-        """Read a certificate made elsewhere; without a name, its directory names it."""
+        """Read a certificate made by another client. Without a `name`, the lineage is named after
+        the directory.
+        """
         for key in {"fullchain", "privkey"}.difference(table.written):
             table.report(key, Text("missing: a certificate from files needs its key as well"))
         decided = [key for key in ("names", "dns", "key_type") if key in table]
@@ -175,7 +193,7 @@ class CertificateReader:
     def _deployment(
         self, table: TomlTable, certificate: DesiredCertificate
     ) -> DesiredDeployment | None:
-        """Read a deployment; `None` where other hosts carry it out."""
+        """Read a deployment; `None` if other hosts carry out the deployment."""
         if "to" not in table:
             table.report("to", Text("missing: the account that serves the certificate"))
         target = table.take("to", self._target, "")
@@ -207,7 +225,8 @@ class CertificateReader:
             on_failure=table.take("on_failure", _one_of(desired.OnFailure), desired.OnFailure.KEEP),
         )
         if not target:
-            for settings in SETTINGS.values():  # either may have been meant
+            # `to` is missing, so the keys may be meant for either
+            for settings in SETTINGS.values():
                 table.allow(*settings)
         table.done()
         return deployment
@@ -220,7 +239,7 @@ class CertificateReader:
         except ConfigError as unknown:
             if not isinstance(value, str) or nearest(value, [*self.accounts, *RESERVED]):
                 raise
-            if self.options_of(value) is not None:  # a target that only lacks its account
+            if self.options_of(value) is not None:  # a known target without an account in this file
                 raise
             problem = Text(
                 "{problem}. CDNs of other vendors than those of `certferry help adapters` are"
@@ -230,23 +249,25 @@ class CertificateReader:
             raise ConfigError(problem.filled(problem=unknown.message)) from None
 
     def _options(self, table: TomlTable, target: str) -> tuple[Kind, desired.DesiredHttps]:
-        """Read the settings of this target alone; of a misspelt one, of the one meant."""
-        written = target or str(table.take("to", lambda written: written, ""))
-        target = target or nearest(written, self.accounts) or ""
+        """Read the options of the deployment's target. For a misspelt target, read the options of
+        the target probably meant.
+        """
+        given = target or str(table.take("to", lambda given: given, ""))
+        target = target or nearest(given, self.accounts) or ""
         beside = [key for key in table.written if key not in _COMMON]
-        read = self.options_of(target) if beside else None
-        if read is None:
-            table.allow(*beside)  # that the adapter is not known is reported instead
+        reader = self.options_of(target) if beside else None
+        if reader is None:
+            table.allow(*beside)  # the unknown adapter is reported instead
             return Kind.AUTO, desired.DesiredHttps()
-        return read(table)
+        return reader(table)
 
     def _delivery(
         self, to: str, lineage: str, table: TomlTable, *, is_here: bool
     ) -> desired.FileDelivery | desired.CommandDelivery:
         if to == Kind.FILES.value:
             files = self._files(table)
-            # A directory holds one certificate, whichever lineage it belongs to and whatever leads
-            # there.
+            # A directory holds a single certificate, whatever the lineage, and whatever link leads
+            # to the directory.
             place = files.directory and os.path.realpath(files.directory)
             problem = Text("{name} belongs to line {line} already; choose another directory")
             if is_here:
@@ -300,28 +321,30 @@ class CertificateReader:
         return os.path.normpath(self.paths.resolve(values.word(value)))
 
     def _arguments(self, value: object) -> tuple[str, ...]:
-        """Read what is run: a list, or a string that is split as a shell would."""
-        written = _listed(value) if isinstance(value, list) else _split(value)
-        program = values.word(written[0])
+        """Read a command: a list, or a string split as a shell would."""
+        words = _listed(value) if isinstance(value, list) else _split(value)
+        program = values.word(words[0])
         if "/" in program:
             program = str(self.paths.resolve(program))
-        return (program, *written[1:])
+        return (program, *words[1:])
 
 
 def _lineage(value: object) -> str:
-    written = values.word(value)
-    if not _LINEAGE.fullmatch(written):
+    name = values.word(value)
+    if not _LINEAGE.fullmatch(name):
         raise ConfigError(
             Text("must have no spaces or slashes, not begin with a dash, and be no dots alone")
         )
-    return written
+    return name
 
 
 def _names(table: TomlTable) -> tuple[str, ...]:
     if "names" not in table:
         table.report("names", Text("missing: the names that the certificate is for"))
-    read = table.take_list("names", lambda value: identifiers.normalise(values.one_name(value)), ())
-    names = tuple(dict.fromkeys(read))
+    listed = table.take_list(
+        "names", lambda value: identifiers.normalise(values.one_name(value)), ()
+    )
+    names = tuple(dict.fromkeys(listed))
     if len(names) > MOST_NAMES:
         problem = Text(
             "{count} names; a certificate can have {most}: split them into several [[certificates]]"
@@ -334,7 +357,9 @@ def _names(table: TomlTable) -> tuple[str, ...]:
 def _domains(
     table: TomlTable, names: tuple[str, ...]
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...], tuple[str, ...]]:
-    """Read domains, globs and exclude as `DesiredDeployment` has them; `names` may be unknown."""
+    """Read `domains` (domains and globs) and `exclude`, as in `DesiredDeployment`. `names` is empty
+    if the names are unknown.
+    """
 
     def pattern(value: object) -> str:
         return identifiers.read_pattern(values.one_name(value))
@@ -343,7 +368,9 @@ def _domains(
     exclude = tuple(dict.fromkeys(table.take_list("exclude", pattern, (), empty=True)))
     meant = names if patterns is None else patterns
     left = dict.fromkeys(
-        one for one in meant if not any(identifiers.takes_all(x, one) for x in exclude)
+        domain
+        for domain in meant
+        if not any(identifiers.takes_all(excluded, domain) for excluded in exclude)
     )
     if meant and exclude and not left:
         problem = Text(
@@ -359,35 +386,35 @@ def _domains(
     if patterns is None:
         return None, (), exclude
     domains = dict.fromkeys(
-        identifiers.domain_of(one) for one in left if not identifiers.is_glob(one)
+        identifiers.domain_of(domain) for domain in left if not identifiers.is_glob(domain)
     )
     return tuple(domains), tuple(filter(identifiers.is_glob, left)), exclude
 
 
 def _one_of(members: type[E]) -> Read[E]:
-    read = values.one_of([member.value for member in members])
-    return lambda value: members(read(value))
+    reader = values.one_of([member.value for member in members])
+    return lambda value: members(reader(value))
 
 
 def _listed(value: list[object]) -> list[str]:
     if not value:
         raise ConfigError(Text("is an empty list"))
-    written = [values.string(item) for item in value]
-    if any("\0" in one for one in written):
+    words = [values.string(item) for item in value]
+    if any("\0" in word for word in words):
         raise ConfigError(Text("contains a character that cannot be printed"))
-    return written
+    return words
 
 
 def _split(value: object) -> list[str]:
     if not isinstance(value, str):
         raise values.wrong_type(Text("a string or a list"), value)
     try:
-        written = shlex.split(values.word(value))
+        words = shlex.split(values.word(value))
     except ValueError as exc:
         raise ConfigError(Text("cannot be read: {problem}", problem=str(exc).lower())) from None
-    if not written:
+    if not words:
         raise ConfigError(Text("is empty"))
-    operator = next((part for part in written if part in _OPERATORS or part.endswith(";")), None)
+    operator = next((part for part in words if part in _OPERATORS or part.endswith(";")), None)
     if operator is not None:
         raise ConfigError(
             Text(
@@ -396,14 +423,14 @@ def _split(value: object) -> list[str]:
                 operator=operator,
             )
         )
-    return written
+    return words
 
 
 def _mode(value: object) -> int:
-    written = values.string(value)
-    if not _MODE.fullmatch(written):
+    digits = values.string(value)
+    if not _MODE.fullmatch(digits):
         raise ConfigError(Text('must be an octal mode in quotes, such as "0644"'))
-    mode = int(written, 8)
+    mode = int(digits, 8)
     if mode & _RUN_OR_SPECIAL or not mode & _OWNER_READS or mode & _OTHERS_WRITE:
         raise ConfigError(
             Text("must let the owner read, no user run and not every user write, such as 0644")
@@ -418,13 +445,15 @@ def _key_mode(value: object) -> int:
     return mode
 
 
-# which accounts write the challenge records: one, or a table of zones
+# the accounts writing the challenge records: an account, or a table of zones
 
 
 def read_dns_accounts(
     table: TomlTable, names: Sequence[str], read: Read[str], issuance: desired.Issuance
 ) -> tuple[str, Zones]:
-    """Read `dns`: one account, or zones with theirs; neither where lasting records prove names."""
+    """Read `dns`: an account, or zones with accounts. Return neither if lasting records prove the
+    names.
+    """
     has_fallback = len(issuance.authorities) > 1
     if "dns" not in table and not issuance.dns_persist:
         table.report("dns", Text("missing: the account that writes the challenge records"))
@@ -453,37 +482,37 @@ def read_dns_accounts(
 
 
 def _zones(table: TomlTable, read: Read[str]) -> Zones:
-    found: dict[str, str] = {}
-    for written in table.written:
-        account = table.take(written, read, "")
+    accounts: dict[str, str] = {}
+    for key in table.written:
+        account = table.take(key, read, "")
         try:
-            zone = identifiers.normalise(written)
+            zone = identifiers.normalise(key)
         except ConfigError as wrong:
-            table.report(written, wrong.message)
+            table.report(key, wrong.message)
             continue
         if identifiers.is_wildcard(zone):
-            table.report(written, Text("a zone has no `*`: it holds every name below it"))
+            table.report(key, Text("a zone has no `*`: it holds every name below it"))
             continue
-        if zone in found:
-            table.report(written, Text("the zone is there already, in another spelling"))
-        found[zone] = account
-    return tuple(sorted(found.items(), key=lambda one: (-one[0].count("."), one[0])))
+        if zone in accounts:
+            table.report(key, Text("the zone is there already, in another spelling"))
+        accounts[zone] = account
+    return tuple(sorted(accounts.items(), key=lambda entry: (-entry[0].count("."), entry[0])))
 
 
 def account_among(accounts: Collection[str]) -> Read[str]:
     """Make a reader of an account's label."""
 
     def read(value: object) -> str:
-        written = values.word(value)
-        if written not in accounts:
-            raise ConfigError(_no_account(written, accounts))
-        return written
+        label = values.word(value)
+        if label not in accounts:
+            raise ConfigError(_no_account(label, accounts))
+        return label
 
     return read
 
 
-def _no_account(written: str, accounts: Collection[str]) -> Text:
-    meant = nearest(written, accounts)
+def _no_account(label: str, accounts: Collection[str]) -> Text:
+    meant = nearest(label, accounts)
     problem = Text("there is no account {name}; did you mean {meant}? declared are {accounts}")
     if not accounts:
         problem = Text("there is no account {name}; none is declared")
@@ -491,4 +520,4 @@ def _no_account(written: str, accounts: Collection[str]) -> Text:
         problem = Text("there is no account {name}; declared are {accounts}")
     elif len(accounts) == 1:
         problem = Text("there is no account {name}; did you mean {meant}?")
-    return problem.filled(name=written, meant=meant, accounts=sorted(accounts))
+    return problem.filled(name=label, meant=meant, accounts=sorted(accounts))

@@ -1,4 +1,4 @@
-"""Reader of `[console]`: where the console listens, how browsers reach it, what it serves."""
+"""Reader of `[console]`: the address to listen at, the console's URL, the certificate to serve."""
 
 from __future__ import annotations
 
@@ -26,19 +26,21 @@ _SET_BY_OTHERS = re.compile(
     "|user-agent|x-real-ip|x-forwarded-(for|host|port|proto|prefix|server)"
     "|(accept|access-control|content|if|proxy|sec|upgrade)(-.*)?"
 )
-"""What browsers, HTTP or proxies set themselves (RFC 9110; Fetch, "forbidden request-header", of
-2026-11): a name in it would be the browser's word, or another thing altogether.
+"""Headers set by browsers, HTTP or proxies (RFC 9110; Fetch, "forbidden request-header", of
+2026-11). A user name in such a header would come from the browser, or mean something else.
 """
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
-"""What a prefix may hold: nothing that a proxy, a browser or a cookie's path would rewrite."""
+"""The allowed form of a prefix: nothing that a proxy, a browser or a cookie's path would
+rewrite.
+"""
 
 _FILES = ("fullchain", "privkey")
 
 
 def read_console(table: TomlTable, paths: Paths, lineages: Collection[str]) -> ConsoleSettings:
-    """Read `[console]`; its certificate is one of the declared `lineages`."""
+    """Read `[console]`. The certificate must be among the declared `lineages`."""
     usual = ConsoleSettings()
-    found = ConsoleSettings(
+    settings = ConsoleSettings(
         listen=table.take("listen", listening(paths), usual.listen),
         url=table.take("url", _url, None),
         certificate=table.take("certificate", values.one_of([*lineages]), None),
@@ -54,16 +56,16 @@ def read_console(table: TomlTable, paths: Paths, lineages: Collection[str]) -> C
         problem = Text("there are `fullchain` and `privkey` beside it; remove one of the two")
         table.report("certificate", problem)
     is_served = any(key in table for key in ("certificate", *_FILES))
-    for key, problem in wrong_listening(found, has_certificate=is_served):
+    for key, problem in wrong_listening(settings, has_certificate=is_served):
         table.report(key, problem)
     table.done()
-    return found
+    return settings
 
 
 def wrong_listening(
     console: ConsoleSettings, *, has_certificate: bool
 ) -> Iterator[tuple[str, Text]]:
-    """Yield what does not go with the address, by key."""
+    """Yield the settings that do not fit the address to listen at, as key and problem."""
     if console.address is None:
         return
     host, _ = console.address
@@ -83,31 +85,31 @@ def wrong_listening(
 
 
 def listening_elsewhere(console: ConsoleSettings, listen: str, paths: Paths) -> ConsoleSettings:
-    """Return the settings with another address. Raises `ConfigError`."""
-    found = replace(console, listen=listening(paths)(listen))
-    for _, problem in wrong_listening(found, has_certificate=found.has_certificate):
+    """Return the settings with the address `listen`. Raises `ConfigError`."""
+    settings = replace(console, listen=listening(paths)(listen))
+    for _, problem in wrong_listening(settings, has_certificate=settings.has_certificate):
         raise ConfigError(problem)
-    return found
+    return settings
 
 
 def listening(paths: Paths) -> Read[str]:
-    """Make a reader of where to listen: `ADDRESS:PORT`, `[IPv6]:PORT` or `unix:PATH`."""
+    """Make a reader of the address to listen at: `ADDRESS:PORT`, `[IPv6]:PORT` or `unix:PATH`."""
 
     def read(value: object) -> str:
-        written = values.word(value).strip()
-        if written.startswith(UNIX):
-            path = written.removeprefix(UNIX)
+        text = values.word(value).strip()
+        if text.startswith(UNIX):
+            path = text.removeprefix(UNIX)
             if not path or path.endswith("/"):
                 raise ConfigError(Text("names no socket; write unix:/run/certferry/console.sock"))
             return f"{UNIX}{paths.resolve(path)}"
-        parts = _ADDRESS.fullmatch(written)
+        parts = _ADDRESS.fullmatch(text)
         if parts is None or not _is_address(parts["v6"], parts["host"], int(parts["port"])):
             problem = Text(
                 "{written} is no address with a port; write 127.0.0.1:8080, [::1]:8080 or"
                 " unix:/run/certferry/console.sock"
             )
-            raise ConfigError(problem.filled(written=repr(written)))
-        return written
+            raise ConfigError(problem.filled(written=repr(text)))
+        return text
 
     return read
 
@@ -120,43 +122,43 @@ def _is_address(v6: str | None, host: str | None, port: int) -> bool:
 
 
 def _url(value: object) -> str:
-    """Take the address by which browsers know the console, without a slash at its end."""
-    written = values.word(value)
-    parts = values.split_url(written)
+    """Read the console's URL in browsers. Returns the URL without a slash at the end."""
+    text = values.word(value)
+    parts = values.split_url(text)
     if parts.username is not None or parts.password is not None:
         raise ConfigError(Text("must not hold a user name or password"))
-    if parts.query or parts.fragment or "?" in written or "#" in written:
+    if parts.query or parts.fragment or "?" in text or "#" in text:
         raise ConfigError(Text("must end with its path: no `?` and no `#`"))
     if not _PATH.fullmatch(parts.path) or {".", ".."} & {*parts.path.split("/")}:
         problem = Text("its path {path} may hold letters, digits, `.`, `_`, `~`, `-` between `/`")
         raise ConfigError(problem.filled(path=repr(parts.path)))
-    origin = urlsplit(written)
+    origin = urlsplit(text)
     return f"{origin.scheme.lower()}://{origin.netloc.lower()}{parts.path.rstrip('/')}"
 
 
 def _file(paths: Paths) -> Read[str]:
-    # Whether it is there is asked when it is served: the first run may be what writes it.
+    # The file may be missing here: the first run may write the file. Serving checks for the file.
     return lambda value: str(paths.resolve(values.word(value)))
 
 
 def _header(value: object) -> str:
-    written = values.word(value).strip()
-    if not _HEADER.fullmatch(written):
+    name = values.word(value).strip()
+    if not _HEADER.fullmatch(name):
         raise ConfigError(Text("must be a header's name, such as X-Forwarded-User"))
-    if _SET_BY_OTHERS.fullmatch(written.lower()):
+    if _SET_BY_OTHERS.fullmatch(name.lower()):
         problem = Text(
             "browsers or proxies set {header} themselves; have the proxy write the user's name in"
             " another header, such as X-Forwarded-User",
-            header=written,
+            header=name,
         )
         raise ConfigError(problem)
-    return written
+    return name
 
 
 def _network(value: object) -> str:
-    written = values.word(value).strip()
+    text = values.word(value).strip()
     try:
-        return str(ipaddress.ip_network(written, strict=False))
+        return str(ipaddress.ip_network(text, strict=False))
     except ValueError:
         problem = Text("{written} is no address and no network; write 10.0.0.2 or 10.0.0.0/8")
-        raise ConfigError(problem.filled(written=repr(written))) from None
+        raise ConfigError(problem.filled(written=repr(text))) from None

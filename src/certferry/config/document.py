@@ -1,4 +1,4 @@
-"""The configuration file as it was read, and the places in it that messages speak of."""
+"""The configuration file as read, and the places in the file that messages name."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from certferry.file_trust import NotTrusted
 from certferry.text import Text, verbatim
 
 Trail = tuple[str | int, ...]
-"""What leads to a value: names in tables, and numbers (from 0) of items in lists."""
+"""The way to a value: names of tables and keys, and numbers (from 0) of items in lists."""
 
 _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -34,7 +34,7 @@ _SCALAR = re.compile(r"[^,\]}#\n]+")  # a number, a truth value, or a date, whic
 
 @dataclass(frozen=True, slots=True)
 class TableLines:
-    """The lines (from 1) of one table, from its header to its last value, without other tables."""
+    """The lines (from 1) of one table, from the header to the last value, without tables below."""
 
     trail: Trail
     first: int
@@ -42,16 +42,19 @@ class TableLines:
 
 
 class LineIndex:
-    """Where in a valid TOML text things stand: `lines` has the line (from 1) of each table header,
-    key and list item, `tables` those that begin with a header, in order. `_at` is the reader's.
+    """The line of everything in a valid TOML text, found by a reader of TOML that only looks for
+    lines.
     """
 
     def __init__(self, text: str) -> None:
         self._text = text.replace("\r\n", "\n")
+        # The reader's position in the text.
         self._at = 0
         self._ends = [match.start() for match in re.finditer("\n", self._text)]
         self._items: dict[Trail, int] = {}
+        # The line (from 1) of each table header, key and list item.
         self.lines: dict[Trail, int] = {}
+        # The tables with a header, in order.
         self.tables: list[TableLines] = []
         self._read()
 
@@ -66,7 +69,8 @@ class LineIndex:
             else:
                 self._pair(table)
                 if self.tables:
-                    # A value ends before the line end that follows it.
+                    # The position is past the line's end, so step back to the value's last
+                    # character.
                     last = bisect_right(self._ends, self._at - 1) + 1
                     self.tables[-1] = replace(self.tables[-1], last=last)
             self._skip(_BLANK)
@@ -86,7 +90,7 @@ class LineIndex:
         return table
 
     def _through_items(self, start: Trail, names: list[str], line: int) -> Trail:
-        """Follow the names; where one is a list of tables, its newest item is meant."""
+        """Follow the names. If a name is a list of tables, follow the list's newest item."""
         trail = start
         for name in names:
             trail = (*trail, name)
@@ -131,7 +135,9 @@ class LineIndex:
             self._skip(_SCALAR)
 
     def _closes(self, bracket: str) -> bool:
-        """Step over the opening bracket or comma, and over the closing bracket if it comes next."""
+        """Step over the opening bracket or comma, and over the closing bracket if the closing
+        bracket comes next. Return whether the bracket was closed.
+        """
         self._skip(_BLANK)
         is_over = self._text[self._at] == bracket
         self._at += 1
@@ -161,7 +167,7 @@ _IN_ASCII = {
     **dict.fromkeys("，、", ","),
     **dict(zip("＝【】［］｛｝＃", "=[][]{}#", strict=True)),
 }
-"""What Chinese keyboards and word processors write in place of the characters of TOML."""
+"""Characters of Chinese keyboards and word processors, with the TOML characters meant."""
 _FULL_WIDTH = re.compile("|".join(_IN_ASCII))
 _PARSER_SAYS = {
     "Unclosed array": Text("a comma or a closing bracket is missing"),
@@ -171,7 +177,7 @@ _PARSER_SAYS = {
     "Cannot overwrite a value": Text("the key stands twice"),
     "Invalid value": Text("Invalid value"),
 }
-"""What tomllib says of common mistakes (Python's Lib/tomllib/_parser.py)."""
+"""tomllib's words for common mistakes (Python's Lib/tomllib/_parser.py), with clearer words."""
 _OTHER_FORMAT = Text(
     "certferry reads TOML: `certferry init` writes such a file, and `certferry help config` shows"
     " what stands in it"
@@ -181,21 +187,23 @@ _NOT_THERE = Text("name the file with --config FILE, or have one written: certfe
 
 @dataclass(frozen=True)
 class Document:
-    """A configuration: its values and its text. `path=None`: it was put together in memory."""
+    """A configuration: values and text."""
 
+    #: The file; `None` for a document put together in memory.
     path: Path | None
     values: Mapping[str, object] = field(repr=False)
     text: str = field(default="", repr=False)
+    #: Other users can read the file, so a literal secret in the file is refused.
     readable_by_others: bool = False
 
     def tables(self, key: str) -> dict[str, Mapping[str, object]]:
-        """Return the tables inside a table, without its other values."""
-        found = self.values.get(key)
-        inside = found.items() if isinstance(found, dict) else ()
+        """Return the tables inside a table, leaving out other values."""
+        value = self.values.get(key)
+        inside = value.items() if isinstance(value, dict) else ()
         return {label: table for label, table in inside if isinstance(table, dict)}
 
     def line(self, trail: Trail) -> int | None:
-        """Return the line of a value, or of the nearest thing around it."""
+        """Return the line of a value, or of the nearest table around the value."""
         while trail:
             if trail in self._lines:
                 return self._lines[trail]
@@ -209,7 +217,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """One table of a document, for what is wrong with its settings."""
+    """A table of a document, for reporting mistakes in the table."""
 
     document: Document
     trail: Trail = ()
@@ -219,7 +227,7 @@ class Place:
         return Place(self.document, (*self.trail, *trail))
 
     def mistake(self, key: str, problem: Text, *, item: int | None = None) -> Mistake:
-        """Return what is wrong with a key, or with one item of the list under it."""
+        """Return the mistake of a key, or of one item in the key's list."""
         trail: Trail = (*self.trail, key) if key else self.trail
         return mistake_at(
             path=self.document.path,
@@ -231,12 +239,12 @@ class Place:
 
     @property
     def line(self) -> int | None:
-        """Return the line of the table's header."""
+        """The line of the table's header."""
         return self.document.line(self.trail)
 
     @property
     def title(self) -> str:
-        """Return the table's name as the file spells it, `[accounts.mine]`."""
+        """The table's name as spelled in the file, such as `[accounts.mine]`."""
         if not self.trail or self.document.path is None:
             return ""
         dotted = ".".join(_spelled(key) for key in self.trail if isinstance(key, str))
@@ -255,14 +263,14 @@ def read_document(path: Path) -> Document:
                 problem, hint = open_to.problem, open_to.fix
             case FileNotFoundError():
                 hint = _NOT_THERE
-            case UnicodeDecodeError() as wrong:
-                line = wrong.object.count(b"\n", 0, wrong.start) + 1
+            case UnicodeDecodeError() as error:
+                line = error.object.count(b"\n", 0, error.start) + 1
         raise config_error([mistake_at(path, line, "", "", problem, hint)]) from exc
     return Document(path, _parse(path, text), text, bool(mode & OTHERS_READ))
 
 
 def document_of(path: Path, text: str) -> Document:
-    """Read a text that is to become a file of its owner's alone. Raises `ConfigError`."""
+    """Read a text that will become a file private to the file's owner. Raises `ConfigError`."""
     return Document(path, _parse(path, text), text)
 
 
@@ -272,35 +280,40 @@ def _parse(path: Path, text: str) -> dict[str, object]:
     except RecursionError:
         problem = Text("is nested too deeply")
         raise config_error([mistake_at(path, None, "", "", problem)]) from None
-    except ValueError as exc:  # TOMLDecodeError, and what a number of absurd length raises
+    except ValueError as exc:  # TOMLDecodeError; and ValueError for an absurdly long number
         raise config_error([_syntax_finding(path, text, str(exc))]) from None
 
 
 def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
-    """Take line and column out of the parser's message; it quotes single characters at most."""
-    found = _TOML_PLACE.search(message)
-    words = message[: found.start()] if found else message
-    said = _PARSER_SAYS.get(words) or verbatim(words)
+    """Return the parser's message as a mistake with line and column. The parser quotes at most
+    single characters of the text, so the message shows no secret.
+    """
+    place = _TOML_PLACE.search(message)
+    words = message[: place.start()] if place else message
+    reason = _PARSER_SAYS.get(words) or verbatim(words)
     other = _other_format(text)
     if other is not None:
         return mistake_at(
             path, 1, "", "", Text("is {format}, not TOML", format=other), _OTHER_FORMAT
         )
-    if found is None or found[1] is None:
-        line, problem = text.rstrip().count("\n") + 1, Text("is not TOML: {problem}", problem=said)
+    if place is None or place[1] is None:
+        line, problem = (
+            text.rstrip().count("\n") + 1,
+            Text("is not TOML: {problem}", problem=reason),
+        )
     else:
-        line = int(found[1])
-        problem = Text("is not TOML at column {column}: {problem}", column=found[2], problem=said)
-    # Of a string or a list that does not end, the parser names a later line. In quotes and in a
-    # comment any character may stand.
+        line = int(place[1])
+        problem = Text("is not TOML at column {column}: {problem}", column=place[2], problem=reason)
+    # For an unclosed string or list, the parser names a later line. Quoted text and comments may
+    # hold any character.
     for number in (line, line - 1):
         row = "".join(text.split("\n")[number - 1 : number])
-        written = _FULL_WIDTH.search(_QUOTED_OR_COMMENT.sub("", row))
-        if written is not None:
-            meant = _IN_ASCII[written[0]]
-            fix = Text("write {ascii} in place of {character}", ascii=meant, character=written[0])
+        match = _FULL_WIDTH.search(_QUOTED_OR_COMMENT.sub("", row))
+        if match is not None:
+            meant = _IN_ASCII[match[0]]
+            fix = Text("write {ascii} in place of {character}", ascii=meant, character=match[0])
             where = Text("{problem}; here stands {character}, and TOML takes {ascii} only")
-            where = where.filled(problem=problem, character=written[0], ascii=meant)
+            where = where.filled(problem=problem, character=match[0], ascii=meant)
             return mistake_at(path, number, "", "", where, fix)
     if words == "Invalid value":
         problem = Text("{problem}; strings need quotes", problem=problem)
@@ -308,7 +321,7 @@ def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
 
 
 def _other_format(text: str) -> str | None:
-    """Return which format a file is in, by its first line with something in it."""
+    """Return the format suggested by the first line with content; `None` for other text."""
     lines = (line.strip() for line in text.splitlines())
     first = next((line for line in lines if line and not line.startswith("#")), "")
     if first.startswith("{"):

@@ -1,5 +1,7 @@
 """Environment files: `KEY=value` lines with quotes, comments, `export`, a byte order mark or
-Windows line ends. What a shell would replace or run is an error, not a guess; the last assignment
+Windows line ends.
+
+Text that a shell would replace or run is an error. If a name is assigned twice, the last assignment
 counts.
 """
 
@@ -22,7 +24,7 @@ _IGNORED = re.compile(r"[ \t]*(?:#.*)?")
 _SINGLE = re.compile(r"'([^']*)'")
 _DOUBLE = re.compile(r'"((?:[^"\\$`]|\\.)*)"')
 _PLAIN = re.compile(r"[^\s'\"\\$`~;&|<>()]+")
-_ESCAPE = re.compile(r'\\(["\\$`])')  # inside double quotes, other backslashes stand for themselves
+_ESCAPE = re.compile(r'\\(["\\$`])')  # inside double quotes, other backslashes stay
 _COMMAND = re.compile(r'(?:"(?:[^"\\]|\\.)*?)?(?:`|\$\()')
 _END = re.compile(r"(?:[ \t]+#.*|[ \t]*)")
 
@@ -31,15 +33,19 @@ ASSIGNMENTS_ONLY = Text("an environment file has KEY=value lines; it is read, ne
 
 @dataclass(frozen=True, slots=True)
 class EnvFile:
-    """What a file sets, which never prints, and what is wrong with its lines."""
+    """An environment file as read."""
 
     path: Path
+    #: The variables set in the file; may be secrets, so never printed.
     values: Mapping[str, str] = field(repr=False)
+    #: Mistakes in the file's lines.
     mistakes: tuple[Mistake, ...]
 
 
 def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, str]:
-    """Add what the files set; variables that are set stay, and the first file counts."""
+    """Return `environ` with the variables set in files. Variables already set stay, and earlier
+    files come first.
+    """
     filled = dict(environ)
     for file in files:
         filled |= {name: value for name, value in file.values.items() if not filled.get(name)}
@@ -47,7 +53,7 @@ def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, s
 
 
 def environment_with(environ: Mapping[str, str], paths: Sequence[Path]) -> dict[str, str]:
-    """Return the environment with what the files at these paths add to it. Raises `ConfigError`."""
+    """Return `environ` with the variables set in the files at these paths. Raises `ConfigError`."""
     files = [read_env_file(path) for path in paths]
     mistakes = [mistake for file in files for mistake in file.mistakes]
     if mistakes:
@@ -56,7 +62,7 @@ def environment_with(environ: Mapping[str, str], paths: Sequence[Path]) -> dict[
 
 
 def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> tuple[EnvFile, ...]:
-    """Read the files that a document for this path names. Raises `ConfigError`."""
+    """Read the environment files named in a document for this path. Raises `ConfigError`."""
     paths = Paths.beside(path, environ)
     mistakes: list[Mistake] = []
     files = take_env_files(TomlTable(document.values, Place(document), mistakes), paths)
@@ -67,14 +73,16 @@ def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> 
 
 
 def take_env_files(root: TomlTable, paths: Paths) -> tuple[EnvFile, ...]:
-    """Read those that a document names. What is wrong inside them is in their `mistakes`."""
+    """Read the environment files named in a document. Mistakes inside a file are in the file's
+    `mistakes`.
+    """
     return root.take_list(
         "env_files", lambda value: read_env_file(paths.resolve(word(value))), (), empty=True
     )
 
 
 def read_env_file(path: Path) -> EnvFile:
-    """Read a file. Raises `ConfigError` when that cannot or, for its permissions, must not be."""
+    """Read a file. Raises `ConfigError` if the file cannot be read, or has wrong permissions."""
     try:
         text = decode_text(path, read_file(path, private=True)[0])
     except ConfigError as exc:
@@ -92,37 +100,39 @@ def read_env_file(path: Path) -> EnvFile:
 
 
 def _assignments(text: str) -> Iterator[tuple[int, str, str | Text]]:
-    """Yield line, name and value of every assignment, or what is wrong with the line."""
+    """Yield the line, name and value of every assignment. For a wrong line, yield the problem in
+    place of the value.
+    """
     lines = text.replace("\r\n", "\n").split("\n")
     for number, line in enumerate(lines, start=1):
         if _IGNORED.fullmatch(line):
             continue
         parts = _ASSIGNMENT.fullmatch(line)
         if parts is None:
-            # The line is not shown: it may be half a secret.
+            # The problem does not show the line, because the line may hold a part of a secret.
             yield number, "", Text("is not KEY=value (no spaces around the equals sign)")
         else:
             yield number, parts["name"], _value(parts["value"])
 
 
-def _value(written: str) -> str | Text:
-    """Join the pieces of a value, quoted or not, up to the end or a comment."""
+def _value(text: str) -> str | Text:
+    """Join the pieces of a value, quoted or plain, up to the line's end or a comment."""
     value, at = "", 0
     while True:
-        if single := _SINGLE.match(written, at):
+        if single := _SINGLE.match(text, at):
             value, at = value + single[1], single.end()
-        elif double := _DOUBLE.match(written, at):
+        elif double := _DOUBLE.match(text, at):
             value, at = value + _ESCAPE.sub(r"\1", double[1]), double.end()
-        elif plain := _PLAIN.match(written, at):
+        elif plain := _PLAIN.match(text, at):
             value, at = value + plain[0], plain.end()
-        elif _END.fullmatch(written, at):
+        elif _END.fullmatch(text, at):
             return value
         else:
-            return _problem(written[at:])
+            return _problem(text[at:])
 
 
 def _problem(rest: str) -> Text:
-    """Return why reading stopped, by the character it stopped at."""
+    """Return the reason why reading stopped, judging by the next character."""
     if rest[0] == "'" or (rest[0] == '"' and not re.search(r"(?<!\\)[$`]", rest)):
         return Text("a quote is not closed on the same line")
     if _COMMAND.match(rest):

@@ -1,4 +1,4 @@
-"""Reading files an operator names: regular ones that no other user could change, never waiting."""
+"""Read files named by an operator: regular files that other users cannot change. Never blocks."""
 
 from __future__ import annotations
 
@@ -19,56 +19,58 @@ OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _OTHERS_ANYTHING = stat.S_IRWXG | stat.S_IRWXO
 
 _LONGEST_UNTRUSTED = 1024 * 1024
-"""Bytes: the largest configuration has a fraction of them."""
+"""Maximum number of bytes, far above the size of the largest configuration."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """What relative paths and `~` are taken from."""
+    """Start of relative paths, and of `~`."""
 
-    directory: Path
-    home: Path
+    directory: Path  #: Start of relative paths.
+    home: Path  #: Replaces `~`.
 
     @classmethod
     def beside(cls, file: Path | None, environ: Mapping[str, str]) -> Paths:
-        """Take relative paths from the file's directory; without a file, from the current one."""
+        """Return paths relative to the file's directory; without a file, to the current
+        directory.
+        """
         directory = Path.cwd() if file is None else file.absolute().parent
         return cls(directory, home_directory(environ))
 
-    def resolve(self, written: str) -> Path:
-        """Return the absolute path that is meant."""
-        if written == "~" or written.startswith("~/"):
-            return self.home / written[2:]
-        return self.directory / written
+    def resolve(self, path: str) -> Path:
+        """Return the absolute path."""
+        if path == "~" or path.startswith("~/"):
+            return self.home / path[2:]
+        return self.directory / path
 
 
 def home_directory(environ: Mapping[str, str]) -> Path:
-    """Return the user's home, from `$HOME` before the password database."""
+    """Return the user's home: `$HOME`, or else the home in the password database."""
     home = environ.get("HOME")
     if home:
         return Path(home)
     try:
         return Path(pwd.getpwuid(os.geteuid()).pw_dir)
     except KeyError:
-        return Path("/")  # a user id without a name, as containers have them
+        return Path("/")  # a user id without a name, as in containers
 
 
 def read_file(path: Path, *, private: bool = False) -> tuple[bytes, int]:
-    """Return the content and the mode of a regular file that no other user could change, or that
-    they cannot read either (`private`), the mode without the right of a service's group. Raises
-    `ConfigError`, whose message continues its name.
+    """Return the content and the mode of a regular file that other users cannot change, nor read if
+    `private`. The mode leaves out the rights of a service's group. Raises `ConfigError` with a
+    message that continues the file's name.
     """
     try:
-        with checked_path(path) as found:
-            descriptor = found.open()
+        with checked_path(path) as check:
+            descriptor = check.open()
             try:
-                return _read_open(found, descriptor, private=private)
+                return _read_open(check, descriptor, private=private)
             finally:
                 os.close(descriptor)
     except NotTrusted as exc:
         problem = Text("{problem}; {fix}", problem=exc.problem, fix=exc.fix)
         raise ConfigError(problem) from exc
-    except ValueError as exc:  # a NUL in its name
+    except ValueError as exc:  # a NUL in the name
         raise ConfigError(Text("is not the name of a file")) from exc
     except OSError as exc:
         problem = Text("cannot be read: {problem}", problem=system_words(exc))
@@ -85,7 +87,9 @@ def read_untrusted_file(path: Path) -> bytes:
 
 
 def decode_text(path: Path, data: bytes) -> str:
-    """Decode a file, with or without a byte order mark. Raises `ConfigError`, as `read_file`."""
+    """Decode a file, with or without a byte order mark. Raises `ConfigError` as `read_file`
+    does.
+    """
     is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     if b"\0" in data and not is_utf16:
         hint = Text("put it back from a backup: a crash or a full disk leaves such a file")
@@ -94,14 +98,14 @@ def decode_text(path: Path, data: bytes) -> str:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         # Chinese editors write GBK.
-        source, written = ("utf-16" if is_utf16 else "gbk"), shlex.quote(str(path))
-        command = f"iconv -f {source} -t utf-8 {written} > {shlex.quote(f'{path}.utf8')}"
+        source, quoted = ("utf-16" if is_utf16 else "gbk"), shlex.quote(str(path))
+        command = f"iconv -f {source} -t utf-8 {quoted} > {shlex.quote(f'{path}.utf8')}"
         hint = Text("save it as UTF-8; if it is {encoding}: {command}")
         hint = hint.filled(encoding=source.upper(), command=command)
         raise ConfigError(Text("is not UTF-8 text"), hint=hint) from exc
 
 
-def _read_open(found: PathCheck, descriptor: int, *, private: bool) -> tuple[bytes, int]:
+def _read_open(check: PathCheck, descriptor: int, *, private: bool) -> tuple[bytes, int]:
     facts = os.fstat(descriptor)
     if stat.S_ISDIR(facts.st_mode):
         raise ConfigError(Text("is a directory, not a file"))
@@ -110,7 +114,7 @@ def _read_open(found: PathCheck, descriptor: int, *, private: bool) -> tuple[byt
     mode = stat.S_IMODE(facts.st_mode)
     if private and mode & (_OTHERS_ANYTHING & ~group_that_reads(facts)):
         problem = Text("is open to other users (mode {mode}); run: chmod 600 {path}")
-        raise ConfigError(problem.filled(mode=f"{mode:04o}", path=shlex.quote(str(found.path))))
-    found.judge(facts)
+        raise ConfigError(problem.filled(mode=f"{mode:04o}", path=shlex.quote(str(check.path))))
+    check.judge(facts)
     with open(descriptor, "rb", closefd=False) as file:
         return file.read(), mode & ~group_that_reads(facts)

@@ -1,4 +1,4 @@
-"""The settings: from a file, or from the environment alone."""
+"""Load the settings, from a file or from the environment alone."""
 
 from __future__ import annotations
 
@@ -34,21 +34,23 @@ NAME = "certferry.toml"
 
 _ENV_FILES, _STATE = "env_files", "state"
 _OF_THE_STATE = (_ENV_FILES, _STATE)
-"""What is read where nothing but the state is asked for."""
+"""The keys read by commands that need only the state."""
 
 
 def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the chosen file or the environment's, there or not; else the first that exists."""
+    """Return the chosen file, or the file of `CERTFERRY_CONFIG`, even if missing; otherwise the
+    first existing file among the usual places.
+    """
     if chosen is not None:
         return chosen
     if environ.get(VARIABLE):
         return Path(environ[VARIABLE])
-    # A link that leads nowhere is found too, so that reading it reports what is wrong.
+    # `lexists`, so a broken link is found too and reading the link reports the problem.
     return next((path for path in usual_places(environ) if os.path.lexists(path)), None)
 
 
 def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
-    """Return the places that are searched, in order; root skips a directory open to others."""
+    """Return the places to search, in order. Root skips a current directory writable by others."""
     home = home_directory(environ) / ".config"
     chosen = environ.get("XDG_CONFIG_HOME") or str(home)
     folders = dict.fromkeys([Path(chosen), home, Path("/etc")])
@@ -57,7 +59,7 @@ def usual_places(environ: Mapping[str, str]) -> tuple[Path, ...]:
 
 
 def is_left_alone_here() -> bool:
-    """Return whether root runs in a directory where others could put a configuration."""
+    """Return whether root runs in a directory where other users could put a configuration."""
     if os.geteuid() != 0:
         return False
     try:
@@ -83,33 +85,34 @@ NAMES_WITHOUT_FILE = Text(
 def load(
     path: Path | None, environ: Mapping[str, str], adapters: Adapters = NO_ADAPTERS
 ) -> Settings:
-    """Read the settings from the given file, or the first of the usual places. Raises `ConfigError`
-    with all mistakes, one a line; those in accounts that certificates name only beside others, and
-    by `adapters`.
+    """Read the settings from the given file, or from the first existing file among the usual
+    places. Raises `ConfigError` with all mistakes, a line each. `adapters` checks the accounts;
+    mistakes in accounts are reported only together with other mistakes, or when the account is
+    connected.
     """
-    found = find_file(path, environ)
-    if found is None:
+    file = find_file(path, environ)
+    if file is None:
         raise _not_found(environ)
-    return _read(read_document(found), environ, adapters=adapters, checked_by=adapters)
+    return _read(read_document(file), environ, adapters=adapters, checked_by=adapters)
 
 
 def load_state(
     chosen: Path | None, environ: Mapping[str, str], other: Mapping[str, str] | None = None
 ) -> Settings:
-    """Read only where the state is, from the file if there is one, and what its references lead to;
-    `other` are keys that stand for those of [state]. Raises `ConfigError`.
+    """Read only the settings of the state, and everything that the state's references need. `other`
+    stands in for the keys of [state]. Without a file, use defaults. Raises `ConfigError`.
     """
-    found = find_file(chosen, environ)
-    document = _NO_FILE if found is None else read_document(found)
+    file = find_file(chosen, environ)
+    document = _NO_FILE if file is None else read_document(file)
     state = document.values.get(_STATE) if other is None else other
     wanted = _wanted(document.values, _OF_THE_STATE, state)
     document = replace(document, values=wanted)
     if other is not None:
         document = Document(None, {**wanted, _STATE: other})
-    settings, mistakes = as_far_as_read(document, environ, beside=found)
+    settings, mistakes = as_far_as_read(document, environ, beside=file)
     if settings.state.references:
-        mistakes += [mistake for file in settings.env_files for mistake in file.mistakes]
-    else:  # a file of keys that it does not need may lack
+        mistakes += [mistake for env_file in settings.env_files for mistake in env_file.mistakes]
+    else:  # the state refers to no secret, so env files may be missing
         mistakes = [mistake for mistake in mistakes if mistake.key != _ENV_FILES]
     if mistakes:
         raise config_error(mistakes)
@@ -119,7 +122,7 @@ def load_state(
 def _wanted(
     values: Mapping[str, object], keys: tuple[str, ...], state: object
 ) -> dict[str, object]:
-    """Return what is read of a file: these keys, and the accounts where one has the bucket of the
+    """Return the values of these keys; also the accounts, if an account has the bucket of the
     state.
     """
     if isinstance(state, Mapping) and tables.has_account(state.get("url")):
@@ -130,19 +133,23 @@ def _wanted(
 def load_text(
     text: str, path: Path, environ: Mapping[str, str], adapters: Adapters = NO_ADAPTERS
 ) -> Settings:
-    """Read the settings from a text that is to become a file. Raises `ConfigError`."""
+    """Read the settings from a text that will become the file at `path`. Raises `ConfigError`."""
     return _read(document_of(path, text), environ, adapters=adapters)
 
 
 def load_before(document: Document, path: Path, environ: Mapping[str, str]) -> Settings:
-    """Read values that are to become the file at a path. Raises `ConfigError`, as of those."""
+    """Read values that will be written to `path`. Raises `ConfigError` with mistakes reported for
+    `path`.
+    """
     return _read(document, environ, beside=path)
 
 
 def from_environment(
     names: Sequence[str], environ: Mapping[str, str], usual: model.UsualAccounts, adapters: Adapters
 ) -> Settings:
-    """Make settings for one lineage of these names and the usual accounts. Raises `ConfigError`."""
+    """Make settings for one certificate with these names and the usual accounts. Raises
+    `ConfigError`.
+    """
     dns, target = usual.dns, usual.target
     certificate = {"names": list(names), "dns": dns.type, "deploy": [{"to": target.type}]}
     needed = {dns.type: dns.variables, target.type: target.variables}
@@ -157,13 +164,16 @@ def from_client(
     given: Settings | None,
     adapters: Adapters,
 ) -> Settings:
-    """Make settings of a certificate that another client has renewed, served by the usual target:
-    without a file, or with `given` ones that declare none. Raises `ConfigError` for missing keys.
+    """Make settings for a certificate renewed by another client and served by the usual target:
+    without a file, or with `given` settings that declare no certificate. Raises `ConfigError` for
+    missing keys.
     """
     labels, document = [target.type], _NO_FILE
     if given is not None and given.path is not None:
-        known = [a.label for a in given.accounts.values() if a.type == target.type]
-        labels = known or labels
+        usable = [
+            account.label for account in given.accounts.values() if account.type == target.type
+        ]
+        labels = usable or labels
         environ = fill_in(environ, given.env_files)
         document = read_document(given.path)
     if given is not None and len(labels) > 1:
@@ -185,16 +195,18 @@ def without_certificates(
     environ: Mapping[str, str], accounts: Iterable[model.UsualAccount], adapters: Adapters
 ) -> Settings:
     """Make settings of usual accounts alone, without a file. Raises `ConfigError`."""
-    return _declared(None, {one.type: one.variables for one in accounts}, environ, adapters)
+    return _declared(
+        None, {account.type: account.variables for account in accounts}, environ, adapters
+    )
 
 
 OF_THE_SYSTEM = Path("/var/lib/certferry")
-"""The directory of root's state, and of the Debian package's."""
+"""The directory of the state of root, and of the Debian package."""
 
 
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
-    """Return the state's directory: `$XDG_DATA_HOME`'s, else root's or the user's own. The user of
-    the Debian package has root's as home.
+    """Return the default directory of the state: below `$XDG_DATA_HOME`, or else root's or the
+    user's. The Debian package's user has root's directory as home.
     """
     chosen = environ.get("XDG_DATA_HOME")
     if chosen:
@@ -225,7 +237,7 @@ def _declared(
     adapters: Adapters,
     document: Document = _NO_FILE,
 ) -> Settings:
-    """Make settings of a document and one certificate more, with the environment's keys."""
+    """Make settings from a document and one more certificate, with keys from the environment."""
     accounts = {label: dict(table) for label, table in document.tables("accounts").items()}
     mistakes: list[Mistake] = []
     for label, variables in needed.items():
@@ -251,7 +263,7 @@ def _read(
     adapters: Adapters = NO_ADAPTERS,
     checked_by: Adapters = NO_ADAPTERS,
 ) -> Settings:
-    """Check everything there is to check, and only then complain."""
+    """Return the settings after checking everything, so a single error has all mistakes."""
     settings, collected = as_far_as_read(document, environ, mistakes, beside, adapters)
     acme, env_files = settings.acme, settings.env_files
     resolve = settings.secrets.resolve_at_rest
@@ -261,7 +273,8 @@ def _read(
     collected += [mistake for file in env_files for mistake in file.mistakes]
     if collected:
         wrong = config_error(collected, _hint(document, collected, env_files))
-        # The variables of a file that could not be read may well be set in it.
+        # Accounts are checked only if every env file was read: an unread file may set their
+        # variables.
         named = document.values.get("env_files", [])
         is_known = isinstance(named, list) and len(named) == len(env_files)
         raise joined([wrong, *(wrong_accounts(settings, checked_by) if is_known else ())])
@@ -275,7 +288,7 @@ def as_far_as_read(
     beside: Path | None = None,
     adapters: Adapters = NO_ADAPTERS,
 ) -> tuple[Settings, list[Mistake]]:
-    """Read what can be read of a document, with defaults for the rest; return what is wrong too."""
+    """Return the settings, with defaults in place of wrong values, and the mistakes."""
     collected = list(mistakes)
     root = TomlTable(document.values, Place(document), collected)
     paths = Paths.beside(beside or document.path, environ)
@@ -314,7 +327,8 @@ def as_far_as_read(
             paths,
             references=_references(accounts, acme, channels, monitoring, state),
             usual=partial(adapters.variables, {account.type for account in accounts.values()}),
-            # Also what they do not fill in: a program may read them itself.
+            # Every variable, even if the environment overrides the variable: a program may read the
+            # env file itself.
             files=[file.values for file in env_files],
         ),
         env_files=env_files,
@@ -331,9 +345,14 @@ def as_far_as_read(
 def _with_keys(
     account: model.AccountTable, environ: Mapping[str, str], adapters: Adapters
 ) -> model.AccountTable:
-    """Add the environment's keys to an account without any; half an account stays as it is."""
-    written = {key: value for key, value in account.values.items() if isinstance(value, str)}
-    if any(is_a_secrets_key(k) or not SecretReference(v).is_literal for k, v in written.items()):
+    """Add the environment's keys to an account without keys. A half-filled account stays
+    unchanged.
+    """
+    strings = {key: value for key, value in account.values.items() if isinstance(value, str)}
+    if any(
+        is_a_secrets_key(key) or not SecretReference(value).is_literal
+        for key, value in strings.items()
+    ):
         return account
     keys = adapters.keys_in(environ, account)
     return replace(account, values=MappingProxyType({**account.values, **keys}))
@@ -346,23 +365,27 @@ def _references(
     monitoring: model.Monitoring,
     state: model.StateSettings,
 ) -> list[SecretReference]:
-    """Return all references, and the literals that are secrets; the address of a webhook is one."""
+    """Return all references, and literals that are secrets. A webhook's address counts as a
+    secret.
+    """
     tables = [(account, False) for account in accounts.values()]
     tables += [(channel.account, True) for channel in channels.values()]
-    found = [ca.eab_hmac_key for ca in acme.authorities]
-    found += [monitoring.heartbeat, *state.references.values()]
+    references = [ca.eab_hmac_key for ca in acme.authorities]
+    references += [monitoring.heartbeat, *state.references.values()]
     for account, is_channel in tables:
-        for key, written in account.values.items():
-            if isinstance(written, str):
-                reference = SecretReference(written)
+        for key, value in account.values.items():
+            if isinstance(value, str):
+                reference = SecretReference(value)
                 is_secret = is_a_secrets_key(key) or (is_channel and key == "url")
                 if is_secret or not reference.is_literal:
-                    found.append(reference)
-    return list(filter(None, found))
+                    references.append(reference)
+    return list(filter(None, references))
 
 
 def is_a_secrets_key(key: str) -> bool:
-    """Return whether a key holds a secret, whatever the adapter; a token's `id` is half of one."""
+    """Return whether a key holds a secret with any adapter. A token's `id` is one half of the
+    token.
+    """
     return key == "id" or names_a_secret(key)
 
 
@@ -372,7 +395,11 @@ def _hint(document: Document, mistakes: Sequence[Mistake], env_files: Sequence[E
         return ASSIGNMENTS_ONLY
     about_names = {mistake.key == "names" for mistake in mistakes}
     by_names = {True: NAMES_WITHOUT_FILE, False: WITHOUT_FILE}
-    hints = [REFERENCE] if document.path else [by_names[n] for n in sorted(about_names)[::-1]]
+    hints = (
+        [REFERENCE]
+        if document.path
+        else [by_names[is_about_names] for is_about_names in sorted(about_names)[::-1]]
+    )
     first, *more = [*hints, *([ASSIGNMENTS_ONLY] if in_env_files else [])]
     for hint in more:
         first = Text("{one}; {other}", one=first, other=hint)
@@ -383,42 +410,48 @@ _WANTED = (*_OF_THE_STATE, "notify", "heartbeat")
 _TABLE = re.compile(r"^(?=[ \t]*\[)", re.MULTILINE)
 
 _NO_STATE = Path(os.devnull, "state.db")
-"""Where there can be none."""
+"""A path where a state cannot exist."""
 
 
 @dataclass(frozen=True, slots=True)
 class Salvaged:
-    """The channels that can be read; unless it `is_trusted`, others may have written the file."""
+    """The readable settings of a faulty file."""
 
+    #: The channels, the heartbeat, and the state.
     settings: Settings
+    #: Other users cannot have written the file.
     is_trusted: bool
+    #: The file names the state.
     has_state: bool
 
 
 def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
-    """Read the channels from a faulty file, `None` if unreadable; its state only if trusted."""
-    found = find_file(path, environ)
-    if found is None:
+    """Read the channels from a faulty file; `None` if the file cannot be read. The state is read
+    only from a trusted file.
+    """
+    file = find_file(path, environ)
+    if file is None:
         return None
     is_trusted = True
     try:
-        data, _ = read_file(found)
-    except ConfigError as wrong:
-        if not isinstance(wrong.__cause__, NotTrusted):
+        data, _ = read_file(file)
+    except ConfigError as error:
+        if not isinstance(error.__cause__, NotTrusted):
             return None
         is_trusted = False
         try:
-            data = read_untrusted_file(found)
+            data = read_untrusted_file(file)
         except OSError:
             return None
     text = data.decode("utf-8-sig", errors="replace")
     values, may_lack_state = _values(text)
     wanted = _wanted(values, _WANTED, values.get(_STATE))
-    # Not `readable_by_others`: that is what the message says, and no reason not to send it. Nor is
-    # there a line in it: of a text that is not TOML none can be counted.
-    settings, mistakes = as_far_as_read(Document(found, wanted), environ)
+    # `readable_by_others` stays False: an open file is what the message reports, and no reason to
+    # refuse the channels' secrets. The document has no text, because lines cannot be counted in
+    # broken TOML.
+    settings, mistakes = as_far_as_read(Document(file, wanted), environ)
     settings = replace(settings, monitoring=model.Monitoring(settings.monitoring.heartbeat))
-    is_wrong = may_lack_state or any(one.table == "[state]" for one in mistakes)
+    is_wrong = may_lack_state or any(mistake.table == "[state]" for mistake in mistakes)
     has_state = is_trusted and not is_wrong
     if not has_state:
         nowhere = replace(settings.state, database=_NO_STATE, key=_NO_STATE, password=None)
@@ -427,35 +460,41 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
 
 
 def _values(text: str) -> tuple[dict[str, object], bool]:
-    """Read the wanted tables, one by one if need be; return whether `[state]` may be missing."""
+    """Return the values of a text, and whether `[state]` may be missing. Broken TOML is read table
+    by table.
+    """
     with suppress(ValueError, RecursionError):
         values = tomllib.loads(text)
         is_misspelt = any(nearest(key, (_STATE,)) for key in values)
         return values, _STATE not in values and is_misspelt
-    found: dict[str, object] = {}
+    tables_read: dict[str, object] = {}
     for part in _TABLE.split(text):
         with suppress(ValueError, RecursionError):
-            _merge(found, tomllib.loads(part))
-    return found, _STATE not in found
+            _merge(tables_read, tomllib.loads(part))
+    return tables_read, _STATE not in tables_read
 
 
 def _merge(into: dict[str, object], more: Mapping[str, object]) -> None:
     for key, value in more.items():
-        known = into.get(key)
-        if isinstance(known, dict) and isinstance(value, dict):
-            _merge(known, value)
+        present = into.get(key)
+        if isinstance(present, dict) and isinstance(value, dict):
+            _merge(present, value)
         else:
             into.setdefault(key, value)
 
 
 def _unused(settings: Settings) -> list[model.AccountTable]:
-    """Return the accounts that no certificate names, but for those whose type cannot be read."""
+    """Return the accounts used by no certificate, except accounts with an unreadable type."""
     named = set().union(*_named_by(settings.certificates).values())
-    return [one for one in settings.accounts.values() if one.type and one.label not in named]
+    return [
+        account
+        for account in settings.accounts.values()
+        if account.type and account.label not in named
+    ]
 
 
 def wrong_accounts(settings: Settings, adapters: Adapters) -> Iterator[ConfigError]:
-    """Return what is wrong with channels and used accounts; runs no program to find out."""
+    """Yield the errors of channels and used accounts. Runs no program."""
     named = [
         (settings.accounts[label], group)
         for group, labels in _named_by(settings.certificates).items()
@@ -471,8 +510,10 @@ def wrong_accounts(settings: Settings, adapters: Adapters) -> Iterator[ConfigErr
 
 
 def _named_by(declared: Collection[DesiredCertificate]) -> Mapping[str, set[str]]:
-    """Return the labels that certificates name, by the group of entry points of the adapter."""
+    """Return the labels used by certificates, by the group of entry points of the adapter."""
     return {
-        DNS_GROUP: {account for one in declared for account in one.dns_accounts},
-        TARGET_GROUP: {d.target for one in declared for d in one.deployments},
+        DNS_GROUP: {account for desired in declared for account in desired.dns_accounts},
+        TARGET_GROUP: {
+            deployment.target for desired in declared for deployment in desired.deployments
+        },
     }

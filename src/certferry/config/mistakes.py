@@ -1,4 +1,4 @@
-"""What is wrong with the settings, a value for each mistake, and one error of them all."""
+"""Mistakes in the settings, a value for each mistake, and one error for all mistakes."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ REFERENCE = Text("`certferry help config` prints what every setting means")
 
 @dataclass(frozen=True, slots=True)
 class Mistake(Problem):
-    """The problem of one setting; `hint` is what to do where neither message nor reference says it.
-    Its subject is its place, as `certferry.toml:12: [accounts.mine] token`.
+    """The problem of one setting. `subject` is the setting's place, such as `certferry.toml:12:
+    [accounts.mine] token`. `hint` is given only if neither the message nor the reference says how
+    to correct the setting.
     """
 
+    #: The file; `None` for the environment.
     path: Path | None = None
+    #: From 1.
     line: int | None = None
+    #: As written in the file, such as `[dns]`; empty for keys above the first table.
     table: str = ""
     key: str = ""
 
     @property
     def text(self) -> Text:
-        """The whole line, place first."""
+        """The whole line: place, then message."""
         if not self.subject:
             return self.message
         return Text("{where}: {problem}", where=self.subject, problem=self.message)
@@ -41,7 +45,7 @@ def mistake_at(
     hint: Text | None = None,
 ) -> Mistake:
     """Return the mistake of a key. `path` is `None` for the environment; `table` is written as in
-    the file, empty above the first.
+    the file, and is empty for keys above the first table.
     """
     location = ":".join(str(part) for part in (path, line) if part is not None)
     setting = " ".join(part for part in (table, key) if part)
@@ -53,24 +57,28 @@ def mistake_at(
 
 
 def config_error(mistakes: Iterable[Mistake], hint: Text = REFERENCE) -> ConfigError:
-    """Return one error of all mistakes, in the order of lines; `hint` is for those without one."""
-    found = list(mistakes)
-    files = list(dict.fromkeys(one.path for one in found))
-    ordered = sorted(found, key=lambda one: (files.index(one.path), one.line or 0))
-    hints = [one.hint for one in ordered]
+    """Return one error for all mistakes, in the order of lines. `hint` serves the mistakes without
+    a hint.
+    """
+    listed = list(mistakes)
+    files = list(dict.fromkeys(mistake.path for mistake in listed))
+    ordered = sorted(listed, key=lambda mistake: (files.index(mistake.path), mistake.line or 0))
+    hints = [mistake.hint for mistake in ordered]
     own = [*filter(None, hints), *([] if hints and all(hints) else [hint])]
-    return ConfigError(in_lines([one.text for one in ordered]), hint=_together(own))
+    return ConfigError(in_lines([mistake.text for mistake in ordered]), hint=_together(own))
 
 
 def joined(errors: Sequence[ConfigError]) -> ConfigError:
-    """Return one error of several, such as those of each account, with their hints."""
+    """Return one error for several errors, such as the errors of each account, with all hints."""
     hints = [error.hint for error in errors if error.hint is not None]
     message = in_lines([error.message for error in errors])
     return ConfigError(message, hint=_together(hints) if hints else None)
 
 
 def set_first(*variables: str) -> Text:
-    """Return how variables get to certferry: the shell's own are not those of a run by cron."""
+    """Return a hint on setting variables for certferry: runs by cron do not have the shell's
+    variables.
+    """
     return _SET_FIRST.filled(assignments=" ".join(f"{name}=…" for name in variables))
 
 
@@ -81,7 +89,7 @@ _SET_FIRST = Text(
 
 
 def said_below(hint: Text | None) -> bool:
-    """Whether a hint is said once, below all mistakes, and not behind each."""
+    """Return whether to print a hint once below all mistakes, rather than after each mistake."""
     return hint is not None and _SET_FIRST.template in _templates(hint)
 
 
@@ -91,7 +99,7 @@ def _templates(hint: Text) -> set[str]:
 
 
 def _together(hints: Sequence[Text]) -> Text:
-    """Return one hint of several, each once; of variables to set there is one for all."""
+    """Return one hint for several hints, each printed once. Variables to set share one hint."""
     parts = [part for hint in hints for part in _parts(hint)]
     names = dict.fromkeys(
         name
@@ -102,8 +110,8 @@ def _together(hints: Sequence[Text]) -> Text:
     every = _SET_FIRST.filled(assignments=" ".join(names))
     merged = [every if part.template == _SET_FIRST.template else part for part in parts]
     first, *more = sorted(dict.fromkeys(merged), key=lambda part: part == REFERENCE)
-    for one in more:
-        first = _AND.filled(one=first, other=one)
+    for other in more:
+        first = _AND.filled(one=first, other=other)
     return first
 
 
@@ -119,7 +127,7 @@ _AND = Text("{one}; {other}")
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
-    """Return the word that was probably meant, or `None` when nothing is like it."""
+    """Return the word probably meant; `None` if no word is similar."""
     spelled = {other.lower(): other for other in words}
     close = difflib.get_close_matches(word.lower().replace("-", "_"), spelled, n=1)
     close = close or difflib.get_close_matches(word.lower(), spelled, n=1)
@@ -127,7 +135,7 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 
 
 def instead_of(word: str, words: Sequence[str]) -> Text:
-    """Return which word was probably meant; when none is like it, which ones there are."""
+    """Return the word probably meant; if no word is similar, the list of words."""
     meant = nearest(word, words)
     if meant is not None:
         return Text("did you mean {word}?", word=meant)
@@ -135,7 +143,7 @@ def instead_of(word: str, words: Sequence[str]) -> Text:
 
 
 def in_lines(texts: Sequence[Text]) -> Text:
-    """Return texts below one another."""
-    # The template is made of places and line ends alone, so there is nothing in it to translate.
+    """Return the texts, one per line."""
+    # The template has only placeholders and line ends, so there is nothing to translate.
     template = "\n".join(f"{{line{number}}}" for number in range(len(texts)))
     return Text(template, **{f"line{number}": text for number, text in enumerate(texts)})

@@ -1,4 +1,4 @@
-"""The settings as the rest of certferry sees them: frozen, complete, in its own words."""
+"""The settings as the rest of certferry sees them: frozen, complete, in certferry's own words."""
 
 from __future__ import annotations
 
@@ -21,28 +21,31 @@ from certferry.ports.adapter import Variable
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:
-    """Where the state is: the file of a SQLite `database`, the URL of one that hosts share, or that
-    of a bucket, reached with the keys of an `account`; the `key` that encrypts private keys in it,
-    in a file or by a reference; and what this `host` is called there. What belongs to this machine
-    alone lies in the `directory`: logs, what commands are handed.
-    """
+    """The place of the state, and the keys for the state."""
 
+    #: The file of a SQLite database, the URL of a database shared by hosts, or the URL of a bucket.
     database: Path | str
+    #: Holds everything of this machine alone: logs, and the files left for commands.
     directory: Path
+    #: Encrypts the private keys in the state: the key's file, or a reference to the key.
     key: Path | SecretReference
+    #: This host's name in the state.
     host: str
+    #: The place of `[state]` in the file.
     place: Place
+    #: The password of the database's user.
     password: SecretReference | None = None
+    #: The account with the keys for the bucket.
     account: str | None = None
 
     @property
     def path(self) -> Path | None:
-        """The file of the database; `None` for a server's, and for a bucket."""
+        """The file of the database; `None` for a database shared by hosts, and for a bucket."""
         return self.database if isinstance(self.database, Path) else None
 
     @property
     def is_bucket(self) -> bool:
-        """Whether it is in a bucket, for machines without a disk."""
+        """Whether the state is in a bucket, for machines without a disk."""
         return isinstance(self.database, str) and not self.database.startswith("postgres")
 
     @property
@@ -52,12 +55,12 @@ class StateSettings:
 
     @property
     def key_file(self) -> Path | None:
-        """The file of the key; `None` for a key by a reference."""
+        """The file of the key; `None` if the key is given by a reference."""
         return self.key if isinstance(self.key, Path) else None
 
     @property
     def named(self) -> Path | str:
-        """How messages name the database, without its user."""
+        """The database as messages name the database: the URL without the user."""
         if isinstance(self.database, Path):
             return self.database
         parts = urlsplit(self.database)
@@ -65,40 +68,52 @@ class StateSettings:
 
     @property
     def references(self) -> Mapping[str, SecretReference]:
-        """Its references, by their keys in the file."""
-        found = {"key": self.key, "password": self.password}
-        return {key: one for key, one in found.items() if isinstance(one, SecretReference)}
+        """The references to secrets, by key in the file."""
+        settings = {"key": self.key, "password": self.password}
+        return {
+            key: setting
+            for key, setting in settings.items()
+            if isinstance(setting, SecretReference)
+        }
 
 
 @dataclass(frozen=True, slots=True)
 class CaSettings:
-    """A CA, by the name operators know; `directory` and `proxy` are URLs. Without `ca_bundle` the
-    system's trust holds for its own TLS, without `proxy` the environment's.
-    """
+    """A CA."""
 
+    #: As operators know the CA.
     name: str
+    #: The URL of the directory.
     directory: str
+    #: Certificates to trust when connecting to the directory; `None`: the system's.
     ca_bundle: Path | None = None
+    #: The URL of a proxy; `None`: the environment's proxy.
     proxy: str | None = None
+    #: The key id for binding an external account (RFC 8555 §7.3.4).
     eab_kid: str | None = None
+    #: The key for binding an external account.
     eab_hmac_key: SecretReference | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class AcmeSettings:
-    """Which CAs are asked, and for what: those of `fallback` near the deadline. `profiles` are in
-    order of preference; `preferred_chain` names a root; `staging` is the URL for rehearsals, if
-    known; with `dns_persist` lasting records may prove names.
-    """
+    """The CAs, and how certificates are ordered."""
 
     usual: CaSettings
     key_type: KeyType
+    #: The address at which the CA reaches the operator.
     email: str | None = None
+    #: In order of preference.
     profiles: tuple[str, ...] = ()
+    #: The CAs asked near the deadline of a certificate.
     fallback: tuple[CaSettings, ...] = ()
+    #: The name of a root.
     preferred_chain: str | None = None
+    #: Keep the private key when renewing.
     reuse_key: bool = False
+    #: The URL of the directory for rehearsals, if known.
     staging: str | None = None
+    #: Lasting records (dns-persist-01) may prove names.
     dns_persist: bool = False
 
     @property
@@ -114,89 +129,103 @@ class AcmeSettings:
     @property
     def issuance(self) -> desired.Issuance:
         """How certificates are ordered."""
-        authorities = tuple(desired.Authority(one.name, one.directory) for one in self.authorities)
+        authorities = tuple(desired.Authority(ca.name, ca.directory) for ca in self.authorities)
         return desired.Issuance(self.profiles, authorities, self.reuse_key, self.dns_persist)
 
 
 @dataclass(frozen=True, slots=True)
 class DnsSettings:
-    """Whom to ask about zones, and how long to wait for a challenge record. Without resolvers, the
-    system's; `port` is that of authoritative servers; `doh` are URLs of resolvers, `None` where
-    nothing is said. With a `wait`, nothing is asked.
-    """
+    """The resolvers to ask about zones, and the wait for challenge records."""
 
+    #: Empty: the system's resolvers.
     resolvers: tuple[ServerAddress, ...]
     propagation_timeout: timedelta
+    #: The port of authoritative servers.
     port: int
+    #: URLs of HTTPS resolvers; `None` if the file does not set `doh`.
     doh: tuple[str, ...] | None = None
+    #: Wait so long for challenge records, and look up nothing.
     wait: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VerifySettings:
-    """How edges are observed; without resolvers, the system's. `timeout` ends the wait."""
+    """How edges are observed."""
 
+    #: Empty: the system's resolvers.
     resolvers: tuple[ServerAddress, ...]
     port: int
+    #: Certificates to trust at edges; `None`: the system's.
     ca_bundle: Path | None
+    #: Time limit for a new certificate to be served.
     timeout: timedelta
 
 
 @dataclass(frozen=True, slots=True)
 class AccountTable:
-    """An account as written: `values` has all but `type`, may hold secrets, and never prints."""
+    """An account's table in the file. May hold secrets, so `values` never prints."""
 
     label: str
     type: str
+    #: Every key except `type`.
     values: Mapping[str, object] = field(repr=False)
+    #: The place of the table in the file.
     place: Place
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelTable:
-    """A channel as written: its adapter's table, its topics, its language (empty: the run's)."""
+    """A channel's table in the file."""
 
+    #: The keys of the channel's adapter.
     account: AccountTable
+    #: Topics of the messages to send.
     on: tuple[Topic, ...]
+    #: Empty: the language of the run.
     language: str = ""
 
 
 HEARTBEAT, METRICS = "[heartbeat]", "[metrics]"
-"""What messages call them, as they call a channel by its name."""
+"""Names in messages, in place of a channel's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Monitoring:
-    """The address that a run pings, and the file for its metrics; `None` for what is not wanted."""
+    """The monitors of runs; `None` for a monitor without settings."""
 
+    #: The address that a run pings.
     heartbeat: SecretReference | None = None
+    #: The file for metrics.
     metrics: Path | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What is wanted of them."""
+        """The names of the monitors with settings."""
         wanted = {HEARTBEAT: self.heartbeat, METRICS: self.metrics}
         return tuple(name for name, setting in wanted.items() if setting is not None)
 
 
 UNIX = "unix:"
-"""How an address begins that is a socket's path."""
+"""Beginning of an address that is a socket's path."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConsoleSettings:
-    """Where the console listens (`HOST:PORT`, or `unix:PATH`), and the URL by which browsers know
-    it, without a slash at its end; which certificate it serves: a declared one, or the files of
-    one; which header of a proxy at the unix socket names the user, and which proxies' headers count
-    (networks).
-    """
+    """The address to listen at, and the certificate to serve."""
 
+    #: `HOST:PORT` or `unix:PATH`.
     listen: str = "127.0.0.1:8080"
+    #: The console's URL in browsers, without a slash at the end.
     url: str | None = None
+    #: The lineage of a declared certificate to serve.
     certificate: str | None = None
+    #: The file of a certificate to serve, in place of a declared certificate.
     fullchain: str | None = None
+    #: The file of the key for `fullchain`.
     privkey: str | None = None
+    #: The header in which a proxy at the unix socket names the user.
     user_header: str | None = None
+    #: Networks of the proxies whose headers count.
     trusted_proxies: tuple[str, ...] = ()
 
     @property
@@ -214,12 +243,12 @@ class ConsoleSettings:
 
     @property
     def has_certificate(self) -> bool:
-        """Whether it speaks TLS itself."""
+        """Whether the console speaks TLS itself."""
         return self.certificate is not None or self.fullchain is not None
 
     @property
     def base(self) -> str:
-        """The URL by which browsers know it, without a slash at its end."""
+        """The console's URL in browsers, without a slash at the end."""
         if self.url is not None:
             return self.url
         scheme = "https" if self.has_certificate else "http"
@@ -227,90 +256,107 @@ class ConsoleSettings:
 
     @property
     def host(self) -> str:
-        """The host of that URL."""
+        """The host of the console's URL."""
         return urlsplit(self.base).hostname or ""
 
     @property
     def prefix(self) -> str:
-        """The path of that URL, without a slash at its end."""
+        """The path of the console's URL, without a slash at the end."""
         return urlsplit(self.base).path
 
     @property
     def is_https(self) -> bool:
-        """Whether browsers reach it by HTTPS."""
+        """Whether browsers reach the console by HTTPS."""
         return self.base.startswith("https:")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Everything the operator declared; `path` is `None` for the environment alone. `certificates`
-    are those of this run among the `declared`; they stand at `places`, and the deployments that
-    this host carries out at `deployed`, by lineage. `hosts` are those that deployments name.
-    `accounts` and `channels` go by label.
-    """
+    """Everything that the operator declared."""
 
+    #: The file; `None` if the settings come from the environment alone.
     path: Path | None
     state: StateSettings
     acme: AcmeSettings
     dns: DnsSettings
     verify: VerifySettings
+    #: By label.
     accounts: Mapping[str, AccountTable]
+    #: The certificates of this run, among the `declared`.
     certificates: tuple[desired.DesiredCertificate, ...]
+    #: Every certificate of the file.
     declared: tuple[desired.DesiredCertificate, ...]
+    #: The place of each certificate in the file, by lineage.
     places: Mapping[str, Place]
+    #: Resolves the references to secrets.
     secrets: Secrets
+    #: The environment files named in the file.
     env_files: tuple[EnvFile, ...] = ()
+    #: By name.
     channels: Mapping[str, ChannelTable] = field(default_factory=dict)
     monitoring: Monitoring = field(default_factory=Monitoring)
+    #: The places in the file of the deployments carried out by this host, by lineage.
     deployed: Mapping[str, Sequence[Place]] = field(default_factory=dict)
+    #: The hosts named in deployments.
     hosts: frozenset[str] = frozenset()
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
 
 
 @dataclass(frozen=True, slots=True)
 class UsualAccount:
-    """An account that needs no file: its type and label, its service, its variables for keys."""
+    """An account used without a file."""
 
+    #: The account's type and label.
     type: str
+    #: The service's name in sentences.
     service: str
+    #: Variables of the environment for the keys.
     variables: tuple[Variable, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class UsualAccounts:
-    """Where a certificate is proven and served that no file says anything of."""
+    """The accounts used when there is no configuration file."""
 
+    #: Proves the names of a certificate.
     dns: UsualAccount
+    #: Serves a certificate.
     target: UsualAccount
 
 
 ReadOptions = Callable[[TomlTable], tuple[desired.Kind, desired.DesiredHttps]]
-"""Reads the settings that a target declares for its deployments, as `config.bind` does."""
+"""Reads the options that a target declares for deployments, as `config.bind` does."""
 
 
 class Adapters:
-    """What is known of an account before it is connected: here, and for readers alone, nothing."""
+    """Facts about accounts before connecting. This class knows none, for commands that only read;
+    `wiring.settings.InstalledAdapters` knows the facts of the installed adapters.
+    """
 
+    #: Words before `://` in a bucket's address; empty: any word may stand there.
     buckets: Collection[str] = ()
-    """What addresses of buckets begin with, before `://`; where none is known, any word may."""
 
     def variables(self, types: Collection[str]) -> Collection[str]:
-        """Return the variables that hold keys of these types, and of usual ones, used or not."""
+        """Return the variables with keys for accounts of these types and for usual accounts."""
         del types
         return ()
 
     def keys_in(self, environ: Mapping[str, str], account: AccountTable) -> Mapping[str, str]:
-        """Return references to keys in the environment, for an account whose table has none."""
+        """Return references to keys in the environment, for an account without keys in the
+        table.
+        """
         del environ, account
         return {}
 
     def options_of(self, type_: str) -> ReadOptions | None:
-        """Return the reader of deployment settings of a target; `None` if the type is unknown."""
+        """Return the reader of a target's deployment options; `None` if the type is unknown."""
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
-        """Raise `ConfigError` with what is wrong in an account of a type known in its group."""
+        """Raise `ConfigError` for mistakes in an account of a type known in the group."""
 
     def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
-        """Return a mistake for each account whose type is neither a DNS provider nor a target."""
+        """Return a mistake for each account with a type belonging to no DNS provider and no
+        target.
+        """
         del accounts
         return ()

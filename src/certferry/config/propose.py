@@ -1,6 +1,8 @@
-"""The text of a configuration file for a proposal; and one with a certificate more, or less, in
-which every other line stays. A changed text is read again and must mean what was meant, so no
-spelling of TOML has to be thought of here. Pure.
+"""Write the text of a configuration file for a proposal; or add a certificate to a text, or remove
+a certificate, keeping every other line. Pure.
+
+A changed text is parsed again and compared with the intended values, so the functions here need not
+know every spelling of TOML.
 """
 
 from __future__ import annotations
@@ -25,30 +27,36 @@ from certferry.text import Text
 Say = Callable[[Text], str]
 
 _SHORT = 72
-"""Characters of a list that still stands on one line."""
+"""Maximum number of characters of a list on one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class NewAccount:
-    """An account to declare: its settings are references to secrets, or plain values."""
+    """An account to declare."""
 
     label: str
     type: str
+    #: References to secrets, or plain values, by key.
     settings: Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
 class Preamble:
-    """What stands above the certificates. `settings` are an operator's own; `directory` and `email`
-    are `None` where those say it; `heartbeat` refers to its address.
-    """
+    """The part of a file above the certificates."""
 
+    #: Text of the operator's own settings.
     settings: str = field(default="", repr=False)
+    #: Paths of environment files.
     env_files: tuple[str, ...] = ()
+    #: The CA's directory; `None` if `settings` has the directory.
     directory: str | None = None
+    #: `None` if `settings` has the address.
     email: str | None = None
+    #: The accounts to declare.
     accounts: tuple[NewAccount, ...] = ()
+    #: The channel for notifications, as an account.
     channel: NewAccount | None = None
+    #: A reference to the heartbeat's address.
     heartbeat: str = ""
 
 
@@ -75,16 +83,18 @@ def text_of(preamble: Preamble, proposal: proposals.Proposal, say: Say) -> str:
 
 
 def tables_of(proposal: proposals.Proposal, say: Say) -> str:
-    """Return the certificates' tables, and those left out as comments; empty without either."""
+    """Return the certificates' tables, and the domains left out as comments. Empty if there are
+    neither.
+    """
     parts = [
-        *(_certificate(one, say) for one in proposal.certificates),
+        *(_certificate(certificate, say) for certificate in proposal.certificates),
         _left_out(proposal.left_out, say),
     ]
     return "\n\n".join(part for part in parts if part)
 
 
 def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
-    """Return the operator's text with the keys that accounts lack. Raises `ConfigError`."""
+    """Return the operator's text with the keys missing in accounts added. Raises `ConfigError`."""
     lines = settings.text.splitlines()
     below: dict[int, list[str]] = {}
     for account in accounts:
@@ -104,7 +114,9 @@ def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
 
 
 def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Document:
-    """Return an operator's settings with accounts, and with what theirs lack, as values alone."""
+    """Return the operator's settings with accounts and missing keys added, as values without a
+    text.
+    """
     tables = {label: dict(table) for label, table in settings.tables("accounts").items()}
     for account in accounts:
         table = tables.setdefault(account.label, {"type": account.type})
@@ -113,12 +125,12 @@ def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Documen
 
 
 def with_tables(settings: Document, tables: Mapping[str, Mapping[str, object]]) -> Document:
-    """Return an operator's settings with more tables, as values that stand in no file."""
+    """Return the operator's settings with more tables, as values without a file."""
     return replace(settings, path=None, values={**settings.values, **tables})
 
 
 def toml_string(words: str) -> str:
-    """Write a string as TOML has it: as JSON does, which lets DEL pass."""
+    """Return a string in TOML: as in JSON, but with DEL escaped."""
     return json.dumps(words, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -159,18 +171,18 @@ def _settings(account: NewAccount) -> list[str]:
     return [f"{key} = {_value(value)}" for key, value in account.settings.items()]
 
 
-def _certificate(one: ProposedCertificate, say: Say) -> str:
-    lines = [_comment(say(remark)) for remark in one.remarks]
-    lines += ["[[certificates]]", f"name = {toml_string(one.lineage)}"]
-    if one.files is not None:
-        lines.append(_comment(say(Text("It is for {names}.", names=one.covered))))
-        lines.append(f"fullchain = {toml_string(one.files.fullchain)}")
-        lines.append(f"privkey = {toml_string(one.files.privkey)}")
+def _certificate(certificate: ProposedCertificate, say: Say) -> str:
+    lines = [_comment(say(remark)) for remark in certificate.remarks]
+    lines += ["[[certificates]]", f"name = {toml_string(certificate.lineage)}"]
+    if certificate.files is not None:
+        lines.append(_comment(say(Text("It is for {names}.", names=certificate.covered))))
+        lines.append(f"fullchain = {toml_string(certificate.files.fullchain)}")
+        lines.append(f"privkey = {toml_string(certificate.files.privkey)}")
     else:
-        lines += [f"names = {_list(one.names)}", f"dns = {toml_string(one.dns)}"]
-    if one.key_type is not None:
-        lines.append(f"key_type = {toml_string(one.key_type.value)}")
-    for deployment in one.deployments:
+        lines += [f"names = {_list(certificate.names)}", f"dns = {toml_string(certificate.dns)}"]
+    if certificate.key_type is not None:
+        lines.append(f"key_type = {toml_string(certificate.key_type.value)}")
+    for deployment in certificate.deployments:
         lines += ["", *_deployment(deployment, say)]
     return "\n".join(lines)
 
@@ -182,7 +194,7 @@ def _deployment(deployment: ProposedDeployment, say: Say) -> Iterator[str]:
         yield f"directory = {toml_string(deployment.directory)}"
         yield from _access(deployment.access)
         if deployment.reload:
-            # As its client did: what stands there may be anything that a shell understands.
+            # A shell, because the other client's reload command may use any feature of a shell.
             yield f'reload = ["sh", "-c", {toml_string(deployment.reload)}]'
     elif deployment.domains is not None:
         yield f"domains = {_list([pattern_of(domain) for domain in deployment.domains])}"
@@ -192,7 +204,7 @@ def _deployment(deployment: ProposedDeployment, say: Say) -> Iterator[str]:
 
 
 def _access(access: proposals.Access) -> Iterator[str]:
-    """Write only what is not the rule."""
+    """Yield only the settings that differ from the defaults."""
     usual = proposals.Access()
     for key in ("owner", "group"):
         name = getattr(access, key)
@@ -206,18 +218,18 @@ def _access(access: proposals.Access) -> Iterator[str]:
 
 def _left_out(left_out: Sequence[LeftOut], say: Say) -> str:
     parts = []
-    tables = [one for one in left_out if one.certificate is not None]
+    tables = [omitted for omitted in left_out if omitted.certificate is not None]
     if tables:
         lines = [_comment(say(Text("Left out; solve the problem, then remove the #.")))]
-        for one in tables:
-            reason = Text("{name}: {reason}", name=one.name, reason=one.reason)
+        for omitted in tables:
+            reason = Text("{name}: {reason}", name=omitted.name, reason=omitted.reason)
             lines += ["#", _comment(say(reason))]
-            if one.certificate is not None:
-                lines.append(_comment(*_certificate(one.certificate, say).split("\n")))
+            if omitted.certificate is not None:
+                lines.append(_comment(*_certificate(omitted.certificate, say).split("\n")))
         parts.append("\n".join(lines))
-    others = [one for one in left_out if one.certificate is None]
-    for reason in dict.fromkeys(one.reason for one in others):
-        names = [f"  {one.name}" for one in others if one.reason == reason]
+    others = [omitted for omitted in left_out if omitted.certificate is None]
+    for reason in dict.fromkeys(omitted.reason for omitted in others):
+        names = [f"  {omitted.name}" for omitted in others if omitted.reason == reason]
         parts.append(_comment(say(Text("Left out: {reason}", reason=reason)), *names))
     return "\n\n".join(parts)
 
@@ -229,16 +241,19 @@ def _value(value: object) -> str:
 
 
 def _list(words: Sequence[str]) -> str:
-    written = [toml_string(word) for word in words]
-    on_one_line = f"[{', '.join(written)}]"
+    items = [toml_string(word) for word in words]
+    on_one_line = f"[{', '.join(items)}]"
     if len(on_one_line) <= _SHORT:
         return on_one_line
-    return "\n".join(["[", *(f"    {word}," for word in written), "]"])
+    return "\n".join(["[", *(f"    {word}," for word in items), "]"])
 
 
 def _comment(*lines: str) -> str:
-    """Write lines as comments, in which TOML wants no control characters."""
-    shown = ("".join(c if c.isprintable() else " " for c in line) for line in lines)
+    """Return lines as comments. TOML allows no control characters in comments."""
+    shown = (
+        "".join(character if character.isprintable() else " " for character in line)
+        for line in lines
+    )
     return "\n".join(f"# {line}".rstrip() for line in shown)
 
 
@@ -247,15 +262,19 @@ _CERTIFICATES = "certificates"
 
 @dataclass(frozen=True, slots=True)
 class Edited:
-    """A changed text, and its blocks of lines (`+` or `-`), each with its first line's number."""
+    """A changed text."""
 
     text: str
+    #: `+` for added lines, `-` for removed lines.
     sign: str
+    #: Changed blocks of lines, each with the number of the first line.
     blocks: tuple[tuple[int, tuple[str, ...]], ...]
 
 
 def with_certificates(document: Document, tables: str) -> Edited:
-    """Return the text with more certificates, of this TOML, below its own. Raises `ConfigError`."""
+    """Return the text with the certificates of `tables` (TOML) below the text's certificates.
+    Raises `ConfigError`.
+    """
     rows = document.text.split("\n")
     ends = [
         _end(rows, table.last)
@@ -268,7 +287,7 @@ def with_certificates(document: Document, tables: str) -> Edited:
     above, below = rows[:at], rows[at:]
     between = [return_] if above and above[-1].strip() else []
     if above and return_ and not above[-1].endswith(return_):
-        above[-1] += return_  # the last line had no end
+        above[-1] += return_  # the text's last line had no line end
     if not any(row.strip() for row in below):
         below = [""]
     elif below[0].strip():
@@ -279,27 +298,35 @@ def with_certificates(document: Document, tables: str) -> Edited:
 
 
 def without_certificate(document: Document, number: int) -> Edited:
-    """Return the text without a certificate (from 0), its deployments, and the comments directly
-    above. Raises `ConfigError` where it stands in no table of its own.
+    """Return the text without certificate `number` (from 0), its deployments, and the comments
+    directly above. Raises `ConfigError` if the certificate has no table.
     """
     rows = document.text.split("\n")
-    found = list(_blocks(rows, document, number))
-    gone = tuple((first + 1, tuple(rows[first:last])) for first, last in found)
-    for first, last in reversed(found):
+    blocks = list(_blocks(rows, document, number))
+    gone = tuple((first + 1, tuple(rows[first:last])) for first, last in blocks)
+    for first, last in reversed(blocks):
         del rows[first:last]
         if not any(row.strip() for row in rows[first:]):
             rows[_without_blanks_at_the_end(rows) :] = [""]
         while first < len(rows) - 1 and not "".join(rows[max(first - 1, 0) : first + 1]).strip():
             del rows[first]
-    meant = [one for n, one in enumerate(_declared(document)) if n != number]
+    meant = [
+        certificate
+        for position, certificate in enumerate(_declared(document))
+        if position != number
+    ]
     return Edited(_checked(document, "\n".join(rows), meant), "-", gone)
 
 
 def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tuple[int, int]]:
-    """Yield the lines (from 0, end excluded) of a certificate, with the comments directly above."""
+    """Yield the blocks of lines of a certificate (from 0, end excluded), with the comments directly
+    above.
+    """
     in_order = LineIndex(document.text).tables
-    for of_it, tables in groupby(in_order, lambda one: one.trail[:2] == (_CERTIFICATES, number)):
-        if of_it:
+    for belongs, tables in groupby(
+        in_order, lambda table: table.trail[:2] == (_CERTIFICATES, number)
+    ):
+        if belongs:
             first, *more = tables
             begun = first.first - 1
             while begun > 0 and _is_comment(rows[begun - 1]):
@@ -308,7 +335,9 @@ def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tu
 
 
 def _end(rows: Sequence[str], last: int) -> int:
-    """Return where a table ends (from 0), with comments that stand above no other table."""
+    """Return the end of a table's lines (from 0), with the comments after the table, unless the
+    comments stand directly above another table.
+    """
     end = last
     while end < len(rows) and _is_comment(rows[end]):
         end += 1
@@ -320,41 +349,47 @@ def _is_comment(row: str) -> bool:
 
 
 def _without_blanks_at_the_end(rows: Sequence[str]) -> int:
-    return next((n for n in range(len(rows), 0, -1) if rows[n - 1].strip()), 0)
+    return next((count for count in range(len(rows), 0, -1) if rows[count - 1].strip()), 0)
 
 
 def _declared(document: Document) -> Sequence[object]:
-    found = document.values.get(_CERTIFICATES, [])
-    return found if isinstance(found, list) else []
+    certificates = document.values.get(_CERTIFICATES, [])
+    return certificates if isinstance(certificates, list) else []
 
 
 def _checked(document: Document, text: str, meant: Sequence[object]) -> str:
-    """Return a text that declares what is meant, and else what it did; refuse any other."""
+    """Return the text, if the text declares exactly the certificates `meant` and is otherwise
+    unchanged. Raises `ConfigError` otherwise.
+    """
     values = {**document.values, _CERTIFICATES: list(meant)}
     if not meant:
         del values[_CERTIFICATES]
     try:
-        found = tomllib.loads(text)
+        parsed = tomllib.loads(text)
     except ValueError:
-        found = {}
-    if found != values:
+        parsed = {}
+    if parsed != values:
         problem = Text("{path} does not have each certificate under a [[certificates]] of its own")
         hint = Text("change it with an editor; nothing was changed")
         raise ConfigError(problem.filled(path=document.path), hint=hint)
     return text
 
 
-# what `certferry add` declares: for which names, who proves them, where they are served
+# for `certferry add`: the names, the account proving the names, the account serving the names
 
 
 def already_declared(settings: Settings, domains: Sequence[str]) -> bool:
-    """Return whether each domain is a declared name. Raises `ConfigError` for what is no domain."""
+    """Return whether every domain is a declared name. Raises `ConfigError` for an invalid
+    domain.
+    """
     declared = {name for desired in settings.declared for name in desired.names}
     return declared.issuperset(map(normalise, domains))
 
 
 def covered_already(settings: Settings, domains: Sequence[str]) -> Iterator[Text]:
-    """Yield a sentence for each domain that a declared wildcard covers: it may need none."""
+    """Yield a sentence for each domain covered by a declared wildcard, because the domain may need
+    no certificate.
+    """
     for name in dict.fromkeys(map(normalise, domains)):
         for desired in settings.declared:
             if covered_by(desired.names, name):
@@ -368,24 +403,27 @@ def covered_already(settings: Settings, domains: Sequence[str]) -> Iterator[Text
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An account to choose: the one that the `option` names, else the only one of the `labels`;
-    `wrong_kind` is said of an account that is none of them.
+    """An account to choose: the account named by the operator, or the only account among
+    `labels`.
     """
 
+    #: The option by which operators name the account.
     option: str
     labels: Sequence[str]
+    #: The account named by the operator.
     named: str | None
+    #: The message for an account that exists but is not among `labels`.
     wrong_kind: Text
 
     def account(self, settings: Settings) -> str:
-        """Return the account, or "". Raises `ConfigError`."""
+        """Return the account; "" if there is none. Raises `ConfigError`."""
         if self.named in settings.accounts.keys() - self.labels and self.labels:
             raise ConfigError(self.wrong_kind.filled(name=self.named, accounts=self.labels))
         if self.named is not None:
             try:
                 return account_among(self.labels)(self.named)
-            except ConfigError as wrong:
-                message = Text("{name}: {problem}", name=self.option, problem=wrong.message)
+            except ConfigError as error:
+                message = Text("{name}: {problem}", name=self.option, problem=error.message)
                 raise ConfigError(message) from None
         if len(self.labels) > 1:
             problem = Text("{path} has several accounts that could be meant: {labels}")
@@ -397,7 +435,9 @@ class Choice:
 def additions(
     settings: Settings, domains: Sequence[str], dns: Choice, to: Choice, *, each: bool
 ) -> tuple[ProposedCertificate, ...]:
-    """Return what to declare: one for all domains, or one for `each`. Raises `ConfigError`."""
+    """Return the certificates to declare: a certificate for all domains, or for `each` domain.
+    Raises `ConfigError`.
+    """
     names = tuple(dict.fromkeys(map(normalise, domains)))
     for name in names:
         for desired in settings.declared:

@@ -1,4 +1,6 @@
-"""References to secrets (`env:`, `file:`, `command:`, `keyring:SERVICE/USER`), and literal ones."""
+"""References to secrets (`env:`, `file:`, `command:`, `keyring:SERVICE/USER`), and literal
+secrets.
+"""
 
 from __future__ import annotations
 
@@ -24,75 +26,83 @@ SCHEMES = ("env", "file", "command", "keyring")
 _AS_IN_A_SHELL = re.compile(r"\$\{?([A-Za-z_]\w*)\}?", re.ASCII)
 
 COMMAND_TIMEOUT = timedelta(seconds=30)
-"""Enough for a password store that asks a server; not for a person who is asked for a PIN."""
+"""Enough for a password store asking a server; too short for a person typing a PIN."""
 
 _LONGEST_COMPLAINT = 300
-"""Characters of a command's stderr that are shown, from its end, where the reason usually is."""
+"""Characters shown from the end of a command's stderr, where the reason usually stands."""
 
 
 @dataclass(frozen=True, slots=True)
 class SecretReference:
-    """Where a secret is, as written. A literal is one too, so it never prints."""
+    """The place of a secret, as written in the file. A literal secret is a reference too, so a
+    reference never prints.
+    """
 
     written: str = field(repr=False)
 
     @property
     def scheme(self) -> str:
-        """How it leads to the secret, one of `SCHEMES`; empty for the secret itself."""
+        """The kind of reference, from `SCHEMES`; empty for a literal secret."""
         scheme, colon, _ = self.written.partition(":")
         return scheme if colon and scheme in SCHEMES else ""
 
     @property
     def place(self) -> str:
-        """What stands behind the scheme, as written."""
+        """The text after the scheme, as written."""
         return self.written.partition(":")[2].strip()
 
     @property
     def is_literal(self) -> bool:
-        """Whether it is the secret itself."""
+        """Whether the text is the secret."""
         return not self.scheme
 
     @property
     def is_at_rest(self) -> bool:
-        """Whether it can be followed without running a program or opening a key ring."""
+        """Whether resolving runs no program and opens no key ring."""
         return self.scheme in {"", "env", "file"}
 
 
 Resolve = Callable[[SecretReference], Secret]
-"""Returns the secret that a reference leads to; raises `ConfigError`. See `Secrets`."""
+"""Returns the secret of a reference; raises `ConfigError`. See `Secrets`."""
 
 
 @dataclass(repr=False, eq=False)
 class Secrets:
-    """Follows references, from an environment and paths. `references` are all of the settings,
-    `usual` variables that hold secrets in any case, `files` what `env_files` set.
-    """
+    """Resolves references, and knows every secret of the settings for masking."""
 
     environ: Mapping[str, str]
     paths: Paths
     _: KW_ONLY
+    #: Every reference in the settings.
     references: Collection[SecretReference] = ()
+    #: Returns variables with secrets, whether referred to or not.
     usual: Callable[[], Collection[str]] = frozenset
+    #: The variables set in each of the `env_files`.
     files: Collection[Mapping[str, str]] = ()
     command_timeout: timedelta = COMMAND_TIMEOUT
+    #: The secrets resolved so far.
     _given: set[Secret] = field(init=False, default_factory=set)
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """What holds the accounts' keys by its name."""
-        referred = {one.place for one in self.references if one.scheme == "env" and one.place}
+        """Names of the variables with the accounts' keys."""
+        referred = {
+            reference.place
+            for reference in self.references
+            if reference.scheme == "env" and reference.place
+        }
         return frozenset(self.usual()) | referred
 
     def withheld(self) -> frozenset[str]:
-        """Return the variables that no program run by certferry may have: those of the accounts'
-        keys, and any other that holds such a key, alone or within other words.
+        """Return the variables to hide from every program run by certferry: the variables with the
+        accounts' keys, and variables with a copy of such a key, alone or within other words.
         """
-        ours = {Secret(one.strip()) for one in self._ours()}
+        ours = {Secret(key.strip()) for key in self._ours()}
         copies = {name for name, value in self.environ.items() if repeats(value, ours)}
         return self.variables | copies
 
     def resolve(self, reference: SecretReference) -> Secret:
-        """Return the secret. Raises `ConfigError` that names the source, and never a value."""
+        """Return the secret. Raises `ConfigError` naming the source and never the value."""
         value = self._value(reference)
         if not value:
             raise ConfigError(Text("the secret is empty"))
@@ -101,17 +111,19 @@ class Secrets:
         return secret
 
     def resolve_at_rest(self, reference: SecretReference) -> Secret:
-        """Resolve without programs or key rings, by a stand-in. Raises `ConfigError`."""
+        """Resolve without programs and key rings: such references give a stand-in. Raises
+        `ConfigError`.
+        """
         return self.resolve(reference) if reference.is_at_rest else Secret("not looked at")
 
     def known(self) -> frozenset[Secret]:
-        """Return what no program's words may show: every resolved secret, literals, and what files
-        and variables hold that are referred to or whose name means a secret. Runs no program.
+        """Return the secrets to mask in other programs' output: resolved secrets, literals, files
+        referred to, and variables that are referred to or named like a secret. Runs no program.
         """
         return frozenset(map(Secret, (*self._referred(), *self._held()))) | self._given
 
     def _ours(self) -> Iterator[str]:
-        """Yield the secrets that the settings lead to, but for those too short to be recognised."""
+        """Yield the secrets of the settings, except secrets too short to be recognised."""
         named = (
             environ[name]
             for environ in (self.environ, *self.files)
@@ -126,7 +138,7 @@ class Secrets:
                 yield reference.written
             elif reference.scheme == "file":
                 with suppress(ConfigError, ValueError):
-                    # Readable by others, or no text: it is a secret still.
+                    # A file readable by others, or not text, still holds a secret.
                     data, _ = read_file(self.paths.resolve(reference.place))
                     yield _without_final_newline(data.decode(errors="surrogateescape"))
 
@@ -140,8 +152,8 @@ class Secrets:
         if reference.is_literal:
             named = _AS_IN_A_SHELL.fullmatch(reference.written)
             if named and (named[1] in self.environ or named[1] in self.variables):
-                said = Text("no variable is read so; write {reference}")
-                raise ConfigError(said.filled(reference=f'"env:{named[1]}"'))
+                message = Text("no variable is read so; write {reference}")
+                raise ConfigError(message.filled(reference=f'"env:{named[1]}"'))
             return _literal(reference.written)
         scheme, place = reference.scheme, reference.place
         if not place:
@@ -157,33 +169,33 @@ class Secrets:
             case "command":
                 return self._from_command(place)
             case _:
-                # As it stands: what a key ring knows may begin or end with a space.
+                # Not stripped: a key ring's user may begin or end with a space.
                 return _from_keyring(reference.written.partition(":")[2])
 
-    def _from_file(self, written: str) -> str:
-        path = self.paths.resolve(written)
+    def _from_file(self, place: str) -> str:
+        path = self.paths.resolve(place)
         try:
             data, _ = read_file(path, private=True)
         except ConfigError as exc:
             raise ConfigError(Text("{path} {problem}", path=path, problem=exc.message)) from exc
         return _without_final_newline(_decode(data, str(path)))
 
-    def _from_command(self, written: str) -> str:
+    def _from_command(self, command: str) -> str:
         try:
-            arguments = shlex.split(written)
+            arguments = shlex.split(command)
         except ValueError as exc:
             problem = Text("the command cannot be read: {problem}", problem=str(exc).lower())
             raise ConfigError(problem) from None
         program = arguments[0]
         withheld = self.withheld()
-        # Only the program is ever named: its arguments, like its output, may hold a secret.
+        # Messages name only the program: arguments and output may hold a secret.
         try:
             result = subprocess.run(
                 arguments,
                 stdin=subprocess.DEVNULL,
                 capture_output=True,
                 timeout=self.command_timeout.total_seconds(),
-                env={name: v for name, v in self.environ.items() if name not in withheld},
+                env={name: value for name, value in self.environ.items() if name not in withheld},
                 cwd=self.paths.directory,
                 check=False,
             )
@@ -199,34 +211,40 @@ class Secrets:
 
     def _failed(self, program: str, code: int, stderr: bytes) -> ConfigError:
         words = redacted(stderr.decode(errors="surrogateescape"), self.known())
-        shown = " ".join("".join(c if c.isprintable() else " " for c in words).split())
-        said = Text("the command {program} failed with exit code {code}")
-        said = said.filled(program=program, code=code)
+        shown = " ".join(
+            "".join(character if character.isprintable() else " " for character in words).split()
+        )
+        message = Text("the command {program} failed with exit code {code}")
+        message = message.filled(program=program, code=code)
         if not shown:
-            return ConfigError(said)
+            return ConfigError(message)
         shown = shown[-_LONGEST_COMPLAINT:]
-        return ConfigError(Text("{failure}: {words}", failure=said, words=shown))
+        return ConfigError(Text("{failure}: {words}", failure=message, words=shown))
 
 
 def _is_guessed(name: str, value: str) -> bool:
-    """Return whether a name and its value mean a secret, and not the path of one."""
+    """Return whether a variable's name and value suggest a secret rather than the path of a
+    secret.
+    """
     if not names_a_secret(name) or not may_be_a_secret(value):
         return False
-    # No pathlib: it raises where the value is too long for a path.
+    # pathlib raises for a value too long to be a path.
     return not (value.startswith("/") and os.path.exists(value))  # noqa: PTH110 - see above
 
 
-def _literal(written: str) -> str:
-    """Return a literal. Refuse what looks like a reference whose kind is misspelled."""
-    scheme, colon, _ = written.partition(":")
+def _literal(text: str) -> str:
+    """Return a literal secret. Raises `ConfigError` for text looking like a reference with a
+    misspelled scheme.
+    """
+    scheme, colon, _ = text.partition(":")
     meant = nearest(scheme.strip(), SCHEMES) if colon else None
     if meant is not None:
         raise ConfigError(Text("is no kind of reference; did you mean {meant}:?", meant=meant))
-    return written
+    return text
 
 
-def _from_keyring(written: str) -> str:
-    service, slash, user = written.rpartition("/")
+def _from_keyring(place: str) -> str:
+    service, slash, user = place.rpartition("/")
     if not (service and slash and user):
         raise ConfigError(Text("write keyring:SERVICE/USER"))
     try:

@@ -1,4 +1,4 @@
-"""Readers of the settings' tables, one function each: known settings, right types, defaults."""
+"""Readers of the settings' tables, a function for each table: known keys, types, defaults."""
 
 from __future__ import annotations
 
@@ -31,19 +31,20 @@ def read_monitoring(root: TomlTable, paths: Paths) -> model.Monitoring:
     heartbeat, metrics = root.table("heartbeat"), root.table("metrics")
 
     def metrics_file(value: object) -> Path:
-        written = values.word(value)
-        if not written.endswith(".prom"):
-            # node_exporter's textfile collector reads no other (its README, "Textfile Collector").
+        text = values.word(value)
+        if not text.endswith(".prom"):
+            # node_exporter's textfile collector ignores other files (its README, "Textfile
+            # Collector").
             raise ConfigError(Text("must end with .prom: node_exporter reads no other file"))
-        return paths.resolve(written)
+        return paths.resolve(text)
 
     def address(value: object) -> SecretReference:
         reference = secret_reference(heartbeat)(value)
-        if reference.is_literal:  # of any other, the first ping tells
+        if reference.is_literal:  # the target of any other reference is checked by the first ping
             values.https_url(value)
         return reference
 
-    found = model.Monitoring(
+    monitoring = model.Monitoring(
         heartbeat.take("url", address, None),
         metrics.take("file", metrics_file, None),
     )
@@ -51,7 +52,7 @@ def read_monitoring(root: TomlTable, paths: Paths) -> model.Monitoring:
         if setting in root and not table.written:
             table.report(name, Text("missing"))
         table.done()
-    return found
+    return monitoring
 
 
 HTTPS_PORT = 443  # RFC 9110 §4.2.2
@@ -59,7 +60,7 @@ PROPAGATION_TIMEOUT = timedelta(minutes=5)
 VERIFY_TIMEOUT = timedelta(hours=1)
 
 RESERVED = ("files", "command")
-"""Words a deployment can name in place of an account."""
+"""Words for `to` in a deployment without an account."""
 
 _OF_A_CHANNEL = ("type", "on", "language")
 _LANGUAGES = ("zh", "en")
@@ -69,7 +70,7 @@ SERVERS = ("postgresql://", "postgres://")
 _DATABASES = ("sqlite", "postgresql")
 _BUCKET = re.compile(r"(?!sqlite:|postgres(ql)?:)[a-z][a-z0-9]*://[^/?#@:]+(/[^?#]*)?(\?[^#]*)?")
 _WITHOUT_ACCOUNT = "s3://"
-"""Buckets whose keys are in the environment; those of any other kind are an account's."""
+"""Buckets with keys in the environment. Buckets of any other kind take the keys of an account."""
 _OPTIONS = {"endpoint", "region"}
 _PASSWORD = "PGPASSWORD"  # noqa: S105 - a variable's name (libpq, "Environment Variables")
 
@@ -81,8 +82,8 @@ def read_state(
     environ: Mapping[str, str],
     buckets: Collection[str] = (),
 ) -> model.StateSettings:
-    """Read `[state]`; `directory` is where the database lies when nothing is said, and what belongs
-    to this machine alone where hosts share a database. `buckets` as in `Adapters`.
+    """Read `[state]`. `directory` is the default for the database; where hosts share a database,
+    `directory` holds the files of this machine alone. `buckets` as in `Adapters`.
     """
     address = table.take("url", _database(paths, buckets), None)
     database = address or directory / "state.db"
@@ -91,19 +92,19 @@ def read_state(
     password = table.take("password", secret_reference(table), None)
     account = table.take("account", values.word, None)
     is_file, is_server = isinstance(database, Path), str(database).startswith(SERVERS)
-    # What goes with an address that is wrong is not known.
+    # If the address is wrong, the settings that fit the address are unknown.
     is_known = address is not None or "url" not in table
     if is_known and account is not None and not has_account(database):
         table.report("account", Text("it goes with a bucket of an account in `url`; remove it"))
     if is_known and password is not None and not is_server:
-        none = Text("a file asks for none; remove it")
-        table.report("password", none if is_file else Text("a bucket asks for none; remove it"))
+        advice = Text("a file asks for none; remove it")
+        table.report("password", advice if is_file else Text("a bucket asks for none; remove it"))
     _must_have_one_key(table, key, key_file, is_file=is_file)
     if isinstance(database, Path):
         directory = database.parent
     elif key is not None and password is None and is_server and environ.get(_PASSWORD):
         password = SecretReference(f"env:{_PASSWORD}")
-    found = model.StateSettings(
+    settings = model.StateSettings(
         database,
         directory,
         key or key_file or directory / "secret.key",
@@ -113,7 +114,7 @@ def read_state(
         account,
     )
     table.done()
-    return found
+    return settings
 
 
 def read_dns(table: TomlTable) -> model.DnsSettings:
@@ -132,7 +133,7 @@ def read_dns(table: TomlTable) -> model.DnsSettings:
 
 
 def read_verify(table: TomlTable, paths: Paths, dns: model.DnsSettings) -> model.VerifySettings:
-    """Read `[verify]`, whose resolvers are those of `[dns]` unless it has its own."""
+    """Read `[verify]`. Without `resolvers`, the resolvers of `[dns]` are used."""
     settings = model.VerifySettings(
         resolvers=table.take_list("resolvers", values.server_address, dns.resolvers, empty=True),
         port=table.take("port", values.port, HTTPS_PORT),
@@ -144,50 +145,52 @@ def read_verify(table: TomlTable, paths: Paths, dns: model.DnsSettings) -> model
 
 
 def read_accounts(accounts: TomlTable) -> dict[str, model.AccountTable]:
-    """Read the part of `[accounts.…]` that is the same for every adapter."""
-    found: dict[str, model.AccountTable] = {}
-    for label, table, written in accounts.named_tables("mine"):
+    """Read the part of `[accounts.…]` common to all adapters."""
+    tables: dict[str, model.AccountTable] = {}
+    for label, table, pairs in accounts.named_tables("mine"):
         if label in RESERVED:
             accounts.report(label, Text("this name is reserved; give the account another"))
-        others = {key: value for key, value in written.items() if key != "type"}
-        found[label] = model.AccountTable(
+        others = {key: value for key, value in pairs.items() if key != "type"}
+        tables[label] = model.AccountTable(
             label=label,
             type=table.take("type", values.word, "") if "type" in table else label,
             values=MappingProxyType(others),
             place=table.place,
         )
-    return found
+    return tables
 
 
 def read_channels(channels: TomlTable) -> dict[str, model.ChannelTable]:
-    """Read the part of `[notify.…]` that is the same for every adapter."""
-    found: dict[str, model.ChannelTable] = {}
-    for name, table, written in channels.named_tables("ops"):
-        others = {key: value for key, value in written.items() if key not in _OF_A_CHANNEL}
+    """Read the part of `[notify.…]` common to all adapters."""
+    tables: dict[str, model.ChannelTable] = {}
+    for name, table, pairs in channels.named_tables("ops"):
+        others = {key: value for key, value in pairs.items() if key not in _OF_A_CHANNEL}
         type_ = table.take("type", values.word, name)
         on = table.take_list("on", values.one_of([topic.value for topic in Topic]), USUAL)
-        found[name] = model.ChannelTable(
+        tables[name] = model.ChannelTable(
             model.AccountTable(name, type_, MappingProxyType(others), table.place),
             tuple(map(Topic, on)),
             table.take("language", values.one_of(_LANGUAGES), ""),
         )
-    return found
+    return tables
 
 
 _EC, _RSA = KeyType.EC256.value, KeyType.RSA2048.value
 _FAMILIES = {"rsa": _RSA, "ec": _EC, "ecc": _EC, "ecdsa": _EC}
-"""Kinds of keys without a size, and the kind of that family that is meant as a rule."""
+"""Families of keys, with the usual kind of key in each family."""
 
 
 def key_type(value: object) -> KeyType:
-    """Take a kind of key."""
+    """Read a kind of key."""
     if isinstance(value, str) and value.lower() in _FAMILIES:
         raise ConfigError(Text("is a family of keys; write {word}", word=_FAMILIES[value.lower()]))
     return KeyType(values.one_of([kind.value for kind in KeyType])(value))
 
 
 def secret_reference(table: TomlTable) -> Read[SecretReference]:
-    """Make a reader of secrets in this table: a literal only where no other user can read it."""
+    """Make a reader of secrets in this table. A literal secret is refused if other users can read
+    the file.
+    """
 
     def read(value: object) -> SecretReference:
         reference = SecretReference(values.string(value))
@@ -203,7 +206,7 @@ def secret_reference(table: TomlTable) -> Read[SecretReference]:
 
 
 def existing_file(paths: Paths) -> Read[Path]:
-    """Make a reader of the path of a file that is there."""
+    """Make a reader of the path of an existing file."""
 
     def read(value: object) -> Path:
         path = paths.resolve(values.word(value))
@@ -215,23 +218,25 @@ def existing_file(paths: Paths) -> Read[Path]:
 
 
 def has_account(database: object) -> bool:
-    """Return whether a state is in a bucket of an account."""
+    """Return whether `database` is a bucket of an account."""
     is_bucket = isinstance(database, str) and _BUCKET.fullmatch(database) is not None
     return is_bucket and not str(database).startswith(_WITHOUT_ACCOUNT)
 
 
 def must_be_of_a_bucket(url: str, buckets: Collection[str]) -> None:
-    """Raise `ConfigError` for an address whose beginning is neither a bucket's nor a database's."""
+    """Raise `ConfigError` for an address with an unknown scheme."""
     beginning = url.partition("://")[0]
     if beginning not in buckets:
-        known = [*_DATABASES, *buckets]
-        said = Text("{beginning}:// is no place for a state; {instead}")
-        raise ConfigError(said.filled(beginning=beginning, instead=instead_of(beginning, known)))
+        schemes = [*_DATABASES, *buckets]
+        message = Text("{beginning}:// is no place for a state; {instead}")
+        raise ConfigError(
+            message.filled(beginning=beginning, instead=instead_of(beginning, schemes))
+        )
 
 
 def _database(paths: Paths, buckets: Collection[str]) -> Read[Path | str]:
     def read(value: object) -> Path | str:
-        # The URL is not shown: it may hold a password.
+        # Messages do not show the URL because the URL may hold a password.
         url = values.word(value)
         try:
             if url.startswith(SERVERS):
@@ -240,10 +245,10 @@ def _database(paths: Paths, buckets: Collection[str]) -> Read[Path | str]:
                 if buckets:
                     must_be_of_a_bucket(url, buckets)
                 return _of_a_bucket(url)
-        except ValueError:  # of `urlsplit`
+        except ValueError:  # raised by `urlsplit`
             raise ConfigError(Text("is not an address")) from None
-        written = url.removeprefix(_SQLITE)
-        if written in {url, "", ":memory:"}:
+        path = url.removeprefix(_SQLITE)
+        if path in {url, "", ":memory:"}:
             raise ConfigError(
                 Text(
                     "must be sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db,"
@@ -251,20 +256,20 @@ def _database(paths: Paths, buckets: Collection[str]) -> Read[Path | str]:
                     " bucket, such as s3://BUCKET/PREFIX?region=REGION"
                 )
             )
-        return paths.resolve(written)
+        return paths.resolve(path)
 
     return read
 
 
 def _of_a_bucket(url: str) -> str:
-    """Check the address of a bucket: its kind, its name, a prefix, and options."""
+    """Check the address of a bucket: kind, name, prefix, and options."""
     parts = urlsplit(url)
     options = parse_qs(parts.query, keep_blank_values=True)
-    # Libraries resolve or refuse such paths, each in its way.
+    # Some libraries resolve such paths, others refuse them.
     if {".", ".."} & set(parts.path.split("/")):
         raise ConfigError(Text("is not an address"))
-    known = set[str]() if has_account(url) else _OPTIONS
-    if unknown := sorted(options.keys() - known):
+    allowed = set[str]() if has_account(url) else _OPTIONS
+    if unknown := sorted(options.keys() - allowed):
         raise ConfigError(Text("has no option {name}", name=unknown[0]))
     for endpoint in options.get("endpoint", ()):
         values.https_url(endpoint)
@@ -272,11 +277,13 @@ def _of_a_bucket(url: str) -> str:
 
 
 def _of_a_server(url: str) -> str:
-    """Check the address of a server's database, as well as that can be done without its library."""
+    """Check the address of a server's database, as far as possible without the database's
+    library.
+    """
     parts = urlsplit(url)
     asked = parse_qs(parts.query)
     user, _, hosts = parts.netloc.rpartition("@")
-    ports = [one.rpartition("]")[2].partition(":")[2] for one in hosts.split(",")]
+    ports = [host.rpartition("]")[2].partition(":")[2] for host in hosts.split(",")]
     is_wrong = any(port and not port.isdigit() for port in ports)
     # A `/`, `?` or `#` in a password ends the host too early.
     is_cut = "@" in parts.path or (is_wrong and "@" not in parts.netloc)
@@ -296,9 +303,11 @@ _KEYS = ("directory", "ca_bundle", "proxy", "eab_kid", "eab_hmac_key")
 def read_authority(
     table: TomlTable, paths: Paths, name: str | None, usual: model.CaSettings
 ) -> model.CaSettings:
-    """Read a CA from its table, over `usual`. Without a `name` it is called as its directory."""
+    """Read a CA from a table; absent keys come from `usual`. Without a `name`, the CA is named
+    after the directory.
+    """
     directory = table.take("directory", values.directory_url, usual.directory)
-    found = model.CaSettings(
+    settings = model.CaSettings(
         name=name or called(directory),
         directory=directory,
         ca_bundle=table.take("ca_bundle", existing_file(paths), usual.ca_bundle),
@@ -309,51 +318,55 @@ def read_authority(
     for key, other in (("eab_kid", "eab_hmac_key"), ("eab_hmac_key", "eab_kid")):
         if key not in table and other in table:
             table.report(key, Text("missing: it goes together with {other}", other=other))
-    return found
+    return settings
 
 
 def read_fallback(
     table: TomlTable, paths: Paths, usual: model.CaSettings
 ) -> tuple[model.CaSettings, ...]:
-    """Read the CAs of `fallback`, each with the table under [acme] that is called like it."""
+    """Read the CAs of `fallback`, each with the table of the CA's name under [acme], if there is
+    such a table.
+    """
 
     def read(value: object) -> model.CaSettings:
-        written = values.word(value)
-        own = table.table(written) if written in table and written not in _KEYS else None
+        name = values.word(value)
+        own = table.table(name) if name in table and name not in _KEYS else None
         has_directory = own is not None and "directory" in own
-        directory = usual.directory if has_directory else _known(written)
+        directory = usual.directory if has_directory else _known(name)
         if own is None:
             return model.CaSettings(called(directory), directory, usual.ca_bundle, usual.proxy)
-        settings = read_authority(own, paths, written, replace(usual, directory=directory))
+        settings = read_authority(own, paths, name, replace(usual, directory=directory))
         own.done()
         return settings
 
-    found = table.take_list("fallback", read, (), empty=True)
+    authorities = table.take_list("fallback", read, (), empty=True)
     seen = {usual.directory}
-    for number, one in enumerate(found):
-        if one.directory in seen:
-            problem = Text("{name} is asked already", name=one.name)
+    for number, ca in enumerate(authorities):
+        if ca.directory in seen:
+            problem = Text("{name} is asked already", name=ca.name)
             table.report("fallback", problem, item=number)
-        seen.add(one.directory)
-    return found
+        seen.add(ca.directory)
+    return authorities
 
 
-def _known(written: str) -> str:
+def _known(name: str) -> str:
     try:
-        return values.directory_url(written)
-    except ConfigError as problem:
+        return values.directory_url(name)
+    except ConfigError as error:
         message = Text("{problem}; or the name of a table under [acme] with a `directory`")
-        raise ConfigError(message.filled(problem=problem.message)) from None
+        raise ConfigError(message.filled(problem=error.message)) from None
 
 
 def called(directory: str) -> str:
-    """Return what operators call a directory: its short name, or its host's."""
+    """Return the name that operators use for a directory: the short name, or the host."""
     names = {url: name for name, url in values.DIRECTORIES.items()}
     return names.get(directory) or urlsplit(directory).netloc
 
 
 def wrong_bindings(acme: model.AcmeSettings, place: Place, resolve: Resolve) -> Iterator[Mistake]:
-    """Find external account keys that cannot be right. A missing one is reported when needed."""
+    """Yield mistakes for external account keys that cannot be right. A missing key is reported when
+    the key is needed.
+    """
     for number, ca in enumerate(acme.authorities):
         if ca.eab_kid is None or ca.eab_hmac_key is None or not ca.eab_hmac_key.is_at_rest:
             continue
@@ -369,7 +382,9 @@ def wrong_bindings(acme: model.AcmeSettings, place: Place, resolve: Resolve) -> 
 def _must_have_one_key(
     table: TomlTable, key: SecretReference | None, key_file: Path | None, *, is_file: bool
 ) -> None:
-    """Report a key that is written twice, or that hosts which share a state do not share."""
+    """Report a key set twice, and a key missing or private to one host where hosts share
+    the state.
+    """
     if key_file is not None and key is not None:
         table.report("key_file", Text("there is `key` beside it; remove one of the two"))
     elif key_file is not None and not is_file:
@@ -405,7 +420,7 @@ def read_acme(table: TomlTable, paths: Paths) -> model.AcmeSettings:
 def unseen_records(
     acme: model.AcmeSettings, dns: model.DnsSettings, place: Place
 ) -> Iterator[Mistake]:
-    """Find that records are to prove names, on a host that asks for none."""
+    """Yield a mistake if records are to prove names but `[dns]` forbids lookups."""
     if acme.dns_persist and dns.wait is not None:
         problem = Text("not with `wait` under [dns]: the records are looked up before an order")
         yield place.mistake("dns_persist", problem)

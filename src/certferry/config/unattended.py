@@ -1,4 +1,6 @@
-"""What cron and systemd, which start programs with next to no environment, lack for a run."""
+"""Find the variables and programs that a run started by cron or systemd would lack: both start
+programs with almost no environment.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,7 @@ from certferry.core.desired.certificate import CommandDelivery, Delivery, FileDe
 from certferry.text import Text
 
 At = Callable[[Text], Mistake]
-"""Makes a mistake of a problem: where in the settings it is."""
+"""Makes a mistake from a problem, at a fixed place in the settings."""
 
 _PROXIES = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 _PROXY_NAMES = (*_PROXIES, *map(str.upper, _PROXIES))
@@ -23,7 +25,7 @@ _OTHER_NAMES = ("XDG_DATA_HOME", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CE
 
 
 def lost_secrets(settings: Settings) -> list[Mistake]:
-    """Return the references to variables that nothing but the present environment sets."""
+    """Return the references to variables set only in the present environment."""
     provided = fill_in({}, settings.env_files)
     return [
         at(Text("cron/systemd will not have {name} set", name=name))
@@ -33,56 +35,64 @@ def lost_secrets(settings: Settings) -> list[Mistake]:
 
 
 def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> list[Mistake]:
-    """Return the programs that only the present PATH finds, and not the directories of `path`."""
+    """Return the programs found only through the present PATH, not in the directories of `path`."""
     problem = Text("{program} is not found when the system starts the run; here it is {found}")
     return [
-        at(problem.filled(program=name, found=found))
+        at(problem.filled(program=name, found=located))
         for at, name in _programs(settings)
         if shutil.which(name, path=path) is None
-        and (found := shutil.which(name, path=environ.get("PATH"))) is not None
+        and (located := shutil.which(name, path=environ.get("PATH"))) is not None
     ]
 
 
 def needed_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return what a run needs: an unusual home, the state's place, proxies, CA bundles."""
+    """Return the variables a run needs: an unusual home, the state's place, proxies, CA bundles."""
     home = environ.get("HOME")
-    found = {"HOME": home} if home and Path(home) != home_directory({}) else {}
+    needed = {"HOME": home} if home and Path(home) != home_directory({}) else {}
     proxies = {name: value for name, value in _proxies(environ) if not _names_a_user(value)}
-    return found | proxies | {name: environ[name] for name in _OTHER_NAMES if environ.get(name)}
+    return needed | proxies | {name: environ[name] for name in _OTHER_NAMES if environ.get(name)}
 
 
 def withheld_variables(environ: Mapping[str, str]) -> list[Mistake]:
-    """Return the proxies that a run needs, and that are not written where others may read them."""
+    """Return the proxies that a run needs but that may hold a password, so the proxies are not
+    written into a unit or crontab readable by others.
+    """
     problem = Text("a password may be in it, so it is not written down for the run")
     withheld = [name for name, value in _proxies(environ) if _names_a_user(value)]
     return [mistake_at(None, None, "", name, problem) for name in withheld]
 
 
 def runs_programs(settings: Settings) -> bool:
-    """Return whether a run may start programs that the operator names."""
+    """Return whether a run may start programs named by the operator."""
     return any(True for _ in _programs(settings))
 
 
 def directories_filled(settings: Settings) -> list[Path]:
-    """Return the directories a run writes to, or the nearest parent of one that is missing."""
+    """Return the directories that a run writes to. For a missing directory, return the nearest
+    existing parent.
+    """
     deliveries = (delivery for _, delivery in _deliveries(settings))
-    wanted = [Path(each.directory) for each in deliveries if isinstance(each, FileDelivery)]
+    wanted = [
+        Path(delivery.directory) for delivery in deliveries if isinstance(delivery, FileDelivery)
+    ]
     if settings.monitoring.metrics is not None:
         wanted.append(settings.monitoring.metrics.parent)
     return [next(step for step in (path, *path.parents) if step.is_dir()) for path in wanted]
 
 
 def _deliveries(settings: Settings) -> Iterator[tuple[Callable[[str, Text], Mistake], Delivery]]:
-    for one in settings.certificates:
-        for number, deployment in enumerate(one.deployments):
+    for desired in settings.certificates:
+        for number, deployment in enumerate(desired.deployments):
             if deployment.delivery is not None:
-                place = settings.deployed[one.lineage][number]
+                place = settings.deployed[desired.lineage][number]
                 yield place.mistake, deployment.delivery
 
 
 def _references(settings: Settings, scheme: str) -> Iterator[tuple[At, str]]:
-    """Return where the references to secrets of this kind stand, and what they lead to."""
-    written: list[tuple[At, object]] = [
+    """Yield the references to secrets of this kind: the reference's place, and the text after the
+    scheme.
+    """
+    entries: list[tuple[At, object]] = [
         (partial(account.place.mistake, key), value)
         for account in _tables(settings)
         for key, value in account.values.items()
@@ -91,16 +101,16 @@ def _references(settings: Settings, scheme: str) -> Iterator[tuple[At, str]]:
         if ca.eab_hmac_key is not None:
             table = "[acme]" if ca is settings.acme.usual else f"[acme.{ca.name}]"
             acme = partial(mistake_at, settings.path, None, table, "eab_hmac_key")
-            written.append((acme, ca.eab_hmac_key.written))
+            entries.append((acme, ca.eab_hmac_key.written))
     state = settings.state
-    written += [
+    entries += [
         (partial(state.place.mistake, key), reference.written)
         for key, reference in state.references.items()
     ]
     if settings.monitoring.heartbeat is not None:
         heartbeat = partial(mistake_at, settings.path, None, "[heartbeat]", "url")
-        written.append((heartbeat, settings.monitoring.heartbeat.written))
-    for at, value in written:
+        entries.append((heartbeat, settings.monitoring.heartbeat.written))
+    for at, value in entries:
         kind, _, rest = str(value).partition(":")
         if kind == scheme and rest.strip():
             yield at, rest
@@ -112,7 +122,7 @@ def _tables(settings: Settings) -> Iterator[AccountTable]:
 
 
 def _programs(settings: Settings) -> Iterator[tuple[At, str]]:
-    """Return the programs that the operator names, and where."""
+    """Yield the programs named by the operator, each with the place in the settings."""
     for at, command in _references(settings, "command"):
         yield at, command.split()[0]
     for account in _tables(settings):
@@ -131,4 +141,4 @@ def _proxies(environ: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _names_a_user(proxy: str) -> bool:
-    return "@" in proxy  # however the rest of it is written (RFC 3986 §3.2.1)
+    return "@" in proxy  # a user in any URL ends with `@` (RFC 3986 §3.2.1)

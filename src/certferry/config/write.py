@@ -1,4 +1,4 @@
-"""Write the operator's own files: whole or not at all, and for their owner alone."""
+"""Write the operator's files: completely or not at all, and readable only by the owner."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 
 
 def examine_files(settings: Settings) -> Iterator[Problem]:
-    """Check the permissions of the configuration, its env files, the key file and the state."""
-    read = [settings.path, *(file.path for file in settings.env_files)]
-    for path in filter(None, read):
+    """Check the permissions of the configuration, the env files, the key file and the state."""
+    paths = [settings.path, *(file.path for file in settings.env_files)]
+    for path in filter(None, paths):
         yield from _judged(path, private=None)
     state = settings.state
     if state.key_file is not None:
@@ -39,13 +39,14 @@ def examine_files(settings: Settings) -> Iterator[Problem]:
 
 
 def _written(state: Path) -> Iterator[Problem]:
-    """Judge whether a run could write the state, and make it where there is none. SQLite makes a
-    file beside it at each write (sqlite.org/tempfiles.html, "Rollback Journals").
+    """Yield a problem if a run could not write the state, or could not make a missing state. SQLite
+    also makes a file beside the state at each write (sqlite.org/tempfiles.html, "Rollback
+    Journals").
     """
     beside = next(folder for folder in state.absolute().parents if folder.exists())
     for path in (state, beside):
         if not path.exists() or os.statvfs(path).f_flag & os.ST_RDONLY:
-            continue  # that the disk takes no writes is reported where the state is opened
+            continue  # opening the state reports a read-only disk
         if not os.access(path, os.W_OK):
             message = Text("{path} cannot be written by the user who runs this", path=str(path))
             fix = Text("let certferry run as the user to whom it belongs, or change its owner")
@@ -53,7 +54,9 @@ def _written(state: Path) -> Iterator[Problem]:
 
 
 def _judged(path: Path, *, private: Severity | None) -> Iterator[Problem]:
-    """Judge one file: no other user may change it, and where it is `private`, none may read it."""
+    """Yield the problems of a file: other users can change the file, or read a `private` file.
+    `private` is the severity of a file that others can read; `None` allows reading.
+    """
     try:
         facts = path.stat()
         must_be_trusted(path)
@@ -83,19 +86,21 @@ _NOTHING_CHANGED = Text("name another place with --output FILE; nothing was chan
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A file that lies beside its place, whole and on the disk, until it is put there."""
+    """A complete file on the disk, beside the place where the file will be put."""
 
+    #: The path of the written file.
     draft: Path
+    #: The final path of the file.
     place: Path
 
     def put(self) -> None:
-        """Move it to its place. Raises `ConfigError`."""
+        """Move the file to the place. Raises `ConfigError`."""
         with _translating_errors(self.place, _ANOTHER_PLACE):
             self.draft.replace(self.place)
             sync_directory(self.place.parent)
 
     def put_new(self) -> None:
-        """Link it to its place, if no other file is there. Raises `ConfigError`."""
+        """Link the file to the place. Raises `ConfigError`, also if a file is already there."""
         with _translating_errors(self.place, _ANOTHER_PLACE):
             try:
                 os.link(self.draft, self.place)
@@ -108,13 +113,13 @@ class Draft:
 
 @contextmanager
 def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterator[Draft]:
-    """Write a file beside its place, or beside what a link there leads to, with mode 0600 (see
-    `_mode_in`); it is gone after the `with` block unless it was put. Raises `ConfigError` for
-    whatever prevents writing.
+    """Write a file beside `path`, or beside the target of a link at `path`, with mode 0600 (see
+    `_mode_in`). After the `with` block the file is removed, unless put. Raises `ConfigError` for
+    any failure to write.
     """
     place = path.resolve()
     with _translating_errors(path, hint):
-        with checked_path(path):  # else it could not be read where it is
+        with checked_path(path):  # otherwise certferry would later refuse to read the file there
             pass
         if place.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
@@ -126,8 +131,8 @@ def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterat
 
 
 def _mode_in(directory: Path) -> int:
-    """Return 0600, or 0640 where root has made the directory its group's (setgid): a service in
-    that group reads what root writes, as in the /etc/certferry of the Debian package.
+    """Return 0600; or 0640 if root has given the directory to a group (setgid), because a service
+    in the group reads the files written by root, as in the Debian package's /etc/certferry.
     """
     facts = directory.stat()
     gives_group = facts.st_uid == 0 == os.geteuid() and facts.st_mode & stat.S_ISGID
@@ -135,7 +140,9 @@ def _mode_in(directory: Path) -> int:
 
 
 def change_file(path: Path, before: str, after: str) -> None:
-    """Replace a text that was read, keeping owner, mode and link. Raises `ConfigError`."""
+    """Replace the text of a file, keeping owner, mode and link. `before` is the text as read
+    earlier. Raises `ConfigError`.
+    """
     place = path.resolve()
     with _translating_errors(path, Text("nothing was changed")):
         facts, content = place.stat(), place.read_bytes()
@@ -161,17 +168,19 @@ def drafted_copy(path: Path, copy: Path) -> AbstractContextManager[Draft]:
 
 
 def with_assignments(path: Path, values: Mapping[str, Secret]) -> str:
-    """Return an environment file's text, new or old, with more values. Raises `ConfigError`."""
+    """Return the text of an environment file, new or existing, with `values` added. Raises
+    `ConfigError`.
+    """
     before = ""
     if path.exists():
         before = read_file(path, private=True)[0].decode("utf-8-sig")
         if before and not before.endswith("\n"):
             before += "\n"
-    return before + "".join(f"{name}={_shell(v.reveal())}\n" for name, v in values.items())
+    return before + "".join(f"{name}={_shell(value.reveal())}\n" for name, value in values.items())
 
 
 def _shell(value: str) -> str:
-    """Write a value so that a shell and certferry read the same."""
+    """Return a value quoted such that a shell and certferry read the same."""
     if _NEEDS_NO_QUOTES.fullmatch(value):
         return value
     if not value.isprintable():

@@ -1,3 +1,4 @@
-"""The console: a window on every certificate, and the API. It starts what the schedule would start,
-and edits nothing. Only `certferry serve` imports it: its libraries are an extra.
+"""The console: a view of every certificate, and the API. The console starts the runs that the
+schedule would start, and edits no settings. Only `certferry serve` imports this room, because its
+libraries are an extra.
 """

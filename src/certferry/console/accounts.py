@@ -1,5 +1,5 @@
-"""Whom certferry works with: accounts at services and CAs, channels, and the hosts of the state.
-What is shown of a key is the name of the variable that holds it.
+"""Pages of accounts at services and CAs, channels, and the hosts of the state. The pages show only
+the name of a key's variable, never the key.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from certferry.text import Text, verbatim
 from certferry.wiring import adapters
 
 MOST_NAMED = 10
-"""Certificates, or troubles, of an account that are shown; there are pages for all of them."""
+"""Maximum number of certificates, or troubles, shown for an account. Other pages show all."""
 
 # --- accounts
 
@@ -56,40 +56,52 @@ _PLACES = {
 
 
 def view_of_accounts(settings: Settings, notices: Sequence[Notice], voice: Voice) -> TableView:
-    """Return a row for each account of the file, those first that runs had trouble with."""
-    met = {one.label: troubles_of(one, settings, notices) for one in settings.accounts.values()}
-    troubled_first = sorted(settings.accounts.values(), key=lambda one: not met[one.label])
-    rows = [_account(one, settings, met[one.label], voice) for one in troubled_first]
+    """Return a row for each account of the file. Accounts with trouble in recent runs come
+    first.
+    """
+    notices_of = {
+        account.label: troubles_of(account, settings, notices)
+        for account in settings.accounts.values()
+    }
+    troubled_first = sorted(
+        settings.accounts.values(), key=lambda account: not notices_of[account.label]
+    )
+    rows = [
+        _account(account, settings, notices_of[account.label], voice) for account in troubled_first
+    ]
     return tables.table_of(_ACCOUNTS, rows)
 
 
 def troubles_of(
     account: AccountTable, settings: Settings, notices: Sequence[Notice]
 ) -> list[Notice]:
-    """Return the trouble that the last runs had at an account: at its domains as a target; where it
-    proves names, in what kept a certificate that uses it from being issued by DNS.
+    """Return the notices of trouble at an account. For a target: trouble at the account's domains.
+    For a DNS account: trouble with DNS of certificates proven by the account.
     """
-    proven = {one.lineage for one in settings.declared if account.label in one.dns_accounts}
+    proven = {
+        desired.lineage for desired in settings.declared if account.label in desired.dns_accounts
+    }
 
-    def is_at_it(notice: Notice) -> bool:
+    def is_at_account(notice: Notice) -> bool:
         about = notice.subject
         if about.target or notice.problem.code not in news_text.OF_DNS:
             return about.target == account.label
         return about.lineage in proven
 
-    return [one for one in notices if one.topic is Topic.TROUBLE and is_at_it(one)]
+    return [notice for notice in notices if notice.topic is Topic.TROUBLE and is_at_account(notice)]
 
 
 def _account(
-    account: AccountTable, settings: Settings, found: Sequence[Notice], voice: Voice
+    account: AccountTable, settings: Settings, notices: Sequence[Notice], voice: Voice
 ) -> Row:
     label = account.label
-    used = [
-        one.lineage
-        for one in settings.declared
-        if label in {*one.dns_accounts, *(to.target for to in one.deployments)}
+    lineages = [
+        desired.lineage
+        for desired in settings.declared
+        if label
+        in {*desired.dns_accounts, *(deployment.target for deployment in desired.deployments)}
     ]
-    some = Text("{names}", names=first_of(used, MOST_NAMED)) if used else Text("none")
+    some = Text("{names}", names=first_of(lineages, MOST_NAMED)) if lineages else Text("none")
     families = [family for family in _USES if adapters.installed().is_known(family, account.type)]
     return (
         Cell(label),
@@ -97,20 +109,22 @@ def _account(
         tables.lines_of([_USES[family] for family in families], voice),
         tables.lines_of([some], voice),
         tables.lines_of([*_keys(account)], voice),
-        _needing([*_met(found)], [one.problem for one in found], voice),
+        _needing([*_met(notices)], [notice.problem for notice in notices], voice),
     )
 
 
-def _needing(said: Sequence[Text | None], problems: Sequence[Problem], voice: Voice) -> Cell:
-    """Return a cell of what is wrong, marked as bad as the worst of it, or that nothing is."""
+def _needing(sentences: Sequence[Text | None], problems: Sequence[Problem], voice: Voice) -> Cell:
+    """Return a cell of these sentences with the badge of the worst problem, or a cell saying that
+    there is no trouble.
+    """
     if not problems:
         return Cell(voice.say(Text("none")), "ok")
-    worst = max((one.severity for one in problems), key=lambda one: one.rank)
-    return replace(tables.lines_of(said, voice), need=worst)
+    worst = max((problem.severity for problem in problems), key=lambda severity: severity.rank)
+    return replace(tables.lines_of(sentences, voice), need=worst)
 
 
 def _service(account: AccountTable, families: Sequence[adapters.Family], voice: Voice) -> str:
-    """Return how the service of an account is called; where its adapter is broken, its type."""
+    """Return the name of an account's service; if the adapter is broken, the account's type."""
     with suppress(adapters.BrokenAdapter, KeyError):
         for family in families:
             return voice.word(adapters.installed().find(family, account.type).adapter.SERVICE)
@@ -118,30 +132,30 @@ def _service(account: AccountTable, families: Sequence[adapters.Family], voice: 
 
 
 def _keys(account: AccountTable) -> Iterator[Text]:
-    """Yield where each key of an account is, and no more of it than the name of a variable."""
-    values = {key: one for key, one in account.values.items() if isinstance(one, str)}
+    """Yield the place of each key of an account. For a variable, only the name is shown."""
+    values = {key: value for key, value in account.values.items() if isinstance(value, str)}
     references = {key: SecretReference(value) for key, value in values.items()}
-    for key, one in references.items():
-        if one.scheme == "env":
-            yield Text("{key}: variable {name}", key=key, name=one.place)
-        elif not one.is_literal:
-            yield Text("{key}: {place}", key=key, place=_PLACES[one.scheme])
-    if references and all(one.is_literal for one in references.values()):
+    for key, reference in references.items():
+        if reference.scheme == "env":
+            yield Text("{key}: variable {name}", key=key, name=reference.place)
+        elif not reference.is_literal:
+            yield Text("{key}: {place}", key=key, place=_PLACES[reference.scheme])
+    if references and all(reference.is_literal for reference in references.values()):
         yield Text("in the configuration file")
 
 
-def _met(found: Sequence[Notice]) -> Iterator[Text]:
-    """Yield each kind of trouble once, with what to do and in how many places it is."""
-    kinds = [list(alike) for _, alike in groupby(sorted(found, key=_kind), key=_kind)]
+def _met(notices: Sequence[Notice]) -> Iterator[Text]:
+    """Yield each kind of trouble once, with the hint and the number of places."""
+    kinds = [list(alike) for _, alike in groupby(sorted(notices, key=_kind), key=_kind)]
     for alike in kinds[:MOST_NAMED]:
         problem, about = alike[0].problem, alike[0].subject
-        said = Text("{subject}: {message}", subject=about.lineage, message=problem.message)
+        message = Text("{subject}: {message}", subject=about.lineage, message=problem.message)
         yield one_or_many(
             len(alike),
             Text("{problem} (since {moment})"),
             Text("{problem} (in {count} places, since {moment})"),
-            problem=said if about.lineage and len(alike) == 1 else problem.message,
-            moment=min(one.since for one in alike),
+            problem=message if about.lineage and len(alike) == 1 else problem.message,
+            moment=min(notice.since for notice in alike),
         )
         if problem.hint is not None:
             yield problem.hint
@@ -154,27 +168,31 @@ def _kind(notice: Notice) -> tuple[str, str]:
 def view_of_authorities(
     authorities: Sequence[CaSettings], urls: Mapping[str, str | None], voice: Voice
 ) -> TableView:
-    """Return a row for each CA of the file, and for each at which there is an account; `urls` are
-    those of accounts, by directory, `None` where the CA has not answered yet.
+    """Return a row for each CA of the file, and for each other CA with an account. `urls` are the
+    accounts' URLs, by directory; `None` if the CA has not answered yet.
     """
-    names = {one.directory: one.name for one in authorities}
+    names = {ca.directory: ca.name for ca in authorities}
     without, interrupted = (
         Text("none yet; the next order makes one"),
         Text("its registration was interrupted; the next order finishes it"),
     )
-    said = {name: interrupted if url is None else verbatim(url) for name, url in urls.items()}
+    states = {name: interrupted if url is None else verbatim(url) for name, url in urls.items()}
     rows = [
-        (Cell(names.get(one, "")), Cell(one), tables.lines_of([said.get(one, without)], voice))
-        for one in dict.fromkeys([*names, *urls])
+        (
+            Cell(names.get(directory, "")),
+            Cell(directory),
+            tables.lines_of([states.get(directory, without)], voice),
+        )
+        for directory in dict.fromkeys([*names, *urls])
     ]
     return tables.table_of(_AUTHORITIES, rows)
 
 
 def accounts(request: Request) -> Response:
-    """Show the accounts at services, and those at CAs."""
+    """Show the accounts at services and at CAs."""
     voice, workspace = voice_of(request), site_of(request).workspace()
     settings, state = workspace.settings, workspace.state
-    urls = {one.directory: one.url for one in state.accounts()}
+    urls = {ca_account.directory: ca_account.url for ca_account in state.accounts()}
     return render(
         request,
         "accounts.html",
@@ -198,7 +216,7 @@ def view_of_channels(
     *,
     may_try: bool,
 ) -> TableView:
-    """Return a row for each channel, those first that take no messages; `may_try` adds buttons."""
+    """Return a row for each channel. Refusing channels come first; `may_try` adds buttons."""
     names = sorted(channels, key=lambda name: states[name].refusal is None)
     rows = [
         (
@@ -221,7 +239,7 @@ def _button(name: str, voice: Voice) -> Cell:
 def _last_message(state: ChannelState, voice: Voice) -> Cell:
     if not state.sent:
         return Cell(voice.say(Text("none yet")), "faint")
-    about = max(state.deliveries, key=lambda one: one.at, default=None)
+    about = max(state.deliveries, key=lambda delivery: delivery.at, default=None)
     words = "" if about is None else voice.say_on_one_line(news_text.subject_of(about.subject))
     return Cell(words, at=max(state.sent))
 
@@ -230,20 +248,22 @@ def _last_answer(state: ChannelState, voice: Voice) -> Cell:
     refusal = state.refusal
     if refusal is None:
         return Cell(voice.say(Text("taken")), "ok") if state.sent else Cell()
-    said = Text("takes no messages since {moment}: {problem}")
+    message = Text("takes no messages since {moment}: {problem}")
     again = None if state.again_at is None else Text("not before {moment}", moment=state.again_at)
-    since = said.filled(moment=refusal.since, problem=refusal.message)
+    since = message.filled(moment=refusal.since, problem=refusal.message)
     return _needing([since, refusal.hint, again], [refusal], voice)
 
 
 def channels(request: Request) -> Response:
-    """Show the channels, and what each answered when it was tried last."""
+    """Show the channels, with each channel's last answer."""
     site, voice = site_of(request), voice_of(request)
     workspace = site.workspace()
     declared, notifications = workspace.settings.channels, workspace.notifications(Run())
     states, may_try = notifications.channel_states(), visitor_of(request).may_start
     tried = {name: site.observer.known(("channel", name)).value for name in declared}
-    answers = {name: cast("Answered", one) for name, one in tried.items() if one is not None}
+    answers = {
+        name: cast("Answered", answer) for name, answer in tried.items() if answer is not None
+    }
     services = {
         name: _service(declared[name].account, [adapters.CHANNELS], voice) for name in answers
     }
@@ -252,12 +272,12 @@ def channels(request: Request) -> Response:
         "channels.html",
         table=view_of_channels(declared, states, voice, may_try=may_try),
         trials=list(map(plain, news_text.answer_lines(answers, services, voice))),
-        all_taken=all(isinstance(one, Sent) for one in answers.values()),
+        all_taken=all(isinstance(answer, Sent) for answer in answers.values()),
     )
 
 
 def try_channel(request: Request) -> Response:
-    """Send a message through a channel, as `certferry notify test` does, and keep the answer."""
+    """Send a message through a channel, as `certferry notify test` does, and store the answer."""
     site, name = site_of(request), request.path_params["name"]
     workspace = site.workspace()
     if not visitor_of(request).may_start:
@@ -278,30 +298,32 @@ _HOSTS = (
 )
 
 
-def view_of_hosts(found: Sequence[HostStanding], voice: Voice) -> TableView:
-    """Return a row for each host, those first that something is wrong with."""
-    wrong_first = sorted(found, key=lambda one: not one.problems)
-    return tables.table_of(_HOSTS, [_host(one, voice) for one in wrong_first])
+def view_of_hosts(standings: Sequence[HostStanding], voice: Voice) -> TableView:
+    """Return a row for each host. Hosts with problems come first."""
+    wrong_first = sorted(standings, key=lambda standing: not standing.problems)
+    return tables.table_of(_HOSTS, [_host(standing, voice) for standing in wrong_first])
 
 
-def _host(one: HostStanding, voice: Voice) -> Row:
-    cells = [replace(tables.of_span(span), tone="") for span in status_text.host(one, voice)]
-    last = one.record.last_run
+def _host(standing: HostStanding, voice: Voice) -> Row:
+    cells = [replace(tables.of_span(span), tone="") for span in status_text.host(standing, voice)]
+    last = standing.record.last_run
     for place, at in (
         (2, None if last is None else last.ended_at),
         (3, None if last is None else last.succeeded_at),
-        (6, one.record.running_since),
+        (6, standing.record.running_since),
     ):
         cells[place] = Cell(at=at)
-    wrong = [said for problem in one.problems for said in (problem.message, problem.hint)]
-    return (*cells, _needing(wrong, one.problems, voice))
+    wrong = [
+        sentence for problem in standing.problems for sentence in (problem.message, problem.hint)
+    ]
+    return (*cells, _needing(wrong, standing.problems, voice))
 
 
 def hosts(request: Request) -> Response:
     """Show the hosts that share the state."""
     workspace = site_of(request).workspace()
-    found = standings_of_hosts(workspace.state, len(workspace.settings.declared))
-    return render(request, "hosts.html", table=view_of_hosts(found, voice_of(request)))
+    standings = standings_of_hosts(workspace.state, len(workspace.settings.declared))
+    return render(request, "hosts.html", table=view_of_hosts(standings, voice_of(request)))
 
 
 ROUTES = (

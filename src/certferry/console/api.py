@@ -1,5 +1,5 @@
-"""The API: the documents that `--json` prints, and the start of runs. What may be asked, and what
-is answered, stands in `OPERATIONS`: the routes and the OpenAPI document are made from it.
+"""The API: the documents printed by `--json`, and the start of runs. `OPERATIONS` lists every
+operation; the routes and the OpenAPI document are made from the list.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ from certferry.wiring.selection import history_of, select
 from certferry.wiring.workspace import Overview, overview
 
 WITHIN = 60.0
-"""Seconds that a request waits for what services are asked."""
+"""Seconds that a request waits for services."""
 
 AGAIN_AFTER = 30
-"""Seconds after which it is worth asking again."""
+"""Seconds until a client should ask again."""
 
 _EACH = 0.25
 _HOUR = timedelta(hours=1)
@@ -58,94 +58,106 @@ def _not_found(error: ConfigError) -> PageRefused:
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """What a request asks for: its parameters, read; the language of the answer; and the site."""
+    """A request of the API."""
 
     request: Request
     site: Site
+    #: The language of the answer.
     voice: Voice
+    #: The parameters, read and checked.
     values: Mapping[str, Any]
     body: bytes = b""
 
     @property
     def lineages(self) -> Sequence[str]:
-        """The certificates that are named, or all. Raises `PageRefused` for an unknown name."""
+        """The named certificates; all certificates without names. Raises `PageRefused` for an
+        unknown name.
+        """
         try:
-            found = select(self.site.workspace().settings.certificates, self.values["name"])
+            selected = select(self.site.workspace().settings.certificates, self.values["name"])
         except ConfigError as error:
             raise _not_found(error) from error
-        return [one.lineage for one in found]
+        return [desired.lineage for desired in selected]
 
 
-# --- what is stored
+# --- operations on the state
 
 
 def check(asked: ApiRequest) -> Document:
-    """Judge for a monitor, by what runs have stored."""
+    """Judge for a monitor, using what runs have stored."""
     workspace, meant = asked.site.workspace(), asked.lineages
     declared, state = workspace.settings.certificates, workspace.state
-    chosen = tuple(one for one in declared if one.lineage in meant)
+    chosen = tuple(desired for desired in declared if desired.lineage in meant)
     settings, now = replace(workspace.settings, certificates=chosen), state.now()
-    known = recorded(settings, state, now)
-    found = checkup(expected(settings, known), known, now, asked.values["run-within"] * _HOUR)
-    return check_text.document(found, now, asked.voice)
+    records = recorded(settings, state, now)
+    verdict = checkup(expected(settings, records), records, now, asked.values["run-within"] * _HOUR)
+    return check_text.document(verdict, now, asked.voice)
 
 
 def hosts(asked: ApiRequest) -> Document:
-    """Return the hosts that share the state, and what is wrong with each."""
+    """Return the hosts sharing the state, with each host's problems."""
     workspace = asked.site.workspace()
-    found = standings_of_hosts(workspace.state, len(workspace.settings.declared))
-    return documents.of_hosts(found)
+    standings = standings_of_hosts(workspace.state, len(workspace.settings.declared))
+    return documents.of_hosts(standings)
 
 
 def history(asked: ApiRequest) -> Document:
-    """Return what happened, newest first."""
-    of = asked.values
-    which = HistoryFilter(host=of["host"], who=of["who"])
+    """Return the history, newest first."""
+    query = asked.values
+    which = HistoryFilter(host=query["host"], who=query["who"])
     try:
-        found = history_of(of["name"], of["limit"], asked.site.workspace(), of["before"], which)
+        entries = history_of(
+            query["name"], query["limit"], asked.site.workspace(), query["before"], which
+        )
     except ConfigError as error:
         raise _not_found(error) from error
-    return documents.of_history(found)
+    return documents.of_history(entries)
 
 
 def runs(asked: ApiRequest) -> Document:
     """Return runs, newest first, without their events and reports."""
-    of = asked.values
-    found = runs_of(asked.site).stored_runs(
-        of["limit"], before=of["before"], lineage=of["name"], host=of["host"], who=of["who"]
+    query = asked.values
+    stored_runs = runs_of(asked.site).stored_runs(
+        query["limit"],
+        before=query["before"],
+        lineage=query["name"],
+        host=query["host"],
+        who=query["who"],
     )
-    return documents.of_runs(found)
+    return documents.of_runs(stored_runs)
 
 
 def run(asked: ApiRequest) -> Document:
-    """Return a run with its events, and the document that it printed."""
+    """Return a run with events, and the document printed by the run."""
     site, name = asked.site, asked.values["run"]
-    found = stored(site, name)
+    stored_run = stored(site, name)
     events = events_of(site, name, asked.values["after"])
-    return documents.of_run(found, events, runs_of(site).run_report(name), asked.voice)
+    return documents.of_run(stored_run, events, runs_of(site).run_report(name), asked.voice)
 
 
-# --- what services are asked
+# --- operations asking services
 
 
 def plan(asked: ApiRequest) -> Found[Document]:
-    """Return what `sync` would do."""
+    """Return the plan of `sync`."""
     meant = asked.lineages
     alone = meant[0] if len(asked.values["name"]) == len(meant) == 1 else None
-    found = latest_plan(asked.site, alone, renew=asked.values["renew"])
+    latest = latest_plan(asked.site, alone, renew=asked.values["renew"])
     return _document_of(
-        found,
-        lambda whole: documents.of_plans([one for one in whole.plans if one.lineage in meant]),
+        latest,
+        lambda whole: documents.of_plans(
+            [planned for planned in whole.plans if planned.lineage in meant]
+        ),
     )
 
 
 def latest_standings(site: Site) -> Found[Overview]:
-    """Return how each certificate and each domain stands, observed once for all who ask."""
+    """Return how each certificate and domain stands, observed once for all visitors."""
 
     def observe() -> Overview:
         workspace = site.workspace()
-        known = recorded(workspace.settings, workspace.state, workspace.state.now())
-        return overview(workspace, Run(), known)
+        records = recorded(workspace.settings, workspace.state, workspace.state.now())
+        return overview(workspace, Run(), records)
 
     return site.observer.latest("status", observe)
 
@@ -155,30 +167,32 @@ def status(asked: ApiRequest) -> Found[Document]:
     meant = asked.lineages
     return _document_of(
         latest_standings(asked.site),
-        lambda found: documents.of_statuses(
-            [one for one in found.statuses if one.lineage in meant], found.recorded, found.channels
+        lambda current: documents.of_statuses(
+            [certificate for certificate in current.statuses if certificate.lineage in meant],
+            current.recorded,
+            current.channels,
         ),
     )
 
 
 def discover(asked: ApiRequest) -> Found[Document]:
-    """Return what the accounts hold."""
-    found = latest_discovery(asked.site)
-    return _document_of(found, discover_text.of_discovery)
+    """Return the contents of the accounts."""
+    latest = latest_discovery(asked.site)
+    return _document_of(latest, discover_text.of_discovery)
 
 
 def doctor(asked: ApiRequest) -> Found[Document]:
-    """Return what a run would stumble over."""
-    found = latest_findings(asked.site)
-    return _document_of(found, documents.of_findings)
+    """Return the problems that a run would meet."""
+    latest = latest_findings(asked.site)
+    return _document_of(latest, documents.of_findings)
 
 
-def _document_of(found: Found[Any], write: Callable[[Any], Document]) -> Found[Document]:
-    value = None if found.value is None else write(found.value)
-    return Found(value, found.at, found.since, found.problem)
+def _document_of(latest: Found[Any], write: Callable[[Any], Document]) -> Found[Document]:
+    value = None if latest.value is None else write(latest.value)
+    return Found(value, latest.at, latest.since, latest.problem)
 
 
-# --- runs that are started
+# --- start of runs
 
 
 class RunRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -215,39 +229,39 @@ def start(asked: ApiRequest) -> Document:
     return {"id": begun.id}
 
 
-def _mistaken(said: Text) -> PageRefused:
+def _mistaken(message: Text) -> PageRefused:
     hint = Text("/api/v1/openapi.json describes every request")
-    return PageRefused(HTTPStatus.BAD_REQUEST, said, hint)
+    return PageRefused(HTTPStatus.BAD_REQUEST, message, hint)
 
 
 # --- requests and answers
 
 
 async def answered(operation: Operation, request: Request) -> Response:
-    """Answer a request as an operation does. Raises `PageRefused` and `CertferryError`."""
+    """Answer a request with an operation. Raises `PageRefused` and `CertferryError`."""
     body = await request.body() if operation.body else b""
     asked = asked_by(request, operation, body)
     if operation.observes:
         return await _when_observed(operation.answer, asked)
-    found = await run_in_threadpool(operation.answer, asked)
-    return await run_in_threadpool(as_document, request, found, operation.status, {})
+    result = await run_in_threadpool(operation.answer, asked)
+    return await run_in_threadpool(as_document, request, result, operation.status, {})
 
 
 def asked_by(request: Request, operation: Operation, body: bytes) -> ApiRequest:
-    """Read what a request asks for. Raises `PageRefused`."""
+    """Read the parameters of a request. Raises `PageRefused`."""
     given = request.query_params
-    known = {parameter.name: parameter for parameter in operation.parameters}
+    parameters = {parameter.name: parameter for parameter in operation.parameters}
     for name in given:
-        if name not in known:
+        if name not in parameters:
             raise _mistaken(Text("there is no parameter {name}", name=name))
     values: dict[str, Any] = dict(request.path_params)
-    for name, parameter in known.items():
+    for name, parameter in parameters.items():
         words = given.getlist(name)
         try:
             values[name] = parameter.read(words)
         except msgspec.ValidationError as error:
-            said = Text("{name}={word} is not supported", name=name, word=words[-1])
-            raise _mistaken(said) from error
+            message = Text("{name}={word} is not supported", name=name, word=words[-1])
+            raise _mistaken(message) from error
     if values["lang"] is not None:
         request.state.language = values["lang"]
     return ApiRequest(request, site_of(request), voice_of(request), values, body)
@@ -256,28 +270,28 @@ def asked_by(request: Request, operation: Operation, body: bytes) -> ApiRequest:
 async def _when_observed(
     find: Callable[[ApiRequest], Found[Document]], asked: ApiRequest
 ) -> Response:
-    """Answer with what is at most a minute old. Where services take longer than a request waits, it
-    is what was found last, and `Age` says how old that is. Raises `PageRefused` where that is
-    nothing.
+    """Answer with a result at most a minute old. If services take longer than `WITHIN`, answer with
+    the last result; the header `Age` has the result's age. Raises `PageRefused` if there is no
+    result.
     """
     clock = asyncio.get_running_loop().time
     until = clock() + WITHIN
-    found = await run_in_threadpool(find, asked)
-    while found.is_being_observed and clock() < until and not asked.site.closing.is_set():
+    latest = await run_in_threadpool(find, asked)
+    while latest.is_being_observed and clock() < until and not asked.site.closing.is_set():
         await asyncio.sleep(_EACH)
-        found = await run_in_threadpool(find, asked)
+        latest = await run_in_threadpool(find, asked)
     again = {"Retry-After": str(AGAIN_AFTER)}
-    if found.problem is not None and not found.is_being_observed:
-        return answer(asked.request, HTTPStatus.SERVICE_UNAVAILABLE, found.problem, again)
-    if found.value is None or found.at is None:
-        said = Text("the services have not answered yet")
-        raise PageRefused(HTTPStatus.SERVICE_UNAVAILABLE, said, headers=again)
-    age = (asked.site.observer.now() - found.at) // timedelta(seconds=1)
+    if latest.problem is not None and not latest.is_being_observed:
+        return answer(asked.request, HTTPStatus.SERVICE_UNAVAILABLE, latest.problem, again)
+    if latest.value is None or latest.at is None:
+        message = Text("the services have not answered yet")
+        raise PageRefused(HTTPStatus.SERVICE_UNAVAILABLE, message, headers=again)
+    age = (asked.site.observer.now() - latest.at) // timedelta(seconds=1)
     headers = {"Age": str(max(age, 0))}
-    return await run_in_threadpool(as_document, asked.request, found.value, HTTPStatus.OK, headers)
+    return await run_in_threadpool(as_document, asked.request, latest.value, HTTPStatus.OK, headers)
 
 
-# --- what there is
+# --- the list of operations
 
 
 LANG = Parameter("lang", "of messages; else that of Accept-Language", Literal[LANGUAGES])
@@ -298,11 +312,11 @@ EVENT = Parameter("after", "after this event", Annotated[int, Meta(ge=0, le=2**3
 
 
 def _get(
-    path: str, what: str, answer: Any, *parameters: Parameter, observes: bool = False
+    path: str, description: str, answer: Any, *parameters: Parameter, observes: bool = False
 ) -> Operation:
-    """Describe what is read at a path, whose first part is called as its document."""
+    """Describe a GET operation. The first part of the path is the name of the document."""
     schema = "run" if "{" in path else path.strip("/")
-    return Operation(path, what, schema, answer, (*parameters, LANG), observes=observes)
+    return Operation(path, description, schema, answer, (*parameters, LANG), observes=observes)
 
 
 OPERATIONS = (
@@ -331,11 +345,14 @@ OPERATIONS = (
 def described(request: Request) -> Response:
     """Answer with the OpenAPI document."""
     site = site_of(request)
-    found = openapi.document(OPERATIONS, site.prefix + BASE, cookie_name(site))
-    return as_document(request, found, HTTPStatus.OK, {})
+    schema = openapi.document(OPERATIONS, site.prefix + BASE, cookie_name(site))
+    return as_document(request, schema, HTTPStatus.OK, {})
 
 
 ROUTES: tuple[BaseRoute, ...] = (
-    *(Route(BASE + one.path, partial(answered, one), methods=[one.method]) for one in OPERATIONS),
+    *(
+        Route(BASE + each.path, partial(answered, each), methods=[each.method])
+        for each in OPERATIONS
+    ),
     Route(f"{BASE}/openapi.json", described),
 )

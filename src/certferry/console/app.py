@@ -1,7 +1,7 @@
-"""The application: every route, and the guard before all of them.
+"""The application: every route, and the guard in front.
 
-A route is a page's function, which Starlette runs in a thread: the engine and the state wait. Which
-routes need a session or a token is decided in `guard`, and nowhere else.
+A route is a page's function. Starlette runs the function in a thread, because the engine and the
+state block. Only `guard` decides which routes need a session or a token.
 """
 
 from __future__ import annotations
@@ -41,7 +41,9 @@ def _static_files() -> dict[str, bytes]:
 
 
 def static_file(request: Request) -> Response:
-    """Return a static file. Its URL has its digest, so that a browser may keep it for ever."""
+    """Return a static file. The URL contains the file's digest, so browsers may keep the file for
+    ever.
+    """
     name = request.path_params["name"]
     content = _static_files().get(name)
     kind = next((kind for end, kind in _KINDS.items() if name.endswith(end)), None)
@@ -67,18 +69,18 @@ ROUTES: Sequence[BaseRoute] = (
 )
 
 _EXPECTED = {HTTPException: refusal, PageRefused: refusal, CertferryError: refusal}
-"""What a page may raise: Starlette looks for each by its class."""
+"""Exceptions that a page may raise. Starlette looks up each exception by class."""
 
 
 def console_app(site: Site) -> AccessGuard:
-    """Make the application of a site, with the guard before it: what is served."""
+    """Make the application of a site, with the guard in front."""
     return AccessGuard(pages_of(site), site)
 
 
 def pages_of(site: Site) -> Starlette:
-    """Make the pages of a site without the guard, which tests of pages do without."""
+    """Make the pages of a site without the guard, for tests of pages."""
     app = Starlette(routes=list(ROUTES), exception_handlers={Exception: refusal, **_EXPECTED})
-    app.router.redirect_slashes = False  # such a redirect would lose the prefix of the URL
+    app.router.redirect_slashes = False  # the redirect would lose the URL's prefix
     app.state.site = site
     app.state.health = health.Health()
     app.state.guesses = login.Guesses()

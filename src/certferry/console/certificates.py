@@ -1,4 +1,6 @@
-"""The list of certificates, the page of one, and what an action on it would do."""
+"""Pages of the list of certificates, of a certificate, and of an action's effect on a
+certificate.
+"""
 
 from __future__ import annotations
 
@@ -36,29 +38,31 @@ from certferry.reconcile.status import statuses_of
 from certferry.text import Text
 
 PAGE = 100
-"""Certificates of one page."""
+"""Certificates per page."""
 
 MOST_VERSIONS, MOST_EVENTS = 10, 20
-"""Earlier certificates, and what happened, on the page of one."""
+"""Maximum number of earlier certificates, and of history entries, on a certificate's page."""
 
 STATES = {
     "trouble": Text("needs you"),
     "soon": Text("something happens within 14 days"),
     "ok": Text("in order"),
 }
-"""By what the list is filtered."""
+"""The states for filtering the list."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """How a certificate stands, in a word, and its class of the look."""
+    """How a certificate stands."""
 
+    #: The class of the badge.
     level: str
+    #: The standing in a word or two.
     word: Text
 
 
 def state_of(life: Life) -> State:
-    """Return how a certificate stands, judged by the state alone."""
+    """Return how a certificate stands, judging by the stored state alone."""
     if life.concerns:
         return State(life.severity, Text("needs you"))
     if life.is_owned_elsewhere:
@@ -73,43 +77,47 @@ def state_of(life: Life) -> State:
 
 @dataclass(frozen=True, slots=True)
 class ListView:
-    """A page of the certificates that are meant, what ends first on top; pages count from one."""
+    """A page of matching certificates, the earliest end on top."""
 
     lives: Sequence[Life]
+    #: The number of all matching certificates.
     count: int
+    #: The number of this page, from 1.
     number: int
     pages: int
+    #: The position of this page's first certificate, from 1.
     first: int
 
 
 def list_view(stored: Snapshot, wanted: str, state: str, page: str) -> ListView:
-    """Return the page of the certificates in this state whose names or domains have these words."""
+    """Return a page of the certificates in this state with these words in a name or domain."""
     words, until = wanted.casefold().split(), stored.at + timedelta(days=DAYS)
-    found = [
-        one
-        for one in stored.agenda.lives
-        if _is_in(state, one, stored.at, until) and _has(words, one, stored)
+    matching = [
+        life
+        for life in stored.agenda.lives
+        if _is_in(state, life, stored.at, until) and _has(words, life, stored)
     ]
-    pages = max(-(-len(found) // PAGE), 1)
+    pages = max(-(-len(matching) // PAGE), 1)
     number = min(max(int(page), 1), pages) if page.isdecimal() and len(page) < PAGE else 1
     first = (number - 1) * PAGE
-    return ListView(found[first : first + PAGE], len(found), number, pages, first + 1)
+    return ListView(matching[first : first + PAGE], len(matching), number, pages, first + 1)
 
 
 def _is_in(state: str, life: Life, now: datetime, until: datetime) -> bool:
     if state == "trouble":
         return bool(life.concerns)
     if state == "soon":
-        return any(one.at < until for one in life.coming(now))
+        return any(milestone.at < until for milestone in life.coming(now))
     return state != "ok" or state_of(life).level == Severity.OK
 
 
 def _has(words: Sequence[str], life: Life, stored: Snapshot) -> bool:
+    """Return whether every word is in a name or domain of the certificate."""
     if not words:
         return True
-    known = (life.lineage, *stored.names(life.lineage), *(one.domain for one in life.places))
-    said = " ".join(known).casefold()
-    return all(word in said for word in words)
+    texts = (life.lineage, *stored.names(life.lineage), *(place.domain for place in life.places))
+    searched = " ".join(texts).casefold()
+    return all(word in searched for word in words)
 
 
 def certificates(request: Request) -> Response:
@@ -128,11 +136,11 @@ def certificates(request: Request) -> Response:
     )
 
 
-# one certificate
+# the page of a certificate
 
 
 def _declared(request: Request) -> tuple[Site, DesiredCertificate]:
-    """Return a certificate that the file declares. Raises `HTTPException` where it does not."""
+    """Return a certificate declared in the file. Raises `HTTPException` for other names."""
     site, name = site_of(request), request.path_params["name"]
     declared = site.stored.latest().declared
     if name not in declared:
@@ -160,23 +168,23 @@ def _steps_back(
 
 
 def certificate(request: Request) -> Response:
-    """Render the page of a certificate that is declared, or of one that is stored."""
+    """Render the page of a declared or stored certificate."""
     site, name = site_of(request), request.path_params["name"]
     stored, state = site.stored.latest(), site.workspace().state
     desired, versions = stored.declared.get(name), state.versions(name)
     if desired is None and not versions:
         raise HTTPException(404)
-    found: Found[Sequence[LineageStatus]] = Found()
+    latest: Found[Sequence[LineageStatus]] = Found()
     if desired is not None:
-        found = _status(site, desired)
+        latest = _status(site, desired)
     plans = None if desired is None else latest_plan(site, name)
     life, agenda = stored.agenda.life(name), stored.agenda
-    lineage = next(iter(found.value or ()), None)
-    settled = _settled(lineage, found, stored)
-    needs = [one for one in agenda.needs if one.concern.subject.lineage == name]
-    open_needs = [one for one in needs if _place(one.concern) not in settled]
+    lineage = next(iter(latest.value or ()), None)
+    settled = _settled(lineage, latest, stored)
+    needs = [need for need in agenda.needs if need.concern.subject.lineage == name]
+    open_needs = [need for need in needs if _place(need.concern) not in settled]
     if life is not None:
-        life = replace(life, concerns=tuple(one.concern for one in open_needs))
+        life = replace(life, concerns=tuple(need.concern for need in open_needs))
     return render(
         request,
         "certificate.html",
@@ -185,14 +193,14 @@ def certificate(request: Request) -> Response:
         life=life,
         state=None if life is None else state_of(life),
         items=items_of(open_needs),
-        settled=sorted({_place(one.concern) for one in needs} & settled),
+        settled=sorted({_place(need.concern) for need in needs} & settled),
         picture=None if life is None else picture_of([life], stored.at),
         versions=versions[: MOST_VERSIONS + 1],
         lineage=lineage,
-        since={(one.target, one.domain): one.since for one in life.places} if life else {},
-        ends={one.fingerprint: one.certificate.not_after for one in versions},
+        since={(place.target, place.domain): place.since for place in life.places} if life else {},
+        ends={version.fingerprint: version.certificate.not_after for version in versions},
         window=None if life is None or life.window is None else window_in_words(life.window),
-        found=found,
+        found=latest,
         plans=plans,
         host=site.workspace().settings.state.host,
         plan=_plan_view(request, plans),
@@ -210,16 +218,16 @@ def _place(concern: Concern) -> tuple[str, str]:
 
 
 def _settled(
-    lineage: LineageStatus | None, found: Found[Sequence[LineageStatus]], stored: Snapshot
+    lineage: LineageStatus | None, latest: Found[Sequence[LineageStatus]], stored: Snapshot
 ) -> frozenset[tuple[str, str]]:
-    """Return the places that were seen in order after the last run: what that run has found of them
-    is no longer so, and stays in the state until the next one.
+    """Return the places seen in order after the last run. Problems found there by the run are over,
+    although the state keeps the problems until the next run.
     """
-    last = max((one.ended_at for _, one in stored.last_runs), default=None)
-    if lineage is None or found.at is None or (last is not None and found.at < last):
+    last = max((ended.ended_at for _, ended in stored.last_runs), default=None)
+    if lineage is None or latest.at is None or (last is not None and latest.at < last):
         return frozenset()
-    verified = (one for one in lineage.domains if one.severity is Severity.OK)
-    return frozenset((one.target, one.domain) for one in verified)
+    verified = (domain for domain in lineage.domains if domain.severity is Severity.OK)
+    return frozenset((domain.target, domain.domain) for domain in verified)
 
 
 def _plan_view(request: Request, plans: Found[WholePlan] | None) -> PlanView | None:
@@ -228,15 +236,18 @@ def _plan_view(request: Request, plans: Found[WholePlan] | None) -> PlanView | N
     return view_of_plans(plans.value, voice_of(request))
 
 
-# what an action would do
+# the effect of an action
 
 
 @dataclass(frozen=True, slots=True)
 class ManualAction:
-    """What an operator may start for one certificate: its name, and what it does."""
+    """An action that an operator may start for a certificate."""
 
+    #: The label of the button.
     name: Text
+    #: The effect of the action.
     about: Text
+    #: Possible for a certificate made by another client.
     is_of_clients: bool = True
 
 
@@ -266,11 +277,13 @@ ACTIONS = {
         ),
     ),
 }
-"""By the kind of the run that each starts; those that order are not for another client's."""
+"""The actions, by the kind of run. Actions that order a certificate are not for another client's
+certificate.
+"""
 
 
 def action(request: Request) -> Response:
-    """Render what an action would do, with the form that starts it. Changes nothing."""
+    """Render the effect of an action, with the form that starts the action. Changes nothing."""
     kind = _kind_of(request)
     site, desired = _declared(request)
     plans, back = None, None
@@ -305,7 +318,7 @@ def _kind_of(request: Request) -> RunKind:
 
 
 def look(request: Request) -> Response:
-    """Observe the certificate anew in the background, and lead back to the page that asked."""
+    """Observe the certificate again in the background, and redirect to the page of the request."""
     site, desired = _declared(request)
     name, of = desired.lineage, request.query_params.get("of", "")
     path = f"/certificates/{quote(name, safe='')}"

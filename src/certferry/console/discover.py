@@ -1,5 +1,6 @@
-"""What is asked of services: everything that the accounts hold (`discover`), and whether a run can
-rely on it (`doctor`), as found last and looked for anew in the background.
+"""Pages about services: the contents of the accounts (`discover`), and the examination of
+everything that runs rely on (`doctor`). Pages show the last result; observing again happens in the
+background.
 """
 
 from __future__ import annotations
@@ -36,79 +37,88 @@ from certferry.wiring.doctor import examine
 from certferry.wiring.machine import schedulers
 
 MOST_TABLES = 100
-"""Tables to paste that a page shows; more are in `/discover.toml` alone."""
+"""Maximum number of tables to paste on a page. `/discover.toml` has all tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class SurveyedAccounts:
-    """What all accounts hold, what to declare for the domains that are not covered, and which zones
-    could not be read.
-    """
+    """The result of surveying all accounts."""
 
+    #: The contents of the accounts.
     discovery: Discovery
+    #: Certificates to declare for uncovered domains.
     proposal: Proposal
+    #: The zones that could not be read.
     unread: Sequence[Problem]
 
 
 def latest_survey(site: Site, *, anew: bool = False) -> Found[SurveyedAccounts]:
-    """Return what all accounts were last found to hold, and survey them again if that is old."""
+    """Return the last survey of all accounts. If the survey is old, survey again in the
+    background.
+    """
     return site.observer.latest("discover", partial(_survey, site), anew=anew)
 
 
 def latest_discovery(site: Site, *, anew: bool = False) -> Found[Discovery]:
-    """Return the same without what to declare."""
-    found = latest_survey(site, anew=anew)
-    value = None if found.value is None else found.value.discovery
-    return Found(value, found.at, found.since, found.problem)
+    """Return the discovery of the last survey, without the proposal."""
+    survey = latest_survey(site, anew=anew)
+    value = None if survey.value is None else survey.value.discovery
+    return Found(value, survey.at, survey.since, survey.problem)
 
 
 def latest_findings(site: Site, *, anew: bool = False) -> Found[Sequence[Problem]]:
-    """Return what was last found to be wrong, and look for it again if that is old."""
+    """Return the last findings of doctor. If the findings are old, examine again in the
+    background.
+    """
     return site.observer.latest("doctor", partial(_examine, site), anew=anew)
 
 
 def _survey(site: Site) -> SurveyedAccounts:
     workspace, run = site.workspace(), Run()
     accounts, settings = workspace.accounts(run), workspace.settings
-    found = discovered(chosen((), accounts, settings), workspace, run)
-    return SurveyedAccounts(found, *proposed(found, accounts, settings))
+    discovery = discovered(chosen((), accounts, settings), workspace, run)
+    return SurveyedAccounts(discovery, *proposed(discovery, accounts, settings))
 
 
 def _examine(site: Site) -> Sequence[Problem]:
     workspace = site.workspace()
-    known = schedulers(workspace.settings.secrets.environ)
-    return examine(workspace, Run(), known, is_serving=site.has_schedule)
+    found_schedulers = schedulers(workspace.settings.secrets.environ)
+    return examine(workspace, Run(), found_schedulers, is_serving=site.has_schedule)
 
 
 # --- discover
 
 
 _ASKED = ("account", "state", "name", "uncovered", "unused", "page")
-"""What the URL may ask for: of an account, in a state, whose name has these letters; only domains
-that no declared certificate covers; in their place, certificates without domains.
+"""Filters in the URL: `account`, `state`, letters in the `name`, only `uncovered` domains, and
+`unused` certificates in place of domains.
 """
 
 
-def _narrowed(found: Discovery, asked: Mapping[str, str], now: datetime) -> Discovery:
-    left = found.narrowed(Wanted(uncovered=bool(asked["uncovered"])), now)
+def _narrowed(everything: Discovery, asked: Mapping[str, str], now: datetime) -> Discovery:
+    left = everything.narrowed(Wanted(uncovered=bool(asked["uncovered"])), now)
     domains = (
-        one
-        for one in left.domains
-        if asked["account"] in {"", one.account}
-        if asked["state"] in {"", one.found.state} and asked["name"].lower() in one.found.domain
+        domain
+        for domain in left.domains
+        if asked["account"] in {"", domain.account}
+        if asked["state"] in {"", domain.found.state}
+        and asked["name"].lower() in domain.found.domain
     )
-    certificates = (one for one in left.certificates if asked["account"] in {"", one.account})
-    return replace(found, domains=tuple(domains), certificates=tuple(certificates))
+    certificates = (held for held in left.certificates if asked["account"] in {"", held.account})
+    return replace(everything, domains=tuple(domains), certificates=tuple(certificates))
 
 
 @dataclass(frozen=True, slots=True)
 class Discovered:
-    """What the page shows: what was `asked`, and `accounts` and `states` to choose from."""
+    """The page of a discovery."""
 
+    #: The filters.
     asked: Mapping[str, str]
     table: TableView
     summary: str
+    #: Values and words to choose an account from.
     accounts: tuple[tuple[str, str], ...]
+    #: Values and words to choose a state from.
     states: tuple[tuple[str, str], ...]
     problems: tuple[Problem, ...]
 
@@ -126,60 +136,60 @@ _CERTIFICATES = (
 def view_of_discovery(
     everything: Discovery, query: Mapping[str, str], now: datetime, voice: Voice
 ) -> Discovered:
-    """Return what a URL asks for of what was found, what needs care first."""
+    """Return the part of a discovery chosen by a URL's query. Domains needing care come first."""
     asked = {key: query.get(key, "") for key in _ASKED}
-    found = _narrowed(everything, asked, now)
+    narrowed = _narrowed(everything, asked, now)
     names_account = len(everything.accounts) > 1
     if asked["unused"]:
         row = partial(_certificate, now=now, voice=voice, names_account=names_account)
-        table = tables.page_of(_CERTIFICATES, found.unused, asked["page"], row)
+        table = tables.page_of(_CERTIFICATES, narrowed.unused, asked["page"], row)
     else:
         of_domain = partial(_domain, now=now, voice=voice, names_account=names_account)
-        table = tables.page_of(_DOMAINS, found.domains, asked["page"], of_domain)
-    states = {one.found.state for one in everything.domains if one.found.state}
+        table = tables.page_of(_DOMAINS, narrowed.domains, asked["page"], of_domain)
+    states = {domain.found.state for domain in everything.domains if domain.found.state}
     return Discovered(
         asked,
         table,
-        plain(discover_text.summary(found, everything, voice)),
-        tuple((look.label, look.label) for look in everything.accounts),
+        plain(discover_text.summary(narrowed, everything, voice)),
+        tuple((surveyed.label, surveyed.label) for surveyed in everything.accounts),
         tuple((state, voice.word(state)) for state in sorted(states)),
         everything.problems,
     )
 
 
-def _domain(one: DiscoveredDomain, now: datetime, voice: Voice, *, names_account: bool) -> Row:
-    spans = map(tables.of_span, discover_text.domain(one, now, voice))
+def _domain(domain: DiscoveredDomain, now: datetime, voice: Voice, *, names_account: bool) -> Row:
+    spans = map(tables.of_span, discover_text.domain(domain, now, voice))
     name, state, https, owner, left, covered, served = spans
-    lineage = one.deployed_by or next(iter(one.covered_by), None)
+    lineage = domain.deployed_by or next(iter(domain.covered_by), None)
     path = None if lineage is None else tables.page_of_certificate(lineage)
-    hint = None if one.problem is None else one.problem.hint
+    hint = None if domain.problem is None else domain.problem.hint
     if hint is not None and lineage is not None:
         hint = naming(hint, lineage)
-    if one.problem is not None and state.tone == "notice":
-        state = replace(state, tone="error")  # it does not pass by itself
+    if domain.problem is not None and state.tone == "notice":
+        state = replace(state, tone="error")  # the problem does not pass by itself
     return (
         replace(name, tone=""),
-        Cell(one.account if names_account else ""),
+        Cell(domain.account if names_account else ""),
         state,
         replace(https, tone=""),
         replace(owner, tone=""),
-        replace(left, at=one.not_after),
-        replace(covered, path=path, tone="warning" if one.is_uncovered else ""),
+        replace(left, at=domain.not_after),
+        replace(covered, path=path, tone="warning" if domain.is_uncovered else ""),
         served,
-        tables.lines_of([*discover_text.remarks_on(one), hint], voice),
+        tables.lines_of([*discover_text.remarks_on(domain), hint], voice),
     )
 
 
 def _certificate(
-    one: DiscoveredCertificate, now: datetime, voice: Voice, *, names_account: bool
+    held: DiscoveredCertificate, now: datetime, voice: Voice, *, names_account: bool
 ) -> Row:
     identity, owner, left, label, names = map(
-        tables.of_span, discover_text.certificate(one, now, voice)
+        tables.of_span, discover_text.certificate(held, now, voice)
     )
-    at = one.found.not_after
+    at = held.found.not_after
     return (
         replace(identity, tone=""),
-        Cell(one.account if names_account else ""),
+        Cell(held.account if names_account else ""),
         replace(owner, tone=""),
         replace(left, at=at),
         label,
@@ -188,18 +198,18 @@ def _certificate(
 
 
 def discover(request: Request) -> Response:
-    """Show what the accounts hold; a POST surveys them again."""
+    """Show the contents of the accounts. A POST surveys the accounts again."""
     site, voice = site_of(request), voice_of(request)
     if request.method == "POST":
         latest_survey(site, anew=True)
         return _shown_again(request)
-    found, view, toml = latest_survey(site), None, ""
-    if found.value is not None:
-        view = view_of_discovery(found.value.discovery, request.query_params, site.now(), voice)
-        proposal = found.value.proposal
+    latest, view, toml = latest_survey(site), None, ""
+    if latest.value is not None:
+        view = view_of_discovery(latest.value.discovery, request.query_params, site.now(), voice)
+        proposal = latest.value.proposal
         if len(proposal.certificates) + len(proposal.left_out) <= MOST_TABLES:
             toml = tables_of(proposal, voice.say)
-    return render(request, "discover.html", found=found, view=view, toml=toml)
+    return render(request, "discover.html", found=latest, view=view, toml=toml)
 
 
 def _shown_again(request: Request) -> Response:
@@ -208,7 +218,7 @@ def _shown_again(request: Request) -> Response:
 
 
 def discover_toml(request: Request) -> Response:
-    """Return the tables to paste, whole, as a file."""
+    """Return all tables to paste, as a file."""
     survey = latest_survey(site_of(request)).value
     if survey is None:
         return RedirectResponse(link(request, "/discover"), 303)
@@ -231,40 +241,40 @@ SEVERITIES = {
 def view_of_findings(
     findings: Sequence[Problem], severity: str, page: str, voice: Voice
 ) -> TableView:
-    """Return the findings of a severity, or of all, the heaviest first."""
-    shown = [one for one in findings if severity in {"", one.severity.value}]
-    return tables.page_of(_FINDINGS, shown, page, lambda one: _finding(one, voice))
+    """Return a page of findings, heaviest first. An empty `severity` means all findings."""
+    shown = [finding for finding in findings if severity in {"", finding.severity.value}]
+    return tables.page_of(_FINDINGS, shown, page, lambda finding: _finding(finding, voice))
 
 
-def _finding(one: Problem, voice: Voice) -> Row:
-    said = voice.say(SEVERITIES.get(one.severity, Text("ok")))
+def _finding(finding: Problem, voice: Voice) -> Row:
+    word = voice.say(SEVERITIES.get(finding.severity, Text("ok")))
     return (
-        Cell(one.subject),
-        Cell(said, one.severity.value),
-        tables.lines_of([one.message], voice),
-        tables.lines_of([one.hint], voice),
-        Cell(str(one.code), "code"),
+        Cell(finding.subject),
+        Cell(word, finding.severity.value),
+        tables.lines_of([finding.message], voice),
+        tables.lines_of([finding.hint], voice),
+        Cell(str(finding.code), "code"),
     )
 
 
 def doctor(request: Request) -> Response:
-    """Show the findings; a POST examines everything again."""
+    """Show the findings. A POST examines everything again."""
     site, voice = site_of(request), voice_of(request)
     if request.method == "POST":
         latest_findings(site, anew=True)
         return _shown_again(request)
-    asked, found, table = request.query_params, latest_findings(site), None
+    asked, latest, table = request.query_params, latest_findings(site), None
     severity = asked.get("severity", "")
-    if found.value is not None:
-        table = view_of_findings(found.value, severity, asked.get("page", ""), voice)
+    if latest.value is not None:
+        table = view_of_findings(latest.value, severity, asked.get("page", ""), voice)
     return render(
         request,
         "doctor.html",
-        found=found,
+        found=latest,
         table=table,
-        conclusion=discover_text.conclusion(found.value or ()),
+        conclusion=discover_text.conclusion(latest.value or ()),
         severity=severity,
-        severities=[(one.value, voice.say(said)) for one, said in SEVERITIES.items()],
+        severities=[(level.value, voice.say(word)) for level, word in SEVERITIES.items()],
     )
 
 

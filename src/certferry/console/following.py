@@ -1,5 +1,5 @@
-"""Runs as they are followed live: one task asks the state what is new in a run, for all who watch
-it, and server-sent events bring it to browsers (HTML Standard, "Server-sent events").
+"""Live events of runs. For each watched run, a single task asks the state for new events, and
+server-sent events bring the events to browsers (HTML Standard, "Server-sent events").
 """
 
 from __future__ import annotations
@@ -18,35 +18,37 @@ from certferry.ports.runs import RunStore
 
 ASK_EVERY = 0.5
 BEAT_EVERY = 15.0
-"""Seconds. The state is asked twice a second; a reader hears from a silent run within a beat, so
-that a proxy does not take the stream for dead (the HTML Standard advises 15 seconds).
+"""In seconds. The state is asked twice a second. A silent run sends a beat, so a proxy does not
+take the stream for dead (the HTML Standard advises 15 seconds).
 """
 
 AT_ONCE = 1000
-"""Events that are read in one query, and that are held for those who watch."""
+"""Maximum number of events in a query, and number of events held for watchers."""
 
 MOST_OF_ONE = 20
-"""Streams of one viewer: each holds a connection, of which the server has 300 for all. A browser
-opens six at most; its page goes on without a stream.
+"""Maximum number of streams of a viewer. Each stream holds a connection, out of 300 of the whole
+server. A browser opens six streams at most; a page losing the stream still works.
 """
 
 
 @dataclass(eq=False)
 class Feed:
-    """What happens in one run. Belongs to the event loop; only the state is asked in a thread."""
+    """The events of a run. Belongs to the event loop; only the state is asked in a thread."""
 
     run: str
     runs: Callable[[], RunStore]
+    #: Returns whether the process is ending.
     is_closing: Callable[[], bool]
     watchers: int = 0
     has_ended: bool = False
     _recent: deque[RunEvent] = field(default_factory=lambda: deque(maxlen=AT_ONCE))
+    #: The number of the last event read.
     _asked: int = 0
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def after(self, number: int, is_over: Callable[[], bool]) -> Sequence[RunEvent]:
-        """Return the events after this one; wait for one, for a beat, or for the end of the run or
-        of the stream.
+        """Return the events after a number. Without such events, wait for an event, a beat, or the
+        end of the run or stream.
         """
         if self._recent and number < self._recent[0].number - 1:
             return await run_in_threadpool(self._read, number)
@@ -59,7 +61,9 @@ class Feed:
         return self._asked > number or self.has_ended or self.is_closing()
 
     async def ask(self) -> None:
-        """Ask the state until the run has ended. A state that does not answer is asked again."""
+        """Ask the state for events until the run has ended. If the state does not answer, ask
+        again.
+        """
         while not (self.has_ended or self.is_closing()):
             is_more = False
             with suppress(StateError):
@@ -69,20 +73,20 @@ class Feed:
         await self.notify()
 
     async def notify(self) -> None:
-        """Have every stream see whether anything is new for it."""
+        """Wake every stream to check for news."""
         async with self._news:
             self._news.notify_all()
 
-    def _add(self, run: StoredRun | None, found: Sequence[RunEvent]) -> bool:
-        """Hold what was found; return whether the state may have more of it."""
-        self._recent.extend(found)
-        self._asked = found[-1].number if found else self._asked
-        is_more = len(found) == AT_ONCE
+    def _add(self, run: StoredRun | None, events: Sequence[RunEvent]) -> bool:
+        """Hold new events. Return whether the state may have more events."""
+        self._recent.extend(events)
+        self._asked = events[-1].number if events else self._asked
+        is_more = len(events) == AT_ONCE
         self.has_ended = not is_more and (run is None or run.state is not RunState.RUNNING)
         return is_more
 
     def _read_news(self) -> tuple[StoredRun | None, Sequence[RunEvent]]:
-        # The end is stored after the last event: read in this order, no event is missing.
+        # The end is stored after the last event, so reading in this order misses no event.
         return self.runs().stored_run(self.run), self._read(self._asked)
 
     def _read(self, number: int) -> Sequence[RunEvent]:
@@ -91,14 +95,15 @@ class Feed:
 
 @dataclass(eq=False)
 class Viewing:
-    """One stream, which follows a run; `is_displaced` once its viewer has opened too many since."""
+    """A stream following a run."""
 
     feed: Feed
+    #: The viewer has opened too many streams since.
     is_displaced: bool = False
 
     @property
     def is_over(self) -> bool:
-        """Whether nothing more comes."""
+        """Whether the stream has ended."""
         return self.is_displaced or self.feed.has_ended
 
     async def after(self, number: int) -> Sequence[RunEvent]:
@@ -108,19 +113,21 @@ class Viewing:
 
 @dataclass(eq=False)
 class Feeds:
-    """The runs that are watched at this moment."""
+    """The runs watched at this moment."""
 
     runs: Callable[[], RunStore]
     is_closing: Callable[[], bool]
+    #: By run.
     _feeds: dict[str, Feed] = field(default_factory=dict)
+    #: The task asking the state, by run.
     _asking: dict[str, asyncio.Task[None]] = field(default_factory=dict)
+    #: The streams of each viewer, oldest first.
     _watches: dict[str, list[Viewing]] = field(default_factory=lambda: defaultdict(list))
-    """The streams of each viewer, the oldest first."""
 
     @asynccontextmanager
     async def watching(self, run: str, viewer: str) -> AsyncIterator[Viewing]:
-        """Follow a run for a `with` block; the first who does begins to ask, the last ends it. Of
-        too many streams of one viewer, the oldest goes.
+        """Follow a run for a `with` block. The first watcher starts asking the state, and the last
+        watcher stops asking. If the viewer has too many streams, the oldest stream ends.
         """
         feed = self._feeds.get(run)
         if feed is None:
@@ -145,6 +152,6 @@ class Feeds:
 
 
 def message(event: str, data: str, number: int | None = None) -> str:
-    """Write one server-sent event."""
+    """Return a server-sent event."""
     head = f"event: {event}\n" if number is None else f"id: {number}\nevent: {event}\n"
     return head + "".join(f"data: {line}\n" for line in data.splitlines() or [""]) + "\n"

@@ -1,9 +1,9 @@
-"""The guard before every route: who asks, whether the request comes from our own pages, and the
-headers of every answer.
+"""The guard before every route: identifies the user, refuses requests from foreign pages, and adds
+headers to every answer.
 
-Every route is closed but those in `OPEN`. A page needs a session, whose user and role are read at
-each request; the API takes a token as well; what changes anything needs our own `Origin`, the
-session's token of forms, and an operator. What a proxy says counts from a trusted peer alone.
+Every route except `OPEN` needs a login. A page needs a session; the user and role are read from the
+state at each request. The API also accepts a token. A change needs our own `Origin`, the session's
+form token, and the role of an operator. A proxy's headers count only from a trusted peer.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from certferry.present.language import ENGLISH, LANGUAGES
 from certferry.text import Text
 
 OPEN = ("/login", "/welcome/", "/healthz", "/static/")
-"""What is answered without a session; a path that ends with `/` stands for what is below it. The
-fifth, `/metrics`, has a rule of its own.
+"""Paths answered without a session. A path ending with `/` includes all paths below. `/metrics` has
+a rule of its own.
 """
 
 FOR_VIEWERS = ("/logout", "/account/")
-"""What a viewer may change: nothing but what is their own."""
+"""Paths where a viewer may make changes, all to the viewer's own account."""
 
 READING = frozenset({"GET", "HEAD"})
-LARGEST_BODY = 256 * 1024  # bytes; a run of 5,000 certificates by their names has fewer
+LARGEST_BODY = 256 * 1024  # bytes; enough for a run naming 5,000 certificates
 _YEAR = 365 * 24 * 3600
 
 _POLICY = (
@@ -62,73 +62,78 @@ _HEADERS = {
 # --- cookies
 
 
-def cookie_name(site: Site, what: str = "") -> str:
-    """Return the name of a cookie of ours. Browsers take one with `__Host-` by HTTPS and from this
-    very host alone (draft-ietf-httpbis-rfc6265bis). Its path is `/`, and ports share it (RFC 6265
-    §8.5), so the name has our port and our prefix: two consoles may be at one host.
+def cookie_name(site: Site, purpose: str = "") -> str:
+    """Return the name of a cookie of the console. Browsers accept a `__Host-` cookie only by HTTPS
+    and from exactly this host (draft-ietf-httpbis-rfc6265bis). Cookies are shared between ports
+    (RFC 6265 §8.5) and the path is `/`, so the name contains our port and prefix: a host may have
+    two consoles.
     """
     port = urlsplit(site.workspace().settings.console.base).port
-    parts = ("certferry", what, str(port or ""), *site.prefix.split("/"))
+    parts = ("certferry", purpose, str(port or ""), *site.prefix.split("/"))
     return ("__Host-" if site.is_https else "") + "-".join(filter(None, parts))
 
 
-def set_cookie(response: Response, site: Site, what: str, value: str, seconds: int) -> None:
-    """Have the browser store a cookie for so many seconds; none: delete it.
+def set_cookie(response: Response, site: Site, purpose: str, value: str, seconds: int) -> None:
+    """Have the browser store a cookie for so many seconds; 0 seconds delete the cookie.
 
-    It is `Lax`, so that a link in a message opens the page and not the login: no request that a
-    foreign page may make with it, a navigation by GET, changes anything.
+    The cookie is `Lax`, so a link in a message opens the page rather than the login. A foreign page
+    can make only a navigation by GET with the cookie, and a GET changes nothing.
     """
-    name = cookie_name(site, what)
+    name = cookie_name(site, purpose)
     response.set_cookie(name, value, seconds, secure=site.is_https, httponly=True, samesite="lax")
 
 
 def start_session(response: Response, request: Request, secret: str) -> None:
-    """Have the browser store the secret of its session."""
+    """Have the browser store the session's secret."""
     set_cookie(response, site_of(request), "", secret, int(SESSION_LONGEST.total_seconds()))
 
 
 def form_token(secret: str) -> str:
-    """Return what the forms of a session carry, which a foreign page cannot know."""
+    """Return the token in a session's forms. A foreign page cannot know the token."""
     return hmac.new(secret.encode(), b"forms", sha256).hexdigest()
 
 
-# --- where the request comes from
+# --- origin of the request
 
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """Who is at the other end: by which `address` (a unix socket has none), and whether a trusted
-    proxy is between.
-    """
+    """The other end of a connection."""
 
+    #: `None` for a unix socket.
     address: str | None
+    #: A trusted proxy passes the request on.
     is_trusted: bool
+    #: The connection uses the unix socket.
     is_unix: bool
 
 
 @cache
 def _networks(
-    written: tuple[str, ...],
+    networks: tuple[str, ...],
 ) -> tuple[ipaddress.IPv4Network | ipaddress.IPv6Network, ...]:
-    return tuple(ipaddress.ip_network(one, strict=False) for one in written)
+    return tuple(ipaddress.ip_network(network, strict=False) for network in networks)
 
 
 _WITH_PORT = re.compile(r"^(?:([\d.]+):\d+|\[([^\]]*)\](?::\d+)?)$")
-"""Some proxies add the port, which is another one for each connection."""
+"""An address with a port, as some proxies write the address. The port changes with each connection,
+so the port is dropped.
+"""
 
 
 def _is_proxy(address: str, console: ConsoleSettings) -> bool:
     try:
-        found = ipaddress.ip_address(address)
+        parsed = ipaddress.ip_address(address)
     except ValueError:
         return False
-    found = getattr(found, "ipv4_mapped", None) or found
-    return any(found in network for network in _networks(tuple(console.trusted_proxies)))
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    return any(parsed in network for network in _networks(tuple(console.trusted_proxies)))
 
 
 def peer_of(request: Request, console: ConsoleSettings) -> Peer:
-    """Return who asks. Behind trusted proxies it is the last address in `X-Forwarded-For` that none
-    of them has. The proxy at a unix socket is trusted: the socket's permissions say who connects.
+    """Return the peer of a request. Behind trusted proxies, the peer is the last address in
+    `X-Forwarded-For` that is not a trusted proxy's. The proxy at a unix socket is trusted, because
+    the socket's permissions decide who connects.
     """
     server = request.scope.get("server")
     is_unix = server is not None and server[1] is None
@@ -143,21 +148,23 @@ def peer_of(request: Request, console: ConsoleSettings) -> Peer:
 
 
 def _origin(scheme: str, host: str) -> str:
-    """Write an origin as browsers do: without the scheme's own port (RFC 6454 §6.2)."""
+    """Return an origin as browsers write origins: without the scheme's default port (RFC 6454
+    §6.2).
+    """
     usual = {"https": ":443", "http": ":80"}.get(scheme, "")
     return f"{scheme}://{host.lower().removesuffix(usual)}"
 
 
 def _must_be_our_host(request: Request, console: ConsoleSettings, peer: Peer) -> None:
-    """Refuse a name that is neither in `url` nor what is listened at: behind it may be a foreign
-    page that has its own name resolved to us.
+    """Refuse a `Host` that is neither in `url` nor the address listened at: a foreign page may have
+    the page's own name resolve to this machine (DNS rebinding).
     """
     ours = urlsplit(console.base)
     names = {_origin(ours.scheme, ours.netloc), *_listened_at(request, ours.scheme)}
     asked = request.headers.getlist("host")
     if peer.is_trusted:
         asked += request.headers.getlist("x-forwarded-host")
-    if not any(_origin(ours.scheme, one.strip()) in names for one in asked):
+    if not any(_origin(ours.scheme, host.strip()) in names for host in asked):
         raise PageRefused(421)
 
 
@@ -168,19 +175,19 @@ def _listened_at(request: Request, scheme: str) -> frozenset[str]:
     named = {f"[{host}]" if ":" in host else host}
     if is_loopback(host):
         named.add("localhost")
-    return frozenset(_origin(scheme, f"{one}:{port}") for one in named)
+    return frozenset(_origin(scheme, f"{name}:{port}") for name in named)
 
 
 def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
-    """Refuse a form that a foreign page sent. Without `url` in the file, the console is known by
-    each name of what it listens at.
+    """Refuse a form sent from a foreign page. Without `url` in the file, every name of the address
+    listened at is ours.
     """
     ours = urlsplit(console.base)
     origins = {_origin(ours.scheme, ours.netloc)}
     if console.url is None:
         origins |= _listened_at(request, ours.scheme)
-    found = request.headers.getlist("origin")
-    if len(found) != 1 or found[0] not in origins:
+    sent = request.headers.getlist("origin")
+    if len(sent) != 1 or sent[0] not in origins:
         raise PageRefused(
             403,
             Text("the request does not come from a page of this console"),
@@ -191,12 +198,12 @@ def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
         )
 
 
-# --- who asks
+# --- user of the request
 
 
 def _user_of_proxy(request: Request, console: ConsoleSettings, peer: Peer) -> User | None:
-    """Return the user whom the proxy at the unix socket names. Raises `PageRefused` if there is no
-    such user.
+    """Return the user named by the proxy at the unix socket. Raises `PageRefused` if the user is
+    unknown.
     """
     if console.user_header is None or not peer.is_unix:
         return None
@@ -214,7 +221,7 @@ def _user_of_proxy(request: Request, console: ConsoleSettings, peer: Peer) -> Us
 
 
 def _by_browser(request: Request, console: ConsoleSettings, peer: Peer) -> Visitor | None:
-    """Return the user whom the proxy names, else the one whose session the browser has."""
+    """Return the user named by the proxy, or the user of the browser's session."""
     site = site_of(request)
     secret = request.cookies.get(cookie_name(site), "")
     user = _user_of_proxy(request, console, peer)
@@ -224,8 +231,8 @@ def _by_browser(request: Request, console: ConsoleSettings, peer: Peer) -> Visit
         return Visitor(user, form_token(secret))
     if not secret:
         return None
-    found = site.workspace().state.session(digest_of_secret(secret), site.now())
-    return None if found is None else Visitor(found[1], form_token(secret), found[0].digest)
+    session = site.workspace().state.session(digest_of_secret(secret), site.now())
+    return None if session is None else Visitor(session[1], form_token(secret), session[0].digest)
 
 
 def _bearer(request: Request) -> str | None:
@@ -234,37 +241,41 @@ def _bearer(request: Request) -> str | None:
     return value.strip() if is_ours else None
 
 
-def _by_token(request: Request, written: str) -> Visitor | None:
+def _by_token(request: Request, secret: str) -> Visitor | None:
     site = site_of(request)
-    token = site.workspace().state.token(digest_of_secret(written), site.now())
+    token = site.workspace().state.token(digest_of_secret(secret), site.now())
     if token is None:
         return None
     return Visitor(User(f"token {token.name}", token.role, token.made_at), csrf="")
 
 
 def _may_read_metrics(request: Request, console: ConsoleSettings, peer: Peer) -> bool:
-    """Whether a loopback peer asks that is no proxy, which would ask for the whole world."""
+    """Return whether a program of this machine asks directly. A proxy on this machine would ask for
+    the whole world, so `/metrics` is refused to proxies.
+    """
     passes_on = {"forwarded", "via", "x-forwarded-for", "x-real-ip"} & {*request.headers}
     is_local = peer.address is not None and is_loopback(peer.address)
     return is_local and not console.trusted_proxies and not passes_on
 
 
 def who_asks(request: Request) -> Visitor | None:
-    """Return who asks, as the state knows them now: a stream asks again before it sends what is
-    new. Raises `StateError`.
+    """Return the visitor, with the role now in the state. A stream calls this before sending each
+    event. Raises `StateError`.
     """
     console = site_of(request).workspace().settings.console
     peer = peer_of(request, console)
-    written = _bearer(request) if is_for_programs(path_of(request)) else None
-    if written is not None:
-        return _by_token(request, written)
+    secret = _bearer(request) if is_for_programs(path_of(request)) else None
+    if secret is not None:
+        return _by_token(request, secret)
     if path_of(request) == "/metrics":
         return None
     return _by_browser(request, console, peer)
 
 
 def is_still_in(request: Request) -> bool:
-    """Whether who asked may still read on: neither logged out nor removed, and of the same role."""
+    """Return whether the visitor may still read: still logged in, not removed, and with the same
+    role.
+    """
     before, now = request.state.visitor, who_asks(request)
     return now is not None and (now.user.name, now.user.role) == (
         before.user.name,
@@ -273,29 +284,32 @@ def is_still_in(request: Request) -> bool:
 
 
 def is_open(path: str) -> bool:
-    """Whether a path is answered without a session."""
-    return any(path.startswith(one) if one.endswith("/") else path == one for one in OPEN)
+    """Return whether a path is answered without a session."""
+    return any(
+        path.startswith(open_path) if open_path.endswith("/") else path == open_path
+        for open_path in OPEN
+    )
 
 
 # --- languages
 
 
 def language_of(request: Request, user: User | None) -> str:
-    """Return the language of the answer: what was chosen in this browser, or by the user, else what
-    the browser asks for.
+    """Return the language of the answer: chosen in this browser, or by the user, or else preferred
+    by the browser.
     """
     chosen = request.cookies.get(cookie_name(site_of(request), "language"))
-    for one in (chosen, None if user is None else user.language):
-        if one in LANGUAGES:
-            return one
+    for language in (chosen, None if user is None else user.language):
+        if language in LANGUAGES:
+            return language
     return preferred(request.headers.get("accept-language", ""))
 
 
 def preferred(accepted: str) -> str:
-    """Return the language of ours that a browser prefers (RFC 9110 §12.5.4)."""
+    """Return the supported language that a browser prefers (RFC 9110 §12.5.4)."""
     weights: dict[str, float] = {}
-    for one in accepted.split(",")[:20]:
-        named, _, weight = one.partition(";")
+    for part in accepted.split(",")[:20]:
+        named, _, weight = part.partition(";")
         language = named.strip().lower().partition("-")[0]
         try:
             wanted = float(weight.strip().removeprefix("q=") or 1)
@@ -303,18 +317,18 @@ def preferred(accepted: str) -> str:
             continue
         if language in LANGUAGES:
             weights[language] = max(wanted, weights.get(language, 0))
-    best = max(weights, key=lambda one: weights[one], default=ENGLISH)
+    best = max(weights, key=lambda code: weights[code], default=ENGLISH)
     return best if weights.get(best, 0) > 0 else ENGLISH
 
 
 # --- our own pages
 
 
-def own_page(app: Starlette, written: str) -> str | None:
-    """Return a path with its query if a page of ours is there that can be opened; `None` for all
-    else, so that no redirect leads away.
+def own_page(app: Starlette, address: str) -> str | None:
+    """Return a path with query if the path leads to a page of the console; otherwise `None`, so a
+    redirect never leads to another site.
     """
-    path, _, query = written.partition("?")
+    path, _, query = address.partition("?")
     path = unquote(path)
     if not path.startswith("/") or path.startswith(("//", "/\\")) or not path.isprintable():
         return None
@@ -327,7 +341,7 @@ def own_page(app: Starlette, written: str) -> str | None:
 
 
 def within(path: str, prefix: str) -> str:
-    """Return a path below our prefix; a proxy may have stripped that already."""
+    """Return a path below our prefix. A proxy may already have removed the prefix."""
     if prefix and (path == prefix or path.startswith(f"{prefix}/")):
         path = path.removeprefix(prefix)
     return path or "/"
@@ -337,7 +351,7 @@ def within(path: str, prefix: str) -> str:
 
 
 class AccessGuard:
-    """The application with the guard before it."""
+    """The application with the guard in front."""
 
     def __init__(self, app: Starlette, site: Site) -> None:
         self.app = app
@@ -354,7 +368,7 @@ class AccessGuard:
         answering = _Answering(request, send)
         try:
             body = b"" if request.method in READING else await _body_of(request)
-            if path == "/healthz":  # without a thread, of which slow pages may hold all
+            if path == "/healthz":  # in the event loop, because slow pages may hold every thread
                 instead = self._admit(request, body)
             else:
                 instead = await run_in_threadpool(self._admit, request, body)
@@ -371,15 +385,15 @@ class AccessGuard:
                 await refusal(request, error)(scope, receive, answering.send)
 
     def _admit(self, request: Request, body: bytes) -> Response | None:
-        """Find out who asks. Return what is answered instead of the page, if anything is. Raises
-        `PageRefused` and `StateError`.
+        """Identify the visitor. Return the answer to give in place of the page, or None to show the
+        page. Raises `PageRefused` and `StateError`.
         """
         path, console = path_of(request), self.site.workspace().settings.console
         peer = peer_of(request, console)
         request.state.address = peer.address
         request.state.language = language_of(request, None)
         is_by_token = is_for_programs(path) and _bearer(request) is not None
-        # Monitors ask a machine by its own name.
+        # Monitors use the machine's own name, which may differ from `url`.
         if path != "/healthz" and not (path == "/metrics" and is_by_token):
             _must_be_our_host(request, console, peer)
         if request.method not in READING and not is_by_token:
@@ -401,12 +415,12 @@ class AccessGuard:
         return None
 
     def _in_language(self, request: Request, language: str) -> Response:
-        """Have the browser store a language, and open the same page in it."""
+        """Have the browser store a language, and redirect to the same page."""
         query = request.query_params.multi_items()
         rest = urlencode([(name, value) for name, value in query if name != "lang"])
         path = quote(path_of(request))
-        found = path if is_open(path) else own_page(self.app, path) or "/"
-        target = self.site.prefix + found + (f"?{rest}" if rest else "")
+        page = path if is_open(path) else own_page(self.app, path) or "/"
+        target = self.site.prefix + page + (f"?{rest}" if rest else "")
         response = RedirectResponse(target, 303)
         set_cookie(response, self.site, "language", language, _YEAR)
         return response
@@ -418,7 +432,7 @@ class AccessGuard:
             raise PageRefused(401, headers={"WWW-Authenticate": "Bearer"})
         asked = f"{quote(path)}?{request.scope['query_string'].decode('latin-1')}"
         is_partial = "hx-request" in request.headers
-        if is_partial:  # what htmx was to refresh would become a login within the page
+        if is_partial:  # otherwise htmx would show the login inside the page
             shown = request.headers.get("hx-current-url", "").partition("#")[0].partition("//")[2]
             path, mark, query = f"/{shown.partition('/')[2]}".partition("?")
             asked = within(path, self.site.prefix) + mark + query
@@ -431,7 +445,7 @@ class AccessGuard:
 
 
 def _must_be_allowed(request: Request, visitor: Visitor, body: bytes, *, is_by_token: bool) -> None:
-    """Refuse a change without the session's token of forms, and one that a viewer may not make."""
+    """Refuse a change without the session's form token, and a change that a viewer may not make."""
     if not is_by_token:
         sent = request.headers.get("x-csrf-token") or _field(request, body, "csrf")
         if not hmac.compare_digest(sent.encode(), visitor.csrf.encode()):
@@ -441,7 +455,10 @@ def _must_be_allowed(request: Request, visitor: Visitor, body: bytes, *, is_by_t
                 Text("go back, reload the page, and try again"),
             )
     path = path_of(request)
-    is_own = any(path.startswith(one) if one.endswith("/") else path == one for one in FOR_VIEWERS)
+    is_own = any(
+        path.startswith(own_path) if own_path.endswith("/") else path == own_path
+        for own_path in FOR_VIEWERS
+    )
     if not visitor.may_start and not is_own:
         raise PageRefused(
             403,
@@ -463,7 +480,7 @@ def _field(request: Request, body: bytes, name: str) -> str:
 
 
 async def _body_of(request: Request) -> bytes:
-    """Read what was sent. Raises `PageRefused` if it is too large."""
+    """Read the body of a request. Raises `PageRefused` if the body is too large."""
     parts, size = [], 0
     async for part in request.stream():
         size += len(part)
@@ -474,7 +491,7 @@ async def _body_of(request: Request) -> bytes:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Return what the application receives: the body that was read, then what comes after it."""
+    """Return what the application receives: the body already read, then later messages."""
     waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def next_message() -> Message:
@@ -484,7 +501,7 @@ def _replayed(body: bytes, receive: Receive) -> Receive:
 
 
 class _Answering:
-    """Sends an answer with the headers that every one has."""
+    """Sends an answer with the headers common to all answers."""
 
     def __init__(self, request: Request, send: Send) -> None:
         self._request = request
@@ -510,6 +527,6 @@ class _Answering:
             carrier = Response()
             start_session(carrier, self._request, new_secret)
             added |= {"set-cookie": carrier.headers["set-cookie"]}
-        there = {name.lower() for name, _ in message["headers"]} - {b"set-cookie"}
-        found = [(name.encode(), value.encode()) for name, value in added.items()]
-        return [(name, value) for name, value in found if name not in there]
+        present = {name.lower() for name, _ in message["headers"]} - {b"set-cookie"}
+        encoded = [(name.encode(), value.encode()) for name, value in added.items()]
+        return [(name, value) for name, value in encoded if name not in present]

@@ -1,4 +1,4 @@
-"""What monitors ask over HTTP: whether certferry works, and the metrics."""
+"""Answers for monitors over HTTP: whether certferry works, and the metrics."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ LONGEST = 10  # seconds
 
 
 def ask_healthz(console: ConsoleSettings) -> None:
-    """Ask the console that listens where the settings say. Raises `CertferryError` unless it
-    answers that certferry works.
+    """Ask the console listening at the address in the settings. Raises `CertferryError` unless the
+    console answers that certferry works.
     """
     try:
         with closing(_connect(console)) as connection:
@@ -51,19 +51,19 @@ def ask_healthz(console: ConsoleSettings) -> None:
 
 
 def _connect(console: ConsoleSettings) -> HTTPConnection:
-    """Return a connection to where the console listens. What it serves there is not checked: its
-    certificate is for a name, and this is an address of this machine.
+    """Return a connection to the console. The console's certificate is not checked, because the
+    certificate is for a name and the address is this machine's.
     """
     connection = HTTPConnection("localhost", timeout=LONGEST)
     if console.address is None:
-        connection.sock = one = socket.socket(socket.AF_UNIX)
+        connection.sock = unix_socket = socket.socket(socket.AF_UNIX)
         try:
-            one.settimeout(LONGEST)
-            one.connect(str(console.socket))
+            unix_socket.settimeout(LONGEST)
+            unix_socket.connect(str(console.socket))
         except OSError:
-            one.close()
+            unix_socket.close()
             raise
-    else:  # 0.0.0.0 and :: lead to this machine too
+    else:  # 0.0.0.0 and :: also lead to this machine
         connection.sock = socket.create_connection(console.address, LONGEST)
     if console.has_certificate:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -73,23 +73,23 @@ def _connect(console: ConsoleSettings) -> HTTPConnection:
 
 
 class Health:
-    """Finds out whether certferry works, in a thread of its own: pages that are slow, and hold
-    every thread that pages have, keep no monitor waiting. Belongs to the event loop.
+    """Finds out whether certferry works, in a thread of its own, so a monitor does not wait while
+    slow pages hold all threads of pages. Belongs to the event loop.
     """
 
     def __init__(self) -> None:
         self._latest: Future[bool] | None = None
 
     async def is_well(self, workspace: Workspace) -> bool:
-        """Return whether this host runs; those who ask at one time share one look."""
+        """Return whether this host works. Concurrent callers share an examination."""
         if self._latest is None or self._latest.done():
             self._latest = aside(partial(_is_well, workspace), "health")
         return await asyncio.shield(asyncio.wrap_future(self._latest))
 
 
 async def healthz(request: Request) -> Response:
-    """Answer 200 while the state answers and runs end, else 503; anyone may ask, and learns no
-    more.
+    """Answer 200 while the state answers and runs end, and 503 otherwise. The path needs no login,
+    so the answer says no more.
     """
     health: Health = request.app.state.health
     is_well = await health.is_well(site_of(request).workspace())
@@ -97,21 +97,21 @@ async def healthz(request: Request) -> Response:
 
 
 def _is_well(workspace: Workspace) -> bool:
-    """Return whether this host runs: a run can use the state, and this host has begun one and does
-    not stay away.
+    """Return whether this host works: a run can use the state, and this host has begun a run
+    recently enough.
     """
     state = workspace.state
     try:
         state.must_unseal()
         own = [host for host in state.hosts() if host.name == state.host]
-        has_run = any(one.last_run or one.running_since for one in own)
-        return has_run and all(away_since(one, state.now()) is None for one in own)
+        has_run = any(host.last_run or host.running_since for host in own)
+        return has_run and all(away_since(host, state.now()) is None for host in own)
     except CertferryError:
         return False
 
 
 def metrics(request: Request) -> Response:
-    """Answer with what the file of metrics holds."""
+    """Answer with the content of the metrics file."""
     workspace = site_of(request).workspace()
     text = metrics_of(workspace.settings, workspace.state, {})
     return PlainTextResponse(text, media_type=METRICS)

@@ -26,60 +26,62 @@ from certferry.wiring.selection import history_of
 from certferry.wiring.workspace import Workspace
 
 IN_A_PORTION = 1000
-"""Entries of the CSV that are read at once: memory stays the same, however long the history is."""
+"""Entries of the CSV read at once, so memory use does not grow with the history."""
 
 _LONG = 19
-"""Digits of a number that no entry has, and no database takes."""
+"""Digits beyond every entry's number, refused by databases."""
 _KEYS = ("name", "host", "who", "from", "until", "before")
 
 
 @dataclass(frozen=True, slots=True)
 class Filters:
-    """What is asked of the history, as the URL has it: `since` and `until` are moments, as the
-    script sends them for the days of the viewer's zone, or days in UTC, the last one with all its
-    hours; `before` is the number of an entry.
-    """
+    """The filters of a history page, as in the URL."""
 
     name: str = ""
     host: str = ""
     who: str = ""
+    #: A moment (sent by the page's script for days of the viewer's zone), or a day in UTC.
     since: str = ""
+    #: As `since`. A day counts with all its hours.
     until: str = ""
+    #: The number of an entry.
     before: str = ""
 
     @classmethod
-    def read(cls, asked: Mapping[str, str]) -> Filters:
-        """Read them from a URL. No name has a zero character, which no database takes."""
+    def read(cls, query: Mapping[str, str]) -> Filters:
+        """Read the filters from a URL. Zero characters are replaced, because databases
+        refuse them.
+        """
         keys = ("name", "host", "who", "from", "until", "before")
         return cls(
-            *(asked.get(key, "").strip().replace("\0", "\N{REPLACEMENT CHARACTER}") for key in keys)
+            *(query.get(key, "").strip().replace("\0", "\N{REPLACEMENT CHARACTER}") for key in keys)
         )
 
     def address(self, path: str = "/history", **other: object) -> str:
-        """Return the address of a page with these filters, some of them changed."""
-        asked = {"name": self.name, "host": self.host, "who": self.who, "from": self.since}
-        return tables.address(path, **(asked | {"until": self.until} | other))
+        """Return the address of a page with these filters, changed by `other`."""
+        query = {"name": self.name, "host": self.host, "who": self.who, "from": self.since}
+        return tables.address(path, **(query | {"until": self.until} | other))
 
     def entries(self, workspace: Workspace, limit: int) -> tuple[HistoryEntry, ...]:
-        """Return so many of the entries that are meant, newest first. Raises `ConfigError` for
-        what cannot be read, and for a name that nothing is known of.
+        """Return at most `limit` matching entries, newest first. Raises `ConfigError` for an
+        unreadable filter, and for an unknown name.
         """
         return history_of(self.name or None, limit, workspace, self.number(), self.which())
 
     def which(self) -> HistoryFilter:
-        """Return what the store is asked for. Raises `ConfigError`."""
+        """Return the filter for the store. Raises `ConfigError`."""
         since, until = _moment(self.since), _moment(self.until, after=timedelta(days=1))
         return HistoryFilter(self.host or None, self.who or None, since, until)
 
     def number(self) -> int | None:
-        """Return the number before which entries are meant. Raises `ConfigError`."""
+        """Return the number in `before`; `None` without a number. Raises `ConfigError`."""
         if self.before and not (self.before.isdecimal() and len(self.before) < _LONG):
             raise ConfigError(Text("{word} is no number of an entry", word=self.before))
         return int(self.before) if self.before else None
 
 
 def _moment(word: str, after: timedelta = timedelta(0)) -> datetime | None:
-    """Read a moment, or the beginning of a day, `after` which it is meant. Raises `ConfigError`."""
+    """Return a moment; for a day, the beginning of the day plus `after`. Raises `ConfigError`."""
     if not word:
         return None
     try:
@@ -100,7 +102,7 @@ _HEADINGS = (
 
 
 def _row(entry: HistoryEntry, filters: Filters, voice: Voice) -> Row:
-    """Make a row of an entry; its certificate, its person and its host lead to theirs."""
+    """Make a row of an entry. The certificate, person and host link to their own histories."""
     host = entry.host or ""
     has_failed = entry.event.endswith(" failed")
     return (
@@ -114,7 +116,7 @@ def _row(entry: HistoryEntry, filters: Filters, voice: Voice) -> Row:
 
 
 def history(request: Request) -> Response:
-    """Show a page of it."""
+    """Show a page of the history."""
     site, voice = site_of(request), voice_of(request)
     filters, workspace = Filters.read(request.query_params), site.workspace()
     mistake: Problem | None = None
@@ -131,8 +133,8 @@ def history(request: Request) -> Response:
         status=200 if mistake is None else 400,
         filters=filters,
         mistake=mistake,
-        table=tables.table_of(_HEADINGS, [_row(one, filters, voice) for one in shown]),
-        hosts=[(one.name, one.name) for one in workspace.state.hosts()],
+        table=tables.table_of(_HEADINGS, [_row(entry, filters, voice) for entry in shown]),
+        hosts=[(host.name, host.name) for host in workspace.state.hosts()],
         newest=filters.address() if filters.before else None,
         older=filters.address(before=shown[-1].number) if has_more else None,
         csv=filters.address("/history.csv"),
@@ -143,14 +145,18 @@ def history(request: Request) -> Response:
 
 _COLUMNS = ("at", "name", "event", "who", "host", "number", "target", "domain", "fingerprint")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""What makes a spreadsheet take a cell for a formula; the wide forms do so in some of them."""
+"""First characters by which spreadsheets recognise a formula; some spreadsheets also accept the
+wide forms.
+"""
 
 
 def csv_of(entries: Sequence[HistoryEntry]) -> str:
-    """Write entries as rows of CSV (RFC 4180); what no column has is in `facts`, `KEY=VALUE`."""
-    written = io.StringIO()
-    csv.writer(written).writerows([*map(_harmless, _cells(entry))] for entry in entries)
-    return written.getvalue()
+    """Return entries as rows of CSV (RFC 4180). Facts without a column of their own are in `facts`,
+    as `KEY=VALUE`.
+    """
+    output = io.StringIO()
+    csv.writer(output).writerows([*map(_harmless, _cells(entry))] for entry in entries)
+    return output.getvalue()
 
 
 def _cells(entry: HistoryEntry) -> Iterator[str]:
@@ -162,12 +168,12 @@ def _cells(entry: HistoryEntry) -> Iterator[str]:
 
 
 def _harmless(words: str) -> str:
-    """Return a cell that no spreadsheet runs: with an apostrophe before it, it is text."""
+    """Return a cell that spreadsheets take for text: a formula gets an apostrophe in front."""
     return f"'{words}" if words.startswith(_FORMULA) else words
 
 
 def history_csv(request: Request) -> Response:
-    """Return what the filters leave, as CSV in UTF-8 with a byte order mark, portion by portion."""
+    """Return the filtered entries as CSV in UTF-8 with a byte order mark, in portions."""
     filters, workspace = Filters.read(request.query_params), site_of(request).workspace()
     portions = _portions(filters, workspace)
     try:

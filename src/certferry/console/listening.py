@@ -1,5 +1,5 @@
-"""Where the console listens: a port, a unix socket, or the sockets that systemd has opened; and the
-certificate that it serves there, which is replaced while it goes on.
+"""Sockets of the console: a port, a unix socket, or the sockets opened by systemd; and the
+certificate served there, replaceable without a restart.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ from certferry.wiring.machine import PemFileSource
 from certferry.wiring.workspace import Workspace
 
 _FIRST = 3
-"""The first descriptor that systemd hands over (sd_listen_fds(3))."""
+"""The first descriptor passed by systemd (sd_listen_fds(3))."""
 
 _MODE = 0o660
-"""A proxy in the socket's group may connect, and no other user: it may name who logs in."""
+"""Only the socket's group may connect, because a proxy there names the user who logs in."""
 
 _BACKLOG = 128
 
 _IS_NO_NAME = re.compile(r"localhost|[0-9.]+|.*:.*")
-"""Of a host: addresses stand in no certificate of ours."""
+"""Hosts without a certificate of certferry: addresses and localhost."""
 
 
 @contextmanager
 def listening(
     console: ConsoleSettings, environ: MutableMapping[str, str]
 ) -> Iterator[tuple[socket.socket, ...]]:
-    """Listen for a `with` block: at the sockets that systemd has handed over, else where the
-    settings say. Raises `ConfigError`.
+    """Listen for a `with` block: at the sockets passed by systemd, or else at the address in the
+    settings. Raises `ConfigError`.
     """
-    found, path = _handed_over(console, environ), None
-    if not found:
+    sockets, path = _handed_over(console, environ), None
+    if not sockets:
         path = console.socket
-        found = (_at_port(console) if path is None else _at_path(path),)
+        sockets = (_at_port(console) if path is None else _at_path(path),)
     try:
-        yield found
+        yield sockets
     finally:
-        for one in found:
-            one.close()
+        for listener in sockets:
+            listener.close()
         if path is not None:
             with suppress(OSError):
                 path.unlink()
@@ -61,35 +61,35 @@ def listening(
 def _handed_over(
     console: ConsoleSettings, environ: MutableMapping[str, str]
 ) -> tuple[socket.socket, ...]:
-    """Return the sockets of the socket unit, which programs that are started must not have too."""
+    """Return the sockets of the socket unit. Started programs must not inherit the sockets."""
     asked, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     if asked != str(os.getpid()) or not count.isdigit():
         return ()
-    found = tuple(socket.socket(fileno=_FIRST + number) for number in range(int(count)))
-    for one in found:
-        one.set_inheritable(False)
-        there = replace(console, listen=name_of(one))
-        for _, problem in wrong_listening(there, has_certificate=console.has_certificate):
-            said = Text("the socket {socket} of systemd: {problem}", socket=name_of(one))
-            raise ConfigError(said.filled(problem=problem))
-    return found
+    sockets = tuple(socket.socket(fileno=_FIRST + number) for number in range(int(count)))
+    for listener in sockets:
+        listener.set_inheritable(False)
+        actual = replace(console, listen=name_of(listener))
+        for _, problem in wrong_listening(actual, has_certificate=console.has_certificate):
+            message = Text("the socket {socket} of systemd: {problem}", socket=name_of(listener))
+            raise ConfigError(message.filled(problem=problem))
+    return sockets
 
 
 def _at_port(console: ConsoleSettings) -> socket.socket:
     host, port = console.address or ("", 0)
     host = "127.0.0.1" if host == "localhost" else host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # With the protocol by its number: without, asyncio leaves Nagle's algorithm on, and a kept
-    # connection waits 40 ms for each answer (`asyncio.base_events._set_nodelay`).
-    found = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    # The protocol must be given by number: otherwise asyncio leaves Nagle's algorithm on, and a
+    # kept connection waits 40 ms for each answer (`asyncio.base_events._set_nodelay`).
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
-        found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        found.bind((host, port))
-        found.listen(_BACKLOG)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen(_BACKLOG)
     except OSError as exc:
-        found.close()
+        listener.close()
         raise _cannot_listen(console.listen, exc) from exc
-    return found
+    return listener
 
 
 def _cannot_listen(where: str, exc: OSError) -> ConfigError:
@@ -103,13 +103,13 @@ def _cannot_listen(where: str, exc: OSError) -> ConfigError:
 
 def _at_path(path: Path) -> socket.socket:
     _remove_stale(path)
-    found = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o777 & ~_MODE)  # from its first moment on
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    before = os.umask(0o777 & ~_MODE)  # set before binding, so the socket is never open to others
     try:
-        found.bind(str(path))
-        found.listen(_BACKLOG)
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
     except OSError as exc:
-        found.close()
+        listener.close()
         if exc.errno == errno.ENOENT:
             problem = Text("there is no directory {folder}", folder=path.parent)
             hint = Text("make it; under systemd, RuntimeDirectory= does at each start")
@@ -117,14 +117,14 @@ def _at_path(path: Path) -> socket.socket:
         raise _cannot_listen(str(path), exc) from exc
     finally:
         os.umask(before)
-    return found
+    return listener
 
 
 def _remove_stale(path: Path) -> None:
     """Remove the socket of a process that was killed. Raises `ConfigError` for anything else."""
     try:
         is_socket = stat.S_ISSOCK(path.lstat().st_mode)
-    except OSError:  # binding says what is wrong
+    except OSError:  # binding reports the problem
         return
     if not is_socket:
         problem = Text("{path} is there, and is no socket", path=path)
@@ -136,23 +136,23 @@ def _remove_stale(path: Path) -> None:
         except ConnectionRefusedError:
             with suppress(OSError):
                 path.unlink()
-        except OSError:  # binding says what is wrong
+        except OSError:  # binding reports the problem
             return
         else:
             raise _cannot_listen(str(path), OSError(errno.EADDRINUSE, ""))
 
 
-def name_of(one: socket.socket) -> str:
-    """Return where a socket listens, as `listen` of the settings has it."""
-    if one.family == socket.AF_UNIX:
-        return f"{UNIX}{one.getsockname()}"
-    host, port = one.getsockname()[:2]
-    return f"[{host}]:{port}" if one.family == socket.AF_INET6 else f"{host}:{port}"
+def name_of(listener: socket.socket) -> str:
+    """Return a socket's address in the form of the setting `listen`."""
+    if listener.family == socket.AF_UNIX:
+        return f"{UNIX}{listener.getsockname()}"
+    host, port = listener.getsockname()[:2]
+    return f"[{host}]:{port}" if listener.family == socket.AF_INET6 else f"{host}:{port}"
 
 
 class ServedCertificate:
-    """The certificate that the console serves. `context` is for the sockets; each handshake is
-    made with what was `loaded` last.
+    """The certificate served by the console. `context` is for the sockets; each handshake uses the
+    certificate loaded last.
     """
 
     def __init__(self) -> None:
@@ -163,8 +163,9 @@ class ServedCertificate:
         self.context.sni_callback = self._choose
 
     def load(self, workspace: Workspace) -> bool:
-        """Serve what is in force now; return whether that is another one than before. Raises
-        `ConfigError` for what cannot be read, or is not for the name in `url`.
+        """Serve the certificate in force. Return whether the certificate differs from the earlier
+        certificate. Raises `ConfigError` for a certificate that cannot be read, or that does not
+        cover the name in `url`.
         """
         console = workspace.settings.console
         bundle = self._bundle(workspace)
@@ -173,13 +174,15 @@ class ServedCertificate:
             return False
         context = _new_context()
         _load(context, bundle)
-        # Replaced as a whole: another thread is in the middle of a handshake.
+        # Replaced as a whole, because another thread may be in a handshake.
         self._current, self._served = context, bundle.fullchain_digest
         return True
 
     def _bundle(self, workspace: Workspace) -> CertificateBundle:
         console, name = workspace.settings.console, workspace.settings.console.certificate or ""
-        files = [one.files for one in workspace.settings.declared if one.lineage == name]
+        files = [
+            desired.files for desired in workspace.settings.declared if desired.lineage == name
+        ]
         if console.fullchain is not None:
             files = [PemFiles(console.fullchain, console.privkey or "")]
         try:
@@ -205,7 +208,7 @@ def _new_context() -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, bundle: CertificateBundle) -> None:
-    """Load a certificate with its key, which OpenSSL takes from a file alone: from one in memory
+    """Load a certificate with its key. OpenSSL reads only files, so the file is in memory
     (memfd_create(2)).
     """
     with os.fdopen(os.memfd_create("certificate"), "w") as file:

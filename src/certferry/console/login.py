@@ -1,9 +1,9 @@
-"""Login, logout, the link where a user chooses a password, and a user's own account.
+"""Login, logout, the link for choosing a password, and a user's own account.
 
-A guess is counted before anything is verified: for its address, and for the name. An attacker who
-goes on guessing at anna's password blocks logins under her name, and yet does not lock her out: a
-browser in which she was logged in since she chose that password is counted apart, and the link of
-`certferry console user reset` is not counted at all.
+Every guess is counted before verifying, by address and by name. An attacker guessing anna's
+password blocks logins under anna's name, but does not lock anna out: a browser where anna was
+logged in since choosing the password has a count of its own, and the link of `certferry console
+user reset` is not counted.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from certferry.wiring.passwords import hashed, is_password, keep_access
 _log = logging.getLogger(__name__)
 
 PER_ADDRESS, PER_NAME = 20, 10
-"""Guesses in a quarter of an hour. An office may be one address."""
+"""Maximum number of guesses in `WAIT`. An office may share one address."""
 
 WAIT = timedelta(minutes=15)
 REFUSED_FOR = timedelta(seconds=30)
-"""For how long a guess too many is refused without a word to the state, which runs need as well."""
+"""Time for refusing further guesses without asking the state, because runs need the state too."""
 
 AT_ONCE, MOST_WAITING = 2, 20
-"""Passwords that are verified at one time: each takes memory and a core. So many logins wait in the
-event loop, where they hold no thread that pages need: a second's worth, so that a flood of guesses
-cannot make anyone wait for longer.
+"""Passwords verified at once (each takes memory and a core), and logins waiting for a turn. Logins
+wait in the event loop, so pages keep their threads. The queue is about a second long, so a flood of
+guesses delays a login by about a second at most.
 """
 
 _KNOWN = "known"
@@ -56,21 +56,23 @@ _KNOWN_FOR = 365 * 24 * 3600  # seconds
 
 
 class Guesses:
-    """Counts guesses, and refuses one too many. Safe to use from any thread."""
+    """Counts guesses, and refuses further guesses above the maximum. Safe to use from any
+    thread.
+    """
 
     def __init__(self) -> None:
         self._refused: dict[str, datetime] = {}
         self._guard = threading.Lock()
 
     def count(self, request: Request, whose: dict[str, int]) -> datetime:
-        """Count a guess of each, and return when; raise `PageRefused` if one of them has made too
-        many.
+        """Count a guess under each key of `whose`, with the key's maximum. Return the time of the
+        guess. Raises `PageRefused` if a key is above the maximum.
         """
         now = site_of(request).now()
         state = site_of(request).workspace().state
-        if not any(self._is_refused(one, now) for one in whose):
-            # Each is counted, also when an earlier one is over.
-            over = [one for one, most in whose.items() if state.count_guess(one, now) > most]
+        if not any(self._is_refused(key, now) for key in whose):
+            # A list, so every key is counted even after a key above the maximum.
+            over = [key for key, most in whose.items() if state.count_guess(key, now) > most]
             with self._guard:
                 self._refused |= dict.fromkeys(over, now + REFUSED_FOR)
             if not over:
@@ -87,12 +89,12 @@ class Guesses:
 
     def _is_refused(self, whose: str, now: datetime) -> bool:
         with self._guard:
-            self._refused = {one: until for one, until in self._refused.items() if until > now}
+            self._refused = {key: until for key, until in self._refused.items() if until > now}
             return whose in self._refused
 
 
 class Turns:
-    """Who verifies a password next. Belongs to the event loop."""
+    """Decides which login verifies a password next. Belongs to the event loop."""
 
     def __init__(self) -> None:
         self._all, self._strangers = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
@@ -100,17 +102,17 @@ class Turns:
 
     @asynccontextmanager
     async def turn(self, *, is_known: bool) -> AsyncIterator[None]:
-        """Wait for a turn, and hold it for a `with` block. Those who are known wait for `AT_ONCE`
-        strangers at most. Raises `PageRefused` where too many strangers wait.
+        """Wait for a turn, and hold the turn for a `with` block. A known browser waits for at most
+        `AT_ONCE` strangers. Raises `PageRefused` if too many strangers wait.
         """
         if is_known:
             async with self._all:
                 yield
             return
         if self._waiting >= MOST_WAITING:
-            said = Text("too many tries to log in come at this moment")
+            message = Text("too many tries to log in come at this moment")
             hint = Text("try again in a few seconds")
-            raise PageRefused(503, said, hint, {"Retry-After": "2"})
+            raise PageRefused(503, message, hint, {"Retry-After": "2"})
         self._waiting += 1
         try:
             async with self._strangers, self._all:
@@ -122,40 +124,44 @@ class Turns:
 def with_password(
     page: Callable[[Request, FormData], Response], is_known: Callable[[Request, FormData], bool]
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Make a route of a function that verifies or stores a password, in its turn."""
+    """Make a route from a function that verifies or stores a password. The function runs when its
+    turn comes.
+    """
 
     async def route(request: Request) -> Response:
         async with request.form(max_files=0, max_fields=1000) as form:
-            known = await run_in_threadpool(is_known, request, form)
+            is_known_now = await run_in_threadpool(is_known, request, form)
             turns: Turns = request.app.state.turns
-            async with turns.turn(is_known=known):
+            async with turns.turn(is_known=is_known_now):
                 return await run_in_threadpool(page, request, form)
 
     return route
 
 
 def counted_as(address: str | None) -> str:
-    """Return as what an address is counted: IPv6 by its network, of which a host has all."""
+    """Return the key to count guesses under. An IPv6 address counts as its /64 network, because a
+    host has the whole network.
+    """
     try:
-        found = ipaddress.ip_address(address or "")
+        parsed = ipaddress.ip_address(address or "")
     except ValueError:
         return f"address {(address or 'unix')[:64]}"
-    found = getattr(found, "ipv4_mapped", None) or found
-    if found.version == 6:  # noqa: PLR2004 - IP's versions
-        return f"address {ipaddress.ip_network((found, 64), strict=False)}"
-    return f"address {found}"
+    parsed = getattr(parsed, "ipv4_mapped", None) or parsed
+    if parsed.version == 6:  # noqa: PLR2004 - IP's versions
+        return f"address {ipaddress.ip_network((parsed, 64), strict=False)}"
+    return f"address {parsed}"
 
 
 def known_mark(user: access.User) -> str:
-    """Return what a browser keeps in which a user was logged in: it is good until they choose
-    another password, and proves nothing but that.
+    """Return the mark kept in a browser where the user was logged in. The mark proves only the
+    earlier login, and expires when the user chooses another password.
     """
     key = (user.password or "").encode()
     return hmac.new(key, f"known {user.name.lower()}".encode(), sha256).hexdigest()
 
 
 def _mark_of(request: Request, user: access.User | None) -> str | None:
-    """Return the mark of a browser in which this user was logged in, `None` of any other."""
+    """Return the mark of a browser where this user was logged in; `None` for other browsers."""
     mark = request.cookies.get(cookie_name(site_of(request), _KNOWN), "")
     if user is None or user.password is None:
         return None
@@ -163,7 +169,7 @@ def _mark_of(request: Request, user: access.User | None) -> str | None:
 
 
 def _is_right(request: Request, name: str, password: str, user: access.User | None) -> bool:
-    """Verify a password, after the guess was counted. Raises `PageRefused`."""
+    """Return whether the password is right, after counting the guess. Raises `PageRefused`."""
     mark = _mark_of(request, user)
     is_known = mark is not None
     address, named = counted_as(request.state.address), name.lower() if access.is_name(name) else ""
@@ -185,7 +191,7 @@ def _is_right(request: Request, name: str, password: str, user: access.User | No
 
 
 def login(request: Request) -> Response:
-    """Show the form; a user who is logged in gets on."""
+    """Show the login form. A logged-in user is redirected."""
     back = own_page(request.app, request.query_params.get("next", "")) or "/"
     if request.state.visitor is not None:
         return RedirectResponse(link(request, back), 303)
@@ -217,24 +223,24 @@ def _is_known_browser(request: Request, form: FormData) -> bool:
 
 
 def log_in(request: Request, form: FormData) -> Response:
-    """Begin a session, if name and password are a user's. Raises `PageRefused`."""
+    """Begin a session if the name and password match. Raises `PageRefused`."""
     name, password = _words(form, "name").strip(), _words(form, "password")
     back = own_page(request.app, _words(form, "next")) or "/"
     user = _user_in(request, form)
     if not _is_right(request, name, password, user) or user is None:
-        # Not the name: it may be a password, in the wrong field.
+        # The log omits the name, because users sometimes type a password into that field.
         _log.warning(Text("login refused from {address}", address=request.state.address or "unix"))
         return _login_form(request, back, name, Text("the name or the password is wrong"))
     return _begun(request, user, back)
 
 
 def _words(form: FormData, name: str) -> str:
-    found = form.get(name)
-    return found if isinstance(found, str) else ""
+    value = form.get(name)
+    return value if isinstance(value, str) else ""
 
 
 def _begun(request: Request, user: access.User, back: str) -> Response:
-    """Begin a session of a user, in place of the one that the browser has."""
+    """Begin a session of a user, replacing the browser's earlier session."""
     site, secret = site_of(request), secrets.token_urlsafe(32)
     now, state = site.now(), site.workspace().state
     earlier = request.cookies.get(cookie_name(site))
@@ -268,17 +274,17 @@ def log_out(request: Request) -> Response:
 
 
 def welcome(request: Request) -> Response:
-    """Show the form of a link that is good; to open it does not spend it."""
+    """Show the form of a valid link. Opening the link does not use up the link."""
     return _welcome_form(request, _user_of_link(request))
 
 
 def _user_of_link(request: Request) -> str:
     site = site_of(request)
     digest = access.digest_of_secret(request.path_params["token"])
-    found = site.workspace().state.link(digest, site.now())
-    if found is None:
+    password_link = site.workspace().state.link(digest, site.now())
+    if password_link is None:
         raise _link_is_over()
-    return found.user
+    return password_link.user
 
 
 def _has_link(request: Request, form: FormData) -> bool:
@@ -300,7 +306,7 @@ def _welcome_form(request: Request, name: str, problem: Text | None = None) -> R
 
 
 def choose_password(request: Request, form: FormData) -> Response:
-    """Store the chosen password, which spends the link, and log in. Raises `PageRefused`."""
+    """Store the chosen password, which uses up the link, and log in. Raises `PageRefused`."""
     name, chosen = _user_of_link(request), _words(form, "password")
     problem = _why_not(chosen, _words(form, "again"), name)
     if problem is not None:
@@ -321,7 +327,7 @@ def _keep(request: Request, user: access.User, event: str) -> None:
 
 
 def _why_not(chosen: str, again: str, name: str) -> Text | None:
-    """Return why a password cannot be chosen, if it cannot."""
+    """Return the reason why a password cannot be chosen; `None` if the password is fine."""
     if chosen != again:
         return Text("the two passwords are not the same")
     return access.password_mistake(chosen, name)
@@ -355,8 +361,8 @@ def _has_session(request: Request, form: FormData) -> bool:
 
 
 def change_password(request: Request, form: FormData) -> Response:
-    """Store another password, which ends the user's sessions: also this one, whose cookie may have
-    been copied, in favour of a new one. Raises `PageRefused`.
+    """Store another password and end the user's sessions. This session gets a new cookie too,
+    because the old cookie may have been copied. Raises `PageRefused`.
     """
     visitor, site = visitor_of(request), site_of(request)
     if visitor.session is None:
@@ -375,18 +381,18 @@ def change_password(request: Request, form: FormData) -> Response:
 
 
 def change_language(request: Request, form: FormData) -> Response:
-    """Store which language the user reads; none: what their browsers ask for."""
+    """Store the user's language; an empty choice means the browser's language."""
     chosen = _words(form, "language")
-    known = chosen if chosen in dict(LANGUAGE_NAMES) else None
+    stored = chosen if chosen in dict(LANGUAGE_NAMES) else None
     site = site_of(request)
-    site.workspace().state.change_language(visitor_of(request).user.name, known)
+    site.workspace().state.change_language(visitor_of(request).user.name, stored)
     response = RedirectResponse(link(request, "/account?done=language"), 303)
     set_cookie(response, site, "language", "", 0)
     return response
 
 
 def log_out_everywhere(request: Request) -> Response:
-    """End every session of the user, this one as well."""
+    """End every session of the user, this session included."""
     site = site_of(request)
     site.workspace().state.end_sessions(visitor_of(request).user.name)
     response = RedirectResponse(link(request, "/login"), 303)

@@ -1,6 +1,6 @@
-"""What is observed for a page outside the state: a plan, discover, doctor. It asks services, which
-may take minutes, so that no page waits for it: it goes on in a thread of its own, once for all who
-ask, and a page shows what was found last, and when.
+"""Observations for pages, made outside the state: a plan, discover, doctor. An observation asks
+services and may take minutes, so a thread of its own observes, once for all visitors. A page shows
+the last result and the result's time.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 FRESH = timedelta(minutes=1)
-"""For how long what was found counts, unless it is wanted anew."""
+"""Age up to which a result counts as current."""
 
 AT_ONCE = 4
-"""How many observations go on at a time: a program that opens a thousand pages starts no thousand
-threads, and the services are asked at the accounts' paces anyway.
+"""Maximum number of observations at once. A program opening a thousand pages starts only four
+threads, and the accounts' paces limit the requests to services anyway.
 """
 
 _log = logging.getLogger(__name__)
@@ -37,55 +37,67 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Found(Generic[T]):
-    """What was found at a moment; `since` is when it began to be looked for anew. With a `problem`
-    the last time, which ended at `tried_at`, failed, and `value` is what was found before. `done`
-    of `count` things have been observed anew, where that is counted.
-    """
+    """The last result of an observation."""
 
+    #: `None` before the first success.
     value: T | None = None
+    #: When `value` was observed.
     at: datetime | None = None
+    #: Start of the observation now in progress; `None` if there is none.
     since: datetime | None = None
+    #: The failure of the last observation; `value` is then older.
     problem: Problem | None = None
+    #: End of the last observation, failed or not.
     tried_at: datetime | None = None
+    #: Things observed so far by the observation in progress, if counted.
     done: int = 0
+    #: Things to observe, if counted.
     count: int = 0
 
     @property
     def is_being_observed(self) -> bool:
-        """Whether it is being observed at this moment."""
+        """Whether an observation is in progress."""
         return self.since is not None
 
 
 @dataclass(eq=False)
 class Observer:
-    """Observes in the background, and keeps the last of each kind. Safe to use from any thread."""
+    """Observes in the background, and keeps the last result of each kind. Safe to use from any
+    thread.
+    """
 
     now: Callable[[], datetime]
+    #: The last result, by kind.
     _known: dict[Hashable, Found[object]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
+    #: Grows when results become old, so the result of an observation begun earlier counts as old.
     _times_forgotten: int = 0
+    #: Observations without a thread so far.
     _waiting: deque[Callable[[], None]] = field(default_factory=deque)
+    #: The number of threads now observing.
     _workers: int = 0
 
     def latest(self, kind: Hashable, observe: Callable[[], T], *, anew: bool = False) -> Found[T]:
-        """Return what is known; observe it in the background if it is old, or wanted `anew`."""
+        """Return the last result. Start an observation in the background if the result is old, or
+        if `anew`.
+        """
         with self._guard:
-            known: Found[T] = self._known.get(kind, Found())  # type: ignore[assignment]  # by kind
+            latest: Found[T] = self._known.get(kind, Found())  # type: ignore[assignment]  # by kind
             now = self.now()
-            is_old = known.tried_at is None or now - known.tried_at > FRESH
-            if known.is_being_observed or not (is_old or anew):
-                return known
-            known = replace(known, since=now)
-            self._known[kind] = known  # type: ignore[assignment]  # by kind
+            is_old = latest.tried_at is None or now - latest.tried_at > FRESH
+            if latest.is_being_observed or not (is_old or anew):
+                return latest
+            latest = replace(latest, since=now)
+            self._known[kind] = latest  # type: ignore[assignment]  # by kind
             self._waiting.append(partial(self._observe, kind, observe, self._times_forgotten))
             is_worker_needed = self._workers < AT_ONCE
             self._workers += is_worker_needed
         if is_worker_needed:
             aside(self._work, "observing")
-        return known
+        return latest
 
     def _work(self) -> None:
-        """Observe what waits, until nothing does."""
+        """Carry out waiting observations until none waits."""
         while True:
             with self._guard:
                 if not self._waiting:
@@ -95,46 +107,50 @@ class Observer:
             observe()
 
     def known(self, kind: Hashable) -> Found[object]:
-        """Return what is known, and observe nothing."""
+        """Return the last result without observing."""
         with self._guard:
             return self._known.get(kind, Found())
 
     def counter(self, kind: Hashable) -> Progress:
-        """Return a listener that counts what has been observed of a kind."""
+        """Return a listener that counts the things observed by an observation of this kind."""
 
         def count(event: Event) -> None:
             if isinstance(event, Begun | LineageEnded):
                 with self._guard:
-                    known = self._known.get(kind, Found())
+                    latest = self._known.get(kind, Found())
                     if isinstance(event, Begun):
-                        known = replace(known, done=0, count=event.count)
+                        latest = replace(latest, done=0, count=event.count)
                     else:
-                        known = replace(known, done=known.done + 1)
-                    self._known[kind] = known
+                        latest = replace(latest, done=latest.done + 1)
+                    self._known[kind] = latest
 
         return count
 
     def keep(self, kind: Hashable, value: object) -> None:
-        """Keep what was found elsewhere."""
+        """Store a result obtained elsewhere."""
         with self._guard:
             now = self.now()
             self._known[kind] = Found(value, now, tried_at=now)
 
     def forget(self) -> None:
-        """Forget everything: the settings are other ones. What is being observed is observed once
-        more, since it may have begun before the change.
+        """Forget every result, because the settings have changed. An observation in progress may
+        have begun before the change, so the next request observes again.
         """
         with self._guard:
             self._times_forgotten += 1
-            self._known = {kind: one for kind, one in self._known.items() if one.is_being_observed}
+            self._known = {
+                kind: result for kind, result in self._known.items() if result.is_being_observed
+            }
 
     def outdate(self) -> None:
-        """Take everything for old, since a run has changed something. It is shown, with its age,
-        until it has been observed anew; what is being observed now is observed once more.
+        """Mark every result as old, because a run has changed something. Pages show the old result
+        with its age until the next observation ends. Observations in progress are repeated.
         """
         with self._guard:
             self._times_forgotten += 1
-            self._known = {kind: replace(one, tried_at=None) for kind, one in self._known.items()}
+            self._known = {
+                kind: replace(result, tried_at=None) for kind, result in self._known.items()
+            }
 
     def _observe(self, kind: Hashable, observe: Callable[[], object], times_forgotten: int) -> None:
         problem = None
@@ -143,10 +159,10 @@ class Observer:
             value = observe()
         except CertferryError as error:
             problem = error.problem()
-        except Exception:  # noqa: BLE001 - it must not look like an observation that goes on
+        except Exception:  # noqa: BLE001 - otherwise the observation would seem to go on for ever
             _log.exception(Text("unexpected error"))
-            said = Text("a mistake in certferry; its log has the traceback")
-            problem = Problem("unexpected", said)
+            message = Text("a mistake in certferry; its log has the traceback")
+            problem = Problem("unexpected", message)
         with self._guard:
             before = self._known.get(kind, Found())
             now = self.now()
@@ -158,7 +174,7 @@ class Observer:
 
 
 class Recent(Generic[K, V]):
-    """The values that were added last, no more than so many. Safe to use from any thread."""
+    """The values added last, limited in number. Safe to use from any thread."""
 
     def __init__(self, most: int) -> None:
         self._most = most
@@ -166,7 +182,7 @@ class Recent(Generic[K, V]):
         self._guard = threading.Lock()
 
     def add(self, key: K, value: V) -> None:
-        """Keep a value, in place of the one that was added longest ago."""
+        """Keep a value. Above the limit, the oldest value goes."""
         with self._guard:
             self._values[key] = value
             self._values.move_to_end(key)
@@ -174,6 +190,6 @@ class Recent(Generic[K, V]):
                 self._values.popitem(last=False)
 
     def get(self, key: K) -> V | None:
-        """Return the value of a key, if it was added not long ago."""
+        """Return the value of a key; `None` if the value has gone."""
         with self._guard:
             return self._values.get(key)

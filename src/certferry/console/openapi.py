@@ -1,5 +1,5 @@
-"""The OpenAPI document of the API (OpenAPI 3.1.1), made from its operations and from the schemas of
-`--json`, which are shipped in the package.
+"""The OpenAPI document of the API (OpenAPI 3.1.1), made from the operations and from the packaged
+schemas of `--json`.
 """
 
 from __future__ import annotations
@@ -31,56 +31,62 @@ _FAILURES = {
 
 @dataclass(frozen=True, slots=True)
 class Parameter:
-    """A parameter of a query: what it is, its `type` for msgspec, a list where it may be given
-    several times, and its value where it is missing.
-    """
+    """A parameter of a query."""
 
     name: str
+    #: The parameter's description.
     what: str
+    #: The type for msgspec; a list if the parameter may be given several times.
     type: Any = str
+    #: The value of a missing parameter.
     default: object = None
 
     @property
     def is_list(self) -> bool:
-        """Whether it may be given several times."""
+        """Whether the parameter may be given several times."""
         return get_origin(self.type) is list
 
     def read(self, words: Sequence[str]) -> Any:
-        """Read what was given. Raises `msgspec.ValidationError`."""
+        """Read the values of the parameter. Raises `msgspec.ValidationError`."""
         if not words and not self.is_list:
             return self.default
         given = list(words) if self.is_list else words[-1]
-        found = msgspec.convert(given, self.type, strict=False)
-        if type(found) is int and not words[-1].isdigit():  # msgspec takes 1e3 for a thousand
+        value = msgspec.convert(given, self.type, strict=False)
+        if type(value) is int and not words[-1].isdigit():  # msgspec reads 1e3 as a thousand
             raise msgspec.ValidationError(words[-1])
-        return found
+        return value
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What may be asked at a path: a document of this `schema`, answered by a function; `body` is
-    the type of what is sent. What `observes` asks services, and may take a minute.
-    """
+    """An operation of the API: a method at a path."""
 
     path: str
+    #: The operation's description.
     what: str
+    #: The name of the answer's document.
     schema: str
+    #: The function that answers.
     answer: Callable[..., Any]
     parameters: tuple[Parameter, ...] = ()
     method: str = "GET"
     status: HTTPStatus = HTTPStatus.OK
+    #: The type of the request's body.
     body: type | None = None
+    #: The operation asks services, and may take a minute.
     observes: bool = False
 
 
 def document(operations: Sequence[Operation], server: str, cookie: str) -> Schema:
-    """Return the document. `server` is the URL, or the path, below which the paths are; `cookie` is
-    the name of the cookie of a session.
+    """Return the OpenAPI document. `server` is the URL or path in front of the operations' paths;
+    `cookie` is the name of the session's cookie.
     """
-    found = _Schemas()
+    schemas_used = _Schemas()
     paths: dict[str, Schema] = {}
-    for one in operations:
-        paths.setdefault(one.path, {})[one.method.lower()] = _operation(one, found)
+    for operation in operations:
+        paths.setdefault(operation.path, {})[operation.method.lower()] = _operation(
+            operation, schemas_used
+        )
     return {
         "openapi": "3.1.1",
         "info": {
@@ -92,7 +98,7 @@ def document(operations: Sequence[Operation], server: str, cookie: str) -> Schem
         "security": [{"token": []}, {"session": []}],
         "paths": paths,
         "components": {
-            "schemas": found.components,
+            "schemas": schemas_used.components,
             "securitySchemes": {
                 "token": {
                     "type": "http",
@@ -110,33 +116,47 @@ def document(operations: Sequence[Operation], server: str, cookie: str) -> Schem
     }
 
 
-def _operation(one: Operation, found: _Schemas) -> Schema:
-    answer: Schema = {"description": one.what, "content": _json(found.reference(one.schema))}
-    if one.observes:
+def _operation(operation: Operation, schemas_used: _Schemas) -> Schema:
+    answer: Schema = {
+        "description": operation.what,
+        "content": _json(schemas_used.reference(operation.schema)),
+    }
+    if operation.observes:
         age = {"type": "integer", "minimum": 0, "description": "since services were asked"}
         answer["headers"] = {"Age": {"schema": age}}
-    in_path = re.findall(r"{(\w+)}", one.path)
-    written: Schema = {
-        "operationId": "_".join([one.method.lower(), *re.findall(r"\w+", one.path)]),
-        "summary": one.what,
+    in_path = re.findall(r"{(\w+)}", operation.path)
+    described: Schema = {
+        "operationId": "_".join([operation.method.lower(), *re.findall(r"\w+", operation.path)]),
+        "summary": operation.what,
         "parameters": [
             *(_parameter(name, "path", {"type": "string"}, required=True) for name in in_path),
             *(
-                _parameter(p.name, "query", msgspec.json.schema(p.type), description=p.what)
-                for p in one.parameters
+                _parameter(
+                    parameter.name,
+                    "query",
+                    msgspec.json.schema(parameter.type),
+                    description=parameter.what,
+                )
+                for parameter in operation.parameters
             ),
         ],
         "responses": {
-            str(int(one.status)): answer,
+            str(int(operation.status)): answer,
             **{
-                str(int(status)): {"description": what, "content": _json(found.reference("error"))}
-                for status, what in _FAILURES.items()
+                str(int(status)): {
+                    "description": description,
+                    "content": _json(schemas_used.reference("error")),
+                }
+                for status, description in _FAILURES.items()
             },
         },
     }
-    if one.body is not None:
-        written["requestBody"] = {"required": True, "content": _json(found.of_type(one.body))}
-    return written
+    if operation.body is not None:
+        described["requestBody"] = {
+            "required": True,
+            "content": _json(schemas_used.of_type(operation.body)),
+        }
+    return described
 
 
 def _parameter(name: str, place: str, schema: Schema, **more: object) -> Schema:
@@ -148,35 +168,37 @@ def _json(schema: Schema) -> Schema:
 
 
 class _Schemas:
-    """The schemas of documents and of their parts, each once: a part has one name everywhere."""
+    """The schemas of documents and of their parts. Each part has a single name throughout."""
 
     def __init__(self) -> None:
         self.components: dict[str, Schema] = {}
         self._files = schemas()
 
     def reference(self, name: str) -> Schema:
-        """Return a reference to a document's schema, which is among the components from then on."""
+        """Return a reference to a document's schema. Adds the schema to the components."""
         component = f"{name}_document"
         if component not in self.components:
             whole = json.loads(self._files[name].read_text(encoding="utf-8"))
             parts = whole.pop("$defs", {})
             del whole["$schema"], whole["$id"]
-            self.components |= {part: _among_components(one) for part, one in parts.items()}
+            self.components |= {part: _among_components(schema) for part, schema in parts.items()}
             self.components[component] = _among_components(whole)
         return {"$ref": f"#/components/schemas/{component}"}
 
     def of_type(self, kind: type) -> Schema:
-        """Return a reference to the schema of a type."""
-        [written], parts = msgspec.json.schema_components(
+        """Return a reference to the schema of a type. Adds the schemas of the type's parts to the
+        components.
+        """
+        [reference], parts = msgspec.json.schema_components(
             [kind], ref_template="#/components/schemas/{name}"
         )
         self.components |= parts
-        return written
+        return reference
 
 
 def _among_components(part: Any) -> Any:
     if isinstance(part, list):
-        return [_among_components(one) for one in part]
+        return [_among_components(item) for item in part]
     if not isinstance(part, Mapping):
         return part
     return {

@@ -1,5 +1,5 @@
-"""The first screen: is everything in order, what needs an operator, what happens next, how old
-everything is, and when which host observed it.
+"""The first screen: whether everything is in order, what needs an operator, what happens next, how
+old everything is, and when each host last observed.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from certferry.present.language import certificate_count, one_or_many
 from certferry.text import Text
 
 MOST_NEEDS, MOST_LIVES, MOST_HOSTS, MOST_OF_A_DAY = 25, 30, 5, 4
-"""What the first screen shows of each; links lead to the rest."""
+"""Maximums on the first screen; links lead to the rest."""
 
 WEEKDAYS = (
     *(Text("Monday"), Text("Tuesday"), Text("Wednesday"), Text("Thursday"), Text("Friday")),
@@ -51,48 +51,53 @@ WORDS = {
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """All that needs a person of one certificate, channel or host, the worst first. Where a run is
-    the fix, `run` are the certificates that it is for, none for all; one of them `renews`.
-    `command` is the run as one types it, where no hint has it; `form` identifies the form that
-    starts it.
-    """
+    """Everything that needs a person about one certificate, channel or host, worst first."""
 
     subject: Text
+    #: Empty for a channel or a host.
     lineage: str
     needs: tuple[Need, ...]
+    #: The certificates of a run that fixes the problem; empty: all certificates; `None`: a run does
+    #: not help.
     run: tuple[str, ...] | None
+    #: The run must renew the certificate.
     renews: bool
+    #: The run's command line, unless a hint has the command line.
     command: str | None
+    #: The id of the form that starts the run.
     form: str
 
     @property
     def level(self) -> Severity:
-        """How bad the worst of it is."""
+        """The severity of the worst need."""
         return self.needs[0].concern.problem.severity
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The first screen: the verdict in words and how bad it is, the first of what needs a person
-    (one more than is shown, where there is more) and of the lives, and who ran last; where anything
-    needs a person, the `extent` of all that there is. Without a `picture` there is no certificate.
-    """
+    """The first screen."""
 
+    #: The verdict in words.
     verdict: Text
+    #: The class of the verdict's badge.
     level: str
     agenda: Agenda
+    #: The first items, one more than shown if there are more.
     items: tuple[Item, ...]
+    #: The first lives; `None` without a certificate.
     picture: Picture | None
+    #: For each host: the last run to reconcile, and the last run begun.
     last_runs: Sequence[tuple[str, LastRun | None, RunRow | None]]
+    #: The number of places and certificates, given if anything needs a person.
     extent: Text | None = None
 
 
 def view_of(stored: Snapshot, newest: Mapping[str, StoredRun]) -> View:
-    """Return what the first screen shows of what is stored; `newest` is the run of each host that
-    began last, where it is stored.
+    """Return the first screen for a snapshot. `newest` has the last run begun by each host, if
+    stored.
     """
     agenda, ended = stored.agenda, dict(stored.last_runs)
-    lives = [one for one in agenda.lives if one.version is not None]
+    lives = [life for life in agenda.lives if life.version is not None]
     return View(
         verdict=sentence_of(agenda.verdict),
         level=level_of(agenda.verdict),
@@ -118,39 +123,41 @@ def sentence_of(verdict: OverallVerdict) -> Text:
             Text("{count} of {places} need you"),
             places=verdict.places,
         )
-    said = _served(verdict)
+    sentence = _served(verdict)
     if verdict.others:
         return one_or_many(
             verdict.others,
             Text("{said}; {count} other matter needs you"),
             Text("{said}; {count} other matters need you"),
-            said=said,
+            said=sentence,
         )
     if verdict.next is None:
-        return said
+        return sentence
     return Text(
         "{said}; next: {name}, {day}",
-        said=said,
+        said=sentence,
         name=verdict.next.lineage,
         day=day_in_words(verdict.next.at),
     )
 
 
 def extent_of(verdict: OverallVerdict) -> Text:
-    """Return what the verdict counts, and how much beside it needs a person."""
-    said = one_or_many(
+    """Return the number of certificates and places, and the number of other matters needing a
+    person.
+    """
+    sentence = one_or_many(
         verdict.places,
         Text("{certificates} in 1 place"),
         Text("{certificates} in {count} places"),
         certificates=certificate_count(verdict.certificates),
     )
     if not verdict.others:
-        return said
+        return sentence
     return one_or_many(
         verdict.others,
         Text("{said}; {count} other matter needs you, too"),
         Text("{said}; {count} other matters need you, too"),
-        said=said,
+        said=sentence,
     )
 
 
@@ -163,8 +170,10 @@ def _served(verdict: OverallVerdict) -> Text:
             Text("All {count} certificates are in order"),
         )
     if served < count:
-        said = Text("{served} of {count} have the right certificate; the others are on their way")
-        return said.filled(served=served, count=count)
+        sentence = Text(
+            "{served} of {count} have the right certificate; the others are on their way"
+        )
+        return sentence.filled(served=served, count=count)
     if verdict.are_domains:
         return one_or_many(
             count,
@@ -179,31 +188,31 @@ def _served(verdict: OverallVerdict) -> Text:
 
 
 def day_in_words(day: date) -> Text:
-    """Return a day, or that of a moment, in UTC."""
+    """Return a day in words; for a moment, the day in UTC."""
     month, weekday = MONTHS[day.month - 1], WEEKDAYS[day.weekday()]
     return Text("{weekday} {day} {month}", weekday=weekday, day=day.day, month=month)
 
 
 def level_of(verdict: OverallVerdict) -> str:
-    """Return how bad the verdict is, as a class of the look."""
+    """Return the severity of the verdict, as a class for the badge."""
     is_on_the_way = verdict.severity is Severity.OK and verdict.served < verdict.places
     is_empty = not verdict.certificates
     return Severity.NOTICE if is_on_the_way or is_empty else verdict.severity
 
 
 def items_of(needs: Iterable[Need]) -> Iterator[Item]:
-    """Return what needs a person, by what it is about, the worst first."""
-    found: dict[Subject, list[Need]] = {}
+    """Yield the needs, grouped by subject, worst first."""
+    needs_of: dict[Subject, list[Need]] = {}
     for need in needs:
         about = need.concern.subject
-        found.setdefault(replace(about, target="", domain=""), []).append(need)
-    for about, some in found.items():
+        needs_of.setdefault(replace(about, target="", domain=""), []).append(need)
+    for about, some in needs_of.items():
         yield _item(about, tuple(some))
 
 
 def _item(about: Subject, needs: tuple[Need, ...]) -> Item:
-    run = next((one.run for one in needs if one.run is not None), None)
-    hints = " ".join(str(one.concern.problem.hint or "") for one in needs)
+    run = next((need.run for need in needs if need.run is not None), None)
+    hints = " ".join(str(need.concern.problem.hint or "") for need in needs)
     command = None if run is None else shlex.join(["certferry", "sync", *run])
     return Item(
         subject=concern_subject(Concern(needs[0].concern.problem, about)),
@@ -219,15 +228,15 @@ def _item(about: Subject, needs: tuple[Need, ...]) -> Item:
 _COMMAND = re.compile(r"`(certferry [^`]+)`|(?:(?<=: )|(?<=：))(certferry [a-z{-][^`;,；，。]*)$")
 
 
-def pieces(said: str) -> list[tuple[bool, str]]:
-    """Split a sentence into words and the commands of certferry in it (`True`): those in
-    backquotes, and one after a colon at its end.
+def pieces(sentence: str) -> list[tuple[bool, str]]:
+    """Split a sentence into words (`False`) and commands of certferry (`True`): commands in
+    backquotes, and a command after a colon at the sentence's end.
     """
-    found, begin = list[tuple[bool, str]](), 0
-    for match in _COMMAND.finditer(said):
-        found += [(False, said[begin : match.start()]), (True, match[1] or match[2])]
+    parts, begin = list[tuple[bool, str]](), 0
+    for match in _COMMAND.finditer(sentence):
+        parts += [(False, sentence[begin : match.start()]), (True, match[1] or match[2])]
         begin = match.end()
-    return [*found, (False, said[begin:])]
+    return [*parts, (False, sentence[begin:])]
 
 
 def overview(request: Request) -> Response:
@@ -236,7 +245,7 @@ def overview(request: Request) -> Response:
     stored, runs = site.stored.latest(), site.workspace().state
     hosts = [host for host, _ in stored.last_runs[:MOST_HOSTS]]
     newest = {run.host: run for host in hosts for run in runs.stored_runs(1, host=host)}
-    # A run that ended before it could reconcile anything is stored, and is no host's last one.
+    # A run that ended before reconciling anything is stored, but is not the last run of a host.
     newest |= {run.host: run for run in runs.stored_runs(1) if run.host not in newest}
     view = view_of(stored, newest)
     return render(

@@ -1,7 +1,7 @@
-"""The lives of certificates as a picture: a bar from issue to expiry for each, on one scale; a
-template draws it as SVG into the cells of a table.
+"""The lives of certificates as a picture: a bar from issue to expiry for each certificate, on one
+scale. A template draws the bars as SVG in the cells of a table.
 
-Places on the scale are in percent of its width.
+Positions on the scale are percentages of the scale's width.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from certferry.core.assessment.agenda import Life
 from certferry.core.certificates.certificate import Certificate
 
 PAST, FUTURE = timedelta(days=120), timedelta(days=200)
-"""How far from now the scale reaches at most: an imported certificate may be valid for years."""
+"""Maximum reach of the scale before and after now, because an imported certificate may be valid for
+years.
+"""
 
 _DAY = timedelta(days=1)
 _MOST_TICKS = 8
@@ -30,39 +32,43 @@ class Tick:
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """From one place to another."""
+    """A part of the scale."""
 
-    x: float
+    x: float  #: The left end.
     width: float
 
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """One certificate: its `valid` time, of which so much has `passed`, the window in which the CA
-    wants it replaced, its renewal, the last moment to upload it. What lies beyond the scale is
-    `None`.
-    """
+    """The bar of a certificate. Parts outside the scale are `None`."""
 
     life: Life
+    #: From issue to expiry.
     valid: Stretch
+    #: The part of `valid` before now.
     passed: Stretch
+    #: When the CA wants the certificate replaced.
     window: Stretch | None
+    #: The planned renewal.
     renewal: float | None
+    #: The last moment to upload the certificate.
     upload: float | None
 
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Some certificates in their order, with the months, and where `now` is."""
+    """The bars of certificates, in order."""
 
     bars: tuple[Bar, ...]
+    #: The beginnings of months.
     ticks: tuple[Tick, ...]
+    #: The position of the current time.
     now: float
 
 
 def picture_of(lives: Sequence[Life], now: datetime) -> Picture | None:
-    """Return the picture of those that have a certificate; `None` where none has."""
-    drawn = [(one, one.certificate) for one in lives if one.certificate is not None]
+    """Return the picture of lives with a certificate; `None` if no life has a certificate."""
+    drawn = [(life, life.certificate) for life in lives if life.certificate is not None]
     if not drawn:
         return None
     scale = _Scale(

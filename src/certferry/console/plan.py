@@ -1,5 +1,5 @@
-"""The plan of all certificates, or of one, as a diff with its reasons; *apply* starts a run that
-carries out just this plan.
+"""Page of the plan for all certificates, or for one certificate, as a diff with reasons. *Apply*
+starts a run that carries out exactly this plan.
 """
 
 from __future__ import annotations
@@ -40,17 +40,18 @@ BADGES = {Tone.PENDING: "warning", Tone.BAD: "error"}
 
 @dataclass(frozen=True, slots=True)
 class WholePlan:
-    """The plans of some certificates, and what is found out of them once, however often and in
-    whatever language they are shown: those that are `shown`, the `count` of all steps, and what a
-    run that applies them is held to (`digest`); `has_changes` where one would do anything,
-    `is_hindered` where something declared cannot be done.
-    """
+    """The plans of some certificates, with facts derived once for all languages and visitors."""
 
     plans: Sequence[Plan]
+    #: The plans with something to show.
     shown: tuple[Plan, ...]
+    #: The number of all steps, in words.
     count: Text
+    #: Binds a run to this plan.
     digest: str
+    #: A run would change something.
     has_changes: bool
+    #: Something declared cannot be done.
     is_hindered: bool
 
 
@@ -63,26 +64,31 @@ def whole_of(plans: Sequence[Plan]) -> WholePlan:
 
 
 def _is_hindered(plan: Plan) -> bool:
-    severities = {one.weight.severity for one in plan.findings}
+    severities = {finding.weight.severity for finding in plan.findings}
     return bool(plan.timed_out) or Severity.ERROR in severities
 
 
 def orders_of(whole: WholePlan) -> WholePlan:
-    """Return the orders alone: what a rehearsal tries."""
-    return whole_of([Plan(one.lineage, one.names, issue=one.issue) for one in whole.plans])
+    """Return only the orders of a plan: the part tried by a rehearsal."""
+    return whole_of(
+        [Plan(planned.lineage, planned.names, issue=planned.issue) for planned in whole.plans]
+    )
 
 
 def latest_plan(
     site: Site, lineage: str | None = None, *, renew: bool = False, anew: bool = False
 ) -> Found[WholePlan]:
-    """Return what `sync` would do, for all certificates or for one; with `renew` as there. Observed
-    once for all who ask, over the workspace in force: the runs share the pace of each account.
+    """Return the plan of `sync` for all certificates, or for a single lineage; `renew` as in
+    `plans_of`. Observed once for all visitors, over the workspace in force, so the observation
+    shares the accounts' paces with the runs.
     """
     kind = ("plan", lineage, renew)
 
     def observe() -> WholePlan:
         workspace, run = site.workspace(), Run(progress=site.observer.counter(kind))
-        meant = [one for one in workspace.certificates if lineage in {None, one.lineage}]
+        meant = [
+            desired for desired in workspace.certificates if lineage in {None, desired.lineage}
+        ]
         return whole_of(plans_of(workspace.connect(run, declares=False), meant, renew=renew))
 
     return site.observer.latest(kind, observe, anew=anew)
@@ -90,28 +96,31 @@ def latest_plan(
 
 @dataclass(frozen=True, slots=True)
 class PlannedCertificate:
-    """A certificate of which there is more to show than that it is as declared."""
+    """A certificate with something to show, unlike a certificate that is as declared."""
 
-    name: str
-    why: str
+    name: str  #: The lineage.
+    why: str  #: The headline of the plan.
     entries: tuple[PlanEntry, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PlanView:
-    """A `WholePlan` as it is shown: one `page` of the certificates with something to see."""
+    """A page of a `WholePlan`."""
 
     certificates: tuple[PlannedCertificate, ...]
     count: Text
     digest: str
     has_changes: bool
+    #: The class of the count's badge.
     level: str
+    #: From 1.
     page: int
+    #: The number of the last page.
     last: int
 
 
 def view_of(whole: WholePlan, voice: Voice, page: int = 1) -> PlanView:
-    """Return how plans are shown, on this page or the nearest."""
+    """Return this page of a plan, or the nearest page."""
     last = max(-(-len(whole.shown) // ON_A_PAGE), 1)
     page = min(max(page, 1), last)
     certificates = tuple(
@@ -125,60 +134,62 @@ def view_of(whole: WholePlan, voice: Voice, page: int = 1) -> PlanView:
 
 @dataclass(frozen=True, slots=True)
 class ChangedPlan:
-    """What is planned otherwise for a certificate than before: what is `gone`, what is `new`."""
+    """The difference between two plans of a certificate."""
 
     name: str
-    gone: tuple[PlanEntry, ...]
-    new: tuple[PlanEntry, ...]
+    gone: tuple[PlanEntry, ...]  #: Entries only in the earlier plan.
+    new: tuple[PlanEntry, ...]  #: Entries only in the later plan.
 
 
 def changes_since(
     before: Sequence[Plan], now: Sequence[Plan], voice: Voice
 ) -> tuple[ChangedPlan, ...]:
-    """Return what has changed between two plans, by certificate."""
+    """Return the differences between two plans, by certificate."""
     were = {plan.lineage: tuple(entries(plan, voice)) for plan in before}
     are = {plan.lineage: tuple(entries(plan, voice)) for plan in now}
-    found = (
+    changes = (
         ChangedPlan(
             name,
-            tuple(one for one in were.get(name, ()) if one not in are.get(name, ())),
-            tuple(one for one in are.get(name, ()) if one not in were.get(name, ())),
+            tuple(entry for entry in were.get(name, ()) if entry not in are.get(name, ())),
+            tuple(entry for entry in are.get(name, ()) if entry not in were.get(name, ())),
         )
         for name in dict.fromkeys((*were, *are))
     )
-    return tuple(one for one in found if one.gone or one.new)
+    return tuple(change for change in changes if change.gone or change.new)
 
 
 ON_A_PAGE = 50
 
 
 def plan(request: Request) -> Response:
-    """Show what a run would do; `since` a plan that was shown, also what has changed."""
+    """Show the plan. With a query `since` (digest of a plan shown earlier), also show the
+    differences.
+    """
     site, voice, asked = site_of(request), voice_of(request), request.query_params
     name = asked.get("name") or None
-    declared = [one.lineage for one in site.workspace().settings.certificates]
+    declared = [desired.lineage for desired in site.workspace().settings.certificates]
     if name is not None and name not in declared:
         raise PageRefused(404)
-    found = latest_plan(site, name)
+    latest = latest_plan(site, name)
     view, changes = None, tuple[ChangedPlan, ...]()
-    if found.value is not None:
-        view = view_of(found.value, voice, number_of(asked.get("page", ""), 1))
+    if latest.value is not None:
+        view = view_of(latest.value, voice, number_of(asked.get("page", ""), 1))
         before = site.shown_plans.get(asked.get("since", ""))
-        plans = found.value.plans
+        plans = latest.value.plans
         changes = () if before is None else changes_since(before, plans, voice)
         site.shown_plans.add(view.digest, plans)
     return render(
         request,
         "plan.html",
-        found=found,
+        found=latest,
         view=view,
         changes=changes,
         certificate=page_of_certificate,
         name=name,
         asked=urlencode({"name": name}) if name else "",
         badges=BADGES,
-        age=_age(found, site.observer.now()),
-        left=_left(found, site.observer.now()),
+        age=_age(latest, site.observer.now()),
+        left=_left(latest, site.observer.now()),
         request_id=new_request(),
     )
 
@@ -186,20 +197,20 @@ def plan(request: Request) -> Response:
 _SHORT = timedelta(seconds=10)
 
 
-def _left(found: Found[WholePlan], now: datetime) -> Text | None:
-    """Return how many certificates are planned, and about how long the others take at this pace."""
-    if found.since is None or now - found.since < _SHORT or not 0 < found.done < found.count:
+def _left(latest: Found[WholePlan], now: datetime) -> Text | None:
+    """Return how many certificates are planned, and an estimate of the remaining time."""
+    if latest.since is None or now - latest.since < _SHORT or not 0 < latest.done < latest.count:
         return None
-    left = whole_seconds((now - found.since) / found.done * (found.count - found.done))
-    said = Text("{done} of {count} certificates are planned; about {left} more")
-    return said.filled(done=found.done, count=found.count, left=left)
+    left = whole_seconds((now - latest.since) / latest.done * (latest.count - latest.done))
+    message = Text("{done} of {count} certificates are planned; about {left} more")
+    return message.filled(done=latest.done, count=latest.count, left=left)
 
 
-def _age(found: Found[WholePlan], now: datetime) -> Text | None:
+def _age(latest: Found[WholePlan], now: datetime) -> Text | None:
     """Return how old a plan is."""
-    if found.at is None:
+    if latest.at is None:
         return None
-    return Text("{age} ago", age=whole_seconds(now - found.at))
+    return Text("{age} ago", age=whole_seconds(now - latest.at))
 
 
 def look_again(request: Request) -> Response:

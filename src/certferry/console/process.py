@@ -1,6 +1,5 @@
-"""The process of `certferry serve`: the server, the two runs a day, and the settings that are read
-anew while it goes on. It installs no handler of signals: its caller does, which calls `stop`
-and `reload`.
+"""The process of `certferry serve`: the server, two runs a day, and settings that can be read again
+without a restart. The caller installs the signal handlers, which call `stop` and `reload`.
 """
 
 from __future__ import annotations
@@ -33,13 +32,13 @@ from certferry.wiring.runs import Runner
 from certferry.wiring.workspace import Workspace, who_runs
 
 TICK = timedelta(seconds=5)
-"""How often the process sees whether anything is due."""
+"""Time between checks for due work."""
 LOADS = timedelta(minutes=1)
-"""How often the served certificate is compared with the one in force."""
+"""Time between comparisons of the served certificate with the certificate in force."""
 RUNS_END, SERVER_ENDS = timedelta(seconds=6), timedelta(seconds=3)
-"""How long what goes on has when the process is to end, which it does within ten seconds."""
+"""Time for runs, and for the server, to end. The whole process must end within ten seconds."""
 TRIED_AGAIN = timedelta(minutes=10)
-"""After which a scheduled run is begun that the state did not let begin."""
+"""Delay before retrying a scheduled run that the state refused to begin."""
 
 _log = logging.getLogger(__name__)
 
@@ -51,16 +50,20 @@ class _Order(Enum):
 
 @dataclass(eq=False)
 class Schedule:
-    """Makes the runs of `certferry sync --scheduled` twice a day, as long as the process lives."""
+    """Makes the runs of `certferry sync --scheduled` twice a day while the process lives."""
 
     workspace: Callable[[], Workspace]
     starter: Starter
     now: Callable[[], datetime] = lambda: now().astimezone()
+    #: When the last run was begun, as far as known.
     _begun_at: datetime | None = field(default=None, init=False)
+    #: After a failed begin, the moment for the next try.
     _not_before: datetime | None = field(default=None, init=False)
 
     def keep(self, ending: threading.Event) -> None:
-        """Make each run when it is due, until the process ends. No error ends it."""
+        """Make each due run until the process ends. Errors are logged and do not stop the
+        schedule.
+        """
         while not ending.is_set():
             try:
                 self.begin_due()
@@ -69,9 +72,9 @@ class Schedule:
             ending.wait(TICK.total_seconds())
 
     def begin_due(self) -> bool:
-        """Begin a run if one is due; return whether one was begun."""
+        """Begin a run if a run is due. Return whether a run was begun."""
         moment = self.now()
-        # A moment further ahead was noted by a clock that has been set back since.
+        # A moment further ahead comes from before the clock was set back, so ignore the moment.
         if self._not_before is not None and moment < self._not_before <= moment + TRIED_AGAIN:
             return False
         workspace = self.workspace()
@@ -91,7 +94,9 @@ class Schedule:
         return True
 
     def _is_due(self, workspace: Workspace, moment: datetime) -> bool:
-        """Raises `CertferryError` where the state does not say when the last run was."""
+        """Return whether a run is due. Raises `CertferryError` if the state cannot give the last
+        run.
+        """
         if self._begun_at is None:
             last = workspace.state.last_run()
             if last is None or moment - last.ended_at > MISSED:
@@ -102,7 +107,9 @@ class Schedule:
 
 
 class Process:
-    """Everything of `certferry serve`: it listens at `sockets`, and `run` serves until `stop`."""
+    """The whole of `certferry serve`. Listens at `sockets` from the start; `run` serves until
+    `stop`.
+    """
 
     def __init__(
         self,
@@ -134,15 +141,15 @@ class Process:
         self._systemd = Systemd(environ)
 
     def stop(self) -> None:
-        """Have it end in order. Safe to call from a signal's handler."""
+        """End the process in order. Safe to call from a signal's handler."""
         self._orders.put(_Order.STOP)
 
     def reload(self) -> None:
-        """Have it read the settings anew. Safe to call from a signal's handler."""
+        """Read the settings again. Safe to call from a signal's handler."""
         self._orders.put(_Order.RELOAD)
 
     def run(self) -> bool:
-        """Serve until `stop`; return whether it was that which ended it."""
+        """Serve until `stop`. Return True if `stop` ended the server, False if the server died."""
         context = None if self._tls is None else self._tls.context
         server = HttpServer(console_app(self.site), self.sockets, context)
         server.start()
@@ -164,7 +171,7 @@ class Process:
         self._systemd.say("STOPPING=1")
         self._ending.set()
         self._runner.stop_all(RUNS_END)
-        self.site.closing.set()  # who watches a run has seen how it ended
+        self.site.closing.set()  # only now, so streams have shown the ends of runs
         server.stop(SERVER_ENDS)
         self._listening.close()
         return order is _Order.STOP
@@ -175,8 +182,8 @@ class Process:
         return None
 
     def _read_anew(self) -> None:
-        """Put the settings in force as they are in the file now; keep the old ones if these are
-        wrong.
+        """Read the settings again and put the settings in force. If the new settings are wrong,
+        keep the old settings.
         """
         try:
             workspace = Workspace(self._read(), language=self._language)
@@ -189,32 +196,34 @@ class Process:
                 Text("the configuration stays as it was: {problem}", problem=error.message)
             )
             return
-        # Runs and pages that have begun go on with the one before.
+        # Runs and pages in progress keep the earlier workspace.
         self.workspace, self.site.unread = workspace, None
         self.site.prefix, self.site.is_https = console.prefix, console.is_https
         self.site.observer.forget()
-        where = [(one.listen, one.has_certificate) for one in (console, self._first)]
-        if where[0] != where[1]:
+        addresses = [
+            (settings.listen, settings.has_certificate) for settings in (console, self._first)
+        ]
+        if addresses[0] != addresses[1]:
             _log.warning(Text("where the console listens changes when it is started again"))
 
     def _outdate(self) -> None:
         self.site.observer.outdate()
 
     def _keep_certificate(self) -> None:
-        """Serve the certificate in force, as long as the process lives."""
+        """Load the certificate in force again and again while the process lives."""
         while self._tls is not None and not self._ending.wait(LOADS.total_seconds()):
             try:
                 if self.workspace.settings.console.has_certificate:
                     self._tls.load(self.workspace)
-            except CertferryError as error:  # the one before is served
+            except CertferryError as error:  # the earlier certificate stays in use
                 _log.warning(Text("{problem}", problem=error.message))
 
 
 class Systemd:
-    """How the process reports to systemd, where that has started it (sd_notify(3))."""
+    """Reports the process's state to systemd, if systemd started the process (sd_notify(3))."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        # No program that is started may speak for this process.
+        # Removed, so programs started by certferry cannot report in the name of this process.
         self._address = environ.pop("NOTIFY_SOCKET", "").replace("@", "\0", 1)
         asked = environ.pop("WATCHDOG_USEC", "")
         environ.pop("WATCHDOG_PID", None)
@@ -222,16 +231,18 @@ class Systemd:
 
     @property
     def interval(self) -> timedelta:
-        """How often `say_alive` is to be called at least."""
+        """Maximum time between calls of `say_alive`."""
         return TICK if self._limit is None else self._limit / 3
 
     def say_alive(self, heard: float) -> None:
-        """Report that the process works, if its server answered at a moment not long ago."""
+        """Report that the process works, if the server worked recently. `heard` is the moment by
+        the monotonic clock.
+        """
         if self._limit is not None and time.monotonic() - heard < self._limit.total_seconds():
             self.say("WATCHDOG=1")
 
     def say(self, *lines: str) -> None:
-        """Send lines, if there is anywhere to send them."""
+        """Send lines to systemd, if systemd gave an address."""
         if self._address:
             with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sending:
                 sending.sendto("\n".join(lines).encode(), self._address)

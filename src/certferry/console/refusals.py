@@ -1,5 +1,5 @@
-"""How a request is refused: by a page in the visitor's language, or by the API's JSON. Both have
-what is wrong and what to do, and never a traceback.
+"""Refuse a request: with a page in the visitor's language, or with the API's JSON. Both say what is
+wrong and what to do, and never show a traceback.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ _SAID: Mapping[int, tuple[Text, Text | None]] = {
 
 @dataclass(eq=False)
 class PageRefused(Exception):
-    """A request is refused with this status. Without a `message` it has the status's usual one."""
+    """A request is refused with this status. Without a `message`, the status's usual message is
+    shown.
+    """
 
     status: int
     message: Text | None = None
@@ -64,7 +66,7 @@ class PageRefused(Exception):
 
     @property
     def problem(self) -> Problem:
-        """What is wrong, and what to do."""
+        """The refusal as a problem: what is wrong, and what to do."""
         code = HTTPStatus(self.status).name.lower()
         message, hint = _SAID.get(self.status, _SAID[400])
         if self.message is None:
@@ -73,12 +75,14 @@ class PageRefused(Exception):
 
 
 def is_for_programs(path: str) -> bool:
-    """Whether a path is answered to programs: as JSON, and never with a redirect to a login."""
+    """Return whether a path is for programs: answered with JSON, and never with a redirect to the
+    login.
+    """
     return path.startswith("/api/") or path in {"/api", "/metrics", "/healthz"}
 
 
 def refusal(request: Request, error: Exception) -> Response:
-    """Return the answer to a request that ended with an error, which is logged if it is ours."""
+    """Return the answer to a request that ended with an error. Unexpected errors are logged."""
     match error:
         case PageRefused():
             status, problem, headers = error.status, error.problem, error.headers
@@ -98,13 +102,13 @@ def refusal(request: Request, error: Exception) -> Response:
 def as_document(
     request: Request, document: Document, status: int, headers: Mapping[str, str]
 ) -> Response:
-    """Return the answer that is a document, in the language of the request."""
-    written = as_json(document, voice_of(request).say)
-    return Response(written, status, headers, "application/json")
+    """Return an answer with a document, in the language of the request."""
+    body = as_json(document, voice_of(request).say)
+    return Response(body, status, headers, "application/json")
 
 
 def answer(request: Request, status: int, problem: Problem, headers: Mapping[str, str]) -> Response:
-    """Return a problem as a page, or as the API's document of it."""
+    """Return a problem as a page, or as the API's document."""
     if is_for_programs(path_of(request)):
         return as_document(request, of_end(problem), status, headers)
     number = f"{status} {HTTPStatus(status).phrase}"

@@ -1,5 +1,5 @@
-"""Runs: the list, one run with everything that happened in it, live while it goes on; and the form
-that starts one.
+"""Pages of runs: the list, a run with its events (live while the run goes on), and the form that
+starts a run.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from certferry.text import Text
 
 ON_A_PAGE = 50
 SHOWN_EVENTS, SHOWN_CERTIFICATES, FEW = 100, 30, 10
-"""How many events, and certificates that are not in order, a page of a run has, and of how many in
-all each is shown: it is made in 50 ms. The API's document is whole.
+"""Maximums on a run's page, so a page takes at most 50 ms: events; certificates not in order; and
+certificates up to which certificates in order are shown too. The API's document has everything.
 """
 
 FILTERS = ("name", "host", "who")
@@ -54,7 +54,7 @@ STATES = {
         Text("Ended by the death of its process; the next run goes on from there."),
     ),
 }
-"""The badge of each, its word, and its sentence."""
+"""For each state: the badge, the word, and the sentence."""
 
 KINDS = {
     RunKind.SYNC: Text("Sync"),
@@ -76,24 +76,26 @@ TONES = {
     Outcome.REFUSED.value: "error",
     Outcome.SKIPPED.value: "warning",
 }
-"""The badge of each outcome; what is not here is plain."""
+"""The badge of each outcome. Other outcomes have no badge."""
 
 
 def runs_of(site: Site) -> RunStore:
-    """Return the runs that are stored."""
+    """Return the store of runs."""
     return site.workspace().state
 
 
 @dataclass(frozen=True, slots=True)
 class RunRow:
-    """A run as it is shown: its words for people, its badge, and how long it took."""
+    """A run as shown."""
 
     run: StoredRun
+    #: The badge.
     tone: str
     state: Text
     sentence: Text
     kind: Text
     source: Text
+    #: The duration; `None` before the run's end.
     took: Text | None
     is_running: bool
 
@@ -108,7 +110,9 @@ def row_of(run: StoredRun) -> RunRow:
 
 
 def whole_seconds(time: timedelta) -> timedelta:
-    """Return a time as it is read: in seconds, and none below zero where clocks differ."""
+    """Return a duration in whole seconds. A negative duration, from differing clocks,
+    becomes zero.
+    """
     return timedelta(seconds=max(int(time.total_seconds()), 0))
 
 
@@ -116,17 +120,17 @@ def listed(request: Request) -> Response:
     """Show runs, newest first, a page at a time."""
     site = site_of(request)
     chosen = {name: request.query_params.get(name, "").strip() for name in FILTERS}
-    found = runs_of(site).stored_runs(
+    stored_runs = runs_of(site).stored_runs(
         ON_A_PAGE + 1,
         before=request.query_params.get("before") or None,
         lineage=chosen["name"] or None,
         host=chosen["host"] or None,
         who=chosen["who"] or None,
     )
-    rows = [row_of(run) for run in found[:ON_A_PAGE]]
+    rows = [row_of(run) for run in stored_runs[:ON_A_PAGE]]
     query = {name: value for name, value in chosen.items() if value}
     older = None
-    if len(found) > ON_A_PAGE:
+    if len(stored_runs) > ON_A_PAGE:
         older = urlencode({**query, "before": rows[-1].run.id})
     return render(
         request,
@@ -142,42 +146,42 @@ def listed(request: Request) -> Response:
 
 
 def new_request() -> str:
-    """Return the id of a form: sent twice, it starts one run."""
+    """Return the id of a form. A form sent twice starts one run."""
     return secrets.token_urlsafe(16)
 
 
 @dataclass(frozen=True, slots=True)
 class ReportView:
-    """A report as it is shown, from the document that the command prints: the certificates that are
-    not in order before the others, of which many are only counted (`in_order`), and how many `more`
-    are not shown.
-    """
+    """A report as shown, made from the document printed by the command."""
 
+    #: The certificates not in order, then the others if the report is short.
     certificates: tuple[Document, ...] = ()
+    #: The number of certificates in order that are not listed.
     in_order: int = 0
+    #: The number of certificates not in order that are not listed.
     more: int = 0
 
 
 def report_view(document: Document | None) -> ReportView:
     """Return how a report is shown."""
-    found = cast("list[Document]", (document or {}).get("certificates") or [])
-    wrong = [one for one in found if not one.get("ok")]
-    well = [one for one in found if one.get("ok")]
-    few = well if len(found) <= FEW else []
+    documents = cast("list[Document]", (document or {}).get("certificates") or [])
+    wrong = [entry for entry in documents if not entry.get("ok")]
+    well = [entry for entry in documents if entry.get("ok")]
+    few = well if len(documents) <= FEW else []
     shown = (*wrong[:SHOWN_CERTIFICATES], *few)
     return ReportView(shown, len(well) - len(few), len(wrong[SHOWN_CERTIFICATES:]))
 
 
 def _elapsed(began: datetime, event: RunEvent) -> str:
-    """Write how long after the run's begin it was: `0:07`, `1:02:03`."""
+    """Return the time from the run's begin to an event: `0:07`, `1:02:03`."""
     minutes, seconds = divmod(int(whole_seconds(event.at - began).total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def one_run(request: Request) -> Response:
-    """Show a run: who started it, what happened, and how it ended; its latest events, or those
-    `after` one.
+    """Show a run: the starter, the events, and the end. The query `after` chooses the events after
+    a number; otherwise the latest events are shown.
     """
     site, name = site_of(request), request.path_params["run"]
     runs, run, after = runs_of(site), stored(site, name), request.query_params.get("after")
@@ -207,10 +211,12 @@ def one_run(request: Request) -> Response:
 
 
 def _report_of(site: Site, run: StoredRun, voice: Voice) -> ReportView:
-    """Return a run's report as it is shown: that of a thousand certificates takes long to read."""
-    known = site.reports.get((run.id, voice.language))
-    if isinstance(known, ReportView):
-        return known
+    """Return a run's report as shown. Reports of ended runs are kept, because reading a report of a
+    thousand certificates takes long.
+    """
+    kept = site.reports.get((run.id, voice.language))
+    if isinstance(kept, ReportView):
+        return kept
     view = report_view(report_in(runs_of(site).run_report(run.id), voice))
     if run.ended_at is not None:
         site.reports.add((run.id, voice.language), view)
@@ -221,28 +227,30 @@ PLAN_CHANGED = "plan_changed"
 
 
 def _alone(run: StoredRun) -> dict[str, str]:
-    """Return what asks for the plan of just the certificate that a run was for."""
+    """Return the query for the plan of a single certificate, if the run was for a single
+    certificate.
+    """
     return {"name": run.names[0]} if len(run.names) == 1 else {}
 
 
 def stored(site: Site, run: str) -> StoredRun:
-    """Return a run. Raises `PageRefused` where there is no such run."""
-    found = runs_of(site).stored_run(run)
-    if found is None:
+    """Return a run. Raises `PageRefused` if the run does not exist."""
+    stored_run = runs_of(site).stored_run(run)
+    if stored_run is None:
         raise PageRefused(404)
-    return found
+    return stored_run
 
 
 def events_of(site: Site, run: str, after: int) -> list[RunEvent]:
-    """Return all events of a run `after` this one."""
-    runs, found = runs_of(site), list[RunEvent]()
-    while more := runs.run_events(run, found[-1].number if found else after):
-        found.extend(more)
-    return found
+    """Return all events of a run after the number `after`."""
+    runs, events = runs_of(site), list[RunEvent]()
+    while more := runs.run_events(run, events[-1].number if events else after):
+        events.extend(more)
+    return events
 
 
 async def follow(request: Request) -> Response:
-    """Stream what happens in a run as server-sent events, from the one after `Last-Event-ID`."""
+    """Stream a run's events as server-sent events, starting after `Last-Event-ID`."""
     site = site_of(request)
     run = await run_in_threadpool(stored, site, request.path_params["run"])
     last = request.headers.get("Last-Event-ID") or request.query_params.get("after") or ""
@@ -259,7 +267,7 @@ _DIGITS = 10
 
 
 def number_of(word: str, otherwise: int) -> int:
-    """Return the number that a client sent, if it is one."""
+    """Return the number sent by a client; `otherwise` if the text is not a number."""
     is_number = word.isascii() and word.isdecimal() and len(word) < _DIGITS
     return int(word) if is_number else otherwise
 
@@ -269,14 +277,14 @@ async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterato
     yield "retry: 2000\n" + message("begun", "")
     async with site.feeds.watching(run.id, visitor_of(request).user.name) as watch:
         while True:
-            found = await watch.after(number)
-            # A session that has ended meanwhile reads nothing more.
+            events = await watch.after(number)
+            # A session that has ended meanwhile must not receive further events.
             if site.closing.is_set() or not await run_in_threadpool(is_still_in, request):
                 return
-            for event in found:
+            for event in events:
                 number = event.number
-                yield message("event", _written(request, run, event), number)
-            if watch.is_displaced or not found:
+                yield message("event", _event_page(request, run, event), number)
+            if watch.is_displaced or not events:
                 yield message("ended", "") if watch.is_over else BEAT
                 if watch.is_over:
                     return
@@ -285,14 +293,14 @@ async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterato
 BEAT = ": it goes on\n" + message("beat", "")
 
 
-def _written(request: Request, run: StoredRun, event: RunEvent) -> str:
+def _event_page(request: Request, run: StoredRun, event: RunEvent) -> str:
     elapsed = partial(_elapsed, run.started_at)
     page = render(request, "event.html", new=event, elapsed=elapsed, tones=TONES)
     return bytes(page.body).decode().strip()
 
 
 def start(request: Request, form: FormData) -> Response:
-    """Start the run that a form asks for, and lead to its page."""
+    """Start the run described in a form, and redirect to the run's page."""
     kind = str(form.get("kind", ""))
     if kind not in set(RunKind):
         raise PageRefused(400)
@@ -316,7 +324,7 @@ def started(
     plan: str | None,
     form: str | None,
 ) -> StoredRun:
-    """Start a run for the user who asks. Raises `PageRefused` and `StateError`."""
+    """Start a run for the visitor. Raises `PageRefused` and `StateError`."""
     visitor = visitor_of(request)
     if not visitor.may_start:
         raise PageRefused(403)
@@ -329,16 +337,16 @@ def started(
 
 
 def stop(request: Request) -> Response:
-    """Have a run come to a safe point."""
+    """Ask a run to stop at a safe point."""
     run, site = request.path_params["run"], site_of(request)
     if not visitor_of(request).may_start:
         raise PageRefused(403)
     stored(site, run)
     if not site.starter.stop(run):
-        said = Text(
+        problem = Text(
             "the run has ended, or goes on in another process: stop it where it was started"
         )
-        raise PageRefused(409, said)
+        raise PageRefused(409, problem)
     return RedirectResponse(link(request, f"/runs/{run}"), 303)
 
 

@@ -1,5 +1,5 @@
-"""The HTTP server: uvicorn's protocol over h11 in a loop of its own thread, with limits on what a
-connection may cost before anyone is asked who they are.
+"""The HTTP server: uvicorn's protocol over h11 in the loop of a thread, with limits on the cost of
+a connection before login.
 """
 
 from __future__ import annotations
@@ -31,28 +31,29 @@ from certferry.text import Text
 
 LARGEST_BODY = 1_000_000  # bytes; the largest form of the console has a few hundred
 MOST_HEADERS = 100
-LARGEST_HEADERS = 16 * 1024  # bytes, with the request's line
+LARGEST_HEADERS = 16 * 1024  # bytes, including the request's line
 MOST_CONNECTIONS = 300
-FOR_HEADERS, FOR_BODY = 10.0, 15.0  # seconds in all, however they come
-KEEP_ALIVE = 75  # seconds; longer than proxies keep theirs, so that none sends into a closed one
+FOR_HEADERS, FOR_BODY = 10.0, 15.0  # seconds for the whole, so slow drips end too
+KEEP_ALIVE = 75  # seconds; longer than proxies keep connections, so a proxy never uses a closed one
 LINGERING = 2.0
-"""Seconds for which the rest of a refused request is discarded: a closed socket would answer it
-with a reset, and the client would not see why.
+"""Seconds for discarding the rest of a refused request. A socket closed at once would send a reset,
+and the client would not see the answer.
 """
-GOODBYE = 3.0  # seconds that answers have to end when the server does
+GOODBYE = 3.0  # seconds for answers in progress when the server ends
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
-"""A target with the host in it, as clients of proxies send it."""
+"""A request's target with the host, as sent by clients of proxies."""
 
 _log = logging.getLogger(__name__)
 
 
 class _Requests(h11.Connection):
-    """Reads requests, and refuses what is too large; `refused` is the status of the answer."""
+    """Reads requests, and refuses requests that are too large."""
 
+    #: The status for refusing the request.
     refused = HTTPStatus.BAD_REQUEST
+    #: The client's `Accept-Language`; empty before the headers were read.
     accepted = ""
-    """The languages that the client prefers, as it says; empty before it has said that."""
     _body = 0
 
     def next_event(self) -> Any:
@@ -65,16 +66,27 @@ class _Requests(h11.Connection):
         if isinstance(event, h11.Request):
             self._body = 0
             event = self._in_origin_form(event)
-            said = (v for n, v in event.headers if n == b"accept-language")
-            self.accepted = next(said, b"").decode("latin-1")
+            languages = (
+                header_value
+                for header, header_value in event.headers
+                if header == b"accept-language"
+            )
+            self.accepted = next(languages, b"").decode("latin-1")
             size = len(event.target) + sum(len(name) + len(value) for name, value in event.headers)
             if len(event.headers) > MOST_HEADERS or size > LARGEST_HEADERS:
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             names = {name for name, _ in event.headers}
             if {b"content-length", b"transfer-encoding"} <= names:
-                # A proxy before us may end the request elsewhere (RFC 9112 §6.1).
+                # A proxy in front may see another end of the request (RFC 9112 §6.1).
                 self._refuse(HTTPStatus.BAD_REQUEST)
-            length = next((v for n, v in event.headers if n == b"content-length"), b"0")
+            length = next(
+                (
+                    header_value
+                    for header, header_value in event.headers
+                    if header == b"content-length"
+                ),
+                b"0",
+            )
             if len(length) > len(str(LARGEST_BODY)) or int(length) > LARGEST_BODY:
                 self._refuse(HTTPStatus.REQUEST_ENTITY_TOO_LARGE)
         elif isinstance(event, h11.Data):
@@ -84,13 +96,13 @@ class _Requests(h11.Connection):
         return event
 
     def _in_origin_form(self, request: h11.Request) -> h11.Request:
-        """Return a request whose target is a path. A whole URL names the host in place of the
-        `Host` beside it (RFC 9112 §3.2.2).
+        """Return a request with a path as the target. If the target is a whole URL, the URL's host
+        replaces the `Host` header (RFC 9112 §3.2.2).
         """
-        written = _ABSOLUTE.fullmatch(request.target)
-        if written is None:
+        absolute = _ABSOLUTE.fullmatch(request.target)
+        if absolute is None:
             return request
-        host, path = written.groups()
+        host, path = absolute.groups()
         headers = [(name, value) for name, value in request.headers if name != b"host"]
         return h11.Request(
             method=request.method,
@@ -105,9 +117,10 @@ class _Requests(h11.Connection):
 
 
 class Connection(H11Protocol):
-    """One connection. It ends when a request takes too long to come. Of too many, one makes room
-    for the newest, so that a person and a monitor are served: the one that has waited longest for
-    a request, else the one whose answer has lasted longest, such as a stream.
+    """A connection. A request that arrives too slowly ends the connection. With too many
+    connections, the newest replaces another, so a person and a monitor are served: the connection
+    waiting longest for a request, or else the connection with the longest-lasting answer, such as a
+    stream.
     """
 
     conn: _Requests
@@ -120,29 +133,31 @@ class Connection(H11Protocol):
         self._late: asyncio.TimerHandle | None = None
         self._is_refused = False
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's own annotation
         """See `asyncio.Protocol`."""
         super().connection_made(transport)
         self._keep_time(is_awaited=True)
         if len(self.connections) <= MOST_CONNECTIONS:
             return
-        others = (one for one in self.connections if isinstance(one, Connection))
+        others = (other for other in self.connections if isinstance(other, Connection))
         oldest = min(
-            (one for one in others if one is not self),
-            key=lambda one: (not one.is_waiting, one._since),  # noqa: SLF001 - of the same class
+            (other for other in others if other is not self),
+            key=lambda other: (not other.is_waiting, other._since),  # noqa: SLF001 - an instance of this class
         )
         self.connections.discard(oldest)
         oldest.transport.abort()
 
     @property
     def _request(self) -> RequestResponseCycle | None:
-        """The request that is not answered yet."""
+        """The request not yet answered."""
         last: RequestResponseCycle | None = getattr(self, "cycle", None)
         return None if last is None or last.response_complete else last
 
     @property
     def is_waiting(self) -> bool:
-        """Whether it waits for its client: for a request, or for the rest of one."""
+        """Whether the connection waits for the client to send a request, or the rest of a
+        request.
+        """
         request = self._request
         return request is None or request.more_body
 
@@ -165,8 +180,8 @@ class Connection(H11Protocol):
         self._keep_time(is_awaited=bool(self.conn.trailing_data[0]))
 
     def _keep_time(self, *, is_awaited: bool) -> None:
-        """Limit the time of what is being received: each part as a whole, or one that drips would
-        never be late.
+        """Limit the time for receiving a request's headers, and the time for the body. Each is
+        limited as a whole; otherwise a client sending slow drips would never be late.
         """
         if self._is_refused:
             return
@@ -196,7 +211,9 @@ class Connection(H11Protocol):
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what was sent, in place of uvicorn's answer, and end the connection."""
+        """Refuse the request with an answer of our own in place of uvicorn's, and end the
+        connection.
+        """
         del msg
         self._is_refused = True
         if self._late is not None:
@@ -206,7 +223,7 @@ class Connection(H11Protocol):
             request.disconnected = True
             request.message_event.set()
         status = self.conn.refused
-        body = _said(status, self.conn.accepted).encode()
+        body = _refusal_text(status, self.conn.accepted).encode()
         headers = [
             ("content-type", "text/plain; charset=utf-8"),
             ("content-length", str(len(body))),
@@ -215,7 +232,7 @@ class Connection(H11Protocol):
             ("connection", "close"),
         ]
         answer = h11.Response(status_code=status, headers=headers, reason=status.phrase)
-        with suppress(h11.LocalProtocolError):  # the answer to the request has begun
+        with suppress(h11.LocalProtocolError):  # the answer to the request has already begun
             for event in (answer, h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.flow.resume_reading()
@@ -224,18 +241,20 @@ class Connection(H11Protocol):
         self._late = self.loop.call_later(LINGERING, self.transport.abort)
 
 
-def _said(status: HTTPStatus, accepted: str) -> str:
-    """Return what is wrong and what to do, in the client's language; in each, if it named none."""
+def _refusal_text(status: HTTPStatus, accepted: str) -> str:
+    """Return the problem and the hint, in the client's language; in every language if the client
+    names no language.
+    """
     problem = PageRefused(status).problem
-    said = [problem.message] if problem.hint is None else [problem.message, problem.hint]
+    sentences = [problem.message] if problem.hint is None else [problem.message, problem.hint]
     voices = map(voice_in, [preferred(accepted)] if accepted else LANGUAGES)
-    lines = [voice.say_on_one_line(one) for voice in voices for one in said]
-    return "".join(f"{one}\n" for one in (f"{status.value} {status.phrase}", *lines))
+    lines = [voice.say_on_one_line(sentence) for voice in voices for sentence in sentences]
+    return "".join(f"{line}\n" for line in (f"{status.value} {status.phrase}", *lines))
 
 
 class HttpServer:
-    """Serves an application at sockets that listen, in a thread of its own, whose loop worked at
-    `alive_at` by the monotonic clock.
+    """Serves an application at listening sockets, in a thread of its own. `alive_at` is the last
+    moment at which the thread's loop worked, by the monotonic clock.
     """
 
     def __init__(
@@ -258,7 +277,7 @@ class HttpServer:
         self._ending = asyncio.Event()
         self.alive_at = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="http", daemon=True)
-        # It warns of what any client may send.
+        # uvicorn warns of malformed requests, which any client may send.
         logging.getLogger("uvicorn.error").setLevel(logging.ERROR)
 
     def start(self) -> None:
@@ -267,21 +286,21 @@ class HttpServer:
         self._thread.start()
 
     def stop(self, within: timedelta) -> None:
-        """Let answers end, then stop."""
-        with suppress(RuntimeError):  # the loop has ended by itself
+        """Wait for answers in progress, then stop."""
+        with suppress(RuntimeError):  # the loop has already ended
             self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(within.total_seconds())
 
     @property
     def is_alive(self) -> bool:
-        """Whether it goes on."""
+        """Whether the server is running."""
         return self._thread.is_alive()
 
     def _run(self) -> None:
         try:
             with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
                 runner.run(self._serve())
-        except Exception:  # noqa: BLE001 - logged; the process ends, and says so by its exit code
+        except Exception:  # noqa: BLE001 - logged; the process then ends with an exit code for the failure
             _log.exception(Text("unexpected error"))
 
     async def _serve(self) -> None:
@@ -289,11 +308,11 @@ class HttpServer:
         servers = [
             await self._loop.create_server(
                 lambda: Connection(self._config, state, {}, self._loop),
-                sock=one,
+                sock=listener,
                 ssl=self._tls,
                 ssl_handshake_timeout=None if self._tls is None else FOR_HEADERS,
             )
-            for one in self._sockets
+            for listener in self._sockets
         ]
         while not self._ending.is_set():
             self.alive_at = time.monotonic()

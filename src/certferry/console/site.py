@@ -1,5 +1,5 @@
-"""What every page needs: the settings in force, the state, and who starts runs; the request's user
-and language; and how a template is rendered.
+"""Everything that pages share: the settings in force, the state, the starter of runs, the request's
+user and language, and the rendering of templates.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ LANGUAGE_NAMES = (("en", "English"), ("zh", "中文"))
 
 
 class Starter(Protocol):
-    """Starts runs, which go on in the background."""
+    """Starts runs in the background."""
 
     def start(
         self,
@@ -56,82 +56,93 @@ class Starter(Protocol):
         plan: str | None = None,
         request: str | None = None,
     ) -> StoredRun:
-        """Begin a run, or return the one that the same `request` began. Raises `CertferryError`."""
+        """Begin a run; if this `request` already began a run, return that run. Raises
+        `CertferryError`.
+        """
 
     def stop(self, run: str) -> bool:
-        """Have a run of this process come to a safe point; return whether there is such a run."""
+        """Ask a run of this process to stop at a safe point. Return whether the process has such a
+        run.
+        """
 
 
 @dataclass(eq=False)
 class Site:
-    """What is served. `workspace` returns what is in force: reading the settings anew replaces it;
-    `unread` is why that failed the last time. `prefix` is the path of the console's URL, without a
-    slash at its end.
-    """
+    """Everything that the console serves."""
 
+    #: Returns the workspace in force; replaced when the settings are read again.
     workspace: Callable[[], Workspace]
     starter: Starter
+    #: The path of the console's URL, without a slash at the end.
     prefix: str = ""
     is_https: bool = False
+    #: This process makes the runs twice a day.
     has_schedule: bool = False
-    """Whether this process makes the runs twice a day."""
+    #: The problem of the last try to read the settings again.
     unread: Problem | None = None
     observer: Observer = field(init=False)
     stored: Snapshots = field(init=False)
+    #: Set when the process ends, so streams end at once.
     closing: threading.Event = field(default_factory=threading.Event)
-    """Set when the process ends: streams that would go on end at once."""
     feeds: Feeds = field(init=False)
+    #: Plans shown to operators, by digest. If a run plans something else, the page shows the
+    #: difference.
     shown_plans: Recent[str, Sequence[Plan]] = field(default_factory=lambda: Recent(20))
-    """By their digests: where a run finds another one, what has changed since can be shown."""
+    #: Reports of ended runs as shown, by run and language.
     reports: Recent[tuple[str, str], object] = field(default_factory=lambda: Recent(50))
-    """Of runs that have ended, as they are shown, by run and language."""
 
     def __post_init__(self) -> None:
         self.feeds = Feeds(lambda: self.workspace().state, self.closing.is_set)
-        self.observer = Observer(now)  # the machine's clock: it goes on when the state is gone
+        self.observer = Observer(now)  # the machine's clock works even without the state
         self.stored = Snapshots(self.workspace)
 
     def now(self) -> datetime:
-        """Return this moment by the state's clock."""
+        """Return the time by the state's clock."""
         return self.workspace().state.now()
 
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """Who asks: a user with a session, whose forms carry `csrf`. `may_start` runs or not."""
+    """The user of a request."""
 
     user: User
+    #: The token in forms; empty for a program with a token.
     csrf: str
+    #: The digest of the session's secret; `None` without a session.
     session: str | None = None
 
     @property
     def may_start(self) -> bool:
-        """Whether they may start runs."""
+        """Whether the visitor may start runs."""
         return self.user.role.may_start_runs
 
 
 def site_of(request: Request) -> Site:
-    """Return what the application serves."""
-    found: Site = request.app.state.site
-    return found
+    """Return the site of the application."""
+    site: Site = request.app.state.site
+    return site
 
 
 def visitor_of(request: Request) -> Visitor:
-    """Return who asks, which the guard has found out."""
-    found: Visitor = request.state.visitor
-    return found
+    """Return the visitor identified by the guard."""
+    visitor: Visitor = request.state.visitor
+    return visitor
 
 
 def path_of(request: Request) -> str:
-    """Return the path below our prefix. `request.url` is made of the `Host` that was sent, too."""
-    found: str = request.scope["path"]
-    return found
+    """Return the path below our prefix. Use this and not `request.url`, because `request.url`
+    contains the `Host` sent by the client.
+    """
+    path: str = request.scope["path"]
+    return path
 
 
 def with_form(
     page: Callable[[Request, FormData], Response],
 ) -> Callable[[Request], Awaitable[Response]]:
-    """Make a route of a function that takes the form as well; it runs in a thread, as others do."""
+    """Make a route from a function that also takes the form. The function runs in a thread, like
+    other routes.
+    """
 
     async def route(request: Request) -> Response:
         async with request.form(max_files=0, max_fields=1000) as form:
@@ -141,7 +152,7 @@ def with_form(
 
 
 def voice_of(request: Request) -> Voice:
-    """Return the voice in which the request is answered."""
+    """Return the voice for answering a request."""
     return _voice(getattr(request.state, "language", "en"))
 
 
@@ -150,11 +161,11 @@ def _voice(language: str) -> Voice:
     from datetime import UTC
 
     spoken = voice_in(language)
-    return Voice(spoken._translate, spoken.language, UTC)  # noqa: SLF001 - a zone of its own
+    return Voice(spoken._translate, spoken.language, UTC)  # noqa: SLF001 - the same words, with UTC in place of the local zone
 
 
 def link(request: Request, path: str) -> str:
-    """Return where a page of ours is, for a browser."""
+    """Return the address of a page of the console, for a browser."""
     return site_of(request).prefix + path
 
 
@@ -165,13 +176,15 @@ def asset_digest(name: str) -> str:
 
 
 def _shown(value: object) -> object:
-    """Replace what would turn text around: names and words of others are data on every page."""
+    """Return a value with text direction characters made visible: names and foreign words are data
+    on every page.
+    """
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 
 
 @cache
 def templates() -> jinja2.Environment:
-    """Return the templates, in which everything is escaped."""
+    """Return the templates. Templates escape every value."""
     return jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE / "templates"),
         autoescape=True,
@@ -191,11 +204,16 @@ def render(
     headers: Mapping[str, str] | None = None,
     **view: object,
 ) -> Response:
-    """Render a page in the visitor's language. Templates have `say("…", places=…)`, `text(Text)`,
-    `prose(Text)` (with code for what is in backquotes), `word("done")`, `moment(datetime)`,
-    `some_of(names, 3)`;
-    `link("/path")`, `here(place=…)`, `asset("name")`; and `visitor`, `language`, `path`,
-    `wrong_file` (`Site.unread`), `trouble` (how many things need a person, for the title).
+    """Render a page in the visitor's language.
+
+    Every template can use:
+
+    - `say("…", places=…)`, `text(Text)`, `word("done")`, `moment(datetime)`, `some_of(names, 3)`
+    - `prose(Text)`: a sentence with backquoted words as code
+    - `link("/path")`, `here(place=…)`, `asset("name")`
+    - `visitor`, `language`, `path`
+    - `wrong_file`: see `Site.unread`
+    - `trouble`: the number of things that need a person, for the title
     """
     voice = voice_of(request)
     site = site_of(request)
@@ -212,17 +230,17 @@ def render(
             rfc3339(value), f"{value:%Y-%m-%d %H:%M:%S} UTC", f"{value:%Y-%m-%d %H:%M} UTC"
         )
 
-    def prose(said: Text | str) -> Markup:
-        words = escape(visible(said if isinstance(said, str) else voice.say(said)))
+    def prose(sentence: Text | str) -> Markup:
+        words = escape(visible(sentence if isinstance(sentence, str) else voice.say(sentence)))
         typed = _TYPED.sub(r"<code>\1</code>", str(words))
         # Chromium breaks a line at the hyphens of a date.
-        return Markup(_MOMENT.sub(r'<span class="moment">\g<0></span>', typed))  # noqa: S704 - it was escaped
+        return Markup(_MOMENT.sub(r'<span class="moment">\g<0></span>', typed))  # noqa: S704 - escaped above
 
     def some_of(names: Sequence[str], most: int) -> str:
         return voice.say(Text("{names}", names=first_of(names, most)))
 
     def here(**places: object) -> str:
-        asked = [one for one in request.query_params.multi_items() if one[0] not in places]
+        asked = [pair for pair in request.query_params.multi_items() if pair[0] not in places]
         return f"{site.prefix}{quote(path)}?{urlencode([*asked, *places.items()])}"
 
     def asset(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What is stored of all certificates, read once for all who ask within two seconds."""
+"""The stored facts of all certificates, read once for all visitors within two seconds."""
 
 from __future__ import annotations
 
@@ -19,22 +19,28 @@ from certferry.wiring.recorded import expected, recorded
 from certferry.wiring.workspace import Workspace
 
 STALE = timedelta(seconds=2)
-"""After which the state is read anew."""
+"""Age after which the state is read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the state said at a moment, judged. `last_runs` are each host's, the latest first."""
+    """The content of the state at a moment, with conclusions."""
 
     at: datetime
     settings: Settings
+    #: The records of all certificates.
     recorded: Recorded
+    #: The needs for a person, and the next events.
     agenda: Agenda
+    #: The declared certificates, by lineage.
     declared: Mapping[str, DesiredCertificate]
+    #: The last run of each host, latest first.
     last_runs: tuple[tuple[str, LastRun], ...]
 
     def names(self, lineage: str) -> tuple[str, ...]:
-        """Return the names that a certificate is for: those of its files, where it has any."""
+        """Return the names of a certificate; for a certificate made by another client, the names in
+        the files.
+        """
         versions = self.recorded.versions.get(lineage, ())
         desired = self.declared.get(lineage)
         if desired is not None and desired.files is None:
@@ -46,24 +52,26 @@ def read_snapshot(workspace: Workspace) -> Snapshot:
     """Read the state. Raises `StateError`."""
     settings, state = workspace.settings, workspace.state
     now = state.now()
-    known = recorded(settings, state, now)
+    records = recorded(settings, state, now)
     return Snapshot(
         at=now,
         settings=settings,
-        recorded=known,
-        agenda=agenda_of(expected(settings, known), known, now),
-        declared={one.lineage: one for one in settings.certificates},
+        recorded=records,
+        agenda=agenda_of(expected(settings, records), records, now),
+        declared={desired.lineage: desired for desired in settings.certificates},
         last_runs=_last_runs(state),
     )
 
 
 def _last_runs(state: StateStore) -> tuple[tuple[str, LastRun], ...]:
-    found = [(one.name, one.last_run) for one in state.hosts() if one.last_run is not None]
-    return tuple(sorted(found, key=lambda one: one[1].ended_at, reverse=True))
+    ended = [(host.name, host.last_run) for host in state.hosts() if host.last_run is not None]
+    return tuple(sorted(ended, key=lambda pair: pair[1].ended_at, reverse=True))
 
 
 class Snapshots:
-    """The last snapshot of a workspace. Safe to use from any thread; one reads, the others wait."""
+    """The last snapshot of a workspace. Safe to use from any thread: a single thread reads, the
+    others wait.
+    """
 
     def __init__(self, workspace: Callable[[], Workspace]) -> None:
         self._workspace = workspace
@@ -75,17 +83,17 @@ class Snapshots:
 
     @property
     def troubles(self) -> int:
-        """How many things needed a person when the state was last read."""
+        """The number of things needing a person in the last snapshot."""
         return 0 if self._last is None else self._last.agenda.verdict.troubles
 
     def latest(self) -> Snapshot:
-        """Return what is stored, as of two seconds ago at most, and of after the last run of any
-        host. Raises `StateError`.
+        """Return a snapshot at most two seconds old, and newer than the last run of every host.
+        Raises `StateError`.
         """
         workspace, asked_at = self._workspace(), time.monotonic()
         with self._guard:
             if self._failure is not None and asked_at < self._failed_at:
-                raise self._failure  # those who waited for a database that is gone wait only once
+                raise self._failure  # threads that waited for a failing database do not wait again
             try:
                 return self._read(workspace)
             except CertferryError as error:

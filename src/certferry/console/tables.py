@@ -18,27 +18,29 @@ from certferry.text import Text
 T = TypeVar("T")
 
 ROWS = 100
-"""Rows of a page: it stays well below 150 kB (`benchmarks/console.py`)."""
+"""Rows of a page. A page stays well below 150 kB (`benchmarks/console.py`)."""
 
 _LONG = 9
-"""Digits of a number that no page has; reading thousands of them would take long."""
+"""Digits beyond every page number. Refused because parsing thousands of digits takes long."""
 
 _TONES = {Tone.GOOD: "ok", Tone.PENDING: "notice", Tone.BAD: "error"}
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """Words, each line of them by itself, and perhaps a moment after them. `tone` is the class of a
-    badge, or `faint`, `code`; where they `need` a person, a badge of that severity is before them.
-    They lead to the `path` of a page; with `post`, they are a
-    button that posts there.
-    """
+    """A cell of a table."""
 
+    #: The text, in lines.
     words: str = ""
+    #: The class of a badge, or `faint`, or `code`.
     tone: str = ""
+    #: A moment shown after the words.
     at: datetime | None = None
+    #: The page to link to.
     path: str | None = None
+    #: Show the words as a button posting to this path.
     post: str | None = None
+    #: The severity of a badge before the words, if the words need a person.
     need: Severity | None = None
 
 
@@ -46,27 +48,28 @@ Row = tuple[Cell, ...]
 _EMPTY = (Cell(), Cell(NOTHING.words), Cell(NOTHING.words, "faint"))
 
 
-def of_span(said: Span) -> Cell:
-    """Make a cell of words in a tone."""
-    return Cell(said.words, _TONES.get(said.tone, said.tone.value))
+def of_span(span: Span) -> Cell:
+    """Make a cell from words in a tone."""
+    return Cell(span.words, _TONES.get(span.tone, span.tone.value))
 
 
-def lines_of(said: Sequence[Text | None], voice: Voice) -> Cell:
-    """Make a cell with a line for each sentence; of several addresses the same, one is enough."""
-    lines = [voice.say_on_one_line(one) for one in said if one is not None]
+def lines_of(sentences: Sequence[Text | None], voice: Voice) -> Cell:
+    """Make a cell with a line for each sentence. Equal sentences appear once."""
+    lines = [voice.say_on_one_line(sentence) for sentence in sentences if sentence is not None]
     return Cell("\n".join(dict.fromkeys(lines)))
 
 
 @dataclass(frozen=True, slots=True)
 class TableView:
-    """Rows under their headings, without columns that are empty: of `last` pages the one with this
-    `number`, of so many rows in all.
-    """
+    """A page of rows under headings. Empty columns are left out."""
 
     headings: tuple[Text, ...]
     rows: tuple[Row, ...]
+    #: The number of this page, from 1.
     number: int = 1
+    #: The number of the last page.
     last: int = 1
+    #: The number of rows on all pages.
     count: int = 0
 
 
@@ -78,20 +81,22 @@ def table_of(headings: Sequence[Text], rows: Sequence[Row]) -> TableView:
 
 
 def page_of(
-    headings: Sequence[Text], found: Sequence[T], asked: str, row: Callable[[T], Row]
+    headings: Sequence[Text], entries: Sequence[T], asked: str, row: Callable[[T], Row]
 ) -> TableView:
-    """Make the page that is `asked` for, or the nearest; `row` makes a row of what was found."""
-    last = max(1, -(-len(found) // ROWS))
+    """Make the page with the number in `asked`, or the nearest page. `row` makes a row of a
+    thing.
+    """
+    last = max(1, -(-len(entries) // ROWS))
     is_number = asked.isdecimal() and len(asked) < _LONG
     number = min(max(int(asked), 1), last) if is_number else 1
-    shown = found[(number - 1) * ROWS : number * ROWS]
-    whole = table_of(headings, [row(one) for one in shown])
-    return replace(whole, number=number, last=last, count=len(found))
+    shown = entries[(number - 1) * ROWS : number * ROWS]
+    whole = table_of(headings, [row(entry) for entry in shown])
+    return replace(whole, number=number, last=last, count=len(entries))
 
 
-def address(path: str, **asked: object) -> str:
-    """Return the path of a page with what is asked of it; what is empty is left out."""
-    query = urlencode({name: value for name, value in asked.items() if value})
+def address(path: str, **query_values: object) -> str:
+    """Return the path of a page with a query. Empty values are left out."""
+    query = urlencode({name: value for name, value in query_values.items() if value})
     return f"{path}?{query}" if query else path
 
 

@@ -1,1 +1,1 @@
-"""Everything about other ACME clients: what they left, what is adopted, what to switch off."""
+"""Other ACME clients: reading their homes, adopting their certificates, ending their renewals."""

@@ -1,4 +1,4 @@
-"""The home of acme.sh 3: shell assignments, which are read and never executed."""
+"""Read the home of acme.sh 3. Its shell assignments are parsed, never executed."""
 
 from __future__ import annotations
 
@@ -30,19 +30,21 @@ _KEYS = {
     "QINIU_ACCESS_KEY": "QINIU_AK",
     "QINIU_SECRET_KEY": "QINIU_SK",
 }
-"""certferry's variables, and their names in acme.sh's hooks, perhaps with `SAVED_` before."""
+"""certferry's variables, and their names in acme.sh's hooks, where
+`SAVED_` may precede the name.
+"""
 
 _OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
 _COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
 
 _PLACES = ("DOMAIN_PATH", "LE_WORKING_DIR", "LE_CONFIG_HOME", "CERT_HOME", ".acme.sh", "./")
 _VARIABLES = ("CERT_PATH", "CERT_KEY_PATH", "CERT_FULLCHAIN_PATH", "Le_Domain")
-"""What shows that a command depends on where acme.sh runs it, and on what it exports there."""
+"""Signs that a command needs the directory or the variables in which acme.sh runs commands."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """A directory of `home` that holds a `.conf` of its own name."""
+    """A directory of acme.sh's home with a `.conf` named like the directory."""
 
     directory: Path
     lineage: str
@@ -57,21 +59,23 @@ class _Entry:
 
 
 def default_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Return the directory that acme.sh itself would use, in `home`, the user's."""
+    """Return acme.sh's own default directory, for the user's directory `home`."""
     chosen = environ.get("LE_WORKING_DIR")
     return Path(chosen) if chosen else home / ".acme.sh"
 
 
 def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
-    """Read everything; `usual` is the default directory. Raises `ConfigError` if there is none."""
+    """Read acme.sh's home; `usual` is the default directory. Raise
+    `ConfigError` if there is none.
+    """
     entries = list(_entries(home.absolute()))
     read_one = partial(_read, source, _program(home, usual))
-    found, unreadable = old_home.each(entries, lambda entry: entry.directory.name, read_one)
-    noted = [_noted(path) for path in (home / "account.conf", *(one.conf for one in entries))]
+    certificates, unreadable = old_home.each(entries, lambda entry: entry.directory.name, read_one)
+    noted = [_noted(path) for path in (home / "account.conf", *(entry.conf for entry in entries))]
     return old_home.OldHome(
         client=old_home.OldClient.ACME_SH,
         home=str(home),
-        certificates=found,
+        certificates=certificates,
         unreadable=unreadable,
         keys=dict(_keys(noted)),
         email=next((v["ACCOUNT_EMAIL"] for v in noted if v.get("ACCOUNT_EMAIL")), None),
@@ -79,24 +83,29 @@ def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome
 
 
 def parse_conf(text: str) -> dict[str, str]:
-    """Read assignments; the last one of a name counts. Skips other lines."""
-    found = filter(None, map(_ASSIGNMENT.fullmatch, text.split("\n")))
-    return {one[1]: _decoded(old_home.unquoted(one[2].strip())) for one in found}
+    """Read assignments, and skip other lines. The last assignment of a name counts."""
+    assignments = filter(None, map(_ASSIGNMENT.fullmatch, text.split("\n")))
+    return {
+        assignment[1]: _decoded(old_home.unquoted(assignment[2].strip()))
+        for assignment in assignments
+    }
 
 
 def _decoded(value: str) -> str:
-    found = _BASE64.fullmatch(value)
-    if found is None:
+    match = _BASE64.fullmatch(value)
+    if match is None:
         return value
     try:
-        decoded = base64.b64decode(found[1], validate=True).decode()
+        decoded = base64.b64decode(match[1], validate=True).decode()
     except ValueError:
         return ""
     return "" if "\0" in decoded else decoded
 
 
 def _entries(home: Path) -> Iterator[_Entry]:
-    """Find each directory with a `.conf` of its name; `_ecc` ones may share a domain."""
+    """Find each directory with a `.conf` named like the directory; an `_ecc`
+    directory may share a domain.
+    """
     taken: set[str] = set()
     for path in old_home.children(home):
         domain = path.name.removesuffix(_ECC)
@@ -108,7 +117,7 @@ def _entries(home: Path) -> Iterator[_Entry]:
 def _may_be_file(path: Path) -> bool:
     try:
         return path.is_file()
-    except PermissionError:  # reported where it is read
+    except PermissionError:  # reading the file will report the error
         return True
 
 
@@ -118,7 +127,7 @@ def _read(
     conf = parse_conf(old_home.text_of(entry.conf))
     if not conf.get("Le_Domain"):
         raise CertificateError(Text("{path}: names no domain", path=entry.conf))
-    # `--revoke` takes away the leaf's file and leaves all others; the next issuance brings it back.
+    # `--revoke` removes only the leaf's file; the next issuance writes the file again.
     revoked = entry.directory / f"{entry.domain}.key.revoked"
     if revoked.exists() and not (entry.directory / f"{entry.domain}.cer").exists():
         raise CertificateError(Text("it has been revoked"))
@@ -141,7 +150,7 @@ def _read(
 
 
 def _program(home: Path, usual: Path) -> tuple[str, ...]:
-    """Return how acme.sh is called: it is installed into its home, or by a distribution."""
+    """Return the words that start acme.sh, which is installed in its home or by a distribution."""
     own = home.absolute() / "acme.sh"
     words = (str(own),) if own.is_file() else ("acme.sh",)
     is_usual = home.resolve() == usual.resolve()
@@ -164,18 +173,19 @@ def _keys(noted: list[dict[str, str]]) -> Iterator[tuple[str, Secret]]:
 
 
 def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> old_home.Installed:
-    """Read the notes of one certificate, which acme.sh keeps in this directory."""
+    """Read how acme.sh installs one certificate; `directory` holds the certificate's own files."""
     fullchain, privkey = conf.get("Le_RealFullChainPath", ""), conf.get("Le_RealKeyPath", "")
     others = tuple(conf[name] for name in _OTHER_COPIES if conf.get(name))
     if not (fullchain.startswith("/") and privkey.startswith("/")):
-        # Below the directory in which acme.sh was called, which it does not write down.
+        # A relative path depends on the directory where acme.sh was started, which acme.sh forgets.
         others = (*filter(None, (fullchain, privkey)), *others)
         fullchain = privkey = ""
     deployed = conf.get("Le_DeployHook", "").split(",")
     hooks = [name for name in deployed if name and name != PLACE.stem]
     hooks += [conf[name] for name in _COMMANDS if conf.get(name)]
     reload = conf.get("Le_ReloadCmd", "")
-    # Its own files, which are renewed no more, or its variables: it is run where they lie.
+    # A command with these words depends on acme.sh's own files, which will
+    # be outdated, or variables.
     files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))
     if any(word in reload for word in (*files, *_PLACES, *_VARIABLES)):
         reload, hooks = "", [reload, *hooks]
@@ -186,14 +196,14 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> old_h
 
 
 def _real(path: str) -> str:
-    """Return a copy's path by its real directory, which may be written in several ways."""
+    """Return a copy's path with the real directory, because a directory may have several names."""
     return str(Path(path).parent.resolve() / Path(path).name) if path else ""
 
 
 PLACE = Path("deploy") / "certferry.sh"
 
 _AT_HOME = ("account.conf", "acme.sh")
-"""What an installation, or a distribution's package (the first), leaves in a home at once."""
+"""Files of every home: an installation's (both), or a distribution package's (the first)."""
 
 _HOOK = """\
 #!/usr/bin/env sh
@@ -211,11 +221,11 @@ certferry_deploy() {
 }
 """
 _AS_ITS_USER = Text("run it as the user that acme.sh belongs to")
-_MODE = 0o644  # read by acme.sh, never run; there is no secret in it
+_MODE = 0o644  # acme.sh sources the file instead of executing it, and the file is free of secrets
 
 
 def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
-    """Write the hook; return its path, and whether anything changed. Raises `ConfigError`."""
+    """Write the deploy hook. Return its path, and whether the file changed. Raise `ConfigError`."""
     if not any((home / name).is_file() for name in _AT_HOME):
         raise ConfigError(
             Text("{home}: no acme.sh found there (no account.conf)", home=home),
@@ -231,11 +241,11 @@ def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
         must_be_trusted(path.parent, makes_files=True)
         replace_file(path, content, _MODE)
     except NotTrusted as error:
-        # Root would write where another user decides.
+        # As root, certferry would write where another user decides.
         problem = Text("{path} {problem}", path=error.path, problem=error.problem)
         raise ConfigError(problem, hint=_AS_ITS_USER) from error
     except OSError as error:
-        said = Text("{path} cannot be written: {problem}")
-        problem = said.filled(path=path, problem=system_words(error))
+        message = Text("{path} cannot be written: {problem}")
+        problem = message.filled(path=path, problem=system_words(error))
         raise ConfigError(problem, hint=_AS_ITS_USER) from error
     return path, True

@@ -1,4 +1,4 @@
-"""The home of certbot: `renewal/NAME.conf` for each certificate, its files in `live/NAME/`."""
+"""Read the home of certbot: `renewal/NAME.conf` for each certificate, files in `live/NAME/`."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ _SETTING = re.compile(r"[ \t]*([\w.:-]+)[ \t]*=[ \t]*(.*?)[ \t]*")
 
 
 def default_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Return the directory that certbot itself would use."""
+    """Return certbot's own default directory."""
     del environ, home
     return Path("/etc/letsencrypt")
 
 
 def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
-    """Read everything. Raises `ConfigError` when there is no such directory."""
+    """Read certbot's home. Raise `ConfigError` if the directory is absent."""
     del usual
     confs = [
         path for path in old_home.children(home.absolute() / "renewal") if path.suffix == ".conf"
     ]
     read_one = partial(_read, source, tuple(_hooks_of_all(home.absolute())), set())
-    found, unreadable = old_home.each(confs, lambda conf: conf.name, read_one)
-    return old_home.OldHome(old_home.OldClient.CERTBOT, str(home), found, unreadable)
+    certificates, unreadable = old_home.each(confs, lambda conf: conf.name, read_one)
+    return old_home.OldHome(old_home.OldClient.CERTBOT, str(home), certificates, unreadable)
 
 
 def parse_renewal(text: str) -> dict[str, str]:
-    """Read the settings of a renewal file, whatever section they are in; keys do not repeat."""
-    found = (_SETTING.fullmatch(line) for line in text.split("\n"))
-    return {setting[1]: old_home.unquoted(setting[2]) for setting in found if setting is not None}
+    """Read the settings of a renewal file, without regard to sections; keys do not repeat."""
+    matches = (_SETTING.fullmatch(line) for line in text.split("\n"))
+    return {setting[1]: old_home.unquoted(setting[2]) for setting in matches if setting is not None}
 
 
 def _hooks_of_all(home: Path) -> Iterator[str]:
-    """Find what is run for every certificate, since it lies there."""
+    """Find the hooks that certbot runs for every certificate."""
     for kind in ("pre", "deploy", "post"):
         directory = home / "renewal-hooks" / kind
         for path in old_home.children(directory) if directory.is_dir() else ():
@@ -64,8 +64,9 @@ def _read(
         lineage=old_home.lineage_of(conf.stem, taken),
         bundle=old_home.bundle_in(files, source),
         files=files,
-        # certbot reads *.conf alone. `reconfigure --no-autorenew` needs certbot 2.3, and a timer
-        # has as many names as there are packages, and renews what other people have there.
+        # certbot reads *.conf only. The alternatives are worse: `reconfigure
+        # --no-autorenew` needs certbot 2.3, and a timer's name differs by package and
+        # renews other people's certificates too.
         stop=shlex.join(["mv", str(conf), f"{conf}.off"]),
         directory=settings.get("server", ""),
         installed=old_home.Installed(hooks=(*hooks, *hooks_of_all)),

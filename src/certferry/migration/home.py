@@ -1,4 +1,4 @@
-"""What another ACME client's home holds: certificates, what follows their renewal, keys."""
+"""The home of another ACME client: certificates, commands run after renewals, and keys."""
 
 from __future__ import annotations
 
@@ -27,19 +27,21 @@ E = TypeVar("E")
 def each(
     entries: Iterable[E], called: Callable[[E], str], read: Callable[[E], OldCertificate]
 ) -> tuple[tuple[OldCertificate, ...], tuple[Unreadable, ...]]:
-    """Read entry by entry; one that is damaged is reported, and the others are read."""
-    found: list[OldCertificate] = []
+    """Read entry by entry. Return the readable certificates, and the unreadable
+    entries with the reason.
+    """
+    readable: list[OldCertificate] = []
     unreadable: list[Unreadable] = []
     for entry in entries:
         try:
-            found.append(read(entry))
+            readable.append(read(entry))
         except CertferryError as error:
             unreadable.append(Unreadable(called(entry), error.message))
-    return tuple(found), tuple(unreadable)
+    return tuple(readable), tuple(unreadable)
 
 
 def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
-    """Read a certificate for domain names. Raises `CertificateError` and `PlanRefused`."""
+    """Read a certificate for domain names only. Raise `CertificateError` and `PlanRefused`."""
     bundle = source.read(files)
     names = bundle.certificate.names
     try:
@@ -52,9 +54,9 @@ def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
 
 
 def text_of(path: Path) -> str:
-    """Read a file of a client's notes. Raises `CertificateError`."""
+    """Read a file of the client's settings. Raise `CertificateError`."""
     try:
-        # Without O_NONBLOCK, opening a FIFO waits for a writer.
+        # Opening a FIFO without O_NONBLOCK waits for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, encoding="utf-8-sig") as file:
             if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -64,38 +66,40 @@ def text_of(path: Path) -> str:
         problem = Text("{path}: {problem}", path=path, problem=system_words(error))
         raise CertificateError(problem) from error
     except UnicodeDecodeError:
-        # What would be put in the place of a byte could be part of a path or a command.
+        # A replacement for a bad byte could become part of a path or a command.
         raise CertificateError(Text("{path}: is not UTF-8 text", path=path)) from None
 
 
 def doubt_about(path: Path) -> Text | None:
-    """Return who could change a client's notes, if that is neither root nor the caller."""
+    """Return who else could change the client's settings, or None if only
+    root and the caller could.
+    """
     try:
         must_be_trusted(path)
     except NotTrusted as error:
         return Text("{path} {problem}", path=error.path, problem=error.problem)
     except OSError:
-        return None  # reported where it is read
+        return None  # reading the file will report the error
     return None
 
 
 def as_owner_of(path: Path) -> tuple[str, ...]:
-    """Return the words before a command that root is to run as the user of a client's directory."""
+    """Return the words before a command, so root runs the command as the owner of `path`."""
     owner = path.stat().st_uid
     return ("sudo", "-u", user_name(owner)) if os.geteuid() == 0 and owner != 0 else ()
 
 
-def unquoted(written: str) -> str:
-    """Remove one pair of quotes around a value; a null byte makes it empty."""
-    if "\0" in written:
+def unquoted(text: str) -> str:
+    """Remove a pair of quotes around a value. A value with a null byte becomes empty."""
+    if "\0" in text:
         return ""
-    if len(written) > 1 and written[0] == written[-1] and written[0] in "'\"":
-        return written[1:-1]
-    return written
+    if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"":
+        return text[1:-1]
+    return text
 
 
 def lineage_of(wanted: str, taken: set[str]) -> str:
-    """Return a lineage its name: as its client calls it, and as no other is called."""
+    """Return a free name for a lineage, close to the client's name, and add the name to `taken`."""
     base = base_name(wanted)
     name, number = base, 1
     while name in taken:
@@ -106,7 +110,7 @@ def lineage_of(wanted: str, taken: set[str]) -> str:
 
 
 def access_to(fullchain: str, privkey: str) -> Access:
-    """Return who may read the copies that can be examined."""
+    """Return who may read the copies, as far as the copies can be examined."""
     if not (fullchain and privkey):
         return Access()
     try:
@@ -123,7 +127,7 @@ def access_to(fullchain: str, privkey: str) -> Access:
 
 
 def children(directory: Path) -> list[Path]:
-    """List a directory, sorted. Raises `ConfigError` when that cannot be."""
+    """Return a directory's entries, sorted. Raise `ConfigError` for an unreadable directory."""
     try:
         return sorted(directory.iterdir())
     except OSError as error:
@@ -136,12 +140,12 @@ def children(directory: Path) -> list[Path]:
 
 _OUR_HOOK = re.compile(r"\bcertferry\b.*\bhook\b", re.DOTALL)
 _NEXT_COMMAND = re.compile(r";|&&|\|\||\n")
-# A word with `=` or a quote in it may be a key, or a part of one.
+# A word with `=` or a quote may hold a key, so only a plain first word is shown.
 _PROGRAM = re.compile(r"[\w./@~-]+(?=[\s;&|]|$)")
 
 
 class OldClient(StrEnum):
-    """The clients whose homes can be read."""
+    """The ACME clients with a readable home."""
 
     ACME_SH = "acme.sh"
     CERTBOT = "certbot"
@@ -150,56 +154,61 @@ class OldClient(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class OldHook:
-    """What a client runs at a renewal: a command, or the name of its own hook. Read as text."""
+    """A command, or the name of a client's own hook, run at a renewal.
+    certferry only reads the text.
+    """
 
     command: str
 
     @property
     def program(self) -> str:
-        """The first word, by which its owner knows it; what follows may be a key."""
-        found = _PROGRAM.match(self.command.strip())
-        return found[0] if found else "…"
+        """The first word, which identifies the hook; later words may contain a key."""
+        match = _PROGRAM.match(self.command.strip())
+        return match[0] if match else "…"
 
     @property
     def calls_certferry(self) -> bool:
-        """Whether certferry's own hook is called."""
+        """Whether the command calls certferry's own hook."""
         return _OUR_HOOK.search(self.command) is not None
 
     @property
     def is_ours_alone(self) -> bool:
-        """Whether it is certferry's own hook, and nothing beside it."""
+        """Whether the command only calls certferry's own hook."""
         return self.calls_certferry and not _NEXT_COMMAND.search(self.command.strip())
 
     @property
     def goes_to_qiniu(self) -> bool:
-        """Whether it names Qiniu, as the old recipe's dispatcher does in its mode."""
+        """Whether the command names Qiniu, as the old recipe's dispatcher does in its mode."""
         return "qiniu" in self.command.lower() and not self.calls_certferry
 
 
 @dataclass(frozen=True, slots=True)
 class Installed:
-    """Where the client puts copies of the files, and what it runs at a renewal.
+    """The places of copies of a certificate's files, and the commands run at a renewal."""
 
-    `others` are copies of parts or at relative paths; `reload` runs after copying, then `hooks`.
-    """
-
+    #: The copy's absolute path.
     fullchain: str = ""
+    #: The key copy's absolute path.
     privkey: str = ""
+    #: The command run after copying.
     reload: str = ""
+    #: Copies of parts of the files, or at relative paths.
     others: tuple[str, ...] = ()
+    #: Commands run after `reload`.
     hooks: tuple[str, ...] = ()
+    #: The users and groups that may read the copies.
     access: Access = field(default_factory=Access)
 
     @property
     def directory(self) -> str:
-        """The directory of copies that are called as certferry calls them, or nothing."""
+        """The directory of copies with certferry's file names, or ""."""
         directory, _, fullchain = self.fullchain.rpartition("/")
         beside, _, privkey = self.privkey.rpartition("/")
         fits = (fullchain, privkey) == (FULLCHAIN, PRIVKEY) and directory == beside
         return directory if fits else ""
 
     def not_followed(self) -> Installed:
-        """Return the same for a report alone: no copy is made, nothing is run."""
+        """Return the same for a report only: certferry makes no copies and runs no commands."""
         return Installed(others=self.copies, hooks=tuple(hook.command for hook in self.runs))
 
     @property
@@ -209,39 +218,41 @@ class Installed:
 
     @property
     def runs(self) -> tuple[OldHook, ...]:
-        """Everything that is run."""
+        """All commands."""
         return tuple(map(OldHook, filter(None, (self.reload, *self.hooks))))
 
 
 @dataclass(frozen=True, slots=True)
 class OldCertificate:
-    """One certificate of another client, and the command that ends its renewals (`stop`).
+    """A certificate of another client."""
 
-    `directory` is its CA's URL, empty if not known; `doubt` says who else could change the notes.
-    """
-
+    #: The name in certferry.
     lineage: str
     bundle: CertificateBundle
+    #: The client's own files.
     files: PemFiles
+    #: The command that ends the renewals.
     stop: str
+    #: The URL of the CA's directory, or "".
     directory: str = ""
     installed: Installed = field(default_factory=Installed)
+    #: Another user's way to change the client's settings.
     doubt: Text | None = None
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What it is for. What the client was asked for may differ by now: what it holds counts."""
+        """The certificate's names. The client's settings may have changed since the issuance."""
         return self.bundle.certificate.names
 
     @property
     def key_type(self) -> str:
-        """The kind of its key."""
+        """The type of the key."""
         return self.bundle.certificate.key_type
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """An entry of the home that could not be taken, and why."""
+    """An entry of the home that could not be read, and the reason."""
 
     entry: str
     problem: Text
@@ -249,21 +260,27 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class OldHome:
-    """A client's home; `keys` go by certferry's variables.
-
-    If a client does not renew by itself, `stop` is the command that must not be run any more.
-    """
+    """The home of another client."""
 
     client: OldClient
     home: str
     certificates: tuple[OldCertificate, ...]
     unreadable: tuple[Unreadable, ...]
+    #: Keys, by certferry's variables.
     keys: Mapping[str, Secret] = field(default_factory=dict)
+    #: The contact at the CA.
     email: str | None = None
+    #: False if the operator runs renewals: then `OldCertificate.stop` is a command to run no more.
     renews_by_itself: bool = True
 
     def taken_over_by(self, proposal: Proposal) -> tuple[OldCertificate, ...]:
-        """Return the certificates that the client must renew no more: issued here or replaced."""
-        left_out = (one.certificate for one in proposal.left_out if one.certificate is not None)
-        issued = {one.lineage for one in (*proposal.certificates, *left_out) if one.files is None}
-        return tuple(one for one in self.certificates if one.lineage in issued)
+        """Return the certificates that the client must stop renewing, because certferry
+        issues them or a replacement.
+        """
+        left_out = (
+            entry.certificate for entry in proposal.left_out if entry.certificate is not None
+        )
+        issued = {
+            entry.lineage for entry in (*proposal.certificates, *left_out) if entry.files is None
+        }
+        return tuple(entry for entry in self.certificates if entry.lineage in issued)

@@ -1,4 +1,4 @@
-"""The home of lego: `certificates/NAME.crt` and `.key`; how names are proven is not in it."""
+"""Read the home of lego: `certificates/NAME.crt` and `.key`. lego stores no DNS provider there."""
 
 from __future__ import annotations
 
@@ -15,28 +15,30 @@ _ISSUER = ".issuer"
 
 
 def default_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Return the directory that lego itself would use: where it is started."""
+    """Return lego's own default directory, relative to the directory where lego is started."""
     del home
     return Path(environ.get("LEGO_PATH") or ".lego")
 
 
 def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
-    """Read everything. Raises `ConfigError` when there is no such directory."""
+    """Read lego's home. Raise `ConfigError` if the directory is absent."""
     del usual
     entries = [
         path
         for path in old_home.children(home.absolute() / "certificates")
         if path.suffix == ".crt" and not path.stem.endswith(_ISSUER)
     ]
-    found, unreadable = old_home.each(entries, lambda crt: crt.name, partial(_read, source, set()))
+    certificates, unreadable = old_home.each(
+        entries, lambda crt: crt.name, partial(_read, source, set())
+    )
     return old_home.OldHome(
-        old_home.OldClient.LEGO, str(home), found, unreadable, renews_by_itself=False
+        old_home.OldClient.LEGO, str(home), certificates, unreadable, renews_by_itself=False
     )
 
 
 def _read(source: CertificateSource, taken: set[str], crt: Path) -> old_home.OldCertificate:
     files = PemFiles(str(crt), str(crt.with_suffix(".key")))
     bundle = old_home.bundle_in(files, source)
-    name = crt.stem.replace("_.", "*.", 1)  # as lego writes a wildcard in a file's name
+    name = crt.stem.replace("_.", "*.", 1)  # lego writes `*.` as `_.` in file names
     stop = f"lego … {shlex.join(['--domains', name])} … renew"
     return old_home.OldCertificate(old_home.lineage_of(name, taken), bundle, files, stop)

@@ -1,4 +1,4 @@
-"""What other ACME clients pass to the command that they run after a renewal.
+"""The variables by which other ACME clients call `certferry hook` after a renewal.
 
 acme.sh exports the paths of its own files, certbot the lineage's directory, lego the two files.
 """
@@ -21,24 +21,29 @@ from certferry.text import Text
 ACME_SH = "acme.sh"
 CERTBOT = "certbot"
 QINIU = "qiniu"
-"""No client: the mode in which every certificate that is deployed to Qiniu is synced."""
+"""The mode without a client: sync every declared certificate that is deployed to Qiniu."""
 
 
 @dataclass(frozen=True, slots=True)
 class Renewed:
-    """A certificate that a client has just renewed, by the client's name and files for it."""
+    """A certificate just renewed by another client."""
 
     client: str
+    #: The certificate's name in certferry.
     name: str
+    #: The client's files.
     files: PemFiles
 
 
 @dataclass(frozen=True, slots=True)
 class HookCaller:
-    """A client, its variables (name, fullchain, key), what makes it run the hook, for how long."""
+    """How a client calls the hook."""
 
+    #: The variables of the name, the fullchain and the key.
     variables: tuple[str, ...]
+    #: The command that makes the client call the hook, for messages.
     called_by: str
+    #: How long the client waits for the hook; by default for ever.
     patience: timedelta | None = None
 
 
@@ -53,14 +58,14 @@ CLIENTS: Mapping[str, HookCaller] = {
     "lego": HookCaller(
         ("LEGO_CERT_DOMAIN", "LEGO_CERT_PATH", "LEGO_CERT_KEY_PATH"),
         'lego … renew --renew-hook "certferry hook lego"',
-        # lego 4.9 kills a hook after two minutes; some are left to end in order.
+        # lego 4.9 kills a hook after two minutes, so 30 seconds are left for an orderly end.
         patience=timedelta(seconds=90),
     ),
 }
 
 
 def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
-    """Read a client's variables. Raises `ConfigError` when it has not set all of them."""
+    """Read a client's variables. Raise `ConfigError` if the client has not set all of them."""
     caller = CLIENTS[client]
     missing = [name for name in caller.variables if not environ.get(name)]
     if missing:
@@ -79,7 +84,9 @@ def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
 
 
 def renewed_by_any(environ: Mapping[str, str]) -> Renewed | None:
-    """Read the variables of the client that runs this; `None` where none has set its own."""
+    """Read the variables of the client that runs this process, or return
+    None without such a client.
+    """
     for client, caller in CLIENTS.items():
         if all(environ.get(name) for name in caller.variables):
             return renewed_by(client, environ)
@@ -87,7 +94,7 @@ def renewed_by_any(environ: Mapping[str, str]) -> Renewed | None:
 
 
 Versions = Callable[[str], Sequence[Version]]
-"""A lineage → its certificates so far."""
+"""Returns a lineage's versions, the newest first."""
 
 
 def declared_for(
@@ -96,52 +103,61 @@ def declared_for(
     source: CertificateSource,
     versions: Versions,
 ) -> tuple[DesiredCertificate, ...]:
-    """Return the declared certificates that a client's files are meant for, if any.
+    """Return the declared certificates for which a client's renewed files are meant.
 
-    Meant are those with the same files; else with files of the same certificate; else with exactly
-    its names, where one that certferry would issue is taken from the client instead.
+    The first of these cases counts:
 
-    Raises `CertificateError` and `PlanRefused` when the files cannot be taken, are not as desired
-    or not the newest; `ConfigError` when declared files hold another certificate for the names.
+    1. declarations with the same files;
+    2. declarations whose files hold the same certificate;
+    3. declarations with exactly the same names, to be issued by certferry itself: returned with the
+       client's files instead.
+
+    Raise `CertificateError` and `PlanRefused` if the files are unusable, differ from the
+    declaration, or are older than the stored version. Raise `ConfigError` if declared files hold
+    another certificate for the same names.
     """
-    same_files = tuple(one for one in declared if _is_same(one.files, files))
+    same_files = tuple(
+        certificate for certificate in declared if _is_same(certificate.files, files)
+    )
     if same_files:
         return same_files
     renewed = source.read(files).certificate
     held, broken = _held(declared, source)
-    copies = tuple(one for one, found in held if found.fingerprint == renewed.fingerprint)
+    copies = tuple(
+        certificate for certificate, leaf in held if leaf.fingerprint == renewed.fingerprint
+    )
     if copies:
         return copies
-    for one, found in held:
-        if _are_same(found.names, renewed.names):
-            path = "" if one.files is None else one.files.fullchain
+    for certificate, leaf in held:
+        if _are_same(leaf.names, renewed.names):
+            path = "" if certificate.files is None else certificate.files.fullchain
             problem = Text("{lineage}: {declared} holds another certificate than {made}")
             hint = Text(
                 "have the client write the declared file before it runs the hook (acme.sh:"
                 " --fullchain-file), or {advice}"
             )
             raise ConfigError(
-                problem.filled(lineage=one.lineage, declared=path, made=files.fullchain),
+                problem.filled(lineage=certificate.lineage, declared=path, made=files.fullchain),
                 hint=hint.filled(advice=how_to_declare(files)),
             )
     wanted = [w for w in declared if w.files is None and _are_same(w.names, renewed.names)]
-    for one in wanted:
-        _must_be_as_desired(one, renewed)
-        _must_be_the_newest(one, renewed, files, versions)
+    for certificate in wanted:
+        _must_be_as_desired(certificate, renewed)
+        _must_be_the_newest(certificate, renewed, files, versions)
     if broken and not wanted:
         raise broken[0]
-    return tuple(replace(one, names=(), dns="", files=files) for one in wanted)
+    return tuple(replace(certificate, names=(), dns="", files=files) for certificate in wanted)
 
 
 def how_to_declare(files: PemFiles) -> Text:
-    """Return how a client's files are declared."""
+    """Return the advice to declare a client's files."""
     return Text(
         'declare it under [[certificates]]: fullchain = "{fullchain}" and privkey = "{privkey}"'
     ).filled(fullchain=files.fullchain, privkey=files.privkey)
 
 
 def _is_same(declared: PemFiles | None, files: PemFiles) -> bool:
-    """Compare the fullchain alone: a key that is declared elsewhere may be a copy."""
+    """Compare only the fullchain: a key declared at another path may be a copy."""
     return declared is not None and PurePath(declared.fullchain) == PurePath(files.fullchain)
 
 
@@ -152,29 +168,33 @@ def _are_same(names: Collection[str], others: Collection[str]) -> bool:
 def _held(
     declared: Sequence[DesiredCertificate], source: CertificateSource
 ) -> tuple[list[tuple[DesiredCertificate, Certificate]], list[CertificateError | PlanRefused]]:
-    """Return what declared files hold, and what is wrong with the others."""
+    """Return the certificates in declared files, and the errors of unreadable files."""
     held = []
     broken: list[CertificateError | PlanRefused] = []
-    for one in declared:
-        if one.files is not None:
+    for certificate in declared:
+        if certificate.files is not None:
             try:
-                held.append((one, source.read(one.files).certificate))
+                held.append((certificate, source.read(certificate.files).certificate))
             except (CertificateError, PlanRefused) as error:
-                said = Text(
+                message = Text(
                     "no declared certificate is the renewed one; {lineage} may be meant, but"
                     " {problem}"
                 )
-                problem = said.filled(lineage=one.lineage, problem=error.message)
+                problem = message.filled(lineage=certificate.lineage, problem=error.message)
                 broken.append(type(error)(problem, hint=error.hint))
     return held, broken
 
 
-def _must_be_as_desired(one: DesiredCertificate, renewed: Certificate) -> None:
-    """Refuse another kind of key: runs and hooks would replace each other's for ever."""
-    if renewed.key_type != one.key_type:
+def _must_be_as_desired(desired: DesiredCertificate, renewed: Certificate) -> None:
+    """Raise `PlanRefused` for another key type: runs and hooks would replace each
+    other's certificate for ever.
+    """
+    if renewed.key_type != desired.key_type:
         problem = Text("{lineage}: the key is {had}; asked for: {wanted}")
         raise PlanRefused(
-            problem.filled(lineage=one.lineage, had=renewed.key_type, wanted=one.key_type.value),
+            problem.filled(
+                lineage=desired.lineage, had=renewed.key_type, wanted=desired.key_type.value
+            ),
             hint=Text(
                 "have the client make such a key (acme.sh: --keylength; certbot and lego:"
                 " --key-type), or declare `key_type` as it is"
@@ -183,17 +203,17 @@ def _must_be_as_desired(one: DesiredCertificate, renewed: Certificate) -> None:
 
 
 def _must_be_the_newest(
-    one: DesiredCertificate, renewed: Certificate, files: PemFiles, versions: Versions
+    desired: DesiredCertificate, renewed: Certificate, files: PemFiles, versions: Versions
 ) -> None:
-    """Refuse an older one: a hook that is run again would bring back what was replaced since."""
-    latest = max((v.certificate.not_before for v in versions(one.lineage)), default=None)
+    """Raise `PlanRefused` for an older certificate: repeating an old hook would undo a renewal."""
+    latest = max((v.certificate.not_before for v in versions(desired.lineage)), default=None)
     if latest is not None and latest > renewed.not_before:
-        said = Text(
+        message = Text(
             "{lineage}: {path} holds a certificate of {made}, and there is a later one of {latest}"
         )
         hint = Text("certferry has renewed it since: switch it off in the client, or {advice}")
         facts = {"path": files.fullchain, "made": renewed.not_before, "latest": latest}
         raise PlanRefused(
-            said.filled(lineage=one.lineage, **facts),
+            message.filled(lineage=desired.lineage, **facts),
             hint=hint.filled(advice=how_to_declare(files)),
         )

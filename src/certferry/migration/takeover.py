@@ -1,4 +1,4 @@
-"""What to declare for the certificates of another client. Pure."""
+"""Propose declarations for another client's certificates. Pure."""
 
 from __future__ import annotations
 
@@ -26,52 +26,59 @@ from certferry.text import Text
 def one_for_each_directory(
     certificates: Sequence[proposals.ProposedCertificate],
 ) -> list[proposals.ProposedCertificate]:
-    """Leave each directory to its youngest certificate, which was copied there last."""
+    """Assign each directory to the youngest certificate copied there,
+    because it was copied last.
+    """
     owners = {
-        deployment.directory: one
-        for one in sorted(certificates, key=_age)
-        for deployment in one.deployments
+        deployment.directory: certificate
+        for certificate in sorted(certificates, key=_age)
+        for deployment in certificate.deployments
     }
     kept = []
-    for one in certificates:
-        own = tuple(d for d in one.deployments if owners[d.directory] is one)
+    for certificate in certificates:
+        own = tuple(d for d in certificate.deployments if owners[d.directory] is certificate)
         left = Text(
             "{directory}, and what is run for it, is left to {other}, which was copied there too"
         )
-        others = (d.directory for d in one.deployments if d not in own)
+        others = (d.directory for d in certificate.deployments if d not in own)
         remarks = [left.filled(directory=path, other=owners[path].lineage) for path in others]
-        kept.append(replace(one, deployments=own, remarks=(*one.remarks, *remarks)))
+        kept.append(replace(certificate, deployments=own, remarks=(*certificate.remarks, *remarks)))
     return kept
 
 
 def without_duplicates(
     certificates: Sequence[proposals.ProposedCertificate], places: proposals.Places
 ) -> proposals.Proposal:
-    """Leave out a certificate that is for the same names as another, and deployed nowhere."""
-    first = {frozenset(one.covered): one for one in sorted(certificates, key=_rank)}
+    """Leave out undeployed certificates with the same names as another certificate."""
+    first = {
+        frozenset(certificate.covered): certificate
+        for certificate in sorted(certificates, key=_rank)
+    }
     kept: list[proposals.ProposedCertificate] = []
     idle: list[proposals.LeftOut] = []
-    for one in certificates:
-        other = first[frozenset(one.covered)]
-        # Without a target nothing is known of what is served.
-        if other is one or one.deployments or not places.target:
-            kept.append(one)
+    for certificate in certificates:
+        other = first[frozenset(certificate.covered)]
+        # Without a target, certferry cannot know which certificates are served.
+        if other is certificate or certificate.deployments or not places.target:
+            kept.append(certificate)
         else:
             reason = Text("{other} is for the same names, and goes first", other=other.lineage)
-            idle.append(proposals.LeftOut(one.lineage, reason, one))
+            idle.append(proposals.LeftOut(certificate.lineage, reason, certificate))
     return proposals.Proposal(tuple(kept), tuple(idle))
 
 
-def _age(one: proposals.ProposedCertificate) -> tuple[float, str]:
-    begin = 0.0 if one.adopts is None else one.adopts.certificate.not_before.timestamp()
-    return begin, one.lineage
+def _age(certificate: proposals.ProposedCertificate) -> tuple[float, str]:
+    begin = (
+        0.0 if certificate.adopts is None else certificate.adopts.certificate.not_before.timestamp()
+    )
+    return begin, certificate.lineage
 
 
-def _rank(one: proposals.ProposedCertificate) -> tuple[bool, tuple[bool, int, float], str]:
-    return bool(one.deployments), proposals.fitness(one, ""), one.lineage
+def _rank(certificate: proposals.ProposedCertificate) -> tuple[bool, tuple[bool, int, float], str]:
+    return bool(certificate.deployments), proposals.fitness(certificate, ""), certificate.lineage
 
 
-_READ_AND_WRITE = 0o664  # without the right to write for all
+_READ_AND_WRITE = 0o664  # removes the right of all users to write
 _OTHERS = stat.S_IRWXO
 
 _KEEPERS_OF_SERVICES = frozenset({"systemctl", "service", "nginx"})
@@ -80,17 +87,21 @@ _NAMES = (FULLCHAIN, PRIVKEY, CERT, CHAIN)
 
 
 def propose_takeover(
-    found: Sequence[OldCertificate],
+    old_certificates: Sequence[OldCertificate],
     places: proposals.Places,
     client: str,
     wanted: Collection[str] | None = None,
     *,
     keep_client: bool,
 ) -> proposals.Proposal:
-    """Propose to issue another client's certificates here, or to import them from it."""
+    """Propose to issue another client's certificates by certferry, or to
+    deploy the client's files.
+    """
     certificates = [
-        _imported(one, places, client) if keep_client else _taken_over(one, places, client)
-        for one in found
+        _imported(certificate, places, client)
+        if keep_client
+        else _taken_over(certificate, places, client)
+        for certificate in old_certificates
     ]
     certificates = one_for_each_directory(certificates)
     proposal = without_duplicates(proposals.with_domains(certificates, places, wanted), places)
@@ -101,51 +112,54 @@ def propose_takeover(
 
 
 def _imported(
-    one: OldCertificate, places: proposals.Places, client: str, *why: Text
+    certificate: OldCertificate, places: proposals.Places, client: str, *why: Text
 ) -> proposals.ProposedCertificate:
     remarks = list(why)
-    for hook in one.installed.runs:
-        if hook.goes_to_qiniu and places.target:  # certferry does that, too
+    for hook in certificate.installed.runs:
+        if hook.goes_to_qiniu and places.target:  # certferry deploys to Qiniu too
             remark = Text(
                 "{client} still runs `{program}` after a renewal, beside certferry: have it run"
                 " `certferry hook {client}` instead"
             )
             remarks.append(remark.filled(client=client, program=hook.program))
     return proposals.ProposedCertificate(
-        one.lineage, files=one.files, remarks=tuple(remarks), adopts=one.bundle
+        certificate.lineage,
+        files=certificate.files,
+        remarks=tuple(remarks),
+        adopts=certificate.bundle,
     )
 
 
 def _taken_over(
-    one: OldCertificate, places: proposals.Places, client: str
+    certificate: OldCertificate, places: proposals.Places, client: str
 ) -> proposals.ProposedCertificate:
-    obstacle = _why_not_issued(one, places)
+    obstacle = _why_not_issued(certificate, places)
     if obstacle is not None:
         why = Text("{client} goes on renewing it, since certferry cannot prove its names: {reason}")
-        return _imported(one, places, client, why.filled(client=client, reason=obstacle))
-    directory = one.installed.directory
-    reload = _reload(one.installed, places) if directory else ""
-    remarks = [*_copies_no_more(one.installed, directory)]
+        return _imported(certificate, places, client, why.filled(client=client, reason=obstacle))
+    directory = certificate.installed.directory
+    reload = _reload(certificate.installed, places) if directory else ""
+    remarks = [*_copies_no_more(certificate.installed, directory)]
     deployments: tuple[proposals.ProposedDeployment, ...] = ()
     if directory:
-        deployments = (_in_files(one.installed, directory, reload),)
-        remarks += _changes_of_access(one.installed, reload)
-    remarks += _runs_no_more(one.installed, reload, places, client)
+        deployments = (_in_files(certificate.installed, directory, reload),)
+        remarks += _changes_of_access(certificate.installed, reload)
+    remarks += _runs_no_more(certificate.installed, reload, places, client)
     return proposals.ProposedCertificate(
-        one.lineage,
-        one.names,
+        certificate.lineage,
+        certificate.names,
         places.dns,
-        _KINDS.get(one.key_type),
+        _KINDS.get(certificate.key_type),
         deployments=deployments,
         remarks=tuple(remarks),
-        adopts=one.bundle,
+        adopts=certificate.bundle,
     )
 
 
-def _why_not_issued(one: OldCertificate, places: proposals.Places) -> Text | None:
+def _why_not_issued(certificate: OldCertificate, places: proposals.Places) -> Text | None:
     if not places.dns:
         return Text("no DNS account is known")
-    for name in one.names:
+    for name in certificate.names:
         reason = places.obstacle(name)
         if reason is not None:
             return Text("{name}: {reason}", name=name, reason=reason)
@@ -153,7 +167,9 @@ def _why_not_issued(one: OldCertificate, places: proposals.Places) -> Text | Non
 
 
 def _in_files(theirs: Installed, directory: str, reload: str) -> proposals.ProposedDeployment:
-    """Return the deployment to the copies, for the same readers as far as can be declared."""
+    """Return the deployment to the client's copies. Readers stay the same as
+    far as certferry allows.
+    """
     access = replace(
         theirs.access,
         mode=theirs.access.mode & _READ_AND_WRITE | stat.S_IRUSR,
@@ -163,10 +179,10 @@ def _in_files(theirs: Installed, directory: str, reload: str) -> proposals.Propo
 
 
 def _changes_of_access(theirs: Installed, reload: str) -> Iterator[Text]:
-    """Explain who can read the key no longer, and what `reload` finds."""
+    """Explain who loses access to the key, and the variables that `reload` finds."""
     if theirs.access.key_mode & _OTHERS:
-        said = Text("every user could read {path}: from now on only its owner and group")
-        yield said.filled(path=theirs.privkey)
+        message = Text("every user could read {path}: from now on only its owner and group")
+        yield message.filled(path=theirs.privkey)
     program = OldHook(reload).program
     if reload and program not in _KEEPERS_OF_SERVICES:
         yield Text(
@@ -190,7 +206,9 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
 
 
 def _reload(theirs: Installed, places: proposals.Places) -> str:
-    """Return what goes on being run: a program that deploys to Qiniu only if certferry does not."""
+    """Return the command to keep running. A command that deploys to Qiniu ends if
+    certferry deploys there.
+    """
     hook = OldHook(theirs.reload)
     ends = hook.calls_certferry or (hook.goes_to_qiniu and places.target)
     return "" if ends else theirs.reload
@@ -203,16 +221,16 @@ def _runs_no_more(
         if hook.is_ours_alone or hook.command == reload:
             continue
         if hook.goes_to_qiniu and places.target:
-            said = Text(
+            message = Text(
                 "`{program}` is left out: certferry deploys to Qiniu now; anything else it does"
                 " needs a `reload` of its own"
             )
         else:
-            said = Text(
+            message = Text(
                 "`{program}`, which {client} runs at a renewal, is left out: where it is needed"
                 " still, write it as `reload`, or as a deployment to `command`"
             )
-        yield said.filled(program=hook.program, client=client)
+        yield message.filled(program=hook.program, client=client)
 
 
 def adopt(
@@ -224,7 +242,9 @@ def adopt(
     now: datetime,
     who: str,
 ) -> bool:
-    """Store a certificate, unless a later one is current. Raises `LeaseHeld` and `StateError`."""
+    """Store a certificate, unless a stored version is as new. Raise
+    `LeaseHeld` and `StateError`.
+    """
     certificate = bundle.certificate
     with lease(lineage) as held:
         versions = state.versions(lineage)
@@ -236,17 +256,21 @@ def adopt(
     return True
 
 
-def as_remembered(found: Sequence[OldCertificate], state: StateStore) -> tuple[OldCertificate, ...]:
-    """Rename each lineage as its certificate is stored: a new name would upload it again."""
+def as_remembered(
+    certificates: Sequence[OldCertificate], state: StateStore
+) -> tuple[OldCertificate, ...]:
+    """Rename each lineage to the name under which the certificate is stored, because a new name
+    would upload the certificate again.
+    """
     remembered = state.versions_of(state.lineages())
     named: list[OldCertificate] = []
-    for one in found:
-        own = one.bundle.certificate.fingerprint
-        known = [
+    for certificate in certificates:
+        own = certificate.bundle.certificate.fingerprint
+        stored_names = [
             name for name, all_ in remembered.items() if any(v.fingerprint == own for v in all_)
         ]
-        taken = {other.lineage for other in (*found, *named)}
-        free = [lineage for lineage in known if lineage not in taken]
-        is_known = one.lineage in known or not free
-        named.append(one if is_known else replace(one, lineage=free[0]))
+        taken = {other.lineage for other in (*certificates, *named)}
+        free = [lineage for lineage in stored_names if lineage not in taken]
+        is_known = certificate.lineage in stored_names or not free
+        named.append(certificate if is_known else replace(certificate, lineage=free[0]))
     return tuple(named)

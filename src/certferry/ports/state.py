@@ -472,9 +472,9 @@ class StateStore(
     """What certferry stores, for one host."""
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
-        """Reserve so many requests of an account to what is called so, an interval apart and after
-        all that any host has reserved, by the store's clock. Return how long it is until the first;
-        `None` where one host alone has the store, whose processes keep a pace each.
+        """Reserve `count` requests of an account to the service `name`, `interval` apart, after all
+        requests that any process has reserved, by the store's clock. Return the time until the
+        first; `None` if the store takes no reservations, so each process keeps a pace of its own.
         """
 
     def must_unseal(self) -> None:
@@ -493,12 +493,15 @@ class StateStore(
         """
 
     def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
-        """Return each row that is bound by the key and is not as certferry wrote it: the lineage,
-        or what else is named by it, and an error that names the row.
+        """Return each row that is bound by the key and differs from the row that certferry wrote,
+        each row that cannot be read, and each fact of the history that another program undid: the
+        lineage, or another name of the subject, and an error that names the row.
         """
 
     def damage(self) -> tuple[Reported, ...]:
-        """Return what is wrong with how the whole is stored, beside its rows. Raises as `flush`."""
+        """Return what is wrong with how the whole is stored, beside its rows: tables unlike those
+        that certferry made, or generations that do not follow each other. Raises as `flush`.
+        """
 
     def flush(self) -> None:
         """Store what was changed and not stored yet, as far as the store waits with what may be

@@ -1,4 +1,4 @@
-"""What monitors read: the line of `certferry check`, and the metrics for Prometheus."""
+"""Render output for monitors: the line of `certferry check`, and metrics for Prometheus."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ from certferry.text import Text, verbatim
 SERVICE = "CERTFERRY"
 
 MOST_DETAILS = 25
-"""Lines of detail: Nagios takes 8,192 bytes (`MAX_PLUGIN_OUTPUT_LENGTH`), NRPE may take fewer."""
+"""The most lines of detail: Nagios takes 8,192 bytes
+(`MAX_PLUGIN_OUTPUT_LENGTH`), NRPE may take less.
+"""
 
 _DAY = timedelta(days=1)
 
 
 class PluginStatus(Enum):
-    """How bad it is, by exit code (Monitoring Plugins' guidelines, "Plugin Return Codes")."""
+    """A plugin's exit code (Monitoring Plugins' guidelines, "Plugin Return Codes")."""
 
     OK = 0
     WARNING = 1
@@ -35,53 +37,57 @@ class PluginStatus(Enum):
 
 
 def plugin_status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
-    """Judge concerns together. What is certainly bad comes before what cannot be judged."""
-    found = list(concerns)
-    if any(one.problem.is_error for one in found):
+    """Return the exit code for all concerns together. A certain error
+    outranks an unjudged concern.
+    """
+    listed = list(concerns)
+    if any(concern.problem.is_error for concern in listed):
         return PluginStatus.CRITICAL
-    if any(one.is_unjudged for one in found):
+    if any(concern.is_unjudged for concern in listed):
         return PluginStatus.UNKNOWN
-    return PluginStatus.WARNING if found else PluginStatus.OK
+    return PluginStatus.WARNING if listed else PluginStatus.OK
 
 
-def of_checkup(found: health.Checkup, now: datetime, voice: Voice) -> Iterator[str]:
-    """Write the plugin's line, and a line of detail for each thing that needs a person."""
-    status = plugin_status_of(found.concerns)
-    yield f"{_first(status, summary(found, now, voice))} | {_performance(found, now)}"
-    for concern in found.concerns[:MOST_DETAILS]:
+def of_checkup(checkup: health.Checkup, now: datetime, voice: Voice) -> Iterator[str]:
+    """Render the plugin's line, then a line for each concern that needs a person."""
+    status = plugin_status_of(checkup.concerns)
+    yield f"{_first(status, summary(checkup, now, voice))} | {_performance(checkup, now)}"
+    for concern in checkup.concerns[:MOST_DETAILS]:
         yield _detail(concern, voice)
-    more = len(found.concerns) - MOST_DETAILS
+    more = len(checkup.concerns) - MOST_DETAILS
     if more > 0:
         yield voice.say_on_one_line(Text("and {count} more", count=more))
 
 
 def of_failure(problem: Problem, voice: Voice) -> Iterator[str]:
-    """Write that nothing can be judged."""
+    """Render the line of a check without a judgement, and the hint."""
     yield _first(PluginStatus.UNKNOWN, voice.say_on_one_line(problem.message))
     if problem.hint is not None:
         yield _harmless(voice.say_on_one_line(problem.hint))
 
 
-def document(found: health.Checkup, now: datetime, voice: Voice) -> Document:
-    """Write it for a program."""
+def document(checkup: health.Checkup, now: datetime, voice: Voice) -> Document:
+    """Return the checkup as a JSON document."""
     return {
-        "status": plugin_status_of(found.concerns).name,
-        "summary": summary(found, now, voice),
-        "soonest": found.soonest
+        "status": plugin_status_of(checkup.concerns).name,
+        "summary": summary(checkup, now, voice),
+        "soonest": checkup.soonest
         and {
-            "name": found.soonest.lineage,
-            "not_after": moment(found.soonest.certificate.not_after),
-            "days": days_left(found.soonest.certificate.not_after, now),
+            "name": checkup.soonest.lineage,
+            "not_after": moment(checkup.soonest.certificate.not_after),
+            "days": days_left(checkup.soonest.certificate.not_after, now),
         },
-        "certificates": found.certificates,
-        "served": found.served,
-        "places": found.places,
-        "problems": [_problem(concern, plugin_status_of([concern])) for concern in found.concerns],
+        "certificates": checkup.certificates,
+        "served": checkup.served,
+        "places": checkup.places,
+        "problems": [
+            _problem(concern, plugin_status_of([concern])) for concern in checkup.concerns
+        ],
     }
 
 
 def document_of_failure(problem: Problem, voice: Voice) -> Document:
-    """Write for a program that nothing can be judged."""
+    """Return the JSON document of a check without a judgement."""
     return {
         "status": PluginStatus.UNKNOWN.name,
         "summary": voice.say_on_one_line(problem.message),
@@ -94,27 +100,31 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
     }
 
 
-def summary(found: health.Checkup, now: datetime, voice: Voice) -> str:
-    """Write the worst in a sentence, and how the whole stands."""
+def summary(checkup: health.Checkup, now: datetime, voice: Voice) -> str:
+    """Return one sentence with the worst concern, and counts for all certificates."""
     counted: list[Text] = []
-    for worst in found.concerns[:1]:
-        more, said = len(found.concerns) - 1, _in_words(worst)
-        counted.append(Text("{said} (and {count} more)", said=said, count=more) if more else said)
-    if found.places == found.served and found.places:
-        counted.append(Text("{count} served", count=found.served))
-    elif found.places:
-        counted.append(Text("{served} of {count} served", served=found.served, count=found.places))
+    for worst in checkup.concerns[:1]:
+        more, sentence = len(checkup.concerns) - 1, _in_words(worst)
+        counted.append(
+            Text("{said} (and {count} more)", said=sentence, count=more) if more else sentence
+        )
+    if checkup.places == checkup.served and checkup.places:
+        counted.append(Text("{count} served", count=checkup.served))
+    elif checkup.places:
+        counted.append(
+            Text("{served} of {count} served", served=checkup.served, count=checkup.places)
+        )
     else:
-        counted.append(certificate_count(found.certificates))
-    if found.soonest is not None:
-        days = days_left(found.soonest.certificate.not_after, now)
-        name = found.soonest.lineage
+        counted.append(certificate_count(checkup.certificates))
+    if checkup.soonest is not None:
+        days = days_left(checkup.soonest.certificate.not_after, now)
+        name = checkup.soonest.lineage
         counted.append(Text("soonest {days} d ({name})", days=days, name=name))
     return voice.say_on_one_line(Text("{counted}", counted=counted))
 
 
 def days_left(end: datetime, now: datetime) -> int:
-    """Return how many whole days are left; below zero once it is over."""
+    """Return the whole days left; below zero after the end."""
     return (end - now) // _DAY
 
 
@@ -122,15 +132,15 @@ def _first(status: PluginStatus, sentence: str) -> str:
     return f"{SERVICE} {status.name} - {_harmless(sentence)}"
 
 
-def _performance(found: health.Checkup, now: datetime) -> str:
+def _performance(checkup: health.Checkup, now: datetime) -> str:
     counts = (
-        f"'certificates'={found.certificates};;;0",
-        f"'served'={found.served};;;0;{found.places}",
-        f"'problems'={len(found.concerns)};;;0",
+        f"'certificates'={checkup.certificates};;;0",
+        f"'served'={checkup.served};;;0;{checkup.places}",
+        f"'problems'={len(checkup.concerns)};;;0",
     )
-    if found.soonest is None:
+    if checkup.soonest is None:
         return " ".join(counts)
-    certificate = found.soonest.certificate
+    certificate = checkup.soonest.certificate
     left = days_left(certificate.not_after, now)
     warning, critical = (
         certificate.lifetime // n // _DAY for n in (health.WARNING_SHARE, health.CRITICAL_SHARE)
@@ -140,14 +150,14 @@ def _performance(found: health.Checkup, now: datetime) -> str:
 
 def _detail(concern: health.Concern, voice: Voice) -> str:
     problem, status = concern.problem, plugin_status_of([concern])
-    said = _in_words(concern)
+    sentence = _in_words(concern)
     if problem.hint is not None:
-        said = Text("{said} (hint: {hint})", said=said, hint=problem.hint)
-    return _harmless(f"{status.name} [{problem.code}] {voice.say_on_one_line(said)}")
+        sentence = Text("{said} (hint: {hint})", said=sentence, hint=problem.hint)
+    return _harmless(f"{status.name} [{problem.code}] {voice.say_on_one_line(sentence)}")
 
 
 def concern_subject(concern: health.Concern) -> Text:
-    """Return what a concern is about."""
+    """Return the lineage, channel or host of a concern."""
     about = concern.subject
     if about.lineage:
         return on_host(of_lineage(about.lineage, about.target, about.domain), about.host)
@@ -155,12 +165,12 @@ def concern_subject(concern: health.Concern) -> Text:
 
 
 def _in_words(concern: health.Concern) -> Text:
-    said = concern.problem.message
-    return Text("{subject}: {message}", subject=concern_subject(concern), message=said)
+    message = concern.problem.message
+    return Text("{subject}: {message}", subject=concern_subject(concern), message=message)
 
 
 def _harmless(words: str) -> str:
-    """Take out what would begin performance data, or a line of its own."""
+    """Replace characters that would begin performance data or a new line."""
     return visible(words.replace("|", "/").replace("\n", " "))
 
 
@@ -175,7 +185,7 @@ def _problem(concern: health.Concern, status: PluginStatus) -> Document:
 
 
 Steps = Mapping[tuple[str, str], int]
-"""How many steps of an action ended so, over all runs."""
+"""Counts of steps over all runs, by action and outcome."""
 
 _Samples = list[tuple[Mapping[str, str], float]]
 
@@ -197,17 +207,17 @@ NAMES = tuple(_HELP)
 
 
 def metrics(
-    expected: Collection[health.Expected], known: health.Recorded, steps: Steps, host: str = ""
+    expected: Collection[health.Expected], recorded: health.Recorded, steps: Steps, host: str = ""
 ) -> str:
-    """Write what is recorded of the certificates that are expected; `host` is a label of each where
-    several hosts share it.
+    """Return the metrics of the expected certificates. `host` labels every sample of a state
+    shared by several hosts.
     """
-    names = {one.lineage for one in expected}
-    last = known.last_run
+    names = {certificate.lineage for certificate in expected}
+    last = recorded.last_run
     of_runs = (None, None) if last is None else (last.ended_at, last.succeeded_at)
     families: list[_Samples] = [
-        *_of_certificates(expected, known),
-        *_of_domains(names, known),
+        *_of_certificates(expected, recorded),
+        *_of_domains(names, recorded),
         *map(_moment, of_runs),
         [({"action": action, "outcome": end}, n) for (action, end), n in sorted(steps.items())],
         [({"version": __version__}, 1)],
@@ -227,34 +237,34 @@ def counted(report: SyncReport) -> Counter[tuple[str, str]]:
 
 
 def _of_certificates(
-    expected: Collection[health.Expected], known: health.Recorded
+    expected: Collection[health.Expected], recorded: health.Recorded
 ) -> tuple[_Samples, ...]:
     end: _Samples = []
     begin: _Samples = []
     renewal: _Samples = []
     deadline: _Samples = []
-    for one in expected:
-        for version in known.versions.get(one.lineage, ())[:1]:
-            labels, certificate = {"name": one.lineage}, version.certificate
+    for wanted in expected:
+        for version in recorded.versions.get(wanted.lineage, ())[:1]:
+            labels, certificate = {"name": wanted.lineage}, version.certificate
             end.append((labels, _at(certificate.not_after)))
             begin.append((labels, _at(certificate.not_before)))
-            if not one.is_imported:
+            if not wanted.is_imported:
                 renewal.append((labels, _at(renew_at(certificate, version.window))))
-            if one.least_life:
-                deadline.append((labels, _at(certificate.not_after - one.least_life)))
+            if wanted.least_life:
+                deadline.append((labels, _at(certificate.not_after - wanted.least_life)))
     return end, begin, renewal, deadline
 
 
-def _of_domains(names: Collection[str], known: health.Recorded) -> tuple[_Samples, _Samples]:
+def _of_domains(names: Collection[str], recorded: health.Recorded) -> tuple[_Samples, _Samples]:
     served: _Samples = []
     info: _Samples = []
-    for one in known.sightings:
-        if one.lineage not in names or one.is_owned_elsewhere:
+    for sighting in recorded.sightings:
+        if sighting.lineage not in names or sighting.is_owned_elsewhere:
             continue
-        labels = {"name": one.lineage, "target": one.target, "domain": one.domain}
-        served.append((labels, int(one.served)))
-        if one.fingerprint is not None:
-            info.append(({**labels, "fingerprint_sha256": one.fingerprint}, 1))
+        labels = {"name": sighting.lineage, "target": sighting.target, "domain": sighting.domain}
+        served.append((labels, int(sighting.served)))
+        if sighting.fingerprint is not None:
+            info.append(({**labels, "fingerprint_sha256": sighting.fingerprint}, 1))
     return served, info
 
 
@@ -273,10 +283,11 @@ def _family(name: str, help_: str, samples: _Samples, of_all: Mapping[str, str])
     yield f"# TYPE {name} {'counter' if name.endswith('_total') else 'gauge'}\n"
     for labels, value in samples:
         inner = ",".join(
-            f'{label}="{_escaped(said)}"' for label, said in {**of_all, **labels}.items()
+            f'{label}="{_escaped(value_text)}"'
+            for label, value_text in {**of_all, **labels}.items()
         )
         yield f"{name}{{{inner}}} {value:.0f}\n" if inner else f"{name} {value:.0f}\n"
 
 
-def _escaped(said: str) -> str:
-    return said.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")

@@ -1,4 +1,4 @@
-"""Where a run's words go: data to stdout, everything else to stderr, colour only on terminals."""
+"""Write a run's output: data to stdout, everything else to stderr, colour only on terminals."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from certferry.present.language import Voice
 from certferry.present.run_log import RunLog
 
 _DUMB = {"", "dumb", "unknown"}
-"""Values of `$TERM` for terminals that only print, and cannot move the cursor or colour."""
+"""Values of `$TERM` for terminals without colour and cursor movement."""
 
 
 class Verbosity(Enum):
-    """How much a run prints beside its data: only what is wrong, what happens, the log."""
+    """How much a run prints beside the run's data."""
 
-    QUIET = "quiet"
-    NORMAL = "normal"
-    VERBOSE = "verbose"
+    QUIET = "quiet"  #: only errors and refusals
+    NORMAL = "normal"  #: also the progress of the run
+    VERBOSE = "verbose"  #: also the debug log
 
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """The two streams, the voice that speaks on them, and the log."""
+    """The two output streams, the voice for both, and the log."""
 
     stdout: TextIO
     stderr: TextIO
@@ -38,7 +38,7 @@ class Console:
     run_log: RunLog = field(default_factory=lambda: RunLog(Voice()))
 
     def with_voice(self, voice: Voice) -> Console:
-        """Return the console of a run in the voice's language, with a log that is not open yet."""
+        """Return the console of a run that speaks with `voice`, with a log that is not open yet."""
         return replace(self, voice=voice, run_log=RunLog(voice))
 
     def print(self, lines: Iterable[layout.Line]) -> None:
@@ -46,30 +46,34 @@ class Console:
         self._write(self.stdout, lines)
 
     def print_wrapped(self, lines: Iterable[layout.Line]) -> None:
-        """Write sentences for a person; on a terminal they are broken at spaces."""
+        """Write sentences for a person. A terminal gets the lines broken at spaces."""
         self.print(self._folded(self.stdout, lines))
 
     def print_table(self, table: layout.TextTable, below: Iterable[layout.Line] = ()) -> None:
-        """Write columns for a person, no wider than a terminal, and remarks below an empty line."""
+        """Write a table for a person, no wider than the terminal, then an
+        empty line and the remarks.
+        """
         self.print(_as_wide_as(self.stdout, table))
         remarks = list(below)
         if remarks:
             self.print_wrapped([layout.line(), *remarks])
 
     def print_stderr_table(self, table: layout.TextTable) -> None:
-        """Write what is not data as columns, set off by an empty line."""
+        """Write a table that is no data to stderr, followed by an empty line."""
         self.print_stderr([*_as_wide_as(self.stderr, table), layout.line()])
 
     def print_json(self, document: Mapping[str, object], *, on_one_line: bool = False) -> None:
-        """Write data for a program: one JSON document, or one of many, each on its line."""
+        """Write data for a program: a JSON document, on several lines or on one."""
         utf8 = (self.stdout.encoding or "").lower().replace("-", "") == "utf8"
         indent = None if on_one_line else 2
         say = self.voice.say
-        written = layout.as_json(document, say, indent=indent, ascii_only=not utf8)
-        self.stdout.write(written + "\n")
+        json_text = layout.as_json(document, say, indent=indent, ascii_only=not utf8)
+        self.stdout.write(json_text + "\n")
 
     def print_stderr(self, lines: Iterable[layout.Line]) -> None:
-        """Write what is not data; on a terminal sentences are broken at spaces."""
+        """Write sentences that are no data to stderr. A terminal gets
+        the lines broken at spaces.
+        """
         self._write(self.stderr, self._folded(self.stderr, lines))
 
     def flush(self) -> None:
@@ -78,28 +82,28 @@ class Console:
         self.stderr.flush()
 
     def draws_on(self, stream: TextIO) -> bool:
-        """Return whether the stream is a terminal that can do more than print."""
+        """Return whether the stream is a terminal with colour and cursor movement."""
         return stream.isatty() and self.environ.get("TERM", "") not in _DUMB
 
     def _folded(self, stream: TextIO, lines: Iterable[layout.Line]) -> Iterator[layout.Line]:
-        """Break what is wider than a screen; what a program reads stays as it is."""
+        """Break lines wider than the terminal; programs get the lines unbroken."""
         if not self.draws_on(stream):
             return iter(lines)
         cells = shutil.get_terminal_size().columns
-        return chain.from_iterable(layout.folded(one, cells) for one in lines)
+        return chain.from_iterable(layout.folded(unbroken, cells) for unbroken in lines)
 
     def _write(self, stream: TextIO, lines: Iterable[layout.Line]) -> None:
         in_colour = self.draws_on(stream) and not self.environ.get("NO_COLOR")
-        written = layout.coloured if in_colour else layout.plain
-        stream.writelines(written(one) + "\n" for one in lines)
+        render = layout.coloured if in_colour else layout.plain
+        stream.writelines(render(row) + "\n" for row in lines)
 
 
 def standard_console(environ: Mapping[str, str]) -> Console:
-    """Return this process's console. What its streams cannot encode is written as an escape."""
+    """Return this process's console. Characters unknown to a stream's encoding become escapes."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    # A stream that the caller has closed is None.
+    # Python sets a closed stream to None.
     return Console(sys.stdout or io.StringIO(), sys.stderr or io.StringIO(), environ)
 
 

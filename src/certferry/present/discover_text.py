@@ -1,6 +1,7 @@
-"""What accounts hold and what hosts serve, declared or not, for people and for programs: a row for
-each domain, certificate or address, what is wrong with it, and how many there are; and the
-findings of `doctor`, each with its fix.
+"""Render accounts, hosts and findings, for people and programs.
+
+Accounts and hosts: a row for each domain, certificate or address, the problems, and the counts.
+Findings of `doctor`: each with the fix.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from certferry.present.status_text import NOTHING, served_by_addresses
 from certferry.text import Text, verbatim
 
 _LABEL = 24
-"""Cells of a certificate's name at its target; the whole is in `--json`."""
+"""Cells of a certificate's name at the target; `--json` has the whole name."""
 
 _DOMAINS = (
     *(Text("DOMAIN"), Text("STATE"), verbatim("HTTPS"), Text("OWNER"), Text("LEFT")),
@@ -37,73 +38,79 @@ _CERTIFICATES = (Text("CERTIFICATE"), Text("OWNER"), Text("LEFT"), Text("NAME"),
 
 _OWNERS = {Owner.OURS: Tone.GOOD, Owner.FOREIGN: Tone.PLAIN, Owner.FREE: Tone.PENDING}
 _AT_REST = "success"
-"""A state that is no news."""
+"""The usual state of a domain."""
 
 
-def domains(found: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
-    """Render a row for each domain; with several accounts, each names its own."""
-    rows = [(domain(one, now, voice), one.account) for one in found.domains]
-    return _table(_DOMAINS, rows, found, voice)
+def domains(discovery: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
+    """Render a row for each domain; with several accounts each row names the account."""
+    rows = [
+        (domain(discovered, now, voice), discovered.account) for discovered in discovery.domains
+    ]
+    return _table(_DOMAINS, rows, discovery, voice)
 
 
-def unused(found: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
-    """Render a row for each certificate that none of the domains is bound to."""
-    rows = [(certificate(one, now, voice), one.account) for one in found.unused]
-    return _table(_CERTIFICATES, rows, found, voice)
+def unused(discovery: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
+    """Render a row for each certificate that no domain is bound to."""
+    rows = [
+        (certificate(discovered, now, voice), discovered.account) for discovered in discovery.unused
+    ]
+    return _table(_CERTIFICATES, rows, discovery, voice)
 
 
 def _table(
     headers: Sequence[Text],
     rows: Sequence[tuple[tuple[Span, ...], str]],
-    found: inventory.Discovery,
+    discovery: inventory.Discovery,
     voice: Voice,
 ) -> TextTable:
-    several = len(found.accounts) > 1
+    several = len(discovery.accounts) > 1
     named = (*headers, Text("ACCOUNT")) if several else headers
     shown = tuple((*row, Span(account)) if several else row for row, account in rows)
     return TextTable(tuple(map(voice.say, named)), shown, hangs=True)
 
 
-def remarks(found: inventory.Discovery, voice: Voice) -> Iterator[Line]:
-    """Render what is wrong with a domain or at its edges, or why a certificate misses it."""
-    for one in found.domains:
-        name = one.found.domain
-        for said in remarks_on(one):
-            words = once(name, voice.say(said)).removeprefix(f"{name} ")
+def remarks(discovery: inventory.Discovery, voice: Voice) -> Iterator[Line]:
+    """Render the problems of domains and at their edges, and why a certificate misses a domain."""
+    for discovered in discovery.domains:
+        name = discovered.found.domain
+        for remark in remarks_on(discovered):
+            words = once(name, voice.say(remark)).removeprefix(f"{name} ")
             yield from voice.about(name, words)
 
 
-def heading(found: inventory.Discovery, voice: Voice) -> Line:
-    """Render the heading of the second table."""
-    one = Text("1 certificate that no domain seen here uses:")
-    many = Text("{count} certificates that no domain seen here uses:")
-    return line(voice.say(one_or_many(len(found.unused), one, many)))
+def heading(discovery: inventory.Discovery, voice: Voice) -> Line:
+    """Render the heading of the table of unused certificates."""
+    singular = Text("1 certificate that no domain seen here uses:")
+    plural = Text("{count} certificates that no domain seen here uses:")
+    return line(voice.say(one_or_many(len(discovery.unused), singular, plural)))
 
 
-def summary(found: inventory.Discovery, everything: inventory.Discovery, voice: Voice) -> Line:
-    """Count what was found, or say that nothing was; `everything` is what it was chosen from."""
+def summary(discovery: inventory.Discovery, everything: inventory.Discovery, voice: Voice) -> Line:
+    """Count the shown domains and certificates; `everything` is the
+    discovery before the filters.
+    """
     if not everything.domains and not everything.certificates:
         labels = [look.label for look in everything.accounts]
-        said = Text("There are no domains and no certificates at {accounts}.", accounts=labels)
-    elif not found.domains and not found.certificates:
-        said = Text(
+        message = Text("There are no domains and no certificates at {accounts}.", accounts=labels)
+    elif not discovery.domains and not discovery.certificates:
+        message = Text(
             "None of {domains} and {certificates} matches.",
             domains=_domain_count(len(everything.domains)),
             certificates=certificate_count(len(everything.certificates)),
         )
     else:
-        uncovered = sum(one.is_uncovered for one in found.domains)
-        foreign = sum(one.owner is Owner.FOREIGN for one in found.domains)
-        said = Text(
+        uncovered = sum(discovered.is_uncovered for discovered in discovery.domains)
+        foreign = sum(discovered.owner is Owner.FOREIGN for discovered in discovery.domains)
+        message = Text(
             "{domains}: {uncovered} not covered, {foreign} with a foreign certificate."
             " {certificates}: {unused} unused.",
-            domains=_domain_count(len(found.domains)),
+            domains=_domain_count(len(discovery.domains)),
             uncovered=uncovered,
             foreign=foreign,
-            certificates=certificate_count(len(found.certificates)),
-            unused=len(found.unused),
+            certificates=certificate_count(len(discovery.certificates)),
+            unused=len(discovery.unused),
         )
-    return line(voice.say(said))
+    return line(voice.say(message))
 
 
 def _domain_count(count: int) -> Text:
@@ -113,23 +120,26 @@ def _domain_count(count: int) -> Text:
 # domains
 
 
-def domain(one: inventory.DiscoveredDomain, now: datetime, voice: Voice) -> tuple[Span, ...]:
-    """Render a domain: its name, state, HTTPS, owner, time left, certificate, addresses."""
-    found = one.found
-    urgent = one.urgency(now) <= inventory.Urgency.TROUBLED
+def domain(discovered: inventory.DiscoveredDomain, now: datetime, voice: Voice) -> tuple[Span, ...]:
+    """Render a domain's row: name, state, HTTPS, owner, time left, certificate, addresses."""
+    found_domain = discovered.found
+    urgent = discovered.urgency(now) <= inventory.Urgency.TROUBLED
     return (
-        Span(f"{found.domain}{in_brackets(found.kind)}", Tone.BAD if urgent else Tone.STRONG),
-        _state(one, voice),
-        _https(one, voice),
-        _owner(one, voice),
-        left(one.not_after, now, voice),
-        _covered(one, voice),
-        _served(one.served, voice),
+        Span(
+            f"{found_domain.domain}{in_brackets(found_domain.kind)}",
+            Tone.BAD if urgent else Tone.STRONG,
+        ),
+        _state(discovered, voice),
+        _https(discovered, voice),
+        _owner(discovered, voice),
+        left(discovered.not_after, now, voice),
+        _covered(discovered, voice),
+        _served(discovered.served, voice),
     )
 
 
-def _state(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
-    state = one.found.state
+def _state(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
+    state = discovered.found.state
     if state is None:
         return NOTHING
     if state == _AT_REST:
@@ -137,24 +147,26 @@ def _state(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
     return Span(voice.word(state), Tone.PENDING)
 
 
-def _https(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
-    """Render how it does HTTPS: 301 redirects to it, h2 is HTTP/2."""
-    found = one.found
-    if not found.has_https:
-        return NOTHING if found.binding_hidden else Span(voice.say(Text("off")), Tone.PENDING)
-    flags = [("301", found.https.force_https), ("h2", found.https.http2)]
+def _https(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
+    """Render a domain's HTTPS: 301 redirects to HTTPS, h2 is HTTP/2."""
+    found_domain = discovered.found
+    if not found_domain.has_https:
+        return (
+            NOTHING if found_domain.binding_hidden else Span(voice.say(Text("off")), Tone.PENDING)
+        )
+    flags = [("301", found_domain.https.force_https), ("h2", found_domain.https.http2)]
     return Span(" ".join(word for word, is_on in flags if is_on) or voice.say(Text("on")))
 
 
-def _owner(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
-    if one.owner is not None:
-        return Span(voice.word(one.owner), _OWNERS[one.owner])
-    is_unknown = one.bound is not None or one.found.binding_hidden
+def _owner(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
+    if discovered.owner is not None:
+        return Span(voice.word(discovered.owner), _OWNERS[discovered.owner])
+    is_unknown = discovered.bound is not None or discovered.found.binding_hidden
     return Span(voice.word("unknown"), Tone.FAINT) if is_unknown else NOTHING
 
 
 def left(end: datetime | None, now: datetime, voice: Voice) -> Span:
-    """Render how long a certificate is valid still."""
+    """Render how long a certificate is still valid."""
     if end is None:
         return NOTHING
     if end <= now:
@@ -162,16 +174,16 @@ def left(end: datetime | None, now: datetime, voice: Voice) -> Span:
     return Span(voice.say(Text("{left}", left=end - now)))
 
 
-def _covered(one: inventory.DiscoveredDomain, voice: Voice) -> Span:
-    if one.deployed_by is not None:
-        return Span(one.deployed_by)
-    if one.covered_by:
-        return Span(f"({one.covered_by[0]})", Tone.PENDING)
-    return Span(voice.say(Text("none")), Tone.PENDING) if one.is_uncovered else NOTHING
+def _covered(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
+    if discovered.deployed_by is not None:
+        return Span(discovered.deployed_by)
+    if discovered.covered_by:
+        return Span(f"({discovered.covered_by[0]})", Tone.PENDING)
+    return Span(voice.say(Text("none")), Tone.PENDING) if discovered.is_uncovered else NOTHING
 
 
 def _served(addresses: Sequence[Served], voice: Voice) -> Span:
-    """Count the addresses that present a certificate which is valid there, of all that answered."""
+    """Count the answering addresses that present a valid certificate."""
     counted = within_reach(addresses)
     right = sum(address.answered and address.valid for address in counted)
     answered = sum(address.answered for address in counted)
@@ -179,18 +191,18 @@ def _served(addresses: Sequence[Served], voice: Voice) -> Span:
     return served_by_addresses(right, counted, voice, tone)
 
 
-def remarks_on(one: inventory.DiscoveredDomain) -> Iterator[Text]:
-    """Yield what is wrong with a domain or at its edges, or why a certificate misses it."""
-    if one.problem is not None:
-        yield one.problem.message
-    if one.covered_by and one.deployed_by is None and one.found.by_itself:
+def remarks_on(discovered: inventory.DiscoveredDomain) -> Iterator[Text]:
+    """Yield the problems of a domain and at its edges, and why a certificate misses the domain."""
+    if discovered.problem is not None:
+        yield discovered.problem.message
+    if discovered.covered_by and discovered.deployed_by is None and discovered.found.by_itself:
         yield Text(
             "{lineages} would cover it, and no deployment brings it to {account}",
-            lineages=list(one.covered_by),
-            account=one.account,
+            lineages=list(discovered.covered_by),
+            account=discovered.account,
         )
-    # An address that is silent is only counted, unless there is no other.
-    counted = within_reach(one.served)
+    # Silent addresses are only counted, unless all addresses are silent.
+    counted = within_reach(discovered.served)
     shown = [address for address in counted if address.answered] or counted
     yield from dict.fromkeys(a.problem.message for a in shown if a.problem is not None)
 
@@ -199,16 +211,16 @@ def remarks_on(one: inventory.DiscoveredDomain) -> Iterator[Text]:
 
 
 def certificate(
-    one: inventory.DiscoveredCertificate, now: datetime, voice: Voice
+    discovered: inventory.DiscoveredCertificate, now: datetime, voice: Voice
 ) -> tuple[Span, ...]:
-    """Render a certificate: its id, owner, time left, its name at the target, what it is for."""
-    names = one.found.names or ()
+    """Render a certificate's row: id, owner, time left, name at the target, domains."""
+    names = discovered.found.names or ()
     more = f" +{len(names) - 1}" if len(names) > 1 else ""
     return (
-        Span(short(one.found.remote_id), Tone.STRONG),
-        Span(voice.word(one.owner), _OWNERS[one.owner]),
-        left(one.found.not_after, now, voice),
-        Span(_shortened(one.found.label)) if one.found.label else NOTHING,
+        Span(short(discovered.found.remote_id), Tone.STRONG),
+        Span(voice.word(discovered.owner), _OWNERS[discovered.owner]),
+        left(discovered.found.not_after, now, voice),
+        Span(_shortened(discovered.found.label)) if discovered.found.label else NOTHING,
         Span(names[0] + more) if names else NOTHING,
     )
 
@@ -220,50 +232,51 @@ def _shortened(label: str) -> str:
     return label if kept == label else f"{kept}…"
 
 
-def of_discovery(found: inventory.Discovery) -> Document:
-    """Write all that was found in the `accounts` that were read, null for what is not known."""
+def of_discovery(discovery: inventory.Discovery) -> Document:
+    """Return a discovery as a JSON document; unknown values are null."""
     return {
-        "ok": not any(one.is_error for one in found.problems),
-        "accounts": [look.label for look in found.accounts],
-        "domains": [_domain_document(one) for one in found.domains],
-        "certificates": [_certificate_document(one) for one in found.certificates],
+        "ok": not any(problem.is_error for problem in discovery.problems),
+        "accounts": [look.label for look in discovery.accounts],
+        "domains": [_domain_document(row) for row in discovery.domains],
+        "certificates": [_certificate_document(row) for row in discovery.certificates],
         "problems": [
             {"account": p.subject, "severity": p.severity.value, "problem": of_problem(p)}
-            for p in found.problems
+            for p in discovery.problems
         ],
     }
 
 
-def _domain_document(one: inventory.DiscoveredDomain) -> Document:
-    found = one.found
-    is_known = found.has_https or not found.binding_hidden
+def _domain_document(discovered: inventory.DiscoveredDomain) -> Document:
+    found_domain = discovered.found
+    is_known = found_domain.has_https or not found_domain.binding_hidden
     return {
-        "account": one.account,
-        "domain": found.domain,
-        "kind": found.kind.value,
-        "state": found.state,
-        "https": found.has_https if is_known else None,
+        "account": discovered.account,
+        "domain": found_domain.domain,
+        "kind": found_domain.kind.value,
+        "state": found_domain.state,
+        "https": found_domain.has_https if is_known else None,
         "settings": {
-            "force_https": found.https.force_https,
-            "http2": found.https.http2,
-            "tls_versions": _listed(found.https.tls_versions),
+            "force_https": found_domain.https.force_https,
+            "http2": found_domain.https.http2,
+            "tls_versions": _listed(found_domain.https.tls_versions),
         },
-        "bound": one.bound
+        "bound": discovered.bound
         and {
-            "remote_id": one.bound.remote_id,
-            "fingerprint": one.bound.fingerprint,
-            "names": _listed(one.bound.names),
-            "not_after": moment(one.bound.not_after),
-            "owner": one.bound.owner and one.bound.owner.value,
+            "remote_id": discovered.bound.remote_id,
+            "fingerprint": discovered.bound.fingerprint,
+            "names": _listed(discovered.bound.names),
+            "not_after": moment(discovered.bound.not_after),
+            "owner": discovered.bound.owner and discovered.bound.owner.value,
         },
-        "not_after": moment(one.not_after),
-        "covered_by": list(one.covered_by),
-        "deployed_by": one.deployed_by,
-        "by_itself": found.by_itself,
+        "not_after": moment(discovered.not_after),
+        "covered_by": list(discovered.covered_by),
+        "deployed_by": discovered.deployed_by,
+        "by_itself": found_domain.by_itself,
         "served": [
-            {**of_served(a, a.fingerprint), "not_after": moment(a.not_after)} for a in one.served
+            {**of_served(a, a.fingerprint), "not_after": moment(a.not_after)}
+            for a in discovered.served
         ],
-        "problem": None if one.problem is None else of_problem(one.problem.problem()),
+        "problem": None if discovered.problem is None else of_problem(discovered.problem.problem()),
     }
 
 
@@ -271,16 +284,16 @@ def _listed(words: Iterable[str] | None) -> list[str] | None:
     return None if words is None else list(words)
 
 
-def _certificate_document(one: inventory.DiscoveredCertificate) -> Document:
+def _certificate_document(discovered: inventory.DiscoveredCertificate) -> Document:
     return {
-        "account": one.account,
-        "remote_id": one.found.remote_id,
-        "name": one.found.label,
-        "names": _listed(one.found.names),
-        "fingerprint": one.fingerprint,
-        "not_after": moment(one.found.not_after),
-        "owner": one.owner.value,
-        "bound_to": list(one.bound_to),
+        "account": discovered.account,
+        "remote_id": discovered.found.remote_id,
+        "name": discovered.found.label,
+        "names": _listed(discovered.found.names),
+        "fingerprint": discovered.fingerprint,
+        "not_after": moment(discovered.found.not_after),
+        "owner": discovered.owner.value,
+        "bound_to": list(discovered.bound_to),
     }
 
 
@@ -294,18 +307,18 @@ _HEADERS = (
 
 
 def hosts(looks: Sequence[HostObservation], now: datetime, voice: Voice) -> TextTable:
-    """Render a row per address."""
+    """Render a row for each address."""
     rows = [_row(look, address, now, voice) for look in looks for address in look.served]
     return TextTable(tuple(map(voice.say, _HEADERS)), tuple(rows))
 
 
 def below(looks: Sequence[HostObservation], voice: Voice) -> Iterator[Line]:
-    """Render what is wrong at an address, what differs between those of a host, and what to do."""
+    """Render the problems of addresses and of hosts, then the hints."""
     hints = dict[Text, None]()
     for look in looks:
-        found = [(_where(look, one), one.problem) for one in look.served]
-        found += [(str(look.host), one.problem) for one in look.problems]
-        for where, problem in found:
+        problems = [(_where(look, address), address.problem) for address in look.served]
+        problems += [(str(look.host), host_problem.problem) for host_problem in look.problems]
+        for where, problem in problems:
             if problem is not None:
                 yield from _at_host(where, look, problem.message, voice)
                 hints |= {} if problem.hint is None else {problem.hint: None}
@@ -314,24 +327,24 @@ def below(looks: Sequence[HostObservation], voice: Voice) -> Iterator[Line]:
 
 
 def news(changes: Changes, look: HostObservation, now: datetime, voice: Voice) -> Iterator[Line]:
-    """Render what changed at a host, a line for each."""
+    """Render the changes at a host, one a line."""
     at = voice.say(Text("{moment}", moment=now))
-    for one, before in changes.addresses:
-        yield from _at_host(f"{at} {_where(look, one)}", look, _changed(one, before), voice)
+    for address, before in changes.addresses:
+        yield from _at_host(f"{at} {_where(look, address)}", look, _changed(address, before), voice)
     if changes.problems:
         in_order = Text("the addresses of the host are in order again")
-        for message in [one.problem.message for one in look.problems] or [in_order]:
+        for message in [p.problem.message for p in look.problems] or [in_order]:
             yield from _at_host(f"{at} {look.host}", look, message, voice)
 
 
 def of_looks(looks: Sequence[HostObservation], now: datetime) -> Document:
-    """Return what `watch --json` prints."""
+    """Return the document of `watch --json`."""
     documents = [_host(look, now) for look in looks]
     return {"ok": all(look.ok for look in looks), "at": moment(now), "hosts": documents}
 
 
 def of_change(look: HostObservation, now: datetime) -> Document:
-    """Return what `--follow` prints on one line for a host: how it stands since a change."""
+    """Return the line of `watch --follow --json` for a host after a change."""
     return {"at": moment(now), **_host(look, now)}
 
 
@@ -372,7 +385,7 @@ def _row(look: HostObservation, address: Served, now: datetime, voice: Voice) ->
 
 
 def _host(look: HostObservation, now: datetime) -> Document:
-    """Return one host. It is ok when every address is valid, and no problem is an error."""
+    """Return a host. `ok` is true if every address is valid and no problem is an error."""
     return {
         "host": look.host.name,
         "port": look.host.port,
@@ -380,11 +393,11 @@ def _host(look: HostObservation, now: datetime) -> Document:
         "addresses": [_address(address, now) for address in look.served],
         "problems": [
             {
-                "severity": one.problem.severity.value,
-                **of_problem(one.problem),
-                "addresses": list(one.addresses),
+                "severity": host_problem.problem.severity.value,
+                **of_problem(host_problem.problem),
+                "addresses": list(host_problem.addresses),
             }
-            for one in look.problems
+            for host_problem in look.problems
         ],
     }
 
@@ -411,15 +424,17 @@ def _address(address: Served, now: datetime) -> Document:
 
 
 _ELSEWHERE = frozenset({Code.WAYS, Code.LAST_RUN, Code.LAST_CHANGE})
-"""What programs read in `--json`, and people in `discover`, `status` and `history`."""
+"""Findings for programs in `--json`; people find the same in `discover`, `status` and `history`."""
 FIX = Text("fix: ")
 _INDENT = 2
 
 
 def lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
-    """Write every finding but what is only to be known and stands elsewhere, and the count."""
+    """Write the findings and the count. Notices shown by other commands are left out."""
     findings = [
-        one for one in findings if one.severity is not Severity.NOTICE or one.code not in _ELSEWHERE
+        finding
+        for finding in findings
+        if finding.severity is not Severity.NOTICE or finding.code not in _ELSEWHERE
     ]
     for finding in findings:
         yield from _finding(finding, voice)
@@ -429,7 +444,7 @@ def lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
 
 
 def error_lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
-    """Write the errors alone."""
+    """Write only the errors."""
     for finding in findings:
         if finding.is_error:
             yield from _finding(finding, voice)
@@ -438,22 +453,22 @@ def error_lines(findings: Sequence[Problem], voice: Voice) -> Iterator[Line]:
 def _finding(finding: Problem, voice: Voice) -> Iterator[Line]:
     words = once(finding.subject, voice.say(finding.message))
     if finding.subject.startswith("/"):
-        words = words.removeprefix(f"{finding.subject} ")  # a path is long
-    said = f"{finding.subject}: {words} [{finding.code}]"
+        words = words.removeprefix(f"{finding.subject} ")  # a path is long, so it appears only once
+    described = f"{finding.subject}: {words} [{finding.code}]"
     if finding.severity is Severity.NOTICE:
-        yield from labelled(voice.say(Text("info: ")), Tone.FAINT, said)
+        yield from labelled(voice.say(Text("info: ")), Tone.FAINT, described)
     else:
-        yield from voice.error(said) if finding.is_error else voice.warning(said)
+        yield from (voice.error(described) if finding.is_error else voice.warning(described))
     if finding.hint is not None:
         yield from labelled(voice.say(FIX), Tone.FAINT, voice.say(finding.hint), _INDENT)
 
 
 def conclusion(findings: Sequence[Problem]) -> Text:
-    """Return how many findings of each kind there are."""
+    """Return the number of findings of each severity."""
     counts = Counter(finding.severity for finding in findings)
     counted = [
-        one_or_many(counts[severity], one, many)
-        for severity, one, many in (
+        one_or_many(counts[severity], singular, plural)
+        for severity, singular, plural in (
             (Severity.ERROR, Text("1 error"), Text("{count} errors")),
             (Severity.WARNING, Text("1 warning"), Text("{count} warnings")),
         )
@@ -468,17 +483,17 @@ LIBRARIES = ("acme", "cryptography", "dnspython", "msgspec", "requests", "urllib
 
 
 def report(reports: Iterable[AccountReport], now: datetime, voice: Voice) -> Iterator[Line]:
-    """Write the text for an issue, in Markdown: versions, and what each account answered."""
+    """Write the report for an issue in Markdown: versions, and the answers of each account."""
     heading = Text("certferry {version}, report of {moment}", version=__version__, moment=now)
     yield line("## ", voice.say(heading))
     libraries = ", ".join(f"{name} {version(name)}" for name in LIBRARIES)
     system = f"Python {platform.python_version()}, {platform.system()}, {libraries}"
     yield from (line(), line(system))
-    said = Text(
+    promise = Text(
         "Reading calls only. No secret is in this text, no id, and no name of a domain, a bucket or"
         " a certificate."
     )
-    yield from (line(), line(voice.say(said)))
-    for one in reports:
-        yield from (line(), line("### ", one.service), line())
-        yield from (line("- ", voice.say(said)) for said in one.lines)
+    yield from (line(), line(voice.say(promise)))
+    for account in reports:
+        yield from (line(), line("### ", account.service), line())
+        yield from (line("- ", voice.say(answer_text)) for answer_text in account.lines)

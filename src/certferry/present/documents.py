@@ -1,7 +1,8 @@
-"""Everything `--json` prints, shape by shape. Keys may be added; none is renamed or taken away.
+"""Every JSON document, shape by shape. Keys may be added, but not renamed or removed.
 
-Moments are RFC 3339 in UTC; fingerprints SHA-256 over the DER leaf, lower-case hex. Sentences are
-values (`Text`) until a document is written or shown: `layout.as_json` and `rendered` say them.
+Moments are RFC 3339 in UTC. Fingerprints are SHA-256 over the DER leaf, in lower-case hex.
+Sentences stay values (`Text`) until a document is written or shown: `layout.as_json` and
+`rendered` render the sentences.
 """
 
 from __future__ import annotations
@@ -36,13 +37,15 @@ Document = dict[str, object]
 
 
 def of_report(report: reported.SyncReport) -> Document:
-    """Return what `sync` prints: ok if all is as declared, not if it waits or is not complete."""
+    """Return the document of `sync`. `ok` is true if all is as declared,
+    not waiting or incomplete.
+    """
     return {
         "ok": report.ok and report.complete,
         "problem": None if report.problem is None else of_problem(report.problem.problem()),
         "result": reported.of_run(report).value,
         "complete": report.complete,
-        "undeclared": [of_undeclared(one) for one in report.undeclared or ()],
+        "undeclared": [of_undeclared(certificate) for certificate in report.undeclared or ()],
         "certificates": [
             {
                 "name": lineage.lineage,
@@ -57,13 +60,13 @@ def of_report(report: reported.SyncReport) -> Document:
 
 
 _WEIGHTS = {Severity.NOTICE: "info"}
-"""What `doctor` calls a severity, where that is another word."""
+"""The word of `doctor` for a severity, where the word differs."""
 
 
 def of_findings(findings: Sequence[Problem]) -> Document:
-    """What `doctor` prints. It is ok when no finding is an error."""
+    """Return the document of `doctor`. `ok` is true if no finding is an error."""
     return {
-        "ok": not any(one.is_error for one in findings),
+        "ok": not any(finding.is_error for finding in findings),
         "findings": [
             {
                 "severity": _WEIGHTS.get(finding.severity, finding.severity.value),
@@ -77,66 +80,66 @@ def of_findings(findings: Sequence[Problem]) -> Document:
     }
 
 
-def of_hosts(found: Sequence[HostStanding]) -> Document:
-    """What `hosts` prints. It is ok when nothing is wrong with any."""
+def of_hosts(standings: Sequence[HostStanding]) -> Document:
+    """Return the document of `hosts`. `ok` is true if no host has a problem."""
     return {
-        "ok": not any(one.problems for one in found),
+        "ok": not any(standing.problems for standing in standings),
         "hosts": [
             {
-                "name": one.record.name,
-                "this": one.is_this,
-                "version": one.record.release,
-                "seen_at": moment(one.record.seen_at),
-                "last_run": one.record.last_run and _last_run(one.record.last_run),
-                "running_since": moment(one.record.running_since),
-                "clock_ahead_seconds": seconds_or_none(one.record.clock_ahead),
-                "certificates": one.work.declares,
-                "holds": list(one.work.holds),
-                "outdated": list(one.work.outdated),
-                "problems": [of_problem(problem) for problem in one.problems],
+                "name": standing.record.name,
+                "this": standing.is_this,
+                "version": standing.record.release,
+                "seen_at": moment(standing.record.seen_at),
+                "last_run": standing.record.last_run and _last_run(standing.record.last_run),
+                "running_since": moment(standing.record.running_since),
+                "clock_ahead_seconds": seconds_or_none(standing.record.clock_ahead),
+                "certificates": standing.work.declares,
+                "holds": list(standing.work.holds),
+                "outdated": list(standing.work.outdated),
+                "problems": [of_problem(problem) for problem in standing.problems],
             }
-            for one in found
+            for standing in standings
         ],
     }
 
 
 def of_users(users: Sequence[User]) -> Document:
-    """Return what `console user list --json` prints."""
+    """Return the document of `console user list --json`."""
     return {
         "users": [
             {
-                "name": one.name,
-                "role": one.role.value,
-                "made_at": moment(one.made_at),
-                "password_at": moment(one.password_at),
-                "seen_at": moment(one.seen_at),
-                "language": one.language,
+                "name": user.name,
+                "role": user.role.value,
+                "made_at": moment(user.made_at),
+                "password_at": moment(user.password_at),
+                "seen_at": moment(user.seen_at),
+                "language": user.language,
             }
-            for one in users
+            for user in users
         ]
     }
 
 
 def of_tokens(tokens: Sequence[Token], now: datetime) -> Document:
-    """Return what `console token list --json` prints."""
+    """Return the document of `console token list --json`."""
     return {
         "tokens": [
             {
-                "name": one.name,
-                "begins": one.begins,
-                "role": one.role.value,
-                "made_at": moment(one.made_at),
-                "expires_at": moment(one.expires_at),
-                "expired": one.is_over(now),
-                "used_at": moment(one.used_at),
+                "name": token.name,
+                "begins": token.begins,
+                "role": token.role.value,
+                "made_at": moment(token.made_at),
+                "expires_at": moment(token.expires_at),
+                "expired": token.is_over(now),
+                "used_at": moment(token.used_at),
             }
-            for one in tokens
+            for token in tokens
         ]
     }
 
 
 def seconds_or_none(time: timedelta | None) -> int | None:
-    """Write a time in whole seconds."""
+    """Return a duration in whole seconds."""
     return None if time is None else round(time.total_seconds())
 
 
@@ -145,19 +148,21 @@ def _last_run(last: LastRun) -> Document:
 
 
 def of_persist_record(record: PersistRecord) -> Document:
-    """What `dns-persist` prints. The value is in one piece, however many strings it takes."""
+    """Return the document of `dns-persist`. The value is one string, also
+    if DNS splits the value.
+    """
     return {"name": record.name, "type": record.rtype, "value": record.value}
 
 
 def moment(value: datetime | None) -> str | None:
-    """Write a moment."""
+    """Return a moment for programs (RFC 3339, UTC)."""
     return None if value is None else rfc3339(value)
 
 
 def _outcome(step: reported.StepOutcome) -> Document:
     message, hint, error = step.detail, step.hint, step.error
     retry_at = None if error is None else error.retry.after
-    written: Document = {
+    document: Document = {
         "action": step.word,
         "target": step.target,
         "domain": step.domain,
@@ -171,28 +176,30 @@ def _outcome(step: reported.StepOutcome) -> Document:
         "retry_at": moment(retry_at if step.waiting is None else step.waiting.until),
     }
     if step.outcome is reported.Outcome.ELSEWHERE:
-        written |= {"host": step.host, "since": moment(step.since)}
-    # What to send to a target's support, in its language.
-    return written | {"ticket": ticket(error.ticket)} if isinstance(error, TargetStuck) else written
+        document |= {"host": step.host, "since": moment(step.since)}
+    # The ticket is for the target's support, so it is in the support's language.
+    return (
+        document | {"ticket": ticket(error.ticket)} if isinstance(error, TargetStuck) else document
+    )
 
 
 def of_reason(reason: Reason) -> Document:
-    """Write why something is done, or is refused."""
+    """Return the reason for an action or a refusal."""
     return {"code": reason.code.value, "message": reason.message}
 
 
 def of_end(problem: Problem) -> Document:
-    """Return what every command prints that an error ended."""
+    """Return the document of a command that ended with an error."""
     return {"error": of_problem(problem)}
 
 
 def of_problem(problem: Problem) -> Document:
-    """Write what is wrong."""
+    """Return a problem."""
     return {"code": str(problem.code), "message": problem.message, "hint": problem.hint}
 
 
 def of_subject(subject: Subject, lineage: str) -> Document:
-    """Write what something is about, with the key of the `lineage`."""
+    """Return the subject of a problem; `lineage` is the key for the lineage."""
     return {
         lineage: subject.lineage or None,
         "target": subject.target or None,
@@ -206,33 +213,33 @@ def _about_host(subject: Subject) -> Document:
     return {"about_host": subject.host} if subject.host else {}
 
 
-def of_served(one: Served, fingerprint: str | None) -> Document:
-    """Write what an address presents: ok if valid there, and of this `fingerprint`."""
+def of_served(address: Served, fingerprint: str | None) -> Document:
+    """Return what an address presents. `ok` is true if it is valid and has this `fingerprint`."""
     return {
-        "address": one.address,
-        "fingerprint": one.fingerprint,
-        "ok": one.answered and one.valid and one.fingerprint == fingerprint,
-        "problem": problem_or_none(one.problem),
+        "address": address.address,
+        "fingerprint": address.fingerprint,
+        "ok": address.answered and address.valid and address.fingerprint == fingerprint,
+        "problem": problem_or_none(address.problem),
     }
 
 
 def problem_or_none(problem: Problem | None) -> Document | None:
-    """Write what is wrong, where anything is."""
+    """Return a problem, or None."""
     return None if problem is None else of_problem(problem)
 
 
-def of_undeclared(one: reported.Undeclared) -> Document:
-    """Write a certificate that the file declares no more."""
+def of_undeclared(undeclared: reported.Undeclared) -> Document:
+    """Return a certificate that has left the file."""
     return {
-        "name": one.lineage,
-        "names": list(one.certificate.names),
-        "not_after": moment(one.certificate.not_after),
-        **of_problem(one.problem),
+        "name": undeclared.lineage,
+        "names": list(undeclared.certificate.names),
+        "not_after": moment(undeclared.certificate.not_after),
+        **of_problem(undeclared.problem),
     }
 
 
 def of_plans(plans: Sequence[planned.Plan]) -> Document:
-    """Return what `plan` prints. `changes` counts steps, but for those tried again."""
+    """Return the document of `plan`. `changes` counts the steps except repeated removals."""
     return {
         "changes": sum(len(plan.pending) for plan in plans),
         "digest": digest_of_plans(plans),
@@ -247,18 +254,22 @@ def _plan(plan: planned.Plan) -> Document:
         "names": list(plan.names),
         "steps": [_step(step) for step in plan.steps],
         "held_back": _issued_later(plan.issue_later),
-        "refusals": [_refusal(one) for one in plan.having(planned.Weight.REFUSED)],
-        "obstacles": [_finding(one, one.problem) for one in plan.having(planned.Weight.BLOCKED)],
+        "refusals": [_refusal(finding) for finding in plan.having(planned.Weight.REFUSED)],
+        "obstacles": [
+            _finding(finding, finding.problem) for finding in plan.having(planned.Weight.BLOCKED)
+        ],
         "notices": [
-            _finding(one, one.problem) for weight in notices for one in plan.having(weight)
+            _finding(finding, finding.problem)
+            for weight in notices
+            for finding in plan.having(weight)
         ],
         "drifts": [
-            {**_place(one), "policy": one.policy.value, "diff": _diff(one.changes)}
-            for one in plan.drifts
+            {**_place(drift), "policy": drift.policy.value, "diff": _diff(drift.changes)}
+            for drift in plan.drifts
         ],
         "rolled_back": [
-            {**_place(one), "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, one.words))}
-            for one in plan.rolled_back
+            {**_place(kept), "reason": of_reason(Reason(ReasonCode.ROLLED_BACK, kept.words))}
+            for kept in plan.rolled_back
         ],
         "ceded": [
             {"target": target, "lineages": list(by), "message": reported.served_by(by)}
@@ -275,18 +286,18 @@ class _Placed(Protocol):
     def domain(self) -> str | None: ...
 
 
-def _place(one: _Placed) -> Document:
-    return {"target": one.target, "domain": one.domain}
+def _place(finding: _Placed) -> Document:
+    return {"target": finding.target, "domain": finding.domain}
 
 
 def of_rehearsal(report: reported.SyncReport, plans: Sequence[planned.Plan]) -> Document:
-    """What `sync --rehearse` prints: what came of each order, and what `plan` would say."""
+    """Return the document of `sync --rehearse`: the result of each order, and the plan."""
     return {**of_report(report), "rehearsed": True, "plan": of_plans(plans)}
 
 
 def _step(step: planned.Step) -> Document:
     changes = step.changes if isinstance(step, planned.Deploy | planned.Verify) else ()
-    written: Document = {
+    document: Document = {
         "action": step.action.value,
         "target": None if isinstance(step, planned.Issue | planned.Clean) else step.target,
         "domain": step.domain
@@ -296,16 +307,16 @@ def _step(step: planned.Step) -> Document:
         "diff": _diff(changes),
     }
     if isinstance(step, planned.Issue):
-        return written | {
+        return document | {
             "names": list(step.names),
             "key_type": step.key_type.value,
             "authorities": [authority.name for authority in step.authorities],
             "standing": list(step.standing),
         }
     if isinstance(step, planned.Clean):
-        return written
+        return document
     if isinstance(step, planned.Retire):
-        return written | {
+        return document | {
             "remote_id": step.remote_id,
             "label": step.label,
             "not_after": moment(step.not_after),
@@ -314,12 +325,12 @@ def _step(step: planned.Step) -> Document:
             **_due(step.due),
         }
     if isinstance(step, planned.Deploy):
-        written |= {"upload_deadline": moment(step.upload_by)}
-    return written | {"kind": step.kind.value, **_due(step.due)}
+        document |= {"upload_deadline": moment(step.upload_by)}
+    return document | {"kind": step.kind.value, **_due(step.due)}
 
 
 def _issued_later(step: planned.Issue | None) -> Document | None:
-    """Write why a needed order is not made now, and until when."""
+    """Return why a needed order must wait, and until when."""
     if step is None or not isinstance(step.due, planned.HeldUntil) or step.due.error is None:
         return None
     return {
@@ -330,7 +341,9 @@ def _issued_later(step: planned.Issue | None) -> Document | None:
 
 
 def _diff(changes: Sequence[Change]) -> Document:
-    """Write before and after; of certificates fingerprints, and the bound one's `remote_id`."""
+    """Return the values before and after: for certificates fingerprints,
+    and the bound `remote_id`.
+    """
     return {
         change.what: {"before": change.before, "after": change.after}
         | ({"remote_id": change.remote_id} if change.what == CERTIFICATE else {})
@@ -339,7 +352,7 @@ def _diff(changes: Sequence[Change]) -> Document:
 
 
 def _due(due: planned.Due) -> Document:
-    """Write when a step is carried out: now, waiting until a moment, or blocked in this run."""
+    """Return when a step is carried out: now, after a moment, or not in this run."""
     match due:
         case Waiting(why=why, until=until):
             return {"due": "waiting", "until": moment(until), "waits_for": why}
@@ -363,8 +376,12 @@ def _refusal(finding: planned.PlanFinding) -> Document:
     }
 
 
-def _finding(one: _Placed, problem: Problem) -> Document:
-    return {"target": one.target, "domain": one.domain or None, "error": of_problem(problem)}
+def _finding(finding: _Placed, problem: Problem) -> Document:
+    return {
+        "target": finding.target,
+        "domain": finding.domain or None,
+        "error": of_problem(problem),
+    }
 
 
 def of_statuses(
@@ -372,7 +389,7 @@ def of_statuses(
     recorded: Recorded,
     channels: Mapping[str, ChannelState] = MappingProxyType({}),
 ) -> Document:
-    """Return what `status --json` prints. It is ok when nothing needs a person."""
+    """Return the document of `status --json`. `ok` is true if nothing needs a person."""
     last = recorded.last_run
     return {
         "ok": are_in_order(statuses, recorded),
@@ -380,14 +397,14 @@ def of_statuses(
         "problem": problem_or_none(recorded.problem),
         "troubles": [
             {
-                "channel": one.subject.channel or None,
-                **_about_host(one.subject),
-                **of_problem(one.problem),
-                "since": moment(one.since),
+                "channel": notice.subject.channel or None,
+                **_about_host(notice.subject),
+                **of_problem(notice.problem),
+                "since": moment(notice.since),
             }
-            for one in recorded.troubles_of_runs
+            for notice in recorded.troubles_of_runs
         ],
-        "undeclared": [of_undeclared(one) for one in recorded.undeclared],
+        "undeclared": [of_undeclared(certificate) for certificate in recorded.undeclared],
         "certificates": [_lineage_status(status) for status in statuses],
         **({"channels": of_channels(channels)} if channels else {}),
     }
@@ -418,7 +435,7 @@ def _lineage_status(status: LineageStatus) -> Document:
         "problem": problem_or_none(status.problem),
         "last_failure": _last_failure(status.last_failure),
         "domains": [_domain_status(domain, fingerprint) for domain in status.domains],
-        "notices": [_finding(one.subject, one.problem) for one in status.notices],
+        "notices": [_finding(notice.subject, notice.problem) for notice in status.notices],
     }
 
 
@@ -435,12 +452,12 @@ def _domain_status(domain: DomainStatus, current: str | None) -> Document:
         "problem": problem_or_none(domain.problem),
         "last_failure": _last_failure(domain.last_failure),
         **({"ticket": ticket(domain.ticket)} if domain.ticket else {}),
-        "served": [of_served(one, fingerprint) for one in domain.served],
+        "served": [of_served(address, fingerprint) for address in domain.served],
     }
 
 
 def _last_failure(failure: LastFailure | None) -> Document | None:
-    """Write what the last try ended in, since when tries have, and when they are made again."""
+    """Return the last failure, the time of the first failure, and the time of the next try."""
     if failure is None:
         return None
     return {
@@ -452,7 +469,7 @@ def _last_failure(failure: LastFailure | None) -> Document | None:
 
 
 def of_channels(states: Mapping[str, ChannelState]) -> list[Document]:
-    """Write each channel for programs; one that took its last message has no problem."""
+    """Return each channel for programs. `problem` is null if the last message was taken."""
     return [
         {
             "name": name,
@@ -465,7 +482,7 @@ def of_channels(states: Mapping[str, ChannelState]) -> list[Document]:
 
 
 def of_history(entries: Sequence[HistoryEntry]) -> Document:
-    """Return what `history --json` prints."""
+    """Return the document of `history --json`."""
     return {
         "entries": [
             {
@@ -482,34 +499,34 @@ def of_history(entries: Sequence[HistoryEntry]) -> Document:
     }
 
 
-def of_verified(found: VerifiedHistory) -> Document:
-    """Return what `history --verify --json` prints."""
+def of_verified(verification: VerifiedHistory) -> Document:
+    """Return the document of `history --verify --json`."""
     return {
-        "unbroken": not found.breaks,
-        "entries": found.entries,
-        "certificates": found.lineages,
-        "older": found.older,
+        "unbroken": not verification.breaks,
+        "entries": verification.entries,
+        "certificates": verification.lineages,
+        "older": verification.older,
         "breaks": [
             {
-                "name": one.lineage or None,
-                "damage": one.damage,
-                "number": one.number,
-                "at": None if one.at is None else moment(one.at),
+                "name": damage.lineage or None,
+                "damage": damage.damage,
+                "number": damage.number,
+                "at": None if damage.at is None else moment(damage.at),
             }
-            for one in found.breaks
+            for damage in verification.breaks
         ],
     }
 
 
 def of_runs(runs: Sequence[StoredRun]) -> Document:
-    """Return the list of runs that the API answers with: without their events and reports."""
+    """Return the list of runs for the API, without events and reports."""
     return {"runs": [_run(run) for run in runs]}
 
 
 def of_run(
     run: StoredRun, events: Sequence[RunEvent], report: RunReport | None, voice: Voice
 ) -> Document:
-    """Return a run for the API, with the document that it printed."""
+    """Return a run for the API, with events and the printed document."""
     return {
         **_run(run),
         "events": [_run_event(event) for event in events],
@@ -518,16 +535,18 @@ def of_run(
 
 
 def report_in(report: RunReport | None, voice: Voice) -> Document | None:
-    """Return the document that a run printed, for a person; one that an earlier release stored has
-    sentences in both languages, and may lack this one.
+    """Return the document that a run printed, for a person.
+
+    Documents stored by an earlier release contain their sentences in up to two languages,
+    perhaps without the reader's.
     """
     if report is None:
         return None
     by_language = report.rendered
     if not by_language:
         return rendered(report.document, voice)
-    written = by_language.get(voice.language) or next(iter(by_language.values()))
-    return dict(json.loads(written))
+    json_text = by_language.get(voice.language) or next(iter(by_language.values()))
+    return dict(json.loads(json_text))
 
 
 def rendered(document: Mapping[str, object], voice: Voice) -> Document:
@@ -542,7 +561,7 @@ def _rendered(value: object, voice: Voice) -> object:
         case Mapping():
             return rendered(value, voice)
         case list():
-            return [_rendered(one, voice) for one in value]
+            return [_rendered(item, voice) for item in value]
     return value
 
 

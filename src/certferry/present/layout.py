@@ -1,4 +1,4 @@
-"""How words are laid out: lines in tones, and tables, wrapped and aligned by their width."""
+"""Lay out words for a terminal: lines with tones, and tables, aligned and wrapped by cell width."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from certferry.text import Text
 
 
 class Tone(Enum):
-    """How words are meant. The words say it too: a tone only helps the eye."""
+    """The meaning of words, shown as a colour. The words carry the meaning too."""
 
     PLAIN = "plain"
     STRONG = "strong"
@@ -25,11 +25,11 @@ class Tone(Enum):
 
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""Everything that moves a cursor or turns text around, but the line end: C0, C1, bidi controls."""
+"""Characters that move a cursor or reverse text, except the line end: C0, C1, bidi controls."""
 
 
 _CODES = {Tone.STRONG: 1, Tone.FAINT: 2, Tone.BAD: 31, Tone.GOOD: 32, Tone.PENDING: 33}
-"""What turns a tone on in a terminal (ECMA-48 §8.3.117)."""
+"""The terminal's code for each tone (ECMA-48 §8.3.117)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,25 +44,25 @@ Line = tuple[Span, ...]
 
 
 def line(*parts: str | Span) -> Line:
-    """Put a line together."""
+    """Return a line of words and spans."""
     return tuple(Span(part) if isinstance(part, str) else part for part in parts)
 
 
-def plain(written: Line) -> str:
+def plain(row: Line) -> str:
     """Return a line without colour."""
-    return "".join(visible(span.words) for span in written).rstrip()
+    return "".join(visible(span.words) for span in row).rstrip()
 
 
-def coloured(written: Line) -> str:
-    """Return a line with the terminal's codes for its tones."""
+def coloured(row: Line) -> str:
+    """Return a line with the terminal's codes for the tones."""
     return "".join(
         visible(words) if tone is Tone.PLAIN else f"\x1b[{_CODES[tone]}m{visible(words)}\x1b[0m"
-        for words, tone in ((span.words, span.tone) for span in written)
+        for words, tone in ((span.words, span.tone) for span in row)
     )
 
 
 def visible(words: str) -> str:
-    """Return words as a terminal may have them: what would move its cursor is replaced."""
+    """Replace characters that would move the terminal's cursor."""
     return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", words)
 
 
@@ -73,20 +73,21 @@ def as_json(
     indent: int | None = None,
     ascii_only: bool = False,
 ) -> str:
-    """Write JSON that may stand on a terminal: control and bidi characters are escaped. `say`
-    renders the sentences in it.
+    """Return JSON that is safe on a terminal: control and bidi characters are escaped.
+
+    `say` renders each `Text` in the document.
     """
-    written = json.dumps(document, ensure_ascii=ascii_only, indent=indent, default=say)
-    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", written)
+    json_text = json.dumps(document, ensure_ascii=ascii_only, indent=indent, default=say)
+    return _CONTROL.sub(lambda match: f"\\u{ord(match[0]):04x}", json_text)
 
 
 def padded(words: str, cells: int) -> str:
-    """Fill up with spaces to a width on the screen."""
+    """Pad words with spaces to a width in cells."""
     return words + " " * (cells - width(words))
 
 
 def width(words: str) -> int:
-    """Count the cells that words take on a screen: Chinese characters are two wide (UAX #11)."""
+    """Return the cells that words take on a terminal: a Chinese character takes two (UAX #11)."""
     return sum(_cells(character) for character in words)
 
 
@@ -95,11 +96,11 @@ _CLOSING = "，。；：、？！）」』》”’…"
 _UNBROKEN = re.compile(
     rf"\s+|[{_OPENING}]*(?:[\u2e80-\u9fff\uff00-\uffef]|[^\s\u2e80-\u9fff\uff00-\uffef]+)[{_CLOSING}]*"
 )
-"""What stays on one line: a word, or one Chinese character, with the punctuation around it."""
+"""Matches an unbreakable piece: a word or one Chinese character, with its punctuation."""
 
 
 def wrapped(words: str, cells: int) -> list[str]:
-    """Break words into lines of so many cells, never before closing punctuation or in a word."""
+    """Break words into lines of `cells`, never before closing punctuation or inside a word."""
     rows, row = list[str](), ""
     for piece in _UNBROKEN.findall(words):
         if width(row + piece.rstrip()) > cells and row.strip():
@@ -119,16 +120,16 @@ _ON_ONE_LINE = re.compile(
     r"[^\s`\u2e80-\u9fff\uff00-\uffef]*`[^`]*`[^\s`\u2e80-\u9fff\uff00-\uffef]*"
     rf"[{_CLOSING}]*|{_UNBROKEN.pattern}"
 )
-"""As above; a command in backquotes is copied whole."""
+"""Matches an unbreakable piece of a sentence: a command in backquotes stays whole, for copying."""
 
 
-def folded(written: Line, cells: int) -> list[Line]:
-    """Break a wide line; the rest begins below its last span if it fits there, or else indented."""
-    words = plain(written)
+def folded(row_line: Line, cells: int) -> list[Line]:
+    """Break a wide line. Further lines align below the last span, or are indented if too narrow."""
+    words = plain(row_line)
     if width(words) <= cells or "\n" in words:
-        return [written]
-    pieces = list(_pieces(written))
-    column = width("".join(span.words for span in written[:-1]))
+        return [row_line]
+    pieces = list(_pieces(row_line))
+    column = width("".join(span.words for span in row_line[:-1]))
     longest = max(width(piece.words) for piece, _ in pieces)
     if column > cells // 2 or column + longest > cells:
         column = len(words) - len(words.lstrip()) + len(GAP)
@@ -139,25 +140,26 @@ def folded(written: Line, cells: int) -> list[Line]:
         if breaks and has_words and used + taken > cells:
             rows.append(row)
             row, used, has_words = [Span(" " * column)], column, False
-        if taken or has_words or not rows:  # no line goes on with the space at which it was broken
+        # a further line must not begin with the space at the break
+        if taken or has_words or not rows:
             row.append(piece)
             used += width(piece.words)
     return [_joined(spans) for spans in (*rows, row)]
 
 
-def _pieces(written: Line) -> Iterator[tuple[Span, bool]]:
-    """Return the words and spaces of a line, and whether it may be broken before each."""
+def _pieces(row: Line) -> Iterator[tuple[Span, bool]]:
+    """Yield the words and spaces of a line, each with whether a break may come before."""
     breaks = False
-    for span in written:
-        for found in _ON_ONE_LINE.finditer(visible(span.words)):
-            is_space = found[0].isspace()
-            yield Span(found[0], span.tone), breaks and not is_space
+    for span in row:
+        for match in _ON_ONE_LINE.finditer(visible(span.words)):
+            is_space = match[0].isspace()
+            yield Span(match[0], span.tone), breaks and not is_space
             breaks = True
         breaks = breaks and span.words[-1:].isspace()
 
 
 def _joined(spans: Sequence[Span]) -> Line:
-    """Put neighbours of one tone together, without the spaces at the end."""
+    """Join neighbouring spans of one tone, and remove the spaces at the end."""
     joined = list[Span]()
     last = max((place for place, span in enumerate(spans) if span.words.strip()), default=-1)
     for span in spans[: last + 1]:
@@ -169,7 +171,7 @@ def _joined(spans: Sequence[Span]) -> Line:
 
 
 def labelled(label: str, tone: Tone, words: str, indent: int = 0) -> Iterator[Line]:
-    """Write words after a label; where they have several lines, all begin in the same column."""
+    """Write words after a label. Further lines align with the first word."""
     first, *rest = words.split("\n")
     yield line(" " * indent, Span(label, tone), first)
     yield from (line(" " * (indent + width(label)), more) for more in rest)
@@ -180,15 +182,18 @@ GAP = "  "
 
 @dataclass(frozen=True, slots=True)
 class TextTable:
-    """Rows of cells under headers. If it `hangs`, a long first cell has a line to itself."""
+    """Rows of cells under headers."""
 
     headers: tuple[str, ...]
     rows: tuple[tuple[Span, ...], ...]
+    #: A first cell that is too wide gets its own line.
     hangs: bool = False
 
 
 def without_empty(table: TextTable, nothing: str, keeping: int) -> TextTable:
-    """Leave out the columns behind the first few whose cells say nothing."""
+    """Remove columns without content, except the first `keeping` columns.
+    `nothing` marks an empty cell.
+    """
     kept = [
         place < keeping or any(row[place].words not in {"", nothing} for row in table.rows)
         for place in range(len(table.headers))
@@ -209,16 +214,16 @@ def aligned(table: TextTable) -> list[Line]:
 def columns(rows: Sequence[tuple[Span, ...]], indent: str = "") -> list[Line]:
     """Write rows as aligned columns without headers."""
     widths = [max(width(cell.words) for cell in column) for column in zip(*rows, strict=True)]
-    written = list[Line]()
+    aligned_rows = list[Line]()
     for *others, last in rows:
         cells = zip(others, widths, strict=False)
         padding = (Span(padded(cell.words, wide) + GAP, cell.tone) for cell, wide in cells)
-        written.append(line(indent, *padding, last))
-    return written
+        aligned_rows.append(line(indent, *padding, last))
+    return aligned_rows
 
 
 def hanging(table: TextTable, cells_wide: int) -> list[Line]:
-    """Write a table in so many cells: a first cell that is too long has a line to itself."""
+    """Write a table `cells_wide` wide. A first cell that is too wide gets its own line."""
     below = aligned(TextTable(table.headers[1:], tuple(row[1:] for row in table.rows)))
     firsts = [Span(table.headers[0], Tone.STRONG), *(row[0] for row in table.rows)]
     room = cells_wide - len(GAP) - max(width(plain(row)) for row in below)
@@ -233,7 +238,9 @@ def hanging(table: TextTable, cells_wide: int) -> list[Line]:
 
 
 def stacked(table: TextTable) -> Iterator[Line]:
-    """Write each row downwards, for narrow terminals: the first cell, then a line per other."""
+    """Write each row as lines, for narrow terminals: the first cell, then a
+    line for each other cell.
+    """
     named = max(map(width, table.headers))
     for first, *others in table.rows:
         indent = first.words[: len(first.words) - len(first.words.lstrip())] + GAP
@@ -245,7 +252,7 @@ def stacked(table: TextTable) -> Iterator[Line]:
 
 
 def fitted(table: TextTable, cells_wide: int) -> list[Line]:
-    """Write a table as columns where they fit, downwards elsewhere; see `TextTable.hangs`."""
+    """Write a table as columns if they fit, else as lines; see `TextTable.hangs`."""
     ways = [aligned(table)]
     if table.hangs:
         ways.append(hanging(table, cells_wide))

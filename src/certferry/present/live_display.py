@@ -1,6 +1,8 @@
-"""The live display of a run: for each certificate, what the run waits for, at whose hands, since
-when, and until when at most. Of many domains what waits stands first, and what is done is counted.
-It fits the terminal at every moment, and leaves nothing behind.
+"""Show a run live on the terminal.
+
+For each certificate the display shows the current wait: on which service, since when, and until
+when at most. Among many domains the waiting ones come first, and finished ones are only counted.
+The display fits the terminal at all times, and disappears at the end.
 """
 
 from __future__ import annotations
@@ -29,19 +31,19 @@ from certferry.present.report_text import BELOW, head_of, subject_and_detail
 from certferry.text import Text
 
 _REFRESHES = 4
-"""Times a second that the display is drawn, so that the time waited is seen to go on."""
+"""Redraws per second, so the operator sees the waiting time advance."""
 
 _NARROW = 60
-"""Cells below which words go under their columns instead of beside them."""
+"""Below this width in cells, details go under their columns instead of beside them."""
 
 _FEW = 8
-"""Steps of a certificate that are shown one by one; of more, those that are alike are counted."""
+"""The most steps of a certificate shown one by one; of more steps, equal steps are counted."""
 
 _FEW_DOMAINS = 3
-"""Domains of a run of which no line needs to say how many are done."""
+"""The most domains of a run without a line that counts the finished domains."""
 
 _NAMED = 3
-"""Domains that are named of those that wait for the same."""
+"""The most domains named in a group of domains with the same wait."""
 
 _NARROW_INDENT = 2 * len(INDENT)
 
@@ -59,9 +61,9 @@ _STYLES = {
 def live_display(
     console: Console, now: Callable[[], datetime], *, changes_nothing: bool = False
 ) -> Iterator[Progress]:
-    """Show a run on the terminal behind stderr for a `with` block."""
+    """Show a run on the terminal of stderr within a `with` block."""
     display = Display(console.voice, now, changes_nothing=changes_nothing)
-    # `no_color` of rich keeps bold and dim, which the tables beside it have not got then either.
+    # rich's `no_color` keeps bold and dim, unlike the tables beside the display.
     in_colour = not console.environ.get("NO_COLOR")
     screen = Screen(file=console.stderr, color_system="auto" if in_colour else None)
     with Live(
@@ -82,9 +84,9 @@ _WELL = {Outcome.DONE, Outcome.UNCHANGED, Outcome.ELSEWHERE}
 class _Lineage:
     activity: Activity | None = None
     counted: Counted | None = None
-    """How far that is which goes on."""
+    """Progress of the current activity."""
     asking: tuple[Asking, datetime] | None = None
-    """With the moment at which it was heard."""
+    """The current request, and the moment when the event arrived."""
     steps: dict[StepKey, StepOutcome] = field(default_factory=dict)
 
     @property
@@ -97,30 +99,32 @@ class _Lineage:
 
     @property
     def shown(self) -> list[StepOutcome]:
-        """The steps that are no longer what they were."""
+        """The steps with an outcome other than unchanged."""
         return [step for step in self.steps.values() if step.outcome is not Outcome.UNCHANGED]
 
     def begin(self, activity: Activity | None) -> None:
-        """Be busy with this, or with nothing."""
+        """Begin an activity, or none, and forget the previous activity's progress."""
         self.activity, self.counted, self.asking = activity, None, None
 
     def of(self, action: Action | None) -> tuple[int, int]:
-        """Count at how many domains a step has ended well, of at how many it is to."""
-        known = {(step.action, step.target, step.domain): step for step in self.steps.values()}
-        deploys = {key[1:]: one for key, one in known.items() if key[0] is Action.DEPLOY}
-        verifies = {key[1:]: one for key, one in known.items() if key[0] is Action.VERIFY}
+        """Return how many domains have finished an action well, and how many
+        domains need the action.
+        """
+        by_key = {(step.action, step.target, step.domain): step for step in self.steps.values()}
+        deploys = {key[1:]: step for key, step in by_key.items() if key[0] is Action.DEPLOY}
+        verifies = {key[1:]: step for key, step in by_key.items() if key[0] is Action.VERIFY}
         if action is Action.DEPLOY:
-            # What is verified alone was bound before.
-            done = [one for one in deploys.values() if one.outcome in _WELL]
+            # A domain with only a Verify was bound before the run.
+            done = [step for step in deploys.values() if step.outcome in _WELL]
             return len(done) + len(verifies.keys() - deploys), len(deploys | verifies)
-        # What is delivered to a receiver is not looked at from outside.
-        left = {place for place, one in deploys.items() if one.outcome not in _WELL}
-        done = [one for one in verifies.values() if one.outcome in _WELL]
+        # A receiver's delivery has no Verify, because no handshake shows a receiver's certificate.
+        left = {place for place, step in deploys.items() if step.outcome not in _WELL}
+        done = [step for step in verifies.values() if step.outcome in _WELL]
         return len(done), len(left | verifies.keys())
 
 
 class Display:
-    """What a run is doing at this moment. Many threads report it, another draws it."""
+    """The current state of a run. Many threads report events; another thread draws."""
 
     def __init__(
         self, voice: Voice, now: Callable[[], datetime], *, changes_nothing: bool = False
@@ -146,7 +150,7 @@ class Display:
                 case Counted():
                     lineage.counted = event
                 case Asking():
-                    # Beside what it waits for, each look would only flicker.
+                    # Beside a wait, each short request would only flicker.
                     lineage.asking = None if lineage.waiting else (event, self._now())
                 case StepEnded():
                     lineage.begin(None)
@@ -156,7 +160,7 @@ class Display:
                     self._done += 1
 
     def __rich_console__(self, screen: Screen, options: ConsoleOptions) -> Iterator[RichText]:
-        """Draw what fits."""
+        """Draw as much as fits."""
         width, height = options.max_width, max(screen.size.height - 1, 1)
         with self._lock:
             counts = self._counts()
@@ -168,7 +172,7 @@ class Display:
         yield from footer
 
     def _rows(self, screen: Screen, width: int, most: int) -> list[RichText]:
-        """Return the busy certificates that fit, a row for each at least, and count the others."""
+        """Return the busy certificates that fit, at least one row each, and count the rest."""
         busy = [(name, lineage) for name, lineage in self._lineages.items() if lineage.is_busy]
         rows: list[RichText] = []
         for left, (name, lineage) in zip(reversed(range(len(busy))), busy, strict=True):
@@ -198,10 +202,10 @@ class Display:
             return self._asked(name, *lineage.asking)
         else:
             step, *others = lineage.waiting
-            what = once(step.domain or step.target, self._voice.say(step.detail))
+            detail = once(step.domain or step.target, self._voice.say(step.detail))
             if step.domain not in {None, name}:
-                what = f"{step.domain}: {what}"
-            words = f"{self._voice.word(step.word)} {self._voice.word(step.outcome)}: {what}"
+                detail = f"{step.domain}: {detail}"
+            words = f"{self._voice.word(step.word)} {self._voice.word(step.outcome)}: {detail}"
             if others:
                 words = f"{words} {self._voice.say(_and_more(len(others)))}"
             since = self._now() if step.waiting is None else step.waiting.since
@@ -210,8 +214,8 @@ class Display:
 
     def _more(self, certificates: int) -> RichText:
         many = Text("… {count} more certificates") if certificates else Text("…")
-        said = one_or_many(certificates, Text("… 1 more certificate"), many)
-        return RichText(self._voice.say(said), style="dim", no_wrap=True, overflow="ellipsis")
+        message = one_or_many(certificates, Text("… 1 more certificate"), many)
+        return RichText(self._voice.say(message), style="dim", no_wrap=True, overflow="ellipsis")
 
     def _parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
         for step in lineage.shown:
@@ -219,18 +223,20 @@ class Display:
         yield from self._activity(name, lineage)
 
     def _counted_parts(self, name: str, lineage: _Lineage) -> Iterator[tuple[Line, Line]]:
-        """Return what goes on, then alike steps together with the number of their domains."""
+        """Return the current activity, then groups of equal steps with the
+        number of their domains.
+        """
         yield from self._activity(name, lineage)
         alike: dict[tuple[Action | None, Outcome, str], list[StepOutcome]] = {}
         for step in sorted(lineage.shown, key=_what_waits_first):
-            said = once(step.domain or step.target, self._voice.say(step.detail))
-            key = (step.action, step.outcome, "" if step.outcome in _WELL else said)
+            detail = once(step.domain or step.target, self._voice.say(step.detail))
+            key = (step.action, step.outcome, "" if step.outcome in _WELL else detail)
             alike.setdefault(key, []).append(step)
-        for (action, _, said), steps in alike.items():
-            yield from self._alike(steps, said, lineage.of(action)[1])
+        for (action, _, detail), steps in alike.items():
+            yield from self._alike(steps, detail, lineage.of(action)[1])
 
     def _alike(
-        self, steps: Sequence[StepOutcome], said: str, domains: int
+        self, steps: Sequence[StepOutcome], detail: str, domains: int
     ) -> Iterator[tuple[Line, Line]]:
         first = steps[0]
         if len(steps) == 1:
@@ -238,12 +244,12 @@ class Display:
             yield from self._wait_of(steps)
             return
         count = Text("{count} of {all}", count=len(steps), all=max(domains, len(steps)))
-        if not said:
+        if not detail:
             yield head_of(first, self._voice), line(self._voice.say(count))
             return
-        words = Text("{count}: {said}", count=count, said=said)
+        words = Text("{count}: {said}", count=count, said=detail)
         yield head_of(first, self._voice), line(self._voice.say(words))
-        # With spaces in Chinese as well: the row is broken there, and not within a name.
+        # The comma has a space in Chinese too, so rows break between names and not inside a name.
         names = ", ".join(step.domain or step.label or "" for step in steps[:_NAMED])
         if len(steps) > _NAMED:
             more = _and_more(len(steps) - _NAMED)
@@ -254,7 +260,7 @@ class Display:
     def _wait_of(self, steps: Sequence[StepOutcome]) -> Iterator[tuple[Line, Line]]:
         wait = _longest(steps)
         if wait is not None:
-            if "least" in steps[0].detail.values:  # the sentence itself says what is usual
+            if "least" in steps[0].detail.values:  # the sentence itself names the usual time
                 wait = replace(wait, usual=None)
             yield line(" " * BELOW), line(Span(self._voice.say(self._times(wait)), Tone.FAINT))
 
@@ -262,59 +268,68 @@ class Display:
         activity = lineage.activity
         if activity is not None:
             yield line(INDENT), line(self._doing(name, lineage, activity))
-            said = self._voice.say(self._times(activity))
-            yield line(" " * BELOW), line(Span(said, Tone.FAINT))
+            message = self._voice.say(self._times(activity))
+            yield line(" " * BELOW), line(Span(message, Tone.FAINT))
 
     def _doing(self, name: str, lineage: _Lineage, activity: Activity) -> str:
-        what, counted = activity.what, lineage.counted
+        doing, counted = activity.what, lineage.counted
         if counted is not None:
-            what = Text("{what}: {done} of {all}", what=what, done=counted.done, all=counted.all)
-        return once(name, self._voice.say(what))
+            doing = Text("{what}: {done} of {all}", what=doing, done=counted.done, all=counted.all)
+        return once(name, self._voice.say(doing))
 
     def _asked(self, name: str, asking: Asking, since: datetime) -> Line:
         words, elapsed = once(name, self._voice.say(asking.what)), _elapsed(self._now() - since)
         return line(Span(name, Tone.STRONG), f": {words} ", Span(f"({elapsed})", Tone.FAINT))
 
-    def _times(self, what: Waiting | Activity, *, until: bool = True) -> Text:
+    def _times(self, wait: Waiting | Activity, *, until: bool = True) -> Text:
         now = self._now()
-        begun, elapsed = self._voice.clock(what.since, now), _elapsed(now - what.since)
-        said = Text("since {since} ({elapsed})", since=begun, elapsed=elapsed)
-        if isinstance(what, Waiting) and what.usual is not None:
-            usual = in_minutes(what.usual)
-            said = Text("{since}, usually {least}–{most} min", since=said, **usual)
-        if what.deadline is not None and until:
-            deadline = self._voice.clock(what.deadline, now)
-            said = Text("{since}, until {deadline} at most", since=said, deadline=deadline)
-        return said
+        begun, elapsed = self._voice.clock(wait.since, now), _elapsed(now - wait.since)
+        message = Text("since {since} ({elapsed})", since=begun, elapsed=elapsed)
+        if isinstance(wait, Waiting) and wait.usual is not None:
+            usual = in_minutes(wait.usual)
+            message = Text("{since}, usually {least}–{most} min", since=message, **usual)
+        if wait.deadline is not None and until:
+            deadline = self._voice.clock(wait.deadline, now)
+            message = Text("{since}, until {deadline} at most", since=message, deadline=deadline)
+        return message
 
     def _counts(self) -> Line | None:
-        """Render how many domains are deployed and verified, and since when the others wait."""
+        """Render how many domains are deployed and verified, and since
+        when the other domains wait.
+        """
         lineages = self._lineages.values()
         counts = []
         for action in (Action.DEPLOY, Action.VERIFY):
-            each = [one.of(action) for one in lineages]
-            done, domains = sum(well for well, _ in each), sum(found for _, found in each)
+            each = [lineage.of(action) for lineage in lineages]
+            done, domains = (
+                sum(well for well, _ in each),
+                sum(domain_count for _, domain_count in each),
+            )
             if done < domains and domains > _FEW_DOMAINS:
                 counts.append(
                     Text("{step} {done} of {all}", step=WORDS[action], done=done, all=domains)
                 )
         if not counts:
             return None
-        said = Text("{counts}", counts=counts)
-        wait = _longest([step for one in lineages for step in one.waiting])
+        message = Text("{counts}", counts=counts)
+        wait = _longest([step for lineage in lineages for step in lineage.waiting])
         if wait is not None:
-            said = Text("{counts} · {since}", counts=said, since=self._times(wait, until=False))
-        return line(self._voice.say(said))
+            message = Text(
+                "{counts} · {since}", counts=message, since=self._times(wait, until=False)
+            )
+        return line(self._voice.say(message))
 
     def _footer(self) -> Line:
         elapsed = _elapsed(self._now() - self._begun)
-        said = Text("{elapsed} · Ctrl-C stops; the next run goes on")
+        message = Text("{elapsed} · Ctrl-C stops; the next run goes on")
         if self._changes_nothing:
-            said = Text("{elapsed} · Ctrl-C stops")
-        said = said.filled(elapsed=elapsed)
+            message = Text("{elapsed} · Ctrl-C stops")
+        message = message.filled(elapsed=elapsed)
         if self._all > 1:
-            said = Text("{done} of {all} done · {said}", done=self._done, all=self._all, said=said)
-        return line(Span(self._voice.say(said), Tone.FAINT))
+            message = Text(
+                "{done} of {all} done · {said}", done=self._done, all=self._all, said=message
+            )
+        return line(Span(self._voice.say(message), Tone.FAINT))
 
 
 def _what_waits_first(step: StepOutcome) -> int:
@@ -326,7 +341,9 @@ def _and_more(count: int) -> Text:
 
 
 def _longest(steps: Sequence[StepOutcome]) -> Waiting | None:
-    """Join waits: the first of those of which is known how long they take, until the last ends."""
+    """Return one wait for several steps: the first begun, preferably with a usual time,
+    but with the last deadline.
+    """
     waits = [step.waiting for step in steps if step.waiting is not None]
     if not waits:
         return None
@@ -335,18 +352,18 @@ def _longest(steps: Sequence[StepOutcome]) -> Waiting | None:
     return replace(first, deadline=max(deadlines, default=None))
 
 
-def _on_one_row(written: Line) -> RichText:
-    row = _rich(tuple(Span(span.words.replace("\n", " "), span.tone) for span in written))
+def _on_one_row(row_line: Line) -> RichText:
+    row = _rich(tuple(Span(span.words.replace("\n", " "), span.tone) for span in row_line))
     row.no_wrap, row.overflow = True, "ellipsis"
     return row
 
 
-def _rich(written: Line) -> RichText:
-    return RichText.assemble(*((visible(span.words), _STYLES[span.tone]) for span in written))
+def _rich(row_line: Line) -> RichText:
+    return RichText.assemble(*((visible(span.words), _STYLES[span.tone]) for span in row_line))
 
 
 def _fitted(head: Line, body: Line, screen: Screen, width: int) -> list[RichText]:
-    """Break a line to the width, to the right of its columns, or on a narrow terminal below."""
+    """Break a line to the width: to the right of the head, or below it on a narrow terminal."""
     first, rows = _rich(head), list[RichText]()
     indent = first.cell_len
     if width < _NARROW and indent > _NARROW_INDENT:
@@ -361,7 +378,9 @@ def _fitted(head: Line, body: Line, screen: Screen, width: int) -> list[RichText
 
 
 def _elapsed(duration: timedelta) -> str:
-    """Write a duration so that it is seen to go on: 0:07, 12:34, 1:02:03."""
+    """Return a duration with seconds, so the operator sees the time
+    advance: 0:07, 12:34, 1:02:03.
+    """
     seconds = max(int(duration.total_seconds()), 0)
     minutes, seconds = divmod(seconds, 60)
     hours, minutes = divmod(minutes, 60)

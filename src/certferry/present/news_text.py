@@ -1,4 +1,4 @@
-"""Notifications as an operator reads them in a message, and as a program does."""
+"""Render notifications: as a message for an operator, and as events for a program."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from certferry.text import Text, verbatim
 def answer_lines(
     answers: Mapping[str, Answered], services: Mapping[str, str], voice: Voice
 ) -> Iterator[Line]:
-    """Write a line for each channel, and what to do below those that took no message."""
+    """Write a line for each channel, and a hint for each channel that refused."""
     for name, answer in answers.items():
         label = f"{name} ({voice.word(services[name])})"
         match answer:
@@ -28,29 +28,29 @@ def answer_lines(
                 sent = Span(voice.say(Text("sent")), Tone.GOOD)
                 yield line(Span(f"{label}: ", Tone.STRONG), sent)
             case RefusedForGood(problem=problem, hint=hint, partly=partly):
-                said = Text("refused: {problem}", problem=problem)
+                message_ = Text("refused: {problem}", problem=problem)
                 if partly:
-                    said = Text("refused in part: {problem}", problem=problem)
-                yield from voice.about(label, said)
+                    message_ = Text("refused in part: {problem}", problem=problem)
+                yield from voice.about(label, message_)
                 yield from voice.hint(hint, 2)
             case AgainAt(moment=moment_, problem=problem):
-                said = Text("not sent, try again after {moment}: {problem}")
-                yield from voice.about(label, said.filled(moment=moment_, problem=problem))
+                message_ = Text("not sent, try again after {moment}: {problem}")
+                yield from voice.about(label, message_.filled(moment=moment_, problem=problem))
 
 
 def remarks(states: Mapping[str, noticed.ChannelState], voice: Voice) -> Iterator[Line]:
-    """Write which channels took no message when they were last sent one."""
+    """Write the channels that refused their last message."""
     for name, state in states.items():
         refusal = state.refusal
         if refusal is not None:
-            said = Text("takes no messages since {moment}: {problem}")
-            said = said.filled(moment=refusal.since, problem=refusal.message)
-            yield from voice.about(f"notify.{name}", said)
+            message_ = Text("takes no messages since {moment}: {problem}")
+            message_ = message_.filled(moment=refusal.since, problem=refusal.message)
+            yield from voice.about(f"notify.{name}", message_)
             yield from voice.hint(refusal.hint, 2)
 
 
 MOST_EVENTS = 100
-"""Events in one document for a program, which says how many more there are."""
+"""The most events in a document for a program; the document counts the rest."""
 _MOST_LISTED = 10
 
 TOPICS = {
@@ -61,7 +61,7 @@ TOPICS = {
     noticed.Topic.DEADLINE: Text("Ends soon"),
     noticed.Topic.FOUND: Text("Found"),
 }
-"""What notices of each topic are called."""
+"""The heading of notices of each topic."""
 _STILL = Text("Still in trouble")
 
 
@@ -72,9 +72,9 @@ def _codes(kind: type[CertferryError]) -> Iterator[str]:
 
 
 OF_DNS = frozenset(_codes(DnsError))
-"""What a DNS service stops a certificate with from being issued."""
+"""Codes of problems at a DNS service that stop an issuance."""
 _OF_ISSUING = frozenset({*_codes(IssuanceError), *OF_DNS, ClockWrong.code})
-"""What stops a certificate from being issued."""
+"""Codes of problems that stop an issuance."""
 _TEST = Text("a message of `certferry notify test`; nothing has happened")
 
 
@@ -85,11 +85,16 @@ def message(
     run: str,
     services: Mapping[str, Text] = MappingProxyType({}),
 ) -> noticed.Message:
-    """Write notifications as one message, by cause; `services` are people's words for targets."""
-    counts = Counter(voice.say(_heading(one)) for one in notifications)
-    what = [Text("{what} ({count})", what=what, count=n) for what, n in counts.items()]
-    title = Text("certferry on {host}: {what}", host=host, what=what)
-    events = [_event(one, voice, host, run) for one in notifications[:MOST_EVENTS]]
+    """Return one message for several notifications, grouped by cause.
+
+    `services` are names of targets for people.
+    """
+    counts = Counter(voice.say(_heading(notification)) for notification in notifications)
+    topics = [Text("{what} ({count})", what=topic, count=n) for topic, n in counts.items()]
+    title = Text("certferry on {host}: {what}", host=host, what=topics)
+    events = [
+        _event(notification, voice, host, run) for notification in notifications[:MOST_EVENTS]
+    ]
     omitted = len(notifications) - len(events)
     paragraphs = (
         "\n".join(voice.say(line) for line in _lines(group, services))
@@ -103,7 +108,7 @@ def message(
 
 
 def trial_message(voice: Voice, host: str, now: datetime, run: str) -> noticed.Message:
-    """Write the message of `certferry notify test`."""
+    """Return the message of `certferry notify test`."""
     test = noticed.Notification(
         noticed.Notice(noticed.Topic.FOUND, noticed.Subject(), now, Problem("test", _TEST))
     )
@@ -113,9 +118,9 @@ def trial_message(voice: Voice, host: str, now: datetime, run: str) -> noticed.M
 
 
 def subject_of(subject: noticed.Subject) -> Text:
-    """Name what something is about: `img: qiniu → img.example.com`."""
+    """Name the subject: `img: qiniu → img.example.com`."""
     if subject.channel.startswith("["):
-        return verbatim(subject.channel)  # where a monitor looks, by its table
+        return verbatim(subject.channel)  # a heartbeat or another monitor, named by its table
     if subject.channel:
         return Text("channel {channel}", channel=subject.channel)
     if subject.lineage:
@@ -128,46 +133,53 @@ def _grouped(
     notifications: Sequence[noticed.Notification], voice: Voice
 ) -> Iterable[Sequence[noticed.Notification]]:
     groups = defaultdict[tuple[object, ...], list[noticed.Notification]](list)
-    for one in notifications:
-        problem = one.notice.problem
-        key = (one.notice.topic, one.again, voice.say(problem.message))
-        groups[*key, problem.hint and voice.say(problem.hint)].append(one)
+    for notification in notifications:
+        problem = notification.notice.problem
+        key = (notification.notice.topic, notification.again, voice.say(problem.message))
+        groups[*key, problem.hint and voice.say(problem.hint)].append(notification)
     return groups.values()
 
 
-def _heading(one: noticed.Notification) -> Text:
-    return _STILL if one.again else TOPICS[one.notice.topic]
+def _heading(notification: noticed.Notification) -> Text:
+    return _STILL if notification.again else TOPICS[notification.notice.topic]
 
 
 def _lines(group: Sequence[noticed.Notification], services: Mapping[str, Text]) -> Iterator[Text]:
-    first, notices = group[0], [one.notice for one in group]
+    first, notices = group[0], [notification.notice for notification in group]
     topic, problem = notices[0].topic, notices[0].problem
     is_over = topic is noticed.Topic.RECOVERED
     subjects: list[Text] = [
-        on_host(_what_is_in_order(one, services), one.subject.host)
+        on_host(_what_is_in_order(notification, services), notification.subject.host)
         if is_over
-        else subject_of(one.subject)
-        for one in notices[:_MOST_LISTED]
+        else subject_of(notification.subject)
+        for notification in notices[:_MOST_LISTED]
     ]
     if len(group) > _MOST_LISTED:
         subjects.append(Text("and {count} more", count=len(group) - _MOST_LISTED))
     whom: object = subjects
     if is_over:
-        whom = reduce(lambda one, other: Text("{one}; {other}", one=one, other=other), subjects)
+        whom = reduce(
+            lambda left, right: Text("{one}; {other}", one=left, other=right),
+            subjects,
+        )
     yield Text("[{heading}] {subjects}", heading=_heading(first), subjects=whom)
     yield problem.message
     if first.again:
-        yield Text("since {moment}", moment=min(one.since for one in notices))
-    deadlines = [one.deadline for one in notices if one.deadline is not None]
+        yield Text("since {moment}", moment=min(notification.since for notification in notices))
+    deadlines = [
+        notification.deadline for notification in notices if notification.deadline is not None
+    ]
     if deadlines and topic is noticed.Topic.TROUBLE:
         yield Text("the old certificate is valid until {moment}", moment=min(deadlines))
     if problem.hint is not None:
         yield Text("what to do: {hint}", hint=problem.hint)
 
 
-def _what_is_in_order(one: noticed.Notice, services: Mapping[str, Text]) -> Text:
-    """Name what of a certificate was in trouble: the name alone says too little."""
-    lineage, target, domain = one.subject.lineage, one.subject.target, one.subject.domain
+def _what_is_in_order(notice: noticed.Notice, services: Mapping[str, Text]) -> Text:
+    """Name the part of a certificate's work that is in order again: the
+    lineage alone says too little.
+    """
+    lineage, target, domain = notice.subject.lineage, notice.subject.target, notice.subject.domain
     if lineage and target:
         if target not in services:
             where = at_target(target, domain)
@@ -176,14 +188,14 @@ def _what_is_in_order(one: noticed.Notice, services: Mapping[str, Text]) -> Text
         if domain:
             service = Text("{service} → {domain}", service=service, domain=domain)
         return Text("{lineage}: deployment to {service}", lineage=lineage, service=service)
-    if lineage and one.problem.code in _OF_ISSUING:
+    if lineage and notice.problem.code in _OF_ISSUING:
         return Text("{lineage}: issuance", lineage=lineage)
-    return subject_of(one.subject)
+    return subject_of(notice.subject)
 
 
-def _event(one: noticed.Notification, voice: Voice, host: str, run: str) -> Document:
-    """Write one event, as docs/reference/schema/event.json has it. What is unknown is null."""
-    notice = one.notice
+def _event(notification: noticed.Notification, voice: Voice, host: str, run: str) -> Document:
+    """Return an event as in docs/reference/schema/event.json; unknown values are null."""
+    notice = notification.notice
     return {
         "event": notice.topic.value,
         **of_subject(notice.subject, "certificate"),
@@ -191,7 +203,7 @@ def _event(one: noticed.Notification, voice: Voice, host: str, run: str) -> Docu
         "code": notice.problem.code or None,
         "since": moment(notice.since),
         "deadline": moment(notice.deadline),
-        "again": one.again,
+        "again": notification.again,
         "host": host,
         "run": run,
     }

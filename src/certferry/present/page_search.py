@@ -1,7 +1,7 @@
-"""Search what `certferry help` can print, by any words: sections of pages, and commands.
+"""Search the output of `certferry help` by any words: sections of pages, and commands.
 
-Every search reads the texts anew, a tenth of a second for half a megabyte: an index that is kept
-would have to be made, shipped and compared.
+Every search reads all texts, which takes a tenth of a second for half a megabyte. A stored index
+would have to be built, shipped and compared.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _RUN = re.compile(r"[a-z0-9]+|[\u4e00-\u9fff]+")
 _ASKING = re.compile(
     "如何|怎么样|怎么|怎样|为什么|什么|为何|没有|哪里|哪个|是否|能否|可以|请问|[的了吗呢吧]"
 )
-"""The Chinese words of a question that no answer has."""
+"""Chinese question words, which answers do not contain."""
 _COMMON = frozenset(
     {
         "a",
@@ -62,20 +62,20 @@ _COMMON = frozenset(
         "with",
     }
 )
-"""The same in English, and the words that every section has."""
+"""The same in English, and words of every section."""
 _ENDINGS = ("ing", "ed", "es", "s", "e")
 _LEAST_STEM = 3
-"""Letters that are left before an ending which is taken away."""
+"""The fewest letters left after removing an ending."""
 _ENOUGH = 2 / 3
-"""The share of the terms that a page must have: pasted words hold names of the operator's own."""
+"""The share of the terms that a page must have: pasted words include the operator's own names."""
 _IN_HEADING = 3
-"""How many times a term counts in a heading."""
+"""A term in a heading counts this many times."""
 _HALF = 1.5
-"""How often a section has a term when that counts half: the tenth time tells little more."""
+"""A section with a term this many times gets half the weight: a tenth mention adds little."""
 _FEW_ROWS = 6
-"""A table with more rows is cut down to those that have the terms."""
+"""A table with more rows shows only the rows with the most terms."""
 _OF_A_TEST = "`tests/"
-"""How the name of a test begins. A table of tests is for developers, and is left out."""
+"""The start of a test's name. Tables of tests are for developers, so the search skips them."""
 _HEADING = re.compile(r"^#{1,4} +(.+)$")
 
 
@@ -84,69 +84,74 @@ class Section:
     """A part of a page, from a heading to the next, or the help of a command."""
 
     topic: str
-    """What `certferry help` prints the whole by."""
+    """The word after `certferry help` for the whole page."""
     title: str
     heading: str
-    """The title, for the first part of a page."""
+    """The page's title, for the first section."""
     blocks: Sequence[Sequence[str]]
-    """Its paragraphs, tables and blocks of code, in lines of Markdown, with the heading first."""
+    """Paragraphs, tables and code blocks as lines of Markdown; the first block is the heading."""
     is_command: bool = False
 
     @cached_property
     def words(self) -> str:
-        """Return its text as a pasted phrase is looked for in it."""
+        """Return the section's text in the form in which phrases are searched."""
         return _words("\n".join(row for block in self.blocks for row in block))
 
     @cached_property
     def called(self) -> frozenset[str]:
-        """Return the terms of what the whole is called; a command's sentence is no name."""
+        """Return the terms of the page's name; for a command, of the
+        command without its summary.
+        """
         return frozenset(terms(self.topic if self.is_command else f"{self.topic} {self.title}"))
 
     @cached_property
     def named(self) -> frozenset[str]:
-        """Return the terms of what the whole and the part are called."""
+        """Return the terms in the names of the page and the section."""
         return self.called if self.is_command else self.called | set(terms(self.heading))
 
     @cached_property
     def counts(self) -> Counter[str]:
-        """Return how often it has each term."""
+        """Return how often the section has each term."""
         counted = Counter(terms(self.words))
         counted.update(dict.fromkeys(self.named, _IN_HEADING))
         return counted
 
     def about(self, wanted: frozenset[str]) -> str:
-        """Return its text as Markdown; of a long table, the rows that have the most terms."""
+        """Return the section as Markdown, with only the best rows of a long table."""
         return "\n\n".join("\n".join(_cut(block, wanted)) for block in self.blocks)
 
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """What has the words that were asked for, the best first, one section a topic."""
+    """The sections that match some words."""
 
+    #: The best section of each topic, the best first.
     sections: Sequence[Section]
     is_clear: bool
-    """Whether the first has every word, and is the only one, or alone is called so or has the very
-    phrase.
+    """Whether the first section has every word and clearly wins: as the only match, by its
+    name, or by the exact phrase.
     """
 
 
 _Fit = tuple[int, bool, float]
-"""How well a section fits: by its names, by the very phrase, by how often it has which terms."""
+"""How well a section fits: by names, by the exact phrase, and by weighted counts of terms."""
 
 
 def terms(words: str) -> list[str]:
-    """Return the terms of a text: stems of English words, numbers, pairs of Chinese characters."""
-    found = []
+    """Return the terms of a text: stems of English words, numbers, and
+    pairs of Chinese characters.
+    """
+    collected = []
     for run in _RUN.findall(_ASKING.sub(" ", words.casefold())):
         if run.isascii():
-            found += [] if run in _COMMON else [_stem(run)]
+            collected += [] if run in _COMMON else [_stem(run)]
         else:
-            found += [run[at : at + 2] for at in range(max(len(run) - 1, 1))]
-    return found
+            collected += [run[at : at + 2] for at in range(max(len(run) - 1, 1))]
+    return collected
 
 
 def search(asked: str, sections: Iterable[Section]) -> Matches:
-    """Return what answers words of an operator's; no sections where no topic has enough of them."""
+    """Return the sections that match an operator's words; a topic needs enough of the terms."""
     everything = list(sections)
     wanted, phrase = frozenset(terms(asked)), _words(asked)
     weights = {term: _weight(term, everything) for term in wanted}
@@ -179,7 +184,7 @@ def search(asked: str, sections: Iterable[Section]) -> Matches:
 
 
 def sections_of(page: Page) -> Iterator[Section]:
-    """Yield the sections of a page, without the tables that name its tests."""
+    """Yield the sections of a page, without tables of tests."""
     heading, part = page.title, list[Sequence[str]]()
     for block in blocks(page.text):
         begun = _HEADING.match(block[0])
@@ -194,7 +199,7 @@ def sections_of(page: Page) -> Iterator[Section]:
 
 
 def _words(text: str) -> str:
-    """Return a text in small letters and without marks, with one space between its words."""
+    """Return a text in lower case, without marks, with one space between words."""
     return " ".join(re.findall(r"[\w.:/*-]+", text.casefold().replace("`", "")))
 
 
@@ -206,7 +211,7 @@ def _stem(word: str) -> str:
 
 
 def _weight(term: str, sections: Sequence[Section]) -> float:
-    """Return how much a term tells: the rarer, the more."""
+    """Return the weight of a term: the rarer, the heavier."""
     having = sum(term in section.counts for section in sections)
     return math.log(1 + len(sections) / (1 + having))
 

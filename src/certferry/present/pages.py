@@ -1,5 +1,5 @@
-"""The pages that come with the package: its reference, the how-tos, and the help with what others
-answer, in each language. In a checkout they are those of `docs/`.
+"""The packaged pages in each language: the reference, the how-tos, and help for other programs'
+answers. A checkout uses the pages in `docs/`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from certferry.present.language import ENGLISH
 from certferry.present.layout import Line, Span, Tone, line, width, wrapped
 
 WIDEST = 100
-"""Cells; longer lines are hard to read on."""
+"""Cells; longer lines are hard to read."""
 
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)]*)\)")
 _ASIDE = re.compile(r"<!--|\[(?:中文|English)\]\([^)]*\)$")
-"""What is for other readers: a remark for authors, and the way to the other language."""
+"""Parts for other readers: comments for authors, and links to the other language."""
 _ITEM = re.compile(r"^(?: *)(?:[-*]|\d+\.) ")
 _FENCE = "```"
 _BOLD = re.compile(r"\*\*([^*]+)\*\*")
@@ -25,7 +25,7 @@ _SOFT = re.compile(r"(?<![\w*`])\*([^*`\s][^*`]*)\*(?![\w*])")
 
 
 def lines(text: str, cells: int) -> Iterator[Line]:
-    """Write a page, in lines of so many cells at most; what stands in a block of code stays."""
+    """Write a page in lines of at most `cells`; code blocks stay unwrapped."""
     cells = min(cells, WIDEST)
     for number, block in enumerate(blocks(text)):
         if number:
@@ -34,7 +34,7 @@ def lines(text: str, cells: int) -> Iterator[Line]:
 
 
 def blocks(text: str) -> Iterator[list[str]]:
-    """Split a page at empty lines, but for those in a block of code, and leave asides out."""
+    """Split a page at empty lines outside code blocks, and drop asides."""
     return (block for block in _blocks(text) if not _ASIDE.match(block[0]))
 
 
@@ -64,7 +64,7 @@ def _block(rows: Sequence[str], cells: int) -> Iterator[Line]:
 
 
 def _paragraphs(rows: Sequence[str], cells: int) -> Iterator[Line]:
-    """Write running text; each item of a list begins its own line."""
+    """Write running text. Each item of a list begins a new line."""
     begun = list[str]()
     for row in [*rows, "- "]:
         item = _ITEM.match(row)
@@ -77,7 +77,7 @@ def _paragraphs(rows: Sequence[str], cells: int) -> Iterator[Line]:
 
 
 def _joined(rows: Sequence[str]) -> str:
-    """Put lines together; between Chinese characters stands no space."""
+    """Join lines with spaces, without a space between Chinese characters."""
     words = ""
     for row in map(str.strip, rows):
         between = " " if words and not (_is_wide(words[-1]) and _is_wide(row[0])) else ""
@@ -113,7 +113,7 @@ def _hanging(words: str, cells: int, indent: int, *, first: int = 0) -> Iterator
 
 
 def _plain(words: str) -> str:
-    """Take the marks away; a link to another page becomes the command that prints it."""
+    """Remove the marks of Markdown. A link to another page becomes the command for that page."""
     words = _BOLD.sub(r"\1", _LINK.sub(_linked, words))
     return _SOFT.sub(r"\1", words)
 
@@ -139,53 +139,55 @@ _PASTED = re.compile(r"`([^`]+)`")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One page, by the name that an operator asks for."""
+    """A page, by the topic that an operator asks for."""
 
     topic: str
     path: Path
 
     @property
     def folder(self) -> str:
-        """Return the name of the folder that the page lies in, one of `FOLDERS`."""
+        """Return the folder of the page, one of `FOLDERS`."""
         return self.path.parent.name
 
     @property
     def text(self) -> str:
-        """What stands on it, as Markdown."""
+        """The page as Markdown."""
         return self.path.read_text(encoding="utf-8")
 
     @property
     def title(self) -> str:
-        """What it is about."""
-        found = _TITLE.search(self.text)
-        return self.topic if found is None else found[1].replace("`", "")
+        """The page's heading."""
+        match = _TITLE.search(self.text)
+        return self.topic if match is None else match[1].replace("`", "")
 
     @property
     def pasted(self) -> tuple[str, ...]:
-        """The words that operators paste: what stands in code in its title and first paragraph."""
+        """Words that operators paste: the code in the title and the first paragraph."""
         title, first, *_ = blocks(self.text)
         return tuple(_PASTED.findall(_joined([*title, *first])))
 
 
 def pages(language: str) -> dict[str, Page]:
-    """Return every page in a language, by its topic: the reference first."""
+    """Return every page in a language by topic, the reference first."""
     return {page.topic: page for folder in FOLDERS for page in _in(PAGES / folder, language)}
 
 
 def schemas() -> Mapping[str, Path]:
-    """Return the files that describe the documents of `--json`, by the document's name."""
+    """Return the schema files of the `--json` documents, by the document's name."""
     return {path.stem: path for path in sorted((PAGES / "reference" / "schema").glob("*.json"))}
 
 
 def about_code(code: str, language: str) -> str | None:
-    """Return the rows about a code, each under its table's heading; `None` for an unknown one."""
+    """Return the rows about a code, each under the table's heading, or None for an unknown code."""
     text = pages(language)["codes"].text
-    found = [part for part in text.split("\n## ")[1:] if code in _CODE.findall(part)]
-    return "\n\n".join(_with_one_row(part, code) for part in found) or None
+    parts = [part for part in text.split("\n## ")[1:] if code in _CODE.findall(part)]
+    return "\n\n".join(_with_one_row(part, code) for part in parts) or None
 
 
 def about_words(words: str, language: str) -> list[Page]:
-    """Return the pages about an answer of another program's, by words or a number out of it."""
+    """Return the pages about another program's answer, found by words or
+    a number in that answer.
+    """
     asked = words.casefold()
     return [
         page
@@ -195,7 +197,7 @@ def about_words(words: str, language: str) -> list[Page]:
 
 
 def _stands_in(pasted: str, asked: str) -> bool:
-    # No part of a longer word or number: 612 is not 612345.
+    # Match whole words and numbers only: 612 is not 612345.
     return re.search(rf"(?<![a-z0-9]){re.escape(pasted)}(?![a-z0-9])", asked) is not None
 
 

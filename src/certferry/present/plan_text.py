@@ -1,4 +1,4 @@
-"""A plan as a person reads it: what would be done and why, what stands in the way, the count."""
+"""Render a plan for a person: the steps and reasons, the obstacles, and the counts."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from certferry.text import Text
 
 INDENT = "  "
 VERB = 8
-"""Cells for the word a line begins with: `issue`, `deploy`, `verify`, `retire`, `blocked`."""
+"""Cells for the first word of a line: `issue`, `deploy`, `verify`, `retire`, `blocked`."""
 
 _AGAIN = Text(" (tried again; kept if it is still used)")
 
@@ -27,8 +27,8 @@ _BELOW = len(INDENT) + VERB + 1
 
 
 def lines(plans: Sequence[planned.Plan], voice: Voice, digest: str | None = None) -> Iterator[Line]:
-    """Write plans, and how to carry out those of this `digest`. What is as declared is only
-    counted.
+    """Write plans, and with `digest` the command that carries out just these plans. Plans without
+    changes are only counted.
     """
     for plan in plans:
         if not is_only_counted(plan):
@@ -37,8 +37,8 @@ def lines(plans: Sequence[planned.Plan], voice: Voice, digest: str | None = None
                 yield from _entry_lines(entry, voice)
             yield line()
     if digest is not None and not all(map(is_nothing_to_run, plans)):
-        said = Text("Just this plan: certferry sync --plan {digest}", digest=digest)
-        yield line(voice.say(said))
+        message = Text("Just this plan: certferry sync --plan {digest}", digest=digest)
+        yield line(voice.say(message))
     yield line(voice.say(conclusion(plans)))
 
 
@@ -49,26 +49,28 @@ def is_only_counted(plan: planned.Plan) -> bool:
 
 
 def headline(plan: planned.Plan, voice: Voice) -> str:
-    """Return why something is done, or that all is as declared."""
+    """Return the reasons for a plan's steps, or that everything is as declared."""
     return voice.say_on_one_line(Text("{reasons}", reasons=_reasons(plan)))
 
 
 @dataclass(frozen=True, slots=True)
 class PlanEntry:
-    """One thing in a plan: the `word` that it begins with, for programs, what is `said` of it, what
-    changes by it, the names that need no proof (`below`), and what to do.
-    """
+    """A line of a plan."""
 
+    #: The first word, a word for programs too: an action, an outcome or a kind of finding.
     word: str
+    #: The rest of the line.
     said: str
     tone: Tone = Tone.PENDING
+    #: The settings that change.
     changes: Sequence[Change] = ()
     hint: Text | None = None
+    #: The names that need no proof.
     below: Text | None = None
 
 
 def entries(plan: planned.Plan, voice: Voice) -> Iterator[PlanEntry]:
-    """Return the steps of a plan, and what stands in its way."""
+    """Yield the steps of a plan, and the findings."""
     reasons = _reasons(plan)
     for step in plan.steps:
         yield _step(step, reasons, voice)
@@ -79,7 +81,7 @@ def entries(plan: planned.Plan, voice: Voice) -> Iterator[PlanEntry]:
         where, later = at_target(target), left_to_later_runs(count)
         yield _entry(planned.Action.RETIRE, where, later, voice, Tone.GOOD)
     yield from _findings(plan, voice, planned.Weight.REFUSED, planned.Weight.BLOCKED)
-    # Domains that are left as they are, although the file alone says otherwise.
+    # Differing domains that a policy leaves alone.
     for drifted in plan.drifts:
         policy = Text('left as it is (drift = "{policy}")', policy=drifted.policy.value)
         entry = _entry("drifted", at_target(drifted.target, drifted.domain), policy, voice)
@@ -114,24 +116,24 @@ def _step(step: planned.Step, reasons: Sequence[Text], voice: Voice) -> PlanEntr
 def _findings(plan: planned.Plan, voice: Voice, *weights: planned.Weight) -> Iterator[PlanEntry]:
     for weight in weights:
         tone = Tone.BAD if weight.severity is Severity.ERROR else Tone.PENDING
-        for one in plan.having(weight):
-            where = None if one.target is None else at_target(one.target, one.domain)
-            said = once(one.domain or one.target, voice.say(one.problem.message))
-            word, hint = weight.value.replace("_", " "), one.problem.hint
-            yield _entry(word, where, said, voice, tone, hint=hint)
+        for finding in plan.having(weight):
+            where = None if finding.target is None else at_target(finding.target, finding.domain)
+            message = once(finding.domain or finding.target, voice.say(finding.problem.message))
+            word, hint = weight.value.replace("_", " "), finding.problem.hint
+            yield _entry(word, where, message, voice, tone, hint=hint)
 
 
 def _entry(
     word: str,
     where: Text | None,
-    said: Text | str,
+    message: Text | str,
     voice: Voice,
     tone: Tone = Tone.PENDING,
     *,
     hint: Text | None = None,
 ) -> PlanEntry:
-    """Return what is said of a target, of a domain there, or, where it is about none, by itself."""
-    words = said if isinstance(said, str) else voice.say(said)
+    """Return an entry about a target, a domain there, or neither."""
+    words = message if isinstance(message, str) else voice.say(message)
     words = words if where is None else f"{voice.say(where)}: {words}"
     return PlanEntry(word, words, tone, hint=hint)
 
@@ -146,7 +148,9 @@ def _entry_lines(entry: PlanEntry, voice: Voice) -> Iterator[Line]:
 
 
 def _reasons(plan: planned.Plan) -> list[Text]:
-    """Return why: to issue, or else each reason once; several of domains stand at their steps."""
+    """Return the reasons: the order's, or each rollout's once. Differing
+    reasons stand at their steps.
+    """
     issue = plan.issue_now or plan.issue_later
     if issue is not None:
         return [issue.reason.message]
@@ -164,18 +168,19 @@ def _reasons(plan: planned.Plan) -> list[Text]:
         unread = Text("as declared, as far as it could be read")
         return [unread if plan.having(planned.Weight.UNREAD) else Text("as declared")]
     if len(dict.fromkeys(firsts)) > 1:
-        # A list of them would not say which domain has which.
+        # A list of reasons would not assign the reasons to domains.
         return [Text("not as declared, for the reasons below")]
     return list(dict.fromkeys(reasons)) or [Text("cannot be done as configured")]
 
 
 def _subject(step: planned.Step, reasons: Sequence[Text], voice: Voice) -> str:
     match step:
-        case planned.Issue(authorities=[first, *others]) if others:  # not the usual CA alone
+        # the order may go to another CA than the usual one
+        case planned.Issue(authorities=[first, *others]) if others:
             names, ca = voice.say(Text("{names}", names=step.names)), first.name
-            said = Text(" (at {ca}; if that fails, at {others})")
-            said = said.filled(ca=ca, others=[other.name for other in others])
-            return names + voice.say_on_one_line(said)
+            message = Text(" (at {ca}; if that fails, at {others})")
+            message = message.filled(ca=ca, others=[other.name for other in others])
+            return names + voice.say_on_one_line(message)
         case planned.Issue():
             return voice.say(Text("{names}", names=step.names))
         case planned.Deploy():
@@ -199,20 +204,20 @@ def copy_at(label: str | None, target: str | None) -> Text:
 
 
 def _copy(step: planned.Retire) -> Text:
-    """Name what is removed; if it is not ours, also what finds it in the target's console."""
+    """Name the copy to remove; an unmanaged copy with its id in the target's console."""
     if not step.unmanaged:
         return copy_at(step.label, step.target)
-    said = Text("{label} at {target} ({id}, {left} left)")
+    message = Text("{label} at {target} ({id}, {left} left)")
     if step.left is None:
-        said = Text("{label} at {target} ({id})")
+        message = Text("{label} at {target} ({id})")
     elif step.left < timedelta(0):
-        said = Text("{label} at {target} ({id}, expired)")
+        message = Text("{label} at {target} ({id}, expired)")
     label, remote_id = step.label or "—", short(step.remote_id)
-    return said.filled(label=label, target=step.target, id=remote_id, left=step.left)
+    return message.filled(label=label, target=step.target, id=remote_id, left=step.left)
 
 
 def _why(reason: Reason, reasons: Sequence[Text], voice: Voice) -> str:
-    """Return the reason of a deployment where the headline has not said it."""
+    """Return the reason of a deployment in brackets, unless the headline has the reason."""
     if reason.code is ReasonCode.NEW_CERTIFICATE or reason.message in reasons:
         return ""
     return voice.say_on_one_line(Text(" ({why})", why=reason.message))
@@ -230,7 +235,7 @@ def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
 
 
 def conclusion(plans: Sequence[planned.Plan]) -> Text:
-    """Count what would be done, and say how to go on."""
+    """Return the counts of changes, and the next command."""
     if not plans:
         return Text("No certificate is declared; `certferry add DOMAIN` declares one.")
     if all(map(_is_as_declared, plans)):
@@ -244,7 +249,7 @@ def conclusion(plans: Sequence[planned.Plan]) -> Text:
 
 
 def counted(plans: Sequence[planned.Plan]) -> Text:
-    """Count what would be done, in a sentence."""
+    """Return the counts of changes as a sentence."""
     if not plans:
         return Text("No certificate is declared.")
     if all(map(_is_as_declared, plans)):
@@ -262,7 +267,9 @@ def _is_as_declared(plan: planned.Plan) -> bool:
 
 
 def is_nothing_to_run(plan: planned.Plan) -> bool:
-    """Return whether a run would change nothing; a stuck domain keeps its account's old copies."""
+    """Return whether a run would change nothing. Old copies stay where a rollout
+    of the account is stuck.
+    """
     stuck = {step for rollout in plan.timed_out for step in rollout.steps}
     accounts = {rollout.target for rollout in plan.timed_out}
     kept = {step for step in plan.retirements if step.target in accounts}
@@ -270,8 +277,10 @@ def is_nothing_to_run(plan: planned.Plan) -> bool:
 
 
 def _counts(plans: Sequence[planned.Plan]) -> list[Text]:
-    """Count what would be done. A look that follows a deployment goes with it."""
-    rollouts = [one for plan in plans for one in plan.rollouts if one not in plan.timed_out]
+    """Count the changes. A Verify after a Deploy counts with the Deploy."""
+    rollouts = [
+        rollout for plan in plans for rollout in plan.rollouts if rollout not in plan.timed_out
+    ]
     orders = [plan.issue_now.action for plan in plans if plan.issue_now is not None]
     issues, adoptions = orders.count(planned.Action.ISSUE), orders.count(planned.Action.ADOPT)
     later = sum(plan.issue_later is not None for plan in plans)
@@ -300,4 +309,4 @@ def _counts(plans: Sequence[planned.Plan]) -> list[Text]:
         (stuck, Text("1 stuck"), Text("{count} stuck")),
         (blocked, Text("1 blocked"), Text("{count} blocked")),
     )
-    return [one_or_many(count, one, many) for count, one, many in counted if count]
+    return [one_or_many(count, rollout, plural) for count, rollout, plural in counted if count]

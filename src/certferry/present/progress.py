@@ -1,4 +1,4 @@
-"""What a run prints while it goes on, each thing once: live, as plain lines, and in its log."""
+"""Show a run while it goes on, each event once: live, as plain lines, and in the log."""
 
 from __future__ import annotations
 
@@ -37,8 +37,10 @@ def progress_on(
     changes_nothing: bool = False,
     live_only: bool = False,
 ) -> Iterator[Progress]:
-    """Show a run for a `with` block and log it: live on a terminal, unless with -v, else as lines,
-    or, `live_only`, not at all. No later run goes on with one that `changes_nothing`.
+    """Show and log a run within a `with` block: live on a terminal, else as lines.
+
+    With -v a terminal gets lines too. With `live_only` only the live display is shown.
+    `changes_nothing` marks a run that no later run continues.
     """
     if verbosity is Verbosity.NORMAL and console.draws_on(console.stderr):
         from certferry.present.live_display import live_display
@@ -52,14 +54,18 @@ def progress_on(
 
 
 def progress_on_stdout(console: Console, verbosity: Verbosity) -> Progress:
-    """Print another client's run in lines on stdout: it shows stderr as what went wrong."""
+    """Return a listener that prints another client's run on stdout, because such a client
+    shows stderr as an error.
+    """
     shown = _lines_unless_quiet(replace(console, stderr=console.stdout), verbosity)
     return _also_logged(shown, console.run_log)
 
 
 def progress_lines(console: Console) -> Progress:
-    """Print a run on stderr, a line for each thing that happens, but for what is unchanged. A state
-    that is gone keeps every certificate from being done: the first line says so.
+    """Return a listener that prints a run on stderr, one line for each
+    event except unchanged steps.
+
+    A lost state keeps every certificate from being done; only the first line reports it.
     """
     reported: set[Cause] = set()
 
@@ -71,7 +77,7 @@ def progress_lines(console: Console) -> Progress:
                 return
             if cause is not None and is_not_done(step):
                 reported.add(cause)
-        with contextlib.suppress(OSError, ValueError):  # whatever has become of stderr
+        with contextlib.suppress(OSError, ValueError):  # stderr may be closed by now
             console.print_stderr([line(words)])
             console.stderr.flush()
 
@@ -79,7 +85,7 @@ def progress_lines(console: Console) -> Progress:
 
 
 def news(pass_on: Callable[[events.Activity | events.StepEnded], None]) -> Progress:
-    """Pass on what happens in a run, each thing once, but for what is unchanged."""
+    """Return a listener that passes on each event of a run once, except unchanged steps."""
     once_each = _Once(Voice(), lambda event, _: pass_on(event))
 
     def follow(event: events.Event) -> None:
@@ -93,7 +99,7 @@ def news(pass_on: Callable[[events.Activity | events.StepEnded], None]) -> Progr
 
 
 def logged_progress(run_log: RunLog) -> Progress:
-    """Write a run into its log, an entry for each thing that happens."""
+    """Return a listener that writes an entry into the log for each event of a run."""
     return _Once(run_log.voice, lambda event, words: log_event(event, words, run_log))
 
 
@@ -106,7 +112,7 @@ def _also_logged(shown: Progress, run_log: RunLog) -> Progress:
 
 
 class _Once:
-    """Passes on in words what is new: a wait when it begins or changes, not at each observation."""
+    """Passes on new events in words: a wait when it begins or changes, not at each observation."""
 
     def __init__(
         self, voice: Voice, pass_on: Callable[[events.Activity | events.StepEnded, str], None]
@@ -126,7 +132,7 @@ class _Once:
                 | events.Counted()
                 | events.LineageEnded()
             ):
-                return  # part of a step, or for a display alone
+                return  # part of a step, or only for a display
             case events.Activity():
                 subject: Hashable = (event.lineage, None)
                 words = f"{event.lineage}: {self._voice.say_on_one_line(event.what)}"
@@ -144,12 +150,12 @@ _WRONG = {Standing.FAILED, Standing.UNKNOWN}
 
 
 def of_event(event: events.Event, at: datetime, voice: Voice) -> dict[str, object]:
-    """Return an event for programs, in the shape of a line of the JSON log."""
+    """Return an event for programs, in the form of a line of the JSON log."""
     return entry_of(event).document(at, voice)
 
 
 def entry_of(event: events.Event, words: str | None = None) -> Entry:
-    """Return an event as an entry; `words` say it in one line for a person."""
+    """Return an event as a log entry. `words` describe the event in one line for a person."""
     match event:
         case events.Activity():
             return Entry("activity", event.what, lineage=event.lineage, words=words)
@@ -170,86 +176,91 @@ def entry_of(event: events.Event, words: str | None = None) -> Entry:
 
 
 def log_event(event: events.Activity | events.StepEnded, words: str, log: RunLog) -> None:
-    """Write what happens in a run, and what to send to the support of a target that is stuck."""
+    """Log an event, and for a stuck target the ticket to send to the target's support."""
     log.write(entry_of(event, words))
     step = event.outcome if isinstance(event, events.StepEnded) else None
     if step is not None and isinstance(step.error, TargetStuck):
-        written = " ".join(ticket(step.error.ticket).splitlines())
-        said = Text("ticket for the support of {target}:", target=step.target)
-        entry = Entry("target.ticket", said, Level.INFO, event.lineage, step.target, step.domain)
-        words = f"{log.voice.say_on_one_line(said)} {written}"
-        log.write(replace(entry, words=words, more={"ticket": written}))
+        ticket_line = " ".join(ticket(step.error.ticket).splitlines())
+        heading = Text("ticket for the support of {target}:", target=step.target)
+        entry = Entry("target.ticket", heading, Level.INFO, event.lineage, step.target, step.domain)
+        words = f"{log.voice.say_on_one_line(heading)} {ticket_line}"
+        log.write(replace(entry, words=words, more={"ticket": ticket_line}))
 
 
 def log_unchanged(report: SyncReport, log: RunLog) -> None:
-    """Write which certificates are as declared: bound and served, not only the same here."""
-    said, outcome = Text("certificate unchanged, sync skipped"), Outcome.UNCHANGED.value
+    """Log each certificate that is as declared: bound and served
+    everywhere, not only stored here.
+    """
+    message, outcome = Text("certificate unchanged, sync skipped"), Outcome.UNCHANGED.value
     for lineage in report.lineages if report.complete else ():
         if lineage.is_unchanged:
             event = "certificate.unchanged"
-            log.write(Entry(event, said, lineage=lineage.lineage, outcome=outcome))
+            log.write(Entry(event, message, lineage=lineage.lineage, outcome=outcome))
 
 
 def log_plans(plans: Sequence[Plan], log: RunLog) -> None:
-    """Write what safety refuses, and what else keeps a plan from what is declared."""
+    """Log refusals by safety, and the other findings of plans."""
     for plan in plans:
         for weight in sorted(Weight, key=lambda weight: weight is not Weight.REFUSED):
             level, event = _LEVELS.get(weight.severity, Level.INFO), f"plan.{weight.value}"
-            for one in plan.having(weight):
-                place = (one.target, one.domain)
-                _write_found(event, plan.lineage, one.problem, level, log, place)
+            for finding in plan.having(weight):
+                place = (finding.target, finding.domain)
+                _write_found(event, plan.lineage, finding.problem, level, log, place)
 
 
 def log_statuses(statuses: Sequence[LineageStatus], log: RunLog) -> None:
-    """Write why a domain does not stand as it should."""
+    """Log why domains do not stand as they should."""
     for status in statuses:
         reason = status.reason
         if reason is not None and reason.code is ReasonCode.OVERDUE:
             late = Problem(reason.code.value, reason.message)
             _write_found(f"status.{late.code}", status.lineage, late, Level.WARNING, log)
-        for one in status.domains:
-            if one.problem is not None:
-                level = Level.ERROR if one.standing in _WRONG else Level.WARNING
-                event, place = f"status.{one.standing.value}", (one.target, one.domain)
-                _write_found(event, status.lineage, one.problem, level, log, place)
+        for domain in status.domains:
+            if domain.problem is not None:
+                level = Level.ERROR if domain.standing in _WRONG else Level.WARNING
+                event, place = f"status.{domain.standing.value}", (domain.target, domain.domain)
+                _write_found(event, status.lineage, domain.problem, level, log, place)
 
 
 def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
-    """Write what `doctor` found, but for what is only to be known."""
-    for one in findings:
-        if one.severity is not Severity.NOTICE:
-            entry = _entry(f"doctor.{one.severity}", one, one.subject, log)
-            log.write(replace(entry, more={**entry.more, "subject": one.subject}))
+    """Log the findings of `doctor`, except notices."""
+    for finding in findings:
+        if finding.severity is not Severity.NOTICE:
+            entry = _entry(f"doctor.{finding.severity}", finding, finding.subject, log)
+            log.write(replace(entry, more={**entry.more, "subject": finding.subject}))
 
 
 def log_look(look: HostObservation, log: RunLog, *, has_changed: bool = False) -> None:
-    """Write what is wrong at a host; of one that has changed, also that it is in order."""
+    """Log the problems at a host; with `has_changed` also a host that is in order again."""
     host, name = str(look.host), look.host.name
-    found: list[tuple[Problem | None, str, dict[str, object]]] = [
-        (one.problem, f"{host} {one.address}".rstrip(), {"address": one.address})
-        for one in look.served
+    problems: list[tuple[Problem | None, str, dict[str, object]]] = [
+        (address.problem, f"{host} {address.address}".rstrip(), {"address": address.address})
+        for address in look.served
     ]
-    found += [(one.problem, host, {"addresses": list(one.addresses)}) for one in look.problems]
-    for problem, where, more in found:
+    problems += [
+        (host_problem.problem, host, {"addresses": list(host_problem.addresses)})
+        for host_problem in look.problems
+    ]
+    for problem, where, more in problems:
         if problem is not None:
             event = "watch.failed" if problem.is_error else "watch.differs"
             entry = _entry(event, replace(problem, hint=None, subject=name), where, log)
             log.write(replace(entry, domain=name, more={**more, **entry.more}))
     if has_changed and look.ok:
-        said = Text("every address presents a valid certificate")
-        words = f"{host}: {log.voice.say(said)}"
-        log.write(Entry("watch.in_order", said, domain=name, outcome="done", words=words))
+        message = Text("every address presents a valid certificate")
+        words = f"{host}: {log.voice.say(message)}"
+        log.write(Entry("watch.in_order", message, domain=name, outcome="done", words=words))
 
 
 def log_problems(problems: Sequence[Problem], log: RunLog) -> None:
-    """Write which account could not be read, or not all of it."""
-    for one in problems:
-        event = "discover.failed" if one.is_error else "discover.unread"
-        log.write(replace(_entry(event, one, one.subject, log), target=one.subject))
+    """Log accounts that could not be read, or only in part."""
+    for problem in problems:
+        event = "discover.failed" if problem.is_error else "discover.unread"
+        log.write(replace(_entry(event, problem, problem.subject, log), target=problem.subject))
 
 
 def _entry(event: str, problem: Problem, where: str, log: RunLog) -> Entry:
-    """Return a problem as an entry, whose line for a person begins with `where` it is."""
+    """Return a problem as a log entry. The line for a person begins with `where`."""
     message, code = problem.message, {"code": str(problem.code)}
     level = Level.ERROR if problem.is_error else Level.WARNING
     words = f"{where}: {once(problem.subject, log.voice.say_on_one_line(message))}"
@@ -257,17 +268,17 @@ def _entry(event: str, problem: Problem, where: str, log: RunLog) -> Entry:
 
 
 def log_export(lineage: str, paths: Sequence[Path], fingerprint: str, log: RunLog) -> None:
-    """Write which files were written, and of which certificate."""
+    """Log the exported files and the certificate's fingerprint."""
     files = [str(path) for path in paths]
-    said = Text("written: {path}", path=files)
+    message = Text("written: {path}", path=files)
     more = {"files": files, "fingerprint": fingerprint}
-    log.write(Entry("export.done", said, lineage=lineage, outcome="done", more=more))
+    log.write(Entry("export.done", message, lineage=lineage, outcome="done", more=more))
 
 
-def log_change(event: str, said: Text, log: RunLog, lineage: str | None = None) -> None:
-    """Write what was changed on this machine."""
-    words = log.voice.say_on_one_line(said)
-    log.write(Entry(event, said, lineage=lineage, outcome="done", words=words))
+def log_change(event: str, message: Text, log: RunLog, lineage: str | None = None) -> None:
+    """Log a change made on this machine."""
+    words = log.voice.say_on_one_line(message)
+    log.write(Entry(event, message, lineage=lineage, outcome="done", words=words))
 
 
 def _of_step(lineage: str, step: StepOutcome, words: str | None) -> Entry:
@@ -293,7 +304,7 @@ def _write_found(
     log: RunLog,
     place: _Place = (None, None),
 ) -> None:
-    """Write what is wrong: a person's line names the place, and how it ended."""
+    """Log a problem. The line for a person names the place and the outcome."""
     target, domain = place
     say, outcome = log.voice.say_on_one_line, event.partition(".")[2]
     words, code = say(problem.message), {"code": problem.code}

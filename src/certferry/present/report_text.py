@@ -1,5 +1,7 @@
-"""The result of a sync, as a person reads it: a line per step, one for many domains and
-certificates that all went well, and a closing sentence.
+"""Render the result of a sync for a person.
+
+The result has a line for each step, a line for many domains or certificates that went
+well, and a closing sentence.
 """
 
 from __future__ import annotations
@@ -24,17 +26,17 @@ from certferry.present.plan_text import INDENT, VERB, copy_at
 from certferry.text import Text, verbatim
 
 _FEW = 3
-"""Certificates, and domains of one, of which each has its lines, whatever became of it."""
+"""Up to this many certificates, and domains of a certificate, each get lines of their own."""
 
 _ROLLOUT = {Action.DEPLOY, Action.VERIFY}
 _USUAL = (reports.BOUND, reports.SEEN)
-"""What is said of a step that went as most do."""
+"""Details of a step that ended in the usual way."""
 
 OUTCOME = 9
 """Cells for the longest outcome, `unchanged`."""
 
 BELOW = len(INDENT) + VERB + 1 + OUTCOME + 1
-"""Cells before what a step is about."""
+"""Cells before the subject of a step."""
 
 _TONES = {
     reports.Outcome.FAILED: Tone.BAD,
@@ -45,27 +47,29 @@ _TONES = {
     reports.Outcome.DONE: Tone.GOOD,
     reports.Outcome.UNCHANGED: Tone.FAINT,
 }
-"""The worst first."""
+"""The worst outcome comes first."""
 
 
 def lines(
     report: reports.SyncReport, voice: Voice, undeclared_of: str | None = None
 ) -> Iterator[Line]:
-    """Write a report; also one of a client's certificate that no table declares."""
+    """Write a report. `undeclared_of` names the client that issued an undeclared certificate."""
     yield from lineages(report, voice)
     yield from _not_written_down(report, voice)
     yield line(voice.say(_conclusion(report, undeclared_of)))
 
 
 def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
-    """Write each lineage's steps; those of many that went well together, by their numbers."""
+    """Write the steps of each lineage; many lineages that went well are
+    written together, as counts.
+    """
     well = [lineage for lineage in report.lineages if _is_plainly_well(lineage)]
     left = [lineage for lineage in report.lineages if lineage.ok and lineage.is_elsewhere]
     if len(well) > _FEW:
         yield from _together(well, voice)
     if len(left) > _FEW:
         yield from _left_together(left, voice)
-    folded = {one.lineage for many in (well, left) if len(many) > _FEW for one in many}
+    folded = {lineage.lineage for many in (well, left) if len(many) > _FEW for lineage in many}
     causes = shared_causes(report)
     for lineage in report.lineages:
         if lineage.lineage not in folded:
@@ -77,28 +81,28 @@ def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
 
 
 def what_is_wrong(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
-    """Write what failed or was refused, and nothing else."""
+    """Write only failures and refusals."""
     yield from _not_written_down(report, voice)
-    causes, written = shared_causes(report), set[Cause]()
+    causes, written_causes = shared_causes(report), set[Cause]()
     for lineage in report.lineages:
         for step in lineage.outcomes:
             cause = cause_of(step)
             is_bad = step.outcome in {reports.Outcome.FAILED, reports.Outcome.REFUSED}
-            if not is_bad or cause in written:
+            if not is_bad or cause in written_causes:
                 continue
             words = in_one_line(lineage.lineage, step, voice)
             if cause is not None and cause in causes:
-                written.add(cause)
+                written_causes.add(cause)
                 steps = causes[cause]
-                said = f"{voice.say(_count(steps))}: {voice.word(step.word)}"
-                said = f"{said} {outcome_of(step, voice)}: {_detail(steps, voice)}"
-                words = f"{said}: {_names(steps, voice)}".replace("\n", " ")
+                described = f"{voice.say(_count(steps))}: {voice.word(step.word)}"
+                described = f"{described} {outcome_of(step, voice)}: {_detail(steps, voice)}"
+                words = f"{described}: {_names(steps, voice)}".replace("\n", " ")
             yield from voice.error(words)
             yield from voice.hint(step.hint)
 
 
 def _of_one_cause(steps: Steps, voice: Voice) -> Iterator[Line]:
-    """Write once what went wrong with several certificates, and with which."""
+    """Write a failure shared by several certificates once, with the certificates."""
     step = steps[0][1]
     count, outcome = voice.say(_count(steps)), outcome_of(step, voice)
     yield line(Span(count, Tone.STRONG), ": ", Span(outcome, _TONES[step.outcome]))
@@ -114,9 +118,9 @@ def _count(steps: Steps) -> Text:
 
 
 def _detail(steps: Steps, voice: Voice) -> str:
-    """Return what was said of the steps; to whom, where it is the same of all."""
-    said = {subject_and_detail(step, voice) for _, step in steps}
-    return said.pop() if len(said) == 1 else voice.say(steps[0][1].detail)
+    """Return the detail of steps with one cause, with the subject if all steps have the same."""
+    details = {subject_and_detail(step, voice) for _, step in steps}
+    return details.pop() if len(details) == 1 else voice.say(steps[0][1].detail)
 
 
 def _names(steps: Steps, voice: Voice) -> str:
@@ -125,7 +129,7 @@ def _names(steps: Steps, voice: Voice) -> str:
 
 
 def outcome_of(step: reports.StepOutcome, voice: Voice) -> str:
-    """Return the word for how a step ended."""
+    """Return the word for a step's outcome."""
     return voice.say(_NOT_DONE) if is_not_done(step) else voice.word(step.outcome)
 
 
@@ -133,16 +137,16 @@ _NOT_DONE = Text("not done")
 
 
 def _not_written_down(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
-    # The same trouble may have kept certificates from being done: then it stands with them.
+    # If the same trouble kept certificates from being done, the report names it there.
     steps = [step for each in report.lineages for step in each.outcomes if is_not_done(step)]
     if report.problem is not None and report.problem.code not in {step.code for step in steps}:
-        said = Text("could not record the end of the run: {problem}")
-        yield from voice.error(said.filled(problem=report.problem.message))
+        message = Text("could not record the end of the run: {problem}")
+        yield from voice.error(message.filled(problem=report.problem.message))
         yield from voice.hint(report.problem.hint)
 
 
 def in_one_line(lineage: str, step: reports.StepOutcome, voice: Voice) -> str:
-    """Write one outcome by itself: `img: deploy waiting: qiniu → img.example.com: …`."""
+    """Write one outcome alone: `img: deploy waiting: qiniu → img.example.com: …`."""
     detail = once(lineage, subject_and_detail(step, voice)).replace("\n", " ")
     if step.outcome is reports.Outcome.ELSEWHERE:
         return f"{lineage}: {voice.word(step.outcome)}: {detail}"
@@ -150,13 +154,13 @@ def in_one_line(lineage: str, step: reports.StepOutcome, voice: Voice) -> str:
 
 
 def head_of(step: reports.StepOutcome, voice: Voice) -> Line:
-    """Write which step it was and how it ended, in columns."""
+    """Write a step's name and outcome, in columns."""
     outcome = Span(f"{padded(outcome_of(step, voice), OUTCOME)} ", _TONES[step.outcome])
     return line(f"{INDENT}{padded(voice.word(step.word), VERB)} ", outcome)
 
 
 def subject_and_detail(step: reports.StepOutcome, voice: Voice) -> str:
-    """Name what the step was about, then its result."""
+    """Return the subject of a step, then the result."""
     detail = once(step.domain or step.target, voice.say(step.detail))
     subject = _subject(step)
     return detail if subject is None else f"{voice.say(subject)}: {detail}"
@@ -166,19 +170,19 @@ def _lines(
     lineage: reports.LineageReport, voice: Voice, causes: Container[Cause | None]
 ) -> Iterator[Line]:
     if not lineage.was_observed:
-        not_looked_at = Span(voice.say(Text("not looked at")), Tone.PENDING)
-        yield line(Span(lineage.lineage, Tone.STRONG), ": ", not_looked_at)
+        unobserved = Span(voice.say(Text("not looked at")), Tone.PENDING)
+        yield line(Span(lineage.lineage, Tone.STRONG), ": ", unobserved)
         return
     steps = [step for step in lineage.outcomes if cause_of(step) not in causes]
     if lineage.outcomes and not steps:
-        return  # each of its steps stands below, with those of others
+        return  # each of the lineage's steps stands below, with other lineages' steps
     worst = worst_of(lineage.outcomes)
     bad = [step for step in lineage.outcomes if step.outcome is worst]
-    said = outcome_of(bad[0], voice) if bad and all(is_not_done(one) for one in bad) else ""
-    said = said or voice.word(worst)
+    outcome = outcome_of(bad[0], voice) if bad and all(is_not_done(s) for s in bad) else ""
+    outcome = outcome or voice.word(worst)
     if worst is reports.Outcome.SKIPPED and any(map(_was_stopped, lineage.outcomes)):
-        said = voice.say(Text("stopped"))  # an order may go on: nothing was passed over
-    yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(said, _TONES[worst]))
+        outcome = voice.say(Text("stopped"))  # an order may go on, so `skipped` would be wrong
+    yield line(Span(lineage.lineage, Tone.STRONG), ": ", Span(outcome, _TONES[worst]))
     folded = _folded(steps, voice)
     for step in steps:
         if step.key in folded:
@@ -187,7 +191,7 @@ def _lines(
                 yield (*head_of(step, voice), Span(words))
             continue
         first, *rest = subject_and_detail(step, voice).split("\n")
-        # The words say that it was stopped, or who works on it: `look skipped` would say less.
+        # The words contain the outcome already; `look skipped` would say less.
         is_left = step.outcome is reports.Outcome.ELSEWHERE
         head = line(INDENT) if is_left or _was_stopped(step) else head_of(step, voice)
         yield (*head, Span(first))
@@ -200,7 +204,7 @@ def _was_stopped(step: reports.StepOutcome) -> bool:
 
 
 def _is_plainly_well(lineage: reports.LineageReport) -> bool:
-    """Return whether there is nothing to say of a lineage that is not said of others too."""
+    """Return whether a lineage has nothing to report beyond the usual."""
     return (
         lineage.ok
         and bool(lineage.outcomes)
@@ -231,7 +235,7 @@ def _together(well: Sequence[reports.LineageReport], voice: Voice) -> Iterator[L
 
 
 def _left_together(left: Sequence[reports.LineageReport], voice: Voice) -> Iterator[Line]:
-    """Write on which hosts other runs are at work, with the first of their certificates."""
+    """Write the hosts with runs at work, each with the first of its certificates."""
     of_host: dict[str | None, list[str]] = {}
     for lineage in left:
         for step in lineage.having(reports.Outcome.ELSEWHERE):
@@ -240,19 +244,19 @@ def _left_together(left: Sequence[reports.LineageReport], voice: Voice) -> Itera
     outcome = reports.Outcome.ELSEWHERE
     yield line(Span(count, Tone.STRONG), ": ", Span(voice.word(outcome), _TONES[outcome]))
     for host, names in sorted(of_host.items(), key=str):
-        said = Text("{host}: {names}", host=host, names=first_of(names, _FEW))
-        yield line(INDENT, voice.say(said))
+        message = Text("{host}: {names}", host=host, names=first_of(names, _FEW))
+        yield line(INDENT, voice.say(message))
 
 
 def _domains(domains: Sequence[object], details: Sequence[str]) -> Text:
-    one, many = Text("1 domain: {said}"), Text("{count} domains: {said}")
-    return one_or_many(len(domains), one, many, said=list(details))
+    singular, plural = Text("1 domain: {said}"), Text("{count} domains: {said}")
+    return one_or_many(len(domains), singular, plural, said=list(details))
 
 
 def _by_details(
     steps: Sequence[reports.StepOutcome], voice: Voice
 ) -> dict[tuple[str, ...], list[list[reports.StepOutcome]]]:
-    """Group the steps of domains that went well or wait by their words, each domain's together."""
+    """Group domains by the details of their steps, for domains that went well or wait."""
     by_domain: dict[reports.StepKey, list[reports.StepOutcome]] = {}
     for step in steps:
         is_well = step.outcome in {
@@ -264,31 +268,35 @@ def _by_details(
             by_domain.setdefault((Action.DEPLOY, step.target, step.domain), []).append(step)
     alike: dict[tuple[str, ...], list[list[reports.StepOutcome]]] = {}
     for of_domain in by_domain.values():
-        said = (once(step.domain, voice.say(step.detail)) for step in of_domain)
-        alike.setdefault(tuple(said), []).append(of_domain)
+        details = (once(step.domain, voice.say(step.detail)) for step in of_domain)
+        alike.setdefault(tuple(details), []).append(of_domain)
     return alike
 
 
 def _folded(
     steps: Sequence[reports.StepOutcome], voice: Voice
 ) -> dict[reports.StepKey, str | None]:
-    """Return the words for many alike domains, at the last one's step; `None` at the others."""
+    """Return the words for groups of equal domains, at the last step of the group;
+    None at the other steps.
+    """
     words: dict[reports.StepKey, str | None] = {}
     for details, domains in _by_details(steps, voice).items():
         if len(domains) > _FEW:
             words |= {step.key: None for of_domain in domains for step in of_domain}
-            last, said = domains[-1][-1], _domains(domains, details)
+            last, described = domains[-1][-1], _domains(domains, details)
             if last.outcome is reports.Outcome.WAITING:
-                names = first_of([str(one[0].domain) for one in domains], _FEW)
-                said = Text("{said}: {names}", said=said, names=names)
-            words[last.key] = voice.say(said)
+                names = first_of([str(domain_steps[0].domain) for domain_steps in domains], _FEW)
+                described = Text("{said}: {names}", said=described, names=names)
+            words[last.key] = voice.say(described)
     return words
 
 
 def worst_of(outcomes: Sequence[reports.StepOutcome]) -> reports.Outcome:
-    """Return the outcome that says most about the whole; nothing to do is `unchanged`."""
-    found = {step.outcome for step in outcomes if not step.notice} or {reports.Outcome.UNCHANGED}
-    return next(outcome for outcome in _TONES if outcome in found)
+    """Return the outcome that matters most; a report without steps is unchanged."""
+    outcomes_found = {step.outcome for step in outcomes if not step.notice} or {
+        reports.Outcome.UNCHANGED
+    }
+    return next(outcome for outcome in _TONES if outcome in outcomes_found)
 
 
 def _subject(step: reports.StepOutcome) -> Text | None:
@@ -348,7 +356,7 @@ def _how_to_go_on(report: reports.SyncReport, undeclared_of: str | None) -> Text
             client=undeclared_of,
         )
     if report.complete:
-        steps = [s for one in report.lineages for s in one.having(reports.Outcome.WAITING)]
+        steps = [s for lineage in report.lineages for s in lineage.having(reports.Outcome.WAITING)]
         held = [s.error.retry.after for s in steps if s.error and s.error.retry.after]
         if held and len(held) == len(steps):
             return Text("A run after {moment} goes on.", moment=min(held))
@@ -363,9 +371,9 @@ def _how_to_go_on(report: reports.SyncReport, undeclared_of: str | None) -> Text
 
 def _counts(report: reports.SyncReport) -> list[Text]:
     steps = [step for lineage in report.lineages for step in lineage.outcomes]
-    found = Counter(_NOT_DONE if is_not_done(step) else WORDS[step.outcome] for step in steps)
-    said, known = Text("{count} {outcome}"), (*(WORDS[one] for one in reports.Outcome), _NOT_DONE)
-    return [said.filled(count=found[one], outcome=one) for one in known if found[one]]
+    counts = Counter(_NOT_DONE if is_not_done(step) else WORDS[step.outcome] for step in steps)
+    text, labels = Text("{count} {outcome}"), (*(WORDS[end] for end in reports.Outcome), _NOT_DONE)
+    return [text.filled(count=counts[word], outcome=word) for word in labels if counts[word]]
 
 
 def rehearsal_lines(

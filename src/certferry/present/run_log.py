@@ -1,12 +1,13 @@
-"""The log file of a run: one line for each thing that happened, for people or for programs. The
-events are the same in both, and in both languages. And what certferry's modules log with Python's
-`logging`, on stderr and in that file.
+"""The log file of a run, and Python's `logging` of certferry's modules, on stderr and in the file.
+
+The log file has one line for each event, for people or as JSON. Both forms have the same
+events, in both languages:
 
     [2026-11-24 20:00:00] img: deploy waiting: qiniu → img.example.com: …
 
-As JSON a line has always `time` (RFC 3339, UTC), `pid`, `level`, `event`, `lineage`, `target`,
-`domain`, `outcome` and `detail`; some events have more. By `pid`, the process, a reader separates
-the lines of simultaneous runs.
+A line of JSON always has `time` (RFC 3339, UTC), `pid`, `level`, `event`, `lineage`, `target`,
+`domain`, `outcome` and `detail`; some events have more keys. `pid` is the process, so a reader can
+separate simultaneous runs.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ from certferry.present.layout import as_json, plain, visible
 from certferry.text import Text, cut, verbatim
 
 _MODE = 0o640
-"""The owner writes; a group, such as Debian's `adm`, may read along."""
+"""The owner writes; a group, such as Debian's `adm`, may read."""
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
@@ -47,15 +48,16 @@ _OF_THE_DISK = frozenset({errno.EDQUOT, errno.EIO, errno.ENOSPC, errno.EROFS})
 
 
 class LogFile:
-    """A file that lines are appended to, or a stream: a pipe, a terminal, a device."""
+    """A file to append lines to, or a stream: a pipe, a terminal, a device."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._stream: int | None = None
 
     def try_out(self) -> None:
-        """Open it, or create it. Raises `ConfigError` if it cannot be written. A stream stays open:
-        the reader of a FIFO would take a pause for the end.
+        """Open or create the file. Raise `ConfigError` if the file is unwritable.
+
+        A stream stays open, because the reader of a FIFO takes a closed stream for the end.
         """
         stays_open = is_stream(self.path)
         try:
@@ -68,7 +70,7 @@ class LogFile:
             os.close(descriptor)
 
     def add(self, line: str) -> None:
-        """Append a line, in one piece (`O_APPEND`). Raises `OSError`."""
+        """Append a line in one piece (`O_APPEND`). Raise `OSError`."""
         descriptor = self._open() if self._stream is None else self._stream
         left = (line + "\n").encode("utf-8", "backslashreplace")
         try:
@@ -82,48 +84,52 @@ class LogFile:
         inherited = _inherited(self.path)
         if inherited is not None:
             return os.dup(inherited)
-        # The system's log directory may belong to its logger and its logger's group.
-        with checked_path(self.path, exposed=True) as found:
-            descriptor = _opened(found, stream=is_stream(self.path))
+        # The system's log directory may belong to the logger's user and group.
+        with checked_path(self.path, exposed=True) as check:
+            descriptor = _opened(check, stream=is_stream(self.path))
             facts = os.fstat(descriptor)
-            if found.is_exposed and (not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1):
-                # Others could have put another name of a file here, or a pipe without a reader.
+            if check.is_exposed and (not stat.S_ISREG(facts.st_mode) or facts.st_nlink > 1):
+                # Other users could have put a hard link to another file here, or
+                # a pipe without a reader.
                 os.close(descriptor)
                 problem = Text(
                     "is no regular file with one name, and others can write to its directory"
                 )
-                raise NotTrusted(found.path, problem, Text("move it away, or name another log"))
+                raise NotTrusted(check.path, problem, Text("move it away, or name another log"))
             return descriptor
 
 
-def _opened(found: PathCheck, *, stream: bool) -> int:
+def _opened(check: PathCheck, *, stream: bool) -> int:
     if stream:
-        # A FIFO without a reader is an error and not a wait; the log waits for a slow reader.
-        descriptor = found.open(_FLAGS)
+        # Opening a FIFO without a reader fails at once; later the log waits for a slow reader.
+        descriptor = check.open(_FLAGS)
         os.set_blocking(descriptor, True)
         return descriptor
     with suppress(FileExistsError):
-        descriptor = found.open(_FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
-        os.fchmod(descriptor, _MODE)  # the process's mask may have taken the group's right away
+        descriptor = check.open(_FLAGS | os.O_CREAT | os.O_EXCL, _MODE)
+        # the process's umask may have removed the group's right to read
+        os.fchmod(descriptor, _MODE)
         return descriptor
-    # Another program may move it away at this moment.
-    return found.open(_FLAGS | os.O_CREAT, _MODE)
+    # Another program may move the file away at this moment.
+    return check.open(_FLAGS | os.O_CREAT, _MODE)
 
 
 def is_stream(path: Path) -> bool:
-    """Return whether a path leads to no file, or to a descriptor that is open already."""
+    """Return whether a path is a stream, or names an open descriptor."""
     if _inherited(path) is not None:
         return True
     try:
         mode = path.stat().st_mode
-    except OSError:  # opening it says what is wrong
+    except OSError:  # opening the path will report the error
         return False
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode) or stat.S_ISSOCK(mode)
 
 
 def _inherited(path: Path) -> int | None:
-    """Return the open descriptor behind a path, by links too. A second opening fails for a socket
-    or another user's pipe, and of a file would write at two places.
+    """Return the open descriptor that a path names, also through links.
+
+    Opening such a path again would fail for a socket or another user's pipe, and would write
+    a file at two positions.
     """
     if numbered := _NUMBERED.fullmatch(str(path)):
         return int(numbered[1])
@@ -138,23 +144,23 @@ def _cannot_be_written(path: Path, problem: OSError) -> ConfigError:
     if isinstance(problem, NotTrusted):
         why = Text("{path} {problem}", path=problem.path, problem=problem.problem)
         return ConfigError(Text("the log is not written: {problem}", problem=why), hint=problem.fix)
-    said = Text("the log {path} cannot be written: {problem}")
+    message = Text("the log {path} cannot be written: {problem}")
     hint = Text("name a file that {user} may write with --log-file", user=user_name(os.geteuid()))
     if not path.parent.is_dir():
         directory = shlex.quote(str(path.parent))
         hint = Text("make the directory first: mkdir -p {directory}", directory=directory)
-    return ConfigError(said.filled(path=path, problem=system_words(problem)), hint=hint)
+    return ConfigError(message.filled(path=path, problem=system_words(problem)), hint=hint)
 
 
 class Format(StrEnum):
-    """For whom the log is written."""
+    """The form of a log: lines for people, or JSON."""
 
     TEXT = "text"
     JSON = "json"
 
 
 class Level(StrEnum):
-    """How much a line matters."""
+    """The importance of a line."""
 
     DEBUG = "debug"
     INFO = "info"
@@ -164,22 +170,30 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One event for programs; a person reads `words`, or the lineage and `detail`, and `below`."""
+    """An event of the log."""
 
+    #: The event's name, for programs.
     event: str
+    #: The message.
     detail: Text
     level: Level = Level.INFO
+    #: The certificate.
     lineage: str | None = None
     target: str | None = None
     domain: str | None = None
+    #: How the step ended.
     outcome: str | None = None
+    #: The advice for the reader.
     hint: Text | None = None
+    #: The line for a person; None stands for the lineage and the detail.
     words: str | None = None
+    #: Further lines, such as a traceback.
     below: str = ""
+    #: Further keys of the JSON line.
     more: Mapping[str, object] = field(default_factory=dict)
 
     def document(self, at: datetime, voice: Voice) -> dict[str, object]:
-        """Return the entry for programs, as a line of the JSON log has it beside its `pid`."""
+        """Return the entry for programs: a line of the JSON log without `pid`."""
         say = voice.say_on_one_line
         hint = {} if self.hint is None else {"hint": visible(say(self.hint))}
         return {
@@ -196,7 +210,7 @@ class Entry:
         }
 
     def line(self, at: datetime, voice: Voice) -> str:
-        """Return the entry for people, with its moment by the machine's clock."""
+        """Return the entry for people, with the time by the machine's clock."""
         say = voice.say_on_one_line
         words = self.words
         if words is None:
@@ -204,14 +218,14 @@ class Entry:
             words = detail if self.lineage is None else f"{self.lineage}: {detail}"
         if self.hint is not None:
             words = say(Text("{said} (hint: {hint})", said=words, hint=self.hint))
-        # A traceback stays visibly below its line.
+        # Indentation sets a traceback off from the entry's line.
         first, *rest = redacted(f"{words}\n{self.below}".rstrip("\n")).split("\n")
         first = f"[{at.astimezone():%Y-%m-%d %H:%M:%S}] {visible(first)}"
         return "\n".join([first, *(f"    {visible(row)}" for row in rest)])
 
 
 class RunLog:
-    """A run's log. Until it is opened nothing is written and nothing is computed."""
+    """A run's log. Until the log is opened, writing does nothing."""
 
     def __init__(self, voice: Voice, now: Callable[[], datetime] | None = None) -> None:
         self.voice = voice
@@ -220,7 +234,7 @@ class RunLog:
         self._format = Format.TEXT
         self._lock = threading.Lock()
         self.trouble: Text | None = None
-        """Why the log lacks some of what happened."""
+        """The reason why the log is incomplete."""
 
     @property
     def is_open(self) -> bool:
@@ -228,8 +242,10 @@ class RunLog:
         return self._file is not None
 
     def open(self, path: Path, format_: Format = Format.TEXT, *, is_needed: bool = True) -> None:
-        """Begin to write. Raises `ConfigError` if that fails, unless the disk is full, broken or
-        read-only or the log is not needed: then `trouble` says so, and the run goes on.
+        """Begin to write the log.
+
+        Raise `ConfigError` if the log is unwritable. If the log is not needed, or the disk is full,
+        broken or read-only, set `trouble` instead, and the run goes on.
         """
         file = LogFile(path)
         try:
@@ -242,53 +258,55 @@ class RunLog:
         self._file, self._format = file, format_
 
     def write(self, entry: Entry) -> None:
-        """Write an entry. A log that can no longer be written stops nothing."""
+        """Write an entry. A log that has become unwritable stops nothing;
+        `trouble` has the reason.
+        """
         file = self._file
         if file is None:
             return
         now = self._now()
         if self._format is Format.JSON:
             document = entry.document(now, self.voice)
-            written = as_json({"time": document.pop("time"), "pid": os.getpid(), **document})
+            row = as_json({"time": document.pop("time"), "pid": os.getpid(), **document})
         else:
-            written = entry.line(now, self.voice)
+            row = entry.line(now, self.voice)
         try:
             with self._lock:
-                file.add(written)
+                file.add(row)
         except OSError as exc:
             self.trouble = _cannot_be_written(file.path, exc).message
 
     def begin(self, command: str) -> None:
-        """Write that a command begins."""
-        said, more = Text("certferry {version}: {command} begins"), {"command": command}
+        """Log that a command begins."""
+        message, more = Text("certferry {version}: {command} begins"), {"command": command}
         facts = more | {"version": __version__}
-        self.write(Entry("run.started", said.filled(**facts), more=facts))
+        self.write(Entry("run.started", message.filled(**facts), more=facts))
 
     def end(self, code: int) -> None:
-        """Write that a run has ended."""
-        said = Text("ended with exit code {code}", code=code)
-        self.write(Entry("run.ended", said, more={"exit_code": int(code)}))
+        """Log that a run has ended, with the exit code."""
+        message = Text("ended with exit code {code}", code=code)
+        self.write(Entry("run.ended", message, more={"exit_code": int(code)}))
 
     def stop(self) -> None:
-        """Write that the run was stopped."""
+        """Log that the run was stopped."""
         self.write(Entry("run.stopped", Text("stopped"), Level.WARNING))
 
     def complain(self, code: str, message: Text, hint: Text | None) -> None:
-        """Write why a run has no result."""
+        """Log why a run has no result."""
         words = self.voice.say_on_one_line(Text("error: {message}", message=message))
         more = {"code": code}
         self.write(Entry("run.failed", message, Level.ERROR, hint=hint, words=words, more=more))
 
 
 def rfc3339(moment: datetime) -> str:
-    """Write a moment for programs (RFC 3339, UTC)."""
+    """Return a moment for programs (RFC 3339, UTC)."""
     return moment.astimezone(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 _OURS = "certferry"
 
 BELOW = "\n    "
-"""Between the lines of one record."""
+"""Separates the lines of one record."""
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -296,7 +314,7 @@ _LEVELS = {logging.DEBUG: Level.DEBUG, logging.INFO: Level.INFO, logging.WARNING
 
 
 class DiscreetFormatter(logging.Formatter):
-    """Writes records without secrets and control characters, lines indented; times are UTC."""
+    """Formats records without secrets and control characters, with indented lines and UTC times."""
 
     converter = staticmethod(time.gmtime)
     default_time_format = "%Y-%m-%dT%H:%M:%SZ"
@@ -314,18 +332,20 @@ class DiscreetFormatter(logging.Formatter):
         is_warning = record.levelno == logging.WARNING and not record.exc_info
         if self._for_operators and is_warning and isinstance(record.msg, Text):
             return discreet("\n".join(map(plain, self._voice.warning(record.msg))))
-        said = copy.copy(record)
-        said.msg, said.args = said_by(record, self._voice), None
-        return BELOW.join(map(visible, discreet(super().format(said)).split("\n")))
+        rendered = copy.copy(record)
+        rendered.msg, rendered.args = said_by(record, self._voice), None
+        return BELOW.join(map(visible, discreet(super().format(rendered)).split("\n")))
 
     def formatException(self, ei: _ExcInfo) -> str:  # noqa: N802 - the name is logging's
-        """Return a traceback; of a very long one the beginning."""
+        """Return a traceback, cut if very long."""
         return cut(super().formatException(ei))
 
 
 class Ours(logging.Filter):
-    """Lets certferry's records pass and, for -v, the libraries' warnings; nothing else of theirs:
-    `urllib3`, `requests` and `acme` write down URLs, bodies, nonces and signatures.
+    """Lets certferry's records pass, and with -v also warnings of libraries.
+
+    Other records of libraries are dropped: `urllib3`, `requests` and `acme` log URLs,
+    bodies, nonces and signatures.
     """
 
     def __init__(self, *, with_warnings: bool) -> None:
@@ -339,17 +359,17 @@ class Ours(logging.Filter):
 
 
 class StderrHandler(logging.Handler):
-    """Writes to whatever stderr is at the moment: a live display puts itself in front of it."""
+    """Writes to the current stderr, because a live display replaces `sys.stderr`."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write a record. A log that cannot be written stops nothing."""
+        """Write a record. An unwritable stderr stops nothing."""
         with suppress(OSError, ValueError):
             sys.stderr.write(self.format(record) + "\n")
             sys.stderr.flush()
 
 
 class RunLogHandler(logging.Handler):
-    """Writes records from a level on into the log file, and the output of programs."""
+    """Writes records from a level on, and the output of programs, into the log file."""
 
     def __init__(self, run_log: RunLog, level: int) -> None:
         super().__init__()
@@ -359,12 +379,12 @@ class RunLogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         program: str | None = getattr(record, "program", None)
-        said = said_by(record, self._run_log.voice)
-        said = discreet(said)
+        message = said_by(record, self._run_log.voice)
+        message = discreet(message)
         if program is not None:
-            detail = verbatim(said.removeprefix(f"{program}: "))
+            detail = verbatim(message.removeprefix(f"{program}: "))
             more = {"program": program}
-            self._run_log.write(Entry("program.output", detail, words=said, more=more))
+            self._run_log.write(Entry("program.output", detail, words=message, more=more))
         elif record.levelno >= self._from:
             info = record.exc_info
             traceback = ""
@@ -372,12 +392,14 @@ class RunLogHandler(logging.Handler):
                 traceback = discreet(cut(logging.Formatter().formatException(info)))
             level = _LEVELS.get(record.levelno, Level.ERROR)
             more = {"logger": record.name}
-            self._run_log.write(Entry("log", verbatim(said), level, below=traceback, more=more))
+            self._run_log.write(Entry("log", verbatim(message), level, below=traceback, more=more))
 
 
 def begin_logging(level: int, run_log: RunLog | None = None) -> None:
-    """Send certferry's log from this level on to stderr, with `DEBUG` the warnings of all else too.
-    A log file gets the same, and always certferry's warnings and the output of programs.
+    """Send certferry's records from `level` on to stderr; at DEBUG also warnings of libraries.
+
+    An open log file gets the same records, and always certferry's warnings
+    and the output of programs.
     """
     voice = None if run_log is None else run_log.voice
     to_stderr = StderrHandler(level)
@@ -396,10 +418,10 @@ def begin_logging(level: int, run_log: RunLog | None = None) -> None:
 
 
 def said_by(record: logging.LogRecord, voice: Voice) -> str:
-    """Return a record's message, in the reader's language where it can be."""
+    """Return a record's message, in the reader's language if the message is a `Text`."""
     if isinstance(record.msg, Text):
         return voice.say(record.msg)
     try:
         return cut(record.getMessage())
-    except Exception:  # noqa: BLE001 - a library whose message and values do not fit together
+    except Exception:  # noqa: BLE001 - a library's message and values may not fit together
         return cut(str(record.msg))

@@ -1,4 +1,4 @@
-"""The runs that the system starts, as a person reads of them."""
+"""Render scheduled runs, and concerns about them, for a person."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from certferry.present.layout import Line, Span, Tone, line
 from certferry.text import Text, offset, verbatim
 
 Concern = tuple[Sequence[Text], Text | None]
-"""Problems of one kind, and what to do about them."""
+"""Problems of one kind, and a hint."""
 
 OUTCOMES = {
     Installation.INSTALLED: Text("Installed: {when}."),
@@ -23,7 +23,7 @@ OUTCOMES = {
 
 
 def lines(scheduled: Scheduled, voice: Voice) -> list[Line]:
-    """Render what is installed; times are those of the machine's clock."""
+    """Render an installed schedule, with times of the machine's clock."""
     next_run = scheduled.next_run.astimezone() if scheduled.next_run else None
     begins = f"{next_run:%Y-%m-%d %H:%M} {offset(next_run)}" if next_run else ""
     rows = [
@@ -49,11 +49,11 @@ LOGROTATE = """\
     # certferry makes the new file itself, 0640.
     nocreate
 }}"""
-"""Rotates a log, of which certferry opens the file for each line."""
+"""Rotates the log; certferry opens the file again for each line."""
 
 
 def _log_of(command: str) -> str:
-    """Return where the log of a command goes, if the command shows it."""
+    """Return the log file in a command, or "" if the command names none."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -64,15 +64,15 @@ def _log_of(command: str) -> str:
 LOST = Text(
     "write the variables into a file that `env_files` names, or refer to them by file: or command:"
 )
-"""What to do about secrets that the run will not find."""
-# Not `env_files`: they are for secrets, and no library sees what stands there.
+"""The hint for secrets that a scheduled run would not find."""
+# Not `env_files`: these hold secrets only, and certferry keeps their variables from libraries.
 WITHHELD = Text(
     "set it for the run yourself: above its line with `crontab -e`, or in a file that only you can"
     " read, by EnvironmentFile= in a drop-in of certferry.service"
 )
-"""What to do about variables that the run needs, and that are not written down for it."""
+"""The hint for variables that a run needs and that certferry does not store."""
 MISSED = Text("write the whole path of each; the run looks for programs in {path} alone")
-"""What to do about programs that the run will not find."""
+"""The hint for programs that a scheduled run would not find."""
 
 
 def nothing_to_do(path: Path | None) -> Concern:
@@ -88,46 +88,48 @@ _WRITABLE = (Path("/var/lib/certferry"), Path("/var/log/certferry"))
 
 
 def beyond_package(job: Job) -> Concern:
-    """Return the concern about what a job needs beyond what the package's units do."""
-    found: list[Text] = []
+    """Return the concern about needs of a job that the package's units do not meet."""
+    problems: list[Text] = []
     if _CONFIGURATION not in job.command:
-        found.append(
+        problems.append(
             Text("the package's timer reads {path} and no other file", path=_CONFIGURATION)
         )
     if job.runs_programs:
-        found.append(Text("the package's timer runs programs as the user certferry, in a sandbox"))
-    found += [
+        problems.append(
+            Text("the package's timer runs programs as the user certferry, in a sandbox")
+        )
+    problems += [
         Text("the package's timer cannot write to {path}", path=path)
         for path in map(Path, job.writes)
-        if not any(path.is_relative_to(one) for one in _WRITABLE)
+        if not any(path.is_relative_to(writable) for writable in _WRITABLE)
     ]
     if job.environment:
-        said = Text("the package's timer does not set {names}", names=sorted(job.environment))
-        found.append(said)
-    return found, Text(
+        problem = Text("the package's timer does not set {names}", names=sorted(job.environment))
+        problems.append(problem)
+    return problems, Text(
         "write a drop-in: systemctl edit certferry.service; there is one in {path}",
         path="/usr/share/doc/certferry/README.Debian",
     )
 
 
 def not_needed(starts: Sequence[Text]) -> Concern:
-    """Return the concern about more than one schedule."""
-    said = Text("certferry is started by {places}", places=starts)
-    return [said] if len(starts) > 1 else [], Text(
+    """Return the concern about several schedules."""
+    message = Text("certferry is started by {places}", places=starts)
+    return [message] if len(starts) > 1 else [], Text(
         "one is enough; `certferry schedule remove` takes away what `install` wrote, with --systemd"
         " the timer alone"
     )
 
 
 def undone(scheduled: Scheduled) -> Concern:
-    """Return the concern about what to do before the system is sure to start the run."""
-    said = Text("{place}: to do: {to_do}", place=scheduled.place, to_do=scheduled.to_do)
-    return [said] if scheduled.to_do else [], None
+    """Return the concern about steps left to do before the system surely starts the run."""
+    message = Text("{place}: to do: {to_do}", place=scheduled.place, to_do=scheduled.to_do)
+    return [message] if scheduled.to_do else [], None
 
 
 def warned(concerns: Sequence[Concern], voice: Voice) -> Iterator[Line]:
-    """Render the concerns that have a problem, one kind after the other."""
-    for number, (problems, hint) in enumerate(one for one in concerns if one[0]):
+    """Render the concerns that have problems, one kind after the other."""
+    for number, (problems, hint) in enumerate(concern for concern in concerns if concern[0]):
         if number:
             yield line()
         for problem in problems:

@@ -1,4 +1,4 @@
-"""How certificates and domains stand, as a person reads it: a row for each, then what is wrong."""
+"""Render how certificates and domains stand, for a person: a table, then the problems."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from certferry.present.layout import Line, Span, TextTable, Tone, columns, line,
 from certferry.text import Text, verbatim
 
 _LANGUAGE = "zh"
-"""The targets that certferry knows are in China, whatever the operator reads."""
+"""The language of tickets: the targets known to certferry are in China."""
 
 
 def ticket(lines: Sequence[Text]) -> str:
-    """Write a ticket, ready to be sent."""
+    """Return a ticket as text for the target's support."""
     voice = voice_in(_LANGUAGE)
     return "\n".join(voice.say(line) for line in lines)
 
@@ -50,10 +50,10 @@ _HEADERS = (
 )
 
 _ALWAYS = 3
-"""Columns that are there whatever they say: name, state, and what is left."""
+"""Columns that are always shown: name, state, and time left."""
 
 _TONES = {Severity.OK: Tone.GOOD, Severity.ERROR: Tone.BAD}
-"""Of what is in between, it is `PENDING`."""
+"""Severities in between are `PENDING`."""
 
 _CERTIFICATES = {
     assessed.Standing.VALID: (Text("valid"), Tone.GOOD),
@@ -65,25 +65,25 @@ _CERTIFICATES = {
 }
 
 _OfAccount = tuple[str, Text, Text | None]
-"""An account, what is wrong with it, and what the last try ended in."""
+"""An account, the account's problem, and the problem of the last try."""
 
 _LONG = timedelta(minutes=1)
-"""Between the first and the last failure, where there were several."""
+"""From this time between the first and the last failure on, the first is shown too."""
 
 _LEFT_ALONE = {TargetStuck.code, ReasonCode.FOUGHT_OVER.value}
-"""Troubles in which no run writes to the domain: their hints say until when."""
+"""Troubles in which no run writes to the domain: their hints name the end."""
 
 _ON_ITS_WAY = {assessed.Standing.PENDING, assessed.Standing.PROCESSING}
 
 
 def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voice) -> TextTable:
-    """Write certificates and their domains, what needs a person first, without empty columns."""
+    """Write certificates and their domains without empty columns; a person's work comes first."""
     rows = [
         row
         for status in statuses
         for row in (
             _certificate(status, now, voice),
-            *(_domain(one, status, now, voice) for one in status.domains),
+            *(_domain(domain, status, now, voice) for domain in status.domains),
         )
     ]
     whole = TextTable(tuple(map(voice.say, _HEADERS)), tuple(rows), hangs=True)
@@ -91,45 +91,47 @@ def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voic
 
 
 def remarks(statuses: Sequence[assessed.LineageStatus], voice: Voice) -> Iterator[Line]:
-    """Write why a certificate is due, what is wrong with domains, and which are left out."""
+    """Write why certificates are due, the problems of domains, and domains left out."""
     domains = _shown(statuses)
     for status in statuses:
         yield from _of_certificate(status, voice)
-        for one in dict.fromkeys(status.notices):
-            if not one.subject.domain:
-                yield from voice.about(one.subject.target or status.lineage, one.problem.message)
+        for notice in dict.fromkeys(status.notices):
+            if not notice.subject.domain:
+                yield from voice.about(
+                    notice.subject.target or status.lineage, notice.problem.message
+                )
         for domain in domains[status.lineage]:
             yield from _problem(domain, voice)
-            for said in _edge_problems(domain):
-                yield from voice.about(domain.domain, said)
-            if domain.ticket:  # to be copied
-                said = Text("ticket for the support of {target}:", target=domain.target)
-                yield line(voice.say(said))
+            for message in _edge_problems(domain):
+                yield from voice.about(domain.domain, message)
+            if domain.ticket:  # for the operator to copy
+                heading = Text("ticket for the support of {target}:", target=domain.target)
+                yield line(voice.say(heading))
                 yield from (line(f"  {row}") for row in ticket(domain.ticket).splitlines())
-        for one in status.notices:
-            if one.subject.domain:
-                yield from voice.about(one.subject.domain, one.problem.message)
+        for notice in status.notices:
+            if notice.subject.domain:
+                yield from voice.about(notice.subject.domain, notice.problem.message)
 
 
 def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assessed.DomainStatus]]:
-    """Return the domains with lines of their own; an account out of reach is named once."""
-    said = Counter(_of_account(one) for status in statuses for one in status.domains)
+    """Return the domains with lines of their own. The problem of a whole account is shown once."""
+    shared = Counter(_of_account(domain) for status in statuses for domain in status.domains)
     named: set[_OfAccount] = set()
     domains: dict[str, list[assessed.DomainStatus]] = {}
     for status in statuses:
         shown = domains.setdefault(status.lineage, [])
-        for one in status.domains:
-            trouble = _of_account(one)
-            if trouble is None or said[trouble] == 1:
-                shown.append(one)
+        for domain in status.domains:
+            trouble = _of_account(domain)
+            if trouble is None or shared[trouble] == 1:
+                shown.append(domain)
             elif trouble not in named:
                 named.add(trouble)
-                shown.append(replace(one, domain=assessed.WHOLE_ACCOUNT))
+                shown.append(replace(domain, domain=assessed.WHOLE_ACCOUNT))
     return domains
 
 
 def _of_account(domain: assessed.DomainStatus) -> _OfAccount | None:
-    """Return what is wrong with an account, where that is why a domain cannot be read."""
+    """Return the problem of a domain's account, if the account is why the domain is unknown."""
     problem, failure = domain.problem, domain.last_failure
     if domain.standing is not assessed.Standing.UNKNOWN or problem is None:
         return None
@@ -138,7 +140,7 @@ def _of_account(domain: assessed.DomainStatus) -> _OfAccount | None:
 
 def _of_certificate(status: assessed.LineageStatus, voice: Voice) -> Iterator[Line]:
     name, window, problem = status.lineage, status.window, status.problem
-    if problem is not None:  # its files cannot be read
+    if problem is not None:  # the certificate's files are unreadable
         yield from voice.about(name, problem.message)
         if status.version is not None:
             shown = Text("shown is the certificate that was taken from them at {moment}")
@@ -155,7 +157,9 @@ def _of_certificate(status: assessed.LineageStatus, voice: Voice) -> Iterator[Li
 
 
 def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
-    """Write what is wrong with state and runs, and when the last one ended and succeeded."""
+    """Write problems of the state and of runs, and the times of the last
+    run and the last success.
+    """
     yield from troubles(recorded, voice)
     last = recorded.last_run
     if last is None:
@@ -173,14 +177,16 @@ def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
 
 
 def troubles(recorded: Recorded, voice: Voice) -> Iterator[Line]:
-    """Write what is wrong with the state and with runs themselves, and what is declared no more."""
+    """Write problems of the state and of runs, and certificates that have left the file."""
     for gone in recorded.undeclared:
         yield from voice.warning(gone.problem.message)
         yield from voice.hint(gone.problem.hint, 2)
-    for one in recorded.troubles_of_runs:
-        said = Text("since {moment}: {problem}", moment=one.since, problem=one.problem.message)
-        yield from voice.about(one.subject.channel or one.subject.host or "sync", said)
-        yield from voice.hint(one.problem.hint, 2)
+    for notice in recorded.troubles_of_runs:
+        message = Text(
+            "since {moment}: {problem}", moment=notice.since, problem=notice.problem.message
+        )
+        yield from voice.about(notice.subject.channel or notice.subject.host or "sync", message)
+        yield from voice.hint(notice.problem.hint, 2)
     if recorded.problem is not None:
         yield from voice.error(recorded.problem.message)
         yield from voice.hint(recorded.problem.hint, 2)
@@ -193,9 +199,9 @@ _OF_HOSTS = (
 )
 
 
-def hosts(found: Sequence[HostStanding], voice: Voice) -> TextTable:
+def hosts(standings: Sequence[HostStanding], voice: Voice) -> TextTable:
     """Write a row for each host, without empty columns."""
-    rows = tuple(host(one, voice) for one in found)
+    rows = tuple(host(standing, voice) for standing in standings)
     whole = TextTable(tuple(map(voice.say, _OF_HOSTS)), rows, hangs=True)
     return without_empty(whole, NOTHING.words, _ALWAYS)
 
@@ -207,57 +213,61 @@ _OF_TOKENS = (
 )
 
 
-def users(found: Sequence[User], voice: Voice) -> TextTable:
+def users(console_users: Sequence[User], voice: Voice) -> TextTable:
     """Write a row for each user of the console."""
     rows = tuple(
         (
-            Span(one.name, Tone.STRONG),
-            Span(one.role.value),
-            _moment(one.password_at, voice),
-            _moment(one.seen_at, voice),
+            Span(user.name, Tone.STRONG),
+            Span(user.role.value),
+            _moment(user.password_at, voice),
+            _moment(user.seen_at, voice),
         )
-        for one in found
+        for user in console_users
     )
     return TextTable(tuple(map(voice.say, _OF_USERS)), rows)
 
 
-def tokens(found: Sequence[Token], now: datetime, voice: Voice) -> TextTable:
+def tokens(api_tokens: Sequence[Token], now: datetime, voice: Voice) -> TextTable:
     """Write a row for each token of the API."""
     rows = tuple(
         (
-            Span(one.name, Tone.BAD if one.is_over(now) else Tone.STRONG),
-            Span(one.role.value),
-            Span(one.begins + "…"),
-            _moment(one.made_at, voice),
-            _moment(one.expires_at, voice),
-            _moment(one.used_at, voice),
+            Span(token.name, Tone.BAD if token.is_over(now) else Tone.STRONG),
+            Span(token.role.value),
+            Span(token.begins + "…"),
+            _moment(token.made_at, voice),
+            _moment(token.expires_at, voice),
+            _moment(token.used_at, voice),
         )
-        for one in found
+        for token in api_tokens
     )
     return TextTable(tuple(map(voice.say, _OF_TOKENS)), rows)
 
 
-def _moment(one: datetime | None, voice: Voice) -> Span:
-    return NOTHING if one is None else Span(voice.say(Text("{moment}", moment=one)))
+def _moment(moment: datetime | None, voice: Voice) -> Span:
+    return NOTHING if moment is None else Span(voice.say(Text("{moment}", moment=moment)))
 
 
-def of_hosts(found: Sequence[HostStanding], voice: Voice) -> Iterator[Line]:
-    """Write what is wrong with each host."""
-    for one in found:
-        for problem in one.problems:
-            yield from voice.about(one.record.name, problem.message)
+def of_hosts(standings: Sequence[HostStanding], voice: Voice) -> Iterator[Line]:
+    """Write the problems of each host."""
+    for standing in standings:
+        for problem in standing.problems:
+            yield from voice.about(standing.record.name, problem.message)
             yield from voice.hint(problem.hint, 2)
 
 
-def host(one: HostStanding, voice: Voice) -> tuple[Span, ...]:
-    """Write a host: its name, version, last run and success, certificates, clock, its work."""
-    record, work, last = one.record, one.work, one.record.last_run
+def host(standing: HostStanding, voice: Voice) -> tuple[Span, ...]:
+    """Write a host's row: name, version, last run and success,
+    certificates, clock, current work.
+    """
+    record, work, last = standing.record, standing.work, standing.record.last_run
     ahead = record.clock_ahead or timedelta(0)
     off = Text("{amount} ahead") if ahead > timedelta(0) else Text("{amount} behind")
-    name = Text("{host} (this one)", host=record.name) if one.is_this else verbatim(record.name)
+    name = (
+        Text("{host} (this one)", host=record.name) if standing.is_this else verbatim(record.name)
+    )
 
     return (
-        Span(voice.say(name), Tone.BAD if one.problems else Tone.STRONG),
+        Span(voice.say(name), Tone.BAD if standing.problems else Tone.STRONG),
         NOTHING if record.release is None else Span(record.release),
         _moment(None if last is None else last.ended_at, voice),
         _moment(None if last is None else last.succeeded_at, voice),
@@ -270,7 +280,7 @@ def host(one: HostStanding, voice: Voice) -> tuple[Span, ...]:
 
 
 def _problem(domain: assessed.DomainStatus, voice: Voice) -> Iterator[Line]:
-    """Write what is wrong with a domain, and what the last try to mend it ended in, once."""
+    """Write a domain's problem, and the last failure to fix it, each once."""
     name, failure, problem = _name(domain), domain.last_failure, domain.problem
     if problem is not None and (failure is None or failure.problem.message != problem.message):
         yield from voice.about(name, problem.message)
@@ -281,12 +291,12 @@ def _problem(domain: assessed.DomainStatus, voice: Voice) -> Iterator[Line]:
 
 
 def _failed(name: str, failure: assessed.LastFailure, voice: Voice) -> Iterator[Line]:
-    said = Text(
+    message = Text(
         "the last try at {moment} failed: {problem}",
         moment=failure.at,
         problem=once(name, voice.say(failure.problem.message)),
     )
-    yield from voice.about(name, said)
+    yield from voice.about(name, message)
     if failure.again_at is None:
         again = Text("the next run tries it again")
     else:
@@ -299,12 +309,16 @@ def _failed(name: str, failure: assessed.LastFailure, voice: Voice) -> Iterator[
 
 
 def _edge_problems(domain: assessed.DomainStatus) -> Iterator[Text]:
-    """Return each problem of addresses once, of how many; none before the first deployment."""
+    """Return each problem at addresses once, with the number of addresses;
+    none before a deployment.
+    """
     served = () if domain.standing in _ON_ITS_WAY else domain.served
     wrong = [a.problem.message for a in within_reach(served) if a.problem is not None]
     total = len(served)
-    for said, count in Counter(wrong).items():
-        yield Text("at {count} of {all} addresses: {problem}", count=count, all=total, problem=said)
+    for message, count in Counter(wrong).items():
+        yield Text(
+            "at {count} of {all} addresses: {problem}", count=count, all=total, problem=message
+        )
 
 
 def _name(domain: assessed.DomainStatus) -> str:
@@ -314,7 +328,7 @@ def _name(domain: assessed.DomainStatus) -> str:
 def _certificate(status: assessed.LineageStatus, now: datetime, voice: Voice) -> tuple[Span, ...]:
     name = Span(status.lineage, Tone.STRONG)
     empty = Span("")
-    # What comes from files is renewed by the client that writes them.
+    # The client that writes the files renews the certificate.
     renewal = NOTHING if status.renew_at is None else Span(voice.day(status.renew_at))
     words, tone = _CERTIFICATES[status.standing]
     if status.standing is assessed.Standing.EXPIRED and status.until is not None:
@@ -336,7 +350,7 @@ def _domain(
     current = None if version is None else version.fingerprint
     current = domain.fingerprint or current
     right = sum(a.answered and a.valid and a.fingerprint == current for a in domain.served)
-    # What lies at the target already would look overdue there, from that moment to the renewal.
+    # After the upload the deadline is past, and would look overdue until the renewal.
     deadline = None if domain.is_uploaded else domain.upload_deadline
     empty = Span("")
     return (
@@ -353,22 +367,22 @@ def _domain(
 def served_by_addresses(
     right: int, addresses: Sequence[Served], voice: Voice, tone: Tone = Tone.PLAIN
 ) -> Span:
-    """Render how many addresses are right, of those that answered, and how many did not answer."""
+    """Render how many of the answering addresses are right, and how many were silent."""
     if not addresses:
         return NOTHING
     answered = sum(address.answered for address in addresses)
-    said = Text("{count} of {all}", count=right, all=answered)
+    message = Text("{count} of {all}", count=right, all=answered)
     if answered < len(addresses):
-        said = Text("{said}, {silent} silent", said=said, silent=len(addresses) - answered)
-    return Span(voice.say(said), tone)
+        message = Text("{said}, {silent} silent", said=message, silent=len(addresses) - answered)
+    return Span(voice.say(message), tone)
 
 
 _FOUND = re.compile(r"(\w+): ([^,]+)")
-"""What another tool changed, as `core.observed.observation.in_one_line` writes it."""
+"""Matches a change by another tool, as written by `core.observed.observation.in_one_line`."""
 
 
 def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
-    """Render events in this order."""
+    """Render events in the given order."""
     if not entries:
         return [line(voice.say(Text("Nothing has happened yet.")))]
     return columns(
@@ -385,27 +399,32 @@ def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
     )
 
 
-def verified(found: VerifiedHistory, voice: Voice) -> list[Line]:
-    """Render where the history was damaged first, a line for each certificate; or its length."""
+def verified(verification: VerifiedHistory, voice: Voice) -> list[Line]:
+    """Render the first damage in each certificate's history, or the length
+    of an undamaged history.
+    """
     whole = Text(
         "{entries}, unbroken; {older} older than the chain",
-        entries=_verified_entries(found),
-        older=found.older,
+        entries=_verified_entries(verification),
+        older=verification.older,
     )
-    return [line(voice.say(one)) for one in list(map(history_break, found.breaks)) or [whole]]
+    return [
+        line(voice.say(message))
+        for message in list(map(history_break, verification.breaks)) or [whole]
+    ]
 
 
-def _verified_entries(found: VerifiedHistory) -> Text:
-    console = Text("{entries} of the console", entries=_entry_count(found.of_console))
-    lineages = found.lineages - bool(found.of_console)
-    if found.of_console and not lineages:
+def _verified_entries(verification: VerifiedHistory) -> Text:
+    console = Text("{entries} of the console", entries=_entry_count(verification.of_console))
+    lineages = verification.lineages - bool(verification.of_console)
+    if verification.of_console and not lineages:
         return console
     certificates = Text(
         "{entries} of {certificates}",
-        entries=_entry_count(found.entries - found.of_console),
+        entries=_entry_count(verification.entries - verification.of_console),
         certificates=certificate_count(lineages),
     )
-    if not found.of_console:
+    if not verification.of_console:
         return certificates
     return Text("{certificates} and {console}", certificates=certificates, console=console)
 
@@ -414,12 +433,12 @@ def _entry_count(count: int) -> Text:
     return one_or_many(count, Text("1 entry"), Text("{count} entries"))
 
 
-def history_break(one: HistoryBreak) -> Text:
-    """Return the sentence for where the history was damaged."""
-    entry = Text("entry {number} of {at}", number=one.number, at=one.at or "?")
-    if one.number is None:
+def history_break(damage: HistoryBreak) -> Text:
+    """Describe where a history was damaged."""
+    entry = Text("entry {number} of {at}", number=damage.number, at=damage.at or "?")
+    if damage.number is None:
         entry = Text("its beginning")
-    return _DAMAGE[one.damage].filled(name=one.lineage, entry=entry)
+    return _DAMAGE[damage.damage].filled(name=damage.lineage, entry=entry)
 
 
 _DAMAGE = {
@@ -433,7 +452,9 @@ _DAMAGE = {
 
 
 def facts_of(entry: HistoryEntry, voice: Voice) -> Text:
-    """Return the facts of an entry: place, certificate, the rest, labelled where need be."""
+    """Return the facts of an entry: place, certificate, then other facts
+    with labels where needed.
+    """
     facts = dict(entry.facts)
     if "found" in facts:
         facts["found"] = _in_words(facts["found"], voice)
@@ -448,8 +469,8 @@ def facts_of(entry: HistoryEntry, voice: Voice) -> Text:
 
 def _in_words(fact: str, voice: Voice) -> str:
 
-    def change(found: re.Match[str]) -> str:
-        what, was = (voice.word(word) for word in found.groups())
-        return voice.say(Text("{what}: {was}", what=what, was=was))
+    def change(match: re.Match[str]) -> str:
+        setting, was = (voice.word(word) for word in match.groups())
+        return voice.say(Text("{what}: {was}", what=setting, was=was))
 
     return _FOUND.sub(change, fact)

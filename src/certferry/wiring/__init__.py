@@ -1,5 +1,4 @@
-"""Join adapters to the ports: the only room that knows which adapters exist.
+"""Join adapters to the ports. Only this room knows which adapters exist.
 
-What is heavy is loaded when it is first needed: a run that finds nothing to do never loads the
-ACME library.
+Heavy libraries are loaded at first use: a run with nothing to do never loads the ACME library.
 """

@@ -1,4 +1,4 @@
-"""From an account's label to its port: the adapter found, its settings bound, connected."""
+"""From an account's label to the account's port: find the adapter, bind the settings, connect."""
 
 from __future__ import annotations
 
@@ -40,10 +40,13 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class AccountNotes:
-    """An `AccountMemory`; unless `is_kept`, this process alone remembers changes."""
+    """An `AccountMemory` of one account, kept in the state."""
 
+    #: Returns the state; called only when a note is read or written.
     state: Callable[[], StateStore]
+    #: The account's name in the state.
     account: str
+    #: Store changes; if False, only this process remembers changes.
     is_kept: bool
     _changed: dict[str, str | None] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -65,17 +68,19 @@ class AccountNotes:
 
 
 class Paces:
-    """The pace of each account at each service: that of all runs in this process together; with a
-    `state` that hosts share, that of all of them.
+    """The pace of each account at each service. The runs of this process share a pace; through the
+    `state`, so do all processes of a host and all hosts sharing the state.
     """
 
-    def __init__(self, state: Callable[[], StateStore] | None = None) -> None:
-        self._state = state
+    def __init__(
+        self, state: Callable[[], StateStore] | None = None, *, is_shared: bool = True
+    ) -> None:
+        self._state, self._is_shared = state, is_shared and state is not None
         self._pacers: dict[tuple[str, str, float], Pacer] = {}
         self._guard = threading.Lock()
 
     def joined(self, account: str, pause: Pause, service: str, per_second: float) -> Pace:
-        """Return the pace as a run with this pause shares it: see `ports.adapter.OpenPace`."""
+        """Return the pace, joined by a run with this pause: see `ports.adapter.OpenPace`."""
         from certferry.adapters.http.client import Pacer
 
         key = (account, service, per_second)
@@ -91,18 +96,19 @@ class Paces:
         state: Callable[[], StateStore], key: tuple[str, str, float], count: int
     ) -> timedelta | None:
         account, service, per_second = key
-        # Rounded up: a second never holds one more.
+        # Rounded up, so a second never holds one request more than `per_second`.
         interval = timedelta(microseconds=math.ceil(10**6 / per_second))
         return state().reserve(account, service, interval, count)
 
     def called(self, account: AccountTable, described: adapters.Described, settings: object) -> str:
-        """Return what an account is called where its requests are counted: its label; where hosts
-        share a state, whose files may have other labels, a digest of the public parts of its keys,
-        such as an access key, if there are any (`ports.adapter.Variable`).
+        """Return the name under which an account's requests are counted. The name is the account's
+        label. Hosts sharing a state may have other labels for the same account, so there the name
+        is a digest of the public parts of the account's keys, such as an access key, if the account
+        has public parts (`ports.adapter.Variable`).
         """
-        public = [one.key for one in described.adapter.ENVIRONMENT if one.is_public]
+        public = [variable.key for variable in described.adapter.ENVIRONMENT if variable.is_public]
         parts = [part for key in public if (part := getattr(settings, key, None))]
-        if self._state is None or not parts:
+        if not (self._is_shared and parts):
             return account.label
         shown = [part.reveal() if isinstance(part, Secret) else str(part) for part in parts]
         digest = hashlib.sha256("\n".join([account.type, *shown]).encode(errors="replace"))
@@ -111,19 +117,28 @@ class Paces:
 
 @dataclass(eq=False)
 class VendorAccounts:
-    """The accounts of some settings, for one run. Each call connects anew, and sends nothing."""
+    """The accounts of some settings, for one run. Each call connects anew and sends nothing."""
 
     settings: Settings
+    #: Returns what an account remembers between runs, by the account's name.
     memory_of: Callable[[str], AccountMemory]
     run: Run
     paces: Paces
+    #: The operator's language, `en` or `zh`.
     language: str
     table: adapters.AdapterTable = field(default_factory=adapters.installed)
 
     def meant(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
-        """Connect each account in use, even one that only fails later. Raises one `ConfigError`."""
+        """Connect each account in use. An account with a broken adapter is connected too and fails
+        at the first call. Raises one `ConfigError` for all mistakes.
+        """
         certificates, errors = self.settings.certificates, list[ConfigError]()
-        served = [d.target for one in certificates for d in one.deployments if d.delivery is None]
+        served = [
+            deployment.target
+            for desired in certificates
+            for deployment in desired.deployments
+            if deployment.delivery is None
+        ]
         proven = [account for desired in certificates for account in desired.dns_accounts]
         dns: dict[str, DnsProvider] = self._all(proven, adapters.DNS_PROVIDERS, errors)
         targets: dict[str, DeployTarget] = self._all(served, adapters.TARGETS, errors)
@@ -134,25 +149,25 @@ class VendorAccounts:
     def _all(
         self, labels: Sequence[str], family: adapters.Family, errors: list[ConfigError]
     ) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        ports: dict[str, Any] = {}
         for label in dict.fromkeys(labels):
             try:
-                found[label] = self._connected(label, family)
-            except adapters.BrokenAdapter as wrong:
-                found[label] = adapters.broken(family, wrong)
+                ports[label] = self._connected(label, family)
+            except adapters.BrokenAdapter as broken:
+                ports[label] = adapters.broken(family, broken)
             except ConfigError as error:
                 errors.append(error)
-        return found
+        return ports
 
     def labels(self, family: adapters.Family) -> tuple[str, ...]:
-        """Return the labels of a family's accounts, those of unknown types too. Imports nothing."""
+        """Return the labels of a family's accounts, unknown types included. Imports nothing."""
         accounts = self.settings.accounts.values()
         others = [other for other in adapters.FAMILIES.values() if other != family]
         return tuple(
-            one.label
-            for one in accounts
-            if self.table.is_known(family, one.type)
-            or not any(self.table.is_known(other, one.type) for other in others)
+            account.label
+            for account in accounts
+            if self.table.is_known(family, account.type)
+            or not any(self.table.is_known(other, account.type) for other in others)
         )
 
     def dns(self, label: str) -> DnsProvider:
@@ -173,11 +188,13 @@ class VendorAccounts:
         if opened is None:
             raise ConfigError(Text("the account {label} has no buckets", label=label))
         settings = bound(described, account, self.settings.secrets.resolve)
-        found: ObjectStore = opened(settings, self._context(label), bucket, prefix)
-        return found
+        objects: ObjectStore = opened(settings, self._context(label), bucket, prefix)
+        return objects
 
     def survey_of(self, label: str) -> Callable[[Looked], Survey]:
-        """Return the survey of a target; one that lacks it says so. Raises `ConfigError`."""
+        """Return the survey of a target. If the target cannot list domains, the survey reports only
+        that. Raises `ConfigError`.
+        """
         target = self.target(label)
         if isinstance(target, Surveyed):
             return target.survey
@@ -186,12 +203,16 @@ class VendorAccounts:
         return lambda _looked: Survey((), (unlisted,))
 
     def zones_of(self, label: str) -> tuple[FoundZone, ...] | None:
-        """Return an account's zones; `None` for unlisted ones. Raises `ConfigError`, `DnsError`."""
+        """Return an account's zones; `None` if the service does not list zones. Raises
+        `ConfigError`, `DnsError`.
+        """
         account = self.dns(label)
         return account.zones() if isinstance(account, ZoneKeeper) else None
 
     def credentials_work(self, label: str) -> bool:
-        """Make an account's first reading calls; False without any. Raises `CertferryError`."""
+        """Make an account's first reading calls. Return False if the account has no reading calls.
+        Raises `CertferryError`.
+        """
         type_, has_called = self.settings.accounts[label].type, False
         if self.table.is_known(adapters.DNS_PROVIDERS, type_):
             has_called = self.zones_of(label) is not None
@@ -238,7 +259,7 @@ class VendorAccounts:
         )
 
     def _contact(self) -> str:
-        """Return whom a vendor may write to: the operator, or else the zone's (RFC 2142 §7)."""
+        """Return a mail address for vendors: the operator's, or else the zone's (RFC 2142 §7)."""
         names = [desired.names[0] for desired in self.settings.certificates if desired.names]
         zones = [f"hostmaster@{base_name(name)}" for name in names]
         return self.settings.acme.email or next(iter(zones), "")
@@ -251,7 +272,9 @@ def run_program(
     within: timedelta,
     given: bytes = b"",
 ) -> Ended:
-    """See `ports.adapter.RunProgram`. A path is relative to the file that names it."""
+    """Run a program of the operator's; see `ports.adapter.RunProgram`. A relative path starts at
+    the folder of the configuration file.
+    """
     from certferry.adapters.programs.run import run_to_end
 
     paths = Paths.beside(settings.path, os.environ)
@@ -269,7 +292,7 @@ def run_program(
 
 
 def bound(described: adapters.Described, account: AccountTable, resolve: Resolve) -> object:
-    """Return the adapter's settings, as an account's table has them. Raises `ConfigError`."""
+    """Return the adapter's settings, read from an account's table. Raises `ConfigError`."""
     seen: set[Secret] = set()
 
     def watched(reference: SecretReference) -> Secret:
@@ -292,7 +315,7 @@ def bound(described: adapters.Described, account: AccountTable, resolve: Resolve
 
 
 def forget_refusals(targets: Iterable[DeployTarget]) -> None:
-    """Have accounts tried that were full: their operator says that they take more now."""
+    """Forget that accounts refused uploads as full: the operator says that the quota was raised."""
     for target in targets:
         if isinstance(target, LimitedTarget):
             target.forget_refusal()

@@ -1,8 +1,8 @@
-"""The table of adapters: certferry's own and other people's, all found as entry points.
+"""The table of adapters: certferry's own and other packages', all declared as entry points.
 
-Nothing of one is imported until an account of its type is used: a package that cannot be imported
-fails that account, and no other. Whatever ends the work of another package's port is the failure of
-that package.
+An adapter is imported when an account of the adapter's type is first used, so a package with a
+broken import fails only the accounts using the package. Any exception ending a call to another
+package's port counts as a failure of that package.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 OURS = "certferry"
-"""The package that brings the built-in adapters."""
+"""The package with the built-in adapters."""
 
 _MUST_HAVE = ("SERVICE", "ENVIRONMENT", "Settings", "connect")
 
@@ -50,40 +50,40 @@ THEIR_MISTAKE = Text("the fault is in that package: report it to its author, or 
 
 
 class BrokenAdapter(errors.ConfigError):
-    """An adapter of a package's that cannot be used at all; others can."""
+    """An unusable adapter of another package; other adapters still work."""
 
 
 @dataclass(frozen=True, slots=True)
 class NothingMore:
-    """What a deployment may set whose target declares no `DeploySettings`."""
+    """The options of a deployment to a target without `DeploySettings`: none."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """One adapter: what operators write as `type`, the package that declares it, and its module."""
+    """One adapter."""
 
-    name: str
-    package: str
-    adapter: adapters.Adapter
+    name: str  #: The `type` that operators write.
+    package: str  #: The package declaring the adapter.
+    adapter: adapters.Adapter  #: The adapter's module.
 
     @property
     def is_ours(self) -> bool:
-        """Whether it comes with certferry."""
+        """Whether the adapter comes with certferry."""
         return self.package == OURS
 
     @property
     def options(self) -> Any:
-        """What a deployment may set, as `config.bind` reads it."""
+        """The class of a deployment's options, for `config.bind`."""
         return getattr(self.adapter, "DeploySettings", NothingMore)
 
     @property
     def where_keys_are(self) -> Text | None:
-        """Where an operator finds the keys of an account, if the adapter says it."""
+        """How operators find the keys of an account, if the adapter says so."""
         return getattr(self.adapter, "WHERE_KEYS_ARE", None)
 
     @property
     def codes(self) -> Mapping[str, adapters.CodeMeaning]:
-        """What the codes mean that the service answers with."""
+        """Meanings of the codes in the service's answers."""
         return getattr(self.adapter, "CODES", {})
 
     @property
@@ -93,17 +93,19 @@ class Described:
 
     @property
     def has_one_account_a_domain(self) -> bool:
-        """Whether the service lets a domain be at one account only."""
+        """Whether the service allows a domain at one account only."""
         return getattr(self.adapter, "ONE_ACCOUNT_A_DOMAIN", False) is True
 
     def least_life(self, written: Mapping[str, object]) -> timedelta:
-        """Return how long a certificate must be valid when a `written` account takes it in."""
+        """Return the validity that the target requires of a new certificate. `written` is the
+        account's table.
+        """
         name = getattr(self.adapter, "LEAST_LIFE", None)
         if name is None:
             return timedelta(0)
         usual = {field.name: field.default for field in dataclasses.fields(self.adapter.Settings)}
         days = written.get(name, usual[name])
-        # Connecting the account reports what is no number.
+        # Connecting the account reports a value that is not a number.
         return timedelta(days=days) if isinstance(days, int) else timedelta(0)
 
 
@@ -111,7 +113,7 @@ _ALSO_CALLED = {"aliyun": "alidns", "dingding": "dingtalk", "lark": "feishu", "w
 
 
 def type_instead_of(word: str, types: Sequence[str]) -> Text:
-    """Return which type was probably meant, also by another name of its service."""
+    """Return advice with the type probably meant, other names of services included."""
     return instead_of(_ALSO_CALLED.get(word.lower(), word), types)
 
 
@@ -127,7 +129,7 @@ _MOVED = {
     "certferry.core.survey": "certferry.core.discovery.inventory",
     "certferry.ports.http": "certferry.ports.adapter",
 }
-"""Modules that packages import by an earlier CONTRIBUTING, and where what they hold is now."""
+"""New places of modules that other packages import by an earlier CONTRIBUTING."""
 
 _RENAMED = {
     "certferry.core.certificates.lineage import mark": (
@@ -139,11 +141,11 @@ _RENAMED = {
     "certferry.core.findings import Finding": "certferry.errors import Problem",
     "certferry.ports.target import Look": "certferry.ports.target import Scope",
 }
-"""The same of names."""
+"""New imports for names that other packages import by an earlier CONTRIBUTING."""
 
 
 def _moved(problem: BaseException) -> Text | None:
-    """Return which line of a package to change if it imports a name that has moved."""
+    """Return how to change an import of a moved module or name; None for other errors."""
     if not isinstance(problem, ImportError):
         return None
     old, new = f"{problem.name} import …", _MOVED.get(problem.name or "")
@@ -161,48 +163,48 @@ _MISSING = re.compile(r"cannot import name '(?P<name>\w+)'")
 
 
 def described(point: EntryPoint, role: Text) -> Described:
-    """Import what an entry point declares. Raises `BrokenAdapter`, which names the package."""
+    """Import the adapter declared by an entry point. Raises `BrokenAdapter` naming the package."""
     package = package_of(point)
     try:
         module = point.load()
     except (Exception, SystemExit) as exc:
         if package == OURS:
             raise
-        said = Text("{module}, which is the {role} {name}, cannot be imported: {problem}")
+        message = Text("{module}, which is the {role} {name}, cannot be imported: {problem}")
         facts = {"role": role, "name": point.name, "problem": _moved(exc) or in_short(exc)}
-        raise wrong_with(package, said.filled(module=point.module, **facts)) from exc
-    found = Described(point.name, package, module)
+        raise wrong_with(package, message.filled(module=point.module, **facts)) from exc
+    adapter = Described(point.name, package, module)
     try:
-        mistake = next(_mistakes(found, point.value), None)
+        mistake = next(_mistakes(adapter, point.value), None)
     except Exception as exc:
         raise wrong_with(package, verbatim(in_short(exc))) from exc
     if mistake is not None:
         raise wrong_with(package, mistake)
-    return found
+    return adapter
 
 
 def package_of(point: EntryPoint) -> str:
-    """Return the name of the package that declares something."""
+    """Return the name of the package declaring an entry point."""
     return point.dist.name if point.dist is not None else point.module.partition(".")[0]
 
 
 def wrong_with(package: str, problem: Text) -> BrokenAdapter:
-    """Return what is wrong with a package, as an error that names it."""
-    said = Text("the package {package}: {problem}", package=package, problem=problem)
-    return BrokenAdapter(said, hint=THEIR_MISTAKE)
+    """Return an error that names the package and the package's problem."""
+    message = Text("the package {package}: {problem}", package=package, problem=problem)
+    return BrokenAdapter(message, hint=THEIR_MISTAKE)
 
 
 def in_short(error: BaseException) -> str:
-    """Return what a foreign error says, on one line."""
+    """Return a foreign error's type and message, on one line."""
     words = ""
-    with suppress(Exception):  # its `__str__` is a package's own
+    with suppress(Exception):  # `__str__` is the package's and may fail
         words = " ".join(cut(str(error)).split())
     return f"{type(error).__name__}: {words}" if words else type(error).__name__
 
 
-def _mistakes(found: Described, module: str) -> Iterator[Text]:
-    """Yield what is wrong with a description; no attribute is trusted to be there."""
-    names: Any = found.adapter
+def _mistakes(description: Described, module: str) -> Iterator[Text]:
+    """Yield the mistakes in an adapter's description. Any attribute may be absent."""
+    names: Any = description.adapter
     missing = [name for name in _MUST_HAVE if not hasattr(names, name)]
     if missing:
         yield Text("{module} has no {missing}", module=module, missing=missing)
@@ -210,28 +212,28 @@ def _mistakes(found: Described, module: str) -> Iterator[Text]:
         yield Text("`Settings` of {module} is no dataclass", module=module)
     keys = may_be_written(names.Settings)
     for variable in names.ENVIRONMENT:
-        is_one = isinstance(variable, adapters.Variable) and isinstance(variable.names, tuple)
-        if not (is_one and variable.names):
+        is_variable = isinstance(variable, adapters.Variable) and isinstance(variable.names, tuple)
+        if not (is_variable and variable.names):
             yield Text("`ENVIRONMENT` of {module} has no `Variable`s with names", module=module)
         if variable.key not in keys:
             yield Text("`Settings` of {module} has no {key}", module=module, key=variable.key)
-    deployment_settings(found.options)
-    yield from _mistakes_of_more(found, module, keys)
+    deployment_settings(description.options)
+    yield from _mistakes_of_more(description, module, keys)
 
 
-def _mistakes_of_more(found: Described, module: str, keys: Collection[str]) -> Iterator[Text]:
-    """Yield what is wrong with the names that an adapter need not have."""
-    names: Any = found.adapter
-    where: Any = found.where_keys_are
+def _mistakes_of_more(description: Described, module: str, keys: Collection[str]) -> Iterator[Text]:
+    """Yield the mistakes in the optional names of an adapter."""
+    names: Any = description.adapter
+    where: Any = description.where_keys_are
     if where is not None and not isinstance(where, Text):
         yield Text("`WHERE_KEYS_ARE` of {module} is no `Text`", module=module)
-    codes: Any = found.codes
+    codes: Any = description.codes
     if not isinstance(codes, Mapping) or not all(
         isinstance(code, str) and isinstance(meaning, adapters.CodeMeaning)
         for code, meaning in codes.items()
     ):
         yield Text("`CODES` of {module} is no mapping to `CodeMeaning`s", module=module)
-    rule: Any = found.needs_common_name
+    rule: Any = description.needs_common_name
     if rule is not None:
         if not isinstance(rule, adapters.CommonNameRule):
             yield Text("`NEEDS_COMMON_NAME` of {module} is no `CommonNameRule`", module=module)
@@ -248,24 +250,29 @@ _Raised = type[errors.CertferryError]
 
 @dataclass(frozen=True, slots=True)
 class Family:
-    """The adapters of one port: the group that they are declared in, what each is, the protocols of
-    its ports, and the errors of one that refuses, or cannot be reached. Every port keeps the first.
-    """
+    """The adapters of one port."""
 
+    #: The group of the entry points.
     group: str
+    #: How sentences call such an adapter.
     role: Text
+    #: Every port keeps the first protocol; the others are optional.
     protocols: tuple[type, ...] = ()
+    #: The error to raise if a port refuses.
     refused: _Raised = errors.CertferryError
+    #: The error to raise if a port cannot be reached.
     unavailable: _Raised = errors.CertferryError
 
     @property
     def required(self) -> tuple[str, ...]:
-        """The methods of every port."""
+        """The methods that every port must have."""
         return tuple(name for name in vars(self.protocols[0]) if not name.startswith("_"))
 
     def methods(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        """Yield each method that a port may have, and the types that it may return."""
-        for name, method in chain.from_iterable(vars(one).items() for one in self.protocols):
+        """Yield each method of the protocols, with the types of values to return."""
+        for name, method in chain.from_iterable(
+            vars(protocol).items() for protocol in self.protocols
+        ):
             if not name.startswith("_"):
                 returned = get_type_hints(method)["return"]
                 options = get_args(returned) if isinstance(returned, UnionType) else (returned,)
@@ -273,18 +280,18 @@ class Family:
 
 
 def _is_a(answer: object, kind: Any) -> bool:
-    """Return whether a port's answer is of a type, and each of its members of theirs."""
+    """Return whether a port's answer has this type, members of a collection included."""
     if not isinstance(answer, get_origin(kind) or kind):
         return False
-    members = {one for one in get_args(kind) if one is not Ellipsis}
+    members = {member for member in get_args(kind) if member is not Ellipsis}
     if not (members and isinstance(answer, Iterable)):
         return True
-    found = chain.from_iterable(answer.items()) if isinstance(answer, Mapping) else answer
-    return all(isinstance(one, tuple(members)) for one in found)
+    values = chain.from_iterable(answer.items()) if isinstance(answer, Mapping) else answer
+    return all(isinstance(member, tuple(members)) for member in values)
 
 
 def _shape(answer: object) -> str:
-    """Return the type of an answer, and of its first member where there is one."""
+    """Return the type of an answer, with the type of a collection's first member."""
     name = type(answer).__name__
     if isinstance(answer, Collection) and not isinstance(answer, str | bytes) and answer:
         name += f" of {type(next(iter(answer))).__name__}"
@@ -317,18 +324,18 @@ FAMILIES: Mapping[str, Family] = MappingProxyType(
 
 
 class AdapterTable:
-    """The adapters by their families and names. `declared` gives what a group declares."""
+    """The adapters, by family and name. `declared` returns the entry points of a group."""
 
     def __init__(self, declared: Callable[[str], Iterable[EntryPoint]]) -> None:
         self.declared = declared
         self._families: dict[str, dict[str, list[EntryPoint]]] = {}
 
     def names(self, family: Family) -> Sequence[str]:
-        """Return what may be written as `type`, certferry's own first."""
+        """Return the values for `type`, certferry's own first."""
         return list(self._of(family))
 
     def is_known(self, family: Family, name: str) -> bool:
-        """Return whether a name is declared; nothing is imported."""
+        """Return whether a name is declared. Imports nothing."""
         return name in self._of(family)
 
     def find(self, family: Family, name: str) -> Described:
@@ -336,23 +343,27 @@ class AdapterTable:
         return described(self._chosen(family, name), family.role)
 
     def of_type(self, name: str) -> list[Described]:
-        """Import the adapters of a type, of each family that has it. Raises `BrokenAdapter`."""
-        known = [family for family in FAMILIES.values() if self.is_known(family, name)]
-        return [self.find(family, name) for family in known]
+        """Import the adapters of a type, from each family with the type. Raises `BrokenAdapter`."""
+        families = [family for family in FAMILIES.values() if self.is_known(family, name)]
+        return [self.find(family, name) for family in families]
 
     def target_of(self, account: AccountTable) -> Described | None:
-        """Import an account's target; `None` where it is none, or broken: connecting it says so."""
+        """Import an account's target. Return `None` if the account is not a target's, or if the
+        adapter is broken; connecting the account reports a broken adapter.
+        """
         try:
             return self.find(TARGETS, account.type)
         except (KeyError, errors.ConfigError):
             return None
 
     def labels(self, family: Family, accounts: Iterable[AccountTable]) -> tuple[str, ...]:
-        """Return the labels of the accounts of a family; nothing is imported."""
-        return tuple(one.label for one in accounts if self.is_known(family, one.type))
+        """Return the labels of a family's accounts. Imports nothing."""
+        return tuple(account.label for account in accounts if self.is_known(family, account.type))
 
     def of_account(self, family: Family, account: AccountTable) -> Described:
-        """Import the adapter of an account. Raises `ConfigError` as `find` does, with the line."""
+        """Import the adapter of an account. Raises `ConfigError` with the line of the account, for
+        an unknown or a broken adapter.
+        """
         try:
             return self.find(family, account.type)
         except KeyError:
@@ -367,38 +378,44 @@ class AdapterTable:
             raise used_by(account, wrong) from wrong
 
     def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
-        """See `config.model.Adapters.unknown_types`; nothing is imported."""
-        known = dict.fromkeys(name for family in FAMILIES.values() for name in self.names(family))
+        """See `config.model.Adapters.unknown_types`. Imports nothing."""
+        types = dict.fromkeys(name for family in FAMILIES.values() for name in self.names(family))
         return [
-            one.place.mistake(
+            account.place.mistake(
                 "type",
                 Text("{type} is neither a DNS provider nor a target; {advice}").filled(
-                    type=one.type, advice=type_instead_of(one.type, list(known))
+                    type=account.type, advice=type_instead_of(account.type, list(types))
                 ),
             )
-            for one in accounts
-            if one.type not in known
+            for account in accounts
+            if account.type not in types
         ]
 
     def meanings_of(self, code: str) -> Mapping[str, adapters.CodeMeaning]:
-        """Return what a service's code, or the longest known beginning of it, means, by service."""
-        found: dict[str, adapters.CodeMeaning] = {}
+        """Return the meanings of a code by service. If a service does not know the code, the
+        longest known beginning (up to a dot) counts.
+        """
+        meanings: dict[str, adapters.CodeMeaning] = {}
         for family in (*FAMILIES.values(), CHANNELS):
             for name in self.names(family):
                 with suppress(BrokenAdapter):
                     adapter = self.find(family, name)
                     parts = code.split(".")
                     codes = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
-                    known = next((c for c in codes if c in adapter.codes), None)
-                    if known is not None:
-                        found.setdefault(adapter.adapter.SERVICE, adapter.codes[known])
-        return found
+                    matching = next(
+                        (candidate for candidate in codes if candidate in adapter.codes), None
+                    )
+                    if matching is not None:
+                        meanings.setdefault(adapter.adapter.SERVICE, adapter.codes[matching])
+        return meanings
 
     def _of(self, family: Family) -> dict[str, list[EntryPoint]]:
         if family.group not in self._families:
             points: dict[str, list[EntryPoint]] = {}
             declared = list(self.declared(family.group))
-            for point in sorted(declared, key=lambda one: (package_of(one) != OURS, one.name)):
+            for point in sorted(
+                declared, key=lambda entry: (package_of(entry) != OURS, entry.name)
+            ):
                 points.setdefault(point.name, []).append(point)
             self._families[family.group] = points
         return self._families[family.group]
@@ -409,11 +426,11 @@ class AdapterTable:
             return first
         if package_of(first) == OURS:
             for other in others:
-                said = Text(
+                message = Text(
                     "the package {package} declares the {role} {name}, which certferry brings"
                     " itself; it is not used"
                 )
-                log.warning(said.filled(package=package_of(other), role=family.role, name=name))
+                log.warning(message.filled(package=package_of(other), role=family.role, name=name))
             return first
         raise BrokenAdapter(
             Text(
@@ -430,7 +447,7 @@ class AdapterTable:
 
 @cache
 def installed() -> AdapterTable:
-    """Return the table of the adapters installed beside this program."""
+    """Return the table of the adapters installed beside certferry."""
 
     def declared(group: str) -> Iterable[EntryPoint]:
         from importlib.metadata import entry_points
@@ -441,22 +458,23 @@ def installed() -> AdapterTable:
 
 
 def used_by(account: AccountTable, wrong: BrokenAdapter) -> BrokenAdapter:
-    """Return the error with the line of the account that uses the adapter."""
+    """Return the error with the line of the account using the adapter."""
     return BrokenAdapter(account.place.mistake("type", wrong.message).text, hint=wrong.hint)
 
 
 @dataclass(frozen=True, slots=True)
 class Guard:
-    """Whose a port is, the secrets that its errors must not show, and how long it may connect."""
+    """Protects runs from the errors of another package's port."""
 
-    whose: Described
-    hidden: Callable[[], frozenset[Secret]]
-    within: timedelta = timedelta(seconds=60)
+    whose: Described  #: The adapter of the port.
+    hidden: Callable[[], frozenset[Secret]]  #: Returns the secrets to mask in errors.
+    within: timedelta = timedelta(seconds=60)  #: Time limit for connecting.
 
     @contextmanager
     def over(self, refused: _Raised, lost: _Raised, *, has_key: bool = False) -> Iterator[None]:
-        """Raise these errors in place of any that is not certferry's own, `sys.exit` included. Of a
-        call that `has_key`, the log shows where the error was raised and not what it says.
+        """Raise `refused` in place of any foreign exception, `sys.exit` included, and `lost` in
+        place of `NoAnswer`. If the call `has_key` (a private key among the arguments), the log
+        shows the place of the exception and not the exception's message.
         """
         try:
             yield
@@ -468,7 +486,7 @@ class Guard:
         except BaseException as exc:
             if is_ctrl_c(exc):
                 raise
-            hidden = self.hidden()  # while these are held here, the log shows none of them
+            hidden = self.hidden()  # while held here, the log masks all of them
             where = "\n" + "".join(format_tb(exc.__traceback__)) if has_key else ""
             log.debug("%s%s", type(exc).__name__, where, exc_info=None if has_key else exc)
             problem = quoted(in_short(exc), hidden)
@@ -476,7 +494,9 @@ class Guard:
             raise refused(failed.message, hint=failed.hint) from exc
 
     def connecting(self, required: tuple[str, ...], connect: Callable[[], object]) -> object:
-        """Connect, in time, to a port that has the required methods. Raises `BrokenAdapter`."""
+        """Connect within the time limit. Raises `BrokenAdapter`, also if the port lacks a required
+        method.
+        """
 
         def guarded() -> object:
             with self.over(BrokenAdapter, BrokenAdapter):
@@ -487,22 +507,24 @@ class Guard:
             raise self._wrong(Text("{name} does not connect within {time}"), time=self.within)
         port = outcome.result()
         with self.over(BrokenAdapter, BrokenAdapter):
-            missing = [one for one in required if not callable(getattr(port, one, None))]
+            missing = [method for method in required if not callable(getattr(port, method, None))]
         if missing:
-            said = Text("the object that {name} connects to has no {missing}")
-            raise self._wrong(said, missing=missing)
+            message = Text("the object that {name} connects to has no {missing}")
+            raise self._wrong(message, missing=missing)
         return port
 
     def around(self, family: Family, port: object) -> Any:
-        """Return the port behind this guard; warn of what may be a misspelt ability."""
+        """Return the port behind this guard. Warn of methods that look like misspelt methods of a
+        protocol.
+        """
         with self.over(BrokenAdapter, BrokenAdapter):
             methods = dict(family.methods())
             lacking = [name for name in methods if not hasattr(port, name)]
             others = [name for name in dir(type(port)) if name not in methods and name[0] != "_"]
         for name in others:
             for meant in get_close_matches(name, lacking, n=1, cutoff=0.8):
-                said = Text("{name} has {method}, which is never called; did you mean {word}?")
-                wrong = self._wrong(said, method=name, word=meant)
+                message = Text("{name} has {method}, which is never called; did you mean {word}?")
+                wrong = self._wrong(message, method=name, word=meant)
                 log.warning(Text("{words}", words=wrong.message))
         calls = {
             name: staticmethod(partial(self._call, family, port, name, kinds))
@@ -511,23 +533,29 @@ class Guard:
         }
         return type("Guarded", (), calls)()
 
-    def _call(self, family: Family, port: Any, name: str, kinds: Any, /, *a: Any, **k: Any) -> Any:
-        has_key = any(isinstance(one, CertificateBundle) for one in (*a, *k.values()))
+    def _call(
+        self, family: Family, port: Any, name: str, kinds: Any, /, *args: Any, **kwargs: Any
+    ) -> Any:
+        has_key = any(
+            isinstance(argument, CertificateBundle) for argument in (*args, *kwargs.values())
+        )
         with self.over(family.refused, family.unavailable, has_key=has_key):
-            answer = getattr(port, name)(*a, **k)
+            answer = getattr(port, name)(*args, **kwargs)
             if kinds != (bool,) and not any(_is_a(answer, kind) for kind in kinds):
                 msg = f"gave {_shape(answer)} and not {_name(kinds[0])}"
                 raise TypeError(msg)
             return answer
 
-    def _wrong(self, said: Text, **values: object) -> BrokenAdapter:
-        return wrong_with(self.whose.package, said.filled(name=self.whose.name, **values))
+    def _wrong(self, message: Text, **values: object) -> BrokenAdapter:
+        return wrong_with(self.whose.package, message.filled(name=self.whose.name, **values))
 
 
 def broken(family: Family, wrong: BrokenAdapter) -> Any:
-    """Return a port that says whenever it is asked, for its zones too, why it cannot be used."""
+    """Return a port failing every call, `zones` included, with the reason why the adapter is
+    unusable.
+    """
 
-    def fail(*_given: object, **_named: object) -> NoReturn:
+    def fail(*_arguments: object, **_options: object) -> NoReturn:
         raise family.refused(wrong.message, hint=wrong.hint)
 
     return type("Broken", (), dict.fromkeys((*family.required, "zones"), fail))()

@@ -1,4 +1,4 @@
-"""The CAs that the settings name: their issuers, their accounts, a rehearsal at staging."""
+"""The CAs named in the settings: issuers, accounts, and a rehearsal at staging."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ if TYPE_CHECKING:
 
 
 def issuer_for(settings: Settings, state: StateStore, pause: Pause, now: Clock) -> Issuer:
-    """Return the issuer of a run. What is wrong with it is reported when it is first asked."""
+    """Return the issuer of a run. Wrong settings of the issuer are reported at the issuer's first
+    call.
+    """
 
     def budget(asked: str) -> Budget:
         directory = asked or settings.acme.directory
@@ -43,9 +45,11 @@ def issuer_for(settings: Settings, state: StateStore, pause: Pause, now: Clock) 
 
 @dataclass(eq=False)
 class LateIssuer:
-    """An `Issuer` at several directories, each connected when it is first needed."""
+    """An `Issuer` for several directories. Each directory is connected at first use."""
 
+    #: Connects the directory at a URL; empty for the usual directory.
     connect: Callable[[str], Issuer]
+    #: Returns the CA's limits at a directory, connecting nothing.
     budget: Callable[[str], Budget]
     _issuers: dict[str, Issuer] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -54,7 +58,7 @@ class LateIssuer:
         return self._at("").must_be_provable(names, dns)
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
-        """See `ports.issuer.Issuer.rate_limit_hold`. Nothing is connected."""
+        """See `ports.issuer.Issuer.rate_limit_hold`. Connects nothing."""
         return self.budget(request.directory).rate_limit_hold(request)
 
     def issue(
@@ -76,14 +80,16 @@ class LateIssuer:
 
 
 def _authority_at(settings: Settings, directory: str) -> CaSettings:
-    """Return what the settings say of a directory; one not named is reached as the usual one."""
+    """Return the settings for a directory. A directory absent from the settings is reached as the
+    usual directory is.
+    """
     acme = settings.acme
-    known = (ca for ca in acme.authorities if ca.directory == directory)
-    return next(known, CaSettings(directory, directory, acme.usual.ca_bundle, acme.usual.proxy))
+    matching = (ca for ca in acme.authorities if ca.directory == directory)
+    return next(matching, CaSettings(directory, directory, acme.usual.ca_bundle, acme.usual.proxy))
 
 
 def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
-    """Return what the settings say of the CA at a directory. Raises `ConfigError`."""
+    """Return an issuer's settings for the CA at a directory. Raises `ConfigError`."""
     from certferry.adapters.acme import network
 
     acme, ca = settings.acme, _authority_at(settings, directory)
@@ -96,7 +102,7 @@ def issuer_settings(settings: Settings, directory: str) -> IssuerSettings:
         ca_bundle=ca.ca_bundle,
         proxy=ca.proxy,
         preferred_chain=acme.preferred_chain,
-        # Profiles are the usual CA's; near the deadline, any certificate is better than none.
+        # Other CAs have other profiles. Near the deadline any certificate is better than none.
         must_have_profile=ca is acme.usual,
         external=external,
         limits=limits_at(ca.directory),
@@ -122,7 +128,7 @@ def _connect(
 def acme_account_at(
     directory: str | None, settings: Settings, state: StateStore, run: Run
 ) -> CaAccount:
-    """Return the account at a directory; at the usual one where that is not known."""
+    """Return the account at a directory; if `directory` is None, at the usual directory."""
     from certferry.adapters.acme.account import AcmeCaAccount
     from certferry.adapters.acme.network import IssuerSettings
 
@@ -132,19 +138,23 @@ def acme_account_at(
 
 
 def directory_of(name: str | None, settings: Settings) -> str:
-    """Return the URL of a CA of this name, or of the usual one. Raises `ConfigError`."""
+    """Return the URL of the CA called `name`; the usual CA's if `name` is None. Raises
+    `ConfigError`.
+    """
     from certferry.config.values import directory_url
 
-    known = {ca.name: ca.directory for ca in settings.acme.authorities}
+    directories = {ca.name: ca.directory for ca in settings.acme.authorities}
     if name is None:
         return settings.acme.directory
-    return known.get(name) or directory_url(name)
+    return directories.get(name) or directory_url(name)
 
 
 def persist_record_of(
     name: str, settings: Settings, state: StateStore, pause: Pause
 ) -> PersistRecord:
-    """Return the record of dns-persist-01 for a name, with its wildcard where that is declared."""
+    """Return the dns-persist-01 record for a name. The record includes the wildcard if the wildcard
+    is declared.
+    """
     from certferry.adapters.acme.issuer import persist_record
     from certferry.core.certificates.names import base_name
     from certferry.core.dns_persist import with_wildcards
@@ -161,7 +171,7 @@ def persist_record_of(
 
 
 def revocations(settings: Settings, state: StateStore, run: Run) -> Revocations:
-    """Return what revokes at the CAs of the settings."""
+    """Return the object that revokes at the CAs of the settings."""
     from certferry.reconcile.by_hand import Revocations
     from certferry.reconcile.run import history_keeper
 
@@ -175,9 +185,9 @@ def revocations(settings: Settings, state: StateStore, run: Run) -> Revocations:
 
 
 def finish_revocations(settings: Settings, ports: Ports) -> None:
-    """End what `revoke` began before it was killed; the run goes on without that."""
-    names = {one.lineage for one in settings.certificates}
-    with suppress(StateError):  # the run itself reports what is wrong with it
+    """Finish revocations of a killed `revoke`. If the state is broken, the run goes on without."""
+    names = {desired.lineage for desired in settings.certificates}
+    with suppress(StateError):  # the run itself reports a broken state
         revocations(settings, ports.state, ports.run).finish(names)
 
 
@@ -193,13 +203,14 @@ def rehearsing(settings: Settings) -> Settings:
             ),
         )
     usual = replace(acme.usual, name=called(acme.staging), directory=acme.staging)
-    # A record proves names to the account at the usual directory alone.
+    # A dns-persist-01 record names the account at the usual directory, so staging refuses the
+    # record.
     at_staging = replace(acme, usual=usual, fallback=(), dns_persist=False)
     return replace(settings, acme=at_staging)
 
 
 def rehearsal_issuer(settings: Settings, ports: Ports) -> Issuer:
-    """Return the issuer of a rehearsal, whose settings `rehearsing` gives."""
+    """Return the issuer of a rehearsal. `settings` come from `rehearsing`."""
     from certferry.reconcile.status import WithoutOrders
 
     state = cast("StateStore", WithoutOrders(ports.state))

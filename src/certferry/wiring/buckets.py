@@ -1,4 +1,4 @@
-"""The bucket that the settings name for the state."""
+"""Open the bucket that holds the state."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def objects_of(settings: Settings) -> ObjectStore:
     parts = urlsplit(str(settings.state.database))
     prefix = parts.path.strip("/")
     if BUCKETS.get(parts.scheme):
-        # What an account remembers is in the state, which is not there yet.
+        # Accounts remember facts in the state, but the state is not open yet.
         accounts = VendorAccounts(
             settings,
             lambda label: AccountNotes(empty_state, label, is_kept=False),
@@ -41,15 +41,17 @@ def objects_of(settings: Settings) -> ObjectStore:
     except ModuleNotFoundError as missing:
         if missing.name != "obstore":
             raise
-        said = Text("the library for buckets of S3 is not installed")
-        raise ConfigError(said, hint=how_to_install_with("s3")) from missing
+        message = Text("the library for buckets of S3 is not installed")
+        raise ConfigError(message, hint=how_to_install_with("s3")) from missing
     endpoint, region = options.get("endpoint", ""), options.get("region", "")
     return S3Objects(parts.netloc, prefix, endpoint=endpoint, region=region)
 
 
 def _account(settings: Settings, scheme: str) -> str:
     """Return the label of the account that has the bucket."""
-    accounts = [one.label for one in settings.accounts.values() if one.type == BUCKETS[scheme]]
+    accounts = [
+        account.label for account in settings.accounts.values() if account.type == BUCKETS[scheme]
+    ]
     named = settings.state.account
     if named in accounts:
         return str(named)

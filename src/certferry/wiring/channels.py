@@ -1,4 +1,4 @@
-"""The channels of notifications: adapters found, settings bound, connected when there is news."""
+"""The channels of notifications: find adapters, bind settings, connect when there is news."""
 
 from __future__ import annotations
 
@@ -28,10 +28,12 @@ from certferry.wiring.adapters import CHANNELS, AdapterTable, BrokenAdapter, ins
 from certferry.wiring.clock import now
 
 LONGEST_ANSWER = 64 * 1024
-"""Bytes of what a service answers to a message; it has a line to say."""
+"""Maximum number of bytes read from a service's answer to a message. Usual answers have one
+line.
+"""
 
 _SERVICES = {"qiniu": Text("Qiniu")}
-"""What services are called in a message, by their type, where that is another word."""
+"""Names of services in messages, by the type of account, if the name differs from the type."""
 
 
 @dataclass(eq=False)
@@ -39,18 +41,23 @@ class Channels:
     """The channels of some settings."""
 
     settings: Settings
+    #: Returns the state; called when a notification is due.
     state: Callable[[], StateStore]
     run: Run
+    #: The language of channels without a language of their own.
     language: str
     table: AdapterTable = field(default_factory=installed)
+    #: Identifies a message at services able to drop repeated messages.
     message_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def notify(self, change: Change) -> Mapping[str, Answered]:
-        """Change what stands: see `reconcile.notifications.Notifications.notify`."""
+        """Change the stored notices and send the news: see
+        `reconcile.notifications.Notifications.notify`.
+        """
         return self._notifications().notify(change)
 
     def try_out(self, names: Sequence[str]) -> Mapping[str, Answered]:
-        """Send a message through these channels, and return what they answered."""
+        """Send a test message through these channels. Return the answers by channel."""
         about = self.settings.state.host, now(), self.message_id
         voices = {name: self._voice(self.settings.channels[name]) for name in names}
         return self._notifications().try_out(
@@ -58,14 +65,14 @@ class Channels:
         )
 
     def must_connect(self, name: str) -> None:
-        """Raise `ConfigError` for a channel whose settings are wrong."""
+        """Raise `ConfigError` for a channel with wrong settings."""
         self._connected(self.settings.channels[name])
 
     def services(self, names: Sequence[str]) -> Mapping[str, str]:
-        """Return how the services of these channels are called. Raises `ConfigError`."""
+        """Return the names of the channels' services. Raises `ConfigError`."""
         tables = {name: self.settings.channels[name].account for name in names}
-        found = {name: self.table.of_account(CHANNELS, table) for name, table in tables.items()}
-        return {name: one.adapter.SERVICE for name, one in found.items()}
+        described = {name: self.table.of_account(CHANNELS, table) for name, table in tables.items()}
+        return {name: channel.adapter.SERVICE for name, channel in described.items()}
 
     def _notifications(self) -> Notifications:
         channels = {
@@ -82,7 +89,7 @@ class Channels:
 
     def _message(self, table: ChannelTable, news: Sequence[Notification]) -> Message:
         accounts = self.settings.accounts
-        # An account that the operator has named is known by that name.
+        # An account named by the operator is known by the operator's name.
         services = {
             label: name
             for label, name in _SERVICES.items()
@@ -119,27 +126,30 @@ class Channels:
 
 
 def check(settings: Settings, adapters: AdapterTable | None = None) -> None:
-    """Raise one `ConfigError` of all that is wrong with the channels as they are written."""
-    known = installed() if adapters is None else adapters
+    """Raise one `ConfigError` for all mistakes in the channels' tables."""
+    table_of_adapters = installed() if adapters is None else adapters
     errors: list[ConfigError] = []
     for table in settings.channels.values():
         try:
-            check_one(table.account, known)
+            check_one(table.account, table_of_adapters)
         except ConfigError as wrong:
             errors.append(wrong)
     if errors:
         raise joined(errors)
 
 
-def check_one(account: AccountTable, known: AdapterTable) -> None:
-    """Raise `ConfigError` with what is wrong with one channel as it is written."""
-    with suppress(BrokenAdapter):  # reported when it is to send something, and no run fails
-        found = known.of_account(CHANNELS, account)
-        bound(found, account, lambda _: Secret("not looked at"))
+def check_one(account: AccountTable, adapters: AdapterTable) -> None:
+    """Raise `ConfigError` for the mistakes in a channel's table."""
+    # reported when the channel is to send; a broken channel fails no run
+    with suppress(BrokenAdapter):
+        described = adapters.of_account(CHANNELS, account)
+        bound(described, account, lambda _: Secret("not looked at"))
 
 
 def short_http(pause: Pause, service: str, per_second: float) -> Http:
-    """Open connections for messages, each sent once. An error names the service alone."""
+    """Open connections for messages with short timeouts and a single attempt. Errors name only the
+    service, because a channel's URL is a secret.
+    """
     from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
 
     timeouts = Timeouts(timedelta(seconds=3), timedelta(seconds=6), whole=timedelta(seconds=8))

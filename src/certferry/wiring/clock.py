@@ -1,4 +1,4 @@
-"""The one clock that everything is joined with, and that of a run."""
+"""The machine's clock, and the clock of a run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def now() -> datetime:
-    """Return this moment."""
+    """Return the machine's time, in UTC."""
     return datetime.now(UTC)
 
 
 def clock_of(run: Run, state: StateStore) -> Clock:
-    """Return what tells a run the time: its own clock, or the database's where hosts share it.
-    Neither is moved by a later setting of the machine's time.
+    """Return the run's clock; where hosts share the state, the database's clock. Setting the
+    machine's time later moves neither clock.
     """
     return state.now if state.is_shared else run.now

@@ -1,4 +1,4 @@
-"""Survey everything that the accounts hold, whatever is declared."""
+"""Survey everything in the accounts, declared or undeclared."""
 
 from __future__ import annotations
 
@@ -28,12 +28,14 @@ from certferry.wiring.workspace import Workspace
 
 
 def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -> tuple[str, ...]:
-    """Return the accounts of targets that are named, all if none is. Raises `ConfigError`."""
+    """Return the named accounts of targets; all such accounts if `named` is empty. Raises
+    `ConfigError`.
+    """
     labels = accounts.labels(TARGETS)
     for account in named:
         if account not in labels:
-            said = Text("{account} is no account with domains", account=account)
-            raise ConfigError(said, hint=instead_of(account, labels))
+            message = Text("{account} is no account with domains", account=account)
+            raise ConfigError(message, hint=instead_of(account, labels))
     if not labels:
         raise ConfigError(
             Text("{path} has no account with domains", path=settings.path),
@@ -43,34 +45,36 @@ def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -
 
 
 def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discovery:
-    """Return everything that these accounts hold. Raises what `must_be_read` does."""
+    """Return everything in these accounts. Raises the errors of `must_be_read`."""
     settings, state = workspace.settings, workspace.state
-    known = partial(as_known, source=PemFileSource(), state=state, read=True)
-    declared = tuple(map(known, settings.declared))
+    with_names = partial(as_known, source=PemFileSource(), state=state, read=True)
+    declared = tuple(map(with_names, settings.declared))
     lineages = {*state.lineages(), *(desired.lineage for desired in declared)}
     ledger = UploadOwners(_remembered(lineages, state))
     accounts = workspace.accounts(run)
-    # What is wrong with the settings of one is reported as what it could not read.
+    # Connected inside the survey, so wrong settings of one account become that account's failure.
     surveys = {label: lambda looked, of=label: accounts.survey_of(of)(looked) for label in labels}
     probe = probe_for(settings.verify, run.pause, state.now, alone=True)
     survey = survey_accounts(surveys, probe, state.now, run)
     elsewhere = domains_elsewhere(settings, state)
-    found = discover(survey, declared, ledger, state.now(), elsewhere)
-    must_be_read(found)
-    return found
+    discovery = discover(survey, declared, ledger, state.now(), elsewhere)
+    must_be_read(discovery)
+    return discovery
 
 
 def _remembered(lineages: Iterable[str], state: StateStore) -> Iterator[tuple[str, Remembered]]:
-    """Return what is stored of lineages, without those of which a row is another program's."""
-    for one in sorted(lineages):
+    """Yield the stored facts of lineages. Lineages with rows of another program are left out."""
+    for lineage in sorted(lineages):
         with suppress(StateForeign):
-            yield one, state.remembered(one)
+            yield lineage, state.remembered(lineage)
 
 
 def proposed(
-    found: Discovery, accounts: VendorAccounts, settings: Settings
+    discovery: Discovery, accounts: VendorAccounts, settings: Settings
 ) -> tuple[Proposal, list[Problem]]:
-    """Propose certificates for uncovered domains; return also which zones could not be read."""
+    """Propose certificates for uncovered domains. Return the proposal, and the zones that could not
+    be read as problems.
+    """
     zones: dict[str, tuple[FoundZone, ...] | None] = dict.fromkeys(accounts.labels(DNS_PROVIDERS))
     unread: list[Problem] = []
     for label in zones:
@@ -79,18 +83,20 @@ def proposed(
         except (DnsError, ConfigError) as error:
             unread.append(error.problem(label))
     uncovered: dict[str, list[FoundDomain]] = {}
-    for one in found.domains:
-        if one.is_uncovered:
-            uncovered.setdefault(one.account, []).append(one.found)
+    for domain in discovery.domains:
+        if domain.is_uncovered:
+            uncovered.setdefault(domain.account, []).append(domain.found)
     declared = [desired.lineage for desired in settings.declared]
     return propose_beside(declared, uncovered, zones, MOST_NAMES), unread
 
 
-def must_be_read(found: Discovery) -> None:
-    """Raise what kept the only account from being read, or is wrong with the settings of each."""
-    failures = [look.failure for look in found.accounts if look.failure is not None]
+def must_be_read(discovery: Discovery) -> None:
+    """Raise if no account could be surveyed because of wrong settings, or if the only account
+    failed.
+    """
+    failures = [look.failure for look in discovery.accounts if look.failure is not None]
     wrong = [error for error in failures if isinstance(error, ConfigError)]
-    if len(wrong) == len(found.accounts):
+    if len(wrong) == len(discovery.accounts):
         raise joined(wrong)
-    if len(found.accounts) == len(failures) == 1:
+    if len(discovery.accounts) == len(failures) == 1:
         raise failures[0]

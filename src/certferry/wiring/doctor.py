@@ -1,4 +1,4 @@
-"""The checks of `certferry doctor`: every port that a run relies on, each looked at by itself."""
+"""The checks of `certferry doctor`: every port needed by a run, examined one by one."""
 
 from __future__ import annotations
 
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 def examine(
     workspace: Workspace, run: Run, schedulers: Iterable[Scheduler], *, is_serving: bool = False
 ) -> tuple[Problem, ...]:
-    """Examine everything that a run would rely on, in a process that makes the runs itself or not.
-    Changes nothing. Raises `ConfigError`.
+    """Examine everything that a run relies on. With `is_serving`, this process makes the runs
+    itself. Changes nothing. Raises `ConfigError`.
     """
     try:
         ports = workspace.connect(run, declares=False)
@@ -58,11 +58,11 @@ def examine(
 
 
 def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
-    """Ask every account that a report can be about. Raises `ConfigError` without one."""
+    """Ask every account that offers a report. Raises `ConfigError` if no account does."""
     accounts, reporting = workspace.accounts(run), list[Reporting]()
     for family, connect in ((TARGETS, accounts.target), (DNS_PROVIDERS, accounts.dns)):
         for label in accounts.labels(family):
-            with suppress(BrokenAdapter):  # another package's: nothing is reported of it
+            with suppress(BrokenAdapter):  # a broken package has no report
                 port: object = connect(label)
                 reporting += [port] if isinstance(port, Reporting) else []
     if not reporting:
@@ -75,19 +75,17 @@ def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
 
 @dataclass(frozen=True, slots=True)
 class CheckedRun:
-    """What is examined: the settings, and the ports that a run of theirs would go through; and
-    whether this process makes the runs itself (`is_serving`).
-    """
+    """The subject of an examination: the settings, and the ports of a run with these settings."""
 
     settings: Settings
     ports: Ports
     schedulers: Iterable[Scheduler]
     pause: Pause
-    is_serving: bool = False
+    is_serving: bool = False  #: This process makes the runs itself.
 
 
 def checks_of(run: CheckedRun) -> Iterator[examination.Check]:
-    """Return every check. None of them changes anything."""
+    """Yield every check. Checks change nothing."""
     settings, ports = run.settings, run.ports
     yield examination.Check(
         platform.node(),
@@ -95,26 +93,26 @@ def checks_of(run: CheckedRun) -> Iterator[examination.Check]:
         lambda: _machine(run),
     )
     resolvers = ", ".join(server.host for server in settings.verify.resolvers) or "resolv.conf"
-    what = Text("asking for a name that does not exist")
-    yield examination.Check(resolvers, what, lambda: _resolver_check(settings).honesty())
+    activity = Text("asking for a name that does not exist")
+    yield examination.Check(resolvers, activity, lambda: _resolver_check(settings).honesty())
     if settings.dns.doh:
         yield examination.Check(
-            ", ".join(map(_host, settings.dns.doh)), what, partial(_over_https, run)
+            ", ".join(map(_host, settings.dns.doh)), activity, partial(_over_https, run)
         )
     if examination.ordered_names(settings.certificates):
-        what = Text("looking at the CA, CAA records and DNSSEC")
-        yield examination.Check(_host(settings.acme.directory), what, partial(_authority, run))
+        activity = Text("looking at the CA, CAA records and DNSSEC")
+        yield examination.Check(_host(settings.acme.directory), activity, partial(_authority, run))
     for label, dns in ports.dns.items():
-        what = Text("looking at the clock, the keys and the zones")
-        yield examination.Check(label, what, partial(_dns_account, run, label, dns))
+        activity = Text("looking at the clock, the keys and the zones")
+        yield examination.Check(label, activity, partial(_dns_account, run, label, dns))
     for label, target in ports.targets.items():
-        what = Text("looking at the clock, the keys and the CNAMEs")
-        yield examination.Check(label, what, partial(_target_account, run, label, target))
+        activity = Text("looking at the clock, the keys and the CNAMEs")
+        yield examination.Check(label, activity, partial(_target_account, run, label, target))
     for desired in settings.certificates:
-        what = Text("looking at the certificate and where it is served")
+        activity = Text("looking at the certificate and where it is served")
         yield examination.Check(
             desired.lineage,
-            what,
+            activity,
             partial(examination.examine_lineage, desired, ports),
             examination.WITHIN_OF_MANY,
         )
@@ -127,24 +125,31 @@ def without_state(
     *,
     is_serving: bool = False,
 ) -> tuple[Problem, ...]:
-    """Return the findings where the state cannot be opened: a run would end there."""
+    """Return the problems found if the state cannot be opened. A run would end at this point."""
     is_gone = isinstance(error, DatabaseUnavailable)
     code = Code.DATABASE_UNAVAILABLE if is_gone else Code.STATE_UNUSABLE
     subject = "[state] url" if is_gone else str(settings.state.named)
-    found = error.problem(subject, code=code)
+    problem = error.problem(subject, code=code)
     others = [
         *examine_files(settings),
         *examination.examine_schedule(schedulers, is_serving=is_serving),
         *_channels(settings),
     ]
-    return heaviest_first([found, *others])
+    return heaviest_first([problem, *others])
 
 
 def _scheduled_at(state: StateStore) -> datetime | None:
-    """Return when the last scheduled run of this host began, unless that is long ago."""
+    """Return the start of this host's last scheduled run, if the run is recent."""
     last = state.now() - AWAY
-    runs = (one for one in state.stored_runs(20, host=state.host) if one.started_at > last)
-    return next((one.started_at for one in runs if one.source is RunSource.SCHEDULE), None)
+    runs = (
+        stored_run
+        for stored_run in state.stored_runs(20, host=state.host)
+        if stored_run.started_at > last
+    )
+    return next(
+        (stored_run.started_at for stored_run in runs if stored_run.source is RunSource.SCHEDULE),
+        None,
+    )
 
 
 def _machine(run: CheckedRun) -> Iterator[Problem]:
@@ -152,8 +157,8 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     declared = [desired.lineage for desired in run.settings.certificates]
     if not declared:
         fix = Text("put the file right, or have certferry propose certificates: certferry init")
-        said = Text("no certificate is declared, so nothing is renewed")
-        yield Problem(Code.NONE_DECLARED, said, fix, subject=str(run.settings.path))
+        message = Text("no certificate is declared, so nothing is renewed")
+        yield Problem(Code.NONE_DECLARED, message, fix, subject=str(run.settings.path))
     yield from examine_files(run.settings)
     for twin in with_equal_names(run.settings.declared, run.settings.places):
         fix = Text("take one of them out, or give it other names")
@@ -163,18 +168,18 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     yield from _channels(run.settings)
     state, now_ = run.ports.state, run.ports.now()
     yield from problems_of_this_host(state)
-    known_hosts = {state.host, where.host, *(one.name for one in state.hosts())}
+    known_hosts = {state.host, where.host, *(host_seen.name for host_seen in state.hosts())}
     for host in sorted(run.settings.hosts - known_hosts):
-        said = Text("no host called {host} has run certferry with this state", host=host)
+        message = Text("no host called {host} has run certferry with this state", host=host)
         fix = Text("correct `hosts` in the deployment that names it, or run certferry there")
-        yield warning(Code.HOST_UNKNOWN, host, said, fix)
+        yield warning(Code.HOST_UNKNOWN, host, message, fix)
     history = [
         entry for entry in state.history(None, examination.ENTRIES) if entry.lineage in declared
     ]
-    known = recorded(run.settings, state, now_)
+    records = recorded(run.settings, state, now_)
     key = where.key_file or "[state] key"
     yield from examination.examine_records(
-        known, history, where.named, key, now_, is_bucket=where.is_bucket
+        records, history, where.named, key, now_, is_bucket=where.is_bucket
     )
 
 
@@ -212,10 +217,10 @@ def _directory(run: CheckedRun) -> Client:
 
 
 def _standing(run: CheckedRun) -> frozenset[str]:
-    """Return the names that records of dns-persist-01 prove, if the CA can be asked."""
+    """Return the names proven by records of dns-persist-01, if the CA answers."""
     resolvers = resolvers_for(run.settings, run.pause)
     if run.settings.acme.dns_persist and resolvers is not None:
-        with suppress(IssuanceError):  # the check of the CA reports it
+        with suppress(IssuanceError):  # the check of the CA reports the error
             return _records(run, resolvers, _directory(run).offer, _holder(run))[0]
     return frozenset()
 
@@ -223,7 +228,7 @@ def _standing(run: CheckedRun) -> frozenset[str]:
 def _records(
     run: CheckedRun, resolvers: Resolvers, offer: Offer | None, holder: Holder | None
 ) -> tuple[frozenset[str], list[Problem]]:
-    """Return the names that records of dns-persist-01 prove, and what was found of each."""
+    """Return the names proven by records of dns-persist-01, and the problems of each record."""
     from certferry.adapters.acme.persist import findings_of, judged_names, without_records
 
     certificates = run.settings.certificates
@@ -234,15 +239,15 @@ def _records(
     spare = frozenset(map(base_name, names)) - set(map(base_name, alone))
     if offer is None or holder is None:
         return frozenset(), list(without_records(names, spare, offer, holder))
-    looked = judged_names(names, offer, holder, resolvers, now)
-    proven = frozenset(one.name for one in looked if one.is_proven)
-    return proven, list(findings_of(looked, spare, run.ports.now()))
+    judged = judged_names(names, offer, holder, resolvers, now)
+    proven = frozenset(record.name for record in judged if record.is_proven)
+    return proven, list(findings_of(judged, spare, run.ports.now()))
 
 
 def _holder(run: CheckedRun) -> Holder | None:
     from certferry.adapters.acme.account import holder_in
 
-    with suppress(StateError):  # the check of the machine reports it
+    with suppress(StateError):  # the check of the machine reports the error
         return holder_in(run.ports.state, run.settings.acme.directory)
     return None
 
@@ -273,7 +278,9 @@ def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterat
 
 
 def _resolver_check(settings: Settings) -> ResolverCheck:
-    """Return the check of the resolvers. Where the CA is on loopback, so is everything."""
+    """Return the check of the resolvers. If the CA is on loopback (a test), answers with loopback
+    addresses are genuine.
+    """
     from certferry.adapters.probe.resolvers import ResolverCheck
     from certferry.adapters.probe.tls import ANSWER_WITHIN
 

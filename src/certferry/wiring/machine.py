@@ -1,4 +1,4 @@
-"""What of this machine a command works with: receivers, schedulers, other ACME clients."""
+"""This machine's receivers, schedulers and other ACME clients."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ __all__ = ["PemFileSource", "write_bundle"]
 
 
 def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiver:
-    """Return what takes a delivery."""
+    """Return the receiver for a delivery."""
     from certferry.adapters.receivers import command, files
 
     workspace = _workspace(settings)
@@ -39,7 +39,7 @@ def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiv
 
 
 def sweep_handovers(settings: Settings) -> None:
-    """Remove what a killed run handed to a command, which may be declared no more."""
+    """Remove files that a killed run left for a command. The command may no longer be declared."""
     directory.sweep_handovers(_workspace(settings))
 
 
@@ -48,7 +48,9 @@ def _workspace(settings: Settings) -> Path:
 
 
 def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler, Scheduler]:
-    """Return the systemd timer and service, the system's for root, and the user's crontab."""
+    """Return the systemd timer, the systemd service and the user's crontab. For root, the units are
+    the system's.
+    """
     from certferry.adapters.schedule import cron, systemd
 
     root = os.geteuid() == 0
@@ -67,8 +69,8 @@ def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler, Schedu
 
 
 def has_packaged_timer(environ: Mapping[str, str]) -> bool:
-    """Return whether the runs of this user are those of the Debian package's units, which are of no
-    use where a machine, as a container, has no systemd.
+    """Return whether the Debian package's units make the runs of this user. The units need systemd,
+    absent from most containers.
     """
     from certferry.adapters.schedule import systemd
 
@@ -79,7 +81,7 @@ def has_packaged_timer(environ: Mapping[str, str]) -> bool:
 def install_deploy_hook(
     home: Path | None, command: Sequence[str], environ: Mapping[str, str]
 ) -> tuple[Path, bool]:
-    """See `migration.acme_sh.install`; the home is acme.sh's own, unless another is named."""
+    """Install the hook in acme.sh's home, or in `home`: see `migration.acme_sh.install`."""
     from certferry.migration import acme_sh
 
     usual = acme_sh.default_home(environ, home_directory(environ))
@@ -87,8 +89,10 @@ def install_deploy_hook(
 
 
 def old_home(client: OldClient, home: Path | None, environ: Mapping[str, str]) -> OldHome:
-    """Read the home of another client, by default its own. Raises `ConfigError` without one."""
+    """Read the home of another client, by default the client's usual home. Raises `ConfigError` if
+    the home does not exist.
+    """
     reader = import_module(f"certferry.migration.{client.name.lower()}")
     usual = reader.default_home(environ, home_directory(environ))
-    read: OldHome = reader.read(home or usual, usual, PemFileSource())
-    return read
+    contents: OldHome = reader.read(home or usual, usual, PemFileSource())
+    return contents

@@ -1,4 +1,6 @@
-"""What monitors hear of a run: a heartbeat, a file of metrics. Neither fails the run."""
+"""Notify monitors of a run: ping a heartbeat, write a file of metrics. Failures here do not fail
+the run.
+"""
 
 from __future__ import annotations
 
@@ -43,26 +45,31 @@ from certferry.wiring.recorded import expected, recorded
 from certferry.wiring.state import may_be_there
 
 LONGEST = timedelta(seconds=10)
-"""How long a run waits for the answer to its last ping."""
+"""Time limit for the answer to a run's last ping."""
 
 _LEAST = 1.0
-"""Seconds that the last ping has in any case."""
+"""Minimum number of seconds for the last ping, even if waiting for the first ping used up
+`LONGEST`.
+"""
 
 _LATER = (LeaseHeld, LeaseLost, DatabaseUnavailable)
-"""What ends a run with exit code 75, which counts as success (contract, "Notifications")."""
+"""Errors ending a run with exit code 75, counted as success (contract, "Notifications")."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class Monitor:
-    """Notifies monitors of one run. Only a run for every certificate (`is_whole`) is a beat."""
+    """Notifies monitors of one run."""
 
     settings: Settings
     state: Callable[[], StateStore]
     pause: Pause
+    #: The language of the run's report in the ping, `en` or `zh`.
     language: str
+    #: The run covers every declared certificate; only such a run pings the heartbeat.
     is_whole: bool
+    #: Time limit for the answer to the last ping.
     longest: timedelta = LONGEST
 
     def __post_init__(self) -> None:
@@ -75,56 +82,57 @@ class Monitor:
         self._sends = True
 
     def begin(self) -> None:
-        """Ping that the run begins, and do not wait for the answer."""
+        """Ping the start of the run. Does not wait for the answer."""
         if not self._beats:
             return
         try:
             self._heartbeat = _heartbeat(self.settings, self.pause)
-        except CertferryError as wrong:
+        except CertferryError as error:
             check = Text("check `url` under [heartbeat]")
-            self._wrong = Problem(MISSED, wrong.message, wrong.hint or check)
+            self._wrong = Problem(MISSED, error.message, error.hint or check)
             return
         self._sends = self._sends_beat()
         if self._heartbeat is not None and self._sends and self._may_ping(ends=False):
             self._starting = aside(self._heartbeat.start)
 
     def fail(self, error: Reported) -> None:
-        """Ping what ended the run before it had a report."""
+        """Ping the error of a run that ended before making a report."""
         self._write_metrics({})
         if self._beats:
-            said = self._voice.say(Text("error: {message}", message=error.message))
-            self._end(said, succeeded=isinstance(error, _LATER))
+            message = self._voice.say(Text("error: {message}", message=error.message))
+            self._end(message, succeeded=isinstance(error, _LATER))
 
     def end(self, report: SyncReport) -> None:
-        """Ping how the run has ended."""
+        """Write the metrics, and ping the run's result."""
         self._write_metrics(counted(report))
         if self._beats and report.complete:
             lines = map(plain, report_text.lines(report, self._voice))
             self._end("\n".join(lines) + "\n", succeeded=_is_no_alarm(report))
 
-    def _end(self, said: str, *, succeeded: bool) -> None:
-        """Ping the run's end, wait for the answer shortly, and store what went wrong with it."""
+    def _end(self, message: str, *, succeeded: bool) -> None:
+        """Ping the run's end, wait up to `longest` for the answer, and store the ping's failure."""
         missed, heartbeat = self._wrong, self._heartbeat
         end = time.monotonic() + self.longest.total_seconds()
         if self._starting is not None:
-            # A beginning that came after its end would look like a run that hangs.
+            # A start arriving after the end would look like a hanging run.
             wait([self._starting], self.longest.total_seconds())
         if heartbeat is not None:
             if not (self._sends if succeeded else self._sends_beat(failed=True)):
-                return  # another host does
+                return  # another host pings
             if not self._may_ping(ends=True):
-                return  # without a ping, this run knows nothing of it
+                return  # this minute's pings are used up: leave the stored result alone
             late = Text("it did not answer within {time}", time=self.longest)
             missed = Problem(MISSED, late, Text("the next run pings again"))
-            ping = aside(partial(heartbeat.end, said, succeeded=succeeded))
+            ping = aside(partial(heartbeat.end, message, succeeded=succeeded))
             answered = wait([ping], max(end - time.monotonic(), _LEAST)).done
             if answered and ping.exception() is None:
                 missed = ping.result()
         self._note(HEARTBEAT, missed)
 
     def _sends_beat(self, *, failed: bool = False) -> bool:
-        """Claim the heartbeat of this round on a state that hosts share; one that `failed` sends it
-        in any case. A state that cannot be used keeps none back.
+        """Claim the heartbeat of this round; return whether this host pings. Only one host of a
+        shared state pings a success; a failed run (`failed`) always pings. If the state is
+        unusable, ping.
         """
         if not may_be_there(self.settings.state):
             return True
@@ -132,7 +140,7 @@ class Monitor:
             state = self.state()
             if not state.is_shared:
                 return True
-            beat, last_run = _written(Beat(state.host, state.now(), not failed)), state.last_run()
+            beat, last_run = _encoded(Beat(state.host, state.now(), not failed)), state.last_run()
 
             def claim(before: str | None) -> str | None:
                 is_ours = failed or sends_beat(state.host, _beat(before), last_run)
@@ -143,7 +151,9 @@ class Monitor:
             return True
 
     def _may_ping(self, *, ends: bool) -> bool:
-        """Claim one of a minute's pings. A state that cannot be used keeps none back."""
+        """Claim a ping from the minute's allowance; return whether to ping. If the state is
+        unusable, ping.
+        """
         moment = self._now()
         if not may_be_there(self.settings.state):
             self._unclaimed.append(moment)
@@ -152,7 +162,7 @@ class Monitor:
         def claim(before: str | None) -> str | None:
             sent = recent((*_moments(before), *self._unclaimed), moment)
             after = (*sent, moment) if may_ping(sent, moment, ends=ends) else sent
-            return json.dumps([one.isoformat() for one in after])
+            return json.dumps([at.isoformat() for at in after])
 
         try:
             claimed = self.state().update_account_note(HEARTBEAT, "sent", claim)
@@ -173,13 +183,15 @@ class Monitor:
         self._note(METRICS, write_metrics(path, text))
 
     def _note(self, name: str, missed: Problem | None) -> None:
-        """Log it once in this run, and store it for `check`, `status` and the channels."""
+        """Log a monitor's failure once in this run, and store the result for `check`, `status` and
+        the channels.
+        """
         if missed is not None:
-            said = Text("{name}: {problem} (hint: {hint})")
-            _log.warning(said.filled(name=name, problem=missed.message, hint=missed.hint))
+            message = Text("{name}: {problem} (hint: {hint})")
+            _log.warning(message.filled(name=name, problem=missed.message, hint=missed.hint))
         if not may_be_there(self.settings.state):
             return
-        with suppress(CertferryError):  # what is wrong with the state is reported where it is used
+        with suppress(CertferryError):  # the run itself reports a broken state
             moment = self._now()
             state = self.state()
             host = host_in_notices(state)
@@ -188,14 +200,14 @@ class Monitor:
             )
 
     def _now(self) -> datetime:
-        """Return this moment by the state's clock, or the machine's where no state is to be had."""
+        """Return the time by the state's clock, or by the machine's if the state is unavailable."""
         if may_be_there(self.settings.state):
             with suppress(CertferryError):
                 return self.state().now()
         return now()
 
 
-def _written(beat: Beat) -> str:
+def _encoded(beat: Beat) -> str:
     return json.dumps([beat.host, beat.at.isoformat(), beat.succeeded])
 
 
@@ -208,12 +220,12 @@ def _beat(note: str | None) -> Beat | None:
 
 
 def _is_no_alarm(report: SyncReport) -> bool:
-    """Return whether a run ended with 0 or 75 (contract, "Notifications")."""
+    """Return whether a run ended with exit code 0 or 75 (contract, "Notifications")."""
     return of_run(report) in {Result.IN_ORDER, Result.WAITING}
 
 
 def try_heartbeat(settings: Settings) -> Problem | None:
-    """Ping once, as a run that succeeded; return what went wrong. Raises `ConfigError`."""
+    """Ping a success once; return the failure, if any. Raises `ConfigError`."""
     heartbeat = _heartbeat(settings, time.sleep)
     return None if heartbeat is None else heartbeat.end("", succeeded=True)
 
@@ -226,13 +238,13 @@ def _heartbeat(settings: Settings, pause: Pause) -> Heartbeat | None:
 
 
 def metrics_of(settings: Settings, state: StateStore, counts: Mapping[tuple[str, str], int]) -> str:
-    """Return the metrics of all that is declared, with these counts of steps added to those that
-    are stored. Raises `StateError`.
+    """Return the metrics of all declared certificates. `counts` (steps of this run) are added to
+    the stored counts. Raises `StateError`.
     """
     steps = _added(state, counts)
     settings = replace(settings, certificates=settings.declared)
-    known = recorded(settings, state, state.now())
-    return metrics(expected(settings, known), known, steps, host_in_notices(state))
+    records = recorded(settings, state, state.now())
+    return metrics(expected(settings, records), records, steps, host_in_notices(state))
 
 
 def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:
@@ -245,15 +257,18 @@ def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tup
 
 
 def _counts(note: str | None) -> dict[tuple[str, str], int]:
-    """Read the sums; if they cannot be read they begin anew, as a counter may."""
+    """Read the stored sums. Unreadable sums begin anew, as Prometheus counters may."""
     try:
-        return {(str(a), str(o)): int(n) for a, o, n in json.loads(note or "[]")}
+        return {
+            (str(activity), str(outcome)): int(number)
+            for activity, outcome, number in json.loads(note or "[]")
+        }
     except (ValueError, TypeError):
         return {}
 
 
 def _moments(note: str | None) -> tuple[datetime, ...]:
     try:
-        return tuple(datetime.fromisoformat(one) for one in json.loads(note or "[]"))
+        return tuple(datetime.fromisoformat(moment) for moment in json.loads(note or "[]"))
     except (ValueError, TypeError):
         return ()

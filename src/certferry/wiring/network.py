@@ -1,4 +1,4 @@
-"""The public DNS and the edges, as `[dns]` and `[verify]` say that they are to be asked."""
+"""Resolvers and probes for the public DNS and the edges, made from `[dns]` and `[verify]`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,13 @@ USUAL_DOH = (
     "https://1.12.12.12/dns-query",  # DNSPod, in China
     "https://1.1.1.1/dns-query",  # Cloudflare, outside
 )
-"""Asked in trouble only, where `[dns]` names no resolvers of its own; by address."""
+"""Resolvers for trouble, if `[dns]` names no resolvers. Given by address, so the resolvers need no
+DNS.
+"""
 
 
 def propagation_for(settings: Settings, pause: Pause, now: Clock) -> Propagation:
-    """Return what looks for challenge records, or waits in its place."""
+    """Return the object that looks up challenge records, or the fixed wait in place of lookups."""
     from certferry.adapters.acme.propagation import DnsPropagation, FixedWait
 
     dns = settings.dns
@@ -40,7 +42,7 @@ def propagation_for(settings: Settings, pause: Pause, now: Clock) -> Propagation
 
 
 def resolvers_for(settings: Settings, pause: Pause) -> Resolvers | None:
-    """Return the resolvers by themselves; `None` where none may be asked."""
+    """Return the resolvers; `None` if the settings allow no lookups."""
     from certferry.adapters.acme.propagation import ANSWER_WITHIN
     from certferry.adapters.acme.resolvers import Resolvers
 
@@ -52,15 +54,17 @@ def resolvers_for(settings: Settings, pause: Pause) -> Resolvers | None:
 
 
 def chosen_for(settings: Settings, pause: Pause) -> tuple[HttpsResolver, ...]:
-    """Return the resolvers that `[dns]` itself names to be asked by HTTPS."""
+    """Return the HTTPS resolvers named in `[dns]`."""
     return _over_https(settings.dns, pause) if settings.dns.doh else ()
 
 
 def doh_of(dns: DnsSettings) -> tuple[str, ...]:
-    """Return the resolvers asked by HTTPS: by default none beside those of a network's own."""
+    """Return the URLs of HTTPS resolvers. By default a network with private resolvers gets no
+    public HTTPS resolvers.
+    """
     if dns.doh is not None:
         return dns.doh
-    own = [one for one in dns.resolvers if not ipaddress.ip_address(one.host).is_global]
+    own = [server for server in dns.resolvers if not ipaddress.ip_address(server.host).is_global]
     return () if own else USUAL_DOH
 
 
@@ -74,7 +78,9 @@ def _over_https(dns: DnsSettings, pause: Pause) -> tuple[HttpsResolver, ...]:
 def probe_for(
     verify: VerifySettings, pause: Pause, clock: Clock, *, alone: bool = False
 ) -> HostProbe:
-    """Return the probe of edges, which asks more at once when `alone`. Raises `ConfigError`."""
+    """Return the probe of edges. A probe working `alone` opens more connections at once. Raises
+    `ConfigError`.
+    """
     from certferry.adapters.probe.tls import DOMAINS_AT_ONCE, HOSTS_AT_ONCE, TlsProbe
 
     resolvers = [(server.host, server.port) for server in verify.resolvers]

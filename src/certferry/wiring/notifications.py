@@ -1,4 +1,6 @@
-"""Notify operators and monitors of what runs leave, what ended them, and of a wrong file."""
+"""Notify operators and monitors of a run's problems, of the error that ended a run, and of a wrong
+file.
+"""
 
 from __future__ import annotations
 
@@ -37,9 +39,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class _Notified:
-    """What was wrong with the state, and whether a channel took a message."""
+    """The result of a notification."""
 
+    #: The error of the state, if the state could not be used.
     problem: errors.CertferryError | None = None
+    #: A channel accepted a message.
     is_sent: bool = False
 
 
@@ -53,7 +57,9 @@ class RunNotifications:
     language: str
 
     def notify_of(self, run: Callable[[], SyncReport], *, is_whole: bool = False) -> SyncReport:
-        """Make a run, and notify of it; `is_whole`: it is for all that is declared."""
+        """Call `run` and notify of the report. `is_whole`: the run is for every declared
+        certificate.
+        """
         monitor = self._monitor(is_whole=is_whole)
         report: SyncReport | None = None
         try:
@@ -68,10 +74,13 @@ class RunNotifications:
         except (KeyboardInterrupt, errors.Interrupted):
             if report is None:
                 raise
-            return replace(report, complete=False)  # the operator at the keyboard still sees it
+            # the operator at the keyboard still sees the report
+            return replace(report, complete=False)
 
     def _report_of(self, run: Callable[[], SyncReport], monitor: Monitor | None) -> SyncReport:
-        """Make a run, and notify of what ended it early, unless another run is at work."""
+        """Call `run` and notify of an error ending the run early, except if another run holds the
+        lease.
+        """
         try:
             return run()
         except (errors.CertferryError, errors.LeaseLost) as error:
@@ -82,7 +91,9 @@ class RunNotifications:
             raise
 
     def _notified(self, report: SyncReport) -> SyncReport:
-        """Notify of the problems that a run leaves; return its report with what prevented that."""
+        """Notify of the problems left by a run. Return the report, with the error if notifying
+        failed.
+        """
         problem = report.problem or self._notify(partial(self._left_by, report)).problem
         if problem is None:
             return report
@@ -92,15 +103,15 @@ class RunNotifications:
     def _left_by(self, report: SyncReport, state: StateStore) -> Change:
         if self.settings.channels:
             self._remember_last_message(state)
-        # A run with nothing to do reads nothing more.
+        # Only failed lineages, so a run with nothing to do reads nothing more.
         all_end = any(
             notices.Topic.DEADLINE in table.on for table in self.settings.channels.values()
         )
-        lineages = [one.lineage for one in report.lineages if all_end or not one.ok]
+        lineages = [ended.lineage for ended in report.lineages if all_end or not ended.ok]
         versions = state.versions_of(lineages)
         declared = {desired.lineage for desired in self.settings.declared}
         if state.is_shared:
-            about = {one.subject.lineage for one in state.notices()}
+            about = {notice.subject.lineage for notice in state.notices()}
             declared |= state.declared_among(about - declared).keys()
         names = [*self.settings.channels, *self.settings.monitoring.names]
 
@@ -108,16 +119,18 @@ class RunNotifications:
         host = host_in_notices(state)
 
         def change(before: notices.Notices) -> notices.Notices:
-            known = notices.without_channels(before, names, host)
+            current = notices.without_channels(before, names, host)
             after = notices.noticed(
-                report, known, moment, versions=versions, declared=declared, host=host
+                report, current, moment, versions=versions, declared=declared, host=host
             )
             return with_away(after, others, moment)
 
         return change
 
     def _remember_last_message(self, state: StateStore) -> None:
-        """Store what the channels were sent without a state, so that its end is sent as well."""
+        """Store the last message sent without a state, so channels also receive the end of that
+        trouble.
+        """
         stamp = self._stamp
         last = stamp.last()
         if last is not None:
@@ -125,11 +138,13 @@ class RunNotifications:
                 notices.Topic.TROUBLE, notices.Subject(), last.at, last.at, last.code
             )
             for name in self.settings.channels:
-                state.update_channel(name, lambda one, _: (notices.having(sent, one), None))
-            stamp.remove()  # killed while it is sent, it is not sent twice
+                state.update_channel(name, lambda channel, _: (notices.having(sent, channel), None))
+            stamp.remove()  # first, so a run killed while sending does not send twice
 
     def notify_failure(self, error: errors.CertferryError) -> None:
-        """Store what ended a run, and notify of it; where that cannot be stored, once a day."""
+        """Store the error that ended a run, and notify of the error. If the state is unusable,
+        notify once a day.
+        """
         notified = self._notify(
             lambda state: partial(
                 notices.failed_run, error, now=state.now(), host=host_in_notices(state)
@@ -139,7 +154,9 @@ class RunNotifications:
             self.notify_unremembered(error)
 
     def notify_unremembered(self, error: errors.CertferryError) -> None:
-        """Notify of trouble that no state can store, once a day by a stamp in some directory."""
+        """Notify of trouble that cannot be stored in the state. A stamp file limits the messages to
+        one a day.
+        """
         if not self.settings.channels:
             return
         stamp, moment = self._stamp, now()
@@ -147,7 +164,7 @@ class RunNotifications:
         is_known = last is not None and last.code in {"", error.code}
         if last is not None and is_known and timedelta(0) <= moment - last.at < notices.A_DAY:
             return
-        stamp.put(error.code, moment)  # killed while it is sent, it is not sent twice
+        stamp.put(error.code, moment)  # first, so a run killed while sending does not send twice
         with closing(empty_state()) as state:
             elsewhere = RunNotifications(
                 self.settings, lambda: state, run=self.run, language=self.language
@@ -157,21 +174,23 @@ class RunNotifications:
             stamp.remove()
 
     def stands_failed(self) -> bool:
-        """Return whether the trouble of a whole run is stored."""
+        """Return whether the state has a notice of trouble with whole runs."""
         try:
             state = self.state()
             subject, stood = notices.Subject(host=host_in_notices(state)), state.notices()
         except errors.StateError:
             return False
-        return any(one.subject == subject and one.topic is notices.Topic.TROUBLE for one in stood)
+        return any(
+            notice.subject == subject and notice.topic is notices.Topic.TROUBLE for notice in stood
+        )
 
     def channel_states(self) -> Mapping[str, notices.ChannelState]:
-        """Return what is stored of the channels of notifications."""
+        """Return the stored facts of each channel."""
         return {name: self.state().channel(name) for name in self.settings.channels}
 
     @property
     def channels(self) -> Channels:
-        """The channels of notifications, connected anew: a workspace may outlive many runs."""
+        """The channels, connected anew because a workspace may outlive many runs."""
         from certferry.wiring.channels import Channels
 
         return Channels(self.settings, self.state, run=self.run, language=self.language)
@@ -201,8 +220,10 @@ class RunNotifications:
         except errors.StateError as error:
             return _Notified(error)
         except errors.CertferryError as error:
-            said = Text("certferry could not record this run, and notified no channel: {problem}")
-            _log.warning(said.filled(problem=error.message))
+            message = Text(
+                "certferry could not record this run, and notified no channel: {problem}"
+            )
+            _log.warning(message.filled(problem=error.message))
             return _Notified()
         for name, answer in answers.items():
             if not isinstance(answer, Sent):
@@ -221,7 +242,7 @@ class RunNotifications:
 
 
 _RUN_OF_ROOT = Path("/run")
-"""Survives a file system that the system has made read-only after an error of its disk."""
+"""Still writable after a disk error has made the file system read-only."""
 
 
 def _directories(settings: Settings) -> Iterator[Path]:
@@ -235,26 +256,29 @@ def _directories(settings: Settings) -> Iterator[Path]:
 
 
 _HARMLESS = "dingtalk feishu wecom serverchan pushplus bark telegram webhook email"
-"""Channels that send a message to an address and do nothing else, unlike `command`."""
+"""Channels that only send a message to an address, unlike `command`."""
 
 
 def salvaged(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings, bool] | None:
-    """Return what of a wrong file notifies and does no harm, and whether it names the state."""
-    found = salvage(path, environ)
-    if found is None:
+    """Return the harmless settings of a wrong file, and whether the file names the state."""
+    contents = salvage(path, environ)
+    if contents is None:
         return None
-    return found.settings if found.is_trusted else _harmless(found.settings), found.has_state
+    return contents.settings if contents.is_trusted else _harmless(
+        contents.settings
+    ), contents.has_state
 
 
 def _harmless(settings: Settings) -> Settings:
-    """Return what does no harm of settings that another user may have written: the heartbeat, whose
-    secret goes to its own address alone, and channels with literal words. No program is started.
+    """Return the harmless part of settings that another user may have written: channels with
+    literal words, and the heartbeat, because the heartbeat's secret goes only to the heartbeat's
+    address. No program is started.
     """
     channels = {
-        name: one
-        for name, one in settings.channels.items()
-        if one.account.type in _HARMLESS.split()
-        and all(SecretReference(word).is_literal for word in _words(one.account.values))
+        name: channel
+        for name, channel in settings.channels.items()
+        if channel.account.type in _HARMLESS.split()
+        and all(SecretReference(word).is_literal for word in _words(channel.account.values))
     }
     heartbeat = settings.monitoring.heartbeat
     if heartbeat is not None and not heartbeat.is_at_rest:
@@ -267,8 +291,8 @@ def _words(value: object) -> Iterator[str]:
         case str():
             yield value
         case Mapping():
-            for one in value.values():
-                yield from _words(one)
+            for item in value.values():
+                yield from _words(item)
         case list():
-            for one in value:
-                yield from _words(one)
+            for item in value:
+                yield from _words(item)

@@ -1,5 +1,5 @@
-"""What opens the console is made and verified here: passwords, links to choose one, API tokens. Who
-changed it stands in the history.
+"""Make and verify the secrets for the console: passwords, links to choose a password, API tokens.
+The history stores who changed users and tokens.
 """
 
 from __future__ import annotations
@@ -21,18 +21,19 @@ from certferry.ports.state import StateStore
 from certferry.reconcile.run import history_keeper
 
 _MEMORY, _PASSES, _LANES = 19 * 1024, 2, 1
-"""KiB, and how often each is filled: OWASP's (Password Storage Cheat Sheet, 2026-11-29). RFC 9106's
-second recommendation, 64 MiB, is half of what a console may take, and takes 110 ms here; this takes
-25 ms."""
+"""Memory in KiB, passes over the memory, and lanes: OWASP's numbers (Password Storage Cheat Sheet,
+2026-11-29), 25 ms here. RFC 9106's second recommendation takes 64 MiB, half of the memory of a
+console, and 110 ms here.
+"""
 _SALT_BYTES, _HASH_BYTES = 16, 32  # RFC 9106 §4
 
 _SECRET_BYTES = 32
 _SHOWN = len(access.TOKEN) + 5
-"""Characters by which a token is known: 30 bits of its 256."""
+"""Leading characters by which operators recognise a token: 30 bits of the token's 256."""
 
 
 def hashed(password: str) -> str:
-    """Return what is stored of a password: Argon2id (RFC 9106) as a PHC string. Takes 19 MiB and
+    """Return a password's hash for the state: Argon2id (RFC 9106) as a PHC string. Takes 19 MiB and
     tens of milliseconds.
     """
     salt = os.urandom(_SALT_BYTES)
@@ -43,8 +44,8 @@ def hashed(password: str) -> str:
 
 
 def is_password(password: str, stored: str | None) -> bool:
-    """Return whether a password is the one that is stored. Where none is, for an unknown user, that
-    takes as long.
+    """Return whether a password matches the `stored` hash. For an unknown user (`stored` is None)
+    the answer takes equally long, so timing does not reveal user names.
     """
     try:
         Argon2id.verify_phc_encoded(_bytes(password), stored or _of_no_user())
@@ -55,6 +56,7 @@ def is_password(password: str, stored: str | None) -> bool:
 
 @cache
 def _of_no_user() -> str:
+    """Return the hash of a random password, compared in place of an unknown user's."""
     return hashed(secrets.token_hex())
 
 
@@ -64,15 +66,15 @@ def _bytes(password: str) -> bytes:
 
 
 def keep_access(state: StateStore, who: str, event: str, **facts: str) -> None:
-    """Store in the history what was changed of users or tokens, and by whom; if the state does not
-    take it, log that.
+    """Store in the history a change to users or tokens, and who made the change. If the state
+    refuses the entry, log the change.
     """
     history_keeper(state, state.now, who)(Happened(ACCESS, event, facts))
 
 
 def make_link(store: AccessStore, user: str, now: datetime) -> str:
-    """Return the secret of a new link by which a user chooses a password; an earlier one is good no
-    more.
+    """Return the secret of a new link for choosing a password. An earlier link of the user stops
+    working.
     """
     secret = secrets.token_urlsafe(_SECRET_BYTES)
     store.save_link(
@@ -84,7 +86,7 @@ def make_link(store: AccessStore, user: str, now: datetime) -> str:
 def make_token(
     store: AccessStore, name: str, role: access.Role, now: datetime, lasts: timedelta | None
 ) -> str | None:
-    """Return a new token for the API; `None` where the name is taken."""
+    """Return a new token for the API; `None` if the name is taken."""
     secret = access.TOKEN + secrets.token_urlsafe(_SECRET_BYTES)
     expires_at = None if lasts is None else now + lasts
     token = access.Token(

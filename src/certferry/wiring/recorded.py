@@ -1,9 +1,10 @@
-"""What is recorded of the declared certificates, and what the settings and the disk say of them;
-which file declares what is remembered, and what it declares no more.
+"""Join the records of certificates with the settings and the disk. Remember which file declares
+which certificate, to find certificates no longer declared.
 
-A state may be that of several files. Each run for all certificates of a file notes that these are
-this file's; what has no note is taken for this file's, too. Where hosts share the state, each run
-declares what its file has instead, and what no host declares is taken for this file's.
+Several files may use one state. Each run for all certificates of a file stores a note: these
+lineages belong to this file. A lineage without a note counts as this file's. If hosts share the
+state, each run instead declares the file's certificates there, and a lineage declared by no host
+counts as this file's.
 """
 
 from __future__ import annotations
@@ -31,50 +32,60 @@ from certferry.wiring.adapters import installed
 
 _LABEL, _NAME = "[certificates]", "files"
 _FORGOTTEN = ""
-"""In place of a file: that it ends is meant."""
+"""In place of a file's name: the operator means the certificate to end."""
 
 
 def outdated_in(settings: Settings, state: StateStore, *, writes: bool) -> Mapping[str, Outdated]:
-    """Return the lineages of which another host's declaration counts in place of this file's. What
-    the file declares is stored, where the state is shared and the run `writes`.
+    """Return the lineages for which another host's declaration is newer than this file's. In a
+    shared state, also store this file's declarations if the run `writes`.
     """
     if not state.is_shared:
         return {}
-    digests = {one.lineage: digest_of_declaration(one) for one in settings.declared}
+    digests = {desired.lineage: digest_of_declaration(desired) for desired in settings.declared}
     if writes:
         state.declare(digests, _name_of(settings), lambda file: not _exists(file))
     return outdated(state.contested(digests), state.host)
 
 
 def domains_elsewhere(settings: Settings, state: StateStore) -> Mapping[tuple[str, str], str]:
-    """Return the domains, by target and domain, of lineages that only other hosts' files declare:
-    those that a run of theirs has observed. What has not been observed yet is not known here.
+    """Return the lineages declared only in other hosts' files, by target and domain. Domains are
+    known only after a run of another host has observed the domains.
     """
     if not state.is_shared:
         return {}
     declared = {desired.lineage for desired in settings.declared}
-    places = [one for one in state.sightings() if one.domain and one.lineage not in declared]
-    elsewhere = state.declared_among({one.lineage for one in places}, _name_of(settings))
-    return {(one.target, one.domain): one.lineage for one in places if one.lineage in elsewhere}
+    places = [
+        sighting
+        for sighting in state.sightings()
+        if sighting.domain and sighting.lineage not in declared
+    ]
+    elsewhere = state.declared_among({sighting.lineage for sighting in places}, _name_of(settings))
+    return {
+        (sighting.target, sighting.domain): sighting.lineage
+        for sighting in places
+        if sighting.lineage in elsewhere
+    }
 
 
 def with_undeclared(report: SyncReport, settings: Settings, state: StateStore) -> SyncReport:
-    """Return the report with what the file declares no more, and store what it declares."""
+    """Return the report with the certificates no longer declared, and store this file's
+    declarations.
+    """
     if settings.certificates != settings.declared:
         return report
     with suppress(StateError):
         if settings.path is not None:
-            lineages = [one.lineage for one in settings.declared]
+            lineages = [desired.lineage for desired in settings.declared]
             if state.is_shared:
-                known = _files(state.account_note(_LABEL, _NAME))
-                lineages = [one for one in lineages if known.get(one) == _FORGOTTEN]
+                files = _files(state.account_note(_LABEL, _NAME))
+                lineages = [lineage for lineage in lineages if files.get(lineage) == _FORGOTTEN]
             _change(dict.fromkeys(lineages, _name_of(settings)), state)
         return replace(report, undeclared=undeclared(settings, state, state.now()))
     return report
 
 
 def must_be_declared_nowhere(lineage: str, settings: Settings, state: StateStore) -> None:
-    """Raise `ConfigError` for a lineage that another host's file declares."""
+    """Raise `ConfigError` for a lineage declared in another host's file."""
     for hosts in state.declared_among([lineage], besides=_name_of(settings)).values():
         raise ConfigError(
             Text("{lineage} is declared on {hosts}", lineage=lineage, hosts=list(hosts)),
@@ -83,16 +94,18 @@ def must_be_declared_nowhere(lineage: str, settings: Settings, state: StateStore
 
 
 def forget(lineage: str, state: StateStore) -> None:
-    """Store that the operator means a certificate to end."""
+    """Store the operator's decision to end a certificate."""
     _change({lineage: _FORGOTTEN}, state)
 
 
 def undeclared(settings: Settings, state: StateStore, moment: datetime) -> tuple[Undeclared, ...]:
-    """Return what this file declares no more; nothing for a choice of certificates, or no file."""
+    """Return the certificates no longer declared in this file. Return nothing without a file, or if
+    only some certificates were chosen.
+    """
     if settings.path is None or settings.certificates != settings.declared:
         return ()
     declared = {desired.lineage for desired in settings.declared}
-    others = [one for one in state.lineages() if one not in declared]
+    others = [lineage for lineage in state.lineages() if lineage not in declared]
     if not others:
         return ()
     ours = _ours(others, _name_of(settings), state)
@@ -100,21 +113,26 @@ def undeclared(settings: Settings, state: StateStore, moment: datetime) -> tuple
 
 
 def newest(versions: Versions, moment: datetime) -> Certificate | None:
-    """Return a lineage's newest certificate that is valid still."""
+    """Return a lineage's newest certificate that is still valid."""
     valid = (version.certificate for version in versions)
-    return next((one for one in valid if one.not_after > moment), None)
+    return next((certificate for certificate in valid if certificate.not_after > moment), None)
 
 
 def _undeclared(
     ours: Iterable[str], declared: Sequence[DesiredCertificate], state: StateStore, moment: datetime
 ) -> Iterator[Undeclared]:
-    ends = {one: newest(known, moment) for one, known in state.versions_of(ours).items()}
-    lost = {one: certificate for one, certificate in ends.items() if certificate is not None}
+    """Yield the certificates no longer declared among `ours`, the lineages of this file."""
+    ends = {
+        lineage: newest(history, moment) for lineage, history in state.versions_of(ours).items()
+    }
+    lost = {
+        lineage: certificate for lineage, certificate in ends.items() if certificate is not None
+    }
     if not lost:
         return
     versions = state.versions_of(desired.lineage for desired in declared)
-    # One whose certificate goes on under another name (`certferry rename`) is not lost.
-    kept = {one.fingerprint for known in versions.values() for one in known}
+    # A certificate kept under another name (`certferry rename`) is not lost.
+    kept = {version.fingerprint for history in versions.values() for version in history}
     for lineage, certificate in lost.items():
         same = (
             desired.lineage
@@ -126,19 +144,19 @@ def _undeclared(
 
 
 def _ours(lineages: Collection[str], file: str, state: StateStore) -> list[str]:
-    """Leave out those that are forgotten, and those of another file that is still there, or of
-    another host's.
+    """Return the lineages of this file: not forgotten, not declared by another host, and not of
+    another file that still exists.
     """
     files = _files(state.account_note(_LABEL, _NAME))
     elsewhere = state.declared_among(lineages, besides=file) if state.is_shared else ()
 
     def is_ours(lineage: str) -> bool:
-        known = files.get(lineage, file)
+        owner = files.get(lineage, file)
         if state.is_shared:
-            return known != _FORGOTTEN and lineage not in elsewhere
-        return known == file or (known != _FORGOTTEN and not _exists(known))
+            return owner != _FORGOTTEN and lineage not in elsewhere
+        return owner == file or (owner != _FORGOTTEN and not _exists(owner))
 
-    return [one for one in lineages if is_ours(one)]
+    return [lineage for lineage in lineages if is_ours(lineage)]
 
 
 def _name_of(settings: Settings) -> str:
@@ -166,21 +184,21 @@ def _files(note: str | None) -> dict[str, str]:
 def _exists(file: str) -> bool:
     try:
         return Path(file).exists()
-    except OSError:  # behind a directory that is closed
+    except OSError:  # behind a directory closed to this user
         return True
 
 
 def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorded:
-    """Read what is recorded, compared with what is declared. Raises `StateError`."""
-    known, lost = stored(state), lost_state(settings, state)
-    problem = known.problem or (None if lost is None else lost.problem())
+    """Read the records and compare the records with the declarations. Raises `StateError`."""
+    records, lost = stored(state), lost_state(settings, state)
+    problem = records.problem or (None if lost is None else lost.problem())
     elsewhere = frozenset(
-        one.lineage
-        for one in settings.certificates
-        if one.files is not None and is_source_elsewhere(one.lineage, state)
+        desired.lineage
+        for desired in settings.certificates
+        if desired.files is not None and is_source_elsewhere(desired.lineage, state)
     )
     return replace(
-        known,
+        records,
         problem=problem,
         undeclared=undeclared(settings, state, moment),
         sources_elsewhere=elsewhere,
@@ -188,7 +206,7 @@ def recorded(settings: Settings, state: StateStore, moment: datetime) -> Recorde
 
 
 def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
-    """Return that a key file is there and the state remembers nothing. Raises `StateError`."""
+    """Return an error if the key file exists but the state is empty. Raises `StateError`."""
     path, key_file = settings.state.path, settings.state.key_file
     if path is None or key_file is None:
         return None
@@ -211,37 +229,45 @@ def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
     )
 
 
-def expected(settings: Settings, known: Recorded) -> tuple[Expected, ...]:
-    """Return what is expected of the certificates, with their files that are gone."""
+def expected(settings: Settings, records: Recorded) -> tuple[Expected, ...]:
+    """Return the expectations for the certificates, with missing files."""
     least = {label: _least_life(table) for label, table in settings.accounts.items()}
-    delivered = {(one.lineage, one.domain) for one in known.sightings if one.fingerprint}
+    delivered = {
+        (sighting.lineage, sighting.domain)
+        for sighting in records.sightings
+        if sighting.fingerprint
+    }
     return tuple(
         Expected(
             desired.lineage,
             desired.files is not None,
             least_life(desired, least),
-            tuple(_gone(_files_of(desired, known, delivered))),
+            tuple(_gone(_files_of(desired, records, delivered))),
         )
         for desired in settings.certificates
     )
 
 
 def least_life(desired: DesiredCertificate, of_accounts: Mapping[str, timedelta]) -> timedelta:
-    """Return how long a certificate must be valid when all of its targets are to take it in."""
-    wanted = [of_accounts.get(one.target, timedelta(0)) for one in desired.deployments]
+    """Return the validity that a new certificate needs to be accepted by all its targets."""
+    wanted = [
+        of_accounts.get(deployment.target, timedelta(0)) for deployment in desired.deployments
+    ]
     return max(wanted, default=timedelta(0))
 
 
 def _least_life(table: AccountTable) -> timedelta:
-    """Return what an account's target asks for; connecting a broken one reports it."""
+    """Return the validity required by an account's target; zero for a broken target, reported at
+    connecting.
+    """
     target = installed().target_of(table)
     return timedelta(0) if target is None else target.least_life(table.values)
 
 
 def _files_of(
-    desired: DesiredCertificate, known: Recorded, delivered: set[tuple[str, str]]
+    desired: DesiredCertificate, records: Recorded, delivered: set[tuple[str, str]]
 ) -> Iterator[str]:
-    if desired.files is not None and desired.lineage not in known.sources_elsewhere:
+    if desired.files is not None and desired.lineage not in records.sources_elsewhere:
         yield desired.files.fullchain
         yield desired.files.privkey
     for deployment in desired.deployments:
@@ -255,7 +281,9 @@ def _files_of(
 
 
 def _gone(paths: Iterable[str]) -> Iterator[str]:
-    """Return the files that are not there. One that this user may not look for may be there."""
+    """Yield the missing files. A file that this user may not see may exist, so the file is not
+    missing.
+    """
     for path in paths:
         try:
             Path(path).stat()

@@ -1,6 +1,6 @@
-"""How a run is carried out, wherever it was started from: a terminal, the schedule, the hook of
-another client, the console, the API. Each is a row in the state, with its events and its end, and
-notifies operators and monitors alike.
+"""Carry out a run and store the run as a row in the state: events, report, end. Also notify
+operators and monitors. Every run goes through here, from whichever place the run was started: a
+terminal, the schedule, another client's hook, the console, the API.
 """
 
 from __future__ import annotations
@@ -47,38 +47,39 @@ from certferry.wiring.state import may_be_there
 from certferry.wiring.workspace import Workspace, who_runs
 
 SOON = 0.3
-"""Seconds after which an event is written, with those that came meanwhile."""
+"""Seconds until an event is written, together with later events."""
 
 AGAIN, ENDS_TRIED = 10.0, 360
-"""Seconds after which the end of a run is stored again that the state did not take, and how often:
-for an hour. Until then the run passes for one that died.
+"""If the state refuses the end of a run: seconds until the next try, and maximum number of tries
+(an hour in all). Until the end is stored, the run counts as killed.
 """
 
 ENDING = timedelta(seconds=9)
-"""How long runs that are stopped may take to a safe point: the process is to end in 10 seconds."""
+"""Time for stopped runs to reach a safe point, because the process must end within 10 seconds."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """What a run is to do, and where it was started from. One that `is_whole` is for all that is
-    declared: monitors count only such runs. With the digest of a `plan` it carries out that plan or
-    nothing. A rehearsal `renews` what is not due, too. `quota_raised` tries full accounts.
-    """
+    """The work of a run, and the place where the run was started."""
 
     kind: runs.RunKind = runs.RunKind.SYNC
     source: runs.RunSource = runs.RunSource.COMMAND
+    #: The run is for every declared certificate; monitors count only such runs.
     is_whole: bool = True
+    #: Digest of a plan: carry out exactly this plan, or nothing.
     plan: str | None = None
     wait_limit: WaitLimit = field(default_factory=WaitLimit)
+    #: A rehearsal also orders certificates that are not due.
     renews: bool = False
+    #: Try accounts that refused uploads as full.
     quota_raised: bool = False
 
 
 class RunWriter:
-    """Writes the row of a run: that it began, each event soon after it came, how it ended. A state
-    that takes none of it stops nothing.
+    """Writes the row of a run: the beginning, each event soon after the event, and the end. If the
+    state refuses a write, the run goes on.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class RunWriter:
         self._workspace = workspace
         self._options = options
         self._again = again
-        self._lineages = tuple(one.lineage for one in workspace.certificates)
+        self._lineages = tuple(desired.lineage for desired in workspace.certificates)
         self._who = who
         self._asked_at = now()
         self._events: list[runs.RunEvent] = []
@@ -101,19 +102,19 @@ class RunWriter:
         self.listener: Progress = news(self._note)
 
     def try_to_begin(self) -> None:
-        """Store that the run begins, if there is a state that takes it."""
+        """Store the beginning of the run if a state exists and accepts the row."""
         settings = self._workspace.settings.state
         if self.stored is not None or self._gave_up or not may_be_there(settings):
             return
         try:
             self.begin()
-        except errors.CertferryError as error:  # the run itself reports what is wrong with it
+        except errors.CertferryError as error:  # the run itself reports the error
             self._gave_up = True
             _log.debug("%s", error.message)
 
     def begin(self, request: str | None = None) -> runs.StoredRun:
-        """Store that the run begins; return its row, or the one that this `request` began before.
-        Raises `ConfigError` and `StateError`.
+        """Store the beginning of the run and return the run's row; if this `request` already began
+        a run, return that run's row. Raises `ConfigError` and `StateError`.
         """
         options = self._options
         with ExitStack() as ending:
@@ -136,12 +137,12 @@ class RunWriter:
         return stored
 
     def note_problem(self, problem: Problem) -> None:
-        """Add what ended the run as its last event, called by its code."""
-        said = _with_hint(problem.message, problem.hint)
-        self._add("", str(problem.code), said, runs.RunState.FAILED.value)
+        """Add the problem that ended the run as the last event, named by the problem's code."""
+        message = _with_hint(problem.message, problem.hint)
+        self._add("", str(problem.code), message, runs.RunState.FAILED.value)
 
     def end(self, state: runs.RunState, report: runs.RunReport | None = None) -> None:
-        """Store how the run ended, after all that happened in it. The first end counts."""
+        """Store the run's end after the run's events. Only the first call counts."""
         self._over.set()
         self.try_to_begin()  # the run may have made the state
         if self.stored is None or self._has_ended:
@@ -164,7 +165,9 @@ class RunWriter:
         return True
 
     def _store_later(self, store: Callable[[], bool]) -> None:
-        """Store the end once the state is back, as long as the process lives."""
+        """Retry storing the end until the state accepts the end, the tries run out, or the process
+        ends.
+        """
         for _ in range(ENDS_TRIED):
             time.sleep(self._again)
             if store():
@@ -184,13 +187,13 @@ class RunWriter:
         target: str | None = None,
         domain: str | None = None,
     ) -> None:
-        said, at = without_secrets(text), self._now()
+        shown, at = without_secrets(text), self._now()
         with self._guard:
-            if len(self._events) >= EVENTS_OF_A_RUN:  # the state has taken none for long
+            if len(self._events) >= EVENTS_OF_A_RUN:  # the state has been unusable for long
                 return
             number = next(self._numbers)
             self._events.append(
-                runs.RunEvent(number, at, lineage, event, said, outcome, target, domain)
+                runs.RunEvent(number, at, lineage, event, shown, outcome, target, domain)
             )
             if self._is_writing or self._over.is_set():
                 return
@@ -198,7 +201,9 @@ class RunWriter:
         aside(self._write_on, "events of a run")
 
     def _write_on(self) -> None:
-        """Write until nothing has come for a moment; the thread of the run never waits for it."""
+        """Write events until `SOON` passes without a new event. The run's own thread never waits
+        for the state.
+        """
         while not self._over.wait(SOON):
             with self._guard:
                 if not self._events:
@@ -207,18 +212,18 @@ class RunWriter:
             self._write()
 
     def _write(self) -> None:
-        with self._turn:  # in their order
+        with self._turn:  # a single writer keeps the events in order
             with self._guard:
-                found = tuple(self._events)
-            if not found or self.stored is None:
+                pending = tuple(self._events)
+            if not pending or self.stored is None:
                 return
             try:
-                self._state.append_run_events(self.stored.id, found)
+                self._state.append_run_events(self.stored.id, pending)
             except errors.CertferryError as error:
                 _log.debug("%s", error.message)
                 return
             with self._guard:
-                del self._events[: len(found)]
+                del self._events[: len(pending)]
 
     @property
     def _state(self) -> StateStore:
@@ -230,17 +235,18 @@ class RunWriter:
         return now()
 
 
-def _with_hint(said: Text, hint: Text | None) -> Text:
-    return said if hint is None else Text("{said} (hint: {hint})", said=said, hint=hint)
+def _with_hint(message: Text, hint: Text | None) -> Text:
+    return message if hint is None else Text("{said} (hint: {hint})", said=message, hint=hint)
 
 
 @dataclass(eq=False)
 class RunInProgress:
-    """One run over a workspace, and the row that it leaves."""
+    """A run over a workspace, together with the run's row."""
 
     workspace: Workspace
     run: Run
     options: RunOptions
+    #: The current plans, after `PlanChanged`.
     plans: Sequence[Plan] = field(default=(), init=False)
     writer: RunWriter = field(init=False)
 
@@ -249,7 +255,9 @@ class RunInProgress:
         self.run.progress = each_of(self.writer.listener, self.run.progress)
 
     def carry_out(self) -> SyncReport | Rehearsed:
-        """Do what the options say. Raises what `sync`, `rehearse` and `roll_back` raise."""
+        """Carry out the kind of run in the options. Raises the errors of `sync`, `rehearse` and
+        `roll_back`.
+        """
         match self.options.kind:
             case runs.RunKind.REHEARSE:
                 return self.rehearse()
@@ -259,13 +267,14 @@ class RunInProgress:
                 return self.sync()
 
     def sync(self) -> SyncReport:
-        """Bring the world to the declared state, and notify of how that ended. Raises `PlanChanged`
-        where the plan is not the one that was confirmed: then nothing was changed, and `plans` has
-        what it is now.
+        """Bring the world to the declared state, and notify of the result. Raises `PlanChanged` if
+        the plan differs from the confirmed plan: nothing was changed then, and `plans` has the
+        current plans.
         """
         with self.recorded() as ended:
             confirmed = {} if self.options.plan is None else self._confirmed(self.options.plan)
-            # Channels are not notified of a plan that changed: the operator who confirmed it is.
+            # `PlanChanged` is raised before channels are notified: only the operator who confirmed
+            # the plan is to know.
             report = self.workspace.notifications(self.run).notify_of(
                 partial(self._sync, confirmed), is_whole=self.options.is_whole
             )
@@ -273,19 +282,21 @@ class RunInProgress:
         return self._stored(report)
 
     def rehearse(self) -> Rehearsed:
-        """Have the staging directory issue what is due, and throw it away; change nothing."""
+        """Order due certificates at the staging directory and discard the certificates. Changes
+        nothing.
+        """
         with self.recorded() as ended:
             at_staging = rehearsing(self.workspace.settings)
             ports = self._connect(declares=False)
             issuer = rehearsal_issuer(at_staging, ports)
             certificates = self.workspace.certificates
-            found = rehearse(ports, certificates, issuer, renew=self._renews)
-            ended(found.report, documents.of_rehearsal(found.report, found.plans))
-        return found
+            rehearsed = rehearse(ports, certificates, issuer, renew=self._renews)
+            ended(rehearsed.report, documents.of_rehearsal(rehearsed.report, rehearsed.plans))
+        return rehearsed
 
     def roll_back(self) -> SyncReport:
-        """Bind the previous certificate again. Raises what `withdraw_by_hand` raises, of which only
-        the caller learns.
+        """Bind the previous certificate again. Raises the errors of `withdraw_by_hand` to the
+        caller; channels are not notified of these errors.
         """
         with self.recorded() as ended:
             ports = self._connect()
@@ -298,7 +309,9 @@ class RunInProgress:
         return self._stored(report)
 
     def _stored(self, report: SyncReport) -> SyncReport:
-        """Store what a state waits with until the end; return the report with what prevents it."""
+        """Store everything buffered in the state. Return the report, with the error if storing
+        fails.
+        """
         try:
             self.workspace.state.flush()
         except errors.CertferryError as error:
@@ -306,7 +319,7 @@ class RunInProgress:
         return report
 
     def _confirmed(self, digest: str) -> dict[str, str]:
-        """Return what the run is to plan first for each lineage, by its digest."""
+        """Return the digest of each lineage's confirmed plan, by lineage. Raises `PlanChanged`."""
         ports = self.workspace.connect(self.run, declares=False)
         certificates = self.workspace.certificates
         self.plans, first = plans_to_confirm(ports, certificates, renew=self._renews)
@@ -331,14 +344,16 @@ class RunInProgress:
         return self.options.renews or self.options.kind is runs.RunKind.RENEW
 
     def _connect(self, *, declares: bool = True) -> Ports:
-        """Connect; the first run of all makes its state here, and is stored from here on."""
+        """Connect the ports. The first run of an installation makes the state here, so only now can
+        the run's row be stored.
+        """
         ports = self.workspace.connect(self.run, declares=declares)
         self.writer.try_to_begin()
         return ports
 
     def _engine(self, confirmed: Mapping[str, str] | None = None) -> Reconciler:
         ports = self._connect()
-        if self.options.plan is None:  # no plan has it
+        if self.options.plan is None:  # plans do not contain revocations
             finish_revocations(self.workspace.settings, ports)
         if self.options.quota_raised:
             forget_refusals(ports.targets.values())
@@ -346,7 +361,7 @@ class RunInProgress:
 
     @contextmanager
     def recorded(self) -> Iterator[Callable[..., None]]:
-        """Store a run for a `with` block, which passes its report to the function that it gets."""
+        """Store a run around a `with` block, which passes the report to the yielded function."""
         try:
             self.writer.try_to_begin()
             yield self._end
@@ -357,8 +372,8 @@ class RunInProgress:
             self._fail(error.problem())
             raise
         except BaseException:
-            said = Text("a mistake in certferry; its log has the traceback")
-            self._fail(Problem(UNEXPECTED, said))
+            message = Text("a mistake in certferry; its log has the traceback")
+            self._fail(Problem(UNEXPECTED, message))
             raise
 
     def _fail(self, problem: Problem) -> None:
@@ -376,17 +391,20 @@ class RunInProgress:
 
 @dataclass(eq=False)
 class Runner:
-    """Starts runs that go on in threads of their own, over the workspace in force; leases keep them
-    apart. `follow` returns what listens to each, `ended` is called after each. Safe to use from any
-    thread.
+    """Starts runs in threads of their own, over the current workspace. Leases keep the runs apart.
+    Safe to use from any thread.
     """
 
+    #: Returns the workspace for the next run.
     workspace: Callable[[], Workspace]
+    #: Returns the listener for the events of a new run.
     follow: Callable[[], Progress] = lambda: no_listener
+    #: Called after each run.
     ended: Callable[[], None] = lambda: None
+    #: Maximum number of runs at once: each run has threads of its own, and runs beyond the maximum
+    #: would mostly wait for leases.
     most: int = 20
-    """How many may go on at once: each has threads of its own, and most would wait for the others'
-    leases."""
+    #: The runs in progress and their threads, by id.
     _running: dict[str, tuple[Run, Future[None]]] = field(default_factory=dict, init=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
     _is_ending: bool = field(default=False, init=False)
@@ -401,20 +419,22 @@ class Runner:
         plan: str | None = None,
         request: str | None = None,
     ) -> runs.StoredRun:
-        """Begin a run, or return the one that the same `request` began. What the run itself finds
-        wrong ends it as failed. Raises `ConfigError` for names that mean no certificate, or several
-        where one is meant, and `StateError`.
+        """Begin a run; if this `request` already began a run, return that run. An error inside the
+        run ends the run as failed. Raises `ConfigError` for names matching no certificate, or
+        several certificates where the kind of run takes one, and `StateError`.
         """
         workspace = _meant(self.workspace(), kind, names)
         run = Run(who, self.follow())
         work = RunInProgress(workspace, run, RunOptions(kind, source, not names, plan))
         with self._guard:
             if self._is_ending:
-                said = Text("certferry is ending: it starts no run any more")
-                raise errors.StateUnavailable(said, hint=Text("try again when it is back"))
+                message = Text("certferry is ending: it starts no run any more")
+                raise errors.StateUnavailable(message, hint=Text("try again when it is back"))
             if len(self._running) >= self.most:
-                said = Text("{count} runs are in progress: no more begin", count=self.most)
-                raise errors.StateUnavailable(said, hint=Text("wait for one to end, or stop one"))
+                message = Text("{count} runs are in progress: no more begin", count=self.most)
+                raise errors.StateUnavailable(
+                    message, hint=Text("wait for one to end, or stop one")
+                )
             stored = work.writer.begin(request)
             if work.writer.stored is not None:
                 going_on = aside(partial(self._carry_out, work, stored.id), f"run {stored.id}")
@@ -422,16 +442,18 @@ class Runner:
         return stored
 
     def stop(self, run: str) -> bool:
-        """Have a run of this process come to a safe point; return whether there is such a run."""
+        """Ask a run of this process to stop at a safe point. Return whether the process has such a
+        run.
+        """
         with self._guard:
-            found = self._running.get(run)
-        if found is not None:
-            found[0].stop()
-        return found is not None
+            running = self._running.get(run)
+        if running is not None:
+            running[0].stop()
+        return running is not None
 
     def stop_all(self, within: timedelta = ENDING) -> bool:
-        """Have every run come to a safe point, start none any more, and wait so long for their
-        ends; return whether all have ended.
+        """Refuse new runs, ask every run to stop at a safe point, and wait at most `within`. Return
+        whether all runs have ended.
         """
         with self._guard:
             self._is_ending = True
@@ -443,9 +465,9 @@ class Runner:
     def wait_for(self, run: str) -> None:
         """Wait for the end of a run of this process."""
         with self._guard:
-            found = self._running.get(run)
-        if found is not None:
-            wait([found[1]])
+            running = self._running.get(run)
+        if running is not None:
+            wait([running[1]])
 
     def _carry_out(self, work: RunInProgress, name: str) -> None:
         options = work.options
@@ -454,21 +476,21 @@ class Runner:
                 warn_of_state(work.workspace, to_channels=True)
             work.carry_out()
         except errors.Interrupted:
-            pass  # its row says so
+            pass  # the run's row says so
         except errors.Reported as error:
             problem = _with_hint(error.message, error.hint)
             _log.warning(Text("run {run}: {problem}", run=name, problem=problem))
-        except Exception:  # noqa: BLE001 - in a thread of its own, which ends here
+        except Exception:  # noqa: BLE001 - the last frame of the run's thread
             _log.exception(Text("unexpected error"))
         finally:
-            work.writer.end(runs.RunState.FAILED)  # if nothing before this has stored an end
+            work.writer.end(runs.RunState.FAILED)  # only if no end is stored yet
             with self._guard:
                 self._running.pop(name, None)
             self.ended()
 
 
 def _meant(workspace: Workspace, kind: runs.RunKind, names: Sequence[str]) -> Workspace:
-    """Return the workspace for the certificates that are named. Raises `ConfigError`."""
+    """Return a workspace limited to the named certificates. Raises `ConfigError`."""
     declared = workspace.settings.certificates
     if kind is runs.RunKind.ROLLBACK:
         if len(names) != 1:
@@ -480,14 +502,15 @@ def _meant(workspace: Workspace, kind: runs.RunKind, names: Sequence[str]) -> Wo
         return workspace
     meant = select(declared, names)
     if kind is runs.RunKind.RENEW:
-        for one in meant:
-            must_be_renewed_here(one)
+        for desired in meant:
+            must_be_renewed_here(desired)
     return workspace.part_for(meant)
 
 
 def warn_of_state(workspace: Workspace, *, to_channels: bool) -> None:
-    """Warn of a lost state and of undeclared certificates in it; `to_channels` too where a run is
-    about to issue everything again, and no operator reads along.
+    """Warn of a lost state and of undeclared certificates in the state. With `to_channels`, also
+    notify the channels of a lost state, because the run will issue every certificate again and no
+    operator reads the log.
     """
     settings = workspace.settings
     with suppress(errors.CertferryError):
@@ -495,7 +518,9 @@ def warn_of_state(workspace: Workspace, *, to_channels: bool) -> None:
         if lost is not None and to_channels and settings.channels:
             workspace.notifications(Run()).notify_unremembered(lost)
         moment = workspace.state.now()
-        lapsed = [one.problem for one in undeclared(settings, workspace.state, moment)]
+        lapsed = [
+            certificate.problem for certificate in undeclared(settings, workspace.state, moment)
+        ]
         for problem in lapsed if lost is None else [lost.problem(), *lapsed]:
             _log.warning(Text("{problem}; {hint}", problem=problem.message, hint=problem.hint))
 
@@ -508,8 +533,8 @@ def fail_of_wrong_file(
     *,
     language: str,
 ) -> None:
-    """Store a run that could not begin as failed, where the wrong file still names the state;
-    notify the heartbeat, and the channels once a day.
+    """Store a failed run for a wrong configuration file, if the file still names the state. Notify
+    the heartbeat, and the channels once a day.
     """
 
     def ends() -> SyncReport:
@@ -529,7 +554,7 @@ def fail_of_wrong_file(
 def notify_in_spite_of_it(
     error: errors.CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
 ) -> None:
-    """Notify the channels of an earlier run's end, though the file is wrong by now."""
+    """Notify the channels of an earlier run's end although the file is now wrong."""
     with _salvaged(path, environ, language) as (workspace, has_state):
         if workspace is None:
             return
@@ -544,10 +569,10 @@ def notify_in_spite_of_it(
 def _salvaged(
     path: Path | None, environ: Mapping[str, str], language: str
 ) -> Iterator[tuple[Workspace | None, bool]]:
-    found = salvaged(path, environ)
-    if found is None:
+    salvage = salvaged(path, environ)
+    if salvage is None:
         yield None, False
         return
-    settings, has_state = found
+    settings, has_state = salvage
     with Workspace(settings, language=language) as workspace:
         yield workspace, has_state

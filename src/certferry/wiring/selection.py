@@ -1,4 +1,4 @@
-"""Which certificates of a file are meant: by name, by domain, or by a client's renewal."""
+"""Select certificates of a file: by name, by domain, or by a client's renewal."""
 
 from __future__ import annotations
 
@@ -23,13 +23,15 @@ from certferry.wiring.settings import from_client, from_environment, load_checke
 from certferry.wiring.workspace import Workspace
 
 _MOST_LISTED = 10
-"""Declared names that a message lists: more would hide what it says."""
+"""Maximum number of declared names in a message; a longer list would hide the message."""
 
 
 def chosen_settings(
     names: Sequence[str], path: Path | None, environ: Mapping[str, str]
 ) -> Settings:
-    """Read the file and keep what is named; without a file, declare it. Raises `ConfigError`."""
+    """Read the file and keep the named certificates. Without a file, declare a certificate for
+    `names`. Raises `ConfigError`.
+    """
     if names and find_file(path, environ) is None:
         return from_environment(names, environ)
     settings = load_checked(path, environ)
@@ -39,25 +41,29 @@ def chosen_settings(
 def select(
     certificates: Sequence[DesiredCertificate], names: Sequence[str]
 ) -> tuple[DesiredCertificate, ...]:
-    """Return those that are named or cover a named domain; all if none is. Raises `ConfigError`."""
+    """Return the certificates named by lineage or covering a named domain; all certificates if
+    `names` is empty. Raises `ConfigError`.
+    """
     meant: set[str] = set()
     for name in names:
-        found = lineages_meant(name, certificates)
-        if not found:
+        lineages = lineages_meant(name, certificates)
+        if not lineages:
             raise _unknown(name, [desired.lineage for desired in certificates])
-        meant.update(found)
+        meant.update(lineages)
     return tuple(desired for desired in certificates if not names or desired.lineage in meant)
 
 
 def lineages_meant(name: str, certificates: Sequence[DesiredCertificate]) -> list[str]:
-    """Return the lineage of this name, or else those that cover the domain of this name."""
+    """Return the lineage of this name, or else the lineages covering the domain of this name."""
     if any(desired.lineage == name for desired in certificates):
         return [name]
     return _meant(name, {desired.lineage: _names_of(desired) for desired in certificates})
 
 
 def _names_of(desired: DesiredCertificate) -> Sequence[str]:
-    """Return a certificate's names, or those in its files; none where its pass reports why."""
+    """Return a certificate's names. For another client's certificate, read the names from the
+    files; unreadable files give no names, and the certificate's pass reports why.
+    """
     if desired.files is None:
         return desired.names
     with suppress(CertferryError):
@@ -65,25 +71,28 @@ def _names_of(desired: DesiredCertificate) -> Sequence[str]:
     return ()
 
 
-def _meant(name: str, known: Mapping[str, Sequence[str]]) -> list[str]:
-    if name in known:
+def _meant(name: str, names_by_lineage: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the lineage of this name, or the lineages covering the domain of this name."""
+    if name in names_by_lineage:
         return [name]
     try:
         domain = normalise(name)
     except ConfigError:
         return []
-    return [lineage for lineage, names in known.items() if covered_by(names, domain)]
+    return [lineage for lineage, names in names_by_lineage.items() if covered_by(names, domain)]
 
 
 def the_one_meant(certificates: Sequence[DesiredCertificate], name: str) -> DesiredCertificate:
-    """Return the one of that name, or the only one for a domain. Raises `ConfigError`."""
-    found = select(certificates, [name])
-    must_be_one(name, [desired.lineage for desired in found])
-    return found[0]
+    """Return the certificate of this name, or the only certificate covering this domain. Raises
+    `ConfigError`.
+    """
+    matches = select(certificates, [name])
+    must_be_one(name, [desired.lineage for desired in matches])
+    return matches[0]
 
 
 def must_be_renewed_here(desired: DesiredCertificate) -> None:
-    """Raise `ConfigError` for a certificate that another client renews."""
+    """Raise `ConfigError` for a certificate renewed by another client."""
     if desired.files is not None:
         raise ConfigError(
             Text(
@@ -95,7 +104,9 @@ def must_be_renewed_here(desired: DesiredCertificate) -> None:
 
 
 def must_declare(settings: Settings) -> None:
-    """Raise `NoneDeclared` where no certificate is: a truncated file must not look in order."""
+    """Raise `NoneDeclared` if no certificate is declared: a truncated file must not pass as
+    healthy.
+    """
     if not settings.certificates:
         hint = Text(
             "declare one under [[certificates]], or have certferry propose them: certferry init"
@@ -104,22 +115,24 @@ def must_declare(settings: Settings) -> None:
 
 
 def must_be_known(name: str, workspace: Workspace) -> str:
-    """Return the lineage, declared or stored, that is meant. Raises `ConfigError` if not one."""
-    known: dict[str, Sequence[str]] = {
+    """Return the declared or stored lineage of a name or domain. Raises `ConfigError` unless
+    exactly one lineage matches.
+    """
+    names_by_lineage: dict[str, Sequence[str]] = {
         desired.lineage: desired.names for desired in workspace.certificates
     }
-    found, state = lineages_meant(name, workspace.certificates), workspace.state
-    if name not in found:
-        left = [lineage for lineage in state.lineages() if lineage not in known]
-        known |= {
-            one: versions[0].certificate.names if versions else ()
-            for one, versions in state.versions_of(left).items()
+    matches, state = lineages_meant(name, workspace.certificates), workspace.state
+    if name not in matches:
+        left = [lineage for lineage in state.lineages() if lineage not in names_by_lineage]
+        names_by_lineage |= {
+            lineage: versions[0].certificate.names if versions else ()
+            for lineage, versions in state.versions_of(left).items()
         }
-        found = [name] if name in left else found or _meant(name, known)
-    if not found:
-        raise _unknown(name, list(known))
-    must_be_one(name, found)
-    return found[0]
+        matches = [name] if name in left else matches or _meant(name, names_by_lineage)
+    if not matches:
+        raise _unknown(name, list(names_by_lineage))
+    must_be_one(name, matches)
+    return matches[0]
 
 
 def history_of(
@@ -129,7 +142,7 @@ def history_of(
     before: int | None = None,
     which: HistoryFilter = UNFILTERED,
 ) -> tuple[HistoryEntry, ...]:
-    """Return what happened to a lineage, to the one of a domain, or to all; see
+    """Return the history of a lineage, of the lineage covering a domain, or of all lineages; see
     `NoticeStore.history`. Raises `ConfigError` for an unknown name.
     """
     state = workspace.state
@@ -140,7 +153,7 @@ def history_of(
 
 
 def must_be_one(name: str, lineages: Sequence[str]) -> None:
-    """Raise `ConfigError` for a domain that several certificates cover."""
+    """Raise `ConfigError` for a domain covered by several certificates."""
     if len(lineages) > 1:
         raise ConfigError(
             Text("{name} is for several certificates: {lineages}", name=name, lineages=lineages),
@@ -148,33 +161,36 @@ def must_be_one(name: str, lineages: Sequence[str]) -> None:
         )
 
 
-def _unknown(name: str, known: Sequence[str]) -> ConfigError:
-    said = Text("there is no certificate called {name}, and none that covers it")
+def _unknown(name: str, lineages: Sequence[str]) -> ConfigError:
+    message = Text("there is no certificate called {name}, and none that covers it")
     try:
         normalise(name)
-    except ConfigError:  # it is no domain
-        said = Text("there is no certificate called {name}")
-    meant, hint = nearest(name, known), Text("known: {known}")
-    if not known:
+    except ConfigError:  # not a domain
+        message = Text("there is no certificate called {name}")
+    meant, hint = nearest(name, lineages), Text("known: {known}")
+    if not lineages:
         hint = Text("none is declared yet")
-    elif meant is not None and len(known) == 1:
+    elif meant is not None and len(lineages) == 1:
         hint = Text("did you mean {meant}?")
     elif meant is not None:
         hint = Text("did you mean {meant}? known: {known}")
-    listed = first_of(known, _MOST_LISTED)
-    return ConfigError(said.filled(name=name), hint=hint.filled(meant=meant, known=listed))
+    listed = first_of(lineages, _MOST_LISTED)
+    return ConfigError(message.filled(name=name), hint=hint.filled(meant=meant, known=listed))
 
 
 @dataclass(frozen=True, slots=True)
 class Meant:
-    """A hook's settings; `undeclared_of` is the client whose certificate no file declares."""
+    """The settings for another client's hook."""
 
     settings: Settings
+    #: The client, if the file declares no certificate for the client's renewal.
     undeclared_of: str | None = None
 
 
 def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Meant:
-    """Read the settings that a client's renewal means, from a file or not. Raises `ConfigError`."""
+    """Return the settings for a client's renewal, read from the file or made without a file. Raises
+    `ConfigError`.
+    """
     renewed = (
         renewals.renewed_by_any(environ)
         if mode == renewals.QINIU
@@ -197,16 +213,16 @@ def _declared_for(settings: Settings, renewed: renewals.Renewed) -> Settings:
     with Workspace(settings, reads_only=True) as workspace:
 
         def versions(lineage: str) -> Sequence[Version]:
-            return workspace.state.versions(lineage)  # opened for a certificate that is declared
+            return workspace.state.versions(lineage)  # opens the state only if needed
 
         meant = renewals.declared_for(
             renewed.files, settings.certificates, PemFileSource(), versions
         )
     if not meant:
-        said = Text("{path} declares no certificate for {name}, which {client} has renewed").filled(
-            path=settings.path, name=renewed.name, client=renewed.client
-        )
-        raise ConfigError(said, hint=renewals.how_to_declare(renewed.files))
+        message = Text(
+            "{path} declares no certificate for {name}, which {client} has renewed"
+        ).filled(path=settings.path, name=renewed.name, client=renewed.client)
+        raise ConfigError(message, hint=renewals.how_to_declare(renewed.files))
     return replace(settings, certificates=meant)
 
 
@@ -228,8 +244,8 @@ def _at_qiniu(settings: Settings) -> Settings:
 
 
 def _nothing_to_go_by(environ: Mapping[str, str]) -> ConfigError:
-    said = Text(
+    message = Text(
         "there is no configuration, and no client says what it has renewed; looked for {places}",
         places=usual_places(environ),
     )
-    return ConfigError(said, hint=Text("name the file with --config FILE before the command"))
+    return ConfigError(message, hint=Text("name the file with --config FILE before the command"))

@@ -1,5 +1,5 @@
-"""Settings, read with what only the adapters know, those that need no file, and whether the chosen
-certificate profile takes the names, and the targets what it makes: before anything is ordered.
+"""Read settings with the facts known only to adapters, or make settings without a file. Before any
+order, check that the chosen certificate profile fits the names and the targets.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ from certferry.wiring.accounts import bound
 
 
 def named_for_two(settings: model.Settings) -> Iterator[Mistake]:
-    """Yield a mistake for each deployment to a second account."""
+    """Yield a mistake for each domain deployed to two accounts at a service allowing only one
+    account.
+    """
     first: dict[tuple[str, str], tuple[str, Place]] = {}
     named = (
         (domain, account, place)
@@ -52,7 +54,9 @@ def named_for_two(settings: model.Settings) -> Iterator[Mistake]:
 def _placed(
     desired: certificate.DesiredCertificate, settings: model.Settings
 ) -> Iterator[tuple[certificate.DesiredDeployment, model.AccountTable, Place]]:
-    """Yield the deployments of a certificate to accounts, each with its place in the file."""
+    """Yield each deployment of a certificate to an account, with the account and the deployment's
+    place in the file.
+    """
     for number, deployment in enumerate(desired.deployments):
         account = settings.accounts.get(deployment.target)
         if account is not None:
@@ -62,11 +66,11 @@ def _placed(
 log = logging.getLogger(__name__)
 
 USUAL = {adapters.DNS_PROVIDERS: "dnspod", adapters.TARGETS: "qiniu"}
-"""What a certificate is proven and served by that no file says anything of."""
+"""Account types used when there is no configuration file."""
 
 BUCKETS = {"s3": "", "kodo": "qiniu"}
-"""The types of the accounts that have buckets, by what stands before a bucket's name in the `url`
-of a state; the keys of the first kind are in the environment.
+"""Types of accounts with buckets, by the scheme of a state's `url`. Keys for `s3` come from the
+environment, so `s3` has no account type.
 """
 
 _IN_ORDER = {
@@ -76,11 +80,11 @@ _IN_ORDER = {
     adapters.TARGETS: "qiniu",
     adapters.CHANNELS: "dingtalk feishu wecom serverchan pushplus email telegram bark webhook",
 }
-"""What is offered first: as it is in use in China. What other packages bring comes last."""
+"""Types offered first, in the order of their use in China. Types of other packages come last."""
 
 
 class InstalledAdapters(model.Adapters):
-    """See `config.model.Adapters`: those of a table, by default what is installed."""
+    """The adapters of a table, by default the installed adapters. See `config.model.Adapters`."""
 
     buckets = tuple(BUCKETS)
 
@@ -91,18 +95,25 @@ class InstalledAdapters(model.Adapters):
         names: set[str] = set()
         for type_ in {*types, *USUAL.values()}:
             with suppress(ConfigError):  # reported when such an account is connected
-                names |= {name for one in variables_of(type_, self._table()) for name in one.names}
+                names |= {
+                    name
+                    for variable in variables_of(type_, self._table())
+                    for name in variable.names
+                }
         return names
 
     def keys_in(self, environ: Mapping[str, str], account: model.AccountTable) -> Mapping[str, str]:
-        """See `Adapters.keys_in`. A key that may be missing is taken only for an empty table."""
+        """See `Adapters.keys_in`. An optional key is taken from the environment only if the
+        account's table is empty.
+        """
         with suppress(adapters.BrokenAdapter):  # reported when such an account is connected
             needed = needed_by(account.type, self._table())
             return {
-                one.key: f"env:{name}"
-                for one in variables_of(account.type, self._table())
-                if one.key not in account.values and (one.key in needed or not account.values)
-                for name in [name for name in one.names if environ.get(name)][:1]
+                variable.key: f"env:{name}"
+                for variable in variables_of(account.type, self._table())
+                if variable.key not in account.values
+                and (variable.key in needed or not account.values)
+                for name in [name for name in variable.names if environ.get(name)][:1]
             }
         return {}
 
@@ -131,7 +142,9 @@ class InstalledAdapters(model.Adapters):
 def _read(
     target: adapters.Described, table: TomlTable
 ) -> tuple[certificate.Kind, certificate.DesiredHttps]:
-    """Read what a deployment sets. What a package raises instead is reported as its mistake."""
+    """Read the options of a deployment. An exception from another package's adapter is reported as
+    a mistake of that package.
+    """
     try:
         return bind.read_options(target.options, table)
     except Exception as exc:
@@ -147,50 +160,52 @@ ADAPTERS = InstalledAdapters()
 
 
 def variables_of(type_: str, table: adapters.AdapterTable | None = None) -> tuple[Variable, ...]:
-    """Return what the environment may hold for a type of account. Raises `ConfigError`."""
-    known = (table or adapters.installed()).of_type(type_)
-    found = [variable for one in known for variable in one.adapter.ENVIRONMENT]
-    return tuple({variable.key: variable for variable in found}.values())
+    """Return the variables of the environment for a type of account. Raises `ConfigError`."""
+    described = (table or adapters.installed()).of_type(type_)
+    variables = [variable for entry in described for variable in entry.adapter.ENVIRONMENT]
+    return tuple({variable.key: variable for variable in variables}.values())
 
 
 def needed_by(type_: str, table: adapters.AdapterTable) -> Collection[str]:
-    """Return the settings that an account of this type must have. Raises `ConfigError`."""
+    """Return the required settings of an account of this type. Raises `ConfigError`."""
     return {
-        key for one in table.of_type(type_) for key in bind.must_be_written(one.adapter.Settings)
+        key
+        for described in table.of_type(type_)
+        for key in bind.must_be_written(described.adapter.Settings)
     }
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A type of account: its service's name, what must be known, where its keys are found."""
+    """A type of account, as `certferry init` offers the type."""
 
-    type: str
-    name: str
-    questions: tuple[bind.Question, ...]
+    type: str  #: As written in the file.
+    name: str  #: The service's name in sentences.
+    questions: tuple[bind.Question, ...]  #: The settings to ask the operator for.
     where_keys_are: Text | None = None
 
 
 def offered(family: adapters.Family) -> tuple[Service, ...]:
-    """Return what accounts of a family, or channels, may be, the usual one first."""
+    """Return the types of accounts (or channels) of a family, the usual type first."""
     table = adapters.installed()
     order = [*_IN_ORDER[family].split(), *table.names(family)]
-    found = []
+    services = []
     for type_ in sorted(table.names(family), key=order.index):
         try:
-            one = table.find(family, type_)
-            name = one.adapter.SERVICE
+            described = table.find(family, type_)
+            name = described.adapter.SERVICE
             if family is adapters.CHANNELS:
-                questions = bind.questions_of_channel(type_, one.adapter)
-            else:  # those of both families together: one account may be of both
-                both = (bind.questions_of(type_, known.adapter) for known in table.of_type(type_))
-                by_key = {question.key: question for found in both for question in found}
+                questions = bind.questions_of_channel(type_, described.adapter)
+            else:  # both families' questions, because one account may serve both
+                both = (bind.questions_of(type_, other.adapter) for other in table.of_type(type_))
+                by_key = {question.key: question for asked in both for question in asked}
                 questions = tuple(by_key.values())
-            found.append(Service(type_, name, questions, one.where_keys_are))
+            services.append(Service(type_, name, questions, described.where_keys_are))
         except adapters.BrokenAdapter as broken:
             log.warning(
                 Text("{type} is not offered: {problem}", type=type_, problem=broken.message)
             )
-    return tuple(found)
+    return tuple(services)
 
 
 def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> model.Settings:
@@ -205,10 +220,14 @@ def without_certificates(environ: Mapping[str, str]) -> model.Settings:
 
 
 def from_keys(environ: Mapping[str, str]) -> model.Settings:
-    """Make settings of the usual accounts whose keys there are, without a file."""
+    """Make settings without a file: the usual accounts with keys in the environment, or else all
+    usual accounts.
+    """
     usual = [_account(adapters.TARGETS), _account(adapters.DNS_PROVIDERS)]
-    names = {one.type: [name for key in one.variables for name in key.names] for one in usual}
-    held = [one for one in usual if any(map(environ.get, names[one.type]))]
+    names = {
+        account.type: [name for key in account.variables for name in key.names] for account in usual
+    }
+    held = [account for account in usual if any(map(environ.get, names[account.type]))]
     return load.without_certificates(environ, held or usual, ADAPTERS)
 
 
@@ -218,17 +237,17 @@ def from_client(
     environ: Mapping[str, str],
     given: model.Settings | None = None,
 ) -> model.Settings:
-    """Make settings of a certificate another client renewed; see `config.load.from_client`."""
+    """Make settings for a certificate renewed by another client; see `config.load.from_client`."""
     return load.from_client(name, files, environ, _account(adapters.TARGETS), given, ADAPTERS)
 
 
 def _proven_by(environ: Mapping[str, str]) -> model.UsualAccount:
-    """Return the DNS account whose keys are all in the environment, else the usual one."""
+    """Return the first DNS account with all keys in the environment, or else the usual account."""
     family = adapters.DNS_PROVIDERS
     for type_ in (USUAL[family], *adapters.installed().names(family)):
         with suppress(adapters.BrokenAdapter):  # reported where such an account is declared
             account = _account(family, type_)
-            held = [any(map(environ.get, one.names)) for one in account.variables]
+            held = [any(map(environ.get, variable.names)) for variable in account.variables]
             if held and all(held):
                 return account
     return _account(family)
@@ -244,24 +263,26 @@ WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
 """Let's Encrypt's profiles whose leaves have no common name (docs/facts/letsencrypt.md §1.1)."""
 
 LIFETIMES = {"shortlived": timedelta(hours=160)}
-"""How long certificates of Let's Encrypt's short profile last (docs/facts/letsencrypt.md §1.1)."""
+"""Lifetime of certificates of Let's Encrypt's short profile (docs/facts/letsencrypt.md §1.1)."""
 
 MOST_NAMES = {"tlsserver": 25, "shortlived": 25}
-"""How many names a certificate of these has at most (docs/facts/letsencrypt.md §1.1)."""
+"""Maximum number of names in a certificate, by profile (docs/facts/letsencrypt.md §1.1)."""
 
 _LETS_ENCRYPT = frozenset({DIRECTORIES["letsencrypt"], DIRECTORIES["letsencrypt-staging"]})
 
 _Unfit = tuple[Mistake, Text | None]
-"""What is wrong where, and what else would help beside another profile."""
+"""A mistake in the file, and advice beyond choosing another profile."""
 
 
 def load_checked(path: Path | None, environ: Mapping[str, str]) -> model.Settings:
-    """Read a file, and refuse what a target would refuse in any case. Raises `ConfigError`."""
+    """Read a file. Raises `ConfigError`, also for settings that a target is certain to refuse."""
     return checked(load.load(path, environ, ADAPTERS))
 
 
 def checked(settings: model.Settings) -> model.Settings:
-    """Refuse settings that a target would refuse in any case, as `load_checked` does."""
+    """Return the settings with the fitting profiles only. Raises `ConfigError` as `load_checked`
+    does.
+    """
     if settings.channels:
         from certferry.wiring.channels import check
 
@@ -282,23 +303,25 @@ def checked(settings: model.Settings) -> model.Settings:
 def _with_fitting(
     desired: certificate.DesiredCertificate, settings: model.Settings, unfit: list[_Unfit]
 ) -> certificate.DesiredCertificate:
-    """Leave the profiles that fit a certificate and its targets; add why where none does."""
+    """Return a certificate with the profiles fitting the certificate and the targets. If no profile
+    fits, add the reasons to `unfit`.
+    """
     profiles = desired.issuance.profiles
     wrong = {profile: [*_unfit(profile, desired, settings)] for profile in profiles}
     fitting = tuple(profile for profile in profiles if not wrong[profile])
     if profiles and not fitting:
-        unfit += (one for found in wrong.values() for one in found)
+        unfit += (mistake for mistakes in wrong.values() for mistake in mistakes)
     return replace(desired, issuance=replace(desired.issuance, profiles=fitting))
 
 
 def _unfit(
     profile: str, desired: certificate.DesiredCertificate, settings: model.Settings
 ) -> Iterator[_Unfit]:
-    """Yield what is wrong with a profile for a certificate: its names, and each deployment."""
+    """Yield the objections to a profile: from a certificate's names, and from each deployment."""
     count, most = len(desired.names), MOST_NAMES.get(profile)
     if most is not None and count > most and settings.acme.directory in _LETS_ENCRYPT:
-        said = Text("{count} names; a certificate of the profile {profile} can have {most}")
-        problem = said.filled(count=count, profile=profile, most=most)
+        message = Text("{count} names; a certificate of the profile {profile} can have {most}")
+        problem = message.filled(count=count, profile=profile, most=most)
         yield settings.places[desired.lineage].mistake("names", problem), None
     lifetime, has_no_common_name = LIFETIMES.get(profile), profile in WITHOUT_COMMON_NAME
     if desired.files or (lifetime is None and not has_no_common_name):
@@ -309,15 +332,15 @@ def _unfit(
             continue
         rule, wanted = target.needs_common_name, target.least_life(account.values)
         if has_no_common_name and rule and account.values.get(rule.unless) is not True:
-            said = Text(
+            message = Text(
                 "{target} refuses certificates without a common name, and the profile {profile}"
                 " makes them so"
             )
-            yield place.mistake("to", said.filled(target=label, profile=profile)), rule.advice
+            yield place.mistake("to", message.filled(target=label, profile=profile)), rule.advice
         elif lifetime is not None and lifetime < wanted:
-            said = Text(
+            message = Text(
                 "{target} takes certificates with at least {wanted} left, and those of the profile"
                 " {profile} live {lifetime}"
             )
             facts = {"wanted": wanted, "profile": profile, "lifetime": lifetime}
-            yield place.mistake("to", said.filled(target=label, **facts)), None
+            yield place.mistake("to", message.filled(target=label, **facts)), None

@@ -1,4 +1,4 @@
-"""The state that the settings name: opened with its key, made, upgraded, checked, copied."""
+"""The state named in the settings: open, make, upgrade, check, copy, move."""
 
 from __future__ import annotations
 
@@ -32,14 +32,14 @@ from certferry.wiring.clock import now
 
 if TYPE_CHECKING:
     from certferry.adapters.state.backup import Restored
-    from certferry.adapters.state.move import Address, Moved
+    from certferry.adapters.state.move import Address, Moved, Rotated
 
 _log = logging.getLogger(__name__)
 
 
 def act_as_owner(state: StateSettings) -> None:
-    """Let a process of root's go on as the package's user where the state is that user's: a file of
-    root's in it would keep the next scheduled run out.
+    """Continue a process of root as the package's user if the state belongs to the package's user.
+    A file of root's in the state would make the next scheduled run fail.
     """
     if state.path is None or os.geteuid() != 0:
         return
@@ -48,13 +48,14 @@ def act_as_owner(state: StateSettings) -> None:
         if user.pw_uid == state.path.parent.stat().st_uid:
             os.initgroups(PACKAGE_USER, user.pw_gid)
             os.setresgid(user.pw_gid, user.pw_gid, 0)
-            # A program that it starts is the user's as well; what is saved is for `as_caller`.
+            # Programs started by certferry run as the user as well; the saved id is for
+            # `as_caller`.
             os.setresuid(user.pw_uid, user.pw_uid, 0)
 
 
 @contextmanager
 def as_caller() -> Iterator[None]:
-    """Let a `with` block write where root may, also after `act_as_owner`."""
+    """Write with the rights of the caller in a `with` block, even after `act_as_owner`."""
     user, group = os.geteuid(), os.getegid()
     os.seteuid(os.getresuid()[2])
     os.setegid(os.getresgid()[2])
@@ -79,8 +80,8 @@ def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
 
 @contextmanager
 def closed_in_order(state: StateStore) -> Iterator[StateStore]:
-    """Close a state after a `with` block. What ended that counts before what the state could not
-    store then, of which it is only warned.
+    """Close a state after a `with` block. If the block raised, the block's error counts and an
+    error of closing is only logged.
     """
     try:
         yield state
@@ -88,7 +89,7 @@ def closed_in_order(state: StateStore) -> Iterator[StateStore]:
         try:
             state.close()
         except Reported as error:
-            if not isinstance(ended_by, StateNotStored):  # which says the same
+            if not isinstance(ended_by, StateNotStored):  # `StateNotStored` is the same failure
                 _log.warning(Text("{problem}; {hint}", problem=error.message, hint=error.hint))
         raise
     state.close()
@@ -103,7 +104,7 @@ def _location_of(settings: Settings) -> states.Location:
 
 
 def prepared_state(settings: Settings, *, init: bool) -> bool:
-    """Make the state (`init`), or bring it up to date: see `adapters.state.connect.prepare`."""
+    """Make the state (`init`), or upgrade the state: see `adapters.state.connect.prepare`."""
     act_as_owner(settings.state)
     return states.prepare(
         _location_of(settings),
@@ -115,20 +116,24 @@ def prepared_state(settings: Settings, *, init: bool) -> bool:
 
 
 def may_be_there(state: StateSettings) -> bool:
-    """Return whether there may be a state: one that hosts share is never made by a run."""
+    """Return whether a state may exist. A shared state always may, because runs never make a shared
+    state.
+    """
     return state.path is None or states.may_exist(state.path)
 
 
 def _key_of(settings: Settings) -> Path | Secret:
-    """Return the key, or its file. Finds an unusable key before a server is asked."""
+    """Return the key, or the file of the key. Raises for an unusable key before a server is
+    contacted.
+    """
     key = settings.state.key
     if isinstance(key, Path):
         return key
     from certferry.adapters.state.sealing import key_of
 
-    found = _resolved("key", key, settings)
-    key_of(found)
-    return found
+    secret = _resolved("key", key, settings)
+    key_of(secret)
+    return secret
 
 
 def _password_of(settings: Settings) -> Secret | None:
@@ -139,13 +144,13 @@ def _password_of(settings: Settings) -> Secret | None:
 def _resolved(name: str, reference: SecretReference, settings: Settings) -> Secret:
     try:
         return settings.secrets.resolve(reference)
-    except ConfigError as wrong:
-        mistake = settings.state.place.mistake(name, wrong.message)
-        raise config_error([mistake], wrong.hint or REFERENCE) from wrong
+    except ConfigError as error:
+        mistake = settings.state.place.mistake(name, error.message)
+        raise config_error([mistake], error.hint or REFERENCE) from error
 
 
 def archive_of(settings: Settings) -> tuple[bytes, tuple[str, ...]]:
-    """See `adapters.state.backup.back_up`. Raises `ConfigError` for what is no file."""
+    """See `adapters.state.backup.back_up`. Raises `ConfigError` unless the state is a file."""
     from certferry.adapters.state import backup
 
     hint = Text(
@@ -155,7 +160,7 @@ def archive_of(settings: Settings) -> tuple[bytes, tuple[str, ...]]:
 
 
 def restored(archive: bytes, source: Path, settings: Settings) -> Restored:
-    """See `adapters.state.backup.restore`. Raises `ConfigError` for what is no file."""
+    """See `adapters.state.backup.restore`. Raises `ConfigError` unless the state is a file."""
     from certferry.adapters.state import backup
 
     hint = Text("pg_restore puts it back; `key` of [state] must be the one that belongs to it")
@@ -175,8 +180,8 @@ def _file_of(state: StateSettings, hint: Text) -> Path:
             ),
         )
     if state.path is None:
-        said = Text("{place} is a server's database, and no file", place=state.named)
-        raise ConfigError(said, hint=hint)
+        message = Text("{place} is a server's database, and no file", place=state.named)
+        raise ConfigError(message, hint=hint)
     act_as_owner(state)
     return state.path
 
@@ -188,8 +193,8 @@ def moved_state(here: Settings, there: Settings) -> Moved:
     return move.move(_address_of(here), _address_of(there), here.state.host, now())
 
 
-def changed_key(settings: Settings, new: SecretReference | None) -> int:
-    """See `adapters.state.move.rotate`; without a new key, one is made."""
+def changed_key(settings: Settings, new: SecretReference | None) -> Rotated:
+    """See `adapters.state.move.rotate`. If `new` is None, a new key is made."""
     from certferry.adapters.state import move
 
     key = Secret(new_key()) if new is None else settings.secrets.resolve(new)
@@ -204,11 +209,13 @@ def _address_of(settings: Settings) -> Address:
 
 
 Check = Callable[[StateStore], Iterator[Problem]]
-"""Reads a state, and returns what is wrong with it."""
+"""Reads a state and yields the state's problems."""
 
 
 def unopened_keys(state: StateStore) -> Iterator[Problem]:
-    """Return the keys that cannot be opened; of a wrong key, that it is wrong."""
+    """Yield the private keys that cannot be opened; for a wrong key of the state, yield one
+    problem.
+    """
     try:
         state.must_unseal()
     except StateUnavailable:
@@ -216,13 +223,13 @@ def unopened_keys(state: StateStore) -> Iterator[Problem]:
     except StateError as error:
         yield error.problem("[state]", code=Code.SEAL_BROKEN)
         return
-    for subject, wrong in state.unopened():
-        yield wrong.problem(subject, code=Code.SEAL_BROKEN)
+    for subject, failure in state.unopened():
+        yield failure.problem(subject, code=Code.SEAL_BROKEN)
 
 
 def foreign_rows(state: StateStore) -> Iterator[Problem]:
-    """Return the rows that another program wrote or changed. Without the key, none can be told from
-    certferry's own: `unopened_keys` reports that.
+    """Yield the rows written or changed by another program. Without the state's key such rows
+    cannot be recognised; `unopened_keys` reports a wrong key.
     """
     try:
         state.must_unseal()
@@ -235,7 +242,9 @@ def foreign_rows(state: StateStore) -> Iterator[Problem]:
 
 
 def broken_history(state: StateStore) -> Iterator[Problem]:
-    """Return where the history is not as it was written, or that its key cannot be opened."""
+    """Yield the places where the history was changed afterwards, or a problem if the key cannot be
+    opened.
+    """
     try:
         breaks = state.verify_history().breaks
     except StateUnavailable:
@@ -243,22 +252,24 @@ def broken_history(state: StateStore) -> Iterator[Problem]:
     except StateError as error:
         yield error.problem("[history]", code=Code.SEAL_BROKEN)
         return
-    for one in breaks:
+    for breach in breaks:
         fix = Text("see which other program may write to the database")
-        yield Problem(Code.HISTORY_BROKEN, history_break(one), fix, subject=one.lineage)
+        yield Problem(Code.HISTORY_BROKEN, history_break(breach), fix, subject=breach.lineage)
 
 
 def damage(state: StateStore) -> Iterator[Problem]:
-    """Return what is wrong with how the whole is stored."""
-    for one in state.damage():
-        yield one.problem("[state] url")
+    """Yield the problems in the storage of the whole state, such as a damaged database."""
+    for error in state.damage():
+        yield error.problem("[state] url")
 
 
 CHECKS: Sequence[Check] = (unopened_keys, foreign_rows, broken_history, damage)
 
 
 def checked_state(settings: Settings) -> tuple[Problem, ...]:
-    """Return what the checks find in the state. Raises as `opened_state`; there must be one."""
+    """Return the problems found by the checks. Raises the errors of `opened_state`, and
+    `ConfigError` if there is no state.
+    """
     if not may_be_there(settings.state):
         raise ConfigError(
             Text("there is no state at {path}", path=settings.state.named),

@@ -1,4 +1,4 @@
-"""What the runs of one process share: the settings, the state, the pace of each account."""
+"""Everything shared by the runs of a process: the settings, the state, the pace of each account."""
 
 from __future__ import annotations
 
@@ -37,14 +37,16 @@ from certferry.wiring.state import closed_in_order, opened_state
 
 @dataclass(eq=False)
 class Workspace:
-    """What the runs of one process share, opened when needed. Safe to use from any thread."""
+    """The settings, state and paces shared by the runs of a process, opened when needed. Safe to
+    use from any thread.
+    """
 
     settings: Settings
-    reads_only: bool = False
-    language: str = "en"
+    reads_only: bool = False  #: Open the state for reading; runs change nothing.
+    language: str = "en"  #: The language of messages, `en` or `zh`.
 
     def __post_init__(self) -> None:
-        self._paces = Paces((lambda: self.state) if self.settings.state.is_shared else None)
+        self._paces = Paces(lambda: self.state, is_shared=self.settings.state.is_shared)
         self._resources = ExitStack()
         self._guard = threading.Lock()
         self._state: StateStore | None = None
@@ -53,16 +55,16 @@ class Workspace:
         return self
 
     def __exit__(self, *ended_by: object) -> None:
-        self._resources.__exit__(*ended_by)  # type: ignore[arg-type]  # they are what `with` gives
+        self._resources.__exit__(*ended_by)  # type: ignore[arg-type]  # `with` passes exactly these
 
     @property
     def certificates(self) -> tuple[DesiredCertificate, ...]:
-        """The certificates that a run is for."""
+        """The certificates of a run."""
         return self.settings.certificates
 
     @property
     def state(self) -> StateStore:
-        """What certferry remembers, opened once. Raises `ConfigError` and `StateError`."""
+        """The state, opened at first use. Raises `ConfigError` and `StateError`."""
         with self._guard:
             if self._state is None:
                 state = opened_state(self.settings, reads_only=self.reads_only)
@@ -70,16 +72,16 @@ class Workspace:
             return self._state
 
     def part_for(self, certificates: Sequence[DesiredCertificate]) -> Self:
-        """Return this workspace for some of its certificates: the state and the paces are shared.
-        Raises as `state`, which it opens.
+        """Return this workspace limited to some certificates, sharing state and paces. Opens the
+        state. Raises the errors of `state`.
         """
         state, part = self.state, copy(self)
-        part._state = state  # noqa: SLF001 - of this class
+        part._state = state  # noqa: SLF001 - an instance of this class
         part.settings = replace(self.settings, certificates=tuple(certificates))
         return part
 
     def accounts(self, run: Run) -> VendorAccounts:
-        """Return the accounts that the settings name, as one run connects them."""
+        """Return the accounts named in the settings, for a run to connect."""
         return VendorAccounts(
             self.settings,
             lambda label: AccountNotes(lambda: self.state, label, is_kept=not self.reads_only),
@@ -89,10 +91,10 @@ class Workspace:
         )
 
     def connect(self, run: Run, *, declares: bool = True) -> Ports:
-        """Connect a run's ports, anew for each; unless it only reads, the run `declares` the file.
-        Raises `StateError` and one `ConfigError`.
+        """Connect the ports of a run, anew for each run. With `declares`, store the file's
+        declarations, unless the workspace only reads. Raises `StateError` and one `ConfigError`.
         """
-        # First: with a mistake in the settings, not even an empty state is made.
+        # First, so a mistake in the settings stops the run before an empty state is made.
         dns, targets = self.accounts(run).meant()
         settings, state, source = self.settings, self.state, PemFileSource()
         now = clock_of(run, state)
@@ -122,7 +124,7 @@ class Workspace:
         )
 
     def notifications(self, run: Run) -> RunNotifications:
-        """Return what notifies operators and monitors of a run."""
+        """Return the notifier of operators and monitors for a run."""
         return RunNotifications(self.settings, lambda: self.state, run=run, language=self.language)
 
     def adopt(self, lineage: str, bundle: CertificateBundle, who: str) -> bool:
@@ -134,15 +136,15 @@ class Workspace:
 
 @dataclass(frozen=True, slots=True)
 class Overview:
-    """How everything stands: certificates, what is recorded, and channels."""
+    """How every certificate and channel stands."""
 
-    statuses: Sequence[LineageStatus]
-    recorded: Recorded
-    channels: Mapping[str, ChannelState]
+    statuses: Sequence[LineageStatus]  # The standing of each certificate, observed now.
+    recorded: Recorded  #: The records of earlier runs.
+    channels: Mapping[str, ChannelState]  #: Stored deliveries, by channel.
 
 
 def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
-    """Return how everything stands that the workspace declares. Changes nothing."""
+    """Return how everything declared in the workspace stands. Changes nothing."""
     from certferry.reconcile.status import statuses_of
 
     statuses = statuses_of(workspace.connect(run), workspace.certificates, recorded)
@@ -150,7 +152,9 @@ def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
 
 
 def who_runs(settings: Settings) -> str:
-    """Return who runs certferry; a number where the system has no name, as in containers."""
+    """Return the user running certferry, with the host. Without a user name, as in containers, use
+    the user's number.
+    """
     try:
         user = getpass.getuser()
     except (KeyError, OSError):

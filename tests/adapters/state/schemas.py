@@ -11,8 +11,8 @@ from certferry.adapters.state.sealing import Key, read_key
 from certferry.adapters.state.sqlite import SqliteDatabase
 
 MIGRATIONS = read_migrations("sqlite")
-BOUND = 21
-"""The schema whose migration binds rows, and seals the check anew."""
+CHECKS = {21: ("rows are bound",), 22: ("deliveries are bound",)}
+"""What the check is bound to, by the schema whose migration bound rows."""
 RENAMED = {("begun_run", "host"): "machine"}
 """What a column of an earlier schema is called now."""
 
@@ -33,8 +33,8 @@ def make_one_of_schema(number: int, path: Path) -> None:
             old.execute(f"DELETE FROM main.{table}")  # noqa: S608 - a test's own
             old.execute(f"INSERT INTO main.{table} ({were}) SELECT {are} FROM newer.{table}")  # noqa: S608 - a test's own
         key_file = path.with_name("secret.key")
-        if number < BOUND and key_file.exists():
-            check = Key(read_key(key_file)).seal("", "check", "certferry")
+        if key_file.exists():
+            check = Key(read_key(key_file)).seal("", "check", "certferry", *CHECKS.get(number, ()))
             old.execute("UPDATE main.sealing SET sealed_check = ?", (check,))
     for file in path.parent.glob(f"{path.name}-[ws]*"):
         file.unlink()

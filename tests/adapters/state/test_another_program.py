@@ -15,11 +15,14 @@ import pytest
 
 from certferry.adapters.state.binding import BINDINGS, Binding
 from certferry.adapters.state.connect import connect
+from certferry.adapters.state.move import Address, rotate
+from certferry.adapters.state.sealing import new_key
 from certferry.core.access import PasswordLink, Role, Session, Token, User
 from certferry.core.certificates.certificate import CertificateBundle, RenewalWindow
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
-from certferry.core.observed.records import Upload
-from certferry.errors import StateError, StateForeign
+from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
+from certferry.core.redaction import Secret
+from certferry.errors import StateError, StateForeign, StateMoved
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
 from certferry_sandbox.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child_program import DIRECTORY, NOW
@@ -37,6 +40,7 @@ class Attacked:
     store: StateStore
     write: Callable[[str], object]
     bundle: CertificateBundle
+    is_shared: bool
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -47,14 +51,20 @@ def attacked(request: pytest.FixtureRequest, path: Path, key_file: Path) -> Iter
             closing(connect(path, key_file)) as store,
             closing(sqlite3.connect(path, isolation_level=None)) as raw,
         ):
-            yield Attacked(store, raw.executescript, filled(store))
+            yield Attacked(store, raw.executescript, filled(store), is_shared=False)
         return
     server: Postgresql = request.getfixturevalue("postgresql")
     name = server.new_state()
     with closing(connect(server.url(name), KEY, host="web-1")) as store:
         # Its owner may leave out what keys demand of one another.
         alone = "SET session_replication_role = replica; "
-        yield Attacked(store, lambda query: server.ask(alone + query, name), filled(store))
+        bundle = filled(store)
+        yield Attacked(store, lambda one: server.ask(alone + one, name), bundle, is_shared=True)
+
+
+def delivery(lineage: str) -> RolloutRecord:
+    """Return that a command has taken a certificate."""
+    return RolloutRecord(lineage, "command", "push", "ab", NOW, verified_at=NOW)
 
 
 def filled(store: StateStore) -> CertificateBundle:
@@ -71,6 +81,7 @@ def filled(store: StateStore) -> CertificateBundle:
         store.save_upload(Upload(lineage, "qiniu", lineage, "label", "ab", NOW))
         store.save_challenge_record(ChallengeRecord(lineage, f"_acme.{lineage}", "value", NOW))
         store.save_withdrawal(Withdrawal(lineage, "qiniu", "img.example.com", "ab", NOW))
+        store.save_rollout(delivery(lineage))
         if lineage == "img":
             store.save_revocation(lease, 1, Revocation(NOW, RevocationReason.SUPERSEDED))
         store.release(lease)
@@ -168,6 +179,27 @@ CHANGES: dict[str, dict[str, str]] = {
         "name": "'_acme.another'",
         "value": "'another'",
     },
+    "rollout": {
+        "lineage": "'gone'",
+        "domain": "'another'",
+        "host": "''",
+        "fingerprint": "'cd'",
+        "started_at": f"'{FAR}'",
+        "accepted_at": f"'{FAR}'",
+        "problem_before": "'another'",
+        "failed_at": f"'{FAR}'",
+        "verified_at": f"'{FAR}'",
+        "sent": "'{}'",
+        "program_digest": "'cd'",
+        "fullchain_digest": "'cd'",
+        "settings_before": "'{}'",
+        "request_id": "'another'",
+        "worked_before": "NOT worked_before",
+        "refused_since": f"'{FAR}'",
+        "drift": "'another'",
+        "repairs": f"""'["{FAR}"]'""",
+        "attempts": "attempts + 1",
+    },
 }
 """What another program writes into each column that is bound."""
 
@@ -182,6 +214,7 @@ OWN = {
     "console_token": "id = 'anna'",
     "upload": "lineage = 'img'",
     "challenge_record": "lineage = 'img'",
+    "rollout": "lineage = 'img'",
 }
 """The row of each table that is changed."""
 
@@ -237,6 +270,11 @@ READS: dict[str, list[Reads]] = {
         lambda store: [one for one in store.challenge_records("img") if one.is_ours],
         lambda store: [one for one in store.challenge_records("gone") if one.is_ours],
     ],
+    "rollout": [
+        lambda store: store.remembered("img").rollouts,
+        lambda store: store.remembered("gone").rollouts,
+        lambda store: store.open_rollouts("command"),
+    ],
 }
 """What is read of that row, as it was or as it is changed."""
 
@@ -274,7 +312,8 @@ def test_row_of_which_a_column_was_changed(attacked: Attacked, binding: Binding)
     as before. Put back as it was, it counts again.
     """
     store, table, changes = attacked.store, binding.table, CHANGES[binding.table]
-    assert {*binding.columns} == {*changes}
+    others_rows = {"target"} if table == "rollout" else set()  # another target's row is observed
+    assert {*binding.columns} - others_rows == {*changes}
     before, around = believed(store, table), others(store)
     assert before
     attacked.write(f"CREATE TABLE kept AS SELECT * FROM {table}")  # noqa: S608 - a test's own
@@ -432,30 +471,56 @@ def test_check_of_the_key_that_was_changed(attacked: Attacked) -> None:
         attacked.store.must_unseal()
 
 
-def test_schema_that_was_taken_back(path: Path, key_file: Path) -> None:
+ADDED = {
+    22: ("rollout", "moved"),
+    21: (
+        *("version", "withdrawal", "acme_account", "acme_order", "console_user"),
+        *("console_user_link", "console_user_session", "console_token"),
+    ),
+}
+"""The tables that a schema gave proofs."""
+
+
+@pytest.mark.parametrize("schema", [21, 22])
+def test_schema_that_was_taken_back(path: Path, key_file: Path, schema: int) -> None:
     """A migration binds what there is once; another program cannot have its rows bound by it."""
     with closing(connect(path, key_file)) as store:
         filled(store)
     with closing(sqlite3.connect(path, isolation_level=None)) as raw:
-        raw.execute("DELETE FROM certferry_migration WHERE number >= 21")
-        for binding in BINDINGS:
-            if binding.table not in {"upload", "challenge_record"}:
-                raw.execute(f"ALTER TABLE {binding.table} DROP COLUMN proof")
+        raw.execute("DELETE FROM certferry_migration WHERE number >= ?", (schema,))
+        raw.execute("DROP INDEX history_of_what_counts_for_ever")
+        for table in (table for one in range(schema, 23) for table in ADDED[one]):
+            raw.execute(f"ALTER TABLE {table} DROP COLUMN proof")
         raw.execute("UPDATE console_user SET role = 'operator'")
+        raw.execute("UPDATE rollout SET fingerprint = 'cd'")
 
     with pytest.raises(StateForeign, match="taken the schema of the state back"):
         connect(path, key_file)
 
 
-def test_rows_of_before_are_bound_by_the_migration(path: Path, key_file: Path) -> None:
+@pytest.mark.parametrize("schema", [20, 21])
+def test_rows_of_before_are_bound_by_the_migration(path: Path, key_file: Path, schema: int) -> None:
     """They are believed once, by the key, and from then on they are bound."""
     with closing(connect(path, key_file)) as store:
         filled(store)
-    make_one_of_schema(20, path)
+    make_one_of_schema(schema, path)
 
     with closing(connect(path, key_file)) as store:
         assert () == store.foreign()
         assert all(believed(store, table) for table in OWN)
+
+
+def test_row_that_schema_21_did_not_prove(path: Path, key_file: Path) -> None:
+    """Another program's stays what it was: no later migration proves what an earlier one left."""
+    with closing(connect(path, key_file)) as store:
+        filled(store)
+    make_one_of_schema(21, path)
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE console_user SET role = 'operator' WHERE id = 'anna'")
+
+    with closing(connect(path, key_file)) as store:
+        assert None is store.user("anna")
+        assert ["anna"] == [subject for subject, _ in store.foreign()]
 
 
 LEASES: Mapping[str, str] = {
@@ -478,3 +543,358 @@ def test_lease_that_was_changed(attacked: Attacked, change: str) -> None:
         store.save_revocation(lease, 1, None)
 
     assert before == store.versions("img")
+
+
+def trigger(attacked: Attacked, table: str, change: str) -> str:
+    """Return the statements for a trigger that changes the row of `img` whenever it is written."""
+    if attacked.is_shared:
+        return (
+            "CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS"
+            f" $$BEGIN NEW.{change}; RETURN NEW; END$$;"
+            f" CREATE TRIGGER evil BEFORE INSERT OR UPDATE ON {table}"
+            " FOR EACH ROW EXECUTE FUNCTION evil()"
+        )
+    return "".join(
+        f"CREATE TRIGGER evil_{one} AFTER {one} ON {table}"  # noqa: S608 - a test's own
+        f" BEGIN UPDATE {table} SET {change} WHERE rowid = NEW.rowid; END;"
+        for one in ("INSERT", "UPDATE")
+    )
+
+
+WRITES: dict[str, tuple[str, str, Callable[[StateStore, CertificateBundle], object]]] = {
+    "new version": (
+        "version",
+        "not_after = '8990-01-01T00:00:00.000000Z'",
+        lambda store, bundle: store.save_version(store.acquire("new", NOW), bundle, NOW),
+    ),
+    "chain": (
+        "version",
+        "fullchain_digest = NULL",
+        lambda store, bundle: store.save_version(store.acquire("new", NOW), bundle, NOW),
+    ),
+    "renewal": (
+        "version",
+        "not_after = '8990-01-01T00:00:00.000000Z'",
+        lambda store, bundle: store.save_renewal_info(
+            "img", bundle.certificate.fingerprint, None, LATER
+        ),
+    ),
+    "role": (
+        "console_user",
+        "role = 'operator'",
+        lambda store, _: store.add_user(User("eve", Role.VIEWER, NOW)),
+    ),
+    "session": (
+        "console_user_session",
+        "user_id = 'bert'",
+        lambda store, _: store.save_session(Session("s", "anna", NOW, NOW, "", "")),
+    ),
+    "delivery": (
+        "rollout",
+        "fingerprint = 'cd'",
+        lambda store, _: store.save_rollout(delivery("new")),
+    ),
+}
+
+
+@pytest.mark.parametrize(("table", "change", "write"), WRITES.values(), ids=WRITES)
+def test_trigger_that_changes_what_is_written(
+    attacked: Attacked, table: str, change: str, write: Callable[..., object]
+) -> None:
+    """What certferry did not mean is never proven: the write is refused, and leaves nothing."""
+    store = attacked.store
+    before = [believed(store, one) for one in OWN]
+    attacked.write(trigger(attacked, table, change))
+
+    with pytest.raises(StateForeign, match="changes what certferry writes"):
+        write(store, attacked.bundle)
+
+    assert before == [believed(store, one) for one in OWN]
+    assert () == store.versions("new")
+    assert () == store.remembered("new").rollouts
+    assert None is store.user("eve")
+    assert () == store.foreign()
+
+
+def test_trigger_that_takes_a_change_back(attacked: Attacked) -> None:
+    """A revocation that the database does not keep is no revocation that was stored."""
+    keeps = "fingerprint = OLD.fingerprint, revoked_at = OLD.revoked_at, proof = OLD.proof"
+    attacked.write(
+        "CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RETURN OLD; END$$;"
+        " CREATE TRIGGER evil BEFORE UPDATE ON version FOR EACH ROW EXECUTE FUNCTION evil()"
+        if attacked.is_shared
+        else "CREATE TRIGGER evil AFTER UPDATE ON version"  # noqa: S608 - a test's own
+        f" BEGIN UPDATE version SET {keeps} WHERE rowid = NEW.rowid; END"
+    )
+    lease = attacked.store.acquire("static", NOW)
+
+    with pytest.raises(StateForeign, match="changes what certferry writes"):
+        attacked.store.save_revocation(lease, 1, Revocation(NOW, RevocationReason.SUPERSEDED))
+
+
+ALIEN = {
+    "trigger": (
+        "CREATE TRIGGER evil AFTER UPDATE ON version BEGIN DELETE FROM hold; END",
+        (
+            "CREATE TRIGGER evil BEFORE UPDATE ON version FOR EACH ROW"
+            " EXECUTE FUNCTION suppress_redundant_updates_trigger()"
+        ),
+        "TRIGGER evil on version",
+    ),
+    "rule": (
+        None,
+        "CREATE RULE evil AS ON DELETE TO withdrawal DO ALSO NOTHING",
+        "RULE evil on withdrawal",
+    ),
+    "policy": (None, "CREATE POLICY evil ON console_user USING (true)", "POLICY evil on console"),
+    "view": (
+        "ALTER TABLE pace RENAME TO kept; CREATE VIEW pace AS SELECT * FROM kept",
+        "ALTER TABLE pace RENAME TO kept; CREATE VIEW pace AS SELECT * FROM kept",
+        "pace is no table",
+    ),
+    "column": (
+        "ALTER TABLE hold ADD COLUMN evil TEXT",
+        "ALTER TABLE hold ADD COLUMN evil TEXT",
+        "the column evil of hold",
+    ),
+    "history": (
+        "DROP TRIGGER history_is_not_removed",
+        "DROP TRIGGER history_stays ON history",
+        "is gone",
+    ),
+    "history not in force": (
+        (
+            "DROP TRIGGER history_is_not_removed; CREATE TRIGGER history_is_not_removed"
+            " BEFORE DELETE ON history BEGIN SELECT 1; END"
+        ),
+        (
+            "CREATE OR REPLACE FUNCTION history_stays() RETURNS trigger LANGUAGE plpgsql AS"
+            " $$BEGIN RETURN NULL; END$$"
+        ),
+        "TRIGGER history_",
+    ),
+}
+
+
+@pytest.mark.parametrize(("in_file", "in_server", "said"), ALIEN.values(), ids=ALIEN)
+def test_table_that_certferry_did_not_make_like_that(
+    attacked: Attacked, in_file: str | None, in_server: str, said: str
+) -> None:
+    """It is named; a statement that is given removes it."""
+    assert () == attacked.store.damage()
+    query = in_server if attacked.is_shared else in_file
+    if query is None:
+        return
+
+    attacked.write(query)
+
+    first, *_ = attacked.store.damage()
+    assert isinstance(first, StateForeign)
+    assert said in str(first.message)
+    statement = str(first.hint).partition("then run: ")[2]
+    if statement and "history" not in said.lower():
+        attacked.write(statement)
+        assert () == attacked.store.damage()
+
+
+def test_tables_of_the_operator(attacked: Attacked) -> None:
+    """What else is in the database is its owner's."""
+    attacked.write(
+        "CREATE TABLE report (at TEXT); CREATE VIEW ends AS SELECT lineage, not_after FROM version;"
+        " CREATE INDEX mine ON run (who)"
+    )
+    attacked.write(
+        "CREATE SCHEMA grafana; CREATE TABLE grafana.version (at TEXT);"
+        " CREATE RULE mine AS ON DELETE TO report DO ALSO NOTHING"
+        if attacked.is_shared
+        else "CREATE TRIGGER mine AFTER INSERT ON report BEGIN DELETE FROM report; END"
+    )
+
+    assert () == attacked.store.damage()
+
+
+def test_revocation_that_was_put_back(attacked: Attacked) -> None:
+    """The history says that the certificate was revoked: the row of before undoes nothing, and is
+    named until there is a newer certificate.
+    """
+    store = attacked.store
+    fingerprint = attacked.bundle.certificate.fingerprint
+    lease = store.acquire("img", NOW)
+    store.save_revocation(lease, 1, None)
+    attacked.write("CREATE TABLE kept AS SELECT * FROM version")
+    revocation = Revocation(NOW, RevocationReason.KEY_COMPROMISE)
+    store.save_revocation(lease, 1, revocation)
+    facts = {"fingerprint": fingerprint, "serial": "1", "reason": "keyCompromise"}
+    store.append_history(HistoryEntry(NOW, "img", "revoked", "anna", facts))
+    assert () == store.foreign()
+
+    attacked.write(
+        "DELETE FROM version WHERE lineage = 'img';"
+        " INSERT INTO version SELECT * FROM kept WHERE lineage = 'img'"
+    )
+
+    for versions in (
+        store.remembered("img").versions,
+        store.versions("img"),
+        store.versions_in_use()["img"],
+    ):
+        assert [revocation] == [version.revocation for version in versions]
+    [(subject, error)] = store.foreign()
+    assert "img" == subject
+    assert "the revocation of img" in str(error.message)
+    assert "certferry sync --renew img" in str(error.hint)
+    assert [None] == [version.revocation for version in store.versions("static")]
+
+    newer = make_bundle("img.example.com", not_before=LATER)
+    store.save_version(lease, newer, LATER)
+    assert () == store.foreign()
+
+
+def test_withdrawal_that_was_deleted(attacked: Attacked) -> None:
+    """The history has it; one that its target refused stays away."""
+    store = attacked.store
+    leaf = attacked.bundle.certificate.fingerprint
+    for domain in ("a.example.com", "b.example.com"):
+        store.save_withdrawal(Withdrawal("img", "qiniu", domain, leaf, NOW))
+        facts = {"target": "qiniu", "domain": domain, "fingerprint": leaf}
+        store.append_history(HistoryEntry(NOW, "img", "rolled back", "anna", facts))
+    refused = {"target": "qiniu", "domain": "b.example.com"}
+    store.append_history(HistoryEntry(NOW, "img", "rollback refused", "anna", refused))
+    assert () == store.foreign()
+
+    attacked.write(f"DELETE FROM withdrawal WHERE fingerprint = '{leaf}'")  # noqa: S608 - a test's own
+
+    withdrawn = [(one.domain, one.fingerprint) for one in store.remembered("img").withdrawals]
+    assert [("img.example.com", "ab"), ("a.example.com", leaf)] == withdrawn
+    [(subject, error)] = store.foreign()
+    assert "img" == subject
+    assert "a.example.com" in str(error.message)
+
+
+def test_entry_of_the_history_that_another_program_wrote(attacked: Attacked) -> None:
+    """It revokes nothing."""
+    leaf = attacked.bundle.certificate.fingerprint
+    attacked.write(
+        "INSERT INTO history (number, at, lineage, event, who, facts, host, link) VALUES (99,"  # noqa: S608 - a test's own
+        f" '{FAR}', 'static', 'revoked', 'eve',"
+        f""" '{{"fingerprint": "{leaf}", "reason": "keyCompromise"}}', 'web-1', '1..ab')"""
+    )
+
+    assert [None] == [version.revocation for version in attacked.store.versions("static")]
+
+
+def test_delivery_that_another_program_wrote(attacked: Attacked) -> None:
+    """The command has not run: its row is named, and the next delivery takes its place."""
+    store = attacked.store
+    attacked.write("UPDATE rollout SET fingerprint = 'cd', proof = NULL WHERE lineage = 'img'")
+
+    assert () == store.remembered("img").rollouts
+    [(subject, error)] = store.foreign()
+    assert "img" == subject
+    assert "the delivery of img to push" in str(error.message)
+    assert "delivers again" in str(error.hint)
+
+    assert store.replace_rollout(None, delivery("img"))
+    assert (delivery("img"),) == store.remembered("img").rollouts
+    assert () == store.foreign()
+
+
+def test_mark_of_a_move_that_another_program_wrote(attacked: Attacked) -> None:
+    """Nothing is done in a state that may have moved, and no URL of the mark is shown."""
+    attacked.write(
+        "INSERT INTO moved (destination, at, proof)"  # noqa: S608 - a test's own
+        f" SELECT 'https://evil.test/', '{FAR}', proof FROM version"
+    )
+
+    with pytest.raises(StateForeign, match="does not prove the mark") as error:
+        attacked.store.must_unseal()
+
+    assert "evil" not in f"{error.value.message} {error.value.hint}"
+    assert "DELETE FROM moved;" in str(error.value.hint)
+    attacked.write("DELETE FROM moved")
+    attacked.store.must_unseal()
+
+
+def test_trigger_that_says_where_a_state_was_moved(attacked: Attacked) -> None:
+    """The words of a trigger lead an operator to no other place."""
+    said = "the state was moved to https://evil.test/"
+    attacked.write(
+        "CREATE FUNCTION evil() RETURNS trigger LANGUAGE plpgsql AS"
+        f" $$BEGIN RAISE EXCEPTION '{said}'; END$$; CREATE TRIGGER evil BEFORE INSERT ON history"
+        " FOR EACH ROW EXECUTE FUNCTION evil()"
+        if attacked.is_shared
+        else "CREATE TRIGGER evil BEFORE INSERT ON history"
+        f" BEGIN SELECT RAISE(ABORT, '{said}'); END"
+    )
+
+    with pytest.raises(StateMoved) as error:
+        attacked.store.append_history(HistoryEntry(NOW, "img", "issued", "root"))
+
+    assert "evil" not in f"{error.value.message} {error.value.hint}"
+
+
+@pytest.mark.parametrize("guesses", [-(10**12), 10**12, 2**63 - 1])
+def test_counts_of_failed_logins_that_were_forged(attacked: Attacked, guesses: int) -> None:
+    """They neither lock out nor let guess: what is counted is what was counted here."""
+    store = attacked.store
+    store.count_guess("anna", NOW)
+    attacked.write(f"UPDATE console_guess SET guesses = {guesses}")  # noqa: S608 - a test's own
+    assert 1 == store.count_guess("anna", NOW)
+
+    attacked.write(
+        f"INSERT INTO console_guess (whose, minute, guesses) VALUES ('anna', '{FAR}', 50)"  # noqa: S608 - a test's own
+    )
+    assert 2 == store.count_guess("anna", NOW)
+
+
+def test_keys_that_changed_places(attacked: Attacked) -> None:
+    """The version is named, and not the key of the state, which opens everything else."""
+    store = attacked.store
+    store.save_version(
+        store.acquire("img", NOW), make_bundle("img.example.com", not_before=LATER), LATER
+    )
+    attacked.write(
+        "UPDATE version_pem SET number = number + 10 WHERE lineage = 'img';"
+        " UPDATE version_pem SET number = 13 - number WHERE lineage = 'img'"
+    )
+
+    with pytest.raises(StateError, match="version 2 of img: its key does not open"):
+        store.bundle("img", 2)
+    assert ["img", "img"] == [subject for subject, _ in store.unopened()]
+
+
+def test_statements_that_delete_a_row(attacked: Attacked) -> None:
+    """They are whole, in the order that the tables ask for, and quote what a program wrote."""
+    store, evil = attacked.store, "x'' OR ''1''=''1"
+    for table in ("version", "version_pem"):
+        attacked.write(f"UPDATE {table} SET lineage = '{evil}' WHERE lineage = 'img'")  # noqa: S608 - a test's own
+    [(_, error)] = store.foreign()
+    statements = str(error.hint).partition("delete the row: ")[2]
+
+    assert (
+        f"DELETE FROM version_pem WHERE lineage = '{evil}' AND number = 1;"  # noqa: S608 - not run
+        f" DELETE FROM version WHERE lineage = '{evil}' AND number = 1;"
+    ) == statements
+    attacked.write(statements)
+    assert () == store.foreign()
+    assert ("static",) == store.lineages()
+
+
+def test_key_that_is_changed_over_a_changed_version(path: Path, key_file: Path) -> None:
+    """Everything else is sealed with the new key, and what the old one does not open is named."""
+    with closing(connect(path, key_file)) as store:
+        filled(store)
+    with closing(sqlite3.connect(path)) as raw, raw:
+        raw.execute("UPDATE version SET fingerprint = 'ab' WHERE lineage = 'img'")
+
+    rotated = rotate(Address(path, key_file), Secret(new_key()), "web-1", NOW)
+
+    assert ["version.proof of img, 1", "version_pem.sealed_privkey_pem of img, 1"] == sorted(
+        str(text) for text in rotated.left
+    )
+    with closing(connect(path, key_file)) as store:
+        [(subject, error)] = store.foreign()
+        assert "img" == subject
+        assert "DELETE FROM version_pem WHERE" in str(error.hint)
+        assert () == store.unopened()
+        assert "static.example.com" in store.bundle("static", 1).certificate.names

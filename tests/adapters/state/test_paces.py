@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -17,6 +18,7 @@ from certferry.adapters.state.connect import connect
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedState
+from certferry.adapters.state.sqlite import SqliteDatabase
 from certferry.errors import DatabaseUnavailable
 from certferry.ports.state import StateStore
 from tests.support.hosts import HOSTS, at_once
@@ -113,8 +115,14 @@ def test_no_second_holds_more_than_the_limit(
         assert per_second >= sum(moment <= one < moment + SECOND for one in moments)
 
 
-def test_hosts_keep_one_pace_together(url: str) -> None:
-    """Processes with threads, at once: no request is sent before as many turns have come."""
+@pytest.mark.parametrize("place", ["server", "file"])
+def test_processes_keep_one_pace_together(url: str, place: str, tmp_path: Path) -> None:
+    """Hosts that share a server, and processes of one host with a file: each has threads, all call
+    at once, and no request is sent before as many turns have come.
+    """
+    if place == "file":
+        url = f"sqlite:///{tmp_path}/state.db"
+        connect(url, KEY, host="web-1").close()
     per_second, began = 20, time.time()
     said = at_once(CALLING, url, str(per_second), str(THREADS), str(EACH))
     sent = sorted(float(one) for answer in said for one in answer.split())
@@ -133,6 +141,23 @@ def test_clock_of_the_server_that_was_set_back(
     )
 
     ahead = [host.reserve("late", "https://api", SECOND, 100) for host in hosts[:2]]
+
+    assert ahead[0] == timedelta()
+    assert ahead[1] is not None
+    assert 100 * SECOND >= ahead[1] > 90 * SECOND
+
+
+def test_clock_of_the_host_that_was_set_back(tmp_path: Path) -> None:
+    """Turns reserved for years ahead are dropped, and the next turns follow each other."""
+    url = f"sqlite:///{tmp_path}/state.db"
+    with closing(connect(url, KEY, host="web-1")) as state:
+        state.reserve("late", "https://api", SECOND, 1)
+        with closing(SqliteDatabase(tmp_path / "state.db")) as database:
+            database.run(
+                lambda one: one.execute("UPDATE pace SET until = ?", "2999-01-01T00:00:00.000000Z")
+            )
+
+        ahead = [state.reserve("late", "https://api", SECOND, 100) for _ in range(2)]
 
     assert ahead[0] == timedelta()
     assert ahead[1] is not None

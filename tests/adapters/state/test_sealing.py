@@ -366,7 +366,7 @@ def test_certificate_that_cannot_be_read(store: StateStore, raw: sqlite3.Connect
     """A chain that was damaged is an error of the state."""
     raw.execute("UPDATE version_pem SET fullchain_pem = 'gone'")
 
-    with pytest.raises(StateError, match="is not a state of certferry"):
+    with pytest.raises(StateError, match="version 1 of img: the certificate cannot be read"):
         store.bundle("img", 1)
 
 

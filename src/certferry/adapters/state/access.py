@@ -43,6 +43,8 @@ SEEN_EVERY, USED_EVERY = timedelta(minutes=1), timedelta(hours=1)
 """How often at most it is stored that a session was seen, and that a token was used."""
 
 _GUESSES_COUNT_FOR = timedelta(minutes=15)
+_MOST_GUESSES = 1_000_000
+"""More than a minute has room for: each is hashed."""
 
 
 class AccessTables(Tables):
@@ -62,8 +64,7 @@ class AccessTables(Tables):
         if self._user(transaction, id_) is not None:
             return False
         transaction.remove("console_user", id=id_)
-        transaction.add("console_user", **_USERS.values(user, id=id_))
-        USER.bind(self._sealing, transaction, id=id_)
+        USER.save(self._sealing, transaction, **_USERS.values(user, id=id_))
         return True
 
     @writes
@@ -83,8 +84,7 @@ class AccessTables(Tables):
     @writes
     def save_link(self, transaction: Transaction, link: access.PasswordLink) -> None:
         if self._user(transaction, user := _id_of(link.user)):
-            _LINKS.save(transaction, link, user_id=user)
-            LINK.bind(self._sealing, transaction, user_id=user)
+            LINK.save(self._sealing, transaction, **_LINKS.values(link, user_id=user))
 
     @writes
     def forget_password(self, transaction: Transaction, name: str) -> None:
@@ -133,8 +133,7 @@ class AccessTables(Tables):
         found = self._user(transaction, user := _id_of(session.user))
         # A password takes a while to verify: an operator may have reset the user meanwhile.
         if found is not None and verified in {None, found.password}:
-            _SESSIONS.save(transaction, session, user_id=user)
-            SESSION.bind(self._sealing, transaction, digest=session.digest)
+            SESSION.save(self._sealing, transaction, **_SESSIONS.values(session, user_id=user))
             transaction.update("console_user", {"id": user}, seen_at=MOMENT.write(now))
 
     def session(self, digest: str, now: datetime) -> tuple[access.Session, access.User] | None:
@@ -168,8 +167,7 @@ class AccessTables(Tables):
         if TOKEN.find(self._sealing, transaction, id=id_) is not None:
             return False
         transaction.remove("console_token", id=id_)
-        transaction.add("console_token", **_TOKENS.values(token, id=id_))
-        TOKEN.bind(self._sealing, transaction, id=id_)
+        TOKEN.save(self._sealing, transaction, **_TOKENS.values(token, id=id_))
         return True
 
     @writes
@@ -178,7 +176,7 @@ class AccessTables(Tables):
 
     def token(self, digest: str, now: datetime) -> access.Token | None:
         row = TOKEN.find(self._sealing, self._database, digest=digest)
-        token = None if row is None else _TOKENS.of_row(row)
+        token = None if row is None else _TOKENS.first([row])
         if token is not None and token.is_over(now):
             return None
         if token and (token.used_at is None or now - token.used_at >= USED_EVERY):
@@ -192,20 +190,30 @@ class AccessTables(Tables):
 
     @writes
     def count_guess(self, transaction: Transaction, whose: str, now: datetime) -> int:
-        """See `AccessStore.count_guess`: guesses are counted by the minute."""
+        """See `AccessStore.count_guess`: guesses are counted by the minute. Counts that certferry
+        cannot have stored do not count: another program's would lock out for ever.
+        """
         minute = now.replace(second=0, microsecond=0)
         transaction.add(
             "console_guess",
-            "ON CONFLICT (whose, minute) DO UPDATE SET guesses = console_guess.guesses + 1",
+            "ON CONFLICT (whose, minute) DO UPDATE SET guesses = CASE WHEN"
+            f" console_guess.guesses BETWEEN 0 AND {_MOST_GUESSES} THEN console_guess.guesses + 1"
+            " ELSE 1 END",
             whose=whose,
             minute=MOMENT.write(minute),
             guesses=1,
         )
-        oldest = MOMENT.write(minute - _GUESSES_COUNT_FOR)
-        query = "SELECT guesses FROM console_guess WHERE whose = ? AND minute >= ?"
-        counted: int = sum(row["guesses"] for row in transaction.rows(query, whose, oldest))
+        # Another host's clock may be ahead.
+        counts = tuple(MOMENT.write(minute + way * _GUESSES_COUNT_FOR) for way in (-1, 1))
+        query = (
+            "SELECT guesses FROM console_guess WHERE whose = ? AND minute BETWEEN ? AND ?"
+            " AND guesses BETWEEN 1 AND ?"
+        )
+        rows = transaction.rows(query, whose, *counts, _MOST_GUESSES)
+        counted: int = sum(row["guesses"] for row in rows)
         if counted == 1:  # seldom: it reads all of the table, which guesses at once would repeat
-            transaction.execute("DELETE FROM console_guess WHERE minute < ?", oldest)
+            others = "DELETE FROM console_guess WHERE minute NOT BETWEEN ? AND ?"
+            transaction.execute(others, *counts)
         return counted
 
     @writes
@@ -220,15 +228,15 @@ class AccessTables(Tables):
 
     def _user(self, reader: Reader, user: str) -> access.User | None:
         row = USER.find(self._sealing, reader, id=user)
-        return None if row is None else _USERS.of_row(row)
+        return None if row is None else _USERS.first([row])
 
     def _link(self, reader: Reader, digest: str, now: datetime) -> access.PasswordLink | None:
         row = LINK.find(self._sealing, reader, digest=digest)
         user = None if row is None else self._user(reader, row["user_id"])
         if row is None or user is None:
             return None
-        link = _LINKS.of_row(row, user=user.name)
-        return link if link.expires_at > now else None
+        link = _LINKS.first([row], user=user.name)
+        return link if link and link.expires_at > now else None
 
     def _session(
         self, reader: Reader, digest: str, now: datetime
@@ -237,8 +245,8 @@ class AccessTables(Tables):
         user = None if row is None else self._user(reader, row["user_id"])
         if row is None or user is None:
             return None
-        session = _SESSIONS.of_row(row, user=user.name)
-        return None if session.is_over(now) else (session, user)
+        session = _SESSIONS.first([row], user=user.name)
+        return None if session is None or session.is_over(now) else (session, user)
 
     def _save_password(
         self, transaction: Transaction, user: str, password: str, now: datetime

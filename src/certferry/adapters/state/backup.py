@@ -132,7 +132,7 @@ def _must_be_whole(content: bytes, place: Path, sealing: seals.Sealing) -> tuple
         if not copy.rows(copy.dialect.tables):
             raise damaged(place, Text("it is empty"))
         migrate(copy, upgrade_of("localhost", sealing))  # as the next run would
-        must_be_in_use(copy)
+        must_be_in_use(copy, sealing)
         state = SqlState(copy, sealing, "localhost")
         state.must_unseal()
         for _, error in state.unopened():

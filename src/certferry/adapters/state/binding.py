@@ -14,29 +14,35 @@ from dataclasses import dataclass
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import Reader, Row, Transaction, Upgrade
 from certferry.adapters.state.sealing import Sealing
-from certferry.errors import StateForeign
+from certferry.core.redaction import Secret
+from certferry.errors import StateError, StateForeign
 from certferry.text import Text
 
 _SEE_WHO = Text(
-    "see who else can write to the database; put the state back from a backup, or delete this row"
+    "see who else can write to the database; put the state back from a backup, or delete the row:"
+    " {statements}"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """How the rows of a table are bound: the `kind` and the values that a proof is of, those of the
-    row's `key` and of the `others` that decide. `name` is what messages call a row, by columns of
-    it, and `fix` what ends the trouble. `condition`, a constant, leaves out rows that are not
-    bound.
-    """
+    """How the rows of a table are bound by proofs."""
 
     table: str
+    #: The first word that a proof is of: a proof serves no row of another kind.
     kind: str
+    #: The columns of the row's key: a proof is of their values, too.
     key: tuple[str, ...]
+    #: The other columns that decide.
     others: tuple[str, ...]
+    #: How messages name a row, by its columns.
     name: Text
+    #: How an operator ends the trouble, by the row's columns and the `statements` that delete it.
     fix: Text = _SEE_WHO
+    #: The rows that are bound, as a constant in SQL.
     condition: str = ""
+    #: The tables with rows of the same key that refer to the row, and are deleted before.
+    parts: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -51,6 +57,17 @@ class Binding:
         """Return whether a row is as certferry wrote it. Raises `StateError` without a key."""
         return sealing.is_bound(row["proof"], *self.bound_to(row))
 
+    def is_shown(self, sealing: Sealing, row: Row) -> bool:
+        """Return whether a row is as certferry wrote it, or may be: without the key, rows are shown
+        as the database has them, and no run goes on.
+        """
+        try:
+            return self.is_ours(sealing, row)
+        except StateError:
+            if sealing.is_in_force:
+                raise
+            return True
+
     def must_be_ours(self, sealing: Sealing, reader: Reader, row: Row) -> None:
         """Raise `StateForeign` for a row that is not as certferry wrote it, and `StateError` where
         the key is another one.
@@ -59,33 +76,74 @@ class Binding:
             sealing.must_open(reader)
             raise self.foreign(row)
 
+    def unseal(
+        self, sealing: Sealing, reader: Reader, row: Row, sealed: str, *bound_to: str
+    ) -> Secret:
+        """Open a secret of a row. Raises `StateError`, which blames the key where the key opens
+        nothing else, and the row otherwise.
+        """
+        secret = sealing.unseal(sealed, *bound_to)
+        if secret is None:
+            sealing.must_open(reader)
+            raise self.wrong(row, Text("its key does not open: it was changed, or is another's"))
+        return secret
+
+    def wrong(self, row: Row, problem: Text) -> StateError:
+        """Return the error for a row that is proven, with something beside it that is not right."""
+        message = Text("{row}: {problem}").filled(row=self._named(row), problem=problem)
+        return StateError(message, hint=self._fix(row))
+
     def foreign(self, row: Row | Mapping[str, Value]) -> StateForeign:
         """Return the error for a row of another program."""
-        named = {name: row[name] for name in self.columns}
-        return StateForeign(
-            Text(
-                "the state contains data that certferry did not write: {row}",
-                row=self.name.filled(**named),
-            ),
-            hint=self.fix.filled(**named),
-        )
+        message = Text("the state contains data that certferry did not write: {row}")
+        return StateForeign(message.filled(row=self._named(row)), hint=self._fix(row))
 
-    def bind(self, sealing: Sealing, transaction: Transaction, **key: Value) -> None:
-        """Prove the rows with the values of a key: those that this transaction has written."""
-        for row in self._rows(transaction, key):
-            proof = sealing.bind(transaction, *self.bound_to(row))
-            transaction.update(self.table, key, proof=proof)
+    def _named(self, row: Row | Mapping[str, Value]) -> Text:
+        return self.name.filled(**{name: row[name] for name in self.columns})
+
+    def _fix(self, row: Row | Mapping[str, Value]) -> Text:
+        named = {name: row[name] for name in self.columns}
+        return self.fix.filled(**named, statements=" ".join(self._deletions(row)))
+
+    def _deletions(self, row: Row | Mapping[str, Value]) -> Iterator[str]:
+        """Return the statements that delete a row, each as a person types it."""
+        these = " AND ".join(f"{name} = {_quoted(row[name])}" for name in self.key)
+        for table in (*self.parts, self.table):
+            yield f"DELETE FROM {table} WHERE {these};"  # noqa: S608 - shown, and quoted
+
+    def save(self, sealing: Sealing, transaction: Transaction, **row: Value) -> None:
+        """Store a row in the place of the row with the same key, and prove the values given here.
+
+        A trigger may change the row while the database writes it, so a proof is never of values
+        that the database returns. Raises `StateForeign` for a row that was changed like that.
+        """
+        proven = {**row, "proof": sealing.bind(transaction, *self.bound_to(row))}
+        transaction.save(self.table, self.key, **proven)
+        self._must_stand(transaction, proven)
 
     def change(
         self, sealing: Sealing, transaction: Transaction, key: Mapping[str, Value], **row: Value
     ) -> None:
-        """Set columns of the row with the values of its key, if there is one, and prove it anew.
-        Raises as `must_be_ours`: what another program has changed is never proven.
+        """Set columns of the row with the values of `key`, if the row is there, and prove it anew.
+        Raises as `must_be_ours` and `save`: what another program has changed is never proven.
         """
         for before in self._rows(transaction, key):
             self.must_be_ours(sealing, transaction, before)
-            transaction.update(self.table, key, **row)
-            self.bind(sealing, transaction, **key)
+            after = {**{name: before[name] for name in self.columns}, **row}
+            proof = sealing.bind(transaction, *self.bound_to(after))
+            these = {name: before[name] for name in self.key}
+            transaction.update(self.table, these, **row, proof=proof)
+            self._must_stand(transaction, {**after, "proof": proof})
+
+    def _must_stand(self, reader: Reader, row: Mapping[str, Value]) -> None:
+        """Raise `StateForeign` where the database holds other values than were written."""
+        columns = (*self.columns, "proof")
+        for stored in self._rows(reader, {name: row[name] for name in self.key}):
+            if all(stored[name] == row[name] for name in columns):
+                return
+        message = Text("the database changes what certferry writes to it: {row}")
+        hint = Text("`certferry state check` names what does that")
+        raise StateForeign(message.filled(row=self._named(row)), hint=hint)
 
     def ours(
         self, sealing: Sealing, reader: Reader, condition: str, *values: Value
@@ -116,6 +174,7 @@ VERSION = Binding(
         *("revocation_reason", "revocation_answered", "issuer_not_after"),
     ),
     Text("version {number} of {lineage}"),
+    parts=("version_pem",),
 )
 WITHDRAWAL = Binding(
     "withdrawal",
@@ -181,8 +240,34 @@ CHALLENGE = Binding(
     Text("the challenge record {name} of {lineage}"),
 )
 
+ROLLOUT = Binding(
+    "rollout",
+    "delivery",
+    ("lineage", "target", "domain", "host"),
+    (
+        *("fingerprint", "started_at", "accepted_at", "problem_before", "failed_at"),
+        *("verified_at", "sent", "program_digest", "fullchain_digest", "settings_before"),
+        *("request_id", "worked_before", "refused_since", "drift", "repairs", "attempts"),
+    ),
+    Text("the delivery of {lineage} to {domain} on host {host}"),
+    Text("see who else can write to the database; the next run there delivers again"),
+    # Only the row shows that a command ran. Targets are observed, and so are files.
+    condition="WHERE target = 'command'",
+)
+MOVED = Binding(
+    "moved",
+    "move",
+    ("destination", "at"),
+    (),
+    Text("that the state was moved"),
+)
+
 _SINCE_21 = (VERSION, WITHDRAWAL, ACCOUNT, ORDER, USER, LINK, SESSION, TOKEN)
-BINDINGS = (*_SINCE_21, UPLOAD, CHALLENGE)
+_SINCE_22 = (ROLLOUT, MOVED)
+BINDINGS = (*_SINCE_21, UPLOAD, CHALLENGE, ROLLOUT)
+"""The tables whose proofs are carried to another state, and sealed with another key: a state that
+was moved is neither.
+"""
 
 
 def foreign_rows(sealing: Sealing, reader: Reader) -> Iterator[tuple[str, StateForeign]]:
@@ -200,31 +285,40 @@ def _all(reader: Reader, binding: Binding) -> Sequence[Row]:
     return reader.rows(query)
 
 
+def _quoted(value: Value) -> str:
+    """Write a value as SQL has it: another program may have chosen its text."""
+    if value is None or isinstance(value, int):
+        return "NULL" if value is None else str(int(value))
+    return "'" + str(value).replace("'", "''") + "'"
+
+
 # --- What was stored before
 
 
 def upgrade_of(host: str, sealing: Sealing) -> Upgrade:
-    """Return what migrations need to know. Each binds once what was stored before: schema 8 the
-    challenge records, schema 21 what this module has beside them and uploads.
+    """Return what migrations need to know. Each proves once what was stored before: schema 8 the
+    challenge records; schema 22 what is proven since 21 and 22, unless 21 was.
     """
 
+    def bind_challenges(transaction: Transaction) -> None:
+        _prove(transaction, (CHALLENGE,), sealing, 0)
+
     def bind_rows(transaction: Transaction) -> None:
-        for one in _SINCE_21:
-            _prove(transaction, one, sealing)
+        is_21 = sealing.times_bound(transaction) == 1
+        _prove(transaction, _SINCE_22 if is_21 else (*_SINCE_21, *_SINCE_22), sealing, 1)
         sealing.note_bound(transaction)
 
-    def bind_challenges(transaction: Transaction) -> None:
-        _prove(transaction, CHALLENGE, sealing)
-
-    return Upgrade(host, {8: bind_challenges, 21: bind_rows}, sealing.begin)
+    return Upgrade(host, {8: bind_challenges, 22: bind_rows}, sealing.begin)
 
 
-def _prove(transaction: Transaction, binding: Binding, sealing: Sealing) -> None:
-    rows = _all(transaction, binding)
-    key = sealing.key_before_binding(transaction) if rows else None
+def _prove(
+    transaction: Transaction, bindings: Sequence[Binding], sealing: Sealing, most: int
+) -> None:
+    rows = [(binding, row) for binding in bindings for row in _all(transaction, binding)]
+    key = sealing.key_before_binding(transaction, most) if rows else None
     if key is None:  # a state without a secret: certferry wrote no such row there
         return
-    for row in rows:
+    for binding, row in rows:
         these = {name: row[name] for name in binding.key}
         proof = key.seal("", *binding.bound_to(row))
         transaction.update(binding.table, these, proof=proof)

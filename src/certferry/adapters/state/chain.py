@@ -44,6 +44,12 @@ def append(transaction: Transaction, head: str, key: bytes, row: dict[str, Value
     )
 
 
+def is_ours(key: bytes, row: Row) -> bool:
+    """Return whether certferry wrote an entry, wherever it stands in a chain."""
+    signed, _, seal = str(row["link"]).rpartition(".")
+    return row["link"] is not None and seal == _seal(key, "entry", signed, *_values(row))
+
+
 def _begin(transaction: Transaction, head: str, key: bytes, lineage: Value) -> str:
     """Count a lineage whose chain begins, and return what its first entry continues."""
     [all_] = transaction.rows(head, _ALL)
@@ -76,8 +82,8 @@ def _values(row: Row | Mapping[str, Value]) -> list[Value]:
 
 
 def _seal(key: bytes, *sealed: Value) -> str:
-    # JSON, because joined words could be cut elsewhere. Bytes are another program's, in SQLite.
-    return hmac.digest(key, json.dumps(sealed, default=repr).encode(), "sha256").hex()
+    # JSON, because joined words could be cut elsewhere.
+    return hmac.digest(key, json.dumps(sealed).encode(), "sha256").hex()
 
 
 # --- Verifying it
@@ -147,7 +153,7 @@ def _first_break(key: bytes, lineage: str, rows: Iterator[Row]) -> HistoryBreak 
         signed, _, seal = str(row["link"]).rpartition(".")
         if row["link"] is None and not place:
             before = _seal(key, "older", before, *_values(row))
-        elif seal != _seal(key, "entry", signed, *_values(row)):
+        elif not is_ours(key, row):
             return _break(Damage.CHANGED, lineage, row)
         elif signed == f"{place + 1}.{before}":
             place, before = place + 1, seal

@@ -24,6 +24,31 @@ Value = str | int | None
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 
 
+class NoText(str):
+    """Bytes that another program stored as a value in SQLite, named by a text: parsing the text
+    fails, no proof fits, and a row with such a value counts as absent. A query that has the value
+    as a parameter asks for the bytes.
+    """
+
+    __slots__ = ("raw",)
+
+    raw: bytes
+
+    @classmethod
+    def of(cls, raw: bytes) -> NoText:
+        """Return the value for bytes, named by the first of them."""
+        named = cls(f"x'{raw[:_NAMED_BYTES].hex()}'")
+        named.raw = raw
+        return named
+
+    def __conform__(self, _: object) -> bytes:
+        """Return the bytes (`sqlite3`, "How to adapt custom Python types to SQLite values")."""
+        return self.raw
+
+
+_NAMED_BYTES = 32
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """How a field is written in its column and read from it; `None` is NULL. `name` is the
@@ -41,7 +66,16 @@ class Column:
 
     def read(self, held: Any) -> Any:
         """Return what the column says. Raises `StateError`."""
+        if isinstance(held, NoText):
+            raise corrupt()
         return held if held is None or self.from_value is None else self.from_value(held)
+
+    def can_read(self, held: Any) -> bool:
+        """Return whether the column holds a value of its kind."""
+        try:
+            return self.read(held) is not _UNREADABLE_TEXT
+        except StateError:
+            return False
 
     def named(self, name: str) -> Column:
         """Return the same under another name."""
@@ -80,7 +114,36 @@ def from_names(names: Iterable[str]) -> str:
 
 def to_names(written: str) -> tuple[str, ...]:
     """Read names."""
-    return _read_json(written, tuple)
+    return _read_json(written, _strings)
+
+
+def _strings(values: Any) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
+        raise ValueError
+    return tuple(values)
+
+
+def _facts(facts: Any) -> dict[str, str]:
+    return dict(zip(facts.keys(), _strings([*facts.values()]), strict=True))
+
+
+def _number(held: object) -> int:
+    if not isinstance(held, int):
+        raise corrupt()
+    return held
+
+
+def _flag(held: object) -> bool:
+    if held not in {0, 1}:
+        raise corrupt()
+    return bool(held)
+
+
+def _seconds(held: object) -> timedelta:
+    try:
+        return timedelta(seconds=_number(held))
+    except OverflowError as problem:
+        raise corrupt() from problem
 
 
 def _settings(kind: type[T]) -> Column:
@@ -213,7 +276,9 @@ def _length(value: object) -> int:
 
 
 PLAIN = Column()
-FLAG = Column(from_value=bool)
+NUMBER = Column(from_value=_number)
+FLAG = Column(from_value=_flag)
+SECONDS = Column(from_value=_seconds)
 MOMENT = Column(from_moment, to_moment)
 VALIDITY = Column(from_moment, to_validity)
 MOMENTS = Column(
@@ -222,6 +287,6 @@ MOMENTS = Column(
 )
 NAMES = Column(from_names, to_names)
 KEY_TYPE = Column(from_value=lambda written: read_as(KeyType, written))
-FACTS = Column(lambda facts: _json(dict(facts)), lambda written: _read_json(written, dict))
+FACTS = Column(lambda facts: _json(dict(facts)), lambda written: _read_json(written, _facts))
 DESIRED, SETTINGS = _settings(DesiredHttps), _settings(HttpsSettings)
 TEXT = Column(from_text, to_text)

@@ -13,12 +13,20 @@ from dataclasses import dataclass, fields
 from functools import cache, wraps
 from importlib import resources
 from pathlib import Path
-from typing import Any, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
 
-from certferry.adapters.state.columns import MOMENT, PLAIN, Column, Value
+from certferry.adapters.state.columns import (
+    MOMENT,
+    PLAIN,
+    UNREADABLE,
+    Column,
+    NoText,
+    Value,
+    corrupt,
+)
 from certferry.adapters.state.failures import damaged
 from certferry.core.certificates.pem import issuer_end, parse_chain
-from certferry.errors import CertificateError, StateTooNew
+from certferry.errors import CertificateError, StateError, StateTooNew
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -32,6 +40,22 @@ class Row(Protocol):
 
     def __iter__(self) -> Iterator[Any]:
         """Return the values."""
+
+
+class NamedRow:
+    """See `Row`: values, and the place of each column among them."""
+
+    __slots__ = ("_places", "_values")
+
+    def __init__(self, values: Sequence[Any], places: Mapping[str, int]) -> None:
+        self._values = values
+        self._places = places
+
+    def __getitem__(self, column: str) -> Any:
+        return self._values[self._places[column]]
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._values)
 
 
 Statement = tuple[str, tuple[Value, ...]]
@@ -106,7 +130,9 @@ class Dialect:
     lineage's history, which no other writer changes then, and for the number of its next entry.
     `share` ends a query whose rows no other writer changes before the transaction ends, where
     others may write beside it. `oldest` asks for the oldest schema whose certferry may use a newer
-    one, where there is any.
+    one, where there is any. `attached` asks for triggers and the like on tables: the `table_name`,
+    its `kind` and `name`, a `definition` as the scripts of the schema have it, and the statement
+    for its `removal`.
 
     `columns` asks for every column: `table_name`, `name`, its `place` in the key or 0, `is_flag`,
     and the statement to `renumber` by. For tables, `alone` returns the statements after which no
@@ -120,6 +146,7 @@ class Dialect:
     statements: Callable[[str], Iterator[str]]
     head: str
     columns: str
+    attached: str
     alone: Callable[[Sequence[str]], Iterator[str]]
     stop: Callable[[Sequence[str], str], Iterator[str]]
     drop: Callable[[Sequence[str]], Iterator[str]]
@@ -186,13 +213,20 @@ def writes(
 class Table(Generic[T]):
     """The rows of one kind of record, a dataclass, with a column for each of its fields. `columns`
     says how those are written that are not written as they are: `None` for one that has no column.
+    A column without a field is among them for `unreadable_rows` alone.
+
+    A row that cannot be read counts as absent: whoever wrote it could have deleted the row. Rows
+    that must not be absent are proven (`binding`).
     """
+
+    #: Every table of records, by the name of its table.
+    of: ClassVar[dict[str, list[Table[Any]]]] = {}
 
     def __init__(
         self, name: str, record: Callable[..., T], *key: str, **columns: Column | None
     ) -> None:
         self._name, self._key, self._record = name, key, record
-        known = ((field, columns.get(field.name, PLAIN)) for field in fields(cast("Any", record)))
+        known = [(field, columns.get(field.name, PLAIN)) for field in fields(cast("Any", record))]
         self._columns = [
             (field.name, column, column.name or field.name)
             for field, column in known
@@ -201,25 +235,45 @@ class Table(Generic[T]):
         self._readers = [
             (field, one.from_value) for field, one, _ in self._columns if one.from_value
         ]
+        its_fields = {field.name for field, _ in known}
+        beside = {one: column for one, column in columns.items() if one not in its_fields}
+        #: The columns by their names in the table.
+        self.by_name = {**beside, **{one: column for _, column, one in self._columns}}
+        self.of.setdefault(name, []).append(self)
 
     def of_row(self, row: Row, **more: Any) -> T:
         """Read a record, with `more` fields. Raises `StateError`."""
         values = {field: row[name] for field, _, name in self._columns}
-        for field, read in self._readers:  # few of the columns: a run reads many rows
-            if values[field] is not None:
-                values[field] = read(values[field])
-        return self._record(**values, **more)
+        if NoText in map(type, values.values()):
+            raise corrupt()
+        try:
+            for field, read in self._readers:  # few of the columns: a run reads many rows
+                if values[field] is not None:
+                    values[field] = read(values[field])
+            return self._record(**values, **more)
+        except UNREADABLE as problem:
+            raise corrupt() from problem
 
     def query(self, condition: str, *values: Value) -> Statement:
         """Return what asks for the rows of a condition, which is a constant."""
         return f"SELECT * FROM {self._name} {condition}", values  # noqa: S608 - constants, by contract
 
-    def read(self, rows: Iterable[Row]) -> tuple[T, ...]:
-        """Read the records of rows that `query` asked for."""
-        return tuple(map(self.of_row, rows))
+    def read(
+        self, rows: Iterable[Row], more: Callable[[Row], Mapping[str, Any]] = lambda _: {}
+    ) -> tuple[T, ...]:
+        """Read the records of rows, each with `more` fields, and leave out unreadable rows."""
+        records = []
+        for row in rows:
+            with suppress(StateError):
+                records.append(self.of_row(row, **more(row)))
+        return tuple(records)
+
+    def first(self, rows: Iterable[Row], **more: Any) -> T | None:
+        """Read the first record of rows, with `more` fields; `None` where no row is readable."""
+        return next(iter(self.read(rows, lambda _: more)), None)
 
     def found(self, reader: Reader, condition: str, *values: Value) -> tuple[T, ...]:
-        """Read the records of a condition, which is a constant."""
+        """Read the records of a condition, which is a constant; see `read`."""
         query, values = self.query(condition, *values)
         return self.read(reader.rows(query, *values))
 
@@ -242,7 +296,7 @@ _MIGRATIONS = "certferry_migration"
 _WHOLE = "_whole."
 """Stands between the number and the dialect of a script that leads from nothing to that schema."""
 
-OLDEST = 21
+OLDEST = 22
 """The newest schema of the release before this one, whose hosts go on working in a shared state
 while the others are upgraded: nothing that it uses is taken away (docs/decisions/0043). No
 release knows an older one; a host that does would write rows that are not bound (0056)."""

@@ -70,7 +70,7 @@ class DeclarationTables(Tables):
         own = {row["lineage"]: row["digest"] for row in reader.rows(_OF_HOST, self.host)}
         new = {one: digest for one, digest in digests.items() if own.get(one) != digest}
         old = {row["lineage"] for row in reader.rows(_SUPERSEDED, self.host)} & digests.keys()
-        found = [_DECLARATIONS.of_row(row) for row in _among(reader, _DECLARED, old | new.keys())]
+        found = _DECLARATIONS.read(_among(reader, _DECLARED, old | new.keys()))
         others = [one for one in found if one.host != self.host or one.lineage not in new]
         return (*others, *self._as_if_declared(reader, new))
 
@@ -79,6 +79,7 @@ class DeclarationTables(Tables):
         seen = {
             (row["lineage"], row["digest"]): to_moment(row["first_seen_at"])
             for row in _among(reader, _SEEN, new)
+            if MOMENT.can_read(row["first_seen_at"])
         }
         [row] = reader.rows(f"SELECT {self._database.dialect.clock} AS now")
         now = to_moment(row["now"])
@@ -102,7 +103,7 @@ def declared_unlike(reader: Reader) -> tuple[Declaration, ...]:
     unlike = (
         "SELECT lineage FROM host_declaration GROUP BY lineage HAVING COUNT(DISTINCT digest) > 1"
     )
-    return tuple(map(_DECLARATIONS.of_row, reader.rows(f"{_DECLARED} ({unlike})")))
+    return _DECLARATIONS.read(reader.rows(f"{_DECLARED} ({unlike})"))
 
 
 def _changes(

@@ -90,17 +90,19 @@ MOVED = "the state was moved to "
 """How the sentence begins with which every write to a state fails that was moved."""
 
 
-def _moved(words: str, place: Path | str) -> errors.StateMoved:
-    said = Text("the state in {place} was moved to {destination}")
-    destination = words.removeprefix(MOVED)
-    return errors.StateMoved(
-        said.filled(place=place, destination=destination), hint=NAME_THE_NEW_ONE
+def _moved(place: Path | str) -> errors.StateMoved:
+    # Where to, the next run reads from a row that is proven; any program can make a trigger.
+    said = Text("the state in {place} was moved", place=place)
+    hint = Text(
+        "`certferry state check` says where: write that as `url` of [state], with its `key`, then"
+        " run: certferry sync"
     )
+    return errors.StateMoved(said, hint=hint)
 
 
 def _of_database(exc: sqlite3.Error, path: Path) -> errors.StateError:
     if str(exc).startswith(MOVED):
-        return _moved(str(exc), path)
+        return _moved(path)
     code = getattr(exc, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY
     match code:
         case sqlite3.SQLITE_FULL:
@@ -215,7 +217,7 @@ def of_server(
     code = problem.sqlstate or ""
     words = _words(problem)
     if words.startswith(MOVED):
-        return _moved(words, place)
+        return _moved(place)
     if not code and not is_connected:
         return _of_connecting(words, place)
     setting = _TIME_OUTS.get(code)

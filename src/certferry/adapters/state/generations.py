@@ -110,6 +110,7 @@ class Generations:
 
     def __init__(self, objects: ObjectStore, key: Path | Secret) -> None:
         self.objects = objects
+        self.key = key
         raw = key_of(key)
         self._cipher = AESGCM(raw)
         self._check = hmac.digest(raw, b"certferry generation", "sha256")[:8].hex()
@@ -383,7 +384,7 @@ class BucketDatabase(InMemory):
         newest = self.generations.read(self.generations.numbers()[-1])
         with closing(BucketDatabase(self.generations, newest, "")) as other:
             try:
-                must_be_in_use(other)
+                must_be_in_use(other, Sealing(self.generations.key))
             except errors.ConfigError as moved:
                 return errors.StateMoved(moved.message, hint=moved.hint)
         return errors.StateOvertaken(
@@ -429,6 +430,11 @@ class BucketState(HostState):
         super().__init__(database, sealing, locks, host)
         self._reads_only = reads_only
 
+    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
+        """See `StateStore.reserve`: a generation for each request would cost more than it saves."""
+        del account, name, interval, count
+        return None
+
     def must_hold(self, lease: Lease) -> None:
         """See `LeaseStore.must_hold`: what the next call depends on is stored first. Raises
         `StateNotStored`, so that no step takes it for its own failure.
@@ -447,7 +453,7 @@ class BucketState(HostState):
             raise
 
     def damage(self) -> tuple[errors.Reported, ...]:
-        return tuple(self._database.generations.damage())
+        return (*super().damage(), *self._database.generations.damage())
 
     def key_changed(self, key: Secret) -> None:
         """See `SqlState.key_changed`: the next generation is sealed with it."""
@@ -469,9 +475,9 @@ def connect(
 ) -> BucketState:
     """See `connect.connect`; where there is no state, the first run makes it."""
     state, _ = _opened(objects, key, host, reads_only=reads_only)
-    database, _ = state.whole
+    database, sealing = state.whole
     try:
-        must_be_in_use(database)
+        must_be_in_use(database, sealing)
     except BaseException:
         database.close()
         raise
@@ -488,7 +494,7 @@ def prepare(objects: ObjectStore, key: Path | Secret, host: str, *, init: bool) 
     state, is_changed = _opened(objects, key, host, makes=init)
     with closing(state):
         database, sealing = state.whole
-        must_be_in_use(database)
+        must_be_in_use(database, sealing)
         if init and not state.is_sealed():
             database.run(sealing.begin)
             is_changed = True

@@ -13,15 +13,24 @@ from functools import cache
 from pathlib import Path
 
 from certferry import __version__
-from certferry.adapters.state.columns import MOMENT
-from certferry.adapters.state.database import Reader, Tables, Transaction, writes
+from certferry.adapters.state.columns import MOMENT, SECONDS
+from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.declarations import declared_unlike
+from certferry.adapters.state.notices import LAST_RUNS
 from certferry.core.desired.declaration import outdated
 from certferry.core.observed.records import HostRecord, HostWork, LastRun
 from certferry.errors import LeaseHeld
 from certferry.text import Text
 
-_HOSTS = (
+_HOSTS = Table(
+    "host",
+    HostRecord,
+    seen_at=MOMENT,
+    clock_ahead=SECONDS,
+    last_run=None,
+    running_since=None,
+)
+_WITH_LAST_RUNS = (
     "SELECT host.*, last_run.ended_at, last_run.succeeded_at"
     " FROM host LEFT JOIN last_run ON last_run.host = host.name ORDER BY host.name"
 )
@@ -46,23 +55,17 @@ class HostTables(Tables):
         """See `HostStore.other_machine_seen_at`. A file may be moved to another machine."""
         query = "SELECT seen_at FROM host WHERE name = ? AND machine <> ?"
         rows = self._database.rows(query, self.host, self._machine) if self.is_shared else ()
-        return next((MOMENT.read(row["seen_at"]) for row in rows), None)
+        seen = (MOMENT.read(row["seen_at"]) for row in rows if MOMENT.can_read(row["seen_at"]))
+        return next(seen, None)
 
     def hosts(self) -> tuple[HostRecord, ...]:
         running = self._running(self._database)
-        return tuple(
-            HostRecord(
-                row["name"],
-                row["machine"],
-                row["release"],
-                MOMENT.read(row["seen_at"]),
-                None if row["clock_ahead"] is None else timedelta(seconds=row["clock_ahead"]),
-                row["ended_at"]
-                and LastRun(*map(MOMENT.read, (row["ended_at"], row["succeeded_at"]))),
-                running.get(row["name"]),
-            )
-            for row in self._database.rows(_HOSTS)
-        )
+
+        def runs_of(row: Row) -> dict[str, LastRun | datetime | None]:
+            last_run = LAST_RUNS.first([row]) if row["ended_at"] is not None else None
+            return {"last_run": last_run, "running_since": running.get(row["name"])}
+
+        return _HOSTS.read(self._database.rows(_WITH_LAST_RUNS), runs_of)
 
     def work_of_hosts(self) -> Mapping[str, HostWork]:
         return self._database.read(self._work_of_hosts)

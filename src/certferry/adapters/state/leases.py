@@ -9,27 +9,50 @@ import hashlib
 import os
 import platform
 import secrets
-from contextlib import ExitStack, nullcontext
-from datetime import datetime
+from contextlib import ExitStack, nullcontext, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from certferry.adapters.state.columns import MOMENT, PLAIN, corrupt, from_moment, to_moment
-from certferry.adapters.state.database import Database, Reader, Table, Transaction
+from certferry.adapters.state.columns import (
+    MOMENT,
+    NUMBER,
+    PLAIN,
+    corrupt,
+    from_moment,
+    to_moment,
+)
+from certferry.adapters.state.database import Database, Reader, Row, Table, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.adapters.state.fencing import must_be_in_force
 from certferry.adapters.state.runs import detach_runs
 from certferry.adapters.state.sealing import OWNER_ONLY_FILE, Sealing, make_directory
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun
-from certferry.errors import LeaseHeld, StateError
+from certferry.errors import LeaseHeld, StateError, StateUnavailable
 from certferry.ports.state import Lease
 from certferry.text import Text
 
 _BETWEEN = "/"
 _ENDED = Text("try again when it has ended")
 
+MOST_TURNS = 3000
+"""Turns that 375 hosts with eight threads each may have reserved. Turns further ahead were reserved
+before the clock was set back, and are dropped."""
+
+_RESERVED = "SELECT until FROM pace WHERE account = ? AND name = ?"
+_RESERVE = (
+    "INSERT INTO pace (account, name, until) VALUES (?, ?, ?)"
+    " ON CONFLICT (account, name) DO UPDATE SET until = excluded.until"
+)
+
 BEGUN_RUNS = Table(
-    "begun_run", BegunRun, "host", "number", began_at=MOMENT, host=PLAIN.named("machine")
+    "begun_run",
+    BegunRun,
+    *("host", "number"),
+    number=NUMBER,
+    began_at=MOMENT,
+    host=PLAIN.named("machine"),
+    pid=NUMBER,
 )
 
 
@@ -55,6 +78,24 @@ class HostState(SqlState):
         super().__init__(database, sealing, host, problem, machine)
         self._locks = locks
         self._held: dict[Lease | BegunRun, ExitStack] = {}
+
+    def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
+        """See `StateStore.reserve`; the processes of a host share the host's clock."""
+
+        def take(transaction: Transaction) -> timedelta:
+            now = datetime.now(UTC)
+            rows = transaction.rows(_RESERVED, account, name)
+            first = max([now, *(to_moment(row["until"]) for row in rows)])
+            if first - now > MOST_TURNS * interval:
+                first = now
+            until = from_moment(first + count * interval)
+            transaction.execute(_RESERVE, account, name, until)
+            return first - now
+
+        try:
+            return self._database.run(take)
+        except StateUnavailable:  # a file that takes no writes: `plan` may still read and send
+            return None
 
     def acquire(self, lineage: str, now: datetime) -> Lease:
         """See `LeaseStore.acquire`."""
@@ -183,7 +224,7 @@ def _lock_of(number: int) -> str:
 
 def _write_down(transaction: Transaction, lineage: str, now: datetime) -> Lease:
     found = transaction.rows("SELECT token FROM lease WHERE lineage = ?", lineage)
-    token: int = found[0]["token"] + 1 if found else 1
+    token = NUMBER.read(found[0]["token"]) + 1 if found else 1
     row = {
         "holder": (holder := new_holder(platform.node())),
         "since": from_moment(now),
@@ -210,25 +251,32 @@ def _holder_of(name: str) -> tuple[str, str]:
 
 
 def held_by_another(reader: Reader, lineage: str, *, is_shared: bool = False) -> LeaseHeld:
-    """Return the error for a lease that another holder has, with what is stored of it."""
-    query = "SELECT holder, since, until FROM lease WHERE lineage = ? AND holder IS NOT NULL"
-    for row in reader.rows(query, lineage):
-        host, pid = _holder_of(row["holder"])
-        since = to_moment(row["since"])
-        return LeaseHeld(
-            Text(
-                "{lineage}: {holder} has been at work since {since}",
-                lineage=lineage,
-                holder=Text("process {pid} on {host}", pid=pid, host=host),
-                since=since,
-            ),
-            hint=_ENDED,
-            host=host if is_shared else None,
-            since=since,
-            until=MOMENT.read(row["until"]),
-        )
+    """Return the error for a lease that another holder has, with what is readable of its row."""
+    for row in reader.rows(_HOLDER, lineage):
+        with suppress(StateError):
+            return _held_by(lineage, row, is_shared=is_shared)
     # It was put back from a backup under the holder, or has just been released.
     return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=_ENDED)
+
+
+_HOLDER = "SELECT holder, since, until FROM lease WHERE lineage = ? AND holder IS NOT NULL"
+
+
+def _held_by(lineage: str, row: Row, *, is_shared: bool) -> LeaseHeld:
+    host, pid = _holder_of(row["holder"])
+    since = MOMENT.read(row["since"])
+    return LeaseHeld(
+        Text(
+            "{lineage}: {holder} has been at work since {since}",
+            lineage=lineage,
+            holder=Text("process {pid} on {host}", pid=pid, host=host),
+            since=since,
+        ),
+        hint=_ENDED,
+        host=host if is_shared else None,
+        since=since,
+        until=MOMENT.read(row["until"]),
+    )
 
 
 def _in_progress(pid: str, host: str, since: datetime) -> LeaseHeld:

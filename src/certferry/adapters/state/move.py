@@ -15,11 +15,11 @@ from certferry.adapters.state import connect as states
 from certferry.adapters.state.binding import BINDINGS
 from certferry.adapters.state.columns import Value, from_moment
 from certferry.adapters.state.database import Dialect, Reader, Row, T, Transaction
-from certferry.adapters.state.failures import MOVED, damaged
+from certferry.adapters.state.failures import MOVED
 from certferry.adapters.state.sealing import Key, Sealing, add_new_key, change_key, key_of, put_key
-from certferry.adapters.state.store import ARRIVING, SqlState, mark_of, must_be_in_use
+from certferry.adapters.state.store import ARRIVING, SqlState, mark, mark_of, must_be_in_use
 from certferry.core.redaction import Secret
-from certferry.errors import ConfigError, StateError, StateTooNew
+from certferry.errors import ConfigError, StateError, StateForeign, StateTooNew
 from certferry.text import Text
 
 _PAGE = 500
@@ -38,7 +38,7 @@ _NOT_OF_LEASES = ("holder", "since", "until")
 @dataclass(frozen=True, slots=True)
 class Sealed:
     """A column that is sealed, and what its text is bound to: a kind, and columns of its row. The
-    text of a proof is empty, and a row whose proof does not open is another program's.
+    text of a proof is empty.
     """
 
     table: str
@@ -82,6 +82,16 @@ class Moved:
     destination: Path | str
     rows: Mapping[str, int]
     hosts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rotated:
+    """What a change of the key has done."""
+
+    #: How many keys and proofs were sealed anew.
+    count: int
+    #: The keys and proofs that the old key does not open.
+    left: tuple[Text, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,9 +152,9 @@ def _carried(tables: Sequence[_Table]) -> list[_Table]:
     return [table for table in tables if table.name not in _NOT_CARRIED]
 
 
-def _plain(table: _Table, row: Row, key: Key | None, place: Path | str) -> dict[str, Any]:
-    """Read a row with what is sealed in it opened: a list of one text. A proof that does not open
-    stays as it is, for it does not open anywhere else either. Raises `StateError`.
+def _plain(table: _Table, row: Row, key: Key | None) -> dict[str, Any]:
+    """Read a row with what is sealed in it opened: a list of one text. A text that does not open
+    stays as it is, for it does not open anywhere else either.
     """
     plain = {name: row[name] for name in table.columns}
     plain |= {name: bool(plain[name]) for name in table.flags if plain[name] is not None}
@@ -156,10 +166,6 @@ def _plain(table: _Table, row: Row, key: Key | None, place: Path | str) -> dict[
         text = key.open(row[one.column], *one.of_row(row))
         if text is not None:
             plain[one.column] = [text]
-        elif one.column != _PROOF:
-            said = Text("{column} of {row} does not open")
-            whose = [str(row[name]) for name in table.key]
-            raise damaged(place, said.filled(column=f"{table.name}.{one.column}", row=whose))
     return plain
 
 
@@ -168,6 +174,23 @@ def _sealed(table: _Table, row: Row, plain: Mapping[str, Any], key: Key) -> dict
     opened = [one for one in table.sealed if isinstance(plain[one.column], list)]
     anew = {one.column: key.seal(plain[one.column][0], *one.of_row(row)) for one in opened}
     return {**plain, **anew}
+
+
+def _must_open(table: _Table, plain: Mapping[str, Any]) -> None:
+    """Raise `StateError` for a secret that did not open. A row whose proof did not open is another
+    program's, and is so everywhere.
+    """
+    for one in table.sealed:
+        if one.column != _PROOF and isinstance(plain[one.column], str):
+            raise StateError(
+                Text("{text} does not open", text=_named(table, plain, one.column)),
+                hint=Text("`certferry state check` says what to do; then run the same again"),
+            )
+
+
+def _named(table: _Table, row: Mapping[str, Any], column: str) -> Text:
+    whose = [str(row[name]) for name in table.key]
+    return Text("{column} of {row}", column=f"{table.name}.{column}", row=whose)
 
 
 class _Tally:
@@ -190,13 +213,13 @@ class _Tally:
 
 
 def _tally(reader: Reader, state: SqlState) -> _Tally:
-    """Read all of a state, as `_copy` has. Raises `StateError` for what does not open."""
+    """Read all of a state, as `_copy` has."""
     database, sealing = state.whole
     key, tally = sealing.must_open(reader), _Tally()
     for table in _carried(_tables(reader, database.dialect)):
         for page in table.pages(reader):
             for row in page:
-                tally.add(table.name, _plain(table, row, key, database.place))
+                tally.add(table.name, _plain(table, row, key))
     return tally
 
 
@@ -230,15 +253,14 @@ def move(origin: Address, destination: Address, host: str, now: datetime) -> Mov
     run is in progress, `ConfigError` and `StateError`.
     """
     with closing(_opened(origin, host)) as here:
-        database, _ = here.whole
         name, rows, at = _name(here), None, here.now() if here.is_shared else now
-        mark = mark_of(database)
-        if mark is None:
+        marked = mark_of(*here.whole)
+        if marked is None:
             rows = _alone(
                 here, lambda one, tables: _carry(one, tables, here, destination, host, at)
             )
-        elif not _lacks_its_end(here, mark, destination, host):
-            must_be_in_use(database)
+        elif not _lacks_its_end(here, marked["destination"], destination, host):
+            must_be_in_use(*here.whole)
     # The origin is closed, and so its mark is stored, before the destination's is deleted.
     with closing(_opened(destination, host)) as there:
         other, _ = there.whole
@@ -272,8 +294,11 @@ def _lacks_its_end(here: SqlState, mark: str, destination: Address, host: str) -
 
 def _has_left(here: SqlState, there: SqlState) -> bool:
     """Return whether what is in the one came from the other, and a move into it did not end."""
-    database, _ = there.whole
-    return mark_of(database) == ARRIVING + _name(here)
+    try:
+        marked = mark_of(*there.whole)
+    except StateForeign:  # perhaps of a move with another key
+        return False
+    return marked is not None and marked["destination"] == ARRIVING + _name(here)
 
 
 def _name(state: SqlState) -> str:
@@ -308,8 +333,8 @@ def _carry(
                 hint=Text("nothing was changed here; see what else writes there, and run it again"),
             )
         name = _name(there)
-    transaction.add("moved", destination=name, at=from_moment(now))
-    database, _ = here.whole
+    database, sealing = here.whole
+    mark(transaction, sealing, name, from_moment(now))
     stopped = [table.name for table in tables if table.name != "moved"]
     for statement in database.dialect.stop(stopped, MOVED + name):
         transaction.execute(statement)
@@ -363,7 +388,7 @@ def _copy(
     opened_by, key, tally = sealing.must_open(reader), its.begin(transaction), _Tally()
     if opened_by is not None:
         its.keep_history_key(transaction, sealing.history_key(reader))
-    transaction.add("moved", destination=ARRIVING + _name(here), at=at)
+    mark(transaction, its, ARRIVING + _name(here), at)
     transaction.execute("DELETE FROM host")
     for table in ours:
         places = ", ".join("?" * len(table.columns))
@@ -371,7 +396,8 @@ def _copy(
         for page in table.pages(reader):
             rows = []
             for row in page:
-                plain = _plain(table, row, opened_by, database.place)
+                plain = _plain(table, row, opened_by)
+                _must_open(table, plain)
                 tally.add(table.name, plain)
                 sealed = _sealed(table, row, plain, key)
                 rows.append([sealed[column] for column in table.columns])
@@ -391,54 +417,55 @@ def _copy(
 # --- Sealed anew with another key
 
 
-def rotate(address: Address, new: Secret, host: str, now: datetime) -> int:
-    """Seal everything in a state with a new key, in one transaction; return how many texts there
-    were. A key file gets the new one: it is written beside before, and put in its place afterwards
-    (or by the next run: see `Sealing`). Raises `LeaseHeld` while a run is in progress, and
-    `StateError`.
+def rotate(address: Address, new: Secret, host: str, now: datetime) -> Rotated:
+    """Seal everything in a state with a new key, in one transaction. A key file gets the new one:
+    it is written beside before, and put in its place afterwards (or by the next run: see
+    `Sealing`). Raises `LeaseHeld` while a run is in progress, and `StateError`.
     """
     with closing(_opened(address, host)) as state:
         database, sealing = state.whole
-        must_be_in_use(database)
+        must_be_in_use(database, sealing)
         raw, at = key_of(new), state.now() if state.is_shared else now
 
         def seal_anew(
             transaction: Transaction, tables: Sequence[_Table]
-        ) -> tuple[int, Path | None]:
+        ) -> tuple[Rotated, Path | None]:
             opened_by = sealing.must_open(transaction)
             if opened_by is not None:
                 Sealing(new).keep_history_key(transaction, sealing.history_key(transaction))
             beside = None
             if isinstance(address.key, Path):
                 beside = add_new_key(address.key, raw, opened_by)
-            count = sum(
-                _seal_anew(transaction, table, opened_by, Key(raw), database.place)
+            sealed = [
+                _seal_anew(transaction, table, opened_by, Key(raw))
                 for table in tables
                 if table.sealed
-            )
+            ]
             change_key(transaction, Key(raw), from_moment(at), host)
-            return count, beside
+            left = [text for one in sealed for text in one.left]
+            return Rotated(sum(one.count for one in sealed), tuple(left)), beside
 
-        count, beside = _alone(state, seal_anew)
+        rotated, beside = _alone(state, seal_anew)
         state.key_changed(new)
         if beside is not None and isinstance(address.key, Path):
             put_key(beside, address.key)
-        return count
+        return rotated
 
 
-def _seal_anew(
-    transaction: Transaction, table: _Table, opened_by: Key | None, key: Key, place: Path | str
-) -> int:
-    count, columns = 0, [one.column for one in table.sealed]
+def _seal_anew(transaction: Transaction, table: _Table, opened_by: Key | None, key: Key) -> Rotated:
+    count, left, columns = 0, list[Text](), [one.column for one in table.sealed]
     changes = ", ".join(f"{column} = ?" for column in columns)
     these = " AND ".join(f"{column} = ?" for column in table.key)
     query = f"UPDATE {table.name} SET {changes} WHERE {these}"  # noqa: S608 - names of the schema
     for page in table.pages(transaction):
         rows = []
         for row in page:
-            plain = _plain(table, row, opened_by, place)
+            plain = _plain(table, row, opened_by)
             sealed = _sealed(table, row, plain, key)
             rows.append([sealed[column] for column in (*columns, *table.key)])
-            count += sum(isinstance(plain[column], list) for column in columns)
+            for column in columns:
+                count += isinstance(plain[column], list)
+                if isinstance(plain[column], str):
+                    left.append(_named(table, plain, column))
         transaction.execute_each(query, rows)
-    return count
+    return Rotated(count, tuple(left))

@@ -33,6 +33,8 @@ _NOTICES = Table(
     since=columns.MOMENT,
     problem=None,
     deadline=columns.MOMENT,
+    message=columns.TEXT,
+    hint=columns.TEXT,
 )
 _DELIVERIES = Table(
     "told",
@@ -52,8 +54,11 @@ _CHANNELS = Table(
     sent=columns.MOMENTS,
     again_at=columns.MOMENT,
     refusal=None,
+    refused_since=columns.MOMENT,
+    problem=columns.TEXT,
+    hint=columns.TEXT,
 )
-_LAST_RUN = Table("last_run", records.LastRun, ended_at=columns.MOMENT, succeeded_at=columns.MOMENT)
+LAST_RUNS = Table("last_run", records.LastRun, ended_at=columns.MOMENT, succeeded_at=columns.MOMENT)
 _HISTORY = Table("history", records.HistoryEntry, at=columns.MOMENT, facts=columns.FACTS)
 
 _LAST = 2**63 - 1
@@ -131,7 +136,8 @@ class NoticeTables(Tables):
         )
 
     def last_run(self) -> records.LastRun | None:
-        return next(iter(_LAST_RUN.found(self._database, "WHERE host = ?", self.host)), None)
+        query, values = LAST_RUNS.query("WHERE host = ?", self.host)
+        return LAST_RUNS.first(self._database.rows(query, *values))
 
     @writes
     def append_history(self, transaction: Transaction, entry: records.HistoryEntry) -> None:
@@ -169,16 +175,12 @@ class NoticeTables(Tables):
 
 def _notices(reader: Reader) -> tuple[notice_rules.Notice, ...]:
     rows = reader.rows(f"SELECT * FROM notice {_IN_ORDER}")  # noqa: S608 - a constant
-    return tuple(
-        _NOTICES.of_row(
-            row,
-            subject=_subject(row),
-            problem=Problem(
-                row["code"], columns.to_text(row["message"]), columns.TEXT.read(row["hint"])
-            ),
-        )
-        for row in rows
-    )
+    return _NOTICES.read(rows, _of_notice)
+
+
+def _of_notice(row: Row) -> dict[str, object]:
+    message, hint = columns.TEXT.read(row["message"]), columns.TEXT.read(row["hint"])
+    return {"subject": _subject(row), "problem": Problem(row["code"], message, hint)}
 
 
 def _save_notice(transaction: Transaction, one: notice_rules.Notice) -> None:
@@ -190,10 +192,12 @@ def _save_notice(transaction: Transaction, one: notice_rules.Notice) -> None:
 def _channel(reader: Reader, name: str) -> notice_rules.ChannelState:
     query = f"SELECT * FROM told WHERE name = ? {_IN_ORDER}"  # noqa: S608 - a constant
     rows = reader.rows(query, name)
-    sent = tuple(_DELIVERIES.of_row(row, subject=_subject(row)) for row in rows)
-    for row in reader.rows("SELECT * FROM channel WHERE name = ?", name):
-        return _CHANNELS.of_row(row, deliveries=sent, refusal=_refusal(row))
-    return notice_rules.ChannelState(sent)
+    sent = _DELIVERIES.read(rows, lambda row: {"subject": _subject(row)})
+    channels = _CHANNELS.read(
+        reader.rows("SELECT * FROM channel WHERE name = ?", name),
+        lambda row: {"deliveries": sent, "refusal": _refusal(row)},
+    )
+    return next(iter(channels), notice_rules.ChannelState(sent))
 
 
 def _refusal(row: Row) -> Problem | None:
@@ -224,7 +228,7 @@ def _save_channel(
 
 
 def _subject(row: Row) -> notice_rules.Subject:
-    return notice_rules.Subject(*(row[name] for name in _SUBJECT[1:]))
+    return notice_rules.Subject(*(columns.PLAIN.read(row[name]) for name in _SUBJECT[1:]))
 
 
 def _note(reader: Reader, host: str, account: str, name: str) -> str | None:

@@ -126,23 +126,25 @@ class OrderTables(Tables):
         sealed_next = None
         if next_key is not None:
             sealed_next = self._sealing.seal(transaction, next_key, _NEXT_KEY, directory)
-        _ACCOUNTS.save(transaction, account, sealed_key_pem=sealed, sealed_next_key_pem=sealed_next)
-        ACCOUNT.bind(self._sealing, transaction, directory=directory)
+        keys = {"sealed_key_pem": sealed, "sealed_next_key_pem": sealed_next}
+        ACCOUNT.save(self._sealing, transaction, **_ACCOUNTS.values(account, **keys))
 
     def _account_of(self, reader: Reader, row: Row) -> AcmeAccount:
+        ACCOUNT.must_be_ours(self._sealing, reader, row)
         directory, sealed_next = row["directory"], row["sealed_next_key_pem"]
+        here = (self._sealing, reader, row)
         next_key_pem = None
         if sealed_next is not None:
-            next_key_pem = self._sealing.unseal(sealed_next, _NEXT_KEY, directory)
-        key_pem = self._sealing.unseal(row["sealed_key_pem"], _ACCOUNT, directory)
-        ACCOUNT.must_be_ours(self._sealing, reader, row)
+            next_key_pem = ACCOUNT.unseal(*here, sealed_next, _NEXT_KEY, directory)
+        key_pem = ACCOUNT.unseal(*here, row["sealed_key_pem"], _ACCOUNT, directory)
         return _ACCOUNTS.of_row(row, key_pem=key_pem, next_key_pem=next_key_pem)
 
     def order(self, lineage: str) -> AcmeOrder | None:
         for row in self._database.rows("SELECT * FROM acme_order WHERE lineage = ?", lineage):
             bound_to = (_ORDER, lineage, row["url"])
-            key_pem = self._sealing.unseal(row["sealed_key_pem"], *bound_to)
-            ORDER.must_be_ours(self._sealing, self._database, row)
+            here = (self._sealing, self._database, row)
+            ORDER.must_be_ours(*here)
+            key_pem = ORDER.unseal(*here, row["sealed_key_pem"], *bound_to)
             return _ORDERS.of_row(row, key_pem=key_pem)
         return None
 
@@ -151,8 +153,8 @@ class OrderTables(Tables):
         del lease  # is in force
         bound_to = (_ORDER, order.lineage, order.url)
         sealed = self._sealing.seal(transaction, order.key_pem, *bound_to)
-        _ORDERS.save(transaction, order, sealed_key_pem=sealed)
-        ORDER.bind(self._sealing, transaction, lineage=order.lineage)
+        row = _ORDERS.values(order, sealed_key_pem=sealed)
+        ORDER.save(self._sealing, transaction, **row)
 
     @fenced
     def drop_order(
@@ -197,10 +199,9 @@ class OrderTables(Tables):
             "SELECT * FROM challenge_record WHERE lineage = ? ORDER BY created_at, name, value",
             lineage,
         )
-        return tuple(map(self._challenge_of, rows))
-
-    def _challenge_of(self, row: Row) -> ChallengeRecord:
-        return _CHALLENGES.of_row(row, is_ours=CHALLENGE.is_ours(self._sealing, row))
+        return _CHALLENGES.read(
+            rows, lambda row: {"is_ours": CHALLENGE.is_ours(self._sealing, row)}
+        )
 
     def lineages_in_challenge_records(self) -> tuple[str, ...]:
         query = "SELECT DISTINCT lineage FROM challenge_record ORDER BY lineage"

@@ -4,11 +4,11 @@ have.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from certferry.adapters.state import columns
-from certferry.adapters.state.binding import UPLOAD, WITHDRAWAL
-from certferry.adapters.state.database import Reader, Table, Tables, Transaction, writes
+from certferry.adapters.state.binding import ROLLOUT, UPLOAD, WITHDRAWAL
+from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Withdrawal
@@ -31,7 +31,7 @@ ROLLOUTS = Table(
     sent=columns.DESIRED,
     settings_before=columns.SETTINGS,
     worked_before=columns.FLAG,
-    tries=columns.PLAIN.named("attempts"),
+    tries=columns.NUMBER.named("attempts"),
 )
 WITHDRAWALS = Table(
     "withdrawal",
@@ -52,7 +52,8 @@ _SIGHTINGS = Table(
 
 class PlaceTables(Tables):
     """See `PlaceStore`. Uploads are bound, since by another remote id a domain would get another
-    owner's certificate. Receivers belong to this host, and everything else to none.
+    owner's certificate; so are rollouts of commands, since nothing else shows that a command ran.
+    Receivers belong to this host, and everything else to none.
     """
 
     _sealing: Sealing
@@ -67,42 +68,57 @@ class PlaceTables(Tables):
 
     @writes
     def save_upload(self, transaction: Transaction, upload: Upload) -> None:
-        UPLOADS.save(transaction, upload)
-        if upload.lineage != NO_LINEAGE:
-            key = {"target": upload.target, "remote_id": upload.remote_id}
-            UPLOAD.bind(self._sealing, transaction, **key)
+        if upload.lineage == NO_LINEAGE:
+            UPLOADS.save(transaction, upload)
+        else:
+            UPLOAD.save(self._sealing, transaction, **UPLOADS.values(upload))
 
     @writes
     def drop_upload(self, transaction: Transaction, target: str, remote_id: str) -> None:
         transaction.remove("upload", target=target, remote_id=remote_id)
 
     def open_rollouts(self, target: str) -> tuple[RolloutRecord, ...]:
-        return ROLLOUTS.found(
-            self._database,
+        query, values = ROLLOUTS.query(
             "WHERE target = ? AND host = ? AND verified_at IS NULL ORDER BY lineage, domain",
             target,
             self._host_of(target),
         )
+        return self._rollouts(self._database.rows(query, *values))
+
+    def _rollouts(self, rows: Iterable[Row]) -> tuple[RolloutRecord, ...]:
+        """Read rollouts. A command's row without its proof is left out: the command has not run."""
+        return ROLLOUTS.read(
+            row
+            for row in rows
+            if row["target"] != Kind.COMMAND or ROLLOUT.is_shown(self._sealing, row)
+        )
 
     @writes
     def save_rollout(self, transaction: Transaction, rollout: RolloutRecord) -> None:
-        ROLLOUTS.save(transaction, rollout, host=self._host_of(rollout.target))
+        self._save_rollout(transaction, rollout)
+
+    def _save_rollout(self, transaction: Transaction, rollout: RolloutRecord) -> None:
+        row = ROLLOUTS.values(rollout, host=self._host_of(rollout.target))
+        if rollout.target == Kind.COMMAND:
+            ROLLOUT.save(self._sealing, transaction, **row)
+        else:
+            transaction.save("rollout", ROLLOUT.key, **row)
 
     @writes
     def replace_rollout(
         self, transaction: Transaction, before: RolloutRecord | None, after: RolloutRecord
     ) -> bool:
-        found = ROLLOUTS.found(
-            transaction,
+        query, values = ROLLOUTS.query(
             "WHERE lineage = ? AND target = ? AND domain = ? AND host = ?",
             after.lineage,
             after.target,
             after.domain,
             self._host_of(after.target),
         )
-        if found != (() if before is None else (before,)):
+        stored = self._rollouts(transaction.rows(query, *values))
+        if stored != (() if before is None else (before,)):
             return False
-        ROLLOUTS.save(transaction, after, host=self._host_of(after.target))
+        self._save_rollout(transaction, after)
         return True
 
     @writes
@@ -111,8 +127,7 @@ class PlaceTables(Tables):
         row = WITHDRAWALS.values(withdrawal)
         key = {name: row[name] for name in WITHDRAWAL.key}
         if WITHDRAWAL.find(self._sealing, transaction, **key) is None:
-            WITHDRAWALS.save(transaction, withdrawal)
-            WITHDRAWAL.bind(self._sealing, transaction, **key)
+            WITHDRAWAL.save(self._sealing, transaction, **row)
 
     @writes
     def drop_withdrawal(self, transaction: Transaction, withdrawal: Withdrawal) -> None:

@@ -31,7 +31,6 @@ from certferry.adapters.state.postgresql_transaction import (
     WRITE,
     BoundedConnection,
     CommitUnanswered,
-    PostgresqlRow,
     bounded,
     carried_out,
     is_lost,
@@ -107,6 +106,23 @@ def _drop(tables: Sequence[str]) -> Iterator[str]:
     yield "DROP FUNCTION history_stays"
 
 
+_ATTACHED = """
+SELECT relname AS table_name, kind, name, definition,
+    format('DROP %s %I ON %I;', kind, name, relname) AS removal
+FROM pg_class JOIN (
+    SELECT tgrelid AS its, 'TRIGGER' AS kind, tgname AS name,
+        CASE tgenabled WHEN 'O' THEN '$$' || prosrc || '$$' ELSE 'not in force' END AS definition
+    FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid WHERE NOT tgisinternal
+    UNION ALL SELECT ev_class, 'RULE', rulename, pg_get_ruledef(oid) FROM pg_rewrite
+    UNION ALL SELECT polrelid, 'POLICY', polname, 'a policy' FROM pg_policy
+) AS attached ON its = pg_class.oid
+WHERE relkind IN ('r', 'p')
+    AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
+ORDER BY table_name, kind, name
+"""
+"""What may change a statement on a table, or hide rows from it (PostgreSQL, "System Catalogs")."""
+
+
 class PostgresqlDatabase:
     """See `Database`: a server's. Each transaction takes a connection that none works with, or
     opens one; two transactions of one thread at once are a mistake. It waits `patience` for a
@@ -136,6 +152,7 @@ class PostgresqlDatabase:
         " ON one.constraint_type = 'PRIMARY KEY' AND one.table_schema = own.table_schema"
         " AND one.table_name = own.table_name AND its.column_name = own.column_name"
         " WHERE own.table_schema = current_schema() ORDER BY own.table_name, place",
+        _ATTACHED,
         _alone,
         _stop,
         _drop,
@@ -163,23 +180,23 @@ class PostgresqlDatabase:
         self._was_usable = False  # once, and for ever
         self._closed = False
 
-    def rows(self, query: str, *values: Value) -> list[PostgresqlRow]:
+    def rows(self, query: str, *values: Value) -> list[databases.NamedRow]:
         """See `Reader.rows`."""
         return self.repeat(query, *values)
 
-    def repeat(self, statement: str, *values: Value) -> list[PostgresqlRow]:
+    def repeat(self, statement: str, *values: Value) -> list[databases.NamedRow]:
         """Carry out one statement that may be carried out twice, by itself: its answer may have
         been lost.
         """
         query = to_positional(bounded(statement))
 
-        def work(connection: BoundedConnection) -> list[PostgresqlRow]:
+        def work(connection: BoundedConnection) -> list[databases.NamedRow]:
             with reading(statement):
                 return connection.execute(query, values).fetchall()
 
         return self._patiently(work)
 
-    def each(self, *queries: databases.Statement) -> list[list[PostgresqlRow]]:
+    def each(self, *queries: databases.Statement) -> list[list[databases.NamedRow]]:
         return self._patiently(
             lambda one: carried_out(one, READ, lambda it: it.each(*queries, ("COMMIT", ()))[:-1])
         )
@@ -422,9 +439,9 @@ def connect(
 ) -> SharedState:
     """See `connect.connect`. Nothing is written: a host is known by its first run."""
     state = open_whole(url, key, host, password, reads_only=reads_only)
-    database, _ = state.whole
+    database, sealing = state.whole
     try:
-        must_be_in_use(database)
+        must_be_in_use(database, sealing)
         state.now()  # asked while it answers: no moment of a run waits for the database
     except BaseException:
         state.close()
@@ -467,7 +484,7 @@ def prepare(
         else:
             raise _not_made(database)
         if databases.is_migrated(database):
-            must_be_in_use(database)
+            must_be_in_use(database, sealing)
             return False
         return databases.migrate(database, upgrade_of(host, sealing))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -84,30 +84,14 @@ def to_positional(query: str) -> str:
     return query.replace("%", "%%").replace("?", "%s")
 
 
-class PostgresqlRow:
-    """See `Row`."""
-
-    __slots__ = ("_places", "_values")
-
-    def __init__(self, values: Sequence[Any], places: Mapping[str, int]) -> None:
-        self._values = values
-        self._places = places
-
-    def __getitem__(self, column: str) -> Any:
-        return self._values[self._places[column]]
-
-    def __iter__(self) -> Iterator[Any]:
-        return iter(self._values)
-
-
-def rows_of(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], PostgresqlRow]:
+def rows_of(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], databases.NamedRow]:
     """Return what makes rows of a result's values (psycopg, "Row factories")."""
     columns = [column.name for column in cursor.description or ()]
     places = {name: place for place, name in enumerate(columns)}
-    return lambda values: PostgresqlRow(values, places)
+    return lambda values: databases.NamedRow(values, places)
 
 
-class BoundedConnection(psycopg.Connection[PostgresqlRow]):
+class BoundedConnection(psycopg.Connection[databases.NamedRow]):
     """One that waits for no answer for ever."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
@@ -127,10 +111,10 @@ class PostgresqlTransaction(databases.Transaction):
         self._unsent = [begin]
         self.number: str | None = None
 
-    def rows(self, query: str, *values: Value) -> list[PostgresqlRow]:
+    def rows(self, query: str, *values: Value) -> list[databases.NamedRow]:
         return self.each((query, values))[0]
 
-    def each(self, *queries: databases.Statement) -> list[list[PostgresqlRow]]:
+    def each(self, *queries: databases.Statement) -> list[list[databases.NamedRow]]:
         for query, values in queries:
             self.execute(bounded(query), *values)
         return self._send()[-len(queries) :]
@@ -161,11 +145,11 @@ class PostgresqlTransaction(databases.Transaction):
             self._unsent.append("COMMIT")
             self._send()
 
-    def _send(self) -> list[list[PostgresqlRow]]:
+    def _send(self) -> list[list[databases.NamedRow]]:
         """Send what is not sent, as one string, and return the rows that each statement found."""
         statements, self._unsent = self._unsent, []
         script = "\n;\n".join(statements)
-        found: list[list[PostgresqlRow]] = []
+        found: list[list[databases.NamedRow]] = []
         is_more: bool | None = True
         with reading(script):
             cursor = self._connection.execute(script)

@@ -42,8 +42,9 @@ _RUNS = Table(
     started_at=columns.MOMENT,
     ended_at=columns.MOMENT,
     names=columns.NAMES,
+    number=columns.NUMBER,
 )
-_EVENTS = Table("run_event", RunEvent, at=columns.MOMENT, text=columns.TEXT)
+_EVENTS = Table("run_event", RunEvent, number=columns.NUMBER, at=columns.MOMENT, text=columns.TEXT)
 
 _IN_ORDER = "ORDER BY started_at DESC, id DESC LIMIT ?"
 _DELETE_OLDEST = f"DELETE FROM run WHERE id IN (SELECT id FROM run {_IN_ORDER} OFFSET {KEPT_RUNS})"  # noqa: S608 - constants of this module

@@ -34,9 +34,15 @@ from certferry.text import Text
 from certferry.whole_file import draft_beside, replace_file, sync_directory
 
 _NONCE_BYTES = 12  # NIST SP 800-38D §8.2; a random one for each secret
-_CHECK = ("check", "certferry", "rows are bound")
-_UNBOUND = ("check", "certferry")
-"""What the check is bound to until every row is that is to be: see schema 21."""
+_CHECKS = (
+    ("check", "certferry"),
+    ("check", "certferry", "rows are bound"),
+    ("check", "certferry", "deliveries are bound"),
+)
+"""What the check of a state is bound to, by how many times its rows were bound: schema 21 did that,
+and schema 22.
+"""
+_CHECK = _CHECKS[-1]
 _HISTORY = ("history", "certferry")
 
 
@@ -84,41 +90,48 @@ class Sealing:
         """
         return self.begin(transaction).seal(secret.reveal(), *bound_to)
 
-    def unseal(self, sealed: str, *bound_to: str) -> Secret:
-        """Open a secret. Raises `StateError` when the key file does not fit."""
+    def unseal(self, sealed: str, *bound_to: str) -> Secret | None:
+        """Open a secret; `None` for one that this key did not seal for the same words. Raises
+        `StateError` without a key.
+        """
         _, plain = self._opened(sealed, bound_to)
-        if plain is None:
-            raise _other_key(self._source)
-        return Secret(plain)
+        return None if plain is None else Secret(plain)
 
     def must_open(self, reader: Reader) -> Key | None:
         """Return the key that the database is sealed with, `None` before the first secret. Raises
         `StateError` when this is another one.
         """
+        key, _ = self._opened_check(reader)
+        return key
+
+    def times_bound(self, reader: Reader) -> int:
+        """Return how many migrations have bound the rows of before. Raises as `must_open`."""
+        _, times = self._opened_check(reader)
+        return times
+
+    def _opened_check(self, reader: Reader) -> tuple[Key | None, int]:
         for row in reader.rows("SELECT sealed_check FROM sealing"):
-            for bound_to in (_CHECK, _UNBOUND):
-                key, plain = self._opened(row["sealed_check"], bound_to)
+            for times in reversed(range(len(_CHECKS))):
+                key, plain = self._opened(row["sealed_check"], _CHECKS[times])
                 if plain is not None:
                     self._in_force = key
-                    return key
+                    return key, times
             raise _changed(reader, self._source) or _other_key(self._source)
-        return None
+        return None, 0
 
-    def key_before_binding(self, transaction: Transaction) -> Key | None:
+    def key_before_binding(self, transaction: Transaction, most: int) -> Key | None:
         """Return the key of a state whose rows are to be bound, `None` before its first secret.
-        Raises `StateError` where they have been: another program took the schema back, to have rows
-        of its own bound.
+        Raises `StateForeign` where rows were bound more than `most` times: another program took the
+        schema back, to have rows of its own bound.
         """
-        key = self.must_open(transaction)
-        for row in transaction.rows("SELECT sealed_check FROM sealing"):
-            if key is None or key.open(row["sealed_check"], *_UNBOUND) is None:
-                raise StateForeign(
-                    Text("another program has taken the schema of the state back"),
-                    hint=Text(
-                        "see who else can write to the database, and put the state back from a"
-                        " backup"
-                    ),
-                )
+        key, times = self._opened_check(transaction)
+        if times > most:
+            raise StateForeign(
+                Text("another program has taken the schema of the state back"),
+                hint=Text(
+                    "see who else can write to the database, and put the state back from a backup"
+                ),
+            )
         return key
 
     def note_bound(self, transaction: Transaction) -> None:

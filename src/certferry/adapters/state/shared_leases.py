@@ -12,10 +12,16 @@ from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from certferry.adapters.state.columns import Value, from_moment, to_moment
+from certferry.adapters.state.columns import MOMENT, Value, from_moment, to_moment
 from certferry.adapters.state.database import Database, Reader, Row, T, Transaction
 from certferry.adapters.state.fencing import must_be_in_force, taken_over
-from certferry.adapters.state.leases import BEGUN_RUNS, held_by_another, must_be_unheld, new_holder
+from certferry.adapters.state.leases import (
+    BEGUN_RUNS,
+    MOST_TURNS,
+    held_by_another,
+    must_be_unheld,
+    new_holder,
+)
 from certferry.adapters.state.runs import detach_runs
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.store import SqlState
@@ -60,9 +66,6 @@ _RENEW = (
 _RELEASE = (
     "UPDATE lease SET holder = NULL, since = NULL, until = NULL WHERE {these} RETURNING token"
 )
-_MOST_TURNS = 3000
-"""So many turns ahead are those of 375 hosts with eight threads each; what is further ahead was
-written before the server's clock was set back."""
 
 # Computed when the row is locked: each host's turns follow those of the one before. A lost answer,
 # or a host that ends, loses turns and nothing else.
@@ -82,10 +85,7 @@ _IN_FORCE = (
     f" AND until > {_NOW} AND lineage = ? || begun_run.host || ' ' || begun_run.number)"
 )
 _UNENDED = f"WHERE host = ? AND NOT {_IN_FORCE} ORDER BY began_at"
-_RUNNING = (
-    "SELECT host, MIN(began_at) AS since FROM begun_run"  # noqa: S608 - constants of this module
-    f" WHERE {_IN_FORCE} GROUP BY host"
-)
+_RUNNING = f"SELECT host, began_at FROM begun_run WHERE {_IN_FORCE} ORDER BY began_at DESC"  # noqa: S608 - constants of this module
 _LIVING = f"SELECT host, number FROM begun_run WHERE {_IN_FORCE}"  # noqa: S608 - constants of this module
 
 
@@ -285,7 +285,7 @@ class SharedState(SqlState):
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
         turns = str((count * interval).total_seconds())
-        most = str(_MOST_TURNS * interval.total_seconds())
+        most = str(MOST_TURNS * interval.total_seconds())
         try:
             [row] = self._shared.repeat(_RESERVE, account, name, turns, most, turns)
         except StateUnavailable:
@@ -300,7 +300,9 @@ class SharedState(SqlState):
         return f"{_RUN}{self.host} "
 
     def _running(self, reader: Reader) -> dict[str, datetime]:
-        return {row["host"]: to_moment(row["since"]) for row in reader.rows(_RUNNING, _RUN)}
+        rows = reader.rows(_RUNNING, _RUN)
+        readable = (row for row in rows if MOMENT.can_read(row["began_at"]))
+        return {row["host"]: to_moment(row["began_at"]) for row in readable}  # the oldest is last
 
     def _living(self, reader: Reader) -> set[tuple[str, int]]:
         """See `RunTables._living`."""

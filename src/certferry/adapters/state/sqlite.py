@@ -16,7 +16,7 @@ from typing import TypeVar
 from certferry.adapters.state import database as databases
 from certferry.adapters.state import failures
 from certferry.adapters.state.binding import upgrade_of
-from certferry.adapters.state.columns import Value
+from certferry.adapters.state.columns import PLAIN, NoText, Value
 from certferry.adapters.state.failures import PRIMARY, takes_no_writes, translating_errors
 from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import Sealing, make_directory, make_file
@@ -79,7 +79,7 @@ class _SqliteTransaction(databases.Transaction):
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def rows(self, query: str, *values: Value) -> list[sqlite3.Row]:
+    def rows(self, query: str, *values: Value) -> list[databases.Row]:
         """See `Reader.rows`."""
         return _rows(self._connection, query, values)
 
@@ -90,28 +90,55 @@ class _SqliteTransaction(databases.Transaction):
         self._connection.executemany(query, rows)
 
 
-def _rows(connection: sqlite3.Connection, query: str, values: Sequence[Value]) -> list[sqlite3.Row]:
-    """Read what a query finds, as long as certferry may have written it. Raises `Unreadable`."""
-    rows: list[sqlite3.Row] = []
-    left = failures.LONGEST_RESULT
+def _rows(
+    connection: sqlite3.Connection, query: str, values: Sequence[Value]
+) -> list[databases.Row]:
+    """Read what a query finds, bytes as `NoText`. Raises `Unreadable` for more than a state has."""
     try:
-        for row in connection.execute(query, values):
-            left -= failures.OF_A_ROW
-            for value in row:
-                if type(value) is str:
-                    left -= len(value)
-                elif type(value) is bytes:
-                    raise failures.no_text(failures.table_of(query))
-            if left < 0:
-                raise failures.too_long(failures.table_of(query))
-            rows.append(row)
+        return _bounded(connection, query, values)
     except sqlite3.DataError as problem:  # a value that is longer than the connection's limit
         raise failures.too_long(failures.table_of(query)) from problem
     except sqlite3.OperationalError as problem:
-        if "decode to UTF-8" not in str(problem):  # of the module: SQLite has no code for that
+        # The words are the module's: SQLite has no code for that.
+        if connection.text_factory is not str or "decode to UTF-8" not in str(problem):
             raise
-        raise failures.no_text(failures.table_of(query)) from problem
+    connection.text_factory = _text_or_bytes  # takes longer for each text
+    try:
+        return _rows(connection, query, values)
+    finally:
+        connection.text_factory = str
+
+
+def _bounded(
+    connection: sqlite3.Connection, query: str, values: Sequence[Value]
+) -> list[databases.Row]:
+    rows: list[databases.Row] = []
+    left = failures.LONGEST_RESULT
+    for row in connection.execute(query, values):
+        left -= failures.OF_A_ROW
+        has_bytes = False
+        for value in row:
+            if type(value) is str:
+                left -= len(value)
+            elif type(value) is bytes:
+                left -= len(value)
+                has_bytes = True
+        if left < 0:
+            raise failures.too_long(failures.table_of(query))
+        rows.append(_without_bytes(row) if has_bytes else row)
     return rows
+
+
+def _without_bytes(row: sqlite3.Row) -> databases.NamedRow:
+    values = [NoText.of(value) if type(value) is bytes else value for value in row]
+    return databases.NamedRow(values, {name: place for place, name in enumerate(row.keys())})
+
+
+def _text_or_bytes(raw: bytes) -> str | bytes:
+    try:
+        return raw.decode()
+    except UnicodeDecodeError:
+        return raw
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -151,6 +178,9 @@ class SqliteDatabase:
         "SELECT one.name AS table_name, own.name, own.pk AS place, own.type = 'BOOLEAN' AS is_flag,"
         " NULL AS renumber FROM sqlite_schema AS one JOIN pragma_table_info(one.name) AS own"
         " WHERE one.type = 'table' ORDER BY table_name, place",
+        "SELECT tbl_name AS table_name, 'TRIGGER' AS kind, name, sql || ';' AS definition,"
+        " printf('DROP TRIGGER \"%w\";', name) AS removal FROM sqlite_schema"
+        " WHERE type = 'trigger' ORDER BY table_name, name",
         lambda _: iter(()),  # there is one writer at a time
         _stop,
         lambda tables: (f"DROP TABLE {table}" for table in tables),
@@ -170,7 +200,7 @@ class SqliteDatabase:
     def place(self) -> Path | str:
         return self.path
 
-    def rows(self, query: str, *values: Value) -> list[sqlite3.Row]:
+    def rows(self, query: str, *values: Value) -> list[databases.Row]:
         """See `Reader.rows`."""
         with translating_errors(self.path), self._own() as connection:
             return _rows(connection, query, values)
@@ -322,9 +352,9 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
         is_made = not reads_only or _is_made(path)
     sealing = Sealing(key)
     if not is_made:
-        return _state(InMemory(path, empty(host)), sealing)
+        return _state(InMemory(path, empty(host)), sealing, host)
     try:
-        return _in_use(_opened(path, upgrade_of(host, sealing)), sealing)
+        return _in_use(_opened(path, upgrade_of(host, sealing)), sealing, host)
     except StateUnavailable as problem:
         if not (reads_only and takes_no_writes(path) and _is_at_rest(path)):
             raise
@@ -333,7 +363,7 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
         if not databases.is_migrated(as_it_is):
             raise
         # Just then an operator wants to look.
-        return _in_use(as_it_is, sealing, problem)
+        return _in_use(as_it_is, sealing, host, problem)
 
 
 def open_whole(url: str, key: Path | Secret, host: str) -> HostState:
@@ -343,7 +373,7 @@ def open_whole(url: str, key: Path | Secret, host: str) -> HostState:
         if not _is_made(path):
             raise _not_made(path)
     sealing = Sealing(key)
-    return _state(_opened(path, upgrade_of(host, sealing)), sealing)
+    return _state(_opened(path, upgrade_of(host, sealing)), sealing, host)
 
 
 def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
@@ -358,7 +388,7 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
         with closing(SqliteDatabase(path)) as database:
             is_whole = databases.is_migrated(database)
     with closing(_opened(path, upgrade_of(host, sealing))) as database:
-        must_be_in_use(database)
+        must_be_in_use(database, sealing)
         if init:
             is_whole &= bool(database.rows("SELECT 1 FROM sealing"))
             database.run(sealing.begin)
@@ -375,28 +405,31 @@ def _not_made(path: Path) -> ConfigError:
 def in_memory() -> StateStore:
     """See `connect.empty_state`."""
     nowhere = Path("state.db")
-    return _state(InMemory(nowhere, empty("localhost")), Sealing(nowhere.with_name("secret.key")))
+    host, sealing = "localhost", Sealing(nowhere.with_name("secret.key"))
+    return _state(InMemory(nowhere, empty(host)), sealing, host)
 
 
 def _in_use(
-    database: SqliteDatabase, sealing: Sealing, problem: StateError | None = None
+    database: SqliteDatabase, sealing: Sealing, host: str, problem: StateError | None = None
 ) -> HostState:
     try:
-        must_be_in_use(database)
+        must_be_in_use(database, sealing)
     except BaseException:
         database.close()
         raise
-    return _state(database, sealing, problem)
+    return _state(database, sealing, host, problem)
 
 
 def _state(
-    database: SqliteDatabase, sealing: Sealing, problem: StateError | None = None
+    database: SqliteDatabase, sealing: Sealing, host: str, problem: StateError | None = None
 ) -> HostState:
     # Whichever way leads to a database, its leases are the same.
     path = database.path.resolve()
     locks = LeaseLocks(path.with_name(path.name + _LEASES))
-    [host] = database.rows("SELECT name FROM host")
-    return HostState(database, sealing, locks, host["name"], problem)
+    # The first is the file's own: another program may have added some, or made it unreadable.
+    names = [row["name"] for row in database.rows("SELECT name FROM host ORDER BY rowid")]
+    name = next(filter(PLAIN.can_read, names), host)
+    return HostState(database, sealing, locks, name, problem)
 
 
 def _opened(path: Path, upgrade: databases.Upgrade) -> SqliteDatabase:

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
 from certferry.adapters.state.access import AccessTables
-from certferry.adapters.state.binding import foreign_rows
-from certferry.adapters.state.columns import to_moment
-from certferry.adapters.state.database import Database, Reader, Transaction
+from certferry.adapters.state.binding import MOVED, foreign_rows
+from certferry.adapters.state.columns import Value, to_moment
+from certferry.adapters.state.database import Database, Reader, Row, Transaction
 from certferry.adapters.state.declarations import DeclarationTables
 from certferry.adapters.state.failures import NAME_THE_NEW_ONE
 from certferry.adapters.state.hosts import HostTables, this_machine
+from certferry.adapters.state.lasting import undone
 from certferry.adapters.state.notices import NoticeTables
 from certferry.adapters.state.orders import OrderTables
-from certferry.adapters.state.places import PlaceTables
 from certferry.adapters.state.runs import RunTables
 from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.structure import differences
+from certferry.adapters.state.unreadable import unreadable_rows
 from certferry.adapters.state.versions import VersionTables
 from certferry.core.redaction import Secret
 from certferry.errors import (
@@ -34,7 +37,6 @@ from certferry.text import Text
 class SqlState(
     VersionTables,
     OrderTables,
-    PlaceTables,
     NoticeTables,
     DeclarationTables,
     HostTables,
@@ -68,15 +70,14 @@ class SqlState(
         return self._database, self._sealing
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
-        """See `StateStore.reserve`: one host has this state."""
-        del account, name, interval, count
-        return None
+        """See `StateStore.reserve`."""
+        raise NotImplementedError
 
     def must_unseal(self) -> None:
         if self._problem is not None:
             raise self._problem
         try:
-            must_be_in_use(self._database)
+            must_be_in_use(self._database, self._sealing)
         except ConfigError as error:  # a move, since this process opened it
             raise StateMoved(error.message, hint=error.hint) from None
         self._sealing.must_open(self._database)
@@ -102,7 +103,14 @@ class SqlState(
         return tuple(wrong)
 
     def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
-        return self._database.read(lambda reader: tuple(foreign_rows(self._sealing, reader)))
+        def read(reader: Reader) -> tuple[tuple[str, StateForeign], ...]:
+            return (
+                *foreign_rows(self._sealing, reader),
+                *unreadable_rows(reader, self._database.dialect),
+                *undone(self._sealing, reader),
+            )
+
+        return self._database.read(read)
 
     def _sealed(self) -> Iterator[tuple[str, Callable[[], object]]]:
         """Return whose each sealed key is, and what opens it."""
@@ -115,8 +123,8 @@ class SqlState(
             yield row["lineage"], partial(self.bundle, row["lineage"], row["number"])
 
     def damage(self) -> tuple[Reported, ...]:
-        """See `StateStore.damage`: the rows are all there is."""
-        return ()
+        """See `StateStore.damage`: the tables are compared with those of a new state."""
+        return tuple(differences(self._database))
 
     def key_changed(self, key: Secret) -> None:
         """Go on with the key that every row is sealed with now."""
@@ -132,26 +140,51 @@ ARRIVING = "from "
 """Stands before the name of the state that a move brings here, until that has ended."""
 
 
-def mark_of(reader: Reader) -> str | None:
-    """Return where a state has been moved, or where it is arriving from (`ARRIVING`); `None` for
-    one that is in use.
+def mark_of(database: Database, sealing: Sealing) -> Row | None:
+    """Return the row about where a state has been moved, or is arriving from (`ARRIVING`); `None`
+    for a state in use. Raises `StateForeign` for a row without its proof: the URL in the row would
+    lead an operator to another program's state.
     """
-    rows = reader.rows("SELECT destination FROM moved")
-    return next((str(row["destination"]) for row in rows), None)
-
-
-def must_be_in_use(database: Database) -> None:
-    """Raise `ConfigError` for a state that was moved, or that a move has not finished."""
-    for row in database.rows("SELECT destination, at FROM moved"):
-        mark, place = row["destination"], database.place
-        if mark.startswith(ARRIVING):
-            said = Text("the move of the state from {origin} to {place} did not end")
-            raise ConfigError(
-                said.filled(origin=mark.removeprefix(ARRIVING), place=place),
-                hint=Text("run the same `certferry state move` again, where the state was before"),
-            )
-        said = Text("the state in {place} was moved to {destination} at {moment}")
-        raise ConfigError(
-            said.filled(place=place, destination=mark, moment=to_moment(row["at"])),
-            hint=NAME_THE_NEW_ONE,
+    for row in database.rows("SELECT * FROM moved"):
+        with suppress(StateError):
+            if MOVED.is_ours(sealing, row):
+                return row
+        raise StateForeign(
+            Text(
+                "the state in {place} is marked as moved, and its key does not prove the mark",
+                place=database.place,
+            ),
+            hint=Text(
+                "if the state was moved, write the new one as `url` of [state]; if not, see who"
+                " else can write to the database, and delete the mark: DELETE FROM moved;"
+            ),
         )
+    return None
+
+
+def mark(transaction: Transaction, sealing: Sealing, destination: str, at: str) -> None:
+    """Store where a state is moved, or arrives from."""
+    row: dict[str, Value] = {"destination": destination, "at": at}
+    proof = sealing.bind(transaction, *MOVED.bound_to(row))
+    transaction.add(MOVED.table, **row, proof=proof)
+
+
+def must_be_in_use(database: Database, sealing: Sealing) -> None:
+    """Raise `ConfigError` for a state that was moved, or that a move has not finished, and as
+    `mark_of`.
+    """
+    row = mark_of(database, sealing)
+    if row is None:
+        return
+    destination, place = row["destination"], database.place
+    if destination.startswith(ARRIVING):
+        said = Text("the move of the state from {origin} to {place} did not end")
+        raise ConfigError(
+            said.filled(origin=destination.removeprefix(ARRIVING), place=place),
+            hint=Text("run the same `certferry state move` again, where the state was before"),
+        )
+    said = Text("the state in {place} was moved to {destination} at {moment}")
+    raise ConfigError(
+        said.filled(place=place, destination=destination, moment=to_moment(row["at"])),
+        hint=NAME_THE_NEW_ONE,
+    )

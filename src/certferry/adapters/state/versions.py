@@ -5,17 +5,17 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
 
-from certferry.adapters.state import columns
+from certferry.adapters.state import columns, lasting
 from certferry.adapters.state.binding import ORDER, VERSION, WITHDRAWAL, Binding
-from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
-from certferry.adapters.state.failures import damaged
+from certferry.adapters.state.columns import Value
+from certferry.adapters.state.database import Reader, Row, Table, Transaction, writes
 from certferry.adapters.state.fencing import fenced
 from certferry.adapters.state.orders import note_issued
-from certferry.adapters.state.places import ROLLOUTS, UPLOADS, WITHDRAWALS
-from certferry.adapters.state.sealing import Sealing
+from certferry.adapters.state.places import ROLLOUTS, UPLOADS, WITHDRAWALS, PlaceTables
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, RenewalWindow
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version, Withdrawal
 from certferry.core.certificates.pem import parse_bundle
@@ -55,12 +55,31 @@ _ORDERED = Table(
 )
 
 
-class VersionTables(Tables):
+@dataclass(frozen=True, slots=True)
+class _Tries:
+    """The tries to issue a lineage's certificate since the last success."""
+
+    tried_at: datetime | None = None
+    rejected_at: datetime | None = None
+    tries: int | None = None
+    failing_since: datetime | None = None
+
+
+_TRIES = Table(
+    "issue_try",
+    _Tries,
+    "lineage",
+    tried_at=columns.MOMENT,
+    rejected_at=columns.MOMENT,
+    tries=columns.NUMBER,
+    failing_since=columns.MOMENT,
+)
+
+
+class VersionTables(PlaceTables):
     """See `VersionStore`. Two tables: `version` with the facts, `version_pem` with chain and sealed
     key.
     """
-
-    _sealing: Sealing
 
     def lineages(self) -> tuple[str, ...]:
         rows = self._database.rows("SELECT DISTINCT lineage FROM version ORDER BY lineage")
@@ -78,36 +97,40 @@ class VersionTables(Tables):
         among = f"WHERE lineage IN ({', '.join('?' * len(these))})"
         of_host = f"{among} AND host IN ('', ?) ORDER BY target, domain"
         reader = self._database
-        rest, versions, uploads, rollouts, withdrawals = reader.each(
+        rest, versions, uploads, rollouts, withdrawals, entries = reader.each(
             (_REST.format(these=places), these),
             (f"SELECT {_COLUMNS} FROM version {among} ORDER BY number DESC", these),  # noqa: S608 - constants of this module
             UPLOADS.query(f"{among} ORDER BY target, uploaded_at DESC, remote_id DESC", *these),
             ROLLOUTS.query(of_host, *these, self.host),
             WITHDRAWALS.query(f"{among} ORDER BY target, domain, withdrawn_at", *these),
+            lasting.entries_of(these),
         )
+        history = lasting.read(self._sealing, reader, entries)
         versions_of = defaultdict[str, list[Version]](list)
         for row in versions:
-            versions_of[row["lineage"]].append(self._version(reader, row))
+            version = history.with_revocation(row["lineage"], self._version(reader, row))
+            versions_of[row["lineage"]].append(version)
         for row in withdrawals:
             self._must_be_ours(WITHDRAWAL, reader, row)
         uploads_of = _by_lineage(UPLOADS.read(uploads))
-        rollouts_of = _by_lineage(ROLLOUTS.read(rollouts))
+        rollouts_of = _by_lineage(self._rollouts(rollouts))
         withdrawals_of = _by_lineage(WITHDRAWALS.read(withdrawals))
-        return {
-            (lineage := row["lineage"]): Remembered(
+        found = {}
+        for row in rest:
+            lineage, tried = row["lineage"], _TRIES.first([row]) or _Tries()
+            found[lineage] = Remembered(
                 tuple(versions_of.get(lineage, ())),
-                None if row["created_at"] is None else _ORDERED.of_row(row),
-                columns.MOMENT.read(row["tried_at"]),
-                columns.MOMENT.read(row["rejected_at"]),
+                None if row["created_at"] is None else _ORDERED.first([row]),
+                tried.tried_at,
+                tried.rejected_at,
                 tuple(uploads_of.get(lineage, ())),
                 tuple(rollouts_of.get(lineage, ())),
                 bool(row["has_records"]),
-                tuple(withdrawals_of.get(lineage, ())),
-                row["tries"] or 0,
-                columns.MOMENT.read(row["failing_since"]),
+                tuple(history.with_lost(lineage, withdrawals_of.get(lineage, ()))),
+                tried.tries or 0,
+                tried.failing_since,
             )
-            for row in rest
-        }
+        return found
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
         """See `VersionStore.versions`; no certificate is parsed, nothing unsealed."""
@@ -124,7 +147,7 @@ class VersionTables(Tables):
     def versions_in_use(self) -> dict[str, tuple[Version, ...]]:
         found: dict[str, list[Version]] = {}
         foreign: dict[str, tuple[Version, ...]] = {}
-        for row in self._database.rows(
+        query = (
             f"SELECT {_COLUMNS} FROM version"  # noqa: S608 - a constant
             " WHERE number = (SELECT MAX(number) FROM version AS newer"
             " WHERE newer.lineage = version.lineage)"
@@ -132,11 +155,16 @@ class VersionTables(Tables):
             " OR EXISTS (SELECT 1 FROM sighting WHERE sighting.lineage = version.lineage"
             " AND sighting.fingerprint = version.fingerprint)"
             " ORDER BY lineage, number DESC"
-        ):
+        )
+        rows, entries = self._database.each((query, ()), lasting.every_entry())
+        history = lasting.read(self._sealing, self._database, entries)
+        for row in rows:
+            lineage = row["lineage"]
             try:
-                found.setdefault(row["lineage"], []).append(self._version(self._database, row))
+                version = history.with_revocation(lineage, self._version(self._database, row))
+                found.setdefault(lineage, []).append(version)
             except StateForeign:
-                foreign[row["lineage"]] = ()
+                foreign[lineage] = ()
         return {lineage: tuple(versions) for lineage, versions in found.items()} | foreign
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
@@ -153,21 +181,24 @@ class VersionTables(Tables):
     def _opened(self, lineage: str, row: Row) -> CertificateBundle:
         VERSION.must_be_ours(self._sealing, self._database, row)
         fingerprint = row["fingerprint"]
-        key_pem = self._sealing.unseal(row["sealed_privkey_pem"], _KIND, lineage, fingerprint)
+        bound_to = (row["sealed_privkey_pem"], _KIND, lineage, fingerprint)
+        key_pem = VERSION.unseal(self._sealing, self._database, row, *bound_to)
         try:
             bundle = parse_bundle(row["fullchain_pem"], key_pem)
         except CertificateError as exc:
-            raise damaged(self._database.place, exc.message) from exc
+            raise VERSION.wrong(row, exc.message) from exc
         if bundle.certificate.fingerprint != fingerprint:
-            raise damaged(self._database.place, Text("a certificate stands in another's place"))
+            raise VERSION.wrong(row, Text("a certificate stands in another's place"))
         # The leaf may have been given another chain; its digest is bound, and the chain is not.
-        if row["fullchain_digest"] not in {None, bundle.fullchain_digest}:
-            raise damaged(self._database.place, Text("a chain stands in another's place"))
+        if row["fullchain_digest"] != bundle.fullchain_digest:
+            raise VERSION.wrong(row, Text("a chain stands in another's place"))
         return bundle
 
     def _versions(self, reader: Reader, lineage: str) -> tuple[Version, ...]:
         query = f"SELECT {_COLUMNS} FROM version WHERE lineage = ? ORDER BY number DESC"  # noqa: S608 - a constant
-        return tuple(self._version(reader, row) for row in reader.rows(query, lineage))
+        rows, entries = reader.each((query, (lineage,)), lasting.entries_of((lineage,)))
+        history = lasting.read(self._sealing, reader, entries)
+        return tuple(history.with_revocation(lineage, self._version(reader, row)) for row in rows)
 
     def _ordered_at(self, reader: Reader, lineage: str, bundle: CertificateBundle) -> str | None:
         """Return the directory of the order that a certificate came from, `None` where it came from
@@ -213,8 +244,7 @@ class VersionTables(Tables):
         newest = max((one.number for one in versions), default=0)  # under the lease
         version = known[0] if known else Version(newest + 1, leaf, now, directory=directory)
         version = version.with_pem_of(bundle)
-        _VERSIONS.save(transaction, version, lineage=lineage, **_LEAF.values(leaf))
-        VERSION.bind(self._sealing, transaction, lineage=lineage, number=version.number)
+        VERSION.save(self._sealing, transaction, **_row_of(lineage, version))
         bound_to = (_KIND, lineage, leaf.fingerprint)
         transaction.save(
             "version_pem",
@@ -234,9 +264,7 @@ class VersionTables(Tables):
             self._sealing,
             transaction,
             {"lineage": lease.lineage, "number": number},
-            revoked_at=columns.from_moment(revocation.at) if revocation else None,
-            revocation_reason=revocation.reason.value if revocation else None,
-            revocation_answered=revocation.is_answered if revocation else None,
+            **_row_of_revocation(revocation),
         )
 
     @writes
@@ -252,11 +280,36 @@ class VersionTables(Tables):
             self._sealing,
             transaction,
             {"lineage": lineage, "fingerprint": fingerprint},
-            window_start=columns.from_moment(window.start) if window else None,
-            window_end=columns.from_moment(window.end) if window else None,
-            window_page=window.page if window else None,
+            **_row_of_window(window),
             ask_after=columns.from_moment(ask_after),
         )
+
+
+def _row_of(lineage: str, version: Version) -> dict[str, Value]:
+    """Return what every column of a version holds."""
+    return _VERSIONS.values(
+        version,
+        lineage=lineage,
+        **_LEAF.values(version.certificate),
+        **_row_of_window(version.window),
+        **_row_of_revocation(version.revocation),
+    )
+
+
+def _row_of_window(window: RenewalWindow | None) -> dict[str, Value]:
+    return {
+        "window_start": columns.from_moment(window.start) if window else None,
+        "window_end": columns.from_moment(window.end) if window else None,
+        "window_page": window.page if window else None,
+    }
+
+
+def _row_of_revocation(revocation: Revocation | None) -> dict[str, Value]:
+    return {
+        "revoked_at": columns.from_moment(revocation.at) if revocation else None,
+        "revocation_reason": revocation.reason.value if revocation else None,
+        "revocation_answered": revocation.is_answered if revocation else None,
+    }
 
 
 def _version(row: Iterable[Any]) -> Version:

@@ -1,4 +1,4 @@
-"""`certferry init`: an interview, a look at the accounts, and a configuration file."""
+"""`certferry init`: an interview, the domains of the accounts, and a new configuration file."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         try:
             email_address(email)
         except ConfigError as error:
-            said = Text("{name}: {problem}", name="--email", problem=error.message)
-            raise UsageMistake(said) from None
+            message = Text("{name}: {problem}", name="--email", problem=error.message)
+            raise UsageMistake(message) from None
     path = chosen_file(output, front.config, front.console.environ)
     must_be_free(path, force=force)
     name_file(path, front.voice)

@@ -1,5 +1,5 @@
-"""What `certferry init` is given and writes: the words of the command line, an operator's own
-settings, and files that are put in their places all together or not at all.
+"""Input and output of `certferry init`: the command line, the operator's own settings, and the
+written files. The files appear together or not at all.
 """
 
 from __future__ import annotations
@@ -25,72 +25,85 @@ from certferry.wiring.settings import ADAPTERS
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """The configuration, the environment files that are read, and the one beside it for keys."""
+    """The configuration file, and the environment files for keys."""
 
+    #: The configuration file to write.
     config: Path
+    #: The environment file of `--env-file`.
     given: Path | None = None
 
     @property
     def keys(self) -> Path:
-        """Where keys are written that are nowhere yet."""
+        """The environment file beside the configuration, for keys stored nowhere yet."""
         return self.config.with_name(f"{self.config.name.removesuffix('.toml')}.env")
 
     def read(self) -> tuple[Path, ...]:
-        """Return the environment files that are there."""
+        """Return the environment files that exist."""
         given = () if self.given is None else (self.given,)
         own = (self.keys,) if self.keys.exists() and self.keys not in given else ()
         return (*given, *own)
 
     def environment(self, environ: Mapping[str, str]) -> dict[str, str]:
-        """Return the environment with what those files add. Raises `ConfigError`."""
+        """Return the environment with the variables of the existing environment
+        files. Raise `ConfigError`.
+        """
         return environment_with(environ, self.read())
 
     def named(self, *, with_keys: bool = False, already: Collection[Path] = ()) -> tuple[str, ...]:
-        """Return the environment files for the configuration, but for those named `already`."""
-        known = {path.resolve() for path in already}
-        there = [path for path in self.read() if path.resolve() not in known]
+        """Return the environment files to write into the configuration,
+        except those in `already`.
+        """
+        named_already = {path.resolve() for path in already}
+        there = [path for path in self.read() if path.resolve() not in named_already]
         own = [self.keys.name] if with_keys or self.keys in there else []
         return (*(str(path.absolute()) for path in there if path != self.keys), *own)
 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What the new file begins with: the operator's own settings, its place, the environment."""
+    """The base of the new file."""
 
+    #: The operator's own settings, from `--settings`.
     given: Document
+    #: The file to write; relative paths start at its directory.
     config: Path
+    #: The environment with the variables of all environment files.
     environ: Mapping[str, str]
 
     def settings(self, document: Document, fresh: Mapping[str, Secret]) -> Settings:
-        """Read settings with keys that stand nowhere yet. Raises `ConfigError`."""
+        """Read settings with keys that still wait to be stored. Raise `ConfigError`."""
         return load_before(document, self.config, {**self.environ, **revealed(fresh)})
 
 
 def revealed(keys: Mapping[str, Secret]) -> dict[str, str]:
-    """Return keys as variables of an environment."""
+    """Return keys as environment variables."""
     return {name: key.reveal() for name, key in keys.items()}
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the command line says."""
+    """The options of the command line."""
 
+    #: The ACME client to take over from.
     client: str | None
+    #: The client's directory, unless the usual place.
     home: Path | None
     files: Files
+    #: A file with the operator's own settings.
     settings: Path | None = None
     email: str | None = None
+    #: The client keeps renewing; certferry only deploys.
     keep_client: bool = False
 
 
 def chosen_file(output: Path | None, config: Path | None, environ: Mapping[str, str]) -> Path:
-    """Return the file to write: as named, or here."""
+    """Return the file to write: the named file, or certferry.toml here."""
     return output or config or Path(environ.get(VARIABLE) or NAME)
 
 
 def must_be_free(path: Path, *, force: bool) -> None:
-    """Raise `ConfigError`, before any question, if the file cannot be made, or is there already and
-    is not as the Debian package brings it.
+    """Raise `ConfigError`, before any question, if the file cannot be made or already exists. The
+    untouched file of the Debian package may be replaced.
     """
     if os.path.lexists(path) and not (force or _is_as_packaged(path)):
         hint = Text("--force replaces it and keeps a copy; --output FILE writes another")
@@ -105,7 +118,7 @@ def must_be_free(path: Path, *, force: bool) -> None:
 
 
 PACKAGED = Path("/usr/share/certferry/certferry.toml")
-"""What the Debian package puts at /etc/certferry once: comments alone."""
+"""The file that the Debian package installs once at /etc/certferry: only comments."""
 
 
 def _is_as_packaged(path: Path) -> bool:
@@ -116,7 +129,7 @@ def _is_as_packaged(path: Path) -> bool:
 
 
 def settings_to_begin_with(path: Path | None) -> Document:
-    """Read an operator's own settings; they are empty if no file is named. Raises `ConfigError`."""
+    """Read the operator's own settings, empty if `path` is None. Raise `ConfigError`."""
     if path is None:
         return Document(None, {})
     document = read_document(path)
@@ -127,13 +140,15 @@ def settings_to_begin_with(path: Path | None) -> Document:
 
 
 def env_files_in(given: Document, files: Files, environ: Mapping[str, str]) -> tuple[EnvFile, ...]:
-    """Read the files that given settings name. Raises `ConfigError` where others are named too."""
-    found = env_files_of(given, files.config, environ)
-    others = files.named(already=[file.path for file in found])
+    """Read the environment files named in the given settings. Raise `ConfigError` if more
+    files would have to be named.
+    """
+    env_files = env_files_of(given, files.config, environ)
+    others = files.named(already=[file.path for file in env_files])
     if "env_files" in given.values and others:
-        said = Text("{path} names its own env_files, without {others}")
-        raise ConfigError(said.filled(path=given.path, others=others), hint=Text("add it there"))
-    return found
+        message = Text("{path} names its own env_files, without {others}")
+        raise ConfigError(message.filled(path=given.path, others=others), hint=Text("add it there"))
+    return env_files
 
 
 def put(
@@ -143,8 +158,10 @@ def put(
     environ: Mapping[str, str],
     before: Callable[[Settings], None],
 ) -> tuple[list[Path], list[Path]]:
-    """Write the keys, then the configuration, or nothing; return the written paths and kept copies.
-    `before` runs with the settings as they will be, before the file takes its place.
+    """Write the keys, then the configuration, or nothing. Return the written paths and the
+    copies of replaced files.
+
+    `before` is called with the new settings before the configuration file is replaced.
     """
     with ExitStack() as at_the_end:
         at_the_end.enter_context(_keys_written(files.keys, fresh))
@@ -160,7 +177,7 @@ def put(
 
 
 def keep(path: Path, fresh: Mapping[str, Secret]) -> None:
-    """Write keys alone, beside those that the file has."""
+    """Write keys into `path`, and keep the keys already in the file."""
     if fresh:
         write_private(path, with_assignments(path, fresh))
 

@@ -1,6 +1,7 @@
-"""The keys that `certferry init` works with: referred to where they are already, asked for and
-tried at their service, or taken from another client; and how operators are alerted. No key is ever
-shown, nor written into the configuration.
+"""The keys for `certferry init`, and the alerts for operators.
+
+Keys already stored are referred to. Other keys are taken from another client, or asked for and
+tried at their service. Keys stay off the screen and out of the configuration.
 """
 
 from __future__ import annotations
@@ -42,60 +43,82 @@ _ASK_AGAIN = (
     errors.TargetAccessDenied,
     errors.ClockWrong,
 )
-"""What other keys, or the right time, would fix. Whatever else fails says nothing of the keys."""
+"""Errors that other keys, or a correct clock, would fix. Other errors
+prove nothing about the keys.
+"""
 
 Takes = Callable[[NewAccount, Mapping[str, Secret]], bool]
-"""Returns whether a service accepts an account with such keys; it prints why not."""
+"""Returns whether a service accepts an account with these keys, and prints
+the reason for a refusal.
+"""
 
 Missing = tuple[Question, str]
-"""A question without an answer, and the label of the account that it is about."""
+"""An unanswered question, and the label of its account."""
 
 
 @dataclass(frozen=True, slots=True)
 class WrittenKey:
-    """What the file says of a key: its value, or a variable's `name`; `fresh` is not stored yet."""
+    """A key as the configuration file refers to it."""
 
+    #: The value in the file: a reference such as `env:NAME`, or a setting that is no secret.
     written: object
+    #: The variable of the key.
     name: str = ""
+    #: The key itself, if still to be stored.
     fresh: Secret | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Keys:
-    """An account that refers to its keys, the keys to store, by variable, and what is missing."""
+    """An account with references to its keys."""
 
+    #: The account, or None for a skipped optional account.
     account: NewAccount | None = None
+    #: Keys to store, by variable.
     fresh: Mapping[str, Secret] = field(default_factory=dict)
+    #: Unanswered questions.
     missing: tuple[Missing, ...] = ()
 
 
 @dataclass(slots=True)
 class KeyRing:
-    """Finds keys: in the environment, with another client, by asking. Keeps what was typed once."""
+    """Finds keys in the environment, with another client, or by asking,
+    and remembers typed keys.
+    """
 
+    #: Environment variables, also from files.
     _environ: Mapping[str, str]
+    #: Keys of the other ACME client, by variable.
     _inherited: Mapping[str, Secret]
+    #: None: ask nothing.
     _interview: Interview | None
     _takes: Takes
+    #: Typed keys, by variable, for questions asked again.
     _earlier: dict[str, WrittenKey] = field(default_factory=dict)
 
     def service(self, family: Family, there: Mapping[str, Mapping[str, object]]) -> Service:
-        """Choose the service of a new account. Without an interview those that are declared
-        `there`, then those with keys come before the usual one; with one, several are asked for.
+        """Choose the service of a new account.
+
+        Without an interview, services of accounts declared in `there` come first, then services
+        with keys, then the usual service. With an interview, the operator chooses among several.
         """
         services, ask = offered(family), self._interview
         declared = {str(table.get("type", label)) for label, table in there.items()}
-        ready = [one for one in services if one.type in declared]
-        keyed = [one for one in services if one in ready or any(map(self.found, one.questions))]
+        ready = [candidate for candidate in services if candidate.type in declared]
+        keyed = [
+            candidate
+            for candidate in services
+            if candidate in ready or any(map(self.found, candidate.questions))
+        ]
         if ask is None or len(services) == 1:
             return (ready or keyed or services)[0]
         if len(keyed) == 1:
             return keyed[0]
 
         def refused(answer: str) -> Text:
-            advice = type_instead_of(answer, [one.type for one in services])
-            said = Text("{type} is no {role}; {advice}")
-            return said.filled(type=answer, role=family.role, advice=advice)
+            advice = type_instead_of(answer, [candidate.type for candidate in services])
+            message = Text("{type} is no {role}; {advice}")
+            return message.filled(type=answer, role=family.role, advice=advice)
 
         options = [option_of(service, ask, with_type=True) for service in services]
         return services[ask.choose(family.role, options, 0, refused) or 0]
@@ -109,19 +132,23 @@ class KeyRing:
         *,
         optional: bool,
     ) -> Keys:
-        """Find the keys that an account has not, asking until its service takes what was typed;
-        `fresh` are those of other accounts. An `optional` account may be missing as a whole.
+        """Find the keys missing in an account, and ask until the service accepts the typed keys.
+
+        `has` are the keys set in the account already, `fresh` the keys of other accounts. An
+        `optional` account may be skipped as a whole.
         """
         questions = [q for q in service.questions if q.key not in has]
-        known = {q.key: self.found(q) for q in questions}
-        if optional and self._interview is None and not any(known.values()):
+        at_hand = {q.key: self.found(q) for q in questions}
+        if optional and self._interview is None and not any(at_hand.values()):
             return Keys()
-        unknown = [q for q in questions if known[q.key] is None]
+        unknown = [q for q in questions if at_hand[q.key] is None]
         while True:
             given = self.ask(unknown, service, optional=optional)
             if given is None:
                 return Keys()
-            answered = {key: one for key, one in (known | given).items() if one is not None}
+            answered = {
+                key: answer for key, answer in (at_hand | given).items() if answer is not None
+            }
             account = account_of(label, service.type, answered)
             new = fresh_in(answered)
             if not given or self._takes(account, {**fresh, **new}):
@@ -129,7 +156,7 @@ class KeyRing:
                 return Keys(account, new, tuple(missing))
 
     def found(self, question: Question) -> WrittenKey | None:
-        """Find a key without asking."""
+        """Find a key in the environment or with the other client."""
         name = next((name for name in question.names if self._environ.get(name)), None)
         if name is not None:
             return _reference(name)
@@ -141,11 +168,13 @@ class KeyRing:
         self,
         questions: Sequence[Question],
         service: Service,
-        read: Callable[[str], Secret] | None = None,
+        parse: Callable[[str], Secret] | None = None,
         *,
         optional: bool = False,
     ) -> dict[str, WrittenKey] | None:
-        """Ask for keys, reading each; `None` if the first of an `optional` account is skipped."""
+        """Ask for keys, and read each answer with `parse`. Return None if the operator skips the
+        first key of an `optional` account.
+        """
         ask = self._interview
         if ask is None or not questions:
             return {}
@@ -153,11 +182,11 @@ class KeyRing:
             called = ask.voice.word(service.name)
             ask.print(Text("{service}: {where}", service=called, where=service.where_keys_are))
         first = questions[0] if optional else None
-        take = partial(self._ask_one, ask, read or typed_key, first)
-        # One who copies a pair as DNSPod and others show it, `ID,Token`, has answered both.
+        take = partial(self._ask_one, ask, parse or typed_key, first)
+        # DNSPod and other services show a pair as `ID,Token`: a pasted pair answers both questions.
         seconds: list[Question | None] = [*questions[1:], None]
-        pairs = zip(questions, seconds if read is None else [None] * len(seconds), strict=True)
-        steps = [Step(one.key, partial(take, one, second)) for one, second in pairs]
+        pairs = zip(questions, seconds if parse is None else [None] * len(seconds), strict=True)
+        steps = [Step(question.key, partial(take, question, second)) for question, second in pairs]
         try:
             given: dict[str, WrittenKey] = walk(steps, {}, ask, inside=True)
         except _NoAccount:
@@ -167,7 +196,7 @@ class KeyRing:
     def _ask_one(
         self,
         ask: Interview,
-        read: Callable[[str], Secret],
+        parse: Callable[[str], Secret],
         first: Question | None,
         question: Question,
         second: Question | None,
@@ -177,11 +206,11 @@ class KeyRing:
             return given
         beside: dict[str, WrittenKey] = {}
         may_end = question is first
-        what, needed = question.what, not may_end and not question.may_be_empty
+        prompt, needed = question.what, not may_end and not question.may_be_empty
         name = next(iter(question.names), f"{question.key}: {question.what}")
         earlier = self._earlier.get(name)
         if not needed and earlier is None:
-            what = Text("{what} (Enter to skip)", what=what)
+            prompt = Text("{what} (Enter to skip)", what=prompt)
 
         def answer(typed: str) -> WrittenKey:
             typed, comma, other = typed.partition(",") if second else (typed, "", "")
@@ -189,17 +218,17 @@ class KeyRing:
                 return WrittenKey(question.read(typed))
             if question.key == "url" and "://" not in typed:
                 raise errors.ConfigError(Text("must be a URL such as https://host/path"))
-            key = read(typed)
+            key = parse(typed)
             if question.pattern and not re.fullmatch(question.pattern, key.reveal(), re.ASCII):
                 raise errors.ConfigError(Text("this is not the {what}", what=question.what))
             if second and second.names and comma:
                 name_beside = second.names[0]
-                beside[second.key] = _reference(name_beside, read(other.strip()))
+                beside[second.key] = _reference(name_beside, parse(other.strip()))
                 self._earlier[name_beside] = beside[second.key]
             return _reference(name, key)
 
         hidden = bool(question.names) and not question.may_be_seen
-        answered = ask.ask_for(what, answer, needed=needed, kept=earlier, hidden=hidden)
+        answered = ask.ask_for(prompt, answer, needed=needed, kept=earlier, hidden=hidden)
         if answered is None:
             if may_end:
                 raise _NoAccount
@@ -209,17 +238,19 @@ class KeyRing:
 
 
 class _NoAccount(Exception):
-    """The first key of an optional account was skipped."""
+    """The operator skipped the first key of an optional account."""
 
 
 def takes(
     start: Beginning, console: Console, account: NewAccount, fresh: Mapping[str, Secret]
 ) -> bool:
-    """Try the keys of an account by reading (`Takes`). A service that is silent refuses nothing."""
+    """Return whether a service accepts an account's keys (`Takes`), by a reading call. A silent
+    service counts as accepting.
+    """
     voice, label = console.voice, account.label
     console.print_stderr([line(voice.say(Text("Checking the keys of {account} …", account=label)))])
     try:
-        # They stand in no file yet: what is wrong with them names none.
+        # The keys still wait to be stored, so error messages must omit the file.
         document = replace(with_accounts(start.given, [account]), path=None)
         settings = start.settings(document, fresh)
         with Workspace(settings, reads_only=True, language=voice.language) as workspace:
@@ -228,37 +259,37 @@ def takes(
         console.print_stderr([*voice.error(error.message), *voice.hint(error.hint)])
         return False
     except errors.CertferryError as error:
-        said = Text("the keys could not be checked: {problem}", problem=error.message)
-        console.print_stderr(voice.warning(said))
+        message = Text("the keys could not be checked: {problem}", problem=error.message)
+        console.print_stderr(voice.warning(message))
         return True
-    said = Text("{account} accepts the keys.")
+    message = Text("{account} accepts the keys.")
     if not was_asked:
-        said = Text(
+        message = Text(
             "{account} cannot be asked for that yet: `certferry sync --rehearse` tries it"
             " without counting."
         )
-    console.print_stderr([line(voice.say(said.filled(account=label)))])
+    console.print_stderr([line(voice.say(message.filled(account=label)))])
     return True
 
 
 def account_of(label: str, type_: str, answers: Mapping[str, WrittenKey]) -> NewAccount:
-    """Return the table in which answers stand."""
+    """Return the account's table with the given answers."""
     return NewAccount(label, type_, {key: answer.written for key, answer in answers.items()})
 
 
 def fresh_in(answers: Mapping[str, WrittenKey]) -> dict[str, Secret]:
-    """Return the keys that are to be kept yet, by the names of their variables."""
+    """Return the keys still to be stored, by the names of their variables."""
     return {answer.name: answer.fresh for answer in answers.values() if answer.fresh}
 
 
 def label_of(type_: str, there: Mapping[str, Mapping[str, object]]) -> str:
-    """Return the label of the account of a type, for a new one the type if the file allows it."""
+    """Return the label of the declared account of a type, or a label for a new account."""
     labels = (label for label, table in there.items() if table.get("type", label) == type_)
     return next(labels, f"my-{type_}" if type_ in RESERVED else type_)
 
 
 def must_not_be_missing(missing: Sequence[Missing], given: Document) -> None:
-    """Raise `ConfigError` with all questions that have no answer, and where to write them."""
+    """Raise `ConfigError` with every unanswered question, and the place to write the answers."""
     if not missing:
         return
     hint = _hint_of(given) if "env_files" in given.values else _ANYHOW
@@ -272,11 +303,11 @@ def must_not_be_missing(missing: Sequence[Missing], given: Document) -> None:
 
 
 def must_have_a_place(fresh: Mapping[str, Secret], given: Document, client: str) -> None:
-    """Raise `ConfigError` where keys would go into a file that the settings do not name."""
+    """Raise `ConfigError` if keys would go into a file that the settings do not name."""
     if fresh and "env_files" in given.values:
-        said = Text("{path} names its own env_files, and only {client} has {names}")
-        said = said.filled(path=given.path, client=client, names=list(fresh))
-        raise errors.ConfigError(said, hint=_hint_of(given))
+        message = Text("{path} names its own env_files, and only {client} has {names}")
+        message = message.filled(path=given.path, client=client, names=list(fresh))
+        raise errors.ConfigError(message, hint=_hint_of(given))
 
 
 def _hint_of(given: Document) -> Text:
@@ -284,7 +315,7 @@ def _hint_of(given: Document) -> Text:
 
 
 def typed_key(answer: str) -> Secret:
-    """Read a key that was typed or pasted. Raises `ConfigError` for what can be none."""
+    """Read a typed or pasted key. Raise `ConfigError` for text that cannot be a key."""
     key = as_a_key(Secret(answer))
     if " " in answer:
         raise errors.ConfigError(_BLANK)
@@ -292,7 +323,9 @@ def typed_key(answer: str) -> Secret:
 
 
 def option_of(service: Service, interview: Interview, *, with_type: bool = False) -> Option:
-    """Return a service as it is called, and `with_type` by its type too, where that differs."""
+    """Return a service as an answer to choose; `with_type` also shows
+    the type, where it differs.
+    """
     called, type_ = interview.voice.word(service.name), service.type
     label = called
     if with_type and called.casefold() not in {type_, type_.replace("-", " ")}:
@@ -305,7 +338,7 @@ def _reference(name: str, fresh: Secret | None = None) -> WrittenKey:
 
 
 LABEL = "ops"
-"""How the channel is called in the file."""
+"""The label of the new channel in the file."""
 VARIABLE = "HEARTBEAT_URL"
 _REFERENCE = f"env:{VARIABLE}"
 
@@ -318,16 +351,19 @@ _WHAT_A_HEARTBEAT_IS = Text(
 
 @dataclass(frozen=True, slots=True)
 class Alert:
-    """A channel or a heartbeat, as it stands in the file, and the keys that it needs."""
+    """A channel or a heartbeat."""
 
+    #: The channel as in the file.
     channel: NewAccount | None = None
+    #: A reference to the heartbeat's URL, or "".
     heartbeat: str = ""
+    #: Secrets to store, by variable.
     fresh: Mapping[str, Secret] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Alerts:
-    """Asks how operators are to be alerted, and tries it."""
+    """Asks for a channel and a heartbeat, and tries both."""
 
     start: Beginning
     console: Console
@@ -335,11 +371,13 @@ class Alerts:
     interview: Interview
 
     def channel(self, kept: Alert | None) -> Alert | None:
-        """Ask for a channel until it takes a message or is kept all the same; `None` for none."""
+        """Ask for a channel until the channel takes a test message, or the operator keeps it
+        anyway. Return None for no channel.
+        """
         services, ask = offered(CHANNELS), self.interview
         options = [option_of(service, ask) for service in services]
         earlier = kept and kept.channel and kept.channel.type
-        usual = next((n for n, one in enumerate(services) if one.type == earlier), None)
+        usual = next((n for n, candidate in enumerate(services) if candidate.type == earlier), None)
 
         def refused(answer: str) -> Text:
             advice = type_instead_of(answer, [service.type for service in services])
@@ -347,20 +385,22 @@ class Alerts:
 
         while (chosen := ask.choose(_HEADING, options, usual, refused, or_none=True)) is not None:
             service = services[chosen]
-            known = {question.key: self.keys.found(question) for question in service.questions}
-            unknown = [one for one in service.questions if known[one.key] is None]
+            at_hand = {question.key: self.keys.found(question) for question in service.questions}
+            unknown = [q for q in service.questions if at_hand[q.key] is None]
             try:
                 answers = self.keys.ask(unknown, service, _any_secret) or {}
             except Back:
                 continue
-            answered = {key: one for key, one in (known | answers).items() if one is not None}
+            answered = {key: a for key, a in (at_hand | answers).items() if a is not None}
             alert = Alert(account_of(LABEL, service.type, answered), fresh=fresh_in(answered))
             if self._is_meant(self._takes_message, alert):
                 return alert
         return None
 
     def heartbeat(self, kept: Alert | None) -> Alert | None:
-        """Ask for a heartbeat's address, unless a variable has it; no answer is the `kept` one."""
+        """Ask for the heartbeat's URL, unless a variable has the URL. An
+        empty answer returns `kept`.
+        """
         if self.start.environ.get(VARIABLE):
             there = Alert(heartbeat=_REFERENCE)
             return there if self._is_meant(self._is_pinged, there) else None
@@ -378,7 +418,9 @@ class Alerts:
                 return alert
 
     def _is_meant(self, works: Callable[[Alert], bool], alert: Alert) -> bool:
-        """Try it. A service out of reach may be meant all the same; a wrong setting is not."""
+        """Try an alert. If the service is unreachable, ask whether to use the alert anyway; a
+        wrong setting is refused.
+        """
         try:
             if works(alert):
                 return True
@@ -420,5 +462,5 @@ class Alerts:
 
 
 def _any_secret(answer: str) -> Secret:
-    """Read a secret in which a blank may be, as in passwords of mail servers."""
+    """Read a secret that may contain blanks, such as a mail server's password."""
     return as_a_key(Secret(answer))

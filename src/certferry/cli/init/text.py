@@ -1,4 +1,4 @@
-"""Render what `certferry init` has found, and the next steps."""
+"""Render the domains, the proposal and the next steps of `certferry init`."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from certferry.present.layout import Line, Span, TextTable, Tone, line, visible,
 from certferry.text import Text
 
 _SHOWN = 3
-"""So many certificates, and names of each, are shown where operators choose among ways."""
+"""The most certificates, and names of each, in the answers about grouping."""
 
 INTRODUCTION = 79
-"""Cells of the introduction's lines, which are read whole, where the screen has so many."""
+"""Width of the introduction in cells, on a terminal at least so wide."""
 
 
 def found(
@@ -30,8 +30,8 @@ def found(
     voice: Voice,
     numbered: Sequence[str] = (),
 ) -> TextTable:
-    """Render a row for each domain: what it is, its certificate, and, of a DNS account of
-    `service`, its zone. Those to choose from are `numbered` from 1.
+    """Render a row for each domain: the kind, the certificate, and the zone in the DNS account of
+    `service`. Domains in `numbered` get their numbers, from 1.
     """
     digits = len(str(len(numbered)))
     numbers = {name: f"{number:>{digits}}  " for number, name in enumerate(numbered, start=1)}
@@ -39,16 +39,16 @@ def found(
     headers = [Text("DOMAIN"), Text("KIND"), Text("CERTIFICATE")]
     rows: list[tuple[Span, ...]] = [
         (
-            Span(numbers.get(one.domain, free) + one.domain, Tone.STRONG),
-            Span(one.kind.value),
-            Span(voice.say_on_one_line(_certificate(one, now))),
+            Span(numbers.get(domain.domain, free) + domain.domain, Tone.STRONG),
+            Span(domain.kind.value),
+            Span(voice.say_on_one_line(_certificate(domain, now))),
         )
-        for one in places.domains
+        for domain in places.domains
     ]
     if places.dns and places.zones is not None:
         headers.append(Text("{service} ZONE", service=service))
         none = Span(voice.say(Text("none")), Tone.PENDING)
-        zones = [places.zone_of(one.domain) for one in places.domains]
+        zones = [places.zone_of(domain.domain) for domain in places.domains]
         held = [Span(zone.name) if zone else none for zone in zones]
         rows = [(*row, zone) for row, zone in zip(rows, held, strict=True)]
     first, *others = map(voice.say, headers)
@@ -56,22 +56,22 @@ def found(
 
 
 def https_is_off(domains: Sequence[str]) -> Text:
-    """Describe what it means to choose domains that serve no HTTPS."""
-    said = Text(
+    """Describe the effect of choosing domains that serve only HTTP."""
+    message = Text(
         "HTTPS is off at {domains}: chosen, it is switched on there by the first sync, and HTTPS"
         " requests may cost money (Qiniu bills them)."
     )
     if len(domains) > _SHOWN:
-        said = Text(
+        message = Text(
             "HTTPS is off at {count} of these domains: where they are chosen, it is switched on by"
             " the first sync, and HTTPS requests may cost money (Qiniu bills them)."
         )
-    return said.filled(count=len(domains), domains=list(domains))
+    return message.filled(count=len(domains), domains=list(domains))
 
 
 def grouped(grouping: proposals.Grouping, certificates: Sequence[Sequence[str]]) -> Text:
     """Describe how domains share certificates."""
-    said = {
+    way = {
         proposals.Grouping.WILDCARD: Text(
             "one for each registered domain, with a wildcard where several are below one name"
         ),
@@ -80,56 +80,60 @@ def grouped(grouping: proposals.Grouping, certificates: Sequence[Sequence[str]])
     }[grouping]
     count = len(certificates)
     if count > _SHOWN:
-        return Text("{said} ({count} certificates)", said=said, count=count)
-    shown = [[*one[:_SHOWN], *(["…"] if len(one) > _SHOWN else [])] for one in certificates]
-    return Text("{said}: {names}", said=said, names=" | ".join(map(", ".join, shown)))
+        return Text("{said} ({count} certificates)", said=way, count=count)
+    shown = [[*names[:_SHOWN], *(["…"] if len(names) > _SHOWN else [])] for names in certificates]
+    return Text("{said}: {names}", said=way, names=" | ".join(map(", ".join, shown)))
 
 
-def may_be_followed(one: OldCertificate, doubt: Text) -> Text:
-    """Ask whether to do what notes say that another user could change; show the whole command."""
-    said = Text(
+def may_be_followed(certificate: OldCertificate, doubt: Text) -> Text:
+    """Ask whether to follow notes that another user could change; the
+    question shows the command.
+    """
+    message = Text(
         "{doubt}. Shall certferry write {name} to {directory} as {user}, as that file says?"
     )
-    if one.installed.reload:
-        said = Text(
+    if certificate.installed.reload:
+        message = Text(
             "{doubt}. Shall certferry write {name} to {directory} and run this command as {user},"
             " as that file says: {command}"
         )
-    return said.filled(
+    return message.filled(
         doubt=doubt,
-        name=one.lineage,
-        directory=visible(one.installed.directory),
+        name=certificate.lineage,
+        directory=visible(certificate.installed.directory),
         user=user_name(os.geteuid()),
-        command=visible(one.installed.reload),
+        command=visible(certificate.installed.reload),
     )
 
 
 def left_out(proposal: proposals.Proposal, asked_for: Collection[str] = ()) -> Iterator[Text]:
-    """Render what nothing is declared for, without what an operator was `asked_for`."""
-    others = [one for one in proposal.left_out if one.name not in asked_for]
-    for reason in dict.fromkeys(one.reason for one in others):
-        names = [one.name for one in others if one.reason == reason]
+    """Render the names left out of the proposal and the reasons, except
+    names already in `asked_for`.
+    """
+    others = [entry for entry in proposal.left_out if entry.name not in asked_for]
+    for reason in dict.fromkeys(entry.reason for entry in others):
+        names = [entry.name for entry in others if entry.reason == reason]
         if len(names) == 1:
             yield Text("{name} is left out: {reason}", name=names[0], reason=reason)
         else:
             yield Text("{names} are left out: {reason}", names=names, reason=reason)
-    for one in others:
-        for remark in one.certificate.remarks if one.certificate is not None else ():
-            yield Text("{name}: {reason}", name=one.name, reason=remark)
+    for entry in others:
+        for remark in entry.certificate.remarks if entry.certificate is not None else ():
+            yield Text("{name}: {reason}", name=entry.name, reason=remark)
 
 
 def proposed(
     certificates: Sequence[proposals.ProposedCertificate], client: str, now: datetime, voice: Voice
 ) -> Iterator[Line]:
-    """Render which certificates are declared from now on, and which of them are there already."""
-    for one in certificates:
-        yield line(voice.say(standing_of(one, client, now)))
-        for remark in one.remarks:
+    """Render the certificates to be declared, and whether each is new or adopted."""
+    for certificate in certificates:
+        yield line(voice.say(standing_of(certificate, client, now)))
+        for remark in certificate.remarks:
             yield line("  ", Span(voice.say_on_one_line(remark), Tone.FAINT))
 
 
 def to_switch_off(home: OldHome, proposal: proposals.Proposal, voice: Voice) -> Iterator[Line]:
-    """Render what the other client must no longer do, command by command."""
+    """Render the commands that end the other client's renewals."""
     client = home.client.value
     taken = home.taken_over_by(proposal)
     if not taken:
@@ -137,13 +141,14 @@ def to_switch_off(home: OldHome, proposal: proposals.Proposal, voice: Voice) -> 
         return
     heading = Text("Switch off in {client}, or it goes on renewing:", client=client)
     if not home.renews_by_itself:
-        # Who takes the command for one to be run issues a certificate beside certferry's.
+        # A reader could take the command for one to run, and the client would
+        # issue a certificate too.
         heading = Text(
             "No crontab, timer or script may run this any more, or {client} goes on renewing:",
             client=client,
         )
     yield line(voice.say(heading))
-    yield from (line("  ", Span(one.stop, Tone.STRONG)) for one in taken)
+    yield from (line("  ", Span(certificate.stop, Tone.STRONG)) for certificate in taken)
     stale = Text(
         "The files in {home} are no longer renewed: programs that read them need a"
         " deployment to files.",
@@ -153,7 +158,7 @@ def to_switch_off(home: OldHome, proposal: proposals.Proposal, voice: Voice) -> 
 
 
 def introduction(files: Files, voice: Voice) -> Iterator[Line]:
-    """Render what the interview will do, before its first question."""
+    """Render the interview's introduction."""
     for text in (
         Text("This interview writes {path}. It changes nothing at any account.", path=files.config),
         Text(
@@ -170,7 +175,7 @@ def introduction(files: Files, voice: Voice) -> Iterator[Line]:
 
 
 def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Iterator[Line]:
-    """Render the commands to run next, and what each does."""
+    """Render the commands to run next, and the effect of each."""
     steps = {
         "plan": Text("shows what a sync would do"),
         "sync": Text("issues, deploys and verifies"),
@@ -183,9 +188,9 @@ def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Itera
     yield line(voice.say(Text("Next:")))
     options = ["" if step.startswith("help ") else voice.options for step in steps]
     commands = [f"certferry{before} {step}" for before, step in zip(options, steps, strict=True)]
-    widest, said = max(map(len, commands)), [*map(voice.say, steps.values())]
-    is_wide = widest + 4 + max(map(width, said)) > shutil.get_terminal_size().columns
-    for command, does in zip(commands, said, strict=True):
+    widest, meanings = max(map(len, commands)), [*map(voice.say, steps.values())]
+    is_wide = widest + 4 + max(map(width, meanings)) > shutil.get_terminal_size().columns
+    for command, does in zip(commands, meanings, strict=True):
         if is_wide:  # half sentences in a column are hard to read
             yield line("  ", Span(command, Tone.STRONG))
             yield line("    ", does)
@@ -193,16 +198,18 @@ def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Itera
             yield line("  ", Span(command.ljust(widest), Tone.STRONG), "  ", does)
 
 
-def standing_of(one: proposals.ProposedCertificate, client: str, now: datetime) -> Text:
-    """Describe how a certificate that is declared now stands; `client` made what is there."""
-    if one.adopts is None:
-        return Text("{name}: to be issued for {names}", name=one.lineage, names=one.names)
-    left = one.adopts.certificate.remaining(now)
-    if one.files is None:
-        return Text("{name}: adopted, {left} left", name=one.lineage, left=left)
+def standing_of(certificate: proposals.ProposedCertificate, client: str, now: datetime) -> Text:
+    """Describe a newly declared certificate; `client` made an adopted certificate."""
+    if certificate.adopts is None:
+        return Text(
+            "{name}: to be issued for {names}", name=certificate.lineage, names=certificate.names
+        )
+    left = certificate.adopts.certificate.remaining(now)
+    if certificate.files is None:
+        return Text("{name}: adopted, {left} left", name=certificate.lineage, left=left)
     return Text(
         "{name}: deploy only; {client} keeps renewing it, {left} left",
-        name=one.lineage,
+        name=certificate.lineage,
         client=client,
         left=left,
     )

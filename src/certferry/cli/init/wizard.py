@@ -1,4 +1,6 @@
-"""The way of `certferry init`: what is known, what is found, what is proposed, what is written."""
+"""The interview of `certferry init`: find keys, read the accounts, propose
+certificates, write files.
+"""
 
 from __future__ import annotations
 
@@ -37,37 +39,53 @@ from certferry.wiring.settings import Service, offered
 from certferry.wiring.workspace import Workspace, who_runs
 
 NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
-"""Directories that want an external account (RFC 8555 §7.3.4), whose key no client gives away."""
+"""Directories that need an external account (RFC 8555 §7.3.4); clients do not reveal its key."""
 
 SIGNS_OF_LIFE = 50
-"""After how many domains something is said: ten are asked for in a second
-(docs/facts/qiniu.md §9)."""
+"""Domains between two progress messages: Qiniu answers for ten domains a second
+(docs/facts/qiniu.md §9).
+"""
 
 
 def run(asked: files.Asked, front: Front, interview: Interview | None) -> Exit:
-    """Write a configuration. Raises `ConfigError` and whatever the accounts answer."""
+    """Write a configuration. Raise `ConfigError`, and errors of the accounts."""
     return _Wizard(asked, front, interview).to_the_end()
 
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """What is known so far; `services` and `labels` of accounts by the groups of their families."""
+    """All answers and findings so far. Accounts are keyed by their
+    family's group (`Family.group`).
+    """
 
+    #: The chosen service of each family.
     services: Mapping[str, Service] = field(default_factory=dict)
+    #: The account's label of each family.
     labels: Mapping[str, str] = field(default_factory=dict)
+    #: Accounts to write into the file.
     accounts: tuple[NewAccount, ...] = ()
+    #: Keys still to be stored, by variable.
     fresh: Mapping[str, Secret] = field(default_factory=dict)
+    #: Unanswered questions.
     missing: tuple[keys.Missing, ...] = ()
+    #: The contact at the CA.
     email: str | None = None
+    #: The domains and zones of the accounts.
     places: proposing.Places = field(default_factory=proposing.Places)
+    #: The other ACME client's certificates, in a takeover.
     home: OldHome | None = None
+    #: The CA's directory, unless the given settings have one.
     directory: str | None = None
+    #: The domains chosen for certificates.
     wanted: frozenset[str] = frozenset()
     grouping: proposing.Grouping = proposing.Grouping.WILDCARD
     channel: keys.Alert | None = None
     heartbeat: keys.Alert | None = None
+    #: The certificates to declare.
     proposal: proposing.Proposal = field(default_factory=proposing.Proposal)
+    #: The configuration file's text.
     text: str = field(default="", repr=False)
+    #: False if the operator declined to write.
     is_agreed: bool = True
 
     @property
@@ -77,13 +95,13 @@ class Answers:
 
     @property
     def target(self) -> str:
-        """The label of the account whose domains are listed, or ""."""
+        """The label of the account with the listed domains, or ""."""
         return self.labels.get(TARGETS.group, "")
 
     @property
     def fresh_keys(self) -> dict[str, Secret]:
-        """All keys that are to be kept yet."""
-        alerts = [one.fresh for one in (self.channel, self.heartbeat) if one is not None]
+        """All keys still to be stored."""
+        alerts = [alert.fresh for alert in (self.channel, self.heartbeat) if alert is not None]
         return {**self.fresh, **{name: key for fresh in alerts for name, key in fresh.items()}}
 
 
@@ -97,7 +115,7 @@ class _Wizard:
         self._now = datetime.now(UTC)
         self._client = asked.client or ""
         self._environ = asked.files.environment(front.console.environ)
-        # What was answered before the operator went back; `None`: no domain was chosen so far.
+        # Answers from before a step back. `_chosen` is None until domains were chosen once.
         self._chosen: frozenset[str] | None = None
         self._channel: keys.Alert | None = None
         self._heartbeat: keys.Alert | None = None
@@ -110,11 +128,11 @@ class _Wizard:
         self._env_files = files.env_files_in(self._given, self._asked.files, self._console.environ)
         self._environ = fill_in(self._environ, self._env_files)
         self._start = files.Beginning(self._given, self._asked.files.config, self._environ)
-        # What is wrong in the given file is reported before a key is typed.
+        # Mistakes in the given file must be reported before the operator types a key.
         self._start.settings(self._given, {})
-        if self._asked.files.keys.exists():  # from an earlier time: the keys may be others by now
+        if self._asked.files.keys.exists():  # an earlier interview's keys may be wrong by now
             self._say(Text("Keys are read from {path}.", path=self._asked.files.keys))
-        # Keys that could be written nowhere are not asked for.
+        # Ask for keys only if there is a place to write them.
         has_place = "env_files" not in self._given.values
         theirs, ask = self._home.keys if self._home else {}, self._interview if has_place else None
         ring = keys.KeyRing(
@@ -128,7 +146,7 @@ class _Wizard:
         return self._plan(answers)
 
     def _steps(self, ring: keys.KeyRing, *, has_place: bool) -> list[Step[Answers]]:
-        # Where nothing is to be issued, it makes no difference who could prove a name.
+        # A client that keeps renewing proves the names itself, so no DNS account is needed.
         families = [TARGETS] if self._asked.keep_client else [DNS_PROVIDERS, TARGETS]
         steps: list[Step[Answers]] = []
         for family in families:
@@ -147,93 +165,96 @@ class _Wizard:
         ]
 
     def _alerts(self, ring: keys.KeyRing, interview: Interview) -> Iterator[Step[Answers]]:
-        """Ask how operators are to be alerted, where the given settings do not say it."""
+        """Yield the steps that ask for alerts, except alerts in the given settings."""
         alerts = keys.Alerts(self._start, self._console, ring, interview)
         if "notify" not in self._given.values:
             yield Step("channel", partial(self._ask_channel, alerts))
         if "heartbeat" not in self._given.values:
             yield Step("heartbeat", partial(self._ask_heartbeat, alerts))
 
-    def _ask_channel(self, alerts: keys.Alerts, known: Answers) -> Answers:
+    def _ask_channel(self, alerts: keys.Alerts, answers: Answers) -> Answers:
         self._channel = alerts.channel(self._channel)
-        return replace(known, channel=self._channel)
+        return replace(answers, channel=self._channel)
 
-    def _ask_heartbeat(self, alerts: keys.Alerts, known: Answers) -> Answers:
+    def _ask_heartbeat(self, alerts: keys.Alerts, answers: Answers) -> Answers:
         self._heartbeat = alerts.heartbeat(self._heartbeat)
-        return replace(known, heartbeat=self._heartbeat)
+        return replace(answers, heartbeat=self._heartbeat)
 
-    # what is known
+    # the answers
 
     def _old_home(self) -> OldHome | None:
         if self._asked.client is None:
             return None
-        found = old_home(OldClient(self._asked.client), self._asked.home, self._environ)
-        client = found.client.value
-        for one in found.unreadable:
-            said = Text("{client}: {entry} is left out: {problem}")
-            self._warn(said.filled(client=client, entry=one.entry, problem=one.problem))
-        if found.certificates:
-            return found
-        said = Text("no certificate of {client}'s is in {home}")
+        home = old_home(OldClient(self._asked.client), self._asked.home, self._environ)
+        client = home.client.value
+        for entry in home.unreadable:
+            message = Text("{client}: {entry} is left out: {problem}")
+            self._warn(message.filled(client=client, entry=entry.entry, problem=entry.problem))
+        if home.certificates:
+            return home
+        message = Text("no certificate of {client}'s is in {home}")
         hint = Text("name the client's directory with --home")
-        if found.unreadable:
-            said = Text("no certificate of {client}'s in {home} can be read")
+        if home.unreadable:
+            message = Text("no certificate of {client}'s in {home} can be read")
             hint = Text(
                 "see the warnings above; if the files are another user's, run this as that user"
             )
-        raise ConfigError(said.filled(client=client, home=found.home), hint=hint)
+        raise ConfigError(message.filled(client=client, home=home.home), hint=hint)
 
-    def _choose_service(self, ring: keys.KeyRing, family: Family, known: Answers) -> Answers:
+    def _choose_service(self, ring: keys.KeyRing, family: Family, answers: Answers) -> Answers:
         service = ring.service(family, self._given.tables("accounts"))
-        return replace(known, services={**known.services, family.group: service})
+        return replace(answers, services={**answers.services, family.group: service})
 
-    def _find_keys(self, ring: keys.KeyRing, family: Family, known: Answers) -> Answers:
-        """Find the keys that the given settings do not have; an account may be of both families."""
-        there, service = self._given.tables("accounts"), known.services[family.group]
+    def _find_keys(self, ring: keys.KeyRing, family: Family, answers: Answers) -> Answers:
+        """Find the keys missing in the given settings. An account may belong to both families."""
+        there, service = self._given.tables("accounts"), answers.services[family.group]
         label = keys.label_of(service.type, there)
-        labels = {**known.labels, family.group: label}
-        if label in known.labels.values():
-            return replace(known, labels=labels)
-        # What a client made may go to files alone.
+        labels = {**answers.labels, family.group: label}
+        if label in answers.labels.values():
+            return replace(answers, labels=labels)
+        # In a takeover the certificates may go to files only, so a target account is optional.
         optional, has = self._home is not None and family is TARGETS, there.get(label, {})
-        found = ring.account(service, label, has, known.fresh, optional=optional)
-        missing = (*known.missing, *found.missing)
-        if found.account is None:
-            return replace(known, labels=labels if label in there else known.labels)
-        accounts, fresh = (*known.accounts, found.account), {**known.fresh, **found.fresh}
-        return replace(known, labels=labels, accounts=accounts, fresh=fresh, missing=missing)
+        keys_found = ring.account(service, label, has, answers.fresh, optional=optional)
+        missing = (*answers.missing, *keys_found.missing)
+        if keys_found.account is None:
+            return replace(answers, labels=labels if label in there else answers.labels)
+        accounts, fresh = (
+            (*answers.accounts, keys_found.account),
+            {**answers.fresh, **keys_found.fresh},
+        )
+        return replace(answers, labels=labels, accounts=accounts, fresh=fresh, missing=missing)
 
-    def _ask_address(self, known: Answers) -> Answers:
-        keys.must_not_be_missing(known.missing, self._given)
-        keys.must_have_a_place(known.fresh, self._given, self._client)
+    def _ask_address(self, answers: Answers) -> Answers:
+        keys.must_not_be_missing(answers.missing, self._given)
+        keys.must_have_a_place(answers.fresh, self._given, self._client)
         if "acme" in self._given.values:
-            return known
-        return replace(known, email=self._email(), directory=DIRECTORIES["letsencrypt"])
+            return answers
+        return replace(answers, email=self._email(), directory=DIRECTORIES["letsencrypt"])
 
     def _email(self) -> str | None:
-        known = self._asked.email or (self._home.email if self._home else None)
-        if known is not None:
-            with suppress(ConfigError):  # what a client holds may be none
-                return email_address(known)
+        address = self._asked.email or (self._home.email if self._home else None)
+        if address is not None:
+            with suppress(ConfigError):  # the other client's address may be invalid
+                return email_address(address)
         if self._interview is None:
             return None
         question = Text("Contact email for the CA (optional; Enter to skip)")
         return self._interview.ask_for(question, email_address)
 
-    def _settings(self, known: Answers) -> Settings:
-        # What is wrong with the given settings is wrong in their file: the other is not there yet.
-        return self._start.settings(with_accounts(self._given, known.accounts), known.fresh)
+    def _settings(self, answers: Answers) -> Settings:
+        # Only the given file exists by now, so mistakes in its settings are reported for that file.
+        return self._start.settings(with_accounts(self._given, answers.accounts), answers.fresh)
 
-    # what is found
+    # the domains and zones
 
-    def _look(self, known: Answers) -> Answers:
-        """Read the accounts, and name the client's certificates as the state does."""
-        # A mistake in the settings of a file is reported before any account is read.
-        with_keys(self._given, known.accounts)
-        settings, home = self._settings(known), self._home
-        dns, target = known.dns, known.target
+    def _look(self, answers: Answers) -> Answers:
+        """Read the accounts, and name the client's certificates by their lineages in the state."""
+        # Report mistakes in the settings before reading any account.
+        with_keys(self._given, answers.accounts)
+        settings, home = self._settings(answers), self._home
+        dns, target = answers.dns, answers.target
         with (
-            self._kept(known),
+            self._kept(answers),
             Workspace(settings, reads_only=True, language=self._voice.language) as workspace,
         ):
             if dns:
@@ -247,23 +268,25 @@ class _Wizard:
                 )
             if home is not None:
                 home = replace(home, certificates=as_remembered(home.certificates, workspace.state))
-        return replace(known, places=places, home=home)
+        return replace(answers, places=places, home=home)
 
     @contextmanager
-    def _kept(self, known: Answers) -> Iterator[None]:
-        """Keep what was typed and taken where the look fails: the next interview begins with it."""
+    def _kept(self, answers: Answers) -> Iterator[None]:
+        """Store typed keys if reading the accounts fails, so the next
+        interview starts with these keys.
+        """
         try:
             yield
         except CertferryError:
-            if self._interview is not None and known.fresh_keys:
+            if self._interview is not None and answers.fresh_keys:
                 path = self._asked.files.keys
-                files.keep(path, known.fresh_keys)
+                files.keep(path, answers.fresh_keys)
                 self._say(Text("The keys are kept in {path}, for the next `init`.", path=path))
             raise
 
     def _survey(self, accounts: VendorAccounts, target: str) -> tuple[FoundDomain, ...]:
         def looked(count: int, total: int) -> None:
-            # An account of hundreds of domains takes a minute.
+            # An account with hundreds of domains takes a minute.
             if count % SIGNS_OF_LIFE == 0 and count < total:
                 self._say(Text("… {count} of {total} domains", count=count, total=total))
 
@@ -275,19 +298,22 @@ class _Wizard:
             self._warn(Text("the account {account} has no domains", account=target))
         return survey.domains
 
-    # what is chosen
+    # the choices
 
-    def _choose_domains(self, known: Answers) -> Answers:
-        """Show the domains, and ask which get certificates: by default those that serve HTTPS."""
-        ask, offered_ones = self._interview, self._offered(known)
+    def _choose_domains(self, answers: Answers) -> Answers:
+        """Show the domains, and ask which get certificates; the default is the
+        domains that serve HTTPS.
+        """
+        ask, offered_ones = self._interview, self._offered(answers)
         usual = proposing.with_https(offered_ones)
-        off = [one.domain for one in offered_ones if proposing.has_https_off(one)]
-        # Where the names are those of another client, only what it would switch on is asked for.
-        is_asked = ask is not None and (off or (len(offered_ones) > 1 and known.home is None))
-        numbered = [*(one.domain for one in offered_ones if one.domain in usual), *off]
-        self._show_domains(known, numbered if is_asked else [])
+        off = [domain.domain for domain in offered_ones if proposing.has_https_off(domain)]
+        # In a takeover the client's names are given; ask only about domains where
+        # HTTPS would be switched on.
+        is_asked = ask is not None and (off or (len(offered_ones) > 1 and answers.home is None))
+        numbered = [*(domain.domain for domain in offered_ones if domain.domain in usual), *off]
+        self._show_domains(answers, numbered if is_asked else [])
         if ask is None or not is_asked:
-            return replace(known, wanted=usual)
+            return replace(answers, wanted=usual)
         if off:
             ask.print(text.https_is_off(off))
         ask.print(
@@ -297,93 +323,105 @@ class _Wizard:
         marked = frozenset(n for n, name in enumerate(numbered, start=1) if name in earlier)
         chosen = ask.choose_several(Text("Domains"), numbered, marked)
         self._chosen = frozenset(numbered[number - 1] for number in chosen)
-        return replace(known, wanted=self._chosen)
+        return replace(answers, wanted=self._chosen)
 
-    def _show_domains(self, known: Answers, numbered: Sequence[str]) -> None:
-        """Show what was found, and first of all what there is to choose from."""
-        if not known.places.domains or not (numbered or not self._front.quiet):
+    def _show_domains(self, answers: Answers, numbered: Sequence[str]) -> None:
+        """Show the domains found, with the domains to choose from first."""
+        if not answers.places.domains or not (numbered or not self._front.quiet):
             return
         service = ""
-        if known.dns:
-            type_ = self._settings(known).accounts[known.dns].type
+        if answers.dns:
+            type_ = self._settings(answers).accounts[answers.dns].type
             service = installed().find(DNS_PROVIDERS, type_).adapter.SERVICE
-        by_name = {one.domain: one for one in known.places.domains}
+        by_name = {domain.domain: domain for domain in answers.places.domains}
         in_turn = [by_name[name] for name in dict.fromkeys([*numbered, *by_name])]
-        places = replace(known.places, domains=tuple(in_turn))
+        places = replace(answers.places, domains=tuple(in_turn))
         self._console.print_stderr_table(
             text.found(places, service, self._now, self._voice, numbered)
         )
 
-    def _offered(self, known: Answers) -> list[FoundDomain]:
-        """Return the domains that can have certificates; in a takeover, those that it is about."""
-        places, home = known.places, known.home
+    def _offered(self, answers: Answers) -> list[FoundDomain]:
+        """Return the domains that can get certificates; in a takeover, those covered by
+        the client's certificates.
+        """
+        places, home = answers.places, answers.home
         if home is None:
-            return [one for one in places.domains if proposing.obstacle_to(one, places) is None]
-        covered = [name for one in home.certificates for name in one.bundle.certificate.names]
+            return [
+                domain for domain in places.domains if proposing.obstacle_to(domain, places) is None
+            ]
+        covered = [name for old in home.certificates for name in old.bundle.certificate.names]
         return [
-            one
-            for one in places.domains
-            if one.problem is None and one.by_itself and covered_by(covered, one.domain)
+            domain
+            for domain in places.domains
+            if domain.problem is None and domain.by_itself and covered_by(covered, domain.domain)
         ]
 
-    def _choose_grouping(self, known: Answers) -> Answers:
-        """Ask how domains are to share certificates, where that makes a difference."""
+    def _choose_grouping(self, answers: Answers) -> Answers:
+        """Ask how domains share certificates, unless all groupings give the same certificates."""
         ask = self._interview
-        if ask is None or known.home is not None:
-            return known
+        if ask is None or answers.home is not None:
+            return answers
         ways: dict[tuple[tuple[str, ...], ...], proposing.Grouping] = {}
         for grouping in proposing.Grouping:
-            made = proposing.propose_for_domains(known.places, MOST_NAMES, known.wanted, grouping)
-            names = tuple(one.names for one in made.certificates)
-            # Of two ways with the same result, the one in plainer words.
+            made = proposing.propose_for_domains(
+                answers.places, MOST_NAMES, answers.wanted, grouping
+            )
+            names = tuple(certificate.names for certificate in made.certificates)
+            # If two groupings give the same certificates, offer the grouping with plainer words.
             if names not in ways or grouping is proposing.Grouping.NAMES:
                 ways[names] = grouping
         if len(ways) == 1:
-            return known
+            return answers
         options = [
             Option(self._voice.say(text.grouped(grouping, names)), frozenset({grouping.value}))
             for names, grouping in ways.items()
         ]
         chosen = ask.choose(Text("Certificates"), options, 0, _no_such_number)
-        return replace(known, grouping=list(ways.values())[chosen or 0])
+        return replace(answers, grouping=list(ways.values())[chosen or 0])
 
-    # what is proposed
+    # the proposal
 
-    def _propose(self, known: Answers) -> Answers:
-        """Propose certificates, of the CA that most of a client's have come from."""
-        proposal, directory = self._proposal(known), known.directory
-        taken = () if known.home is None else known.home.taken_over_by(proposal)
-        directories = [one.directory for one in taken if one.directory]
+    def _propose(self, answers: Answers) -> Answers:
+        """Propose certificates, from the CA that issued most of the client's certificates."""
+        proposal, directory = self._proposal(answers), answers.directory
+        taken = () if answers.home is None else answers.home.taken_over_by(proposal)
+        directories = [certificate.directory for certificate in taken if certificate.directory]
         if directory is not None:
             counted = Counter(filter(_is_usable, directories))
             directory = counted.most_common(1)[0][0] if counted else directory
-        in_force = directory or self._settings(known).acme.directory
+        in_force = directory or self._settings(answers).acme.directory
         for earlier in dict.fromkeys(directories):
-            if earlier != in_force:  # names may be pinned to it by CAA
-                said = Text(
+            if earlier != in_force:  # CAA may pin the names to the earlier CA
+                message = Text(
                     "certificates have come from {earlier}; the next ones come from {directory}"
                 )
-                self._warn(said.filled(earlier=earlier, directory=in_force))
-        written = text_of(self._preamble(known, directory), proposal, self._voice.say)
-        return replace(known, proposal=proposal, text=written)
+                self._warn(message.filled(earlier=earlier, directory=in_force))
+        file_text = text_of(self._preamble(answers, directory), proposal, self._voice.say)
+        return replace(answers, proposal=proposal, text=file_text)
 
-    def _proposal(self, known: Answers) -> proposing.Proposal:
-        home, places = known.home, known.places
+    def _proposal(self, answers: Answers) -> proposing.Proposal:
+        home, places = answers.home, answers.places
         if home is None:
-            return proposing.propose_for_domains(places, MOST_NAMES, known.wanted, known.grouping)
+            return proposing.propose_for_domains(
+                places, MOST_NAMES, answers.wanted, answers.grouping
+            )
         if not places.target:
             self._warn_of_hooks(home)
         keeps = self._asked.keep_client
-        found = home.certificates if keeps else [*map(self._as_allowed, home.certificates)]
-        return propose_takeover(found, places, home.client.value, known.wanted, keep_client=keeps)
+        certificates = home.certificates if keeps else [*map(self._as_allowed, home.certificates)]
+        return propose_takeover(
+            certificates, places, home.client.value, answers.wanted, keep_client=keeps
+        )
 
     def _warn_of_hooks(self, home: OldHome) -> None:
-        """Warn of what the client ran for the usual target, where there are no keys to do it."""
-        hooks = [hook for one in home.certificates for hook in one.installed.runs]
+        """Warn of hooks that the client ran for the usual target, if that
+        target's keys are missing.
+        """
+        hooks = [hook for certificate in home.certificates for hook in certificate.installed.runs]
         programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to_qiniu)
         if programs:
             usual, *_ = offered(TARGETS)
-            said = Text(
+            message = Text(
                 "{client} runs {programs} for {service}, and certferry deploys nothing there"
                 " without keys: set {variables}, or name a file that does with --env-file",
                 client=home.client.value,
@@ -391,102 +429,110 @@ class _Wizard:
                 service=usual.name,
                 variables=[question.names[0] for question in usual.questions if question.names],
             )
-            self._warn(said)
+            self._warn(message)
 
-    def _preamble(self, known: Answers, directory: str | None) -> Preamble:
+    def _preamble(self, answers: Answers, directory: str | None) -> Preamble:
         there = self._given.tables("accounts")
         return Preamble(
-            settings=with_keys(self._given, known.accounts),
+            settings=with_keys(self._given, answers.accounts),
             env_files=self._asked.files.named(
-                with_keys=bool(known.fresh_keys), already=[file.path for file in self._env_files]
+                with_keys=bool(answers.fresh_keys), already=[file.path for file in self._env_files]
             ),
             directory=directory,
-            email=known.email,
-            accounts=tuple(one for one in known.accounts if one.label not in there),
-            channel=known.channel.channel if known.channel else None,
-            heartbeat=known.heartbeat.heartbeat if known.heartbeat else "",
+            email=answers.email,
+            accounts=tuple(account for account in answers.accounts if account.label not in there),
+            channel=answers.channel.channel if answers.channel else None,
+            heartbeat=answers.heartbeat.heartbeat if answers.heartbeat else "",
         )
 
-    def _as_allowed(self, one: OldCertificate) -> OldCertificate:
-        """Leave out what another user's notes do, unless the operator, not `--yes`, agrees."""
-        if one.doubt is None or not one.installed.directory:
-            return one
+    def _as_allowed(self, certificate: OldCertificate) -> OldCertificate:
+        """Leave out commands in notes that another user could change, unless the operator
+        agrees. `--yes` does not agree.
+        """
+        if certificate.doubt is None or not certificate.installed.directory:
+            return certificate
         ask = self._interview
-        if ask is not None and ask.confirm(text.may_be_followed(one, one.doubt)):
-            return one
-        said = Text("{name}: {doubt}; the copies and commands that it names are left out")
-        self._warn(said.filled(name=one.lineage, doubt=one.doubt))
-        return replace(one, installed=one.installed.not_followed())
+        if ask is not None and ask.confirm(text.may_be_followed(certificate, certificate.doubt)):
+            return certificate
+        message = Text("{name}: {doubt}; the copies and commands that it names are left out")
+        self._warn(message.filled(name=certificate.lineage, doubt=certificate.doubt))
+        return replace(certificate, installed=certificate.installed.not_followed())
 
-    def _agree(self, known: Answers) -> Answers:
-        """Show the file, and ask; `--yes` agrees. A no may mean other domains or other keys."""
+    def _agree(self, answers: Answers) -> Answers:
+        """Show the file, and ask whether to write it. After a no, offer
+        other domains or other keys.
+        """
         ask = self._interview
         if ask is None:
-            return known
-        settings, shown = with_keys(self._given, known.accounts).strip(), known.text
-        if settings:  # Given settings may hold a secret: their owner knows them.
+            return answers
+        settings, shown = with_keys(self._given, answers.accounts).strip(), answers.text
+        if settings:  # Given settings may hold a secret, and their owner knows them anyway.
             shown = shown.replace(settings, f"# … {self._asked.settings} …")
         self._console.print(line(row) for row in shown.splitlines())
         path = self._asked.files.config
         if ask.confirm(Text("Write this to {path}?", path=path), usual=not path.exists()):
-            return known
+            return answers
         ways = []
         if self._chosen is not None:
             ways.append(("domains", Text("choose the domains again")))
-        if known.fresh:
+        if answers.fresh:
             ways.append(("keys", Text("type other keys")))
         if ways:
             ways.append(("stop", Text("stop, and write nothing")))
-            options = [Option(self._voice.say(said), frozenset({to})) for to, said in ways]
+            options = [Option(self._voice.say(label), frozenset({to})) for to, label in ways]
             chosen = ask.choose(Text("What now"), options, 0, _no_such_number)
             if (to := ways[chosen or 0][0]) != "stop":
                 raise Back(to)
-        return replace(known, is_agreed=False)
+        return replace(answers, is_agreed=False)
 
-    # what is written
+    # the files
 
-    def _write(self, known: Answers) -> None:
-        proposal, home = known.proposal, known.home
+    def _write(self, answers: Answers) -> None:
+        proposal, home = answers.proposal, answers.home
 
         def adopt(settings: Settings) -> None:
             with Workspace(settings) as workspace:
-                for one in proposal.certificates:
-                    if one.adopts is not None:
-                        workspace.adopt(one.lineage, one.adopts, who_runs(settings))
+                for certificate in proposal.certificates:
+                    if certificate.adopts is not None:
+                        workspace.adopt(certificate.lineage, certificate.adopts, who_runs(settings))
 
         own = self._asked.files
-        environ = self._environ | files.revealed(known.fresh_keys)
-        paths, copies = files.put(own, known.text, known.fresh_keys, environ, adopt)
+        environ = self._environ | files.revealed(answers.fresh_keys)
+        paths, copies = files.put(own, answers.text, answers.fresh_keys, environ, adopt)
         run_log, voice = self._console.run_log, self._voice
-        written = [Text("Written (mode 0600): {path}", path=path) for path in paths]
-        for said in written:
-            log_change("init.write", said, run_log)
-        for one in proposal.certificates:
-            if one.adopts is not None:
-                said = text.standing_of(one, self._client, self._now)
-                log_change("init.adopt", said, run_log, one.lineage)
+        sentences = [Text("Written (mode 0600): {path}", path=path) for path in paths]
+        for sentence in sentences:
+            log_change("init.write", sentence, run_log)
+        for certificate in proposal.certificates:
+            if certificate.adopts is not None:
+                sentence = text.standing_of(certificate, self._client, self._now)
+                log_change("init.adopt", sentence, run_log, certificate.lineage)
         if self._front.quiet:
             return
         kept = [Text("The previous file is kept: {path}", path=path) for path in copies]
-        self._console.print(line(voice.say(said)) for said in (*written, *kept))
+        self._console.print(line(voice.say(sentence)) for sentence in (*sentences, *kept))
         self._console.print(text.proposed(proposal.certificates, self._client, self._now, voice))
-        asked_for = {one.domain for one in self._offered(known)} if self._interview else set()
+        asked_for = (
+            {domain.domain for domain in self._offered(answers)} if self._interview else set()
+        )
         self._warn(*text.left_out(proposal, asked_for))
         if not proposal.certificates:
             self._warn(Text("{path} declares no certificates", path=own.config))
         if home is not None:
             self._console.print(text.to_switch_off(home, proposal, voice))
-        has_channel = known.channel is not None or "notify" in self._given.values
-        has_heartbeat = known.heartbeat is not None or "heartbeat" in self._given.values
+        has_channel = answers.channel is not None or "notify" in self._given.values
+        has_heartbeat = answers.heartbeat is not None or "heartbeat" in self._given.values
         following = text.next_steps(
             has_channel=has_channel, has_heartbeat=has_heartbeat, voice=voice
         )
         self._console.print_wrapped(following)
 
-    def _plan(self, known: Answers) -> Exit:
-        """Offer to run `certferry plan`; its result does not matter: the files are written."""
+    def _plan(self, answers: Answers) -> Exit:
+        """Offer to run `certferry plan`. The files are already written, so the
+        plan's result is ignored.
+        """
         ask = self._interview
-        if ask is None or not known.proposal.certificates:
+        if ask is None or not answers.proposal.certificates:
             return Exit.OK
         is_wanted = False
         with suppress(Back, Interrupted):

@@ -1,0 +1,88 @@
+"""Rows that no column's reader can read: each is named by its table, its key and its columns, and
+counts as absent elsewhere (`database.Table`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from certferry.adapters.state.binding import BINDINGS
+from certferry.adapters.state.columns import MOMENT, NUMBER, PLAIN, Column
+from certferry.adapters.state.database import Dialect, Reader, Row, Table
+from certferry.errors import StateForeign
+from certferry.text import Text
+
+_PAGE = 500
+"""Rows that are read at once."""
+
+_READ_OTHERWISE = frozenset(
+    {*("certferry_migration", "certferry_schema", "moved", "sealing"), *("history", "history_head")}
+)
+"""Tables of which every row is read whenever a state is opened, and those of the chain."""
+
+_BESIDE: Mapping[tuple[str, str], Column] = {
+    ("lease", "token"): NUMBER,
+    ("lease", "since"): MOMENT,
+    ("lease", "until"): MOMENT,
+    ("pace", "until"): MOMENT,
+    ("declaration", "first_seen_at"): MOMENT,
+    ("console_guess", "minute"): MOMENT,
+    ("console_guess", "guesses"): NUMBER,
+}
+"""Columns of tables that have no record."""
+
+_PROVEN = {(one.table, name) for one in BINDINGS for name in (*one.columns, "proof")}
+"""Columns whose values a proof is of: a row that another program changed is named by that."""
+
+
+def unreadable_rows(reader: Reader, dialect: Dialect) -> Iterator[tuple[str, StateForeign]]:
+    """Return each row with a column that cannot be read, and whose the row is."""
+    columns: dict[str, list[Row]] = {}
+    ours = {row["name"] for row in reader.rows(dialect.tables)} - _READ_OTHERWISE
+    for column in reader.rows(dialect.columns):
+        if column["table_name"] in ours:
+            columns.setdefault(column["table_name"], []).append(column)
+    for table, of_table in columns.items():
+        names = sorted(column["name"] for column in of_table)
+        key = [column["name"] for column in of_table if column["place"]] or names
+        names = [name for name in names if (table, name) not in _PROVEN]
+        for row in _rows(reader, table, key):
+            if wrong := [name for name in names if _is_unreadable(table, name, row)]:
+                yield _whose(table, names, row), _foreign(table, key, wrong, row)
+
+
+def _rows(reader: Reader, table: str, key: Sequence[str]) -> Iterator[Row]:
+    """Read a table page by page: counted, because a key that no text is has no next one."""
+    order = ", ".join(key)
+    query = f"SELECT * FROM {table} ORDER BY {order} LIMIT {_PAGE} OFFSET ?"  # noqa: S608 - names of the schema
+    start = 0
+    while page := reader.rows(query, start):
+        yield from page
+        start += len(page)
+
+
+def _is_unreadable(table: str, name: str, row: Row) -> bool:
+    columns = [
+        _BESIDE.get((table, name)),
+        *(one.by_name.get(name) for one in Table.of.get(table, ())),
+    ]
+    return not all((column or PLAIN).can_read(row[name]) for column in columns)
+
+
+def _whose(table: str, names: Sequence[str], row: Row) -> str:
+    whose = next((row[name] for name in ("lineage", "host") if name in names and row[name]), table)
+    return str(whose)
+
+
+def _foreign(table: str, key: Sequence[str], wrong: Sequence[str], row: Row) -> StateForeign:
+    said = Text(
+        "the state contains data that certferry did not write: {columns} of the row {key} in the"
+        " table {table}"
+    )
+    return StateForeign(
+        said.filled(columns=list(wrong), key=[str(row[name]) for name in key], table=table),
+        hint=Text(
+            "see who else can write to the database; put the state back from a backup, or delete"
+            " this row"
+        ),
+    )
