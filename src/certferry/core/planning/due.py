@@ -1,4 +1,4 @@
-"""When a rollout's next step is due: now, after a moment, or no more in this run."""
+"""When a rollout's next step is carried out: now, after a moment, or in a later run."""
 
 from __future__ import annotations
 
@@ -20,36 +20,36 @@ from certferry.text import Text
 VERIFY_TIMEOUT = timedelta(hours=1)
 
 _CLOCKS = timedelta(minutes=1)
-"""How far the clocks of a target and of this machine may be apart."""
+"""The largest expected difference between the clocks of a target and of this machine."""
 
 
 @dataclass(frozen=True, slots=True)
 class Times:
-    """This moment, the run's begin, how long a domain may take, and whether pauses are kept."""
+    """The moments and limits by which a plan decides about waiting."""
 
     now: datetime
-    begun: datetime
-    timeout: timedelta = VERIFY_TIMEOUT
-    keeps_pauses: bool = False
+    begun: datetime  #: When the run began.
+    timeout: timedelta = VERIFY_TIMEOUT  #: How long one domain may take.
+    keeps_pauses: bool = False  #: Whether the run respects pauses after failures.
     longest_pause: timedelta = PAUSES[-1]
-    usual: Usual | None = None
+    usual: Usual | None = None  #: How long a change at the target usually takes.
 
     def in_this_run(self, moment: datetime) -> bool:
-        """Return whether something happened since the run began, by a clock that was right."""
+        """Return whether a moment lies in this run, and not so far ahead as a wrong clock's."""
         return self.begun <= moment <= self.now + LAG
 
     @classmethod
     def at(cls, now: datetime) -> Self:
-        """Return those of a run that begins now."""
+        """Return the times of a run beginning now."""
         return cls(now, now)
 
 
 def open_record(
     domain: observation.ObservedDomain, fingerprint: str, now: datetime
 ) -> RolloutRecord | None:
-    """Return the record of a rollout that goes on, `None` where one has to begin."""
+    """Return the record of the rollout in progress; `None` if a rollout has to begin."""
     last = domain.last
-    # A start in the future was written by a clock that was ahead.
+    # A start in the future came from a clock running ahead.
     if last is None or last.fingerprint != fingerprint or last.started_at > now:
         return None
     return None if last.verified_at is not None else last
@@ -62,7 +62,7 @@ def due_of(
     fingerprint: str,
     times: Times,
 ) -> Due:
-    """Return when the rollout's first step, for the certificate with this `fingerprint`, is due."""
+    """Return when to carry out the rollout's first step for the certificate `fingerprint`."""
     last = open_record(domain, fingerprint, times.now)
     due = _due_by_itself(rollout, domain, served, fingerprint, times)
     if due is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
@@ -103,12 +103,14 @@ def _due_by_itself(
 
 
 def waiting_since(record: RolloutRecord, times: Times) -> datetime:
-    """Return since when a run waits for a domain: the change was taken, or this run had to wait."""
+    """Return since when a run waits for a domain: since the target accepted the change, else since
+    the rollout or this run began.
+    """
     return record.accepted_at or max(record.started_at, times.begun)
 
 
 def _seen_since(domain: observation.ObservedDomain, fingerprint: str, times: Times) -> datetime:
-    """Return since when a domain without an open record is waited for in this run."""
+    """Return since when this run waits for a domain without an open record."""
     seen = domain.seen_at(fingerprint)
     return times.now if seen is None else min(max(seen, times.begun), times.now)
 
@@ -120,9 +122,11 @@ def _after_acceptance(
     accepted_at: datetime,
     times: Times,
 ) -> Due:
-    """Judge an accepted change without effect yet. A later run asks again once it has failed."""
+    """Judge an accepted change that has no effect yet. If the change failed, a later run asks the
+    target again.
+    """
     in_this_run = accepted_at >= times.begun
-    # Reads may lag behind writes: a failure that was reported before the change is no news.
+    # Reads may lag behind writes: the failure may be older than the change.
     is_news = str(domain.problem) != last.problem_before or times.now - accepted_at >= LAG
     if domain.state is observation.DomainState.FAILED and is_news:
         error = domain.problem or DeployError(Text("the target could not carry out the change"))
@@ -145,7 +149,7 @@ def _failed_here(
 
 
 def wait_or_fail(problem: CertferryError, since: datetime, times: Times) -> Waiting | TimedOut:
-    """Wait for a CDN while there is time, because of a problem; afterwards it is the failure."""
+    """Return a wait because of a problem; after the timeout return the problem as the failure."""
     deadline = since + times.timeout
     if times.now >= deadline:
         return TimedOut(problem)
@@ -153,7 +157,7 @@ def wait_or_fail(problem: CertferryError, since: datetime, times: Times) -> Wait
 
 
 def processing(target: str, since: datetime, usual: Usual | None) -> TargetBusy:
-    """Return the problem of a target that is still carrying out a change."""
+    """Return the problem of a target still carrying out a change."""
     hint = Text(
         "the change began at {since}. If it does not end, ask the support of {target} to push the"
         " domain's task"
@@ -171,7 +175,7 @@ def processing(target: str, since: datetime, usual: Usual | None) -> TargetBusy:
 def without_effect(
     deploy: Deploy, domain: observation.ObservedDomain, since: datetime
 ) -> DeployError:
-    """Return the problem of a change that the target accepted, and that is not to be seen there."""
+    """Return the problem of an accepted change without a visible effect."""
     if deploy.reason.code is ReasonCode.SETTINGS_DRIFTED:
         message = Text(
             "the accepted change has not taken effect: {changes}",
@@ -203,7 +207,7 @@ def without_effect(
 def not_served(
     served: observation.Addresses, fingerprint: str, since: datetime
 ) -> VerificationError:
-    """Return the problem of addresses that do not serve the certificate, or do not answer."""
+    """Return the problem of silent addresses, or of addresses serving another certificate."""
     answered = [address for address in served if address.answered]
     if not answered:
         problems = list(dict.fromkeys(a.problem.message for a in served if a.problem is not None))
@@ -231,7 +235,10 @@ def not_served(
 
 def _in_words(address: observation.Served, fingerprint: str) -> Text:
     problem = address.problem
-    if problem is None or address.fingerprint not in {None, fingerprint}:  # it serves another
+    if problem is None or address.fingerprint not in {
+        None,
+        fingerprint,
+    }:  # another certificate is served
         return Text("{address}", address=address.address)
     return Text("{address}: {problem}", address=address.address, problem=problem.message)
 
@@ -239,7 +246,7 @@ def _in_words(address: observation.Served, fingerprint: str) -> Text:
 def stuck_since(
     domain: observation.ObservedDomain, now: datetime, timeout: timedelta
 ) -> datetime | None:
-    """Return since when a target has been at a change for longer than `timeout`, if it has."""
+    """Return the begin of a change that a target has been carrying out for at least `timeout`."""
     if domain.state is not observation.DomainState.PROCESSING:
         return None
     since = min((moment for moment in _starts(domain) if moment <= now), default=now)
@@ -253,7 +260,7 @@ def _starts(domain: observation.ObservedDomain) -> Iterator[datetime]:
             yield reported
         return
     yield last.asked_at
-    # A time from before the target took our change belongs to a change before it.
+    # A time before the acceptance of certferry's change belongs to an earlier change.
     is_ours = last.accepted_at is None or (reported and reported >= last.accepted_at - _CLOCKS)
     if reported is not None and is_ours:
         yield reported
@@ -268,7 +275,7 @@ def stuck_error(
     served: observation.Addresses,
     fingerprint: str,
 ) -> TargetStuck:
-    """Return the problem of a change that is stuck, with what visitors get meanwhile."""
+    """Return the problem of a stuck change, with the certificate that visitors get meanwhile."""
     message = Text(
         "{target} has not ended its change since {since}; the certificate is not served everywhere"
     )
@@ -293,7 +300,7 @@ def _ticket(
     served: observation.Addresses,
     fingerprint: str,
 ) -> Iterator[Text]:
-    """Write to the target's support, a line each. Nothing in it is secret."""
+    """Return the lines of a ticket to the target's support, free of secrets."""
     yield Text(
         "Hello, a change of the HTTPS certificate of {domain} has not ended for {time}. Please look"
         " at its task and push it on, or tell us what keeps it.",

@@ -1,4 +1,4 @@
-"""What it takes to bring a certificate to each domain of a target, and to a receiver."""
+"""Rollouts: the steps bringing a certificate to each domain of a target, and to a receiver."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ NOT_RECORDED = Reason(ReasonCode.NOT_SEEN, Text("served by every address; not re
 
 @dataclass(frozen=True, slots=True)
 class Supply:
-    """The certificates that domains may be given; while one `is_coming`, nothing has a time."""
+    """The certificates available to domains."""
 
-    version: Version | None
+    version: Version | None  #: The version to serve; `None` before the first certificate.
     versions: tuple[Version, ...]
     times: Times
-    is_coming: bool = False
+    is_coming: bool = False  #: Whether an order comes first; then no step has a time yet.
 
     def version_for(self, withdrawn: frozenset[str]) -> Version | None:
-        """Return what a domain is to serve: the one before, where this one was withdrawn there."""
+        """Return the version for a domain: the previous version if this version was withdrawn."""
         if self.version is None or self.version.fingerprint not in withdrawn:
             return self.version
         return version_for(withdrawn, self.versions, self.times.now)
@@ -53,7 +53,7 @@ class Supply:
 
 @dataclass(frozen=True, slots=True)
 class TargetPlan:
-    """What must change at the target of one deployment."""
+    """The plan for the target of one deployment."""
 
     rollouts: tuple[plans.Rollout, ...] = ()
     unchanged: tuple[tuple[str, str], ...] = ()
@@ -76,7 +76,9 @@ def plan_target(
     return TargetPlan(
         rollouts=tuple(rollout for rollout, _ in planned if rollout.steps),
         unchanged=tuple(
-            (one.target, one.domain) for one, drifted in planned if not one.steps and not drifted
+            (rollout.target, rollout.domain)
+            for rollout, drifted in planned
+            if not rollout.steps and not drifted
         ),
         findings=tuple(
             _unavailable(deployment, domain)
@@ -96,7 +98,7 @@ def _unreadable(
     failure: CertferryError,
     supply: Supply,
 ) -> TargetPlan:
-    """Wait for what is in progress at a target that cannot be read: it goes on by itself."""
+    """Wait for rollouts in progress at an unreadable target: the target goes on by itself."""
     finding = plans.PlanFinding.of(plans.Weight.BLOCKED, failure, deployment.target)
     times, in_progress = supply.times, target.in_progress
     if supply.is_coming or not in_progress:
@@ -116,7 +118,7 @@ def _unreadable(
         )
         for record, due in zip(in_progress, dues, strict=True)
     )
-    # What this run began is reported at its domains; else the target itself is blocked.
+    # Rollouts begun by this run are reported at their domains; else the target is blocked.
     begun_here = any(times.in_this_run(record.asked_at) for record in in_progress)
     return TargetPlan(rollouts, findings=() if begun_here else (finding,))
 
@@ -134,13 +136,13 @@ def _unavailable(
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """One domain, and the version that it is to serve; `None` before there is one."""
+    """A domain to plan, with the deployment, the target and the supply."""
 
     deployment: certificate.DesiredDeployment
     target: observation.ObservedTarget
     domain: observation.ObservedDomain
     supply: Supply
-    version: Version | None
+    version: Version | None  #: The version to serve; `None` before the first certificate.
 
     @property
     def place(self) -> tuple[str, str]:
@@ -149,12 +151,12 @@ class _Case:
 
     @property
     def fingerprint(self) -> str | None:
-        """Of the version."""
+        """The version's fingerprint."""
         return None if self.version is None else self.version.fingerprint
 
     @property
     def served(self) -> tuple[observation.Served, ...]:
-        """What the domain's addresses present."""
+        """The certificates presented by the domain's addresses."""
         return self.target.served.get(self.domain.domain, ())
 
     @property
@@ -163,12 +165,12 @@ class _Case:
         return self.fingerprint is not None and observation.is_served(self.served, self.fingerprint)
 
     def setting_changes(self, https: certificate.DesiredHttps) -> observation.Changes:
-        """List where the domain's other settings differ; most files ask for none."""
+        """List the domain's settings that differ from `https`; most files declare none."""
         return () if https == certificate.DesiredHttps() else setting_changes(https, self.domain)
 
 
 def _plan_domain(case: _Case) -> tuple[plans.Rollout, plans.Drifted | None]:
-    """Return the domain's rollout, and what another tool changed there and stays."""
+    """Return the domain's rollout, and the drift that stays."""
     deployment = case.deployment
     if case.domain.kind.is_receiver:
         return _with_due(_delivery(case), case), None
@@ -184,7 +186,7 @@ def _plan_domain(case: _Case) -> tuple[plans.Rollout, plans.Drifted | None]:
 
 
 def _drift(case: _Case) -> Drift | None:
-    """Return what another tool changed: nothing where all is as declared, or new."""
+    """Return the changes of another tool; `None` for domains as declared, and for new domains."""
     bound = case.target.fingerprint_of(case.domain.bound)
     is_bound = bound is not None and bound == case.fingerprint
     if case.domain.last is None:
@@ -207,7 +209,7 @@ def _rollout(
     record = None
     if case.fingerprint is not None and not case.supply.is_coming:
         record = open_record(case.domain, case.fingerprint, case.supply.times.now)
-    # Done means served, and the target at rest: a change in progress may still end otherwise.
+    # A served certificate counts once the target is at rest: a change may still end otherwise.
     if not case.is_served or case.domain.state is observation.DomainState.PROCESSING:
         return plans.Rollout(*case.place, (_rollback(case, record) or _verify(case),))
     if record is None:
@@ -281,7 +283,7 @@ def _why_deploy(case: _Case, changes: observation.Changes) -> Reason | None:
         return NEW_CERTIFICATE
     bound = case.target.fingerprint_of(domain.bound)
     failure = domain.problem if domain.state is observation.DomainState.FAILED else None
-    # What is served everywhere has failed at something else.
+    # If every address serves the certificate, the failure concerns another setting.
     if bound == case.fingerprint and (failure is None or case.is_served):
         return SETTINGS_DRIFTED if changes else None
     if failure is not None:
@@ -338,7 +340,9 @@ def _delivery(case: _Case) -> plans.Rollout:
 def why_deliver(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, version: Version | None
 ) -> Reason | None:
-    """Return why a receiver is to get a version (`None`: one to come), `None` if it has it."""
+    """Return why a receiver needs a version (`None`: a version still to be issued); `None` if the
+    receiver has the version.
+    """
     if version is None:
         return NEW_CERTIFICATE
     if domain.bound is None:
@@ -354,7 +358,7 @@ def why_deliver(
 
 
 def _change_of_issuers(domain: observation.ObservedDomain, version: Version) -> observation.Changes:
-    """The same leaf may be there with other issuers. What is not known is no difference."""
+    """Return the change if the same leaf is held with other issuers; unknown digests are equal."""
     held, wanted = domain.fullchain_digest, version.fullchain_digest
     if held is None or wanted is None or held == wanted:
         return ()
@@ -367,8 +371,9 @@ class _Claim(NamedTuple):
 
 
 class Claims:
-    """What all declared certificates claim; found in the same time among one or thousands. Domains
-    (by target and domain) of lineages that other hosts' files declare are `elsewhere`.
+    """The domains claimed by all declared certificates, indexed for files with thousands of them.
+
+    `elsewhere` maps (target, domain) to a lineage declared by other hosts' files.
     """
 
     def __init__(
@@ -396,18 +401,18 @@ class Claims:
         domain: str,
         kind: certificate.Kind,
     ) -> bool:
-        """Return whether this deployment is the one to serve a domain of such a kind."""
+        """Return whether this deployment serves a domain of this kind."""
         owner = self._owner(deployment.target, domain, kind)
         return owner is None or owner == (lineage, deployment)
 
     def owner(self, target: str, domain: str, kind: certificate.Kind) -> str | None:
-        """Return the lineage that is to serve a domain, `None` when none has a claim."""
+        """Return the lineage that serves a domain; `None` for an unclaimed domain."""
         owner = self._owner(target, domain, kind)
         return None if owner is None else owner.lineage
 
     def _owner(self, target: str, domain: str, kind: certificate.Kind) -> _Claim | None:
-        """Return the claim that names a domain; else the closest that covers it, unless another
-        host's file has the domain.
+        """Return the claim naming a domain; else another host's claim; else the closest claim
+        covering the domain.
         """
         for claim in self._named.get((target, domain), ()):
             if claim.deployment.kind.is_about(kind):
@@ -424,4 +429,4 @@ class Claims:
         if not any(claim.deployment.has_patterns for claim in about):
             return next(iter(about), None)
         finding = (claim for claim in about if is_found(claim.deployment, domain))
-        return max(finding, key=lambda one: closeness(one.deployment.globs, domain), default=None)
+        return max(finding, key=lambda c: closeness(c.deployment.globs, domain), default=None)
