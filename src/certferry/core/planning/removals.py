@@ -55,7 +55,7 @@ def left_to_later_runs(count: int) -> Text:
 def superseded(
     desired: DesiredCertificate, observed: Observation, now: datetime, *, issuing: bool
 ) -> tuple[Retire, ...]:
-    """List the lineage's superseded copies. The previous version stays until expiry, as a way back."""
+    """List the superseded copies. The previous version stays until expiry, as a way back."""
     kept = _kept_fingerprints(observed, now, issuing=issuing)
     # Keyed by place, because an account may stand in several deployments.
     retired = {
