@@ -311,21 +311,21 @@ def _step(step: planned.Step) -> Document:
             "not_after": moment(step.not_after),
             "days_left": None if step.left is None else step.left.days,
             "again": step.again,
-            **_due(step.due),
+            **_when(step.when),
         }
     if isinstance(step, planned.Deploy):
         written |= {"upload_deadline": moment(step.upload_by)}
-    return written | {"kind": step.kind.value, **_due(step.due)}
+    return written | {"kind": step.kind.value, **_when(step.when)}
 
 
 def _issued_later(step: planned.Issue | None) -> Document | None:
     """Write why a needed order is not made now, and until when."""
-    if step is None or not isinstance(step.due, planned.HeldUntil) or step.due.error is None:
+    if step is None or not isinstance(step.when, planned.HeldUntil) or step.when.error is None:
         return None
     return {
         "reason": of_reason(step.reason),
-        "error": of_problem(step.due.error.problem()),
-        "until": moment(step.due.until),
+        "error": of_problem(step.when.error.problem()),
+        "until": moment(step.when.until),
     }
 
 
@@ -338,9 +338,9 @@ def _diff(changes: Sequence[Change]) -> Document:
     }
 
 
-def _due(due: planned.Due) -> Document:
+def _when(when: planned.When) -> Document:
     """Write when a step is carried out: now, waiting until a moment, or blocked in this run."""
-    match due:
+    match when:
         case Waiting(why=why, until=until):
             return {"due": "waiting", "until": moment(until), "waits_for": why}
         case planned.HeldUntil(until):

@@ -108,7 +108,7 @@ def within_rate_limits(
         ask([one for one in several if one not in step.authorities])
     if not free:
         first = min(holds, key=_end)
-        return replace(step, due=HeldUntil(_end(first), first))
+        return replace(step, when=HeldUntil(_end(first), first))
     return replace(step, authorities=tuple(one for one in free if one is not None))
 
 

@@ -10,8 +10,8 @@ from certferry.core.certificates.certificate import covered_by, first_of
 from certferry.core.certificates.names import STAR, match_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
 from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget, Scope
-from certferry.core.planning.due import Times
 from certferry.core.planning.plan import PlanFinding, Weight
+from certferry.core.planning.timing import Times
 from certferry.core.reasons import Reason
 from certferry.errors import AllExcluded, TargetRejected
 from certferry.text import Text
@@ -140,9 +140,10 @@ def choice_findings(desired: DesiredCertificate, observed: Observation) -> Itera
         for _, error in unmatched_globs(deployment, target):
             yield PlanFinding.of(Weight.BLOCKED, error, deployment.target)
     for deployment, target in places:
-        is_reported = target.failure or target.is_owned_elsewhere
-        is_reported = is_reported or target.unmatched or target.excluded
-        if not (target.domains or is_reported):
+        explained = (
+            target.failure or target.is_owned_elsewhere or target.unmatched or target.excluded
+        )
+        if not (target.domains or explained):
             error = _no_domain(desired, deployment.target, target)
             yield PlanFinding.of(Weight.BLOCKED, error, deployment.target)
     for deployment, target in places:

@@ -115,8 +115,8 @@ def _steps(plan: plans.Plan) -> Iterator[list[object]]:
         if isinstance(step, plans.Verify):
             yield [step.action.value, step.target, step.domain, step.kind.value, step.fingerprint]
             continue
-        due = None if isinstance(step, plans.Clean) else step.due
-        if isinstance(due, plans.TimedOut | plans.TriedInThisRun | plans.HeldUntil):
+        when = None if isinstance(step, plans.Clean) else step.when
+        if isinstance(when, plans.TimedOut | plans.TriedInThisRun | plans.HeldUntil):
             continue
         yield [step.action.value, step.reason.code.value, *_subject(step)]
 

@@ -12,8 +12,8 @@ from certferry.core.certificates.names import base_name, registered_domain
 from certferry.core.desired.certificate import Authority
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import Remembered
-from certferry.errors import OrderPostponed, Retry
-from certferry.text import Text
+from certferry.errors import CertificateRejected, OrderPostponed, Retry
+from certferry.text import LINEAGE, Text
 
 CLOCKS_APART = timedelta(minutes=1)
 """The largest expected difference between hosts' clocks; a moment further ahead is wrong."""
@@ -254,6 +254,32 @@ def pause_end(remembered: Remembered, now: datetime) -> datetime | None:
         if record.verified_at is None
     )
     return min((end for end in (issue, *rollouts) if end is not None), default=None)
+
+
+ANEW_AFTER = timedelta(days=1)
+"""The CA counts a rejected certificate as issued: Let's Encrypt allows five of the same names in a
+week."""
+
+
+def rejection_pause(rejected_at: datetime | None, now: datetime) -> CertificateRejected | None:
+    """Return the pause after a rejected certificate."""
+    # A moment in the future came from a clock running ahead.
+    if rejected_at is None or not rejected_at <= now < rejected_at + ANEW_AFTER:
+        return None
+    return CertificateRejected(
+        Text(
+            "nothing is ordered before {moment}: at {past} the CA gave a certificate that was not"
+            " ordered",
+            moment=rejected_at + ANEW_AFTER,
+            past=rejected_at,
+        ),
+        hint=Text(
+            "`certferry history {lineage}` tells what was wrong;"
+            " `certferry sync --renew {lineage}` orders now",
+            lineage=LINEAGE,
+        ),
+        retry=Retry.at(rejected_at + ANEW_AFTER),
+    )
 
 
 LAST_SHARE = 6

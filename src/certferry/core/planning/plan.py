@@ -56,7 +56,7 @@ class NotReady:
 
 NotInThisRun = TimedOut | TriedInThisRun | HeldUntil | NotReady
 
-Due = Waiting | NotInThisRun | None
+When = Waiting | NotInThisRun | None
 """When a step is carried out: now (`None`), after the earlier steps; later; or not in this run."""
 
 
@@ -68,7 +68,7 @@ class Issue:
     key_type: KeyType
     reason: Reason
     action: Action = Action.ISSUE  #: `ISSUE` or `ADOPT`.
-    due: Due = None
+    when: When = None
     authorities: tuple[Authority, ...] = ()  #: The CAs to ask, in order.
     standing: tuple[str, ...] = ()  #: Names proven by standing records; see `core.dns_persist`.
 
@@ -84,7 +84,7 @@ class Deploy:
     changes: Changes = ()
     kind: Kind = Kind.AUTO
     action: Action = Action.DEPLOY
-    due: Due = None
+    when: When = None
     fingerprint: str | None = None  #: `None` before the certificate is issued.
     repair: bool = False  #: Whether the step undoes changes of another tool.
     upload_by: datetime | None = None  #: The target's deadline, if an upload is needed.
@@ -101,7 +101,7 @@ class Verify:
     changes: Changes = ()  #: Settings that the target changed on the way without being asked.
     kind: Kind = Kind.AUTO
     action: Action = Action.VERIFY
-    due: Due = None
+    when: When = None
     fingerprint: str | None = None
 
 
@@ -116,7 +116,7 @@ class Rollback:
     previous_until: datetime  #: When the previous certificate expires.
     kind: Kind = Kind.AUTO
     action: Action = Action.ROLLBACK
-    due: Due = None
+    when: When = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +132,7 @@ class Retire:
     unmanaged: bool = False  #: An unused copy of unknown origin, instead of a superseded copy.
     again: bool = False  #: Whether the target refused the removal before.
     action: Action = Action.RETIRE
-    due: Due = None
+    when: When = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +156,14 @@ class Rollout:
     unread: bool = False  #: Whether the target cannot be read now.
 
     @property
-    def due(self) -> Due:
+    def when(self) -> When:
         """When the first step is carried out."""
-        return self.steps[0].due if self.steps else None
+        return self.steps[0].when if self.steps else None
 
     @property
     def is_seen(self) -> bool:
         """Whether the certificate was seen served, so the sighting only has to be stored."""
-        return self.due is None and all(isinstance(step, Verify) for step in self.steps)
+        return self.when is None and all(isinstance(step, Verify) for step in self.steps)
 
     @property
     def deploy(self) -> Deploy | None:
@@ -258,12 +258,12 @@ class Plan:
     @property
     def issue_now(self) -> Issue | None:
         """The order or adoption to carry out now."""
-        return self.issue if self.issue is not None and self.issue.due is None else None
+        return self.issue if self.issue is not None and self.issue.when is None else None
 
     @property
     def issue_later(self) -> Issue | None:
         """A needed order that waits for a moment."""
-        is_held = self.issue is not None and isinstance(self.issue.due, HeldUntil)
+        is_held = self.issue is not None and isinstance(self.issue.when, HeldUntil)
         return self.issue if is_held else None
 
     @property
@@ -281,8 +281,8 @@ class Plan:
         # A copy is removed after every domain of the target was seen to serve the successor.
         unseen = {rollout.target for rollout in self.rollouts if not rollout.is_seen}
         steps = (
-            *(rollout.steps[0] for rollout in self.rollouts if rollout.due is None),
-            *(r for r in self.retirements if r.due is None and r.target not in unseen),
+            *(rollout.steps[0] for rollout in self.rollouts if rollout.when is None),
+            *(r for r in self.retirements if r.when is None and r.target not in unseen),
             self.clean,
         )
         return tuple(step for step in steps if step is not None)
@@ -297,7 +297,7 @@ class Plan:
     @property
     def timed_out(self) -> tuple[Rollout, ...]:
         """The rollouts that waited too long and end in this run."""
-        return tuple(rollout for rollout in self.rollouts if isinstance(rollout.due, TimedOut))
+        return tuple(rollout for rollout in self.rollouts if isinstance(rollout.when, TimedOut))
 
     def having(self, *weights: Weight) -> tuple[PlanFinding, ...]:
         """Return the findings of these weights."""

@@ -10,9 +10,9 @@ from certferry.core.certificates.lineage import Version, labels_of, owner_of, ow
 from certferry.core.desired.certificate import DesiredCertificate, Retirement
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import OtherCertificate
-from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Due, NotReady, Retire
+from certferry.core.planning.plan import NotReady, Retire, When
 from certferry.core.planning.rollbacks import versions_after_rollbacks
+from certferry.core.planning.timing import Times
 from certferry.core.reasons import Reason, ReasonCode, wait_for
 from certferry.text import Text
 
@@ -130,7 +130,7 @@ def unused(desired: DesiredCertificate, observed: Observation, times: Times) -> 
             left=None if other.not_after is None else other.not_after - now,
             unmanaged=True,
             again=other.in_use_until is not None,
-            due=_due(target.unsettled_since, times),
+            when=_when(target.unsettled_since, times),
         )
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
         if deployment.retire is Retirement.ALL_UNUSED
@@ -140,7 +140,7 @@ def unused(desired: DesiredCertificate, observed: Observation, times: Times) -> 
     return tuple(sorted(steps.values(), key=lambda step: (step.target, step.not_after or now)))
 
 
-def _due(unsettled_since: datetime | None, times: Times) -> Due:
+def _when(unsettled_since: datetime | None, times: Times) -> When:
     """Return a wait while another lineage's certificate is on the way to the account: until then an
     old copy may still be served.
     """

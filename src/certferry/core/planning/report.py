@@ -304,10 +304,10 @@ def standings(plan: plans.Plan, observed: Observation) -> Iterator[StepOutcome]:
         yield from map(_of_finding, plan.having(weight))
     for rollout in plan.rollouts:
         step = rollout.steps[0]
-        match step.due:
-            case Waiting() as due:
+        match step.when:
+            case Waiting() as when:
                 place = (step.target, step.domain)
-                yield StepOutcome(step.action, Outcome.WAITING, due.why, *place, waiting=due)
+                yield StepOutcome(step.action, Outcome.WAITING, when.why, *place, waiting=when)
             case plans.TimedOut(error):
                 yield StepOutcome.of(step.action, error, Outcome.FAILED, step.target, step.domain)
     for target, domain in plan.unchanged:
@@ -326,7 +326,7 @@ def standings_left_alone(plan: plans.Plan) -> Iterator[StepOutcome]:
         if step is None:
             continue
         place = (None, None) if isinstance(step, plans.Issue) else (step.target, step.domain)
-        match step.due:
+        match step.when:
             case plans.HeldUntil(until, error):
                 error = error or _paused(step, until, plan.lineage)
                 yield StepOutcome.of(step.action, error, Outcome.WAITING, *place)
@@ -399,11 +399,11 @@ def _as_found(drifted: plans.Drifted) -> StepOutcome:
 
 def _not_removed(plan: plans.Plan) -> Iterator[StepOutcome]:
     """Return the removals waiting at each target, and the removals left to later runs."""
-    waiting = {step.target: step.due for step in plan.retirements if step.due is not None}
-    for target, due in waiting.items():
+    waiting = {step.target: step.when for step in plan.retirements if step.when is not None}
+    for target, when in waiting.items():
         outcome = StepOutcome(plans.Action.RETIRE, Outcome.UNCHANGED, OTHERS_FIRST, target)
-        if isinstance(due, Waiting):
-            outcome = replace(outcome, outcome=Outcome.WAITING, waiting=due)
+        if isinstance(when, Waiting):
+            outcome = replace(outcome, outcome=Outcome.WAITING, waiting=when)
         yield outcome
     for target, count in plan.retire_later:
         if target not in waiting:

@@ -130,28 +130,16 @@ def versions_after_rollbacks(observed: observation.Observation, now: datetime) -
                 withdrawn |= {version.fingerprint}
 
 
-def must_outlive_rollback(
-    observed: observation.Observation, current: Version, now: datetime
-) -> Reason | None:
-    """A domain that went back to the previous certificate gets a newer certificate in time."""
-    for domain, moment in _renewals(observed, current, now):
-        if now >= moment:
-            sentence = Text(
-                "{domain} went back to the previous certificate, which has to be renewed",
-                domain=domain,
-            )
-            return Reason(ReasonCode.ROLLED_BACK, sentence)
-    return None
-
-
 def renew_after_rollback(
     observed: observation.Observation, current: Version, now: datetime
 ) -> datetime | None:
-    """Return the moment from which `must_outlive_rollback` asks for a new certificate."""
-    return min((moment for _, moment in _renewals(observed, current, now)), default=None)
+    """Return when the first domain after a rollback needs a new certificate."""
+    return min(
+        (moment for _, moment in renewals_after_rollback(observed, current, now)), default=None
+    )
 
 
-def _renewals(
+def renewals_after_rollback(
     observed: observation.Observation, current: Version, now: datetime
 ) -> Iterator[tuple[str, datetime]]:
     """Return the domains after a rollback, and when each needs a new certificate."""

@@ -13,7 +13,7 @@ from certferry.core.findings import Code, error, warning
 from certferry.core.observed.observation import Observation, ObservedTarget
 from certferry.core.planning.drift import next_repair, recent
 from certferry.core.planning.plan import Deploy, Plan, PlanFinding, Weight
-from certferry.core.planning.planner import issuer_expired
+from certferry.core.planning.renewal import expired_issuer
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import Problem
 from certferry.text import Text
@@ -45,7 +45,7 @@ def _expired(version: Version, now: datetime) -> Iterator[Reason]:
     if not_after <= now:
         sentence = Text("the certificate expired at {moment}", moment=not_after)
         yield Reason(ReasonCode.EXPIRED, sentence)
-    unsigned = issuer_expired(version, now)
+    unsigned = expired_issuer(version, now)
     if unsigned is not None:
         yield unsigned
 
@@ -296,7 +296,7 @@ def is_not_fought_over(case: _Case) -> Refusal:
     """The domain was repaired rarely; frequent repairs show another tool at work."""
     step = case.step
     # The last repair may still be in progress.
-    if not step.repair or step.due is not None:
+    if not step.repair or step.when is not None:
         return None
     last = case.observed.locate(step.target, step.domain)[1].last
     repairs = () if last is None else last.repairs

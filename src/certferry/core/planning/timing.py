@@ -11,7 +11,7 @@ from certferry.core.certificates.certificate import short
 from certferry.core.observed import observation
 from certferry.core.observed.records import LAG, RolloutRecord
 from certferry.core.planning.limits import PAUSES, paused_until
-from certferry.core.planning.plan import Deploy, Due, HeldUntil, Rollout, TimedOut, TriedInThisRun
+from certferry.core.planning.plan import Deploy, HeldUntil, Rollout, TimedOut, TriedInThisRun, When
 from certferry.core.planning.rollbacks import until_confirmed
 from certferry.core.reasons import ReasonCode, Usual, Waiting, applying, in_minutes, wait_for
 from certferry.errors import CertferryError, DeployError, TargetBusy, TargetStuck, VerificationError
@@ -55,30 +55,30 @@ def open_record(
     return None if last.verified_at is not None else last
 
 
-def due_of(
+def when_of(
     rollout: Rollout,
     domain: observation.ObservedDomain,
     served: observation.Addresses,
     fingerprint: str,
     times: Times,
-) -> Due:
+) -> When:
     """Return when to carry out the rollout's first step for the certificate `fingerprint`."""
     last = open_record(domain, fingerprint, times.now)
-    due = _due_by_itself(rollout, domain, served, fingerprint, times)
-    if due is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
-        return due
+    when = _when_by_itself(rollout, domain, served, fingerprint, times)
+    if when is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
+        return when
     tried_at, longest = last.failed_at or last.accepted_at, times.longest_pause
     until = paused_until(tried_at, last.tries, times.now, longest)
     return None if until is None else HeldUntil(until)
 
 
-def _due_by_itself(
+def _when_by_itself(
     rollout: Rollout,
     domain: observation.ObservedDomain,
     served: observation.Addresses,
     fingerprint: str,
     times: Times,
-) -> Due:
+) -> When:
     last = open_record(domain, fingerprint, times.now)
     since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
     failed = _failed_here(domain, fingerprint, times)
@@ -93,10 +93,10 @@ def _due_by_itself(
     if rollout.deploy is None:
         if observation.is_served(served, fingerprint):
             return None
-        due = wait_or_fail(not_served(served, fingerprint, since), since, times)
-        if isinstance(due, TimedOut) and last is not None:
-            return until_confirmed(last, domain, served, times.now) or due
-        return due
+        when = wait_or_fail(not_served(served, fingerprint, since), since, times)
+        if isinstance(when, TimedOut) and last is not None:
+            return until_confirmed(last, domain, served, times.now) or when
+        return when
     if failed is not None or last is None or last.accepted_at is None:
         return failed
     return _after_acceptance(rollout.deploy, domain, last, last.accepted_at, times)
@@ -121,7 +121,7 @@ def _after_acceptance(
     last: RolloutRecord,
     accepted_at: datetime,
     times: Times,
-) -> Due:
+) -> When:
     """Judge an accepted change that has no effect yet. If the change failed, a later run asks the
     target again.
     """
@@ -131,12 +131,12 @@ def _after_acceptance(
     if domain.state is observation.DomainState.FAILED and is_news:
         error = domain.problem or DeployError(Text("the target could not carry out the change"))
         return TimedOut(error) if in_this_run else None
-    due = wait_or_fail(without_effect(deploy, domain, accepted_at), accepted_at, times)
-    if isinstance(due, TimedOut):
-        return due if in_this_run else None
+    when = wait_or_fail(without_effect(deploy, domain, accepted_at), accepted_at, times)
+    if isinstance(when, TimedOut):
+        return when if in_this_run else None
     if times.now - accepted_at < LAG:
-        return replace(due, why=applying(deploy.target, times.usual))
-    return due
+        return replace(when, why=applying(deploy.target, times.usual))
+    return when
 
 
 def _failed_here(
