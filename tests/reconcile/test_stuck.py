@@ -18,8 +18,8 @@ from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.observed.records import RolloutRecord, TargetTask
 from certferry.core.planning.limits import ANEW_AFTER
 from certferry.core.planning.plan import Action
+from certferry.core.planning.problems import stuck_since
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.timing import stuck_since
 from certferry.errors import CertificateRejected, OrderPostponed, TargetStuck
 from certferry.ports.issuer import IssueRequest
 from certferry.present.status_text import ticket

@@ -31,7 +31,8 @@ from certferry.core.observed.records import LAG, RolloutRecord
 from certferry.core.planning.drift import setting_changes
 from certferry.core.planning.plan import Deploy, Rollout, TimedOut, TriedInThisRun, Verify, When
 from certferry.core.planning.planner import Claims
-from certferry.core.planning.timing import Times, processing, when_of
+from certferry.core.planning.problems import processing
+from certferry.core.planning.timing import Times, when_of
 from certferry.core.reasons import Reason, ReasonCode, Usual, Waiting
 from certferry.errors import CertferryError, DeployError, Problem, TargetStuck, VerificationError
 from certferry.text import Text

@@ -261,10 +261,10 @@ ANEW_AFTER = timedelta(days=1)
 week."""
 
 
-def rejection_pause(rejected_at: datetime | None, now: datetime) -> CertificateRejected | None:
+def rejection_pause(rejected_at: datetime, now: datetime) -> CertificateRejected | None:
     """Return the pause after a rejected certificate."""
     # A moment in the future came from a clock running ahead.
-    if rejected_at is None or not rejected_at <= now < rejected_at + ANEW_AFTER:
+    if not rejected_at <= now < rejected_at + ANEW_AFTER:
         return None
     return CertificateRejected(
         Text(

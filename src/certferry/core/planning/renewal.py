@@ -211,6 +211,12 @@ HOLDS = (
     Rule("plan_changed", "core.planning.digest.only_confirmed"),
     # The DNS account refuses the keys or lacks the zone, so the CA could not verify the names.
     Rule("not_provable", "ports.issuer.Issuer.must_be_provable"),
+    # The machine's clock is so far behind the CA's that a new certificate would look not yet valid.
+    Rule("clock_behind", "core.network.must_not_be_behind"),
+    # The CA has none of the declared profiles.
+    Rule("no_profile", "adapters.acme.order.Ordering._profile"),
+    # CAA records forbid the CA to issue for a name.
+    Rule("caa_forbids", "adapters.acme.issuer.AcmeIssuer._must_be_allowed"),
 )
 """Every hold, in the order of asking."""
 
@@ -291,7 +297,9 @@ def _why(
         return reason
     if issuing is Issuing.ALWAYS:
         return reason or requested(_Case(desired, observed, now))
-    return None if rejection_pause(observed.remembered.rejected_at, now) else reason
+    rejected_at = observed.remembered.rejected_at
+    is_paused = rejected_at is not None and rejection_pause(rejected_at, now) is not None
+    return None if is_paused else reason
 
 
 def _when(
