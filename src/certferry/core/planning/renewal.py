@@ -57,7 +57,8 @@ class _Case:
 
 _Rule = Callable[[_Case], Reason | None]
 
-# --- The reasons to order. Each is called by its code.
+# --- The reasons to order. Each function has the name of the reason's code.
+#     The docstring says when the reason applies.
 
 
 def missing(case: _Case) -> Reason | None:
@@ -176,7 +177,7 @@ IN_TIME: tuple[_Rule, ...] = (issuer_expired, renewal_due, upload_deadline_passe
 REASONS: tuple[_Rule, ...] = (*AT_ONCE, *IN_TIME, requested, files_changed)
 """Every reason, in the order of asking; `files_changed` is the only reason to adopt."""
 
-# --- What holds an order back
+# --- The holds: everything that holds an order back
 
 
 class Rule(NamedTuple):
@@ -191,17 +192,17 @@ HOLDS = (
     Rule("lease_held", "reconcile.run.held_lease"),
     # Another host's file declares the certificate otherwise, and is newer.
     Rule("declaration_outdated", "reconcile.reconciler.plan_outdated"),
-    # The certificate is younger than an hour: wrong clocks, CAs and targets cost an order an hour.
+    # The certificate is younger than an hour: a wrong clock, CA or target costs one order an hour.
     Rule("just_issued", "just_issued"),
-    # The CA's window had passed already when the certificate came: a day between such orders.
+    # The CA's window was over when the certificate came: a CA with past windows gets one a day.
     Rule("window_passed", "window_passed"),
-    # The CA issued another certificate than ordered, and counts each: a day of pause.
+    # The CA issued another certificate than ordered, and counts it all the same: a day of pause.
     Rule("certificate_rejected", "core.planning.limits.rejection_pause"),
     # The order failed in this run: repeating the order would not help.
     Rule("tried_in_this_run", "_when"),
     # The order failed in an earlier run: scheduled runs pause for 1, 10, 100 minutes, then a day.
     Rule("paused", "core.planning.limits.paused_until"),
-    # Every place is unreadable, refused by safety or served by other lineages.
+    # No place could take the certificate: unreadable, refused by safety, or served by others.
     Rule("no_place", "reconcile.reconciler.plan_lineage"),
     # The CA asked to wait (Retry-After), for these names or for all.
     Rule("ca_hold", "core.planning.limits.Hold"),
