@@ -1,1 +1,1 @@
-"""The outside world, one port each: wire formats, signatures, and errors mapped at the edge."""
+"""Adapters to the outside world: wire formats, signatures, and errors as the ports have them."""

@@ -1,1 +1,1 @@
-"""What is true, what is wanted, what must change: pure values and decisions."""
+"""Pure values and decisions: observations, declarations, plans and judgments."""

@@ -1,6 +1,6 @@
-"""Who may open the console or use the API: roles, users, sessions, tokens, and what is no password.
+"""Access to the console and the API: roles, users, sessions, tokens, and the rules for passwords.
 
-Secrets are compared by their hashes alone; what is shown once is not stored.
+Only hashes of secrets are stored and compared. A secret is shown once.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from certferry.text import Text
 LINK_IS_GOOD_FOR = timedelta(hours=1)
 SESSION_IDLE, SESSION_LONGEST = timedelta(hours=12), timedelta(days=7)
 LONGEST_TOKEN = timedelta(days=3650)
-TOKEN = "cf_"  # noqa: S105 - how one begins, and none
-"""How a token begins, so that tools find one in a file."""
+TOKEN = "cf_"  # noqa: S105 - a prefix, not a token
+"""The beginning of every token, by which tools find tokens in files."""
 
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 1000
 """In characters. NIST SP 800-63B-4, section 3.1.1.2, asks for 8; for 15 without a second factor."""
@@ -29,36 +29,39 @@ _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
 
 class Role(StrEnum):
-    """What a user or a token may do: read everything, or start runs as well."""
+    """The rights of a user or a token."""
 
+    #: Reads everything.
     VIEWER = "viewer"
+    #: Reads everything and starts runs.
     OPERATOR = "operator"
 
     @property
     def may_start_runs(self) -> bool:
-        """Whether this role may change anything at all."""
+        """Whether the role may start runs, or change anything else."""
         return self is Role.OPERATOR
 
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user of the console. `password` is the hash as PHC string, `None` until one was chosen;
-    `language` what they chose, `None` for what their browser wishes.
-    """
+    """A user of the console."""
 
     name: str
     role: Role
     made_at: datetime
+    #: The hash of the password as PHC string; `None` until the user has chosen a password.
     password: str | None = None
     password_at: datetime | None = None
+    #: The language chosen by the user; `None` for the browser's preference.
     language: str | None = None
     seen_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PasswordLink:
-    """A link by which a user chooses a password, once: the SHA-256 of what is in it."""
+    """A link by which a user chooses a password, once."""
 
+    #: The SHA-256 of the secret in the link.
     digest: str
     user: str
     expires_at: datetime
@@ -66,8 +69,9 @@ class PasswordLink:
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A browser that is logged in: the SHA-256 of its cookie. It ends with its user's password."""
+    """A logged-in browser. A new password ends all sessions of the user."""
 
+    #: The SHA-256 of the cookie.
     digest: str
     user: str
     began_at: datetime
@@ -76,18 +80,18 @@ class Session:
     browser: str = ""
 
     def is_over(self, now: datetime) -> bool:
-        """Return whether it was idle, or lasted, too long."""
+        """Return whether the session was idle, or has lasted, for too long."""
         return now - self.seen_at > SESSION_IDLE or now - self.began_at > SESSION_LONGEST
 
 
 @dataclass(frozen=True, slots=True)
 class Token:
-    """A token for the API: its SHA-256, and the characters that it `begins` with, by which
-    operators know which one it is.
-    """
+    """A token for the API."""
 
     name: str
+    #: The SHA-256 of the token.
     digest: str
+    #: The first characters, by which operators recognise a token.
     begins: str
     role: Role
     made_at: datetime
@@ -95,26 +99,29 @@ class Token:
     used_at: datetime | None = None
 
     def is_over(self, now: datetime) -> bool:
-        """Return whether it has expired."""
+        """Return whether the token has expired."""
         return self.expires_at is not None and now >= self.expires_at
 
 
 def is_name(name: str) -> bool:
-    """Return whether users and tokens may be called so; upper and lower case are one."""
+    """Return whether a user or a token may have this name. Names ignore upper and lower case."""
     return _NAME.fullmatch(name) is not None
 
 
 def digest_of_secret(secret: str) -> str:
-    """Return what is stored of a secret that certferry made: it is too long to be guessed, so that
-    a plain SHA-256 is enough.
+    """Return the SHA-256 of a secret made by certferry, to store.
+
+    A plain hash is enough because such a secret is too long to be guessed.
     """
     return hashlib.sha256(secret.encode(errors="replace")).hexdigest()
 
 
-# --- What is no password
+# --- The rules for passwords
 
 _FEWEST_SURPRISES = 5
-"""Characters that do not follow from the one before: what has fewer is guessed among the first."""
+"""The fewest characters that do not follow from the character before. Passwords with fewer are
+among the first guesses.
+"""
 
 _RUNS = (
     "abcdefghijklmnopqrstuvwxyz 01234567890 qwertyuiop[] asdfghjkl; zxcvbnm,./ !@#$%^&*()"
@@ -127,7 +134,7 @@ _FOLLOW = frozenset(
 _AS_LETTERS = str.maketrans("@4301!$57", "aaeoiisst")
 _BETWEEN = re.compile(r"[\s._-]+")
 _ADDED = re.compile(r"(?:19|20)\d\d|[\W_]+")
-"""What stands beside a word in a password because one asked for it: a year, signs."""
+"""Usual additions to a word in a password: a year, signs."""
 
 _FREQUENT = """
 password passwort qwerty dragon baseball football monkey letmein please shadow master mustang
@@ -152,22 +159,22 @@ knackwurst telechargement internazionale massimiliano seniseviyorum przyjaciolki
 cosmopolitan nightcrawler websolutions temppassword megaparol fallenangel vladimirovna neworleans
 correcthorsebatterystaple correcthorsebattery 010203040506 102030405060
 """
-# Words of passwords that leaked, the most frequent ones and those with 12 characters: M. Burnett's
-# ten million (2015), as zxcvbn 4.5 and Django 5.2 have them.
+# Words from leaked passwords, the most frequent and those of 12 characters: M. Burnett's ten
+# million (2015), as in zxcvbn 4.5 and Django 5.2.
 
 _SUGGESTED = """
 certferry certificate letsencrypt admin operator viewer root user guest
 login console server system service test demo default changeme temp company
 """
-# What a server and this program suggest.
+# Words suggested by a server and by this program.
 
 _COMMON = sorted(f"{_FREQUENT} {_SUGGESTED}".split(), key=len, reverse=True)
 _NO_SENTENCE = 2
-"""So many words; more of them are a sentence, which is a good password."""
+"""The most frequent words cut from a password: more words are a sentence, a good password."""
 
 
 def password_mistake(password: str, name: str) -> Text | None:
-    """Return why a user may not have a password, `None` for one that they may have."""
+    """Return why a password is refused for a user, or `None`."""
     plain = _plain(password)
     if len(password) < SHORTEST_PASSWORD:
         return Text("a password has {count} characters or more", count=SHORTEST_PASSWORD)
@@ -182,28 +189,29 @@ def password_mistake(password: str, name: str) -> Text | None:
 
 
 def _plain(words: str) -> str:
-    """Write without what makes no guess harder: upper case, and what stands between words."""
+    """Return the text without upper case and separators, which make guessing no harder."""
     return _BETWEEN.sub("", unicodedata.normalize("NFC", words).casefold())
 
 
 def _without(words: Sequence[str], plain: str) -> str:
-    """Cut the first few of these words that stand in a password out of it, wherever they do, and
-    what is usually added to them.
+    """Return the password without the first `_NO_SENTENCE` words found in it, and without the usual
+    additions to words.
     """
-    letters, found = plain.translate(_AS_LETTERS), 0
+    letters, count = plain.translate(_AS_LETTERS), 0
     for word in words:
-        if found < _NO_SENTENCE and (spelt := word.translate(_AS_LETTERS)) in letters:
-            found += 1
+        if count < _NO_SENTENCE and (spelt := word.translate(_AS_LETTERS)) in letters:
+            count += 1
             while (place := letters.find(spelt)) >= 0:
                 plain, letters = (
-                    one[:place] + one[place + len(word) :] for one in (plain, letters)
+                    text[:place] + text[place + len(word) :] for text in (plain, letters)
                 )
-    return _ADDED.sub("", plain) if found else plain
+    return _ADDED.sub("", plain) if count else plain
 
 
 def _surprises(plain: str) -> int:
-    """Count the characters that do not follow from the one before: in the alphabet, on a keyboard,
-    or as the same again.
+    """Return the number of characters that do not follow from the character before.
+
+    A character follows by the alphabet, by its place on a keyboard, or as a repetition.
     """
     return len(plain) and 1 + sum(
         first != second and (first, second) not in _FOLLOW for first, second in pairwise(plain)
@@ -211,7 +219,7 @@ def _surprises(plain: str) -> int:
 
 
 def _repeats(plain: str) -> bool:
-    """Return whether a password is a shorter one again and again."""
+    """Return whether a password repeats a shorter text."""
     return any(
         plain[period:] == plain[:-period]
         for period in range(1, min(SHORTEST_PASSWORD, len(plain) // 2 + 1))

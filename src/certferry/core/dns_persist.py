@@ -1,6 +1,6 @@
-"""The TXT record that proves a name for ever: dns-persist-01, by draft-ietf-acme-dns-persist-02.
+"""The permanent TXT record of dns-persist-01, by draft-ietf-acme-dns-persist-02 (2026-09-20).
 
-A draft: a later one may ask for another record. The sections named here are its own (2026-09-20).
+A later draft may ask for another record. The sections named here are sections of the draft.
 """
 
 from __future__ import annotations
@@ -19,46 +19,49 @@ from certferry.text import Text
 LABEL = "_validation-persist"
 METHOD = "dns-persist-01"
 LONGEST_STRING = 255
-"""Octets in one string of a TXT record, which may have several (RFC 1035 §3.3.14)."""
+"""The most octets in a string of a TXT record; a record may have several (RFC 1035 §3.3.14)."""
 
 _ANY_NAME = "*"
 _MARGIN = timedelta(minutes=10)
-"""A record that ends before an order could be done with is taken for over (§9.4)."""
+"""The time that an order may take. A record that ends sooner counts as ended (§9.4)."""
 
-# RFC 8659 §4.2: `issue-value`, of which a parameter is `tag=value`.
+# A parameter `tag=value` of an `issue-value` (RFC 8659 §4.2).
 _PARAMETER = re.compile(r"([A-Za-z0-9](?:-*[A-Za-z0-9])*)=([\x21-\x3a\x3c-\x7e]*)")
 _TIMESTAMP = re.compile(r"[0-9]+")
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """What a directory says of dns-persist-01: its names, its prefix of accounts (§3.2, §4.1)."""
+    """A CA's offer of dns-persist-01, from the ACME directory."""
 
+    #: The CA's issuer names (§3.2).
     issuers: tuple[str, ...]
+    #: The beginning of every account URI (§4.1).
     prefix: str
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """The account that a record names: its URL, and the thumbprints of its keys (RFC 7638, SHA-256,
-    base64url), the one in force first. A CA takes a record made with any of them (§4.2).
-    """
+    """The ACME account named in a record."""
 
     url: str
+    #: The thumbprints of the account's keys (RFC 7638, SHA-256, base64url), the key in force first.
+    #: A CA accepts a record made with any of these keys (§4.2).
     thumbprints: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class PersistRecord:
-    """A TXT record: its name, absolute and without a final dot, and its value."""
+    """A TXT record to set."""
 
+    #: Absolute, without a final dot.
     name: str
     value: str
     rtype: str = "TXT"
 
     @property
     def as_zone_line(self) -> str:
-        """How a zone file writes it."""
+        """The record as a line of a zone file."""
         parts = [
             self.value[start : start + LONGEST_STRING]
             for start in range(0, len(self.value), LONGEST_STRING)
@@ -67,7 +70,7 @@ class PersistRecord:
 
 
 class Fault(Enum):
-    """Why the records at a name do not prove it, the nearest miss first."""
+    """Why the records at a name prove nothing, the nearest miss first."""
 
     OVER = Text("the record at {place} has ended (persistUntil)")
     NO_WILDCARD = Text("the record at {place} lacks `policy=wildcard`")
@@ -79,35 +82,39 @@ class Fault(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether the records at a name prove it: no `fault`, and `until` a moment or for ever."""
+    """The judgment on the records at a name."""
 
+    #: Why the records prove nothing; `None` if they prove the name.
     fault: Fault | None
+    #: The end of the proof; `None` for ever.
     until: datetime | None = None
 
 
 def record_name(name: str) -> str:
-    """Return where the record of a name is; apex and wildcard share it (§4)."""
+    """Return the name of the TXT record for a name. Apex and wildcard share a record (§4)."""
     return f"{LABEL}.{base_name(name)}"
 
 
 def with_wildcards(names: Iterable[str]) -> dict[str, bool]:
-    """Return the names to prove without `*.`, each with whether its record must allow wildcards."""
-    found: dict[str, bool] = {}
+    """Return the names without `*.`, each with whether the record must allow wildcards."""
+    allows_wildcard: dict[str, bool] = {}
     for name in names:
-        found[base_name(name)] = found.get(base_name(name), False) or is_wildcard(name)
-    return found
+        allows_wildcard[base_name(name)] = allows_wildcard.get(
+            base_name(name), False
+        ) or is_wildcard(name)
+    return allows_wildcard
 
 
 def record_for(name: str, offer: Offer, holder: Holder, *, wildcard: bool) -> PersistRecord:
     """Return the record to set for a name without `*.`, made with the key in force (§4.1)."""
-    # The order of the names has no significance (§7.6): always the same one is printed.
+    # The order of issuer names has no meaning (§7.6); `min` always prints the same record.
     account = account_uri(name, offer.prefix, holder.url, holder.thumbprints[0])
     value = f"{min(offer.issuers)}; accounturi={account}"
     return PersistRecord(record_name(name), value + "; policy=wildcard" * wildcard)
 
 
 def account_uri(name: str, prefix: str, url: str, thumbprint: str) -> str:
-    """Return the account's address in the record of a name, or of `*` for any (§4.1)."""
+    """Return the account URI for the record of a name; the name `*` gives a URI for any (§4.1)."""
     hashed = sha256(bytes([len(name)]) + f"{name}{thumbprint}{url}".encode()).digest()
     return f"{prefix}sha-256/{urlsafe_b64encode(hashed).decode().rstrip('=')}"
 
@@ -115,7 +122,10 @@ def account_uri(name: str, prefix: str, url: str, thumbprint: str) -> str:
 def judge(
     values: Sequence[str], name: str, offer: Offer, holder: Holder, now: datetime, *, wildcard: bool
 ) -> Verdict:
-    """Judge the TXT values at a name as its CA will (§4.2); the one that proves longest counts."""
+    """Return the verdict on the TXT values at a name, as the CA will judge (§4.2).
+
+    If several records prove the name, the longest proof counts.
+    """
     taken = {
         account_uri(asked, offer.prefix, holder.url, thumbprint)
         for asked in (name, _ANY_NAME)
@@ -135,17 +145,22 @@ def judge(
 
 
 def _judged(
-    found: dict[str, str] | None, taken: set[str], holder: Holder, now: datetime, *, wildcard: bool
+    parameters: dict[str, str] | None,
+    taken: set[str],
+    holder: Holder,
+    now: datetime,
+    *,
+    wildcard: bool,
 ) -> Verdict:
-    if found is None or "accounturi" not in found:
+    if parameters is None or "accounturi" not in parameters:
         return Verdict(Fault.MALFORMED)
-    timestamp = found.get("persistUntil")
+    timestamp = parameters.get("persistUntil")
     if timestamp is not None and not _TIMESTAMP.fullmatch(timestamp):
         return Verdict(Fault.MALFORMED)
-    if found["accounturi"] not in taken:
-        is_older = found["accounturi"] == holder.url
+    if parameters["accounturi"] not in taken:
+        is_older = parameters["accounturi"] == holder.url
         return Verdict(Fault.OLDER_DRAFT if is_older else Fault.OTHER_ACCOUNT)
-    if wildcard and found.get("policy", "").lower() != "wildcard":
+    if wildcard and parameters.get("policy", "").lower() != "wildcard":
         return Verdict(Fault.NO_WILDCARD)
     until = None if timestamp is None else _moment(timestamp)
     if until is not None and until <= now + _MARGIN:
@@ -154,7 +169,7 @@ def _judged(
 
 
 def _moment(timestamp: str) -> datetime | None:
-    """Read a UNIX timestamp; one beyond the calendar is as good as none."""
+    """Return the moment of a UNIX timestamp; `None`, for ever, if beyond Python's calendar."""
     try:
         return datetime.fromtimestamp(int(timestamp), UTC)
     except (ValueError, OverflowError, OSError):
@@ -162,14 +177,17 @@ def _moment(timestamp: str) -> datetime | None:
 
 
 def _parsed(value: str) -> tuple[str, dict[str, str] | None]:
-    """Read `issuer; tag=value; …` (RFC 8659 §4.2): `None` for parameters that are malformed."""
+    """Return issuer and parameters of `issuer; tag=value; …` (RFC 8659 §4.2).
+
+    Malformed parameters give `None`.
+    """
     issuer, *rest = (part.strip(" \t") for part in value.split(";"))
     if rest == [""]:
         rest.pop()
-    found: dict[str, str] = {}
+    parameters: dict[str, str] = {}
     for part in rest:
         parameter = _PARAMETER.fullmatch(part)
-        if parameter is None or parameter[1] in found:
+        if parameter is None or parameter[1] in parameters:
             return issuer, None
-        found[parameter[1]] = parameter[2]
-    return issuer, found
+        parameters[parameter[1]] = parameter[2]
+    return issuer, parameters

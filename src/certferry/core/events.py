@@ -1,4 +1,4 @@
-"""What happens during a run, for its display, its log and the history."""
+"""The events of a run, for the display, the log and the history."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from certferry.text import Text
 
 @dataclass(frozen=True, slots=True)
 class Activity:
-    """What a lineage is busy with at this moment, reported as it begins or changes."""
+    """The present activity of a lineage, reported at every beginning or change."""
 
     lineage: str
+    #: The activity in words.
     what: Text
     since: datetime
     deadline: datetime | None = None
@@ -22,7 +23,7 @@ class Activity:
 
 @dataclass(frozen=True, slots=True)
 class StepEnded:
-    """A step of a lineage has its outcome, `WAITING` included."""
+    """The outcome of a step of a lineage, which may be `WAITING`."""
 
     lineage: str
     outcome: StepOutcome
@@ -30,41 +31,46 @@ class StepEnded:
 
 @dataclass(frozen=True, slots=True)
 class Happened:
-    """Something that the history keeps: its name there, and its facts."""
+    """An event for the history."""
 
     lineage: str
+    #: The event's name in the history.
     event: str
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """So many certificates, or whatever else is observed, are before a run."""
+    """The beginning of a run."""
 
+    #: The number of certificates, or of other things to observe.
     count: int
 
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """The service that a run asks for a lineage at this moment, for a display alone."""
+    """A request to a service for a lineage, for the display only."""
 
     lineage: str
+    #: The service.
     what: Text
 
 
 @dataclass(frozen=True, slots=True)
 class LineageEnded:
-    """Nothing is left to do for one of those that were before the run."""
+    """The end of the work on a lineage, which counts towards `Begun.count`."""
 
     lineage: str
 
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """How many of the names that an activity of a lineage is about are done, of how many."""
+    """The progress of a lineage's activity, counted in names."""
 
     lineage: str
+    #: The number of names done.
     done: int
+    #: The number of all names.
     all: int
 
 

@@ -1,4 +1,4 @@
-"""What `doctor` finds: the codes, and problems made of them."""
+"""The findings of `doctor`: codes, and functions that make problems."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from certferry.text import Text
 
 
 class Code(StrEnum):
-    """What certferry itself finds, in stable words for programs (docs/reference/doctor.md)."""
+    """The codes of findings, stable words for programs (docs/reference/doctor.md)."""
 
     # the machine
     CLOCK_OFF = "clock_off"
@@ -77,7 +77,7 @@ class Code(StrEnum):
     COMMON_NAME_MISSING = "common_name_missing"
     LIFETIME_TOO_SHORT = "lifetime_too_short"
     LIFETIME_TIGHT = "lifetime_tight"
-    # the look itself
+    # the examination itself
     NOT_LOOKED_AT = "not_looked_at"
 
 
@@ -94,30 +94,30 @@ _CODES: tuple[tuple[type[errors.CertferryError], Code], ...] = (
 
 
 def error(code: str, subject: str, message: Text, fix: Text | None) -> Problem:
-    """Return what a run fails of."""
+    """Return a problem that makes a run fail."""
     return Problem(code, message, fix, Severity.ERROR, subject)
 
 
 def warning(code: str, subject: str, message: Text, fix: Text | None) -> Problem:
-    """Return what a run may fail of, now or later."""
+    """Return a problem that may make a run fail, now or later."""
     return Problem(code, message, fix, Severity.WARNING, subject)
 
 
 def info(code: str, subject: str, message: Text) -> Problem:
-    """Return what is in order, and to be known."""
+    """Return a fact worth knowing that is in order."""
     return Problem(code, message, None, Severity.NOTICE, subject)
 
 
 def of_refusal(subject: str, refusal: errors.CertferryError) -> Problem:
-    """Return what kept an account, or a CA, from being examined."""
+    """Return the problem for an error that prevented the examination of an account or a CA."""
     code = next((code for kind, code in _CODES if isinstance(refusal, kind)), Code.NOT_LOOKED_AT)
     return refusal.problem(subject, code=code)
 
 
 def heaviest_first(findings: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return the findings, the worst first, what is wrong with an account as a whole once."""
+    """Return the findings, the worst first. A problem of a whole account is returned once."""
     once: dict[tuple[str, str, Text | None], Problem] = {}
     for finding in findings:
         message = None if finding.code in _OF_THE_WHOLE else finding.message
         once.setdefault((finding.code, finding.subject, message), finding)
-    return tuple(sorted(once.values(), key=lambda one: -one.severity.rank))
+    return tuple(sorted(once.values(), key=lambda finding: -finding.severity.rank))

@@ -1,4 +1,4 @@
-"""What is known of addresses, clocks and CAA: this machine, fake answers, a clock that is off."""
+"""Judgments on addresses, clocks and CAA: this machine, fake DNS answers, a wrong clock."""
 
 from __future__ import annotations
 
@@ -25,28 +25,33 @@ def is_loopback(host: str) -> bool:
 
 
 FOR_BENCHMARKS = ipaddress.ip_network("198.18.0.0/15")
-"""RFC 2544; proxies that answer DNS themselves hand out addresses of it."""
+"""The network for benchmarks (RFC 2544), from which proxies with a DNS of their own answer."""
 
 _OF_PROXIES = ipaddress.ip_network("fc00::/18")
-"""What sing-box and V2Ray make up for IPv6 (FakeIP, FakeDNS); RFC 4193 §3.1 leaves it unused."""
+"""The IPv6 network from which sing-box and V2Ray answer (FakeIP, FakeDNS); RFC 4193 §3.1 leaves the
+network unused.
+"""
 
 _NOWHERE = (ipaddress.ip_network("0.0.0.0/8"), ipaddress.ip_network("::/128"))
-"""What lists of blocked names are answered with (RFC 1122 §3.2.1.3)."""
+"""The networks from which blocking resolvers answer (RFC 1122 §3.2.1.3)."""
 
 
 def is_made_up(address: str, *, at_home: bool = False) -> bool:
-    """Return whether an address was made up. Loopback is a true one in a world `at_home` there."""
-    found = ipaddress.ip_address(address)
-    if found.is_loopback:
+    """Return whether a DNS answer was made up.
+
+    A loopback address is genuine only if the target is `at_home` on loopback, as a sandbox is.
+    """
+    ip = ipaddress.ip_address(address)
+    if ip.is_loopback:
         return not at_home
-    return any(found in network for network in (FOR_BENCHMARKS, _OF_PROXIES, *_NOWHERE))
+    return any(ip in network for network in (FOR_BENCHMARKS, _OF_PROXIES, *_NOWHERE))
 
 
 WANTED = timedelta(seconds=30)
-"""What Qiniu's guide asks of a clock (docs/facts/qiniu.md §2.3)."""
+"""The precision of a clock that Qiniu's guide asks for (docs/facts/qiniu.md §2.3)."""
 
 REFUSED = timedelta(minutes=15)
-"""From here on requests that carry their date are refused (docs/facts/qiniu.md §2.3)."""
+"""The error of a clock from which services refuse dated requests (docs/facts/qiniu.md §2.3)."""
 
 _BEHIND = Text("this machine's clock is {amount} behind that of {service}")
 _AHEAD = Text("this machine's clock is {amount} ahead of that of {service}")
@@ -62,7 +67,10 @@ _BEFORE_AN_ORDER = Text(
 
 
 def judge_clock(subject: str, service: str, ahead: timedelta) -> Problem | None:
-    """Judge a clock by how far the service's is `ahead` of it; `None` where it is right."""
+    """Return the problem of this machine's clock, or `None`.
+
+    The service's clock is `ahead` of this machine's clock.
+    """
     amount = timedelta(seconds=abs(int(ahead.total_seconds())))
     if amount <= WANTED:
         return None
@@ -73,17 +81,17 @@ def judge_clock(subject: str, service: str, ahead: timedelta) -> Problem | None:
 
 
 def must_be_right(service: str, ahead: timedelta) -> None:
-    """Raise `ClockWrong` where requests would be refused for their date."""
-    found = judge_clock(service, service, ahead)
-    if found is not None and found.severity is Severity.ERROR:
-        raise ClockWrong(found.message, hint=found.hint)
+    """Raise `ClockWrong` if services would refuse requests for their date."""
+    problem = judge_clock(service, service, ahead)
+    if problem is not None and problem.severity is Severity.ERROR:
+        raise ClockWrong(problem.message, hint=problem.hint)
 
 
 def must_not_be_behind(service: str, ahead: timedelta) -> None:
-    """Raise `ClockWrong` where a certificate that is issued now would not be valid here yet."""
-    found = judge_clock(service, service, ahead)
-    if found is not None and found.severity is Severity.ERROR and ahead > timedelta(0):
-        raise ClockWrong(found.message, hint=_BEFORE_AN_ORDER)
+    """Raise `ClockWrong` if a certificate issued now would not be valid by this clock yet."""
+    problem = judge_clock(service, service, ahead)
+    if problem is not None and problem.severity is Severity.ERROR and ahead > timedelta(0):
+        raise ClockWrong(problem.message, hint=_BEFORE_AN_ORDER)
 
 
 ISSUE, ISSUE_WILD = "issue", "issuewild"
@@ -95,7 +103,7 @@ DNS_01 = "dns-01"
 
 
 class CaaRefusal(Enum):
-    """Why a CA may not issue."""
+    """The reason why CAA forbids a CA to issue."""
 
     OTHER_CA = "another CA is named, or none at all"
     OTHER_METHOD = "the CA is named for other kinds of proof only (RFC 8657)"
@@ -105,30 +113,34 @@ class CaaRefusal(Enum):
 
 @dataclass(frozen=True, slots=True)
 class CaaRecord:
-    """One record. `tag` is in lower case."""
+    """A CAA record."""
 
     flags: int
+    #: In lower case.
     tag: str
     value: str
 
 
 @dataclass(frozen=True, slots=True)
 class Applicant:
-    """The CA that is to issue: its names in CAA, and the URL of our account, if there is one."""
+    """The CA that should issue, with our account."""
 
+    #: The CA's names in CAA records.
     identities: frozenset[str]
+    #: The URL of our account; `None` before registration.
     account_url: str | None = None
+    #: The validation method.
     method: str = DNS_01
 
 
 def why_forbidden(name: str, records: Sequence[CaaRecord], ca: Applicant) -> CaaRefusal | None:
-    """Judge the records in force for a name; `None` where the CA may issue (RFC 8659 §4.3)."""
+    """Return why the records in force for a name forbid issuing, or `None` (RFC 8659 §4.3)."""
     if any(record.flags & _CRITICAL and record.tag not in _KNOWN for record in records):
         return CaaRefusal.UNKNOWN_TAG
     allowed = _having(ISSUE, records)
     if is_wildcard(name):
         allowed = _having(ISSUE_WILD, records) or allowed
-    if not allowed:  # records that restrict something else
+    if not allowed:  # the records restrict something else
         return None
     refusals = [_refusal(record, ca) for record in allowed]
     if None in refusals:
@@ -138,7 +150,7 @@ def why_forbidden(name: str, records: Sequence[CaaRecord], ca: Applicant) -> Caa
 
 
 def allowed_by(records: Iterable[CaaRecord]) -> tuple[str, ...]:
-    """Return the CAs that records name, for people."""
+    """Return the CAs named in the records, for people."""
     named = [_parsed(r.value)[0] for r in records if r.tag in {ISSUE, ISSUE_WILD}]
     return tuple(dict.fromkeys(filter(None, named)))
 
@@ -152,7 +164,9 @@ def _refusal(record: CaaRecord, applicant: Applicant) -> CaaRefusal | None:
     if issuer not in applicant.identities:
         return CaaRefusal.OTHER_CA
     methods = parameters.get("validationmethods")
-    if methods is not None and applicant.method not in {one.strip() for one in methods.split(",")}:
+    if methods is not None and applicant.method not in {
+        method.strip() for method in methods.split(",")
+    }:
         return CaaRefusal.OTHER_METHOD
     account = parameters.get("accounturi")
     if account is not None and applicant.account_url not in {None, account}:
@@ -161,7 +175,7 @@ def _refusal(record: CaaRecord, applicant: Applicant) -> CaaRefusal | None:
 
 
 def _parsed(value: str) -> tuple[str, dict[str, str]]:
-    """Read `ca.example; name=value; …`; an issuer that is empty names no CA."""
+    """Return issuer and parameters of `ca.example; name=value; …`. An empty issuer allows no CA."""
     issuer, *rest = value.split(";")
     pairs = (part.partition("=") for part in rest if part.strip())
     parameters = {name.strip().lower(): content.strip() for name, _, content in pairs}

@@ -1,4 +1,4 @@
-"""Why a step is planned, refused or waits, and until when. Waiting is a value: no thread sleeps."""
+"""Reasons why a step is planned, refused or waiting, and values for waits (no thread sleeps)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ReasonCode(StrEnum):
     SERVES_FOREIGN = "serves_foreign"
     SETTINGS_DRIFTED = "settings_drifted"
     CHANGE_FAILED = "change_failed"
-    # why it is delivered to a receiver (or for one of those above)
+    # why a certificate is delivered to a receiver (or one of the reasons above)
     NOT_DELIVERED = "not_delivered"
     DELIVERED_PREVIOUS = "delivered_previous"
     HOLDS_FOREIGN = "holds_foreign"
@@ -42,7 +42,7 @@ class ReasonCode(StrEnum):
     PROGRAM_EDITED = "program_edited"
     # why a certificate is withdrawn from a domain
     EDGES_REFUSE = "edges_refuse"
-    # why it is verified
+    # why a domain is verified
     NOT_SEEN = "not_seen"
     # why a remote certificate goes
     SUPERSEDED = "superseded"
@@ -71,11 +71,11 @@ class Reason:
 
 
 Usual = tuple[timedelta, timedelta]
-"""From and to how long something usually takes."""
+"""The usual shortest and longest duration."""
 
 
 def in_minutes(usual: Usual) -> dict[str, int]:
-    """Return both as whole minutes, by the names that sentences have for them."""
+    """Return both durations in whole minutes, by the names of the placeholders in sentences."""
     least, most = (time // timedelta(minutes=1) for time in usual)
     return {"least": least, "most": most}
 
@@ -83,19 +83,24 @@ def in_minutes(usual: Usual) -> dict[str, int]:
 FIRST = timedelta(milliseconds=250)
 LONGEST = timedelta(minutes=2)
 STEP, SLACK = 12, timedelta(seconds=0.8)
-"""A pass comes a twelfth of the wait, and this, after the one before it: a change is seen at most a
-tenth of the wait, and a second, late. A target may answer from a list that is the rest of it old.
+"""The time to the next pass: a twelfth of the wait so far, plus the slack.
+
+A change is then seen at most a tenth of the wait plus a second late. The difference between twelfth
+and tenth is the age that a target's list may have.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """Observe again at `until`; given up at `deadline`. `usual` is how long it mostly takes."""
+    """A wait for a change."""
 
     why: Text
     since: datetime
+    #: The next observation.
     until: datetime
+    #: When to give up.
     deadline: datetime | None = None
+    #: The usual duration.
     usual: Usual | None = None
 
 
@@ -106,9 +111,12 @@ def wait_for(
     deadline: datetime | None = None,
     usual: Usual | None = None,
 ) -> Waiting:
-    """Choose the next pass: soon at first, then ever later, never past the deadline."""
+    """Return a wait with the next pass: soon at first, then at growing distances.
+
+    The next pass comes at the deadline at the latest.
+    """
     waited = now - since
-    # A beginning in the future was written by a clock that was ahead.
+    # A beginning in the future comes from a clock that was ahead.
     growing = max(min(waited / 3, waited / STEP + SLACK), FIRST)  # a third in the first seconds
     until = now + (LONGEST if waited < timedelta(0) else min(growing, LONGEST))
     until = until if deadline is None else min(until, deadline)
@@ -116,7 +124,7 @@ def wait_for(
 
 
 def applying(target: str, usual: Usual | None) -> Text:
-    """Return that a target has taken a change, and how long that lasts, where it is known."""
+    """Return the sentence that a target applies a change, with the usual duration if known."""
     if usual is None:
         return Text("{target} is applying the change", target=target)
     return Text(

@@ -1,4 +1,4 @@
-"""The runs that the system starts, twice a day: what is run, when, and how it stands."""
+"""Scheduled runs, twice a day: their moments, the installed job, and the heartbeat."""
 
 from __future__ import annotations
 
@@ -12,60 +12,66 @@ from certferry.core.observed.records import LastRun
 from certferry.text import Text
 
 NIGHT_HOURS = 6
-"""From midnight on: the hours in which a CDN's change disturbs fewest visitors. The second run of a
-day comes half a day after the first (Let's Encrypt asks for two, at a random second:
+"""The hours after midnight, in which a CDN's change disturbs the fewest visitors. The second run of
+a day comes half a day after the first (Let's Encrypt asks for two runs, at a random second:
 docs/facts/letsencrypt.md §3.1)."""
 
 _MINUTES, _SECONDS = 59, 60
 NIGHT_MOMENTS = NIGHT_HOURS * _MINUTES * _SECONDS
-"""How many moments there are: none in an hour's first minute, when most machines' jobs run."""
+"""The number of possible moments. The first minute of each hour, with most machines' jobs, is left
+out.
+"""
 
 _HALF_A_DAY = 12  # hours
 
 
 def night_time(number: int) -> time:
-    """Return one of the `NIGHT_MOMENTS`, counted from 0, by the clock of the machine."""
+    """Return the moment with a number among the `NIGHT_MOMENTS`, by the machine's clock."""
     minutes, second = divmod(number % NIGHT_MOMENTS, _SECONDS)
     hour, minute = divmod(minutes, _MINUTES)
     return time(hour, minute + 1, second)
 
 
 def twice(moment: time) -> tuple[time, time]:
-    """Return the two moments of a day, half a day apart, of which this is one."""
+    """Return the two moments of a day, half a day apart, including `moment`."""
     first = moment.replace(hour=moment.hour % _HALF_A_DAY)
     return first, first.replace(hour=first.hour + _HALF_A_DAY)
 
 
 MISSED = timedelta(hours=13)
-"""From this age of the last run on, the one after it was missed, as by a machine that was off."""
+"""The age of the last run from which a run was missed, for example because the machine was off."""
 
 
 def moments_of(host: str) -> tuple[time, time]:
-    """Return when a process that goes on for ever makes its two runs of a day: others on another
-    `host`, the same after a restart.
+    """Return the two moments of a day at which `certferry serve` runs on a host.
+
+    The moments differ by host, and stay the same after a restart.
     """
     return twice(night_time(int.from_bytes(hashlib.sha256(host.encode()).digest()[:8])))
 
 
 def last_due(moments: tuple[time, time], now: datetime) -> datetime:
-    """Return the last of a day's moments that is not after `now`, by the clock of its zone."""
+    """Return the last of the daily moments up to `now`, in the time zone of `now`."""
     yesterday = now.date() - timedelta(days=1)
-    found = [datetime.combine(now.date(), moment, now.tzinfo) for moment in moments]
-    past = [moment for moment in found if moment <= now]
+    today = [datetime.combine(now.date(), moment, now.tzinfo) for moment in moments]
+    past = [moment for moment in today if moment <= now]
     return max(past, default=datetime.combine(yesterday, moments[-1], now.tzinfo))
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """An absolute command with its environment, the directories into which it `writes`, and those
-    of its `sockets`.
-    """
+    """A job to install in the system's scheduler."""
 
+    #: The command, with an absolute path.
     command: tuple[str, ...]
     environment: Mapping[str, str] = field(default_factory=dict)
+    #: The directories into which the job writes.
     writes: tuple[str, ...] = ()
+    #: Whether the job runs programs of the operator.
     runs_programs: bool = False
+    #: The command to run after a failure.
     on_failure: tuple[str, ...] = ()
+    #: The directories of the job's sockets.
     sockets: tuple[str, ...] = ()
 
 
@@ -79,13 +85,16 @@ class Installation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Scheduled:
-    """An installed run, what is still `to_do` before it starts, and its PATH."""
+    """An installed job."""
 
+    #: The place of the job, such as a crontab.
     place: Text
     command: str
     when: Text
     next_run: datetime | None
+    #: The operator's remaining step before the job can start.
     to_do: Text | None
+    #: The job's PATH.
     path: str
 
 
@@ -94,23 +103,27 @@ MOST = 5
 
 
 def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
-    """Return whether a ping may be sent. One for a beginning leaves room for that of the end."""
+    """Return whether a ping may be sent. A ping for a run's beginning leaves room for the end's."""
     return len(recent(sent, now)) < (MOST if ends else MOST - 1)
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """The last round of the heartbeat: the host that sends it, since when, and how it ended."""
+    """The last heartbeat."""
 
+    #: The host that sent the heartbeat.
     host: str
+    #: When the host's run began.
     at: datetime
+    #: Whether the run ended without a failure.
     succeeded: bool = True
 
 
 def sends_beat(host: str, last: Beat | None, last_run: LastRun | None) -> bool:
-    """Return whether a host sends the heartbeat of a run that begins: not if another has begun to
-    since this one's last run, so that one of all hosts does, whatever their schedule, and another
-    when that one is gone. After a failure the next one does.
+    """Return whether a host sends the heartbeat of a run that begins.
+
+    Only one host pings: the host asking, unless another has pinged since the asking host's last
+    run. If the pinging host is gone, the next host takes over. After a failure, any host pings.
     """
     if last is None or last.host == host or not last.succeeded:
         return True
@@ -118,5 +131,5 @@ def sends_beat(host: str, last: Beat | None, last_run: LastRun | None) -> bool:
 
 
 def recent(sent: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
-    """Return the pings of the last minute, none by a clock that was ahead."""
+    """Return the pings of the last minute. Pings in the future, by a wrong clock, are left out."""
     return tuple(moment for moment in sent if now - MINUTE < moment <= now)

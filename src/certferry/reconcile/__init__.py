@@ -1,1 +1,1 @@
-"""The order of things: observe, plan, apply, verify."""
+"""Runs: observe, plan, apply, verify."""

@@ -1,4 +1,4 @@
-"""What an operator asks for by hand: going back at every domain, and a revocation."""
+"""Work that an operator asks for by hand: rollbacks at all domains, and revocations."""
 
 from __future__ import annotations
 
@@ -35,10 +35,11 @@ BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("asked for"))
 
 
 def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertificate:
-    """Withdraw the certificate in force from every domain that has a previous one to go back to,
-    and return the certificate for `go_back`. Raises `PlanRefused` where there is none to go back
-    to, or where it could not be bound, `DeclarationOutdated` where another host's file counts, and
-    `StateError` for a lost key; then nothing was changed.
+    """Withdraw the certificate in force from every domain with a previous certificate.
+
+    Return the declaration for `go_back`. Raises `PlanRefused` if there is no previous certificate,
+    or if the previous one could not be bound, `DeclarationOutdated` if another host's file counts,
+    and `StateError` for a lost key. In these cases nothing was changed.
     """
     ports.state.must_unseal()
     if desired.lineage in ports.outdated:
@@ -53,7 +54,7 @@ def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertif
 
 
 def steps_back(ports: Ports, desired: DesiredCertificate) -> list[Rollback]:
-    """Return what `withdraw_by_hand` would withdraw now, and change nothing. Raises as it does."""
+    """Return the steps that `withdraw_by_hand` would carry out now. Raises the same errors."""
     if desired.lineage in ports.outdated:
         raise ports.outdated[desired.lineage].error
     desired = as_known(desired, ports.source, ports.state, read=False)
@@ -61,7 +62,7 @@ def steps_back(ports: Ports, desired: DesiredCertificate) -> list[Rollback]:
 
 
 def go_back(ports: Ports, desired: DesiredCertificate, wait_limit: WaitLimit) -> SyncReport:
-    """Bind the previous certificate wherever the one in force was withdrawn."""
+    """Bind the previous certificate at the domains with a withdrawal, and return the report."""
     report = Reconciler(ports).run([desired], wait_limit, Issuing.NEVER)
     for lineage in report.lineages:
         give_up_where_refused(lineage, ports)
@@ -69,7 +70,7 @@ def go_back(ports: Ports, desired: DesiredCertificate, wait_limit: WaitLimit) ->
 
 
 def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
-    """Forget the withdrawals by hand that a target refused, so that no later run goes back."""
+    """Drop withdrawals by hand that a target refused, so later runs keep the newest certificate."""
     refused = {
         (step.target, step.domain)
         for step in report.outcomes
@@ -89,7 +90,7 @@ def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
 def _steps_back(
     desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> list[Rollback]:
-    """List what is to be withdrawn. Raises `PlanRefused` where none is, or a step is refused."""
+    """Return the withdrawals. Raises `PlanRefused` if there are none, or if one is refused."""
     current = observed.current
     if current is None:
         raise _nothing_to_go_back_to(desired)
@@ -118,15 +119,15 @@ def _nothing_to_go_back_to(desired: DesiredCertificate) -> errors.PlanRefused:
     hint = Text("nothing was changed; `certferry sync --renew {lineage}` issues a new one")
     if desired.files is not None:
         hint = Text("have its own client issue it again; certferry only deploys {lineage}")
-    said = Text("{lineage} has no previous certificate that is still valid")
-    said, hint = (one.filled(lineage=desired.lineage) for one in (said, hint))
-    return errors.PlanRefused(said, hint=hint)
+    message = Text("{lineage} has no previous certificate that is still valid")
+    message, hint = (text.filled(lineage=desired.lineage) for text in (message, hint))
+    return errors.PlanRefused(message, hint=hint)
 
 
 def _must_be_possible(
     steps: Sequence[Rollback], desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> None:
-    """Plan as if the steps were done. Raises `PlanRefused` for what would then be refused."""
+    """Raise `PlanRefused` if safety refuses a step of the plan after these withdrawals."""
     withdrawn = {(step.target, step.domain): step.fingerprint for step in steps}
     targets = tuple(
         replace(
@@ -152,7 +153,10 @@ def _must_be_possible(
 
 
 def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) -> None:
-    """Copy to `new` how far a certificate of `old` is, unless `new` has a later one."""
+    """Copy the uploads and rollouts of a certificate from lineage `old` to lineage `new`.
+
+    Does nothing if `new` has a later certificate.
+    """
     if any(v.certificate.not_before > certificate.not_before for v in state.versions(new)):
         return
     remembered, fingerprint = state.remembered(old), certificate.fingerprint
@@ -167,7 +171,11 @@ def carry_over(old: str, new: str, certificate: Certificate, state: StateStore) 
 def to_revoke(
     lineage: str, reason: lineages.RevocationReason, state: StateStore, now: datetime
 ) -> list[lineages.Version]:
-    """List what to revoke: what was begun, else the newest version, or all of its key."""
+    """Return the versions to revoke: those with a begun revocation, else the newest.
+
+    If the key is compromised, all valid versions with the same key are added. Return an empty list
+    if the newest version is revoked already. Raises `PlanRefused` without a valid certificate.
+    """
     versions = state.versions(lineage)
     begun = _begun(versions, now)
     newest = next(iter(begun or versions), None)
@@ -178,42 +186,46 @@ def to_revoke(
         )
     if not begun and newest.revocation is not None:
         return []
-    found = list(begun or [newest])
+    chosen = list(begun or [newest])
     if reason is lineages.RevocationReason.KEY_COMPROMISE:
         key = state.bundle(lineage, newest.number).privkey_pem
-        found += (
-            one
-            for one in versions
-            if one not in found
-            and one.certificate.not_after > now
-            and one.revocation is None
-            and state.bundle(lineage, one.number).privkey_pem == key
+        chosen += (
+            version
+            for version in versions
+            if version not in chosen
+            and version.certificate.not_after > now
+            and version.revocation is None
+            and state.bundle(lineage, version.number).privkey_pem == key
         )
-    return found
+    return chosen
 
 
 def _begun(versions: Sequence[lineages.Version], now: datetime) -> list[lineages.Version]:
     return [
-        one
-        for one in versions
-        if lineages.is_in_progress(one.revocation, one.certificate.not_after, now)
+        version
+        for version in versions
+        if lineages.is_in_progress(version.revocation, version.certificate.not_after, now)
     ]
 
 
 @dataclass(frozen=True, slots=True)
 class Revocations:
-    """Revokes, as the account of each CA; what the CA may have done is stored before it is asked,
-    so that it is asked again after a kill. "Already revoked" is as good.
+    """Revokes certificates, through the account at each CA.
+
+    A revocation is stored before the request, so the next run repeats the request of a killed run.
+    The CA's answer "already revoked" counts as success.
     """
 
     state: StateStore
+    #: Returns the account at a CA, given by the URL of the directory.
     account_at: AccountAt
     now: Clock
     progress: Progress
 
     def revoke(self, lineage: str, reason: lineages.RevocationReason) -> list[lineages.Version]:
-        """Revoke what `to_revoke` lists, and return it. Raises what that does, `LeaseHeld`,
-        `IssuanceError` and `StateError`.
+        """Revoke the versions returned by `to_revoke`, and return these versions.
+
+        Raises the errors of `to_revoke`, `LeaseHeld`, `IssuanceError` and `StateError`.
         """
         with held_lease(self.state, self.now, lineage) as lease:
             versions = to_revoke(lineage, reason, self.state, self.now())
@@ -221,28 +233,32 @@ class Revocations:
         return versions
 
     def finish(self, names: Collection[str]) -> None:
-        """End the revocations of these lineages that a killed call began, and begin none. A CA that
-        does not end one is asked by the next run. Raises `StateError`.
+        """End the revocations of these lineages begun by killed calls. Raises `StateError`.
+
+        If a CA fails, the next run asks again.
         """
-        for lineage, known in self.state.versions_in_use().items():
-            if lineage not in names or not _begun(known, self.now()):
+        for lineage, in_use in self.state.versions_in_use().items():
+            if lineage not in names or not _begun(in_use, self.now()):
                 continue
             try:
                 with held_lease(self.state, self.now, lineage) as lease:
-                    # Another process may have ended them meanwhile.
+                    # Another process may have ended the revocations meanwhile.
                     begun = _begun(self.state.versions(lineage), self.now())
-                    # What was begun has one reason: each call gives all of it the latest.
-                    for reason in {one.revocation.reason for one in begun[:1] if one.revocation}:
+                    # All begun revocations have the same reason: each call stores its reason for
+                    # all of them.
+                    for reason in {
+                        version.revocation.reason for version in begun[:1] if version.revocation
+                    }:
                         versions = to_revoke(lineage, reason, self.state, self.now())
                         self._carry_out(versions, reason, lease)
             except (errors.LeaseHeld, errors.LeaseLost):
-                continue  # another run has it
+                continue  # another run has the lease
             except (errors.IssuanceError, errors.CertificateError, errors.PlanRefused) as refusal:
-                said = Text(
+                message = Text(
                     "{lineage}: the revocation that was begun has not ended, and the next run asks"
                     " the CA again: {problem}"
                 )
-                _log.warning(said.filled(lineage=lineage, problem=refusal.message))
+                _log.warning(message.filled(lineage=lineage, problem=refusal.message))
 
     def _carry_out(
         self, versions: Sequence[lineages.Version], reason: lineages.RevocationReason, lease: Lease
@@ -250,7 +266,7 @@ class Revocations:
         state, now, lineage = self.state, self.now, lease.lineage
         bundles = [state.bundle(lineage, version.number) for version in versions]
         if versions and reason is lineages.RevocationReason.KEY_COMPROMISE:
-            state.drop_order(lease)  # it may be for this key
+            state.drop_order(lease)  # the order may be for the compromised key
         begun = lineages.Revocation(now(), reason, is_answered=False)
         for version in versions:
             state.save_revocation(lease, version.number, begun)
@@ -260,9 +276,10 @@ class Revocations:
                 self.account_at(version.directory).revoke(bundle, reason)
             except (errors.IssuanceError, errors.CertificateError, errors.PlanRefused) as refusal:
                 if not isinstance(refusal, errors.CaUnavailable):
-                    # What was known before the call stays: an earlier one may have been heard.
-                    for one in versions[done:]:
-                        state.save_revocation(lease, one.number, one.revocation)
+                    # Restore the records from before the call: the CA may have carried out an
+                    # earlier request.
+                    for remaining in versions[done:]:
+                        state.save_revocation(lease, remaining.number, remaining.revocation)
                 raise
             state.save_revocation(lease, version.number, lineages.Revocation(now(), reason))
             facts = {

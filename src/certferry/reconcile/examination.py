@@ -1,4 +1,4 @@
-"""Carry out checks side by side: each has its time, and one that breaks off is a finding too."""
+"""The checks of `doctor`, carried out in parallel. A check that breaks off is a finding, too."""
 
 from __future__ import annotations
 
@@ -36,28 +36,32 @@ from certferry.text import Text
 
 AT_ONCE = 16
 WITHIN = timedelta(seconds=60)
-"""What one check may take: about what a service takes that is silent in every attempt."""
+"""The time for a check: about the time after which all attempts at a silent service have failed."""
 
 WITHIN_OF_MANY = timedelta(minutes=10)
-"""The same for a certificate: thousands of domains are read at the service's pace."""
+"""The time for a check of a certificate: thousands of domains are read at the service's pace."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Check:
-    """An examination of one `subject`, which changes nothing; what it raises is a finding."""
+    """An examination that changes nothing."""
 
+    #: The account, certificate or place examined.
     subject: str
+    #: The examination in words.
     what: Text
+    #: Returns findings. A raised error becomes a finding, too.
     examine: Callable[[], Iterable[Problem]]
+    #: The time after which the check is given up.
     within: timedelta = WITHIN
 
 
 def carry_out_checks(
     checks: Iterable[Check], *, progress: Progress, now: Clock, stop: Callable[[], None]
 ) -> tuple[Problem, ...]:
-    """Return what the checks find, heaviest first; `stop` ends what is in progress."""
+    """Return the findings of the checks, heaviest first. `stop` ends checks still in progress."""
     waiting, findings = list(checks), list[Problem]()
     running: dict[Future[list[Problem]], tuple[float, Check]] = {}
     try:
@@ -68,11 +72,11 @@ def carry_out_checks(
                 progress(Activity(check.subject, check.what, now()))
                 end = time.monotonic() + check.within.total_seconds()
                 running[aside(partial(_found_by, check), f"check {check.subject}")] = end, check
-            first = min(running, key=lambda one: running[one][0])
+            first = min(running, key=lambda future: running[future][0])
             time_left = max(running[first][0] - time.monotonic(), 0)
-            for one in wait(running, time_left, FIRST_COMPLETED).done or {first}:
-                _, check = running.pop(one)
-                findings += one.result() if one.done() else [_overdue(check)]
+            for future in wait(running, time_left, FIRST_COMPLETED).done or {first}:
+                _, check = running.pop(future)
+                findings += future.result() if future.done() else [_overdue(check)]
                 examined = StepOutcome(None, Outcome.UNCHANGED, check.what)
                 progress(StepEnded(check.subject, examined))
                 progress(LineageEnded(check.subject))
@@ -85,7 +89,7 @@ def _found_by(check: Check) -> list[Problem]:
     findings: list[Problem] = []
     try:
         findings.extend(check.examine())
-    except errors.Interrupted:  # the run itself ends, and waits for nothing more
+    except errors.Interrupted:  # the run ends
         return findings
     except errors.CertferryError as error:
         return [*findings, of_refusal(check.subject, error)]
@@ -106,7 +110,10 @@ def _overdue(check: Check) -> Problem:
 
 
 def examine_account(label: str, port: object) -> Iterator[Problem]:
-    """Examine an account with what its adapter offers. Raises `CertferryError`."""
+    """Yield findings of all examinations that the account's adapter offers.
+
+    Raises `CertferryError`.
+    """
     if isinstance(port, Timed):
         yield from examine_clock(label, port.clock_ahead())
     if isinstance(port, Examined):
@@ -114,9 +121,12 @@ def examine_account(label: str, port: object) -> Iterator[Problem]:
 
 
 def examine_clock(subject: str, ahead: timedelta | None) -> Iterator[Problem]:
-    """Judge the clock by how far a service's is ahead; `None` where that is not known."""
-    found = None if ahead is None else judge_clock(subject, subject, ahead)
-    yield from () if found is None else (found,)
+    """Yield the problem of this machine's clock, if any.
+
+    `ahead` is how far a service's clock is ahead; `None` if unknown.
+    """
+    problem = None if ahead is None else judge_clock(subject, subject, ahead)
+    yield from () if problem is None else (problem,)
 
 
 def cnames_of(
@@ -138,25 +148,25 @@ def cnames_of(
 
 
 def ordered_names(certificates: Iterable[DesiredCertificate]) -> list[str]:
-    """Return the names that are proven."""
+    """Return the names that certferry orders and so must prove."""
     return [name for desired in certificates if desired.files is None for name in desired.names]
 
 
 ENTRIES = 500
-"""The newest of the history: enough to find the last try of anything that still fails."""
+"""The number of newest history entries to read: enough to find the last try of failing steps."""
 
 _FAILED = " failed"
-"""How the event of a try ends that failed; without it, that of one that did not."""
+"""The end of the name of an event for a failed try; the rest names the action."""
 
 _OF_THE_STATE = {
     errors.StateUnavailable.code: (Code.STATE_UNUSABLE, Severity.ERROR),
     errors.StateMissing.code: (Code.STATE_MISSING, Severity.WARNING),
 }
-"""What is wrong with the file of the state; all else is wrong with the key file."""
+"""The codes of errors of the state's file; all other errors are of the key file."""
 
 
 def examine_records(
-    known: Recorded,
+    recorded: Recorded,
     history: Sequence[HistoryEntry],
     place: PurePath | str,
     key: PurePath | str,
@@ -164,10 +174,12 @@ def examine_records(
     *,
     is_bucket: bool = False,
 ) -> Iterator[Problem]:
-    """Judge what is recorded, and by the `history`, newest first, what happened last. A `place`
-    that is no path is a server's or a bucket; a `key` that is none, the setting that leads to it.
+    """Yield findings from the state's records and from the `history` (newest first).
+
+    `place` is the path of the state, or a string for a server or bucket. `key` is the path of the
+    key file, or a string for the setting with the key.
     """
-    wrong = known.problem
+    wrong = recorded.problem
     if wrong is not None:
         code, severity = _OF_THE_STATE.get(wrong.code, (Code.SEAL_BROKEN, Severity.ERROR))
         file = key if code is Code.SEAL_BROKEN else place
@@ -182,64 +194,69 @@ def examine_records(
             "back up this database with pg_dump, and apart from it {key}, which opens it", key=key
         )
     if is_bucket:
-        said = Text("keep {key}, which opens it, apart from the bucket: without it nothing is left")
-        message = said.filled(key=str(key))
+        sentence = Text(
+            "keep {key}, which opens it, apart from the bucket: without it nothing is left"
+        )
+        message = sentence.filled(key=str(key))
     yield info(Code.BACK_UP, str(place), message)
-    if known.last_run is not None:
-        yield _of_last_run(known.last_run, now)
-    yield from _from_history(history, known)
-    yield from (one.problem for one in known.undeclared)
+    if recorded.last_run is not None:
+        yield _of_last_run(recorded.last_run, now)
+    yield from _from_history(history, recorded)
+    yield from (undeclared.problem for undeclared in recorded.undeclared)
 
 
 def _of_last_run(last: LastRun, now: datetime) -> Problem:
-    """Report when the last run was, and when the last one was in which nothing failed."""
-    said = Text("the last run ended at {moment}", moment=last.ended_at)
+    """Return a finding with the last run and the last run without a failure."""
+    message = Text("the last run ended at {moment}", moment=last.ended_at)
     if last.succeeded_at is None:
-        said = Text("{said}; none has ended without a failure", said=said)
+        message = Text("{said}; none has ended without a failure", said=message)
     elif last.succeeded_at != last.ended_at:
         moment = last.succeeded_at
-        said = Text("{said}; the last without a failure at {moment}", said=said, moment=moment)
+        message = Text(
+            "{said}; the last without a failure at {moment}", said=message, moment=moment
+        )
     if now - last.ended_at < RUN_WITHIN:
-        return info(Code.LAST_RUN, "sync", said)
+        return info(Code.LAST_RUN, "sync", message)
     fix = Text(
         "run `certferry sync`, and see by `certferry schedule show` that the system starts it"
     )
-    return warning(Code.LAST_RUN, "sync", said, fix)
+    return warning(Code.LAST_RUN, "sync", message, fix)
 
 
 def examine_schedule(
     schedulers: Iterable[Scheduler], begun_at: datetime | None = None, *, is_serving: bool = False
 ) -> Iterator[Problem]:
-    """Report which daily run is installed, and whether the system will start it, and that this
-    process makes the runs, where it `is_serving`. Without any, report when the last scheduled run
-    had `begun_at`, not long ago: another `certferry serve` may have started it.
+    """Yield findings on the daily runs: what starts them, and whether the system will.
+
+    With `is_serving`, this process makes the runs. If nothing is installed, `begun_at` is the last
+    scheduled run, if recent: another `certferry serve` may have started that run.
     """
-    found = is_serving
+    has_schedule = is_serving
     if is_serving:
-        said = Text("this process of `certferry serve` makes the runs, twice a day")
-        yield info(Code.SCHEDULE, "schedule", said)
+        sentence = Text("this process of `certferry serve` makes the runs, twice a day")
+        yield info(Code.SCHEDULE, "schedule", sentence)
     for scheduler in schedulers:
         try:
             scheduled = scheduler.find()
         except errors.ScheduleError as error:
-            found = True
+            has_schedule = True
             yield error.problem("schedule", code=Code.NOT_LOOKED_AT)
             continue
         if scheduled is None:
             continue
-        found = True
+        has_schedule = True
         message = Text("{place}: {when}", place=scheduled.place, when=scheduled.when)
         yield info(Code.SCHEDULE, "schedule", message)
         if scheduled.to_do is not None:
-            said = Text("the daily run is installed, and the system may not start it")
-            yield warning(Code.SCHEDULE_TO_DO, "schedule", said, scheduled.to_do)
-    if not found and begun_at is not None:
-        said = Text(
+            sentence = Text("the daily run is installed, and the system may not start it")
+            yield warning(Code.SCHEDULE_TO_DO, "schedule", sentence, scheduled.to_do)
+    if not has_schedule and begun_at is not None:
+        sentence = Text(
             "the last scheduled run began at {moment}; `certferry schedule` has not installed what"
             " starts it"
         )
-        yield info(Code.SCHEDULE, "schedule", said.filled(moment=begun_at))
-    elif not found:
+        yield info(Code.SCHEDULE, "schedule", sentence.filled(moment=begun_at))
+    elif not has_schedule:
         yield warning(
             Code.SCHEDULE_MISSING,
             "schedule",
@@ -252,7 +269,7 @@ def examine_schedule(
 
 
 def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Problem]:
-    """Warn where neither is declared: no operator reads what fails at night."""
+    """Yield a warning if neither is declared: operators would miss failures at night."""
     if not (has_channel or has_heartbeat):
         yield warning(
             Code.NO_CHANNEL,
@@ -265,39 +282,43 @@ def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Prob
         )
 
 
-def _from_history(entries: Sequence[HistoryEntry], known: Recorded) -> Iterator[Problem]:
-    """Report the newest change, and the tries that failed and did not succeed since."""
+def _from_history(entries: Sequence[HistoryEntry], recorded: Recorded) -> Iterator[Problem]:
+    """Yield the newest change, and the failed tries without a success since."""
     changes = (entry for entry in entries if not entry.event.endswith((_FAILED, *_SIGHTINGS)))
     if (newest := next(changes, None)) is not None:
-        said = Text("the last change was at {moment}, by {who}", moment=newest.at, who=newest.who)
-        yield info(Code.LAST_CHANGE, newest.lineage, said)
+        message = Text(
+            "the last change was at {moment}, by {who}", moment=newest.at, who=newest.who
+        )
+        yield info(Code.LAST_CHANGE, newest.lineage, message)
     seen: set[tuple[str | None, ...]] = set()
     for entry in entries:
         action = entry.event.removesuffix(_FAILED)
         tried = (entry.lineage, _ENDINGS.get(action, action), *map(entry.facts.get, _PLACE))
         if entry.event.endswith(_FAILED) and tried not in seen:
-            yield _failed(entry, known)
+            yield _failed(entry, recorded)
         seen.add(tried)
 
 
-_SIGHTINGS = ("drift found", "drift over", "verified")  # nothing that certferry did
+_SIGHTINGS = ("drift found", "drift over", "verified")  # observed, not done by certferry
 _PLACE = ("target", "domain")
 _ENDINGS = {"issued": "issue", "adopted": "adopt", "deployed": "deploy", "verified": "deploy"}
 
 
-def _failed(entry: HistoryEntry, known: Recorded) -> Problem:
-    """Report a try that failed. The history keeps words in English and without what they quote; a
-    trouble that still stands has the sentence, for every language, and what to do.
+def _failed(entry: HistoryEntry, recorded: Recorded) -> Problem:
+    """Return a finding for a failed try.
+
+    The history has only English words, with quotations cut. If the trouble still stands, its notice
+    has the whole sentence for every language, and a hint.
     """
     target, domain = entry.facts.get("target", ""), entry.facts.get("domain", "")
     problem: str | Text = entry.facts.get("problem", entry.event)
     fix = Text("run `certferry sync {lineage}`, which says what to do", lineage=entry.lineage)
     kept = re.escape(str(problem)).replace("…", ".*")
-    standing = known.troubles.get(Subject(entry.lineage, target, domain))
+    standing = recorded.troubles.get(Subject(entry.lineage, target, domain))
     if standing is not None and re.fullmatch(kept, str(standing.problem.message), re.DOTALL):
         problem, fix = standing.problem.message, standing.problem.hint or fix
-    said = Text("the last try at {moment} failed: {problem}", moment=entry.at, problem=problem)
-    return warning(Code.LAST_TRY_FAILED, domain or entry.lineage, said, fix)
+    message = Text("the last try at {moment} failed: {problem}", moment=entry.at, problem=problem)
+    return warning(Code.LAST_TRY_FAILED, domain or entry.lineage, message, fix)
 
 
 _WEIGHTS = {
@@ -307,7 +328,7 @@ _WEIGHTS = {
 
 
 def examine_lineage(desired: DesiredCertificate, ports: Ports) -> Iterator[Problem]:
-    """Examine a lineage as a plan observes it. Raises `StateError`, `Interrupted`."""
+    """Yield findings on a lineage, observed as for a plan. Raises `StateError`, `Interrupted`."""
     if desired.lineage in ports.outdated:
         old = ports.outdated[desired.lineage].error
         yield old.problem(desired.lineage, Severity.WARNING)

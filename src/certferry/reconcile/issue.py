@@ -1,4 +1,4 @@
-"""Order or adopt certificates, at one CA or several, and clean up challenge records."""
+"""Functions that order or adopt certificates, at one CA or several, and clean up challenges."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ _log = logging.getLogger(__name__)
 
 @dataclass(eq=False)
 class ZoneRouter:
-    """A `ports.dns.SharedOut` of zones, the longest first, each with its account."""
+    """A `ports.dns.SharedOut` over several DNS accounts."""
 
+    #: Zones with their accounts, the longest zone first.
     accounts: Sequence[tuple[str, DnsProvider]]
 
     def at(self, name: str) -> DnsProvider:
-        """See `ports.dns.SharedOut.at`; where a CNAME leads elsewhere, accounts are asked."""
+        """See `ports.dns.SharedOut.at`. If a CNAME leads to another zone, ask the accounts."""
         for zone, account in self.accounts:
             if is_within(name, zone):
                 return account
@@ -77,7 +78,7 @@ def has_zone_for(name: str, account: DnsProvider) -> bool:
 
 
 def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]) -> DnsProvider:
-    """Return what writes the challenge records of a certificate: one account, several, or none."""
+    """Return the writer of a certificate's challenge records: an account, or a router of zones."""
     if desired.dns:
         return accounts[desired.dns]
     return ZoneRouter([(zone, accounts[account]) for zone, account in desired.dns_zones])
@@ -86,7 +87,7 @@ def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]
 def within_rate_limits(
     step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
-    """Return an order with the CAs that may be asked now, or held until one may."""
+    """Return an order with the CAs free of limits now, or an order held until a CA is free."""
     free: list[Authority | None] = []
     holds: list[errors.OrderPostponed] = []
 
@@ -105,11 +106,13 @@ def within_rate_limits(
         and len(several) > 1
         and may_pass_over(of_use(observed), min(map(_end, holds)), now)
     ):
-        ask([one for one in several if one not in step.authorities])
+        ask([authority for authority in several if authority not in step.authorities])
     if not free:
         first = min(holds, key=_end)
         return replace(step, when=HeldUntil(_end(first), first))
-    return replace(step, authorities=tuple(one for one in free if one is not None))
+    return replace(
+        step, authorities=tuple(authority for authority in free if authority is not None)
+    )
 
 
 def _end(hold: errors.OrderPostponed) -> datetime:
@@ -117,7 +120,7 @@ def _end(hold: errors.OrderPostponed) -> datetime:
 
 
 def issue(step: Issue, context: StepContext) -> StepOutcome:
-    """Order or adopt a certificate, and store it at once, whatever happens next."""
+    """Order or adopt a certificate, store the result at once, and return the outcome."""
     state, now = context.ports.state, context.ports.now
     lease = context.renew_lease()
     try:
@@ -127,7 +130,7 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
         rejected = isinstance(error, errors.CertificateRejected)
         by_ca = isinstance(error, errors.IssuanceError)
         state.save_issue_try(context.lineage, now(), failed=True, rejected=rejected, by_ca=by_ca)
-        if rejected:  # afterwards: killed in between, the next run still knows of the rejection
+        if rejected:  # in this order: a run killed in between still leaves the rejection stored
             state.drop_order(lease, issued_at=now())
         context.record(f"{step.action} failed", problem=str(error.lasting))
         outcome = Outcome.WAITING if error.is_early else Outcome.FAILED
@@ -142,7 +145,10 @@ def issue(step: Issue, context: StepContext) -> StepOutcome:
 
 
 def _obtain(step: Issue, context: StepContext) -> tuple[CertificateBundle, str | None]:
-    """Return the certificate, and its CA's name. CAs are asked in turn; raises one error of all."""
+    """Return the certificate and the CA's name, asking CAs in turn.
+
+    If all CAs fail, raises an error with all their messages.
+    """
     if context.desired.files is not None:
         return context.ports.source.read(context.desired.files), None
     if len(step.authorities) <= 1:
@@ -166,8 +172,8 @@ def _all_failed(failures: Sequence[tuple[Authority, errors.IssuanceError]]) -> e
         message = Text(
             "{before}; {ca}: {problem}", before=message, ca=authority.name, problem=error.message
         )
-    # After a certificate that was not ordered nothing is ordered for a day, whichever CA gave it.
-    # That one CA may be asked again later does not excuse what is wrong at another.
+    # A rejected certificate stops orders for a day at all CAs, so a rejection decides. Then a
+    # lasting error decides, before the error of a CA that may be asked again later.
     rejected = (error for _, error in failures if isinstance(error, errors.CertificateRejected))
     wrong = (error for _, error in failures if not error.is_early)
     decisive = next(rejected, None) or next(wrong, first)
@@ -178,7 +184,7 @@ def _ordered(step: Issue, context: StepContext, authority: Authority | None) -> 
     ports, desired, current = context.ports, context.desired, context.observed.current
     request = _request_of(step, desired, context.observed, authority)
     if request.exempt and current is not None:
-        with suppress(errors.StateError):  # a leaf that cannot be read is replaced all the same
+        with suppress(errors.StateError):  # an unreadable leaf is replaced, only not as exempt
             leaf = ports.state.bundle(context.lineage, current.number).cert_pem
             request = replace(request, replaced_pem=leaf)
     spoils = current is not None and current.revocation and current.revocation.spoils_key
@@ -192,9 +198,16 @@ def _ordered(step: Issue, context: StepContext, authority: Authority | None) -> 
 def _request_of(
     step: Issue, desired: DesiredCertificate, observed: Observation, authority: Authority | None
 ) -> IssueRequest:
-    """Return what a CA is asked for: its own leaf with a shared name is replaced (RFC 9773 §5)."""
+    """Return the request for a CA.
+
+    An order that replaces the CA's own leaf with a shared name is exempt from limits (RFC 9773 §5).
+    """
     names, directory = set(step.names), "" if authority is None else authority.directory
-    own = [one for one in observed.versions if not directory or one.directory in {None, directory}]
+    own = [
+        version
+        for version in observed.versions
+        if not directory or version.directory in {None, directory}
+    ]
     current = observed.current
     return IssueRequest(
         lineage=desired.lineage,
@@ -218,17 +231,20 @@ def sweep(lineage: str, accounts: Sequence[DnsProvider], ports: Ports) -> None:
 
 
 def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) -> None:
-    """Remove records that killed runs left of lineages that are issued neither here nor by another
-    host; errors are only logged.
+    """Remove challenge records that killed runs left for lineages no longer issued by any host.
+
+    Errors are only logged.
     """
     issued = {desired.lineage for desired in certificates} | ports.claims.lineages
     imported = {desired.lineage for desired in certificates if desired.files is not None}
     try:
         left = ports.state.lineages_in_challenge_records() if ports.dns else ()
-        elsewhere = ports.state.declared_among([one for one in left if one not in issued])
+        elsewhere = ports.state.declared_among(
+            [lineage for lineage in left if lineage not in issued]
+        )
     except errors.StateError as error:
-        said = Text("certferry could not look for challenge records of earlier runs: {problem}")
-        _log.warning(said.filled(problem=error.message))
+        message = Text("certferry could not look for challenge records of earlier runs: {problem}")
+        _log.warning(message.filled(problem=error.message))
         return
     kept = {*(issued - imported), *elsewhere, *ports.outdated}
     for lineage in left:
@@ -238,7 +254,7 @@ def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) ->
             with (
                 suppress(errors.LeaseHeld),
                 ports.lease(lineage),
-            ):  # another run is at work on it after all
+            ):  # another run is at work on the lineage after all
                 sweep(lineage, tuple(ports.dns.values()), ports)
         except (errors.CertferryError, errors.LeaseLost) as error:
             message = Text(

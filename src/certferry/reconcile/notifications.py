@@ -1,4 +1,4 @@
-"""Notify operators, by at most one message to each channel; none delays the run."""
+"""Notifications for operators: at most one message to each channel, without delaying the run."""
 
 from __future__ import annotations
 
@@ -19,39 +19,51 @@ from certferry.reconcile.run import Change, Run, aside, host_in_notices, stopped
 from certferry.text import Text
 
 LONGEST = timedelta(seconds=10)
-"""How long a run waits for its channels in all (contract, "Telling")."""
+"""The total time that a run waits for its channels (contract, "Telling")."""
 AGAIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Channel:
-    """A channel: its topics, its words; `connect` raises `ConfigError` for wrong settings."""
+    """A declared channel."""
 
     name: str
+    #: The topics that the channel is sent.
     topics: frozenset[notice_rules.Topic]
+    #: Returns the adapter. Raises `ConfigError` for wrong settings.
     connect: Callable[[], Notifier]
+    #: Returns the message for notifications, in the channel's language.
     words: Callable[[Sequence[notice_rules.Notification]], notice_rules.Message]
 
 
 @dataclass(eq=False)
 class Notifications:
-    """The channels of a file, by their names, and what is stored of them."""
+    """Sends notices to the channels of a file."""
 
+    #: By name.
     channels: Mapping[str, Channel]
     state: StateStore
     now: Clock
     run: Run
+    #: The total time to wait for answers.
     longest: timedelta = LONGEST
 
     def notify(self, change: Change) -> Mapping[str, Answered]:
-        """Store what stands, and send each channel its news. Raises `StateError`, `Interrupted`."""
+        """Store the changed notices, and send each channel the news; return the answers by name.
+
+        Raises `StateError` and `Interrupted`.
+        """
         end = time.monotonic() + self.longest.total_seconds()
         self.state.update_notices(change)
         if not self._has_news():
             return {}
         self.run.pause(notice_rules.until_quiet(self.now()).total_seconds())
         claimed = {name: self._claimed(channel) for name, channel in self.channels.items()}
-        due = {name: one.notifications for name, (one, _) in claimed.items() if one.notifications}
+        due = {
+            name: dispatch.notifications
+            for name, (dispatch, _) in claimed.items()
+            if dispatch.notifications
+        }
         messages = {name: self.channels[name].words(parts) for name, parts in due.items()}
         answers = self._sent(messages, end)
         for name, answer in answers.items():
@@ -59,7 +71,10 @@ class Notifications:
         return answers
 
     def try_out(self, messages: Mapping[str, notice_rules.Message]) -> Mapping[str, Answered]:
-        """Send each channel a message, and return the answers; one that is to wait is sent none."""
+        """Send each channel a message, and return the answers by name.
+
+        A channel with a service that asked to wait is left out, and its answer is the wait.
+        """
         end = time.monotonic() + self.longest.total_seconds()
         held = {name: self._pausing(name) for name in messages}
         due = {name: message for name, message in messages.items() if held[name] is None}
@@ -70,7 +85,7 @@ class Notifications:
         return {name: held[name] or answers[name] for name in messages}
 
     def _has_news(self) -> bool:
-        """Return whether there is anything to send or to forget, without a write."""
+        """Return whether there is a message to send, or a delivery to drop. Writes nothing."""
         notices, now = self.state.notices(), self.now()
         states = {name: self.state.channel(name) for name in self.channels}
         return any(
@@ -80,7 +95,7 @@ class Notifications:
         )
 
     def _claimed(self, channel: Channel) -> tuple[notice_rules.Dispatch, notice_rules.ChannelState]:
-        """Claim the messages that a channel is due, and return what was stored of it before."""
+        """Claim the notifications due to a channel; return them and the earlier records."""
 
         def change(
             before: notice_rules.ChannelState, notices: tuple[notice_rules.Notice, ...]
@@ -97,7 +112,10 @@ class Notifications:
     def _sent(
         self, messages: Mapping[str, notice_rules.Message], end: float
     ) -> dict[str, Answered]:
-        """Send all at once, and wait until the end of the time. Raises `Interrupted`."""
+        """Send all messages in parallel, and return the answers that came until `end`.
+
+        A channel without an answer is sent again later. Raises `Interrupted`.
+        """
         answers: queue.SimpleQueue[tuple[str, Answered] | None] = queue.SimpleQueue()
 
         def send(name: str, message: notice_rules.Message) -> None:
@@ -108,7 +126,7 @@ class Notifications:
         late = AgainAt(
             self.now() + AGAIN, Text("it did not answer within {time}", time=self.longest)
         )
-        found: dict[str, Answered] = dict.fromkeys(messages, late)
+        by_channel: dict[str, Answered] = dict.fromkeys(messages, late)
         with self.run.waking(lambda: answers.put(None)):
             for _ in messages:
                 try:
@@ -117,8 +135,8 @@ class Notifications:
                     break
                 if answered is None:
                     raise stopped()
-                found[answered[0]] = answered[1]
-        return found
+                by_channel[answered[0]] = answered[1]
+        return by_channel
 
     def _store(
         self,
@@ -127,7 +145,7 @@ class Notifications:
         due: Sequence[notice_rules.Notification],
         before: notice_rules.ChannelState,
     ) -> None:
-        """Store whether a message was taken; a later run sends one that was not."""
+        """Store the answer to a message; a later run sends a refused message again."""
         now = self.now()
         problem = None if isinstance(answer, Sent) else answer.problem
         was_sent = isinstance(answer, Sent) or (
@@ -158,12 +176,12 @@ class Notifications:
         if state.again_at is None or state.again_at - self.now() <= AGAIN:
             return None
         refusal = state.refusal
-        said = Text("it asked to retry later") if refusal is None else refusal.message
-        return AgainAt(state.again_at, said)
+        message = Text("it asked to retry later") if refusal is None else refusal.message
+        return AgainAt(state.again_at, message)
 
 
 def _answer(channel: Channel, message: notice_rules.Message, now: Clock) -> Answered:
-    """Send one message. Whatever goes wrong is an answer: a channel stops nothing."""
+    """Send a message, and return the answer. Every error becomes an answer, so a run goes on."""
     try:
         answer: object = channel.connect().send(message)
     except ConfigError as wrong:

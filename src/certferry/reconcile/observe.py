@@ -1,4 +1,4 @@
-"""Observe the state, the targets, the receivers and the edges of one lineage."""
+"""The observation of one lineage: of the state, the targets, the receivers and the edges."""
 
 from __future__ import annotations
 
@@ -42,35 +42,38 @@ from certferry.reconcile.run import Ports
 from certferry.text import Text
 
 _SOURCES = "[sources]"
-"""The notes of which host has the files of a certificate that another client makes."""
+"""The name of the notes on which host has the files of a certificate made by another client."""
 
 _log = logging.getLogger(__name__)
 
 
-def without_remembered(found: ObservedTarget, lineage: str, ports: Ports) -> ObservedTarget:
-    """Drop what a lineage with the same labels knows, by the state as it is after the target."""
-    same = [one for one in {lineage, *ports.state.lineages()} if owners(one) & owners(lineage)]
-    known = {
+def without_remembered(target: ObservedTarget, lineage: str, ports: Ports) -> ObservedTarget:
+    """Drop copies known to the state under a lineage with the same labels.
+
+    The state is read after the target, because another run may have uploaded in between.
+    """
+    same = [name for name in {lineage, *ports.state.lineages()} if owners(name) & owners(lineage)]
+    labels = {
         label
-        for one, versions in ports.state.versions_of(same).items()
+        for name, versions in ports.state.versions_of(same).items()
         for version in versions
-        for label in labels_of(one, version.fingerprint)
+        for label in labels_of(name, version.fingerprint)
     }
-    left = tuple(other for other in found.unremembered if other.label not in known)
-    return replace(found, unremembered=left)
+    left = tuple(other for other in target.unremembered if other.label not in labels)
+    return replace(target, unremembered=left)
 
 
 def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertificate:
-    """Return it with what its files hold, or, where another host has them, with the names that are
-    stored. Raises `CertificateError` and `PlanRefused`.
+    """Return `desired` with names read from its files; if another host has the files, with the
+    stored names. Raises `CertificateError` and `PlanRefused`.
     """
     if desired.files is None:
         return desired
     bundle = _offered(desired, desired.files, ports)
     if bundle is None:
         (newest, *_) = ports.state.versions(desired.lineage)
-        read = replace(desired, names=newest.certificate.names, offered=None)
-        return replace(read, offered_fullchain=None, offered_issuer_end=None)
+        stored = replace(desired, names=newest.certificate.names, offered=None)
+        return replace(stored, offered_fullchain=None, offered_issuer_end=None)
     return replace(
         desired,
         names=bundle.certificate.names,
@@ -83,8 +86,9 @@ def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertifi
 def _offered(
     desired: DesiredCertificate, files: PemFiles, ports: Ports
 ) -> CertificateBundle | None:
-    """Return what the files hold. Where another host's count, `None`, unless there is a newer
-    certificate in these.
+    """Return the certificate in the files.
+
+    If another host's files count, return `None`, unless this host's certificate is newer.
     """
     is_elsewhere = is_source_elsewhere(desired.lineage, ports.state)
     versions = ports.state.versions(desired.lineage) if is_elsewhere else ()
@@ -99,14 +103,14 @@ def _offered(
 
 
 def is_source_elsewhere(lineage: str, state: StateStore) -> bool:
-    """Return whether it is another host that has the files of a certificate that is made there."""
+    """Return whether another host has the files of a certificate made by another client."""
     if not state.is_shared:
         return False
     return state.account_note(_SOURCES, lineage) not in {None, state.host}
 
 
 def store_source(desired: DesiredCertificate, state: StateStore) -> None:
-    """Store that this host has the files that were read, where another could have them."""
+    """Store that this host has the certificate's files, if hosts share the state."""
     is_known = desired.offered is None or not state.is_shared
     if not is_known and state.account_note(_SOURCES, desired.lineage) != state.host:
         state.update_account_note(_SOURCES, desired.lineage, lambda _: state.host)
@@ -115,7 +119,11 @@ def store_source(desired: DesiredCertificate, state: StateStore) -> None:
 def as_known(
     desired: DesiredCertificate, source: CertificateSource, state: StateStore, *, read: bool
 ) -> DesiredCertificate:
-    """Return it with the names of its files, as `read` or stored. A wrong file raises nothing."""
+    """Return `desired` with the names of its certificate.
+
+    With `read`, the names come from the files, else from the state. Unreadable files raise nothing:
+    the stored names are returned.
+    """
     if desired.files is None:
         return desired
     versions = state.versions_of([desired.lineage])[desired.lineage]
@@ -124,20 +132,23 @@ def as_known(
         return replace(desired, names=remembered)
     try:
         return replace(desired, names=source.read(desired.files).certificate.names)
-    except Exception:  # noqa: BLE001 - nothing is lost of it; see above
+    except Exception:  # noqa: BLE001 - the stored names do; see above
         return replace(desired, names=remembered)
 
 
 AT_ONCE, FRESH = 100, 5.0
-"""How many lineages `ReadAhead` reads at once, and for how many seconds that counts. Another run
-may change the state meanwhile, as it may at any time between that reading and a target's. More at
-once take longer than `run.STALLED`, and threads that only wait for each other (`benchmarks.sync`).
+"""The number of lineages read at once by `ReadAhead`, and the seconds for which the records count.
+
+Another run may change the state meanwhile, but it may do so after any read. Reading more at once
+takes longer than `run.STALLED`, so threads are started that only wait (`benchmarks.sync`).
 """
 
 
 class ReadAhead:
-    """What the state said of the lineages that a run is about to observe, in their order: read for
-    many at once, and given once, while it is fresh. Safe to use from any thread.
+    """The state's records of the lineages that a run is about to observe.
+
+    Records are read for many lineages at once, in the order of the run, and returned once while
+    fresh. Safe to use from any thread.
     """
 
     def __init__(self, state: StateStore, lineages: Iterable[str]) -> None:
@@ -149,7 +160,7 @@ class ReadAhead:
         self._guard = threading.Lock()
 
     def remembered(self, lineage: str) -> Remembered:
-        """Return what was stored of a lineage a moment ago. Raises `StateError`."""
+        """Return the records of a lineage, at most `FRESH` seconds old. Raises `StateError`."""
         with self._guard:
             is_fresh = time.monotonic() - self._read_at < FRESH
             if not is_fresh or lineage not in self._read:
@@ -158,7 +169,7 @@ class ReadAhead:
                     self._read = {
                         **self._state.remembered_of(self._lineages[place : place + AT_ONCE])
                     }
-                except StateError:  # what is damaged of one must not stop the others
+                except StateError:  # a damaged record of one lineage must not stop the others
                     return self._state.remembered(lineage)
                 self._read_at = time.monotonic()
             return self._read.pop(lineage)
@@ -172,48 +183,51 @@ def observe(
     anew: bool = False,
     remembered: Remembered | None = None,
 ) -> Observation:
-    """Observe everything one lineage touches. Changes nothing.
+    """Return an observation of everything that one lineage touches. Changes nothing.
 
-    Edges are asked only where the target says that the current certificate is bound, or does not
-    say what is, unless `every_edge` is set: elsewhere there is nothing to verify yet. With `anew`
-    nothing counts that was read before. `remembered` is what the state has just said.
+    Edges are asked for domains bound to the current certificate and for domains with a hidden
+    binding, because other domains have nothing to verify yet. `every_edge` asks all edges. `anew`
+    ignores cached lists. `remembered` are the lineage's records, if just read.
 
-    The state is read before the targets, so another run may have bound its certificate in between:
-    where something is bound that the state did not know, the state is read once more. Where edges
-    contradict the binding that a target reported, the target is asked for that binding once more:
-    a list may hide what another tool has changed.
+    The order is:
+
+    1. Read the state, then the targets and the edges.
+    2. If a domain is bound to a certificate missing from the records, read the state again: another
+       run may have bound the certificate in between. If the records changed, observe anew.
+    3. If edges contradict a reported binding, ask the target for the binding again: a list may hide
+       a change by another tool.
     """
-    known = with_remembered(Observation(), desired, ports, remembered)
-    observed = _observe(desired, ports, known, every_edge=every_edge, anew=anew)
+    stored = with_remembered(Observation(), desired, ports, remembered)
+    observed = _observe(desired, ports, stored, every_edge=every_edge, anew=anew)
     if any(map(_is_bound_to_unknown, observed.targets)):
         again = with_remembered(Observation(), desired, ports)
-        if again.remembered != known.remembered:
-            known, anew = again, True
-            observed = _observe(desired, ports, known, every_edge=every_edge, anew=anew)
+        if again.remembered != stored.remembered:
+            stored, anew = again, True
+            observed = _observe(desired, ports, stored, every_edge=every_edge, anew=anew)
     doubted = contradicted(observed, ports.now())
     if not doubted:
         return observed
-    return _observe(desired, ports, known, every_edge=every_edge, anew=anew, doubted=doubted)
+    return _observe(desired, ports, stored, every_edge=every_edge, anew=anew, doubted=doubted)
 
 
 def _observe(
     desired: DesiredCertificate,
     ports: Ports,
-    known: Observation,
+    stored: Observation,
     *,
     every_edge: bool,
     anew: bool,
     doubted: frozenset[tuple[str, str]] = frozenset(),
 ) -> Observation:
-    observer = _TargetObserver(desired, ports, known, every_edge, anew, doubted)
+    observer = _TargetObserver(desired, ports, stored, every_edge, anew, doubted)
     targets = tuple(observer.observe(deployment) for deployment in desired.deployments)
-    observed = Observation(known.versions, targets, known.remembered)
+    observed = Observation(stored.versions, targets, stored.remembered)
     is_unread = any(target.in_progress for target in targets)
     return inferred.without_found(observed) if is_unread else observed
 
 
 def _is_bound_to_unknown(target: ObservedTarget) -> bool:
-    """Return whether a domain is bound to what is not known as ours."""
+    """Return whether a domain is bound to a certificate unknown as ours."""
     return any(
         domain.bound is not None
         and not domain.kind.is_receiver
@@ -228,12 +242,12 @@ def with_remembered(
     ports: Ports,
     remembered: Remembered | None = None,
 ) -> Observation:
-    """Return an observation with what the state says of the lineage now, or has just said."""
+    """Return an observation with the lineage's records: `remembered`, or else read now."""
     if remembered is None:
         remembered = ports.state.remembered(desired.lineage)
     versions, offered = remembered.versions, desired.offered
     if offered is not None:
-        # In force is what the files hold, which may be an older certificate than the newest.
+        # The certificate in the files is in force, even if the state has a newer certificate.
         wanted = offered.fingerprint
         versions = tuple(sorted(versions, key=lambda v: v.fingerprint != wanted))
     return Observation(versions, observed.targets, remembered)
@@ -242,7 +256,10 @@ def with_remembered(
 def with_renewal_info(
     desired: DesiredCertificate, observed: Observation, ports: Ports
 ) -> Observation:
-    """Ask the CA when to renew, at most twice a day; without an answer its last one counts."""
+    """Return the observation with the CA's answer when to renew.
+
+    The CA is asked at most twice a day. If a query fails, the last answer counts.
+    """
     version, now = observed.current, ports.now()
     if version is None or desired.files is not None or observed.is_owned_elsewhere:
         return observed
@@ -264,9 +281,9 @@ def with_renewal_info(
                     end=info.window.end,
                 )
             )
-    except (IssuanceError, StateError) as error:  # the certificate is as good as before
-        said = Text("{lineage}: not known when the CA wants it renewed: {problem}")
-        _log.info(said.filled(lineage=desired.lineage, problem=error.message))
+    except (IssuanceError, StateError) as error:  # a failed query leaves the certificate in force
+        message = Text("{lineage}: not known when the CA wants it renewed: {problem}")
+        _log.info(message.filled(lineage=desired.lineage, problem=error.message))
     again = ask_after(now, retry_after)
     ports.state.save_renewal_info(desired.lineage, version.fingerprint, window, again)
     return with_remembered(observed, desired, ports)
@@ -278,28 +295,28 @@ class _TargetObserver:
 
     desired: DesiredCertificate
     ports: Ports
-    known: Observation
-    """The lineage by the state."""
+    #: The lineage's records, without targets.
+    stored: Observation
+    #: Whether to ask the edges of all domains.
     every_edge: bool
-    """Whether edges are asked wherever a domain is, and not only where ours is bound."""
+    #: Whether to ignore cached lists.
     anew: bool
-    """Whether lists that were read before count no more."""
+    #: The account and name of each domain with a binding contradicted by edges.
     doubted: frozenset[tuple[str, str]]
-    """The account and name of each domain whose binding the edges contradict."""
 
     def observe(self, deployment: DesiredDeployment) -> ObservedTarget:
-        """Observe the target of one deployment, and add what is stored of it."""
-        label, remembered = deployment.target, self.known.remembered
+        """Return the target of one deployment, with the records of the target."""
+        label, remembered = deployment.target, self.stored.remembered
         records = {r.domain: r for r in remembered.rollouts if r.target == label}
-        found = self._found(deployment, records)
+        target = self._found(deployment, records)
         if remembered.withdrawals:
-            found = inferred.with_withdrawals(found, label, remembered.withdrawals)
-        if found.failure is not None or deployment.delivery is not None:
-            return found
-        found = self._with_edges(self._with_uploads(found, label), label, records)
-        if not any(domain.binding_hidden for domain in found.domains):
-            return found
-        return inferred.with_likely_bound(found, self.ports.now(), self.ports.verify_timeout)
+            target = inferred.with_withdrawals(target, label, remembered.withdrawals)
+        if target.failure is not None or deployment.delivery is not None:
+            return target
+        target = self._with_edges(self._with_uploads(target, label), label, records)
+        if not any(domain.binding_hidden for domain in target.domains):
+            return target
+        return inferred.with_likely_bound(target, self.ports.now(), self.ports.verify_timeout)
 
     def _found(
         self, deployment: DesiredDeployment, records: Mapping[str, RolloutRecord]
@@ -309,24 +326,24 @@ class _TargetObserver:
             self._report(Text("looking at {name}", name=name))
             receiver = self.ports.receiver(deployment.delivery)
             return observe_receiver(
-                receiver, self.desired.lineage, deployment, self.known.versions, records.get(name)
+                receiver, self.desired.lineage, deployment, self.stored.versions, records.get(name)
             )
         self._report(Text("asking {target} for its domains", target=deployment.target))
         try:
             return self._read(deployment)
         except DeployError as error:
-            current = self.known.current
+            current = self.stored.current
             fingerprint = None if current is None else current.fingerprint
             return inferred.unread(deployment.target, error, records.values(), fingerprint)
 
     def _read(self, deployment: DesiredDeployment) -> ObservedTarget:
-        found = self.ports.targets[deployment.target].observe(
+        target = self.ports.targets[deployment.target].observe(
             Scope(
                 lineage=self.desired.lineage,
                 names=self.desired.names,
                 domains=deployment.domains,
                 kind=deployment.kind,
-                known=[version.certificate for version in self.known.versions],
+                known=[version.certificate for version in self.stored.versions],
                 others=deployment.retire is Retirement.ALL_UNUSED,
                 globs=deployment.globs,
                 exclude=deployment.exclude,
@@ -336,65 +353,65 @@ class _TargetObserver:
                 ),
             )
         )
-        if any(domain.problem for domain in found.domains):
-            found = inferred.about_lineage(found, self.desired.lineage)
+        if any(domain.problem for domain in target.domains):
+            target = inferred.about_lineage(target, self.desired.lineage)
         if deployment.has_patterns:
-            found = inferred.with_unmatched(found, deployment)
-        if found.unremembered:
-            found = without_remembered(found, self.desired.lineage, self.ports)
-        found = self._owned_only(found, deployment)
-        if not found.others:
-            return found
-        return without_claimed(found, self.desired.lineage, deployment.target, self.ports)
+            target = inferred.with_unmatched(target, deployment)
+        if target.unremembered:
+            target = without_remembered(target, self.desired.lineage, self.ports)
+        target = self._owned_only(target, deployment)
+        if not target.others:
+            return target
+        return without_claimed(target, self.desired.lineage, deployment.target, self.ports)
 
-    def _owned_only(self, found: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
-        """Drop domains that another lineage or deployment owns."""
+    def _owned_only(self, target: ObservedTarget, deployment: DesiredDeployment) -> ObservedTarget:
+        """Drop domains owned by another lineage or deployment."""
         lineage, claims = self.desired.lineage, self.ports.claims
 
         def owned_of(domains: tuple[ObservedDomain, ...]) -> tuple[ObservedDomain, ...]:
             return tuple(d for d in domains if claims.owns(lineage, deployment, d.domain, d.kind))
 
-        if found.left_out:
-            found = replace(found, left_out=owned_of(found.left_out))
-        owned = owned_of(found.domains)
-        if len(owned) == len(found.domains):
-            return found
-        others = (d for d in found.domains if d not in owned)
+        if target.left_out:
+            target = replace(target, left_out=owned_of(target.left_out))
+        owned = owned_of(target.domains)
+        if len(owned) == len(target.domains):
+            return target
+        others = (d for d in target.domains if d not in owned)
         owners = {claims.owner(deployment.target, d.domain, d.kind) for d in others}
         owned_elsewhere = sorted(filter(None, owners - {lineage} or owners))
-        return replace(found, domains=owned, owned_elsewhere=tuple(owned_elsewhere))
+        return replace(target, domains=owned, owned_elsewhere=tuple(owned_elsewhere))
 
-    def _with_uploads(self, found: ObservedTarget, label: str) -> ObservedTarget:
-        """Add what is stored of our copies, where the target does not list them."""
-        uploads = [upload for upload in self.known.remembered.uploads if upload.target == label]
-        if found.remotes_hidden:
-            found = inferred.with_remembered_remotes(found, self.known.versions, uploads)
-        elif uploads and _is_bound_to_unknown(found):
-            found = inferred.with_unlisted_copies(found, self.known.versions, uploads)
+    def _with_uploads(self, target: ObservedTarget, label: str) -> ObservedTarget:
+        """Add our copies from the state, if the target did not list these copies."""
+        uploads = [upload for upload in self.stored.remembered.uploads if upload.target == label]
+        if target.remotes_hidden:
+            target = inferred.with_remembered_remotes(target, self.stored.versions, uploads)
+        elif uploads and _is_bound_to_unknown(target):
+            target = inferred.with_unlisted_copies(target, self.stored.versions, uploads)
         if any(upload.in_use_until for upload in uploads):
-            found = inferred.with_uses(found, uploads)
-        return found
+            target = inferred.with_uses(target, uploads)
+        return target
 
     def _with_edges(
-        self, found: ObservedTarget, label: str, records: Mapping[str, RolloutRecord]
+        self, target: ObservedTarget, label: str, records: Mapping[str, RolloutRecord]
     ) -> ObservedTarget:
-        """Add what the edges serve, and to each domain its record."""
-        asked = [d.domain for d in found.domains if self.every_edge or self._may_serve(found, d)]
+        """Add the certificates at the edges, and the rollout record of each domain."""
+        asked = [d.domain for d in target.domains if self.every_edge or self._may_serve(target, d)]
         if asked:
             self._report(Text("asking the edges what they serve"))
         served: Mapping[str, tuple[Served, ...]] = self.ports.probe.served(asked)
         domains = tuple(
             replace(domain, last=records[domain.domain]) if domain.domain in records else domain
-            for domain in found.domains
+            for domain in target.domains
         )
-        return replace(found, label=label, domains=domains, served=served)
+        return replace(target, label=label, domains=domains, served=served)
 
-    def _report(self, what: Text) -> None:
-        self.ports.progress(Asking(self.desired.lineage, what))
+    def _report(self, activity: Text) -> None:
+        self.ports.progress(Asking(self.desired.lineage, activity))
 
-    def _may_serve(self, found: ObservedTarget, domain: ObservedDomain) -> bool:
-        wanted = version_for(domain.withdrawn, self.known.versions, self.ports.now())
+    def _may_serve(self, target: ObservedTarget, domain: ObservedDomain) -> bool:
+        wanted = version_for(domain.withdrawn, self.stored.versions, self.ports.now())
         if wanted is None:
             return False
-        bound = found.fingerprint_of(domain.bound)
+        bound = target.fingerprint_of(domain.bound)
         return domain.binding_hidden or bound == wanted.fingerprint

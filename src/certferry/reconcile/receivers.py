@@ -1,4 +1,4 @@
-"""Places that take a certificate whole, such as files or a command: observed, and delivered to."""
+"""Observation of receivers (directories and commands), and deliveries to receivers."""
 
 from __future__ import annotations
 
@@ -25,29 +25,35 @@ def observe_receiver(
     versions: tuple[Version, ...],
     last: RolloutRecord | None,
 ) -> observation.ObservedTarget:
-    """Observe a receiver, which is shown the `last` delivery if that ended well."""
+    """Return a receiver as an observed target.
+
+    The receiver compares its content with the `last` delivery, if the delivery ended well.
+    """
     delivered = None
     if last is not None and last.verified_at is not None:
         delivered = Delivered(last.fingerprint, last.fullchain_digest, last.program_digest)
     try:
-        found = replace(receiver.observe(delivered), last=last)
+        domain = replace(receiver.observe(delivered), last=last)
     except DeployError as error:
         (name,) = deployment.domains or ("",)
-        found = observation.ObservedDomain(
+        domain = observation.ObservedDomain(
             name, deployment.kind, observation.DomainState.UNAVAILABLE, problem=error
         )
     remotes = tuple(
         observation.RemoteCertificate(
-            one.fingerprint, label_of(lineage, one.fingerprint), one.fingerprint, one.not_after
+            certificate.fingerprint,
+            label_of(lineage, certificate.fingerprint),
+            certificate.fingerprint,
+            certificate.not_after,
         )
-        for one in (version.certificate for version in versions)
-        if one.fingerprint == found.bound
+        for certificate in (version.certificate for version in versions)
+        if certificate.fingerprint == domain.bound
     )
-    return observation.ObservedTarget(label=deployment.target, domains=(found,), remotes=remotes)
+    return observation.ObservedTarget(label=deployment.target, domains=(domain,), remotes=remotes)
 
 
 def deliver(step: Deploy, context: StepContext) -> StepOutcome:
-    """Deliver the certificate to a receiver: that is the end of the rollout, or it has failed."""
+    """Deliver the certificate to a receiver. The rollout then has ended, or has failed."""
     state, version = context.ports.state, context.version_of(step)
     result = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
     context.renew_lease()
@@ -57,13 +63,14 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
     try:
         bundle = state.bundle(context.lineage, version.number)
         delivery = next(
-            one.delivery
-            for one in context.desired.deployments
-            if one.delivery and (one.target, one.domains) == (step.target, (step.domain,))
+            deployment.delivery
+            for deployment in context.desired.deployments
+            if deployment.delivery
+            and (deployment.target, deployment.domains) == (step.target, (step.domain,))
         )
         begun = replace(
             begun,
-            # Files keep their own receipt, which knows of their program.
+            # A directory has a receipt of its own, with the digest of the program.
             program_digest=delivery.program.digest
             if isinstance(delivery, CommandDelivery)
             else None,
@@ -72,7 +79,7 @@ def deliver(step: Deploy, context: StepContext) -> StepOutcome:
         state.save_rollout(begun)
         _hand_over(context.ports.receiver(delivery), context.lineage, bundle)
     except CertferryError as error:
-        # Tried once in a run, since it may cost much.
+        # A failed delivery is not tried again in this run, because a command may be costly.
         state.save_rollout(replace(begun, failed_at=context.now))
         context.record_failure(step, error)
         return result.with_error(error)

@@ -1,9 +1,9 @@
-"""The main job: for each lineage, observe the world, compare it with what is desired, carry out the
-difference, and observe again until it is served.
+"""The main job: for each lineage, observe the world, compare with the declaration, carry out the
+difference, and observe again until the certificate is served.
 
-Each pass over a lineage observes and plans anew, so no step remembers being half done. A run knows
-when it began, what it has reported, and how much it has removed; all else that decides is in the
-state.
+Each pass over a lineage observes and plans anew, so a step may be half done at any time. A run
+remembers when the run began, the reported outcomes, and the number of removals; all other facts for
+decisions are in the state.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ from certferry.reconcile.run import (
 from certferry.text import Text
 
 AT_LEAST = VERIFY_TIMEOUT
-"""How long another run is waited for, however short the time-out of domains is: with the lease it
-orders a certificate and uploads it, and neither is timed by that.
+"""The least time to wait for another run's lease. The other run may be ordering and uploading a
+certificate, which may take longer than a short time-out for domains.
 """
 
 SOON = timedelta(seconds=1)
@@ -74,7 +74,7 @@ _log = logging.getLogger(__name__)
 def plan_lineage(
     desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
 ) -> plans.Plan:
-    """Plan, without what safety refuses, nor an order whose certificate no place could take."""
+    """Return the plan without refused steps, and without an order if no place could take it."""
     plan = make_plan(desired, observed, times, issuing)
     plan = without_refused(plan, desired, observed, times.now)
     could_take_it = plan.rollouts or plan.unchanged or plan.drifts
@@ -86,18 +86,18 @@ def plan_lineage(
 def plan_outdated(
     plan: plans.Plan, outdated: Outdated, now: datetime, *, renews: bool
 ) -> plans.Plan:
-    """Return the plan with what this host's receivers need alone, and why it has no more. A
-    certificate that an operator asked to renew here is refused.
+    """Return the plan with a finding why this host only delivers to receivers. The finding is a
+    refusal if an operator asked for a renewal on this host.
     """
     weight = plans.Weight.SKIPPED if outdated.is_tolerated(now) else plans.Weight.BLOCKED
     weight = plans.Weight.REFUSED if renews else weight
     finding = plans.PlanFinding.of(weight, outdated.error)
-    of_receivers = (one for one in plan.findings if one.target is not None)
+    of_receivers = (finding for finding in plan.findings if finding.target is not None)
     return replace(plan, clean=None, findings=(finding, *of_receivers))
 
 
 class Outcomes:
-    """The latest outcome of each step; what the next pass does is in the plan alone."""
+    """The latest outcome of each step, for reports only: the next pass acts by its plan."""
 
     def __init__(self, lineage: str, progress: Progress) -> None:
         self._lineage = lineage
@@ -108,12 +108,12 @@ class Outcomes:
         self.has_looked = False
 
     def begin_pass(self) -> None:
-        """Forget what was waited for: it has to be found again."""
+        """Forget the waits, because the new pass finds the waits anew."""
         self._trouble = None
         self._waits.clear()
 
     def note(self, outcome: reports.StepOutcome) -> None:
-        """Keep an outcome, and report it if it is news."""
+        """Store an outcome, and report an outcome that is new."""
         self.has_looked = True
         self._waits.pop(outcome.key, None)
         if outcome.waiting is not None:
@@ -123,13 +123,13 @@ class Outcomes:
             self._progress(StepEnded(self._lineage, outcome))
 
     def note_plan(self, plan: plans.Plan, observed: Observation) -> None:
-        """Keep how everything stands that the plan does not carry out now."""
+        """Store how the steps stand that the plan does not carry out now."""
         self.has_looked = True
-        unread = {(one.target, one.domain) for one in plan.rollouts if one.unread}
-        known = {key: _under(one, plan, observed) for key, one in self._latest.items()}
-        after = {key: one for key, one in known.items() if one is not None}
+        unread = {(rollout.target, rollout.domain) for rollout in plan.rollouts if rollout.unread}
+        earlier = {key: _under(past, plan, observed) for key, past in self._latest.items()}
+        after = {key: past for key, past in earlier.items() if past is not None}
         for standing in reports.standings(plan, observed):
-            # What is in progress at a target that cannot be read stays as the run reported it.
+            # A change in progress at an unread target stands as the run last reported.
             is_unread = (standing.target, standing.domain) in unread
             outcome = self._as_begun(standing) if is_unread else standing
             last = after.get(outcome.key)
@@ -140,7 +140,7 @@ class Outcomes:
             last = after.get(outcome.key)
             if last is None or last.waiting is not None:
                 after[outcome.key] = outcome
-        self._latest = {key: one for key, one in self._latest.items() if key in after}
+        self._latest = {key: past for key, past in self._latest.items() if key in after}
         for key, outcome in after.items():
             if outcome is not self._latest.get(key):
                 self.note(outcome)
@@ -152,54 +152,54 @@ class Outcomes:
         return deployment if is_begun else standing
 
     def trouble(self, outcome: reports.StepOutcome) -> None:
-        """Keep what stopped the pass as a whole. What waits is left to a host that goes on."""
+        """Store what stopped the whole pass. If another host goes on, drop the waiting steps."""
         if outcome.outcome is reports.Outcome.ELSEWHERE:
             self._latest = {
-                key: one
-                for key, one in self._latest.items()
-                if one.outcome is not reports.Outcome.WAITING
+                key: latest
+                for key, latest in self._latest.items()
+                if latest.outcome is not reports.Outcome.WAITING
             }
         self._progress(StepEnded(self._lineage, outcome))
         self._trouble, self.has_looked = outcome, True
 
     def all(self) -> tuple[reports.StepOutcome, ...]:
-        """Return every step's latest outcome, and what stopped the last pass."""
+        """Return every step's latest outcome, and the trouble that stopped the last pass."""
         return tuple(filter(None, (*self._latest.values(), self._trouble)))
 
     def next_look(self) -> Waiting | None:
-        """Return the wait that ends first, of those that this pass found."""
+        """Return the wait of the last pass that ends first, or `None`."""
         if self._trouble is not None:
             return self._trouble.waiting
         return min(self._waits.values(), key=lambda waiting: waiting.until, default=None)
 
 
 _ONCE = {plans.Action.ISSUE, plans.Action.ADOPT, plans.Action.ROLLBACK, plans.Action.RETIRE}
-"""Steps that no later plan reports again: what became of them stays."""
+"""Steps that are absent from later plans, so their outcomes stay."""
 
 
 def _under(
-    known: reports.StepOutcome, plan: plans.Plan, observed: Observation
+    earlier: reports.StepOutcome, plan: plans.Plan, observed: Observation
 ) -> reports.StepOutcome | None:
-    """Return an earlier outcome as it stands under a later plan, `None` when it is over."""
-    target, domain = known.target or "", known.domain or ""
-    found = observed.find(target, domain)
-    is_unread = any(one.label == target and one.failure for one in observed.targets)
-    if domain and found is None and is_unread:
-        return known
-    at_place = [one for one in plan.rollouts if (one.target, one.domain) == (target, domain)]
-    is_deployed = any(one.deploy is not None for one in at_place)
-    if known.action is plans.Action.VERIFY and is_deployed:
+    """Return an earlier outcome as changed by a later plan; `None` if the outcome is obsolete."""
+    target, domain = earlier.target or "", earlier.domain or ""
+    located = observed.find(target, domain)
+    is_unread = any(t.label == target and t.failure for t in observed.targets)
+    if domain and located is None and is_unread:
+        return earlier
+    at_place = [r for r in plan.rollouts if (r.target, r.domain) == (target, domain)]
+    is_deployed = any(rollout.deploy is not None for rollout in at_place)
+    if earlier.action is plans.Action.VERIFY and is_deployed:
         return None
-    if known.outcome is reports.Outcome.DONE:
-        return known
-    if known.action is plans.Action.DEPLOY and domain:
-        if is_deployed or known.outcome is reports.Outcome.UNCHANGED:
-            return known  # carried out now, it was tried in this run, or a receiver has all
-        if found is None or not (at_place or (target, domain) in plan.unchanged):
+    if earlier.outcome is reports.Outcome.DONE:
+        return earlier
+    if earlier.action is plans.Action.DEPLOY and domain:
+        if is_deployed or earlier.outcome is reports.Outcome.UNCHANGED:
+            return earlier  # the plan carries the step out now, or the receiver has the files
+        if located is None or not (at_place or (target, domain) in plan.unchanged):
             return None
-        said = reports.what_was_bound(found[1], observed)
-        return reports.StepOutcome(plans.Action.DEPLOY, reports.Outcome.DONE, said, target, domain)
-    return known if known.action in _ONCE and known.waiting is None else None
+        text = reports.what_was_bound(located[1], observed)
+        return reports.StepOutcome(plans.Action.DEPLOY, reports.Outcome.DONE, text, target, domain)
+    return earlier if earlier.action in _ONCE and earlier.waiting is None else None
 
 
 class LineageReconciler:
@@ -240,13 +240,15 @@ class LineageReconciler:
 
     def report(self) -> reports.LineageReport:
         """Return the lineage's result so far."""
-        known = self._outcomes
+        outcomes = self._outcomes
         return reports.LineageReport(
-            self.desired.lineage, self._fingerprint, known.all(), known.has_looked
+            self.desired.lineage, self._fingerprint, outcomes.all(), outcomes.has_looked
         )
 
     def reconcile(self) -> Waiting | None:
-        """Make a pass; return the wait before the next, if any. Raises what ends the whole run."""
+        """Make a pass; return the wait before the next pass, or `None`. Raises `Interrupted` and
+        `StateNotStored`, which end the whole run.
+        """
         self._outcomes.begin_pass()
         try:
             self._make_pass()
@@ -272,8 +274,10 @@ class LineageReconciler:
         return self._outcomes.next_look()
 
     def _left_to_host(self, held: errors.LeaseHeld, since: datetime) -> reports.StepOutcome:
-        """Leave the lineage to the host that is at work on it. One that has not renewed its lease
-        since the pass before may be dead: then this run goes on when the lease ends.
+        """Return the outcome for a lineage left to the host at work on the lineage.
+
+        If the host has not renewed the lease since the pass before, the host may be dead. The run
+        then waits for the end of the lease, and goes on.
         """
         left = reports.StepOutcome(None, reports.Outcome.ELSEWHERE, held.message)
         left = replace(left, host=held.host, since=held.since)
@@ -296,8 +300,7 @@ class LineageReconciler:
                 self._work_unless_another_does(remembered)
                 return
         observed, plan = self._observe_and_plan(remembered)
-        # Without a lease no target is written to, and nothing is reported that another run may
-        # explain.
+        # Without a lease, write to no target and report no doubts: another run may explain them.
         is_open = (
             self._lease_busy_since is not None or plans.doubts_in(plan, observed) - self._certain
         )
@@ -309,8 +312,9 @@ class LineageReconciler:
             self._work(*self._recheck(observed, plan, anew=bool(is_open)), lease)
 
     def _work_unless_another_does(self, before: Remembered) -> None:
-        """Take the lease first, so that what another host works on takes none of the account's
-        pace here. Raises `LeaseHeld`.
+        """Take the lease before observing, and work under the lease. Raises `LeaseHeld`.
+
+        A lineage at work on another host then costs no API requests here.
         """
         with self._ports.lease(self.desired.lineage) as lease:
             remembered = self._ports.state.remembered(self.desired.lineage)
@@ -324,7 +328,7 @@ class LineageReconciler:
     def _observe_and_plan(
         self, remembered: Remembered | None, lease: Lease | None = None, *, anew: bool = False
     ) -> tuple[Observation, plans.Plan]:
-        """Observe, ask the CA when it is due to be asked, and plan."""
+        """Observe, ask the CA for renewal information if due, and plan."""
         observed = self._with_renewal_info(self._observe(anew=anew, remembered=remembered))
         ordered = observed.remembered.ordered
         if ordered is not None and not (ordered.is_for(self.desired) or self._outdated):
@@ -332,7 +336,7 @@ class LineageReconciler:
         return observed, self.plan(observed)
 
     def _work(self, observed: Observation, plan: plans.Plan, lease: Lease) -> None:
-        """Carry out under the lease what was planned under it."""
+        """Carry out a plan made under the lease."""
         self._must_be_confirmed(plan)
         if plan.issue_now is not None:
             self._carry_out(plan, self._context(observed, lease))
@@ -342,8 +346,9 @@ class LineageReconciler:
         self._follow(plan, observed, lease)
 
     def _must_be_confirmed(self, plan: plans.Plan) -> None:
-        """Raise `PlanChanged` for another first plan than an operator confirmed, if any did. Later
-        plans of the run are held to the first (`plan`).
+        """Raise `PlanChanged` if the first plan differs from the confirmed plan, if any.
+
+        Later plans are cut to the first plan (`plan`).
         """
         if self._digest is not None and self._confirmed is None:
             must_be_confirmed([plan], self._digest)
@@ -351,27 +356,25 @@ class LineageReconciler:
 
     @property
     def _is_left_to_others(self) -> bool:
-        """Whether what another host has seen counts: not once this run has planned something, nor
-        in a run by hand, whose operator wants it looked at.
+        """Whether the run may leave the lineage to another host: until the first plan, and only if
+        scheduled. A run by hand should observe.
         """
         by_itself = self._keeps_pauses and self._issuing is Issuing.IF_DUE
         return by_itself and self.seen is None and self._ports.state.is_shared
 
     def _is_with_another(self, remembered: Remembered) -> bool:
-        """Return whether this pass has nothing to do, by what another host has done or will do."""
+        """Return whether another host has done, or will do, all work of this pass."""
         return self._awaits_another(remembered) or self._was_verified_by_another(remembered)
 
     def _awaits_another(self, remembered: Remembered) -> bool:
-        """Leave a certificate, in the first pass alone, to a host that has only to see it served.
-        The last pass observes and reports.
-        """
+        """Return whether another host has only to verify, in the first pass; the last observes."""
         if self.awaits_another or self._outcomes.has_looked:
             return False
         self.awaits_another = awaits_another(self.desired, remembered, self._others_since)
         return self.awaits_another
 
     def _was_verified_by_another(self, remembered: Remembered) -> bool:
-        """Report how it stands, if another host has seen it all since the run began."""
+        """Report the lineage as verified if another host has verified all since the run began."""
         standing = verified_since(self.desired, remembered, self._begun)
         if standing:
             self._fingerprint = remembered.versions[0].fingerprint
@@ -382,7 +385,7 @@ class LineageReconciler:
     def _recheck(
         self, before: Observation, plan: plans.Plan, *, anew: bool
     ) -> tuple[Observation, plans.Plan]:
-        """Observe and plan under the lease, all anew where another run changed something."""
+        """Observe and plan under the lease. Ignore cached lists if another run made changes."""
         observed = self._observe(anew=anew)
         if observed != before:
             plan = self.plan(observed)
@@ -400,13 +403,13 @@ class LineageReconciler:
         return self._in_force(observe(self.desired, self._ports, anew=anew, remembered=remembered))
 
     def _in_force(self, observed: Observation) -> Observation:
-        """Keep which version is in force, for the report."""
+        """Store the fingerprint of the version in force, for the report."""
         if observed.current is not None:
             self._fingerprint = observed.current.fingerprint
         return observed
 
     def plan(self, observed: Observation) -> plans.Plan:
-        """Plan; after the first plan of a run under a digest, no more than that plan has."""
+        """Return the plan. In a run under a digest, later plans have only steps of the first."""
         plan, confirmed = self._plan(observed, self._issuing), self._confirmed
         if confirmed is None:
             return plan
@@ -415,7 +418,7 @@ class LineageReconciler:
         return only_confirmed(plan, confirmed)
 
     def _plan(self, observed: Observation, issuing: Issuing) -> plans.Plan:
-        """Plan. If the CA would refuse an order now, report when it may be placed."""
+        """Return the plan. If the CA's limits forbid an order now, the order waits."""
         times = Times(
             now=self._ports.now(),
             begun=self._begun,
@@ -440,7 +443,7 @@ class LineageReconciler:
         return with_renewal_info(self.desired, observed, self._ports)
 
     def _follow(self, plan: plans.Plan, observed: Observation, lease: Lease | None = None) -> None:
-        """Carry out every step that is ready, and report how the others stand."""
+        """Carry out every ready step, and report how the other steps stand."""
         self._outcomes.note_plan(plan, observed)
         self.seen = sighted(self.desired.lineage, observed, self._ports.now())
         if self._outdated is not None:
@@ -462,7 +465,9 @@ class LineageReconciler:
 def lease_busy(
     error: errors.LeaseHeld | errors.LeaseLost, ports: Ports, since: datetime
 ) -> reports.StepOutcome:
-    """Wait for the other run, though not for ever: it may hang. `since` is the first refusal."""
+    """Return a wait for the other run, or a failure after too long a wait: the other run may hang.
+    `since` is the first refusal of the lease.
+    """
     now, longest = ports.now(), max(ports.verify_timeout, AT_LEAST)
     deadline = since + longest
     if now < deadline:
@@ -470,19 +475,19 @@ def lease_busy(
         return replace(
             reports.StepOutcome.of(None, error, reports.Outcome.WAITING), waiting=waiting
         )
-    said = Text("{held}; it did not end in the {time} that this run has waited")
+    message = Text("{held}; it did not end in the {time} that this run has waited")
     hint = Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it")
     if isinstance(error, errors.LeaseHeld) and error.host:
         said_where = Text(
             "find the `certferry` on {host} that hangs (`pgrep -a certferry`), and end it"
         )
         hint = said_where.filled(host=error.host)
-    hanging = errors.LeaseHeld(said.filled(held=error.message, time=longest), hint=hint)
+    hanging = errors.LeaseHeld(message.filled(held=error.message, time=longest), hint=hint)
     return reports.StepOutcome.of(None, hanging)
 
 
 class Reconciler:
-    """Syncs declared certificates, through the ports it is given; see `must_be_confirmed`."""
+    """Syncs declared certificates; `confirmed` are digests of plans (`must_be_confirmed`)."""
 
     def __init__(self, ports: Ports, confirmed: Mapping[str, str] = MappingProxyType({})) -> None:
         self.ports = ports
@@ -498,7 +503,7 @@ class Reconciler:
         scheduled: bool = False,
         before: reports.SyncReport | None = None,
     ) -> reports.SyncReport:
-        """Sync; a `scheduled` run keeps pauses, and follows `before`. Raises `StateError`."""
+        """Sync. A `scheduled` run keeps pauses, and continues `before`. Raises `StateError`."""
         self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self.run(certificates, wait_limit, issuing, keeps_pauses=scheduled)
@@ -506,7 +511,7 @@ class Reconciler:
         return replace(self._stored(report, whole), renewing=renew)
 
     def _stored(self, report: reports.SyncReport, whole: reports.SyncReport) -> reports.SyncReport:
-        """Store when the run ended and what it saw; return the report with what prevented that."""
+        """Store the run's end and sightings; return the report with any error of storing."""
         try:
             succeeded = whole.has_succeeded and not whole.leaves_failures
             self.ports.state.save_run(self.ports.now(), succeeded=succeeded)
@@ -519,7 +524,7 @@ class Reconciler:
         return report
 
     def _store_sightings(self, report: reports.SyncReport) -> None:
-        """Store what the run saw at the places, for commands that ask no service."""
+        """Store the run's sightings, for commands that ask no service."""
         after = partial(after_run, seen=with_delivered(self._seen, report.lineages))
         before = self.ports.state.sightings()
         if after(before) != before:
@@ -533,11 +538,11 @@ class Reconciler:
         *,
         keeps_pauses: bool = False,
     ) -> reports.SyncReport:
-        """Reconcile every certificate until none waits any longer, within the limit."""
+        """Reconcile every certificate until all have ended, or the limit is reached."""
         ports, removals = self.ports, Removals()
         others = others_of(ports.state)
         own_first = self._in_turn(certificates, others)
-        running = [one.running_since for one in others if one.running_since is not None]
+        running = [host.running_since for host in others if host.running_since is not None]
         ahead = ReadAhead(ports.state, (desired.lineage for desired in own_first))
         lineages = [
             LineageReconciler(
@@ -554,41 +559,42 @@ class Reconciler:
         ]
         left: dict[LineageReconciler, None] = {}
 
-        def ended(one: LineageReconciler) -> None:
-            if one not in left and (one.awaits_another or one.report().is_elsewhere):
-                left[one] = None
+        def ended(reconciler: LineageReconciler) -> None:
+            if reconciler not in left and (
+                reconciler.awaits_another or reconciler.report().is_elsewhere
+            ):
+                left[reconciler] = None
             else:
-                ports.progress(LineageEnded(one.desired.lineage))
+                ports.progress(LineageEnded(reconciler.desired.lineage))
 
         ports.progress(Begun(len(lineages)))
         complete = False
         try:
             queue = WorkQueue(lineages, ports.run, ports.now, wait_limit, ended=ended)
             queue.carry_out()
-            # Another host may be done by now, with a certificate that this one has to install, or
-            # have seen served what it had bound; or it died.
+            # The other host may have issued a certificate to install here, or may have died.
             queue.add(left)
             queue.carry_out()
             sweep_ownerless(certificates, ports)
             complete = True
         except (KeyboardInterrupt, errors.Interrupted):
             ports.run.stop()
-        self._seen = {one.desired.lineage: one.seen for one in lineages if one.seen is not None}
-        ends = {one.desired.lineage: one.report() for one in lineages}
-        return reports.SyncReport(tuple(ends[one.lineage] for one in certificates), complete)
+        self._seen = {each.desired.lineage: each.seen for each in lineages if each.seen is not None}
+        ends = {each.desired.lineage: each.report() for each in lineages}
+        return reports.SyncReport(tuple(ends[each.lineage] for each in certificates), complete)
 
     def _in_turn(
         self, certificates: Sequence[DesiredCertificate], others: Sequence[HostRecord]
     ) -> Sequence[DesiredCertificate]:
-        """Order certificates so that hosts which share the state begin with different ones."""
+        """Return the certificates in this host's order, so hosts begin with different lineages."""
         state, now = self.ports.state, self.ports.now()
         if not state.is_shared:
             return certificates
-        hosts = {one.name for one in others if one.seen_at and now - one.seen_at <= AWAY}
+        hosts = {host.name for host in others if host.seen_at and now - host.seen_at <= AWAY}
         renewals = {
             lineage: renew_at(newest.certificate, newest.window)
             for lineage, versions in state.versions_in_use().items()
             for newest in versions[:1]
         }
-        by_name = {one.lineage: one for one in certificates}
+        by_name = {desired.lineage: desired for desired in certificates}
         return [by_name[name] for name in in_turn([*by_name], state.host, hosts, renewals, now)]

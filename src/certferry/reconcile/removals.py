@@ -1,4 +1,4 @@
-"""Remove what has had its time: copies of certificates, and challenge records of earlier runs."""
+"""Removals: of certificate copies at targets, of challenge records, and of orders."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from certferry.reconcile.run import Ports, StepContext
 from certferry.text import Text
 
 IN_USE_PAUSE = timedelta(days=1)
-"""How long a certificate that the target says is still used is left alone."""
+"""How long a copy stays after the target refused to remove the copy as still used."""
 
 
 def retire(step: Retire, context: StepContext) -> StepOutcome:
-    """Remove a superseded copy. One that the target says is used is kept, and that is fine."""
+    """Remove a superseded copy. A copy still used by the target's account is kept, as unchanged."""
     context.renew_lease()
     result = StepOutcome(
         Action.RETIRE,
@@ -44,16 +44,16 @@ def retire(step: Retire, context: StepContext) -> StepOutcome:
     except CertferryError as error:
         return result.with_error(error)
     context.ports.state.drop_upload(step.target, step.remote_id)
-    if not was_there:  # another run may have removed it, and recorded that
+    if not was_there:  # another run may have removed the copy, and recorded the removal
         return replace(result, detail=Text("it was gone already"))
     context.record("retired", target=step.target, remote_id=step.remote_id, label=step.label)
     return result
 
 
 def keep(step: Retire, context: StepContext) -> None:
-    """Store that a copy is left alone for a while: the target says that something uses it."""
-    found = (remote for target in context.observed.targets for remote in target.remotes)
-    ours = next((r for r in found if r.remote_id == step.remote_id), None)
+    """Store that a copy stays for `IN_USE_PAUSE`."""
+    remotes = (remote for target in context.observed.targets for remote in target.remotes)
+    ours = next((r for r in remotes if r.remote_id == step.remote_id), None)
     context.ports.state.save_upload(
         Upload(
             lineage=NO_LINEAGE if ours is None else context.lineage,
@@ -68,7 +68,10 @@ def keep(step: Retire, context: StepContext) -> None:
 
 
 def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[StepOutcome]:
-    """Ask the target to remove each. An account that may not remove one may remove none."""
+    """Remove copies, and yield the outcomes.
+
+    After a refusal of access, the account's remaining copies are left alone in this run.
+    """
     for target in dict.fromkeys(step.target for step in steps):
         if target in context.keeping:
             continue
@@ -78,7 +81,7 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
                 continue
             result = retire(step, context)
             if isinstance(result.error, TargetRejected):
-                # This very one was not asked for; tried every time, it would fail every run.
+                # No operator asked for this removal. Tried again each time, it would fail each run.
                 keep(step, context)
                 result = replace(result, outcome=Outcome.UNCHANGED)
             if result.outcome is Outcome.UNCHANGED:
@@ -93,8 +96,8 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
 
 
 def _in_words(kept: Sequence[StepOutcome]) -> Text:
-    """Count what an account keeps, with its last answer where that is not about use."""
-    answers = [one.detail for one in kept if one.error is not None]
+    """Return how many copies an account keeps, with the last answer that is not about use."""
+    answers = [outcome.detail for outcome in kept if outcome.error is not None]
     used = len(kept) - len(answers)
     still_used = Text("others that are still in use are kept: {count}", count=used)
     if not answers:
@@ -106,48 +109,50 @@ def _in_words(kept: Sequence[StepOutcome]) -> Text:
 
 
 SETTLING = timedelta(days=1)
-"""How long a certificate that does not arrive holds up what another lineage removes."""
+"""How long another lineage's open rollout holds up removals."""
 
 
 def without_claimed(
-    found: ObservedTarget, lineage: str, target: str, ports: Ports
+    observed: ObservedTarget, lineage: str, target: str, ports: Ports
 ) -> ObservedTarget:
-    """Drop what a declared certificate owns, and add what the state says of the rest."""
+    """Drop copies owned by declared certificates, and add the state's records of the others."""
     declared = ports.claims.lineages - {lineage}
-    found_owners = {owner_of(other.label) for other in found.others}
-    known = [
-        one for one in {lineage, *ports.state.lineages()} - declared if owners(one) & found_owners
+    found_owners = {owner_of(other.label) for other in observed.others}
+    relevant = [
+        name
+        for name in {lineage, *ports.state.lineages()} - declared
+        if owners(name) & found_owners
     ]
-    declared |= ports.state.declared_among(known).keys() - {lineage}
-    remembered = ports.state.versions_of(one for one in known if one not in declared)
-    others = unclaimed(found.others, declared, remembered, ports.now())
+    declared |= ports.state.declared_among(relevant).keys() - {lineage}
+    remembered = ports.state.versions_of(name for name in relevant if name not in declared)
+    others = unclaimed(observed.others, declared, remembered, ports.now())
     in_use = {u.remote_id: u.in_use_until for u in ports.state.uploads(NO_LINEAGE, target)}
     return replace(
-        found,
+        observed,
         others=tuple(replace(o, in_use_until=in_use.get(o.remote_id)) for o in others),
         unsettled_since=_unsettled_since(lineage, target, ports) if others else None,
     )
 
 
 def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None:
-    """Return since when another lineage's certificate is on its way, by when it was accepted."""
-    now, found = ports.now(), ports.state.open_rollouts(target)
-    elsewhere = ports.state.declared_among({record.lineage for record in found})
+    """Return when the target accepted the newest open change of another lineage, or `None`."""
+    now, rollouts = ports.now(), ports.state.open_rollouts(target)
+    elsewhere = ports.state.declared_among({record.lineage for record in rollouts})
 
     def is_arriving(record: RolloutRecord) -> bool:
         is_declared = record.lineage in ports.claims.lineages or record.lineage in elsewhere
         time = SETTLING if is_declared else ports.verify_timeout
-        # A beginning in the future was written by a clock that was ahead.
+        # A beginning in the future comes from a clock that was ahead.
         return record.failed_at is None and now - time < record.asked_at <= now
 
     arriving = [
-        record.asked_at for record in found if record.lineage != lineage and is_arriving(record)
+        record.asked_at for record in rollouts if record.lineage != lineage and is_arriving(record)
     ]
     return max(arriving, default=None)
 
 
 def clean(step: Clean, context: StepContext) -> StepOutcome:
-    """Remove challenge records that an earlier run left."""
+    """Remove challenge records left by an earlier run."""
     result = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
     context.renew_lease()
     try:
@@ -161,8 +166,10 @@ def clean(step: Clean, context: StepContext) -> StepOutcome:
 def without_order(
     observed: Observation, lineage: str, ports: Ports, lease: Lease | None
 ) -> Observation:
-    """Forget an order for names no longer declared, as after a slip that was corrected. Raises
-    `LeaseHeld` where no lease is given, and another run has it.
+    """Drop an order for names no longer declared, such as a corrected slip.
+
+    If `lease` is `None`, the lease is taken for the call. Raises `LeaseHeld` if another run has the
+    lease.
     """
     with ports.lease(lineage) if lease is None else nullcontext(lease) as held:
         ports.state.drop_order(held)

@@ -1,8 +1,8 @@
-"""A scheduled run and its retries: what has failed is tried again by the same run, after the
-pauses that Let's Encrypt asks for, as long as these are minutes and not a day.
+"""A scheduled run with retries: the run tries failed lineages again after the pauses that Let's
+Encrypt asks for, if a pause is minutes and not a day.
 
-Nothing else starts between two scheduled runs, and a run that finds nothing due costs nothing more.
-Killed meanwhile, the next scheduled run goes on: the pauses are in the state.
+Without retries a failure would last until the next scheduled run. A run without failures ends at
+once. If the run is killed during a pause, the next scheduled run goes on: the state has the pauses.
 """
 
 from __future__ import annotations
@@ -25,17 +25,20 @@ from certferry.text import Text
 
 @dataclass(eq=False)
 class ScheduledRun:
-    """A run that tries again, each time with an `engine` that connects anew."""
+    """A run that tries failed lineages again."""
 
+    #: Makes a reconciler with new connections for each try.
     engine: Callable[[], Reconciler]
     pause: Pause
+    #: The limit for all tries together.
     wait_limit: WaitLimit
+    #: By lineage, the number of further tries.
     _tries: Counter[str] = field(default_factory=Counter, init=False)
 
     def sync(
         self, certificates: Sequence[DesiredCertificate], *, renew: bool = False
     ) -> SyncReport:
-        """Bring the world to the declared state, in as many tries as the limit allows."""
+        """Sync the certificates, in as many tries as the limit allows; return the joined report."""
         engine = self.engine()
         self._ports = ports = engine.ports
         begun = ports.now()
@@ -62,17 +65,21 @@ class ScheduledRun:
         return report
 
     def _due(self, report: SyncReport) -> dict[str, datetime]:
-        """Return when each lineage is tried again that is tried again in this run."""
+        """Return, for each lineage to try again in this run, the moment of the next try."""
         now = self._ports.now()
-        found = ((each.lineage, self._next_try(each, now)) for each in report.lineages)
-        return {one: moment for one, moment in found if moment and moment - now <= LONGEST_IN_A_RUN}
+        tries = ((each.lineage, self._next_try(each, now)) for each in report.lineages)
+        return {
+            lineage: moment
+            for lineage, moment in tries
+            if moment and moment - now <= LONGEST_IN_A_RUN
+        }
 
     def _next_try(self, report: LineageReport, now: datetime) -> datetime | None:
         failed = [step.error for step in report.having(Outcome.FAILED) if step.error is not None]
         paused = [
             s.error for s in report.having(Outcome.WAITING) if s.error and s.error.retry.after
         ]
-        # Keys that are refused are not sent again and again, as services lock accounts for it.
+        # Refused keys are left to a person, because services lock accounts after repeated tries.
         refused = [
             isinstance(error, errors.DnsAccessDenied | errors.TargetAccessDenied)
             for error in failed
@@ -81,12 +88,12 @@ class ScheduledRun:
             return None
         ends = pause_end(self._ports.state.remembered(report.lineage), now)
         if ends is None and not paused:
-            # It failed before anything was tried, as when a target does not answer.
+            # The lineage failed before any step, for example because a target was unreachable.
             pause = pause_of(self._tries[report.lineage] + 1)
             if not any(error.retry.allowed for error in failed) or pause > LONGEST_IN_A_RUN:
                 return None
             ends = now + pause
-        # What the CA asks for counts beside our own pause, also where nothing was tried.
+        # The moment asked for by a CA counts beside our own pause, even before any step.
         by_ca = [
             error
             for error in paused
@@ -98,6 +105,6 @@ class ScheduledRun:
     def _wait_until(self, until: datetime, lineages: Iterable[str]) -> None:
         now = self._ports.now()
         for lineage in lineages:
-            what = Text("it has failed, and is tried again at {moment}", moment=until)
-            self._ports.progress(Activity(lineage, what, now, until))
+            activity = Text("it has failed, and is tried again at {moment}", moment=until)
+            self._ports.progress(Activity(lineage, activity, now, until))
         self.pause(max((until - now).total_seconds(), 0))

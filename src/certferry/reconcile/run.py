@@ -1,9 +1,9 @@
-"""One run: who started it, who follows it, and its stop; the ports through which it reaches the
-world; what the executor of one of its steps is given; and when each piece of its work is taken up.
+"""A run (`Run`), the ports of a run (`Ports`), the context of a step (`StepContext`), and the queue
+that takes up the work of a run (`WorkQueue`).
 
-Runs of one process know nothing of each other. What they share is the workspace's
-(`wiring.workspace`): the state, the accounts, and the pace of each. A piece of work that waits is a
-row in a heap, and holds no thread. No setting of the machine's time prolongs or ends a run's waits.
+Runs of one process are independent. All share the workspace (`wiring.workspace`): the state, the
+accounts, and the pace of each account. Waiting work is a row in a heap and holds no thread. Setting
+the machine's clock leaves the waits of a run unchanged.
 """
 
 from __future__ import annotations
@@ -55,7 +55,9 @@ from certferry.ports.target import DeployTarget
 from certferry.text import Text
 
 CLEANING_UP = timedelta(seconds=3.5)
-"""How long a stopped thread may wait in all, to remove what it put: the process ends in five."""
+"""The total time that a stopped thread may wait while cleaning up: the process ends in five
+seconds.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ _HINT = Text(
 
 
 class Run:
-    """One run, safe to use and to stop from any thread; `who` stands in the history."""
+    """A run, safe to use and to stop from any thread. `who` is the actor in the history."""
 
     def __init__(
         self,
@@ -82,7 +84,7 @@ class Run:
         self._cleaning_up = cleanup.total_seconds()
         self._stopped = threading.Event()
         self._interrupted = threading.local()
-        self._guard = threading.RLock()  # a signal may stop the run that this very thread wakes
+        self._guard = threading.RLock()  # a signal may call `stop` in a thread holding the guard
         self._wakers: list[Callable[[], None]] = []
 
     @property
@@ -91,7 +93,7 @@ class Run:
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """End every wait of this run, and of no other. Its work comes to a safe point."""
+        """End every wait of this run. The run's work comes to a safe point."""
         self._stopped.set()
         with self._guard:
             wakers = tuple(self._wakers)
@@ -99,7 +101,10 @@ class Run:
             wake()
 
     def pause(self, seconds: float) -> None:
-        """Wait (`ports.progress.Pause`). Raises `Interrupted` once in each thread."""
+        """Wait (`ports.progress.Pause`). Raises `Interrupted` once in each thread after a stop.
+
+        After raising, the thread may still wait for the time of cleaning up in all.
+        """
         left: float | None = getattr(self._interrupted, "left", None)
         if left is None:
             if not self._stopped.wait(seconds):
@@ -113,7 +118,7 @@ class Run:
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Call `wake`, which must not wait, when the run is stopped, or was before."""
+        """Call `wake` when the run is stopped, or now if it was before. `wake` must not wait."""
         with self._guard:
             self._wakers.append(wake)
         try:
@@ -126,14 +131,15 @@ class Run:
 
 
 def stopped() -> Interrupted:
-    """Return what a wait of a stopped run raises."""
+    """Return the error raised by waits of a stopped run."""
     return Interrupted(Text("stopped"), hint=Text("the next run picks up where this one was"))
 
 
 @contextmanager
 def recorded_as_begun(state: Callable[[], StateStore]) -> Iterator[BegunRun | None]:
-    """Store that a run is in progress, if the state is writable; warn of runs without an end, and
-    of what is wrong with this host.
+    """Store that a run is in progress, for a `with` block; `None` if the state is not writable.
+
+    Also log warnings about runs without an end, and about problems of this host.
     """
     begun = None
     with ExitStack() as ending:
@@ -141,29 +147,29 @@ def recorded_as_begun(state: Callable[[], StateStore]) -> Iterator[BegunRun | No
             store = state()
             for run in store.unended_runs():
                 _log.warning(Text("{words}", words=_words(run)))
-            for one in problems_of_this_host(store):
-                _log.warning(Text("{problem}; {hint}", problem=one.message, hint=one.hint))
+            for problem in problems_of_this_host(store):
+                _log.warning(Text("{problem}; {hint}", problem=problem.message, hint=problem.hint))
             begun = store.begin_run(store.now())
             ending.callback(_end, store, begun)
-        except CertferryError as error:  # the run itself reports it where it needs the state
+        except CertferryError as error:  # a run that needs the state reports the error
             _log.debug("%s", error.message)
         yield begun
 
 
 def problems_of_this_host(state: StateStore) -> Iterator[Problem]:
-    """Judge this host's clock and name. Raises `StateError`."""
+    """Yield problems of this host's clock and name. Raises `StateError`."""
     ahead, other = state.clock_ahead(), state.other_machine_seen_at()
     return of_this_host(state.host, state.now(), ahead, other)
 
 
 def others_of(state: StateStore) -> tuple[HostRecord, ...]:
-    """Return the hosts that share the state, but this one. Raises `StateError`."""
+    """Return the other hosts that share the state. Raises `StateError`."""
     hosts = state.hosts() if state.is_shared else ()
-    return tuple(one for one in hosts if one.name != state.host)
+    return tuple(host for host in hosts if host.name != state.host)
 
 
 def host_in_notices(state: StateStore) -> str:
-    """Return under which host the trouble of this one stands; `""` where no others share it."""
+    """Return the name of this host for notices; `""` if the state is not shared."""
     return state.host if state.is_shared else ""
 
 
@@ -176,17 +182,17 @@ Change = Callable[[Notices], Notices]
 
 
 def change_notices(state: StateStore, change: Change) -> None:
-    """Store how the notices stand now. A run that changes nothing writes nothing."""
+    """Store the changed notices; write nothing if all notices stay."""
     before = state.notices()
     if {*change(before)} != {*before}:
         state.update_notices(change)
 
 
 def notices_of_unended(state: StateStore) -> tuple[Notice, ...]:
-    """Return a notice for each run that did not end, until the next one begins. Changes nothing."""
+    """Return a notice for each run that died, until the next run begins. Changes nothing."""
     try:
         unended = state.unended_runs()
-    except StateError:  # no lock can be tried, as on a disk that is only read
+    except StateError:  # locks cannot be tried, as on a read-only disk
         return ()
     return tuple(
         Notice(
@@ -197,36 +203,40 @@ def notices_of_unended(state: StateStore) -> tuple[Notice, ...]:
 
 
 def _words(run: BegunRun) -> Text:
-    said = Text(
+    message = Text(
         "the run that process {pid} on {host} began at {moment} did not end: it was killed or"
         " crashed, or the machine stopped"
     )
-    return said.filled(pid=run.pid, host=run.host, moment=run.began_at)
+    return message.filled(pid=run.pid, host=run.host, moment=run.began_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Ports:
-    """The ports of one run: providers and targets by their account's label, `now` the only clock,
-    `progress` with the history's keeper, `verify_timeout` for a domain to serve what is bound, the
-    `claims` of the whole configuration, and what of it is `outdated`, by lineage.
-    """
+    """The ports of one run."""
 
     issuer: Issuer
     source: CertificateSource
+    #: By the account's label.
     dns: Mapping[str, DnsProvider]
+    #: By the account's label.
     targets: Mapping[str, DeployTarget]
     receiver: Callable[[Delivery], Receiver]
     probe: Probe
     state: StateStore
+    #: The only clock of the run.
     now: Clock
+    #: Includes the keeper of the history (`history_keeper`).
     progress: Progress
+    #: The time within which a domain should serve the bound certificate.
     verify_timeout: timedelta = timedelta(hours=1)
+    #: The claims of the whole configuration.
     claims: Claims = field(default_factory=Claims)
     run: Run = field(default_factory=Run)
+    #: By lineage, declarations superseded by another host's.
     outdated: Mapping[str, Outdated] = field(default_factory=dict)
 
     def part_of(self, desired: DesiredCertificate) -> DesiredCertificate:
-        """Return what this host does of a certificate, where another's declaration counts too."""
+        """Return the certificate, or this host's receivers only if another declaration counts."""
         return only_receivers(desired) if desired.lineage in self.outdated else desired
 
     def lease(self, lineage: str) -> AbstractContextManager[Lease]:
@@ -235,7 +245,10 @@ class Ports:
 
 
 def history_keeper(state: StateStore, now: Clock, who: str) -> Progress:
-    """Return a listener that keeps what happens, without secrets; if it cannot, it warns."""
+    """Return a listener that stores events in the history, without secrets.
+
+    The listener logs a warning if storing fails.
+    """
 
     def keep(event: Event) -> None:
         if isinstance(event, Happened):
@@ -243,9 +256,9 @@ def history_keeper(state: StateStore, now: Clock, who: str) -> Progress:
             try:
                 state.append_history(HistoryEntry(now(), event.lineage, event.event, who, facts))
             except StateError as error:
-                said = Text('{lineage}: "{event}" is missing in the history: {problem}')
+                message = Text('{lineage}: "{event}" is missing in the history: {problem}')
                 _log.warning(
-                    said.filled(lineage=event.lineage, event=event.event, problem=error.message)
+                    message.filled(lineage=event.lineage, event=event.event, problem=error.message)
                 )
 
     return keep
@@ -253,8 +266,9 @@ def history_keeper(state: StateStore, now: Clock, who: str) -> Progress:
 
 @contextmanager
 def held_lease(state: StateStore, now: Clock, lineage: str) -> Iterator[Lease]:
-    """Hold the lease of a lineage for a `with` block, all of whose calls end with it. Raises
-    `LeaseHeld`.
+    """Hold the lease of a lineage for a `with` block. Raises `LeaseHeld`.
+
+    Once the lease is lost, adapters refuse calls made in the block.
     """
     lease = state.acquire(lineage, now())
     try:
@@ -265,14 +279,14 @@ def held_lease(state: StateStore, now: Clock, lineage: str) -> Iterator[Lease]:
 
 
 class Removals:
-    """How many copies a run has tried to remove. Safe to use from any thread."""
+    """Counts the copies that a run has tried to remove. Safe to use from any thread."""
 
     def __init__(self) -> None:
         self._tried = Counter[tuple[str, str]]()
         self._guard = threading.Lock()
 
     def may_try(self, step: Retire, lineage: str) -> bool:
-        """Count a removal that is about to be tried; return whether the run may."""
+        """Count a removal about to be tried, and return whether the run may try."""
         whose, most = allowance(step)
         key = ("" if step.unmanaged else lineage, whose)
         with self._guard:
@@ -282,12 +296,14 @@ class Removals:
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """What is desired, what was found, the ports, and the lease that each write needs."""
+    """Everything that carrying out a step needs."""
 
     desired: DesiredCertificate
     observed: Observation
     ports: Ports
+    #: Needed by each write.
     lease: Lease | None = None
+    #: Accounts that refuse to remove copies in this run.
     keeping: set[str] = field(default_factory=set)
     removals: Removals = field(default_factory=Removals)
 
@@ -298,18 +314,18 @@ class StepContext:
 
     @property
     def now(self) -> datetime:
-        """This very moment."""
+        """The moment by the run's clock."""
         return self.ports.now()
 
     def version_of(self, step: Deploy | Verify) -> Version:
-        """Return the version that a step is about. One that needs one is not ready without it."""
+        """Return the version of a step. Raises `LookupError` if absent, unlike for ready steps."""
         version = self.observed.version(step.fingerprint)
         if version is None:
             raise LookupError(self.lineage)
         return version
 
     def renew_lease(self) -> Lease:
-        """Extend the lease, which no other run may have taken over. Raises `LeaseLost`."""
+        """Extend the lease. Raises `LeaseLost` if another run has taken the lease over."""
         if self.lease is None:
             raise LeaseLost(
                 Text("{lineage}: this run does not hold the lease", lineage=self.lineage)
@@ -318,25 +334,25 @@ class StepContext:
         return self.lease
 
     def record(self, event: str, /, **facts: str) -> None:
-        """Add what happened to the history."""
+        """Add an event to the history."""
         self.ports.progress(Happened(self.lineage, event, facts))
 
     def record_failure(self, step: Deploy, error: CertferryError) -> None:
-        """Add to the history that a deployment failed."""
+        """Add a failed deployment to the history."""
         problem = str(error.lasting)
         self.record("deploy failed", target=step.target, domain=step.domain, problem=problem)
 
     def begin(self, step: Deploy | Verify, *, repairing: bool = False) -> RolloutRecord:
-        """Return the record of bringing a step's version to its domain, begun now if need be."""
-        _, found = self.observed.locate(step.target, step.domain)
-        now, last = self.now, found.last
+        """Return the open rollout record for the step's version and domain, or begin a record."""
+        _, domain = self.observed.locate(step.target, step.domain)
+        now, last = self.now, domain.last
         fingerprint = self.version_of(step).fingerprint
-        record = open_record(found, fingerprint, now)
+        record = open_record(domain, fingerprint, now)
         if record is None:
             place = (self.lineage, step.target, step.domain)
             record = RolloutRecord(*place, fingerprint, now)
             if last is not None:
-                # Of another certificate nothing was ever repaired.
+                # Repairs of the certificate before do not count for the new certificate.
                 repairs = last.repairs if last.fingerprint == fingerprint else ()
                 before = last.settings_before
                 record = replace(record, sent=last.sent, settings_before=before, repairs=repairs)
@@ -356,31 +372,32 @@ T = TypeVar("T")
 WORKERS = 8
 
 STALLED = 0.005
-"""Seconds without the end of a pass after which another thread works as well. Where nothing is
-waited for, one alone is fastest: threads that compute only take turns. A fixed pool is simpler, and
+"""The seconds without the end of a pass after which another thread starts. As long as passes only
+compute, a single thread is fastest, because such threads take turns. A fixed pool is simpler, and
 took 10 to 20 % more processor time for 500 certificates with nothing to do (`benchmarks.sync`).
 """
 
 STOPPING = timedelta(seconds=4)
-"""How long a stopped run waits for its passes to clean up and give their leases back."""
+"""How long a stopped run waits for passes to clean up and give leases back."""
 
 
 @dataclass(frozen=True, slots=True)
 class WaitLimit:
-    """How long a run keeps polling pending work. `None`: until it has succeeded or failed."""
+    """How long a run keeps polling pending work."""
 
+    #: `None` for polling until success or failure.
     limit: timedelta | None = None
 
     def allows(self, until: float) -> bool:
-        """Return whether so many seconds after the run's beginning lie within it."""
+        """Return whether a moment, in seconds after the run's beginning, lies within the limit."""
         return self.limit is None or until <= self.limit.total_seconds()
 
 
 class Work(Protocol):
-    """What is taken up again and again, until it waits for nothing."""
+    """Work done in passes, with waits between the passes."""
 
     def reconcile(self) -> Waiting | None:
-        """Make one pass; return the wait before the next one, `None` after the last."""
+        """Make a pass; return the wait before the next pass, `None` after the last pass."""
 
 
 W = TypeVar("W", bound=Work)
@@ -394,11 +411,11 @@ class _Due(Generic[W]):
 
 
 class WorkQueue(Generic[W]):
-    """Takes up work in at most `workers` threads until none waits; `ended` follows a last pass.
+    """Takes up work in at most `workers` threads until all work has ended.
 
-    A pass that comes again when it is due, and a first pass over other work, take turns: ten
-    thousand certificates that are to be issued must not keep one from being seen served, nor those
-    that a CDN takes long for keep the others from being issued.
+    `ended` is called after the last pass of each work. Due second passes and first passes take
+    turns: ten thousand orders must not delay the verification of one certificate, and many slow
+    verifications must not delay orders.
     """
 
     def __init__(
@@ -431,11 +448,11 @@ class WorkQueue(Generic[W]):
         self.add(works)
 
     def add(self, works: Iterable[W]) -> None:
-        """Take up more, in this order, when the work is carried out next."""
+        """Add works, to take up in this order at the next `carry_out`."""
         self._first.extend(works)
 
     def carry_out(self) -> None:
-        """Work until nothing is due. Raises `Interrupted`, or what a pass raises."""
+        """Work until all work has ended. Raises `Interrupted`, or the error of a pass."""
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="pass")
         try:
             with self._run.waking(self._wake), self._changed:
@@ -455,7 +472,7 @@ class WorkQueue(Generic[W]):
             self._changed.notify_all()
 
     def _await_need(self, pool: ThreadPoolExecutor) -> None:
-        """Wait for due work without a worker, then start one."""
+        """Wait for due work that lacks a worker, then start a worker."""
         if self._run.is_stopped:
             raise stopped()
         passes = self._passes
@@ -474,13 +491,13 @@ class WorkQueue(Generic[W]):
         return max(until, STALLED) if self._busy else until
 
     def _until_due(self) -> float | None:
-        """Return the seconds until the next pass is due, `None` where none is to come."""
+        """Return the seconds until the next pass is due, or `None` if all work has ended."""
         if self._first:
             return 0
         return max(self._again[0].at - time.monotonic(), 0) if self._again else None
 
     def _work(self) -> None:
-        """Take up what is due, one after another, until nothing is."""
+        """Make due passes, one after another, until no pass is due."""
         try:
             while (work := self._next_due()) is not None:
                 waiting = work.reconcile()
@@ -509,11 +526,11 @@ class WorkQueue(Generic[W]):
             at = time.monotonic() + (waiting.until - self._now()).total_seconds()
             if self._limit.allows(at - self._begun):
                 heapq.heappush(self._again, _Due(at, next(self._numbers), work))
-                self._changed.notify()  # it may be due before what is waited for
+                self._changed.notify()  # the pass may be due before the pass now waited for
 
 
 def aside(work: Callable[[], T], name: str | None = None) -> Future[T]:
-    """Begin work in a thread of its own: what hangs there keeps no process from ending."""
+    """Begin work in a daemon thread. The process can end even if the work hangs."""
     coming: Future[T] = Future()
 
     def carry_out() -> None:
@@ -527,19 +544,19 @@ def aside(work: Callable[[], T], name: str | None = None) -> Future[T]:
 
 
 class _Reading(Generic[S, T]):
-    """Work of one pass that changes nothing."""
+    """Reading as work of one pass."""
 
-    def __init__(self, read: Callable[[S], T], subject: S) -> None:
-        self._read = read
+    def __init__(self, reader: Callable[[S], T], subject: S) -> None:
+        self._read = reader
         self._subject = subject
 
     def reconcile(self) -> None:
-        """Read."""
+        """Read, and keep the result in `found`."""
         self.found = self._read(self._subject)
 
 
-def side_by_side(read: Callable[[S], T], subjects: Sequence[S], run: Run) -> list[T]:
-    """Return what `read` finds of each subject, read side by side. Raises what it raises."""
-    readings = [_Reading(read, subject) for subject in subjects]
+def side_by_side(reader: Callable[[S], T], subjects: Sequence[S], run: Run) -> list[T]:
+    """Return the results of `reader` for each subject, read in parallel. Raises reader's errors."""
+    readings = [_Reading(reader, subject) for subject in subjects]
     WorkQueue(readings, run, datetime.now, stopping=timedelta(0)).carry_out()
-    return [one.found for one in readings]
+    return [reading.found for reading in readings]

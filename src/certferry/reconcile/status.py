@@ -1,4 +1,4 @@
-"""What is read beside a run: plans, status, surveys; and a rehearsal of orders."""
+"""Reads beside a run: plans, status, surveys; and the rehearsal of orders."""
 
 from __future__ import annotations
 
@@ -57,31 +57,33 @@ T = TypeVar("T")
 
 
 def of_each(
-    read: Callable[[DesiredCertificate], T], declared: Sequence[DesiredCertificate], ports: Ports
+    reader: Callable[[DesiredCertificate], T], declared: Sequence[DesiredCertificate], ports: Ports
 ) -> list[T]:
-    """Return what `read` finds of each certificate, and report how far that is."""
+    """Return the results of `reader` for each certificate, and report progress."""
     ports.progress(Begun(len(declared)))
 
-    def one(desired: DesiredCertificate) -> T:
-        found = read(desired)
+    def read_and_report(desired: DesiredCertificate) -> T:
+        result = reader(desired)
         ports.progress(LineageEnded(desired.lineage))
-        return found
+        return result
 
-    return side_by_side(one, declared, ports.run)
+    return side_by_side(read_and_report, declared, ports.run)
 
 
 def plans_of(
     ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
 ) -> list[Plan]:
-    """Return what `sync` would do. Raises `StateError` for a lost key."""
+    """Return the plans of `sync`. Raises `StateError` for a lost key."""
     return plans_to_confirm(ports, certificates, renew=renew)[0]
 
 
 def plans_to_confirm(
     ports: Ports, certificates: Sequence[DesiredCertificate], *, renew: bool = False
 ) -> tuple[list[Plan], dict[str, str]]:
-    """Return what `sync` would do, and by lineage the digest of what it plans there first: without
-    what it refuses once it has adopted what the files hold. Raises `StateError` for a lost key.
+    """Return the plans of `sync`, and by lineage the digest of the run's first plan.
+
+    If a certificate is to be adopted from files, the returned plans include the refusals that will
+    follow the adoption; the digest is of the plan before. Raises `StateError` for a lost key.
     """
     issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
     ports.state.must_unseal()
@@ -92,25 +94,27 @@ def plans_to_confirm(
         return proofs.added_to(shown, desired), first
 
     plans = of_each(planned, certificates, ports)
-    return [shown for shown, _ in plans], {one.lineage: digest_of_plans([one]) for _, one in plans}
+    return [shown for shown, _ in plans], {
+        plan.lineage: digest_of_plans([plan]) for _, plan in plans
+    }
 
 
 def statuses_of(
     ports: Ports, certificates: Sequence[DesiredCertificate], recorded: Recorded
 ) -> list[LineageStatus]:
-    """Return how each lineage and each of its domains stands."""
+    """Return the status of each lineage with its domains."""
 
     def stands(desired: DesiredCertificate) -> LineageStatus:
         try:
             return _status_now(desired, ports, recorded)
-        except errors.StateForeign as error:  # it is that lineage's alone
+        except errors.StateForeign as error:  # only this lineage has a foreign row
             return unread(desired, error)
 
     return of_each(stands, certificates, ports)
 
 
 def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -> LineageStatus:
-    """Judge by the files; if they cannot be read, by what was last adopted from them."""
+    """Return the status, judged by the lineage's files, or by the last adoption if unreadable."""
     unreadable, desired = None, ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
@@ -126,19 +130,19 @@ def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -
         status = with_hold(status, LineageReconciler(desired, ports).plan(observed))
     if all(subject.lineage != desired.lineage for subject in recorded.troubles):
         return status
-    # Which steps a scheduled run would not try yet, and until when, is for its plan to say.
+    # The plan of a scheduled run has the steps that wait after a failure, and until when.
     plan = LineageReconciler(desired, ports, keeps_pauses=True).plan(observed)
     return with_failures(status, recorded, observed, plan)
 
 
 def recorded(state: StateStore) -> Recorded:
-    """Read what is recorded of all certificates and of runs. Raises `StateError`."""
+    """Return the records of all certificates and of runs. Raises `StateError`."""
     problem = None
     try:
         state.must_unseal()
     except errors.StateError as error:
         problem = error.problem()
-    stood = [_here(one, state.host) for one in state.notices()]
+    stood = [_here(notice, state.host) for notice in state.notices()]
     return Recorded(
         state.versions_in_use(),
         state.sightings(),
@@ -149,27 +153,26 @@ def recorded(state: StateStore) -> Recorded:
 
 
 def standings_of_hosts(state: StateStore, declared: int) -> tuple[HostStanding, ...]:
-    """Return how every host stands by what is stored, this one even before its first run; its file
-    has so many `declared` certificates.
+    """Return the standing of every host, this host included even before its first run.
+
+    `declared` is the number of certificates in this host's file.
     """
-    known = {one.name: one for one in (HostRecord(state.host), *state.hosts())}
-    hosts = [known[name] for name in sorted(known)]
+    by_name = {host.name: host for host in (HostRecord(state.host), *state.hosts())}
+    hosts = [by_name[name] for name in sorted(by_name)]
     work = {**state.work_of_hosts()}
     work[state.host] = replace(work.get(state.host, HostWork()), declares=declared)
     return standings_of(hosts, state.host, problems_of_this_host(state), state.now(), work)
 
 
 def _here(notice: Notice, host: str) -> Notice:
-    """Return a notice about this host alone as one about the certificate."""
+    """Return a notice without the host if it is about a certificate on this host."""
     subject = notice.subject
     is_here = subject.lineage and subject.host == host
     return replace(notice, subject=replace(subject, host="")) if is_here else notice
 
 
 def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> tuple[Plan, Plan]:
-    """Plan one lineage: with what a run would refuse once it has adopted what the files hold, and
-    without.
-    """
+    """Return two plans of one lineage: with the refusals that follow an adoption, and without."""
     desired = ports.part_of(desired)
     try:
         desired = with_file_names(desired, ports)
@@ -196,37 +199,37 @@ def _with_refusals_to_come(
     after = replace(observed, versions=(adopted, *observed.versions))
     adopting = plan_lineage(desired, after, Times.at(now), Issuing.NEVER)
     refusals = adopting.having(Weight.REFUSED)
-    refused = {(one.target, one.domain) for one in refusals}
+    refused = {(refusal.target, refusal.domain) for refusal in refusals}
     rollouts = tuple(r for r in plan.rollouts if (r.target, r.domain) not in refused)
     return replace(plan, rollouts=rollouts, findings=(*plan.findings, *refusals))
 
 
 @dataclass(eq=False)
 class Proofs:
-    """What would stop the orders of one run's plans, asking each account's clock once."""
+    """Looks for obstacles to the orders of one run's plans, asking each account's clock once."""
 
     ports: Ports
     _clocks: dict[str, errors.CertferryError | None] = field(default_factory=dict, init=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def added_to(self, plan: Plan, desired: DesiredCertificate) -> Plan:
-        """Return the plan with what would stop its order. Raises `Interrupted`."""
+        """Return the plan with a finding if the order would be stopped. Raises `Interrupted`."""
         step, accounts = plan.issue_now, ", ".join(desired.dns_accounts)
         if step is None and _is_for_nothing(plan) and accounts:
-            found = self._proof(desired)
-            if not isinstance(found, errors.ZoneNotFound):
+            proof = self._proof(desired)
+            if not isinstance(proof, errors.ZoneNotFound):
                 return plan
-            return _with(plan, found, accounts)
+            return _with(plan, proof, accounts)
         if step is None or step.action is not Action.ISSUE or step not in plan.ready:
             return plan
         if accounts:
-            what = Text("asking {accounts} for the zones of its names", accounts=accounts)
-            self.ports.progress(Asking(desired.lineage, what))
+            activity = Text("asking {accounts} for the zones of its names", accounts=accounts)
+            self.ports.progress(Asking(desired.lineage, activity))
         clocks = map(self._clock, desired.dns_accounts)
-        found = next(filter(None, clocks), None) or self._proof(desired)
-        if not isinstance(found, errors.CertferryError):
-            return replace(plan, issue=replace(step, standing=tuple(sorted(found))))
-        return _with(plan, found, accounts or None)
+        proof = next(filter(None, clocks), None) or self._proof(desired)
+        if not isinstance(proof, errors.CertferryError):
+            return replace(plan, issue=replace(step, standing=tuple(sorted(proof))))
+        return _with(plan, proof, accounts or None)
 
     def _proof(self, desired: DesiredCertificate) -> frozenset[str] | errors.CertferryError:
         dns = provider_of(desired, self.ports.dns)
@@ -236,7 +239,10 @@ class Proofs:
             return problem
 
     def _clock(self, label: str) -> errors.CertferryError | None:
-        """Judge this machine's clock by the account's service: keys are not blamed for it."""
+        """Return the error if this machine's clock differs from the clock of the account's service.
+
+        Services refuse requests from a wrong clock, and the keys would seem wrong.
+        """
         dns = self.ports.dns[label]
         with self._guard:
             if label not in self._clocks:
@@ -251,8 +257,8 @@ class Proofs:
 
 
 def _is_for_nothing(plan: Plan) -> bool:
-    """Return whether no target has a domain that the certificate could be for."""
-    blocked = [one.error for one in plan.having(Weight.BLOCKED) if one.domain is None]
+    """Return whether all targets lack a domain for the certificate."""
+    blocked = [finding.error for finding in plan.having(Weight.BLOCKED) if finding.domain is None]
     is_refused = any(isinstance(error, errors.TargetRejected) for error in blocked)
     return is_refused and not (plan.rollouts or plan.unchanged)
 
@@ -264,16 +270,18 @@ def _with(plan: Plan, error: errors.CertferryError, accounts: str | None) -> Pla
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """The result of each lineage that would order, and the plans of the run itself."""
+    """The result of a rehearsal."""
 
+    #: The lineages with an order.
     report: SyncReport
+    #: The plans of a real run.
     plans: tuple[Plan, ...]
 
 
 def rehearse(
     ports: Ports, certificates: Sequence[DesiredCertificate], issuer: Issuer, *, renew: bool
 ) -> Rehearsed:
-    """Have this issuer issue, for tests, what `sync` would order; `renew` as there."""
+    """Have `issuer` issue test certificates for the orders of `sync` (or of `sync --renew`)."""
     plans = plans_of(ports, certificates, renew=renew)
     orders = ((plan.issue_now or plan.issue_later) for plan in plans)  # now or later in a run
     due = [
@@ -282,12 +290,15 @@ def rehearse(
         if step is not None and step.action is Action.ISSUE
     ]
     at_staging = replace(ports, issuer=issuer)
-    reports = side_by_side(lambda one: _rehearsed(*one, at_staging), due, ports.run)
+    reports = side_by_side(lambda order: _rehearsed(*order, at_staging), due, ports.run)
     return Rehearsed(SyncReport(tuple(reports)), tuple(plans))
 
 
 def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> LineageReport:
-    """Have a test certificate issued by the ports' issuer, and drop it. Raises `Interrupted`."""
+    """Have the ports' issuer issue a test certificate, and drop the result.
+
+    Raises `Interrupted`.
+    """
     request = IssueRequest(
         lineage=desired.lineage,
         names=step.names,
@@ -318,7 +329,7 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> Lineag
 
 
 class WithoutOrders:
-    """A `StateStore` without orders, so that a rehearsal touches no real one."""
+    """A `StateStore` that hides orders, so a rehearsal leaves real orders alone."""
 
     def __init__(self, state: StateStore) -> None:
         self._state = state
@@ -337,13 +348,13 @@ class WithoutOrders:
 
 
 Surveys = Mapping[str, Callable[[Looked], Survey]]
-"""By the label of each account, what lists its domains: see `ports.survey.Surveyed.survey`."""
+"""By account label, the function that lists the domains: see `ports.survey.Surveyed.survey`."""
 
 SIGNS_OF_LIFE, MOST_SIGNS = 25, 40
-"""A sign of life after so many domains (about ten a second), and at most so many signs."""
+"""The domains between two progress reports (about ten domains a second), and the most reports."""
 
 LONG = timedelta(seconds=30)
-"""How much time must remain for it to be said."""
+"""The shortest remaining time worth reporting."""
 
 Say = Callable[[Text], None]
 
@@ -351,33 +362,39 @@ Say = Callable[[Text], None]
 def survey_accounts(
     surveys: Surveys, probe: Probe, now: Clock, run: Run
 ) -> tuple[AccountSurvey, ...]:
-    """Read every account; one that cannot be read hides no other. Raises only `Interrupted`."""
+    """Return the surveys of all accounts, with `failure` for each unreadable account.
+
+    Raises only `Interrupted`.
+    """
     run.progress(Begun(len(surveys)))
 
-    def one(label: str) -> AccountSurvey:
+    def survey_account(label: str) -> AccountSurvey:
         since = now()
 
-        def say(what: Text) -> None:
-            run.progress(Activity(label, what, since))
+        def say(activity: Text) -> None:
+            run.progress(Activity(label, activity, since))
 
         say(Text("looking at the domains of the account"))
         counted = Text("{count} of {total} domains read")
         try:
-            found = surveys[label](partial(_count, say, counted, now, now()))
+            survey = surveys[label](partial(_count, say, counted, now, now()))
         except errors.CertferryError as error:
             say(error.message)
             run.progress(LineageEnded(label))
             return AccountSurvey(label, failure=error)
-        served = _served(found, probe, now, say)
+        served = _served(survey, probe, now, say)
         say(Text("looked at"))
         run.progress(LineageEnded(label))
-        return AccountSurvey(label, found, served)
+        return AccountSurvey(label, survey, served)
 
-    return tuple(side_by_side(one, list(surveys), run))
+    return tuple(side_by_side(survey_account, list(surveys), run))
 
 
 def _served(survey: Survey, probe: Probe, now: Clock, say: Say) -> dict[str, tuple[Served, ...]]:
-    """Return what the edges of every domain serve that may have HTTPS, asked some at a time."""
+    """Return by domain the certificates at the edges, asking some domains at a time.
+
+    Domains surely without HTTPS are left out.
+    """
     names = [d.domain for d in survey.domains if d.has_https or d.binding_hidden]
     served: dict[str, tuple[Served, ...]] = {}
     counted, begun = Text("edges of {count} of {total} domains looked at"), now()
@@ -389,17 +406,17 @@ def _served(survey: Survey, probe: Probe, now: Clock, say: Say) -> dict[str, tup
 
 
 def _count(say: Say, counted: Text, now: Clock, begun: datetime, count: int, total: int) -> None:
-    """Report how many domains are done, and how long the rest takes at the same pace."""
+    """Report the number of finished domains, and the time left at the same pace."""
     if count % _apart(total) or count == total:
         return
-    said = counted.filled(count=count, total=total)
+    message = counted.filled(count=count, total=total)
     left = (now() - begun) / max(count, 1) * (total - count)
     if count and left >= LONG:
         left = timedelta(seconds=round(left.total_seconds()))
-        said = Text("{said}, about {left} left", said=said, left=left)
-    say(said)
+        message = Text("{said}, about {left} left", said=message, left=left)
+    say(message)
 
 
 def _apart(domains: int) -> int:
-    """Return how many domains lie between two signs of life."""
+    """Return the number of domains between two progress reports."""
     return max(SIGNS_OF_LIFE, -(-domains // MOST_SIGNS))

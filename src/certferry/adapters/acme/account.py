@@ -1,4 +1,4 @@
-"""The account at a CA: registered once per directory, found by its key, managed by operators."""
+"""ACME accounts: one per directory, found by key, with operators' changes to an account."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from certferry.ports.state import AcmeAccount, Lease, StateStore, holding
 from certferry.text import Text
 
 _EARLIER_KEYS = "earlier keys"
-"""The note, by the directory's address, of the thumbprints of keys that were replaced."""
+"""Name of the stored note with the thumbprints of a directory's replaced account keys."""
 
 _REST = 0.25  # seconds between two tries to take the account's lease
 _PATIENCE = timedelta(minutes=3)
-"""How long another run's is waited for: longer than the lease of a host that died lasts."""
+"""How long to wait for another run's lease: longer than the lease of a dead host lasts."""
 
 _T = TypeVar("_T")
 
@@ -42,8 +42,9 @@ _NOT_OURS = {"unauthorized", "accountDoesNotExist"}
 
 
 class AccountKeeper:
-    """The account at a directory, for all orders of all runs, on every host that has the state.
-    It is made, and its key replaced, under a lease of its own.
+    """The account at one directory, shared by every run on every host that shares the state.
+
+    The account is registered, and the account's key is replaced, under the account's own lease.
     """
 
     def __init__(
@@ -57,8 +58,9 @@ class AccountKeeper:
 
     @contextmanager
     def lease(self) -> Iterator[None]:
-        """Hold the account's lease for a `with` block, once no other run has it. Raises
-        `StateUnavailable` where that takes too long.
+        """Wait for the account's lease and hold the lease for a `with` block.
+
+        Raises `StateUnavailable` if another run keeps the lease for too long.
         """
         lease = self._taken()
         deadline = self._now() + _PATIENCE
@@ -74,15 +76,15 @@ class AccountKeeper:
             self._state.release(lease)
 
     def _taken(self) -> Lease | None:
-        with suppress(LeaseHeld):  # by a name that no lineage has
+        with suppress(LeaseHeld):  # no lineage has this name
             return self._state.acquire(f"\1account {self._directory}", self._now())
         return None
 
     def sign_in(self, client: Client) -> AcmeAccount:
-        """Sign the client's requests for the account, which is registered first if need be."""
+        """Sign the client's requests for the account; register the account first if needed."""
         account = self._state.account(self._directory)
         if account is None or account.url is None or account.next_key_pem is not None:
-            with self.lease():  # another run may have stored one meanwhile
+            with self.lease():  # another run may have stored an account meanwhile
                 account = self._settled(client, self._state.account(self._directory) or self._new())
                 while account.url is None:
                     account = self._register(client, account)
@@ -100,20 +102,20 @@ class AccountKeeper:
         return account
 
     def is_unknown(self, client: Client, account: AcmeAccount, refused: Refused) -> bool:
-        """Return whether a request was refused because the CA no longer knows the account."""
+        """Return whether the CA refused a request because the CA no longer has the account."""
         if refused.kind == "accountDoesNotExist":
             return True
         return refused.kind == "unauthorized" and not client.knows(account_key(account))
 
     def for_account(self, client: Client, request: Callable[[AcmeAccount], _T]) -> _T:
-        """Sign in and make a request; once more with a new account if the CA forgot this one."""
+        """Sign in and make a request; repeat with a new account if the CA lost the account."""
         account = self.sign_in(client)
         try:
             return request(account)
         except Refused as refused:
             if not self.is_unknown(client, account, refused):
                 raise
-        # Another run may have replaced it, or the CA know its next key.
+        # Another run may have replaced the account, or the CA may already have the next key.
         if account.next_key_pem is None:
             self._state.forget_account(account.directory, account.key_pem)
         elif self._settled(client, account) == account:
@@ -121,7 +123,7 @@ class AccountKeeper:
         return request(self.sign_in(client))
 
     def _settled(self, client: Client, account: AcmeAccount) -> AcmeAccount:
-        """Return the account with the key in force, as the CA says after an interrupted change."""
+        """Return the account with the key in force. After an interrupted change, the CA knows."""
         next_key = account.next_key_pem
         if next_key is None or not client.knows(key_of(next_key, account.directory)):
             return account
@@ -131,8 +133,8 @@ class AccountKeeper:
         return self._state.account(account.directory) or account
 
     def _new(self) -> AcmeAccount:
-        # The key is kept before the CA is asked, so that a run that is killed after the CA has
-        # registered it finds its account again.
+        # The key is stored before the CA is asked: after a run killed during registration, the next
+        # run finds the account by the key.
         account = AcmeAccount(self._directory, csr.new_key(KeyType.EC256))
         return self._state.save_account(account)
 
@@ -144,7 +146,7 @@ class AccountKeeper:
 
 
 class AcmeCaAccount:
-    """See `ports.issuer.CaAccount`, of one directory."""
+    """The `ports.issuer.CaAccount` of one directory."""
 
     def __init__(
         self, settings: IssuerSettings, state: StateStore, pause: Pause, now: Callable[[], datetime]
@@ -169,13 +171,13 @@ class AcmeCaAccount:
                 return AccountFacts(account.url, None)
 
     def rollover(self) -> None:
-        with self._signed_in() as (client, known):
-            account = self._with_next_key(known)
+        with self._signed_in() as (client, stored):
+            account = self._with_next_key(stored)
             new_key = account_key(_with_new_key(account))
             try:
                 client.change_key(account.url or "", account_key(account), new_key)
             except Refused as refused:
-                # Also said when an earlier try was carried out and its answer was lost.
+                # The CA also refuses if an earlier try succeeded and the answer was lost.
                 if not client.knows(new_key):
                     if refused.is_final:
                         self._keep(account, replace(account, next_key_pem=None))
@@ -204,23 +206,25 @@ class AcmeCaAccount:
                 client.sign_with(parse_key(bundle.privkey_pem))
                 client.revoke_certificate(leaf, reason)
             except Refused as refused:
-                if refused.kind != "alreadyRevoked":  # as by a run that was killed
+                if refused.kind != "alreadyRevoked":  # for example by a killed run
                     raise
 
     @contextmanager
     def _signed_in(self) -> Iterator[tuple[Client, AcmeAccount]]:
-        """Sign in to the account. Raises `PlanRefused` where there is none."""
+        """Sign in to the stored account. Raises `PlanRefused` if the state has no account."""
         with self._accounts.lease(), self._open() as client:
             account = self._accounts.sign_in_if_known(client)
             if account is None:
-                said = Text("there is no account at {directory}", directory=self._directory)
+                message = Text("there is no account at {directory}", directory=self._directory)
                 hint = Text("`certferry sync` makes one when a certificate is first ordered there")
-                raise PlanRefused(said, hint=hint)
+                raise PlanRefused(message, hint=hint)
             yield client, account
 
     def _with_next_key(self, account: AcmeAccount) -> AcmeAccount:
-        """Store the next key before the CA hears of it, and the thumbprint of the old one, whose
-        records of dns-persist-01 still count (draft-ietf-acme-dns-persist-02 §4.2).
+        """Store the next key before the CA gets the key, and the old key's thumbprint.
+
+        Records of dns-persist-01 that name the old key still count
+        (draft-ietf-acme-dns-persist-02 §4.2).
         """
         if account.next_key_pem is not None:
             return account
@@ -247,11 +251,11 @@ def _at_work(directory: str) -> StateUnavailable:
 
 
 def holder_in(state: StateStore, directory: str) -> Holder | None:
-    """Return the account as records of dns-persist-01 name it, if any. Raises `StateError`."""
+    """Return the account as named by dns-persist-01 records. Raises `StateError`."""
     account = state.account(directory)
     if account is None or account.url is None:
         return None
-    # After a change that was cut off, either key is in force.
+    # After an interrupted change of keys, either key may be in force.
     keys = [key_of(k, directory) for k in (account.key_pem, account.next_key_pem) if k is not None]
     earlier = (state.account_note(directory, _EARLIER_KEYS) or "").split()
     return Holder(account.url, tuple(dict.fromkeys([*map(thumbprint, keys), *earlier])))
@@ -263,7 +267,7 @@ def thumbprint(key: JWKEC) -> str:
 
 
 def account_key(account: AcmeAccount) -> JWKEC:
-    """Return the key that an account's requests are signed with. Raises `StateError`."""
+    """Return the key that signs an account's requests. Raises `StateError`."""
     return key_of(account.key_pem, account.directory)
 
 

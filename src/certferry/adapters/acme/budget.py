@@ -1,4 +1,4 @@
-"""The rate limits that a directory's CA is known for, and what was ordered there before."""
+"""The rate limits of known CAs, and the check of an order against the limits."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from certferry.ports.state import StateStore
 
 _HOUR, _WEEK = timedelta(hours=1), timedelta(days=7)
 
-# docs/facts/letsencrypt.md §2. The CA gives back bit by bit what is used up, and so allows a little
-# more; later versions of staging allow more failures.
+# docs/facts/letsencrypt.md §2. The CA refills an allowance bit by bit, and so allows a little more;
+# later versions of staging allow more failures.
 _KNOWN = {
     "https://acme-v02.api.letsencrypt.org/directory": Limits(
         orders=Allowance(300, 3 * _HOUR),
@@ -34,21 +34,22 @@ _KNOWN = {
 
 
 def limits_at(directory: str) -> Limits | None:
-    """Return the limits of a directory, `None` where they are not known."""
+    """Return the limits of a directory; `None` if unknown."""
     return _KNOWN.get(directory)
 
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What may be ordered at `directory`, which allows no more than its `limits`."""
+    """Checks orders at one directory against the CA's limits."""
 
     directory: str
+    #: `None` if unknown.
     limits: Limits | None
     state: StateStore
     now: Callable[[], datetime]
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
-        """See `Issuer.rate_limit_hold`. An earlier order most likely continues."""
+        """See `Issuer.rate_limit_hold`. An unfinished order of the same names is continued."""
         wanted, now = request.wanted, self.now()
         kept = self.state.order(request.lineage)
         goes_on = (

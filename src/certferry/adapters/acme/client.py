@@ -1,4 +1,7 @@
-"""The requests of an ACME client, each made once and read into plain values (RFC 8555 §7)."""
+"""ACME requests: each method makes one request and reads the answer into plain values.
+
+Sections without an RFC number are those of RFC 8555.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ from certferry.ports.progress import Pause
 from certferry.text import Text
 
 PENDING, READY, VALID, INVALID = "pending", "ready", "valid", "invalid"
-"""States of orders and authorizations that decide what comes next (RFC 8555 §7.1.6)."""
+"""States of orders and authorizations that decide the next request (§7.1.6)."""
 
 WITHOUT_SENSE = (
     JoseError,
@@ -50,80 +53,96 @@ WITHOUT_SENSE = (
     OverflowError,
     RecursionError,
 )
-"""What reading an answer raises that is not as its RFC says: each part fails in its own way."""
+"""Errors raised by reading a malformed answer: each library fails in a different way."""
 
 MOST_ISSUERS = 10
-"""Names in one list (draft-ietf-acme-dns-persist-02 §3.1)."""
+"""Issuer names in one list (draft-ietf-acme-dns-persist-02 §3.1)."""
 
-_LONGEST_PAGE = 300  # characters of an address that an operator is to open
+_LONGEST_PAGE = 300  # characters of an address for an operator to open
 _PORTS = {"https": 443, "http": 80}  # RFC 9110 §4.2
 _RESOURCES = ("newNonce", "newAccount", "newOrder")
 _P384 = 384  # bits
 _NAME = re.compile(r"(?:(?!-)[a-z0-9-]{1,63}(?<!-)\.)*(?!-)[a-z0-9-]{1,63}(?<!-)")
 _PREFIX = re.compile(r"[\x21\x23-\x3a\x3d\x3f-\x7e]+")
-"""Of what a URI has, and neither quotes nor the `;` that would end a record's parameter."""
+"""Characters of a URI except quotes, and except `;`, which would end a record's parameter."""
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """An order as the CA shows it. `retry_after` is the header as it stood."""
+    """An order as the CA shows it (§7.1.3)."""
 
     url: str
+    #: `pending`, `ready`, `processing`, `valid` or `invalid`.
     status: str
+    #: URLs of the authorizations.
     authorizations: tuple[str, ...]
+    #: URL that takes the CSR.
     finalize: str
+    #: URL of the certificate, once issued.
     certificate: str | None
     expires: datetime | None
     profile: str | None
+    #: Why the order is invalid.
     problem: messages.Error | None
+    #: The Retry-After header, unparsed.
     retry_after: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class Challenge:
-    """A challenge, and the answer to it; `txt_value` is empty for dns-persist-01."""
+    """A challenge of an authorization, with the answer for the CA."""
 
     url: str
     status: str
+    #: The TXT value to write; empty for dns-persist-01.
     txt_value: str
+    #: The body of the request that asks for validation.
     answer: challenges.KeyAuthorizationChallengeResponse
 
 
 @dataclass(frozen=True, slots=True)
 class Authorization:
-    """The proof of one name, by DNS-01 (`challenge`) or dns-persist-01 (`standing`)."""
+    """An authorization: the proof of one name (§7.1.4)."""
 
     url: str
+    #: The name, with `*.` for a wildcard.
     name: str
     status: str
+    #: The DNS-01 challenge, if offered.
     challenge: Challenge | None
+    #: The dns-persist-01 challenge, if offered for the issuers in the directory.
     standing: Challenge | None
+    #: Why a challenge failed.
     problem: messages.Error | None
+    #: The Retry-After header, unparsed.
     retry_after: str | None
 
 
 class _NewOrder(messages.NewOrder):
-    """A new order with the field that the library lacks."""
+    """A new order with `replaces` (RFC 9773 §5), which the library lacks."""
 
     replaces: str = field("replaces", omitempty=True)
 
 
 class Client(ClientV2):
-    """The requests of one account, once it has signed in.
+    """Requests to one CA, signed for one account after `sign_in`.
 
-    All raise `Refused`, what `Network` raises, and `CaUnavailable` for an answer without sense and
-    for an address at a host outside `origins`. `ahead` is how far the CA's clock is before ours.
+    Every method raises `Refused`, the errors of `Network`, and `CaUnavailable` for a malformed
+    answer or an address at a host outside `origins`.
     """
 
+    #: Host and port of each address that the directory names.
     origins: frozenset[str] = frozenset()
+    #: The directory's offer of dns-persist-01.
     offer: Offer | None = None
+    #: How far the CA's clock is ahead of this host's; `None` if unknown.
     ahead: timedelta | None = None
 
     @classmethod
     def at(cls, directory_url: str, network: Network) -> Self:
-        """Read the directory, as anew for each order: its addresses may change at any time."""
+        """Read the directory: anew for each order, because addresses may change at any time."""
         response = network.get(directory_url)
         client = cls(_read(_directory, response), network)
         addresses = client.directory.to_partial_json().values()
@@ -134,7 +153,7 @@ class Client(ClientV2):
 
     @property
     def profiles(self) -> tuple[str, ...]:
-        """The profiles that the directory names; empty when it says nothing about them."""
+        """The profiles listed by the directory; empty if the directory lists none."""
         return tuple(self.directory.meta.profiles or ())
 
     @property
@@ -146,12 +165,12 @@ class Client(ClientV2):
 
     @property
     def renewal_info(self) -> str | None:
-        """Where the directory says that renewal information is (RFC 9773 §3)."""
-        found = self.directory.to_partial_json().get("renewalInfo")
-        return found if isinstance(found, str) else None
+        """The directory's address of renewal information (RFC 9773 §3)."""
+        address = self.directory.to_partial_json().get("renewalInfo")
+        return address if isinstance(address, str) else None
 
     def sign_in(self, key: JWKEC, account_url: str) -> None:
-        """Sign everything that follows for this account."""
+        """Sign all later requests for this account."""
         self.net.key = key
         self.net.account = messages.RegistrationResource(
             body=messages.Registration(), uri=account_url
@@ -160,7 +179,7 @@ class Client(ClientV2):
     def register(
         self, key: JWKEC, email: str | None, binding: tuple[str, str] | None = None
     ) -> str:
-        """Return the account URL of a key, registered if new with `binding` (§7.3, §7.3.4)."""
+        """Return a key's account URL; register a new key, with `binding` (§7.3, §7.3.4)."""
         bound = binding and messages.ExternalAccountBinding.from_data(
             key.public_key(), *binding, self.directory
         )
@@ -172,7 +191,7 @@ class Client(ClientV2):
         )
 
     def knows(self, key: JWKEC) -> bool:
-        """Ask whether the key has an account in force (§7.3.1)."""
+        """Ask whether the key has a valid account (§7.3.1)."""
         try:
             self._new_account(key, messages.NewRegistration(only_return_existing=True))
         except Refused as refused:
@@ -186,7 +205,7 @@ class Client(ClientV2):
         return _read(partial(_facts, url), self._post_as_get(url))
 
     def change_key(self, url: str, old: JWKEC, new: JWKEC) -> None:
-        """Change the key of the account at `url`; the old key signs, around the new (§7.3.5)."""
+        """Change the account's key; both keys sign, the new one inside (§7.3.5)."""
         where = self._resource("keyChange")
         change = {"account": url, "oldKey": old.public_key().to_partial_json()}
         inner = jws.JWS.sign(json.dumps(change).encode(), key=new, alg=ES256, nonce=None, url=where)
@@ -194,16 +213,16 @@ class Client(ClientV2):
         self._post(where, inner)
 
     def deactivate(self, url: str) -> None:
-        """Put the account out of use (§7.3.6)."""
+        """Deactivate the account (§7.3.6)."""
         self._post(url, messages.UpdateRegistration(status=messages.STATUS_DEACTIVATED))
 
     def revoke_certificate(self, leaf: x509.Certificate, reason: RevocationReason) -> None:
-        """Revoke a certificate as the account or key that signs (§7.6)."""
+        """Revoke a certificate, signed by the account or by the key of `sign_with` (§7.6)."""
         revocation = messages.Revocation(certificate=leaf, reason=reason.code)
         self._post(self._resource("revokeCert"), revocation)
 
     def sign_with(self, key: PrivateKeyTypes) -> None:
-        """Sign what follows with a certificate's key (§7.6). Raises `CertificateError`."""
+        """Sign all later requests with a certificate's key (§7.6). Raises `CertificateError`."""
         if isinstance(key, rsa.RSAPrivateKey):
             self.net.key, self.net.alg = JWKRSA(key=key), RS256
         elif isinstance(key, ec.EllipticCurvePrivateKey):
@@ -216,34 +235,34 @@ class Client(ClientV2):
     def begin_order(
         self, names: Sequence[str], profile: str | None, replaces: str | None = None
     ) -> Order:
-        """Order a certificate (§7.4), in place of the one `replaces` identifies (RFC 9773 §5)."""
+        """Order a certificate (§7.4); `replaces` identifies the replaced one (RFC 9773 §5)."""
         identifiers = [messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=n) for n in names]
         order = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
         response = self._post(self.directory["newOrder"], order)
         url = _location(response)
-        self._must_be_here(url)  # before anything is kept of it
+        self._must_be_here(url)  # before the order is stored
         return _read(partial(_order, url, response), response)
 
     def has(self, url: str) -> bool:
-        """Return whether an address is at a host of the CA's, or is not an address at all."""
+        """Return whether a URL is at a host of the CA; `True` also for text that is no URL."""
         return _origins_of([url]) <= self.origins
 
     def order(self, url: str) -> Order:
-        """Return an order as it is now."""
+        """Read an order (§7.4)."""
         response = self._post_as_get(url)
         return _read(partial(_order, url, response), response)
 
     def authorization(self, url: str) -> Authorization:
-        """Return an authorization as it is now (§7.5)."""
+        """Read an authorization (§7.5)."""
         response = self._post_as_get(url)
         return _read(partial(self._authorization, url, response), response)
 
     def answer(self, challenge: Challenge) -> None:
-        """Ask the CA to validate what a challenge asks for (§7.5.1)."""
+        """Ask the CA to validate a challenge (§7.5.1)."""
         self._post(challenge.url, challenge.answer)
 
     def finalize(self, order: Order, csr: x509.CertificateSigningRequest) -> Order:
-        """Send the CSR of an order that is ready (§7.4)."""
+        """Send the CSR for a ready order (§7.4)."""
         response = self._post(order.finalize, messages.CertificateRequest(csr=csr))
         return _read(partial(_order, order.url, response), response)
 
@@ -259,7 +278,7 @@ class Client(ClientV2):
         return super()._post(url, *args, **kwargs)
 
     def _must_be_here(self, url: str) -> None:
-        """Refuse an address elsewhere: a changed order must not reach internal services."""
+        """Refuse a URL at another host: a tampered order could reach internal services."""
         must_be_private(url)
         for elsewhere in _origins_of([url]) - self.origins:
             hint = Text(
@@ -285,13 +304,13 @@ class Client(ClientV2):
         self, url: str, response: requests.Response, document: Mapping[str, Any]
     ) -> Authorization:
         body = messages.Authorization.from_json(document)
-        found = [c for c in body.challenges or () if isinstance(c.chall, challenges.DNS01)]
+        by_dns = [c for c in body.challenges or () if isinstance(c.chall, challenges.DNS01)]
         standing = next(filter(self._is_standing, document.get("challenges", ())), None)
         return Authorization(
             url=url,
             name=(WILDCARD if body.wildcard else "") + body.identifier.value,
             status=body.status.name,
-            challenge=self._challenge(found[0]) if found else None,
+            challenge=self._challenge(by_dns[0]) if by_dns else None,
             standing=None if standing is None else _standing(standing),
             problem=next((c.error for c in body.challenges or () if c.error), None),
             retry_after=response.headers.get("Retry-After"),
@@ -308,29 +327,29 @@ class Client(ClientV2):
 
 @contextlib.contextmanager
 def opened(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Iterator[Client]:
-    """Read a CA's directory, and close its connections on exit. Raises only `IssuanceError`."""
+    """Read a CA's directory; close the connections on exit. Only `IssuanceError` is raised."""
     with opened_network(settings, pause, now) as network:
         yield Client.at(settings.directory, network)
 
 
 def _origins_of(values: Iterable[object]) -> frozenset[str]:
-    """Return host and port of every address among some values."""
-    found = set()
+    """Return host and port of every address among `values`."""
+    origins = set()
     for value in values:
-        # What is no text is no address.
+        # The values come from JSON: a value of another type is skipped.
         with contextlib.suppress(LocationParseError, TypeError, AttributeError):
             parts = parse_url(value)  # type: ignore[arg-type]  # see above
             if parts.scheme in _PORTS and parts.host:
-                found.add(f"{parts.host.lower()}:{parts.port or _PORTS[parts.scheme]}")
-    return frozenset(found)
+                origins.add(f"{parts.host.lower()}:{parts.port or _PORTS[parts.scheme]}")
+    return frozenset(origins)
 
 
-# what dns-persist-01 is, read strictly (draft-ietf-acme-dns-persist-02 §3); an older form (Google
-# Trust Services, 2026-09) counts for none: its records differ
+# dns-persist-01 is read strictly (draft-ietf-acme-dns-persist-02 §3). An older form (Google Trust
+# Services, 2026-09) counts as no offer, because the older form has other records.
 
 
 def offer_in(directory: Any) -> Offer | None:
-    """Return what a directory offers, as draft -02 has it (docs/facts/letsencrypt.md §4.2)."""
+    """Return a directory's offer, if as in draft -02 (docs/facts/letsencrypt.md §4.2)."""
     meta = directory.get("meta") if isinstance(directory, dict) else None
     if not isinstance(meta, dict):
         return None
@@ -345,32 +364,32 @@ def offer_in(directory: Any) -> Offer | None:
 
 
 def is_for(challenge: Mapping[str, Any], offer: Offer, identities: Collection[str]) -> bool:
-    """Return whether a challenge takes the offer's issuers, and no others (§3.2)."""
+    """Return whether a challenge takes the offer's issuers, and only the CA's (§3.2)."""
     if challenge.get("type") != METHOD:
         return False
     taken = set(_issuers(challenge.get("issuerDomainNames")))
-    known = {identity.rstrip(".") for identity in identities}
-    return set(offer.issuers) <= taken and (not known or taken <= known)
+    own = {identity.rstrip(".") for identity in identities}
+    return set(offer.issuers) <= taken and (not own or taken <= own)
 
 
-def _issuers(written: object) -> tuple[str, ...]:
-    """Read a list of names; none where one of them is not as it must be (§3.1)."""
-    if not isinstance(written, list) or not 0 < len(written) <= MOST_ISSUERS:
+def _issuers(listed: object) -> tuple[str, ...]:
+    """Read a list of names; return an empty tuple if any name is malformed (§3.1)."""
+    if not isinstance(listed, list) or not 0 < len(listed) <= MOST_ISSUERS:
         return ()
-    names = [name for name in written if isinstance(name, str) and len(name) <= MAX_NAME]
-    return tuple(names) if all(map(_NAME.fullmatch, names)) and names == written else ()
+    names = [name for name in listed if isinstance(name, str) and len(name) <= MAX_NAME]
+    return tuple(names) if all(map(_NAME.fullmatch, names)) and names == listed else ()
 
 
 def _standing(challenge: Mapping[str, Any]) -> Challenge:
     url, status = challenge["url"], challenge.get("status", PENDING)
     _must_be_text(url, status)
-    # The library leaves the key authorization out, and so sends `{}`; it makes an answer without
-    # fields a POST-as-GET.
+    # The CA expects `{}`. The library omits the key authorization, so this answer becomes `{}`; an
+    # answer without fields would become a POST-as-GET.
     return Challenge(url, status, "", challenges.DNS01Response(key_authorization=""))
 
 
 def read_directory(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Client:
-    """Return a directory as read; its connections are closed. Raises `IssuanceError`."""
+    """Return a directory, with its connections closed. Raises `IssuanceError`."""
     with opened(settings, pause, now) as client:
         return client
 
@@ -390,7 +409,7 @@ def _order(url: str, response: requests.Response, document: Mapping[str, Any]) -
     body = messages.Order.from_json(document)
     _must_be_text(body.finalize, *(body.authorizations or ()), body.certificate or "")
     expires = body.expires
-    if expires is not None and expires.tzinfo is None:  # RFC 3339 forbids it, the library does not
+    if expires is not None and expires.tzinfo is None:  # against RFC 3339; the library lets it pass
         expires = expires.replace(tzinfo=UTC)
     return Order(
         url=url,
@@ -406,7 +425,7 @@ def _order(url: str, response: requests.Response, document: Mapping[str, Any]) -
 
 
 def _must_be_text(*values: object) -> None:
-    """Refuse what is another kind of JSON: the library takes any (RFC 8555 §7.1)."""
+    """Raise `TypeError` for values other than text, which the library lets pass (§7.1)."""
     if not all(isinstance(value, str) for value in values):
         raise TypeError(str(values))
 
@@ -418,7 +437,7 @@ def _location(response: requests.Response) -> str:
 
 
 def _read(parse: Callable[[Any], _T], response: requests.Response) -> _T:
-    """Read an answer. Raises `CaUnavailable` where it is not as RFC 8555 says."""
+    """Read an answer. Raises `CaUnavailable` for an answer that breaks RFC 8555."""
     try:
         return parse(_without_nulls(response.json()))
     except WITHOUT_SENSE as problem:
@@ -426,7 +445,7 @@ def _read(parse: Callable[[Any], _T], response: requests.Response) -> _T:
 
 
 def _without_nulls(document: Any) -> Any:
-    """Leave out what is null: to the library, only what is not there is optional."""
+    """Leave out null fields: the library takes only absent fields for optional."""
     if isinstance(document, dict):
         return {name: _without_nulls(v) for name, v in document.items() if v is not None}
     if isinstance(document, list):
@@ -437,7 +456,10 @@ def _without_nulls(document: Any) -> Any:
 def ask_renewal_info(
     network: Network, resource: str, identifier: str, now: Callable[[], datetime]
 ) -> RenewalInfo:
-    """Ask for a certificate's window. Raises what `Network.get` raises, and `CaUnavailable`."""
+    """Ask for a certificate's renewal window (RFC 9773 §4.2); empty if the CA refuses for good.
+
+    Raises `CaUnavailable`, and the errors of `Network.get`.
+    """
     try:
         response = network.get(f"{resource.rstrip('/')}/{identifier}")
     except Refused as refused:
@@ -455,15 +477,15 @@ def ask_renewal_info(
     return RenewalInfo(window, None if again is None else again - moment)
 
 
-def _moment(written: str) -> datetime:
-    moment = datetime.fromisoformat(written)
+def _moment(text: str) -> datetime:
+    moment = datetime.fromisoformat(text)
     if moment.tzinfo is None:
-        raise ValueError(written)
+        raise ValueError(text)
     return moment.astimezone(UTC)
 
 
 def _page(page: object) -> str | None:
-    """Return the address of a page that a person can open, `None` for anything else."""
+    """Return the address of a page for people to open; `None` for anything else."""
     if not isinstance(page, str) or len(page) > _LONGEST_PAGE:
         return None
     is_address = page.startswith(("https://", "http://")) and page.isascii() and page.isprintable()

@@ -1,4 +1,4 @@
-"""Private keys, certificate signing requests, and by what a CA knows a certificate."""
+"""Private keys, certificate signing requests, and a certificate's identifier for a CA."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 def new_key(key_type: KeyType) -> Secret:
-    """Make a private key, as PKCS#8 PEM without a passphrase."""
+    """Return a new private key as unencrypted PKCS#8 PEM."""
     if key_type in _CURVES:
         return pkcs8_pem(ec.generate_private_key(_CURVES[key_type]))
     return pkcs8_pem(rsa.generate_private_key(PUBLIC_EXPONENT, _SIZES[key_type]))
 
 
 def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
-    """Return whether a private key is of the type; one that cannot be read is of none."""
+    """Return whether a private key is of the type; `False` for an unreadable key."""
     try:
         key = _load(key_pem)
     except (ValueError, TypeError):
@@ -46,7 +46,7 @@ def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
 
 
 def make_csr(names: Sequence[str], key_pem: Secret) -> x509.CertificateSigningRequest:
-    """Return a CSR; the common name is the first that fits, as some places demand one."""
+    """Return a CSR. Some places demand a common name: the first name short enough is taken."""
     fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in fitting[:1]])
     all_names = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])
@@ -62,13 +62,16 @@ def _load(key_pem: Secret) -> _Key:
 
 
 def certificate_id(cert_pem: str) -> str | None:
-    """Return the identifier of a certificate (RFC 9773 §4.1); `None` without its authority's."""
+    """Return a certificate's identifier (RFC 9773 §4.1).
+
+    Return `None` if the certificate has no authority key identifier.
+    """
     certificate = x509.load_pem_x509_certificate(cert_pem.encode())
     try:
-        found = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
+        extension = certificate.extensions.get_extension_for_class(x509.AuthorityKeyIdentifier)
     except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         return None
     serial = certificate.serial_number
     size = math.ceil((max(serial, ~serial).bit_length() + 1) / 8)  # with room for the sign
-    authority, number = found.value.key_identifier, serial.to_bytes(size, "big", signed=True)
+    authority, number = extension.value.key_identifier, serial.to_bytes(size, "big", signed=True)
     return None if authority is None else b".".join(map(b64encode, (authority, number))).decode()

@@ -1,4 +1,4 @@
-"""Challenge records (RFC 8555 §8.4): written, seen, answered, removed, swept when left over."""
+"""Prove names by DNS-01 challenge records (RFC 8555 §8.4), and sweep left-over records."""
 
 from __future__ import annotations
 
@@ -24,54 +24,59 @@ from certferry.ports.state import ChallengeRecord, StateStore
 from certferry.text import Text
 
 VALIDATION = timedelta(minutes=5)
-"""How long the CA may take to look the values up; seconds are usual."""
+"""How long the CA may take to validate; seconds are usual."""
 
 SETTLING = timedelta(seconds=60)
-"""After this time DNSPod lists every new record (30 s: docs/facts/dnspod.md §1.7)."""
+"""How long a new record may be missing in lists (DNSPod: 30 s, docs/facts/dnspod.md §1.7)."""
 
 GIVING_UP = timedelta(days=7)
-"""Until a zone is missing for this long, the account may be named by mistake."""
+"""A zone missing for less time may be an account named by mistake, so its records are kept."""
 
-FIRST_REST, LONGEST_REST = 0.5, 5.0  # seconds between looks for a record that may still turn up
+FIRST_REST, LONGEST_REST = 0.5, 5.0  # seconds between searches for a late record
 
 _NOTE = "keys refused"
+"""Name of the stored note on an account that refused its keys."""
+
 _NO_VALUE = "certferry-asks-whether-its-keys-are-taken"
-"""No challenge's value, which all have 43 characters (RFC 8555 §8.4)."""
+"""A value that is no challenge's: challenges have 43 characters (RFC 8555 §8.4)."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class OrderContext:
-    """What an order is proven with, besides the CA; `standing` as `Solver` uses it."""
+    """Everything besides the CA that is needed to prove an order's names."""
 
     lineage: str
+    #: The provider that writes the challenge records.
     dns: DnsProvider
     state: StateStore
     propagation: Propagation
     pause: Pause
     now: Callable[[], datetime]
     progress: Progress
+    #: Names, without `*.`, proven by a standing record (dns-persist-01).
     standing: frozenset[str] = frozenset()
 
     def report(
         self, what: Text, since: datetime | None = None, deadline: datetime | None = None
     ) -> None:
-        """Show what the order waits for, since when (now), and until when at most."""
+        """Show what the order waits for, since when (default: now), and until when at most."""
         self.progress(Activity(self.lineage, what, since or self.now(), deadline))
 
     def count(self, done: int, names: int) -> None:
-        """Show how many of the names are done that the last sentence was about."""
+        """Show how many of the names in the last report are done."""
         if names > 1:
             self.progress(Counted(self.lineage, done, names))
 
 
 @dataclass(frozen=True, slots=True)
 class _Proof:
-    """A name to prove. `record_name` is where the value goes, empty for a standing record's."""
+    """A name to prove, with the chosen challenge."""
 
     authorization: Authorization
     challenge: Challenge
+    #: The name at which to write the value; empty for a standing record.
     record_name: str
 
 
@@ -85,25 +90,29 @@ class Solver:
         self._stopped: errors.Interrupted | None = None
 
     def prove(self, urls: Sequence[str], names: Sequence[str]) -> None:
-        """Make valid the authorizations at these URLs, of an order for these names.
+        """Make the authorizations at `urls` valid, for an order of `names`.
 
-        Raises `AuthorizationFailed`, `OrderFailed` and what the ports raise.
+        Raises `AuthorizationFailed`, `OrderFailed` and the errors of the ports.
         """
         if len(urls) > len(names):
             raise _not_as_ordered(Text("the CA asks for more proofs than there are names"))
         authorizations = [self._client.authorization(url) for url in urls]
         _must_not_have_failed(authorizations)
-        pending = [one for one in authorizations if one.status == PENDING]
+        pending = [
+            authorization for authorization in authorizations if authorization.status == PENDING
+        ]
         _must_be_ordered(pending, names)
         if not pending:
             return
         standing = [
-            _Proof(one, one.standing, "")
-            for one in pending
-            if one.standing is not None and self._is_standing(one)
+            _Proof(authorization, authorization.standing, "")
+            for authorization in pending
+            if authorization.standing is not None and self._is_standing(authorization)
         ]
         answered = {proof.authorization.url for proof in standing}
-        proofs = self._proofs([one for one in pending if one.url not in answered])
+        proofs = self._proofs(
+            [authorization for authorization in pending if authorization.url not in answered]
+        )
         try:
             if proofs:
                 self._put_all(proofs)
@@ -113,24 +122,35 @@ class Solver:
                 self._answer(proof)
             self._wait_until_validated(proofs)
         finally:
-            # Also when interrupted: a forgotten challenge record is ours for ever.
+            # Also when interrupted: a forgotten challenge record would stay in DNS for ever.
             self._take_away()
 
     def _is_standing(self, authorization: Authorization) -> bool:
         return base_name(authorization.name.lower()) in self._context.standing
 
     def _proofs(self, authorizations: Sequence[Authorization]) -> list[_Proof]:
-        """Return the proofs by DNS-01. Raises `OrderFailed` where there can be none."""
+        """Return the proofs by DNS-01. Raises `OrderFailed` for a name that cannot be proven."""
         context = self._context
-        unasked = [one.name for one in authorizations if self._is_standing(one)]
+        unasked = [
+            authorization.name
+            for authorization in authorizations
+            if self._is_standing(authorization)
+        ]
         for name, problem in unwritable(unasked, context.dns, context.propagation):
-            said = Text("the CA offers no dns-persist-01 for {name}, and {problem}")
-            message = said.filled(name=name, problem=problem.message)
+            sentence = Text("the CA offers no dns-persist-01 for {name}, and {problem}")
+            message = sentence.filled(name=name, problem=problem.message)
             raise errors.OrderFailed(message, hint=problem.hint)
-        challenges = [(one, _challenge_of(one)) for one in authorizations]
-        names = dict.fromkeys(challenge_name(one.name) for one in authorizations)
+        challenges = [
+            (authorization, _challenge_of(authorization)) for authorization in authorizations
+        ]
+        names = dict.fromkeys(
+            challenge_name(authorization.name) for authorization in authorizations
+        )
         places = {name: context.propagation.follow(name) for name in names}
-        return [_Proof(one, what, places[challenge_name(one.name)]) for one, what in challenges]
+        return [
+            _Proof(authorization, challenge, places[challenge_name(authorization.name)])
+            for authorization, challenge in challenges
+        ]
 
     def _put_all(self, proofs: Sequence[_Proof]) -> None:
         self._context.report(Text("writing the challenge records"))
@@ -145,7 +165,7 @@ class Solver:
         try:
             handle = self._context.dns.add_txt(name, value)
         except (errors.ZoneNotFound, errors.DnsAccessDenied, errors.DnsRejected):
-            # Refused for sure, so there is nothing to look for; after any other failure there is.
+            # The service refused, so the row can go; after any other failure a record may exist.
             self._forget(record)
             raise
         self._put[-1] = replace(record, handle=handle)
@@ -158,13 +178,13 @@ class Solver:
         for done, record in enumerate(put):
             self._context.count(done, len(put))
             try:
-                found = self._remove(record)
+                was_there = self._remove(record)
             except (errors.CertferryError, errors.Interrupted) as problem:
-                said = Text("the challenge record at {name} is left to the next run: {problem}")
-                self._context.report(said.filled(name=record.name, problem=problem.message))
+                sentence = Text("the challenge record at {name} is left to the next run: {problem}")
+                self._context.report(sentence.filled(name=record.name, problem=problem.message))
             else:
-                # What was put without an answer may appear later: the next run sweeps it.
-                if found or record.handle is not None:
+                # A record put without an answer may appear later: the next run sweeps the record.
+                if was_there or record.handle is not None:
                     self._forget(record)
         if self._stopped is not None:
             raise self._stopped
@@ -175,12 +195,12 @@ class Solver:
         try:
             return remove(record.name, record.value, record.handle)
         except errors.Interrupted as stop:
-            self._stopped = stop  # passed on when everything is removed
+            self._stopped = stop  # raised once all records are removed
             return remove(record.name, record.value, record.handle)
 
     def _forget(self, record: ChallengeRecord) -> None:
         self._put.remove(record)
-        # A row too many costs one look; an error here would hide why the order failed.
+        # A left-over row costs one request; an error here would hide why the order failed.
         with contextlib.suppress(errors.StateError):
             self._context.state.drop_challenge_record(record)
 
@@ -194,11 +214,11 @@ class Solver:
 
     def _answer(self, proof: _Proof) -> None:
         if proof.challenge.status != PENDING:
-            return  # an earlier run has answered it
+            return  # an earlier run has answered
         try:
             self._client.answer(proof.challenge)
         except Refused:
-            # When the CA's reply was lost, the answer goes out twice, and the second is refused.
+            # If the CA's reply was lost, the answer is sent twice, and the CA refuses the second.
             seen = self._client.authorization(proof.authorization.url)
             challenge = seen.challenge if proof.record_name else seen.standing
             if challenge is not None and challenge.status == PENDING:
@@ -206,14 +226,14 @@ class Solver:
 
     def _wait_until_validated(self, proofs: Sequence[_Proof]) -> None:
         deadline = self._context.now() + VALIDATION
-        what = Text("waiting for the CA to validate the names")
-        self._context.report(what, deadline=deadline)
+        activity = Text("waiting for the CA to validate the names")
+        self._context.report(activity, deadline=deadline)
         failed: list[Authorization] = []
         for done, proof in enumerate(proofs):
             self._context.count(done, len(proofs))
             seen = self._client.authorization(proof.authorization.url)
-            polling = Polling(what, deadline, self._context.pause, self._context.now)
-            # One failure fails the order, so the run looks at the others without waiting.
+            polling = Polling(activity, deadline, self._context.pause, self._context.now)
+            # A failure fails the order, so the other names are read once, without waiting.
             while seen.status == PENDING and not failed:
                 polling.rest(seen.retry_after)
                 seen = self._client.authorization(proof.authorization.url)
@@ -233,35 +253,42 @@ def _challenge_of(authorization: Authorization) -> Challenge:
 
 
 def _must_be_ordered(authorizations: Sequence[Authorization], names: Sequence[str]) -> None:
-    """Refuse to prove a name that was not ordered: the proof could serve another's order."""
+    """Refuse to prove a name that was not ordered: the proof could serve another order."""
     ordered = {challenge_name(name) for name in names}
     for authorization in authorizations:
         if challenge_name(authorization.name.lower()) not in ordered:
-            said = Text("the CA asks for a proof of {name}, which was not ordered")
-            raise _not_as_ordered(said.filled(name=quoted(authorization.name)))
+            sentence = Text("the CA asks for a proof of {name}, which was not ordered")
+            raise _not_as_ordered(sentence.filled(name=quoted(authorization.name)))
 
 
-def _not_as_ordered(what: Text) -> errors.OrderFailed:
+def _not_as_ordered(message: Text) -> errors.OrderFailed:
     hint = Text("this is a mistake of the CA's: the next run orders anew")
-    return errors.OrderFailed(what, hint=hint)
+    return errors.OrderFailed(message, hint=hint)
 
 
 def _must_not_have_failed(authorizations: Sequence[Authorization]) -> None:
-    failed = [one for one in authorizations if one.status not in {PENDING, VALID}]
+    failed = [
+        authorization
+        for authorization in authorizations
+        if authorization.status not in {PENDING, VALID}
+    ]
     if failed:
-        raise refused_proofs([(one.name, one.problem) for one in failed])
+        raise refused_proofs(
+            [(authorization.name, authorization.problem) for authorization in failed]
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class Sweep:
-    """Removes a lineage's challenge records through the `accounts` that may have their zones."""
+    """Removes the challenge records that earlier runs left for a lineage."""
 
     state: StateStore
+    #: Accounts that may have the records' zones, in the order to try.
     accounts: Sequence[DnsProvider]
     pause: Pause
 
     def run(self, lineage: str, now: datetime) -> None:
-        """Try every record. Raises the first `DnsError` at the end."""
+        """Try to remove every record, then raise the first `DnsError`."""
         failures: list[errors.DnsError] = []
         for record in self.state.challenge_records(lineage):
             try:
@@ -277,7 +304,7 @@ class Sweep:
             raise failures[0]
 
     def _remove(self, record: ChallengeRecord, now: datetime) -> None:
-        """Remove a record at the account that has its zone. Raises `ZoneNotFound` if none has."""
+        """Remove a record at the account with the record's zone, or raise `ZoneNotFound`."""
         if record.is_ours and is_challenge_value(record.value):
             missing: errors.ZoneNotFound | None = None
             for dns in self.accounts:
@@ -288,33 +315,33 @@ class Sweep:
             if missing is not None:
                 raise missing
             return None
-        said = Text(
+        sentence = Text(
             "{lineage}: the state names the TXT record {value} at {name} in a row that certferry"
             " did not write; it is left alone. See who can write to the state"
         )
         value = quoted(record.value)
-        _log.warning(said.filled(lineage=record.lineage, name=record.name, value=value))
+        _log.warning(sentence.filled(lineage=record.lineage, name=record.name, value=value))
         return self.state.drop_challenge_record(record)
 
     def _remove_at(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
-        found = dns.remove_txt(record.name, record.value, record.handle)
-        # With a handle the provider has had the record, so it is gone. Without one, its run was
-        # interrupted before the answer, and it may still turn up.
-        if not found and record.handle is None:
+        was_there = dns.remove_txt(record.name, record.value, record.handle)
+        # A handle proves that the provider had the record, so the record is gone. Without a handle,
+        # the run was interrupted before the answer, and the record may still turn up.
+        if not was_there and record.handle is None:
             self._look_until_settled(dns, record, now)
         self.state.drop_challenge_record(record)
 
     def _forget(self, record: ChallengeRecord) -> None:
-        """Forget a record whose zone has left the account: it would fail every run for ever."""
-        said = Text(
+        """Forget a record whose zone has left the account; the record would fail every run."""
+        sentence = Text(
             "{lineage}: the account has no zone for {name} any more; if the TXT record {value} of"
             " an earlier run is still there, remove it by hand"
         )
-        _log.warning(said.filled(lineage=record.lineage, name=record.name, value=record.value))
+        _log.warning(sentence.filled(lineage=record.lineage, name=record.name, value=record.value))
         self.state.drop_challenge_record(record)
 
     def _look_until_settled(self, dns: DnsProvider, record: ChallengeRecord, now: datetime) -> None:
-        # Counted in rests rather than by the clock: it may have been set back in the meantime.
+        # Rests are counted, because the clock may have been set back since.
         left = min(record.created_at + SETTLING - now, SETTLING).total_seconds()
         for rest in growing(FIRST_REST, LONGEST_REST):
             if left <= 0:
@@ -327,8 +354,10 @@ class Sweep:
 
 @contextlib.contextmanager
 def known_to_be_taken(request: IssueRequest, dns: DnsProvider, state: StateStore) -> Iterator[None]:
-    """Store whether a DNS account refuses its keys in the block, and test those that were refused
-    before another order is spent. Raises `DnsAccessDenied`.
+    """Store whether a DNS account refuses its keys during the block.
+
+    Keys that were refused before are tested first, so that no order is spent on them. Raises
+    `DnsAccessDenied`.
     """
     account = request.dns
     if state.account_note(account, _NOTE) is not None and _takes_keys(request.names[0], dns):
@@ -341,11 +370,11 @@ def known_to_be_taken(request: IssueRequest, dns: DnsProvider, state: StateStore
 
 
 def _takes_keys(name: str, dns: DnsProvider) -> bool:
-    """Return whether a service that can say so takes the keys. Raises `DnsAccessDenied`."""
+    """Return whether the service is known to take the keys. Raises `DnsAccessDenied`."""
     try:
         dns.remove_txt(challenge_name(name), _NO_VALUE, None)
     except errors.DnsAccessDenied:
         raise
     except errors.DnsError:
-        return False  # it knows the keys, or nothing is known: the order finds out
+        return False  # undecided: the order finds out
     return True

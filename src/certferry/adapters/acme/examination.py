@@ -1,4 +1,4 @@
-"""What `doctor` asks about the names, the zones and the CA's directory before an order."""
+"""The checks by `doctor` of names, zones and resolvers before an order."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from certferry.ports.examination import Delegated
 from certferry.text import Text, verbatim
 
 AT_ONCE = 16
-"""Names; unbounded bursts lose packets (docs/facts/libraries.md §2)."""
+"""Names checked at once; unbounded bursts lose packets (docs/facts/libraries.md §2)."""
 
 _MANY = 4096
-"""Names above the names whose records are kept: they share most of them."""
+"""Names with cached CAA records; certificates' names share most parents."""
 
 _FORBIDDEN = {
     CaaRefusal.OTHER_CA: Text("the CAA records at {at} let {allowed} issue, and not {ca}"),
@@ -71,10 +71,12 @@ _NONE_ANSWERS = Text(
 
 @dataclass(frozen=True)
 class NamesLook:
-    """Examines CAA and DNSSEC; the names of `standing` are proven by dns-persist-01."""
+    """Examines the CAA records and DNSSEC of names."""
 
     resolvers: Resolvers
+    #: The CA's names in CAA records, and the account that orders.
     applicant: Applicant
+    #: Names, without `*.`, proven by a standing record (dns-persist-01).
     standing: frozenset[str] = frozenset()
 
     @cached_property
@@ -82,24 +84,34 @@ class NamesLook:
         return lru_cache(_MANY)(self.resolvers.caa)
 
     def look(self, names: Iterable[str]) -> list[Problem]:
-        """Return what would keep the CA from issuing for these names."""
+        """Return the obstacles to issuing for these names, in DNSSEC and CAA records."""
         names = list(dict.fromkeys(names))
         bases = list(dict.fromkeys(map(base_name, names)))
         with ThreadPoolExecutor(AT_ONCE) as pool:
             broken = pool.map(self._signatures, bases)
-            bogus = {finding.subject: finding for found in broken for finding in found}
+            bogus = {finding.subject: finding for findings in broken for finding in findings}
             asked = [name for name in names if base_name(name) not in bogus]
-            caa = [finding for found in pool.map(self._authorized, asked) for finding in found]
+            caa = [
+                finding for findings in pool.map(self._authorized, asked) for finding in findings
+            ]
         return [*bogus.values(), *caa]
 
     def forbidden(self, names: Iterable[str]) -> list[Problem]:
-        """Return the CAA records alone that surely keep the CA from issuing."""
+        """Return only the findings of CAA records that surely forbid the CA to issue."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = list(pool.map(lambda name: list(self._authorized(name)), names))
-        return [one for of_name in found for one in of_name if one.code is Code.CAA_FORBIDS]
+            by_name = list(pool.map(lambda name: list(self._authorized(name)), names))
+        return [
+            finding
+            for findings in by_name
+            for finding in findings
+            if finding.code is Code.CAA_FORBIDS
+        ]
 
     def _signatures(self, name: str) -> list[Problem]:
-        """Ask each resolver, as some do not check (CAs do: docs/facts/letsencrypt.md §4.1)."""
+        """Check DNSSEC at each resolver, because some skip signatures.
+
+        CAs validate signatures (docs/facts/letsencrypt.md §4.1).
+        """
         if not any(_is_bogus(name, resolver) for resolver in self.resolvers.apart()):
             return []
         message = Text(
@@ -138,7 +150,7 @@ class NamesLook:
             yield _forbidden(name, at, records, refusal, applicant)
 
     def _in_force(self, name: str) -> tuple[str, tuple[CaaRecord, ...]]:
-        """Climb to the first name that has any records, and return both (RFC 8659 §3)."""
+        """Return the closest name upwards with CAA records, and the records (RFC 8659 §3)."""
         while name:
             records = self._caa(name)
             if records:
@@ -170,22 +182,26 @@ def _allowed(records: tuple[CaaRecord, ...]) -> list[str] | Text:
 def _is_bogus(name: str, resolver: Resolvers) -> bool:
     try:
         return resolver.is_bogus(name)
-    except DnsError:  # silent resolvers are reported by themselves
+    except DnsError:  # silent resolvers are reported separately
         return False
 
 
 @dataclass(frozen=True, slots=True)
 class ZonesLook:
-    """Looks at the zones of one account; without `resolvers` at nothing but the account."""
+    """Examines the zones of one DNS account."""
 
+    #: The account's label.
     account: str
     dns: DnsProvider
     propagation: Propagation
+    #: `None`: the delegation of the zones is left unchecked.
     resolvers: Resolvers | None
 
     def look(self, names: Iterable[tuple[str, DnsProvider]]) -> list[Problem]:
-        """Return what keeps challenges of names, each with its certificate's provider, from being
-        written to this account, or seen. Raises `DnsError` where it cannot be asked.
+        """Return the obstacles to writing challenges to this account, and to seeing them.
+
+        Each name comes with the provider of the name's certificate. Raises `DnsError` if the
+        account cannot be asked.
         """
         find = finder_of(self.dns)
         if find is None:
@@ -212,19 +228,19 @@ class ZonesLook:
         return [*findings, *self._silent(served)]
 
     def _silent(self, places: Sequence[str]) -> Iterator[Problem]:
-        """Name the name servers that do not answer, for which each order waits."""
+        """Yield a warning for silent name servers, because each order waits for them."""
         if not isinstance(self.propagation, DnsPropagation):
             return
-        with suppress(DnsError):  # of a resolver, which is reported by itself
-            for one in self.propagation.silent_servers(places):
+        with suppress(DnsError):  # a resolver's error is reported separately
+            for group in self.propagation.silent_servers(places):
                 message = Text(
                     "no answer comes from {servers}, which should serve {zone}",
-                    servers=list(one.hosts),
-                    zone=one.zone,
+                    servers=list(group.hosts),
+                    zone=group.zone,
                 )
-                fix = _OTHERS_ANSWER if one.others else _NONE_ANSWERS
-                fix = fix.filled(time=SILENT, zone=one.zone)
-                yield warning(Code.NAME_SERVER_SILENT, one.zone, message, fix)
+                fix = _OTHERS_ANSWER if group.others else _NONE_ANSWERS
+                fix = fix.filled(time=SILENT, zone=group.zone)
+                yield warning(Code.NAME_SERVER_SILENT, group.zone, message, fix)
 
     def _place(self, name: str) -> str | Problem:
         try:
@@ -235,12 +251,12 @@ class ZonesLook:
             return problem.problem(name, Severity.WARNING, Code.NOT_LOOKED_AT)
 
     def _wildcard(self, asked: str) -> Iterator[Problem]:
-        """Explain a CNAME that is seen at a challenge's name and is a wildcard's."""
+        """Explain a CNAME at a challenge's name that comes from a wildcard."""
         with suppress(DnsUnavailable):
             target = self.propagation.wildcard_alias(asked)
             if target is not None:
-                said = Text("a wildcard's CNAME to {target} is seen at {name}")
-                message = said.filled(target=target, name=asked)
+                sentence = Text("a wildcard's CNAME to {target} is seen at {name}")
+                message = sentence.filled(target=target, name=asked)
                 fix = Text(
                     "nothing to do: the wildcard no longer applies once the challenge is written"
                     " there"
@@ -250,12 +266,12 @@ class ZonesLook:
     def _unwritable(self, asked: str, place: str, problem: DnsError) -> Problem:
         if not isinstance(problem, ZoneNotFound):
             return problem.problem(place, code=Code.ZONE_BLOCKED)
-        with suppress(DnsUnavailable):  # of a resolver; what is wrong with the zone is known
+        with suppress(DnsUnavailable):  # a resolver's error; the zone's problem stands
             problem = explained(problem, asked, place, self.propagation)
         return problem.problem(place, code=Code.ZONE_MISSING)
 
     def _delegation(self, zone: str, place: str) -> Iterator[Problem]:
-        """Compare the name servers that the world asks about a place with those of the account."""
+        """Compare the public name servers of a place with the account's name servers."""
         if self.resolvers is None:
             return
         try:
@@ -295,7 +311,10 @@ _NAME_ANOTHER = Text(
 
 
 def look_at_resolvers(resolvers: Sequence[HttpsResolver]) -> Iterator[Problem]:
-    """Ask each for a name that does not exist. A silent one is a warning. Never raises."""
+    """Ask each resolver for a name that does not exist; warn of a silent resolver.
+
+    Catches every error.
+    """
     if not resolvers:
         return
     with ThreadPoolExecutor(len(resolvers)) as pool:
@@ -310,8 +329,8 @@ def _look(resolver: HttpsResolver) -> Problem | None:
         answer = resolver.ask(query)
         if answer.rcode() not in {dns.rcode.NOERROR, dns.rcode.NXDOMAIN}:
             why = verbatim(dns.rcode.to_text(answer.rcode()))
-        found = (one for one in answer.answer if one.rdtype == dns.rdatatype.A)
-        addresses = [record.to_text() for records in found for record in records]
+        address_sets = (rrset for rrset in answer.answer if rrset.rdtype == dns.rdatatype.A)
+        addresses = [record.to_text() for records in address_sets for record in records]
     except Unheard as silence:
         why = silence.problem
     called = resolver.called
@@ -320,6 +339,8 @@ def _look(resolver: HttpsResolver) -> Problem | None:
         return warning(Code.RESOLVER_SILENT, called, message, _NAME_ANOTHER)
     if not addresses:
         return None
-    said = Text("the resolver {resolver} says that a name which does not exist is at {addresses}")
-    message = said.filled(resolver=called, addresses=addresses)
+    sentence = Text(
+        "the resolver {resolver} says that a name which does not exist is at {addresses}"
+    )
+    message = sentence.filled(resolver=called, addresses=addresses)
     return error(Code.RESOLVER_INVENTS, called, message, _NAME_ANOTHER)

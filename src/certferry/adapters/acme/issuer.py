@@ -1,4 +1,4 @@
-"""Certificates from one ACME directory, proven by DNS-01 or by standing records."""
+"""The issuer of certificates from one ACME directory, by DNS-01 or standing records."""
 
 from __future__ import annotations
 
@@ -34,22 +34,21 @@ from certferry.ports.state import Lease, StateStore
 from certferry.text import Text
 
 MOST_ORDERS = 20
-"""In flight at one directory: Pebble 2.6 freezes above that (docs/facts/libraries.md §1.2). Each
-process has its own twenty: Let's Encrypt limits how many orders are made, which `claim_order`
-counts for all hosts, and not how many are in progress (docs/facts/letsencrypt.md §2)."""
+"""Orders in progress at one directory, per process: Pebble 2.6 freezes above twenty
+(docs/facts/libraries.md §1.2). Let's Encrypt limits only how many orders are made
+(docs/facts/letsencrypt.md §2), and `claim_order` counts those for all hosts."""
 
-TURN_REST = 0.25  # seconds between looks whether one of them is finished
+TURN_REST = 0.25  # seconds between two tries to take a turn
 
 _RENEWAL_INFO = "renewal-info"
-"""The note, by the directory's address, of where it has renewal information."""
+"""Name of the stored note with a directory's address of renewal information."""
 
 
 @dataclass(kw_only=True, eq=False)
 class AcmeIssuer:
-    """An `Issuer` at one directory, for several lineages at once.
+    """The `Issuer` of one directory, for several lineages at once.
 
-    `resolvers`, if any, are asked for CAA records before an order, and for dns-persist-01. Raises
-    `ConfigError` when the CA bundle is not a file.
+    Raises `ConfigError` if the CA bundle is not a file.
     """
 
     settings: IssuerSettings
@@ -57,6 +56,7 @@ class AcmeIssuer:
     propagation: Propagation
     pause: Pause
     now: Callable[[], datetime]
+    #: Asked for CAA records before an order, and for dns-persist-01 records.
     resolvers: Resolvers | None = None
 
     def __post_init__(self) -> None:
@@ -113,8 +113,8 @@ class AcmeIssuer:
         Sweep(self.state, accounts, self.pause).run(lineage, now)
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """See `Issuer.renewal_info`. A CA that did not answer is not asked again."""
-        del directory  # it is this one's
+        """See `Issuer.renewal_info`. A CA that failed to answer is asked once per run."""
+        del directory  # always this issuer's
         identifier = certificate_id(cert_pem)
         if identifier is None:
             return RenewalInfo()
@@ -135,7 +135,7 @@ class AcmeIssuer:
     def _must_be_allowed(
         self, names: Sequence[str], standing: frozenset[str], identities: frozenset[str]
     ) -> None:
-        """Raise `OrderFailed` where CAA records forbid the CA to issue by a name's proof."""
+        """Raise `OrderFailed` if CAA records forbid the CA to issue for a name."""
         if self.resolvers is None or not identities:
             return
         account = self.state.account(self._directory)
@@ -149,7 +149,7 @@ class AcmeIssuer:
 
     @contextlib.contextmanager
     def _remembering_holds(self, request: IssueRequest) -> Iterator[None]:
-        """Store until when the CA asks to be left alone, so that no later run asks before."""
+        """Store the moment before which the CA asks for no more orders, for all later runs."""
         try:
             yield
         except errors.OrderPostponed:
@@ -163,7 +163,7 @@ class AcmeIssuer:
                     self.now(),
                     by_name=not isinstance(refusal, errors.CaUnavailable),
                 )
-                with contextlib.suppress(errors.StateError):  # why it failed is the news
+                with contextlib.suppress(errors.StateError):  # the refusal matters more
                     self.state.save_hold(self._directory, hold)
             raise
 
@@ -177,7 +177,7 @@ class AcmeIssuer:
             self._turns.release()
 
     def _offer(self) -> Offer | None:
-        """Read what the directory offers of dns-persist-01. Raises `IssuanceError`."""
+        """Read the directory's offer of dns-persist-01. Raises `IssuanceError`."""
         with self._client() as client:
             return client.offer
 
@@ -187,7 +187,7 @@ class AcmeIssuer:
             yield self._read_directory(network)
 
     def _read_directory(self, network: Network) -> Client:
-        """Read the directory, and store where it has renewal information."""
+        """Read the directory, and store the address of renewal information."""
         client = Client.at(self._directory, network)
         resource = client.renewal_info
         if resource != self.state.account_note(self._directory, _RENEWAL_INFO):
@@ -204,8 +204,10 @@ def persist_record(
     pause: Pause,
     now: Callable[[], datetime],
 ) -> PersistRecord:
-    """Return the record that proves a name to the CA, for an account that is first registered or
-    confirmed (draft-ietf-acme-dns-persist-02 §4.5). Raises `IssuanceError` and `StateError`.
+    """Return the dns-persist-01 record that proves a name to the CA.
+
+    The account is registered or confirmed first (draft-ietf-acme-dns-persist-02 §4.5). Raises
+    `IssuanceError` and `StateError`.
     """
     accounts = AccountKeeper(settings, state, pause, now)
     with opened(settings, pause, now) as client:

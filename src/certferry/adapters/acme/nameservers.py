@@ -1,4 +1,4 @@
-"""What name servers, and resolvers over HTTPS, answer about TXT values, and what that means."""
+"""Ask name servers, and resolvers over HTTPS, for TXT values, and judge the answers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from certferry.text import Text, verbatim
 
 NO_ROUTE = frozenset(
     {
-        errno.EACCES,  # a route marked "prohibit", or an address that is no host's
+        errno.EACCES,  # a route marked "prohibit", or an address of no host
         errno.EADDRNOTAVAIL,
         errno.EAFNOSUPPORT,  # IPv6 is switched off
         errno.EHOSTUNREACH,
@@ -35,12 +35,14 @@ NO_ROUTE = frozenset(
     }
 )
 
+"""Errors of a question that this host cannot send."""
+
 VALUE_ABSENT = Text("value absent")
 OLDER_VALUES = Text("not there yet")
 
 
 class Heard(Enum):
-    """What came back from an address."""
+    """The kind of answer from an address."""
 
     ANSWER = "the values at the name"
     REFUSAL = "an answer that does not count"
@@ -51,20 +53,24 @@ class Heard(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What one address said about one name; `why` says what is wrong when a value is missing."""
+    """The answer of one address about one name."""
 
     heard: Heard
+    #: Why a value is missing, as shown to operators.
     why: Text = VALUE_ABSENT
+    #: The TXT values at the name.
     values: frozenset[str] = frozenset()
 
     def shows(self, wanted: frozenset[str]) -> bool:
-        """Return whether every wanted value is there."""
+        """Return whether the answer has every wanted value."""
         return self.heard is Heard.ANSWER and wanted <= self.values
 
 
 def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading:
-    """Ask for the TXT values that a server has itself, by TCP where UDP brings no authoritative
-    answer: networks block one and not the other, and proxies often take UDP alone. Never raises.
+    """Ask a name server for its own TXT values at a name. Never raises.
+
+    Without an authoritative answer by UDP, TCP is tried: some networks block only UDP, and many
+    proxies intercept only UDP.
     """
     query = dns.message.make_query(
         resolvers.to_name(name), dns.rdatatype.TXT, use_edns=0, payload=resolvers.PAYLOAD, flags=0
@@ -76,11 +82,11 @@ def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading
             query, address, timeout=seconds, port=port, ignore_unexpected=True, ignore_errors=True
         )[0]
 
-    found = _heard(over_udp, name)
-    if found.heard not in {Heard.SILENCE, Heard.HEARSAY}:
-        return found
-    over_tcp = _heard(partial(dns.query.tcp, query, address, timeout=seconds, port=port), name)
-    return over_tcp if over_tcp.heard is Heard.ANSWER else found
+    by_udp = _heard(over_udp, name)
+    if by_udp.heard not in {Heard.SILENCE, Heard.HEARSAY}:
+        return by_udp
+    by_tcp = _heard(partial(dns.query.tcp, query, address, timeout=seconds, port=port), name)
+    return by_tcp if by_tcp.heard is Heard.ANSWER else by_udp
 
 
 def _heard(exchange: Callable[[], dns.message.Message], name: str) -> Reading:
@@ -97,29 +103,29 @@ def _heard(exchange: Callable[[], dns.message.Message], name: str) -> Reading:
 
 
 def read(response: dns.message.Message, name: str) -> Reading:
-    """Read an authoritative answer; a value is its record's strings joined (RFC 7208 §3.3)."""
+    """Read a name server's answer; a record's strings are joined (RFC 7208 §3.3)."""
     refusal = _refusal(response)
     if refusal is not None:
         return refusal
     if not response.flags & dns.flags.AA:
         return Reading(Heard.HEARSAY, Text("not authoritative"))
-    found = _txt_records(response, name)
-    return Reading(Heard.ANSWER, OLDER_VALUES if found else VALUE_ABSENT, _values_of(found))
+    records = _txt_records(response, name)
+    return Reading(Heard.ANSWER, OLDER_VALUES if records else VALUE_ABSENT, _values_of(records))
 
 
 def read_kept(response: dns.message.Message, name: str) -> Reading:
-    """Read a resolver's answer, with how long it may still be cached (RFC 2308 §5)."""
+    """Read a resolver's answer, and how long it may stay cached (RFC 2308 §5)."""
     refusal = _refusal(response)
     if refusal is not None:
         return refusal
-    found = _txt_records(response, name)
-    if found:
+    kept = _txt_records(response, name)
+    if kept:
         why = Text("shows only older values, and may do so for another {time}")
-        why = why.filled(time=timedelta(seconds=found.ttl))
-        return Reading(Heard.ANSWER, why, _values_of(found))
+        why = why.filled(time=timedelta(seconds=kept.ttl))
+        return Reading(Heard.ANSWER, why, _values_of(kept))
     for records in response.authority:
         if records.rdclass == dns.rdataclass.IN and records.rdtype == dns.rdatatype.SOA:
-            time = timedelta(seconds=min(records.ttl, *(one.minimum for one in records)))
+            time = timedelta(seconds=min(records.ttl, *(soa.minimum for soa in records)))
             why = Text("still says that there is no such record, and may do so for another {time}")
             return Reading(Heard.ANSWER, why.filled(time=time))
     return Reading(Heard.ANSWER, Text("still says that there is no such record"))
@@ -138,26 +144,28 @@ def _txt_records(response: dns.message.Message, name: str) -> dns.rrset.RRset | 
 
 
 def _values_of(records: dns.rrset.RRset | None) -> frozenset[str]:
-    return frozenset(b"".join(one.strings).decode(errors="replace") for one in records or ())
+    return frozenset(b"".join(record.strings).decode(errors="replace") for record in records or ())
 
 
 Opinions = Mapping[str, Mapping[str, Reading]]
-"""Name → resolver, as it is called in sentences → what it said."""
+"""Name → label of a resolver → the resolver's answer."""
 
 
 def opinions_of(asked: Sequence[resolvers.HttpsResolver], names: Iterable[str]) -> Opinions:
-    """Ask each resolver over HTTPS for each name, side by side."""
+    """Ask all resolvers over HTTPS for each name, in parallel."""
     names = list(names)
     with ThreadPoolExecutor(max(len(asked), 1)) as threads:
-        answers = list(threads.map(lambda one: _ask(one, names), asked))
+        answers = list(threads.map(lambda resolver: _ask(resolver, names), asked))
     return {
-        name: {one.called: found[n] for one, found in zip(asked, answers, strict=True)}
+        name: {
+            resolver.called: readings[n] for resolver, readings in zip(asked, answers, strict=True)
+        }
         for n, name in enumerate(names)
     }
 
 
 def _ask(resolver: resolvers.HttpsResolver, names: Sequence[str]) -> list[Reading]:
-    """Ask one resolver; when it is silent once, the other names are not asked for."""
+    """Ask one resolver for each name; after one silence, skip the other names."""
     readings: list[Reading] = []
     for name in names:
         if readings and readings[-1].heard is Heard.SILENCE:
@@ -172,28 +180,30 @@ def _ask(resolver: resolvers.HttpsResolver, names: Sequence[str]) -> list[Readin
 
 
 def those_heard(readings: Mapping[str, Reading]) -> dict[str, Reading]:
-    """Return how the resolvers answered that did."""
-    return {who: one for who, one in readings.items() if one.heard is not Heard.SILENCE}
+    """Return the readings of resolvers that answered."""
+    return {who: reading for who, reading in readings.items() if reading.heard is not Heard.SILENCE}
 
 
 def is_shown(readings: Mapping[str, Reading], wanted: frozenset[str]) -> bool:
-    """Return whether every resolver that answers shows the values, and at least one does."""
+    """Return whether all answering resolvers, and at least one, show the values."""
     heard = those_heard(readings)
-    return bool(heard) and all(one.shows(wanted) for one in heard.values())
+    return bool(heard) and all(reading.shows(wanted) for reading in heard.values())
 
 
 def dissent(opinions: Opinions, wanted: Mapping[str, frozenset[str]]) -> list[Text]:
-    """Return for each name which resolvers do not show the values, and why."""
-    found: list[Text] = []
+    """Return, for each name, the resolvers that lack a value, and why."""
+    sentences: list[Text] = []
     for name, readings in opinions.items():
-        others = {who: one.why for who, one in readings.items() if not one.shows(wanted[name])}
+        others = {
+            who: reading.why for who, reading in readings.items() if not reading.shows(wanted[name])
+        }
         if others:
-            found.append(Text("{name}: {resolvers}", name=name, resolvers=with_reasons(others)))
-    return found
+            sentences.append(Text("{name}: {resolvers}", name=name, resolvers=with_reasons(others)))
+    return sentences
 
 
 def with_reasons(hosts: Mapping[str, Text]) -> list[Text]:
-    """Return each host with the reason behind it."""
+    """Return each host followed by its reason in brackets."""
     return [Text("{server} ({why})", server=host, why=why) for host, why in hosts.items()]
 
 
@@ -203,11 +213,14 @@ UNASKED = Reading(Heard.SILENCE, resolvers.NO_ANSWER)
 
 @dataclass(frozen=True, slots=True)
 class Sought:
-    """The values that a name must show at every host in the NS records of its zone."""
+    """The values that a name must show at every name server of the zone."""
 
     name: str
+    #: The zone that holds the name.
     zone: str
+    #: The TXT values that must appear.
     values: frozenset[str]
+    #: The hosts in the zone's NS records.
     hosts: tuple[str, ...]
 
 
@@ -222,8 +235,10 @@ class ServerVerdict(Enum):
 def judged_server(
     readings: Sequence[Reading], wanted: frozenset[str]
 ) -> tuple[ServerVerdict, Text]:
-    """Judge a server: each address that answers must show every value; silent ones are forgiven
-    while another answers. One that this host cannot send to (IPv6 alone) is left out.
+    """Return the verdict on a server by the readings at its addresses, and why.
+
+    Each answering address must show every value. A silent address is forgiven while another
+    address answers. A server out of reach for this host (IPv6 only) is left out.
     """
     if not readings:
         return ServerVerdict.MISSING, NO_ADDRESS
@@ -238,19 +253,20 @@ def judged_server(
 
 
 class PropagationStatus:
-    """The readings so far, by address; `opinions` are what other resolvers said last."""
+    """The readings so far, by address and name."""
 
     def __init__(self, sought: Iterable[Sought], addresses: Mapping[str, tuple[str, ...]]) -> None:
         self.sought = tuple(sought)
         self.addresses = dict(addresses)
         self._readings: dict[tuple[str, str], Reading] = {}
+        #: The last answers of resolvers over HTTPS.
         self.opinions: Mapping[str, Mapping[str, Reading]] = {}
         self._without_unlocated = False
         self._accepted: set[str] = set()
         self._heard: set[str] = set()
 
     def accept(self, names: Iterable[str]) -> None:
-        """Take the values of these names for seen."""
+        """Count the values of these names as seen."""
         self._accepted |= set(names)
 
     def note(self, address: str, name: str, reading: Reading) -> None:
@@ -260,111 +276,115 @@ class PropagationStatus:
             self._heard.add(name)
 
     def leave_out_unlocated(self) -> None:
-        """Wait no longer for hosts without an address."""
+        """Leave out hosts without an address from now on."""
         self._without_unlocated = True
 
     @property
     def unlocated(self) -> list[str]:
-        """The hosts of which no address is known."""
+        """The hosts without a known address."""
         return sorted(host for host, addresses in self.addresses.items() if not addresses)
 
     def to_ask(self) -> dict[str, list[str]]:
-        """Return the names to ask for at each address."""
+        """Return the names still to ask for at each address."""
         questions: dict[str, list[str]] = {}
-        for one in self.sought:
-            for host, (verdict, _) in self.verdicts(one).items():
+        for sought in self.sought:
+            for host, (verdict, _) in self.verdicts(sought).items():
                 for address in self.addresses[host] if verdict is not ServerVerdict.SEEN else ():
                     names = questions.setdefault(address, [])
-                    if one.name not in names and not self._reading(one, address).shows(one.values):
-                        names.append(one.name)
+                    if sought.name not in names and not self._reading(sought, address).shows(
+                        sought.values
+                    ):
+                        names.append(sought.name)
         return {address: names for address, names in questions.items() if names}
 
-    def verdicts(self, one: Sought) -> dict[str, tuple[ServerVerdict, Text]]:
-        """Judge every host for one name; an address that was not asked yet counts as silent."""
-        found: dict[str, tuple[ServerVerdict, Text]] = {}
-        for host in one.hosts:
+    def verdicts(self, sought: Sought) -> dict[str, tuple[ServerVerdict, Text]]:
+        """Judge every host for one name; an address not yet asked counts as silent."""
+        verdicts: dict[str, tuple[ServerVerdict, Text]] = {}
+        for host in sought.hosts:
             addresses = self.addresses[host]
-            found[host] = judged_server([self._reading(one, a) for a in addresses], one.values)
+            verdicts[host] = judged_server(
+                [self._reading(sought, a) for a in addresses], sought.values
+            )
             if self._without_unlocated and not addresses:
-                found[host] = ServerVerdict.LEFT_OUT, NO_ADDRESS
-        return found
+                verdicts[host] = ServerVerdict.LEFT_OUT, NO_ADDRESS
+        return verdicts
 
     @property
     def incomplete(self) -> list[Sought]:
-        """What some host that can be asked does not show yet, or what none shows."""
-        waiting = [one for one in self.sought if one.name not in self._accepted]
+        """The names missing at a reachable host, or seen at no host."""
+        waiting = [sought for sought in self.sought if sought.name not in self._accepted]
         missing, seen = ServerVerdict.MISSING, ServerVerdict.SEEN
         return [o for o in waiting if self._judged(o, missing) or not self._judged(o, seen)]
 
     @property
     def unheard(self) -> list[Sought]:
-        """The incomplete of which no server has given an answer that counts."""
-        return [one for one in self.incomplete if one.name not in self._heard]
+        """The incomplete names without a valid answer from any name server."""
+        return [sought for sought in self.incomplete if sought.name not in self._heard]
 
     @property
     def held_up_by_silence(self) -> list[Sought]:
-        """The incomplete that every host shows which answers, at least one of them."""
+        """The incomplete names seen at every answering host, and at least at one host."""
         return [
-            one
-            for one in self.incomplete
-            if self._judged(one, ServerVerdict.SEEN)
-            and self._judged(one, ServerVerdict.MISSING) == self.silent(one)
+            sought
+            for sought in self.incomplete
+            if self._judged(sought, ServerVerdict.SEEN)
+            and self._judged(sought, ServerVerdict.MISSING) == self.silent(sought)
         ]
 
-    def silent(self, one: Sought) -> dict[str, Text]:
-        """Return the hosts that give no answer at any of their addresses, each with the reason."""
+    def silent(self, sought: Sought) -> dict[str, Text]:
+        """Return the hosts without an answer from any address, each with the reason."""
         unheard = {Heard.SILENCE, Heard.NO_ROUTE}
         return {
             host: why
-            for host, why in self._judged(one, ServerVerdict.MISSING).items()
+            for host, why in self._judged(sought, ServerVerdict.MISSING).items()
             if self.addresses[host]
-            and all(self._reading(one, a).heard in unheard for a in self.addresses[host])
+            and all(self._reading(sought, a).heard in unheard for a in self.addresses[host])
         }
 
     def missing(self) -> dict[str, Text]:
-        """Return the hosts that lack something, each with the reason."""
+        """Return the hosts that lack a value, each with the reason."""
         return {
             host: why
-            for one in self.incomplete
-            for host, why in self._judged(one, ServerVerdict.MISSING).items()
+            for sought in self.incomplete
+            for host, why in self._judged(sought, ServerVerdict.MISSING).items()
         }
 
     def heard(self) -> dict[Heard, set[str]]:
-        """Return which hosts gave each kind of answer, without those that cannot be asked."""
-        found: dict[Heard, set[str]] = {}
-        for one in self.sought:
-            for host in one.hosts:
+        """Return the hosts by kind of answer, without the hosts out of reach."""
+        hosts: dict[Heard, set[str]] = {}
+        for sought in self.sought:
+            for host in sought.hosts:
                 for address in self.addresses[host]:
-                    found.setdefault(self._reading(one, address).heard, set()).add(host)
-        found.pop(Heard.NO_ROUTE, None)
-        return found
+                    hosts.setdefault(self._reading(sought, address).heard, set()).add(host)
+        hosts.pop(Heard.NO_ROUTE, None)
+        return hosts
 
     def account(self) -> list[Text]:
-        """Return for each name that is not seen everywhere where it is, where not, and why."""
+        """Return, for each incomplete name, where it was seen, where not, and why."""
         seen, missing = Text("was seen at {servers}"), Text("; missing at {servers}")
         unreachable = Text("; not reachable from here: {servers}")
 
-        def reasons(one: Sought, verdict: ServerVerdict) -> list[Text]:
-            return with_reasons(self._judged(one, verdict))
+        def reasons(sought: Sought, verdict: ServerVerdict) -> list[Text]:
+            return with_reasons(self._judged(sought, verdict))
 
         return [
             Text(
                 "{name} {seen}{missing}{unreachable}",
-                name=one.name,
-                seen=_listed(seen, [*self._judged(one, ServerVerdict.SEEN)] or [Text("none")]),
-                missing=_listed(missing, reasons(one, ServerVerdict.MISSING)),
-                unreachable=_listed(unreachable, reasons(one, ServerVerdict.LEFT_OUT)),
+                name=sought.name,
+                seen=_listed(seen, [*self._judged(sought, ServerVerdict.SEEN)] or [Text("none")]),
+                missing=_listed(missing, reasons(sought, ServerVerdict.MISSING)),
+                unreachable=_listed(unreachable, reasons(sought, ServerVerdict.LEFT_OUT)),
             )
-            for one in self.incomplete
+            for sought in self.incomplete
         ]
 
-    def _reading(self, one: Sought, address: str) -> Reading:
-        return self._readings.get((address, one.name), UNASKED)
+    def _reading(self, sought: Sought, address: str) -> Reading:
+        return self._readings.get((address, sought.name), UNASKED)
 
-    def _judged(self, one: Sought, wanted: ServerVerdict) -> dict[str, Text]:
+    def _judged(self, sought: Sought, wanted: ServerVerdict) -> dict[str, Text]:
         """Return the hosts with this verdict, each with the reason."""
         return {
-            host: why for host, (verdict, why) in self.verdicts(one).items() if verdict is wanted
+            host: why for host, (verdict, why) in self.verdicts(sought).items() if verdict is wanted
         }
 
 
@@ -373,7 +393,10 @@ def _listed(sentence: Text, servers: Sequence[object]) -> Text:
 
 
 def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) -> Text:
-    """Return what to check when values are not seen; `inventing` resolvers make up addresses."""
+    """Return what an operator should check if values are missing.
+
+    `inventing` are the resolvers that make up addresses.
+    """
     return _about_proxies(status, inventing) or _about_servers(status)
 
 
@@ -381,7 +404,7 @@ def _about_proxies(
     status: PropagationStatus, inventing: Mapping[str, Sequence[str]]
 ) -> Text | None:
     addresses = {
-        a for one in status.incomplete for host in one.hosts for a in status.addresses[host]
+        a for sought in status.incomplete for host in sought.hosts for a in status.addresses[host]
     }
     if made_up := resolvers.made_up_among(list(addresses)):
         return Text(
@@ -395,15 +418,15 @@ def _about_proxies(
             " perhaps not where they say: let DNS bypass the proxy or filter, or name other"
             " resolvers in [dns].resolvers",
             resolvers=[
-                Text("{resolver} ({addresses})", resolver=resolver, addresses=found)
-                for resolver, found in inventing.items()
+                Text("{resolver} ({addresses})", resolver=resolver, addresses=invented)
+                for resolver, invented in inventing.items()
             ],
         )
     return None
 
 
 def _about_servers(status: PropagationStatus) -> Text:
-    zones = sorted({one.zone for one in status.incomplete})
+    zones = sorted({sought.zone for sought in status.incomplete})
     heard, missing = status.heard(), status.missing()
     servers = sorted(heard.get(Heard.REFUSAL, set()) | heard.get(Heard.HEARSAY, set()))
     if heard.keys() == {Heard.SILENCE}:

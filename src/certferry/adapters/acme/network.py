@@ -1,7 +1,7 @@
 """Signed requests to a CA, and the waits between polls.
 
-The library retries a refused nonce once, which is not enough for a busy CA, loses Retry-After when
-a request is refused, and knows one timeout only (docs/facts/libraries.md §1.1).
+The library's own client retries a refused nonce only once, too few for a busy CA; drops Retry-After
+when a request is refused; and has one timeout for everything (docs/facts/libraries.md §1.1).
 """
 
 from __future__ import annotations
@@ -33,12 +33,12 @@ from certferry.text import Text
 
 CONNECT_TIMEOUT = 10.0  # seconds
 READ_TIMEOUT = 45.0  # seconds, the library's default
-WHOLE = timedelta(seconds=90)  # for a whole answer, which may begin after all of READ_TIMEOUT
-LONGEST_ANSWER = 2**20  # bytes; a chain, or an order of a hundred names, has some ten thousand
-MOST_NONCES = 40  # even when every other good nonce is refused, this many in a row never are
-RESTS = (0.25, 1.0)  # seconds before each further attempt when no answer came, or a 5xx
-LONGEST_REST = 10.0  # seconds; for longer, the run does not hold its breath
-FIRST, GROWTH, LONGEST = 0.1, 1.5, 10.0  # of the rests between looks, seconds
+WHOLE = timedelta(seconds=90)  # for a whole answer; the first byte may take all of READ_TIMEOUT
+LONGEST_ANSWER = 2**20  # bytes; a chain, or an order of a hundred names, has about 10,000
+MOST_NONCES = 40  # tries; a CA that refuses every other good nonce takes one of them
+RESTS = (0.25, 1.0)  # seconds before each retry after a lost connection or a 5xx
+LONGEST_REST = 10.0  # seconds; a CA that asks for more fails the request
+FIRST, GROWTH, LONGEST = 0.1, 1.5, 10.0  # seconds of the rests between polls, and their growth
 
 _TRANSIENT = {500, 502, 503, 504}
 
@@ -47,29 +47,33 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class IssuerSettings:
-    """An operator's settings of one CA, whose `directory` is a URL.
+    """An operator's settings for one CA."""
 
-    `ca_bundle` holds the CA of its TLS certificate, and issuers that its chains lack; without a
-    `proxy`, the environment's is used. `preferred_chain` is the common name of a root. A CA that
-    `must_have_profile` issues nothing without a desired profile; `limits` are `None` if unknown.
-    """
-
+    #: URL of the ACME directory.
     directory: str
+    #: The account's contact.
     email: str | None = None
+    #: PEM file with the CA of the directory's TLS certificate, and issuers missing in the chains.
     ca_bundle: Path | None = None
+    #: URL of a proxy; the environment's proxy if `None`.
     proxy: str | None = None
+    #: Common name of the root of the chain to download.
     preferred_chain: str | None = None
+    #: Whether an order fails if the CA offers none of the desired profiles.
     must_have_profile: bool = True
+    #: The external account to bind a new account to (RFC 8555 §7.3.4).
     external: ExternalAccount | None = None
+    #: The CA's rate limits; `None` if unknown.
     limits: Limits | None = None
+    #: Whether names may be proven by standing records.
     dns_persist: bool = False
 
 
 class Network(ClientNetwork):
-    """The requests of one order, signed once `key` and `account` are set. Not thread-safe.
+    """Sends the requests of one order, signed once `key` and `account` are set. Not thread-safe.
 
-    Raises `Refused` for an error or a redirect, `CaUnavailable` for an address that others could
-    listen at, and `requests` exceptions when no answer came.
+    Raises `Refused` for an error or a redirect, `CaUnavailable` for a plain HTTP address, and
+    `requests` exceptions if no answer came.
     """
 
     def __init__(
@@ -98,11 +102,11 @@ class Network(ClientNetwork):
         return self._patiently(lambda: fetch(*args, **kwargs))
 
     def post(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a signed request, again if its nonce was refused or no answer came."""
+        """Send a signed request; retry if the nonce was refused or no answer came."""
         return self._patiently(lambda: self._post_with_good_nonce(*args, **kwargs))
 
     def ahead_of_us(self, response: requests.Response) -> timedelta | None:
-        """Return how far the CA's clock is ahead, `None` if undated or cached (RFC 9111 §5.1)."""
+        """Return how far the CA's clock is ahead; `None` if undated or cached (RFC 9111 §5.1)."""
         is_cached = response.headers.get("Age", "0") != "0"
         return None if is_cached else ahead_of(response.headers, self._now())
 
@@ -127,7 +131,7 @@ class Network(ClientNetwork):
         return ask()
 
     def _rest_after(self, failure: Exception, rest: float) -> float | None:
-        """Return the seconds until the next attempt, or None when there should be none."""
+        """Return the seconds until the next attempt; `None` if a retry is pointless."""
         if not isinstance(failure, Refused):
             return rest if _is_lost_connection(failure) else None
         if failure.status not in _TRANSIENT:
@@ -139,14 +143,14 @@ class Network(ClientNetwork):
     def _send_request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:
         must_be_private(url)
         kwargs["timeout"] = (CONNECT_TIMEOUT, READ_TIMEOUT)
-        kwargs["proxies"] = dict(self._proxies)  # requests adds what the environment has
+        kwargs["proxies"] = dict(self._proxies)  # requests adds the environment's
         try:
             response = super()._send_request(method, url, *args, **kwargs)
         except requests.RequestException:
             raise
-        except OSError as missing:  # so requests says that there is no such CA bundle
+        except OSError as missing:  # requests' error for a missing CA bundle
             raise requests.RequestException(str(missing)) from missing
-        except ValueError as nonsense:  # so urllib3 and idna say that a host can be none
+        except ValueError as nonsense:  # urllib3's and idna's error for an impossible host
             raise requests.exceptions.InvalidURL("this is no address") from nonsense
         if not response.ok and self.REPLAY_NONCE_HEADER in response.headers:
             self._add_nonce(response)  # a refusal brings the next nonce (RFC 8555 §6.5)
@@ -168,13 +172,13 @@ class Network(ClientNetwork):
 def opened_network(
     settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]
 ) -> Iterator[Network]:
-    """Open a network, and close it on exit. Only `IssuanceError` leaves the block."""
+    """Open a network; close the connections on exit. Only `IssuanceError` leaves the block."""
     with translating_errors(now), contextlib.closing(Network(settings, pause, now)) as network:
         yield network
 
 
 def must_be_private(url: str) -> None:
-    """Refuse plain HTTP, but to this machine: a changed answer could divert the requests."""
+    """Refuse plain HTTP except to this machine: a tampered answer could divert requests."""
     try:
         parts = parse_url(url)
     except (LocationParseError, TypeError):  # a CA may write a list where an address belongs
@@ -187,7 +191,7 @@ def must_be_private(url: str) -> None:
 
 
 def _is_lost_connection(failure: Exception) -> bool:
-    """Return whether a connection broke or was not to be had, and may be the next time."""
+    """Return whether a connection failed in a way that may pass."""
     exceptions = requests.exceptions
     hopeless = (exceptions.ProxyError, exceptions.Timeout)
     broken = (exceptions.ConnectionError, exceptions.ChunkedEncodingError)
@@ -196,7 +200,7 @@ def _is_lost_connection(failure: Exception) -> bool:
 
 
 def growing(first: float, longest: float) -> Iterator[float]:
-    """Yield the seconds between looks: short at first, then ever longer."""
+    """Yield the seconds between polls: `first`, then ever longer, up to `longest`."""
     while True:
         yield first
         first = min(first * GROWTH, longest)
@@ -204,16 +208,21 @@ def growing(first: float, longest: float) -> Iterator[float]:
 
 @dataclass(slots=True)
 class Polling:
-    """The rests between looks at one thing that the CA works on, until `deadline`."""
+    """The rests between polls for one result of the CA."""
 
+    #: The activity, as shown to operators.
     what: Text
+    #: When to give up.
     deadline: datetime
     pause: Pause
     now: Callable[[], datetime]
     _rests: Iterator[float] = field(default_factory=lambda: growing(FIRST, LONGEST), init=False)
 
     def rest(self, retry_after: str | None = None) -> None:
-        """Wait until the next poll, or as Retry-After says. Raises `CaUnavailable` if too late."""
+        """Wait until the next poll, at least as long as Retry-After asks.
+
+        Raises `CaUnavailable` at the deadline.
+        """
         now = self.now()
         asked = moment_of(retry_after, now) or now
         if max(now, asked) >= self.deadline:

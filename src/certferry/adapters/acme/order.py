@@ -1,4 +1,4 @@
-"""An order from its first request to the chain, in whichever state a run finds it."""
+"""Carry out an order from the first request to the chain, or from where a run left off."""
 
 from __future__ import annotations
 
@@ -25,47 +25,48 @@ from certferry.text import Text
 
 MOST_CHAINS = 10  # besides the first; Let's Encrypt offers two or three
 ISSUANCE = timedelta(minutes=5)
-"""How long the CA may take from the proof to the certificate; seconds are usual."""
+"""How long the CA may take from proof to certificate; seconds are usual."""
 
 _NOT_REPLACED = {"alreadyReplaced", "malformed", "unauthorized"}
-"""How a CA refuses what an order replaces: RFC 9773 §5 has the first, Let's Encrypt the others."""
+"""Refusals of an order's `replaces`: the first is in RFC 9773 §5, the rest are Let's Encrypt's."""
 
 _UNKNOWN_TO_PEBBLE = "could not find an order for the given certificate"
-"""What Pebble 2.6 says in that case, as `serverInternal`, which may mean anything else as well."""
+"""Pebble 2.6's words for such a refusal; the kind, `serverInternal`, has other causes too."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Ordering:
-    """Where a lineage's order is carried out; `must_be_allowed` is called before a new one."""
+    """Carries out one lineage's order at one CA."""
 
     settings: IssuerSettings
     client: Client
     request: IssueRequest
     lease: Lease
     context: OrderContext
+    #: Called before a new order; raises `OrderFailed` if CAA records forbid the order.
     must_be_allowed: Callable[[], None]
 
     def fulfil(self) -> CertificateBundle:
-        """Finish the order that an earlier run began, or else a new one."""
+        """Return the certificate: finish an earlier run's order, or make a new order."""
         left_over = self._left_over()
         if left_over is not None:
-            # The earlier run may have answered and lost its records before the CA looked: what
-            # fails now is then not what is in DNS now. A new order finds out, once.
+            # The earlier run may have answered, then removed its records before the CA validated.
+            # Such a failure says nothing about today's DNS, so one new order is tried.
             with contextlib.suppress(errors.AuthorizationFailed):
                 bundle = self._carried_out(*left_over)
                 if bundle.certificate.not_after > self.context.now():
                     must_be_as_ordered(bundle, self.request.names, self.context.now())
                     return bundle
-                # Issued days ago for a few days: that is no mistake of the CA's.
+                # The CA issued a short-lived certificate days ago; it has expired since.
                 self._forget()
         bundle = self._carried_out(*self._begin())
         must_be_as_ordered(bundle, self.request.names, self.context.now())
         return bundle
 
     def _left_over(self) -> tuple[AcmeOrder, Order] | None:
-        """Return an earlier run's order, if it still leads to the declared certificate."""
+        """Return an earlier run's order if the order still leads to the declared certificate."""
         kept = self.context.state.order(self.request.lineage)
         if kept is None:
             return None
@@ -104,7 +105,7 @@ class Ordering:
         self.must_be_allowed()
         key_pem = self._key()
         order = self._new_order(profile)
-        # With its key, before the CA can issue anything for it: the next run can finish.
+        # Order and key are stored before the CA can issue, so the next run can finish the order.
         kept = AcmeOrder(
             lineage=self.request.lineage,
             directory=self.settings.directory,
@@ -118,7 +119,7 @@ class Ordering:
         return kept, order
 
     def _claim(self, *, exempt: bool) -> None:
-        """Count the order, before the CA does. Raises `OrderPostponed`."""
+        """Count the order against the CA's limits. Raises `OrderPostponed`."""
         settings, context = self.settings, self.context
         if settings.limits is not None:
             wanted = replace(self.request.wanted, exempt=exempt)
@@ -127,10 +128,10 @@ class Ordering:
             )
 
     def _new_order(self, profile: str | None) -> Order:
-        """Order, naming what is replaced if the CA allows it: Let's Encrypt lifts limits."""
+        """Make an order. Name the replaced certificate if possible: Let's Encrypt lifts limits."""
         names, replaced = self.request.names, self.request.replaced_pem
-        is_known = self.client.renewal_info is not None
-        replaces = csr.certificate_id(replaced) if replaced is not None and is_known else None
+        takes_replaces = self.client.renewal_info is not None
+        replaces = csr.certificate_id(replaced) if replaced is not None and takes_replaces else None
         self._claim(exempt=replaces is not None)
         if replaces is not None:
             try:
@@ -142,7 +143,7 @@ class Ordering:
         return self.client.begin_order(names, profile)
 
     def _profile(self) -> str | None:
-        """Return the first of the desired profiles that the CA has. Raises `OrderFailed`."""
+        """Return the first desired profile offered by the CA. Raises `OrderFailed`."""
         desired, offered = self.request.profiles, self.client.profiles
         chosen = next((profile for profile in desired if profile in offered), None)
         if chosen is None and desired and self.settings.must_have_profile:
@@ -150,14 +151,14 @@ class Ordering:
         return chosen
 
     def _key(self) -> Secret:
-        """Return the key of the certificate before, where that is desired and it fits."""
+        """Return the previous certificate's key if to be reused and of the type, or a new key."""
         before, key_type = self.request.reused_key, self.request.key_type
         if before is not None and csr.is_of_type(before, key_type):
             return before
         return csr.new_key(key_type)
 
     def _carried_out(self, kept: AcmeOrder, order: Order) -> CertificateBundle:
-        """Return the certificate of an order. Forget one that cannot succeed any more."""
+        """Return an order's certificate. Forget an order that can only fail."""
         try:
             return self._carry_out(kept, order)
         except (errors.AuthorizationFailed, errors.OrderFailed) as failure:
@@ -191,10 +192,10 @@ class Ordering:
             raise rejected(problem.message) from problem
 
     def _certificate_url(self, kept: AcmeOrder, order: Order) -> str:
-        what = Text("waiting for the CA to issue the certificate")
+        activity = Text("waiting for the CA to issue the certificate")
         deadline = self.context.now() + ISSUANCE
-        self.context.report(what, deadline=deadline)
-        polling = Polling(what, deadline, self.context.pause, self.context.now)
+        self.context.report(activity, deadline=deadline)
+        polling = Polling(activity, deadline, self.context.pause, self.context.now)
         while True:
             if order.status == READY:
                 order = self._finalize(kept, order)
@@ -209,7 +210,7 @@ class Ordering:
         try:
             return self.client.finalize(order, csr.make_csr(self.request.names, kept.key_pem))
         except Refused as refused:
-            # Also said when the CA's first reply was lost: it has the CSR already (RFC 8555 §7.4).
+            # If the first reply was lost, the CA has the CSR already and refuses (RFC 8555 §7.4).
             if refused.kind == "orderNotReady":
                 return self.client.order(order.url)
             raise
@@ -217,12 +218,12 @@ class Ordering:
     def _failure(self, order: Order) -> errors.IssuanceError:
         self._forget()
         if order.problem is None:
-            said = Text("the CA marked the order as failed, and gives no reason")
-            return errors.OrderFailed(said, retry=errors.Retry.LATER)
+            message = Text("the CA marked the order as failed, and gives no reason")
+            return errors.OrderFailed(message, retry=errors.Retry.LATER)
         return refused_order(order.problem)
 
     def _forget(self) -> None:
-        # An order too many costs one look; an error here would hide why it failed.
+        # A left-over row costs one request; an error here would hide why the order failed.
         with contextlib.suppress(errors.StateError, errors.LeaseLost):
             self.context.state.drop_order(self.lease)
 
@@ -245,20 +246,20 @@ def _no_such_profile(desired: Sequence[str], offered: Sequence[str]) -> errors.O
 
 
 def chosen_chain(client: Client, url: str, root: str | None) -> str:
-    """Download the chain that was issued by the common name `root`, or else the CA's first."""
+    """Download the chain to the root with common name `root`, or else the CA's first chain."""
     offered: dict[str, str] = {}
     for chain in client.chains(url, most=MOST_CHAINS):
         topmost = _topmost_issuer(chain)
         if root in {None, topmost}:
             return chain
         offered.setdefault(topmost, chain)
-    said = Text("the CA offers no chain to {root} (`preferred_chain`), only to {roots}")
-    _log.warning(said.filled(root=root, roots=list(offered)))
+    message = Text("the CA offers no chain to {root} (`preferred_chain`), only to {roots}")
+    _log.warning(message.filled(root=root, roots=list(offered)))
     return next(iter(offered.values()))
 
 
 def _topmost_issuer(chain: str) -> str:
-    """Return the issuer's common name of a chain's last certificate, if it can be read."""
+    """Return the issuer's common name of a chain's last certificate; empty if unreadable."""
     try:
         return pem.common_name(pem.parse_certificates(chain)[-1].issuer)
     except errors.CertificateError:

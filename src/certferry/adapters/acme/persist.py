@@ -1,4 +1,4 @@
-"""The records that prove names by dns-persist-01: look for them, and judge them as the CA will."""
+"""Read the dns-persist-01 records of names, and judge the records as the CA will."""
 
 from __future__ import annotations
 
@@ -28,15 +28,18 @@ MAKE_ACCOUNT = Text("`certferry dns-persist {name}` makes it, and prints the rec
 SET_RECORD = Text("set this record once, by hand: {record}")
 
 ENDS_SOON = timedelta(days=30)
-"""Before then an operator who sets records by hand wants to know."""
+"""An operator who sets records by hand is warned this long before a record ends."""
 
 
 @dataclass(frozen=True, slots=True)
 class JudgedName:
-    """A name without `*.`, the `record` that would prove it, and the judgement on those seen."""
+    """A name, with the judgement on the records in DNS."""
 
+    #: The name, without `*.`.
     name: str
+    #: The record that would prove the name.
     record: dns_persist.PersistRecord
+    #: The judgement, or why the records could not be read.
     found: dns_persist.Verdict | DnsError
 
     @property
@@ -46,7 +49,7 @@ class JudgedName:
 
     @property
     def why(self) -> Text:
-        """Why none does."""
+        """Why no record proves the name."""
         if isinstance(self.found, DnsError):
             return self.found.message
         assert self.found.fault is not None  # noqa: S101 - for the type checker
@@ -60,17 +63,17 @@ def judged_names(
     resolvers: Resolvers,
     now: Callable[[], datetime],
 ) -> list[JudgedName]:
-    """Read the names' records, and judge each, with its wildcard if that is declared."""
+    """Read the names' records and judge each name, as a wildcard if `*.` is among `names`."""
 
     def judged(name: str, wildcard: bool) -> JudgedName:  # noqa: FBT001 - as `map` passes it
-        found: dns_persist.Verdict | DnsError
+        verdict: dns_persist.Verdict | DnsError
         try:
             values = resolvers.txt(dns_persist.record_name(name))
-            found = dns_persist.judge(values, name, offer, holder, now(), wildcard=wildcard)
+            verdict = dns_persist.judge(values, name, offer, holder, now(), wildcard=wildcard)
         except DnsError as problem:
-            found = problem
+            verdict = problem
         return JudgedName(
-            name, dns_persist.record_for(name, offer, holder, wildcard=wildcard), found
+            name, dns_persist.record_for(name, offer, holder, wildcard=wildcard), verdict
         )
 
     wanted = dns_persist.with_wildcards(names)
@@ -80,41 +83,51 @@ def judged_names(
 
 @dataclass(frozen=True, slots=True)
 class PersistProofs:
-    """Checks records for one directory; `read_offer` is called once."""
+    """Checks the dns-persist-01 records for one directory."""
 
     directory: str
     state: StateStore
     resolvers: Resolvers
     now: Callable[[], datetime]
+    #: Reads the directory's offer; the answer is kept.
     read_offer: Callable[[], dns_persist.Offer | None]
-    _known: list[dns_persist.Offer | None] = field(default_factory=list, init=False)
+    #: The offer, once read.
+    _offers: list[dns_persist.Offer | None] = field(default_factory=list, init=False)
 
     def must_be_provable(
         self, names: Sequence[str], dns: DnsProvider, propagation: Propagation
     ) -> frozenset[str]:
-        """Return the names, without `*.`, that a record proves. Raises `RecordMissing` where no
-        account can prove the others, `DnsError` and `IssuanceError`.
+        """Return the names, without `*.`, proven by a record.
+
+        Raises `RecordMissing` if no account can prove the other names, `DnsError` and
+        `IssuanceError`.
         """
-        looked = self._judged(names)
-        found = [] if isinstance(looked, Text) else looked
-        proven = frozenset(one.name for one in found if one.is_proven)
+        judged = self._judged(names)
+        readable = [] if isinstance(judged, Text) else judged
+        proven = frozenset(judged_name.name for judged_name in readable if judged_name.is_proven)
         others = [name for name in names if base_name(name) not in proven]
         missing = dict(unwritable(others, dns, propagation))
         if not missing:
             return proven
-        if isinstance(looked, Text):
+        if isinstance(judged, Text):
             name, problem = next(iter(missing.items()))
-            message = Text("{one}; {other}", one=problem.message, other=looked)
+            message = Text("{one}; {other}", one=problem.message, other=judged)
             make = MAKE_ACCOUNT.filled(name=name)
-            raise RecordMissing(message, hint=problem.hint if looked is NOT_OFFERED else make)
-        raise _missing([(one, missing[one.name]) for one in found if one.name in missing])
+            raise RecordMissing(message, hint=problem.hint if judged is NOT_OFFERED else make)
+        raise _missing(
+            [
+                (judged_name, missing[judged_name.name])
+                for judged_name in readable
+                if judged_name.name in missing
+            ]
+        )
 
     def _judged(self, names: Sequence[str]) -> list[JudgedName] | Text:
-        """Return what was found for each name, or why there can be no record."""
-        # Several at once may read it: behind a lock, each would wait for a CA that is silent.
-        if not self._known:
-            self._known.append(self.read_offer())
-        offer = self._known[0]
+        """Return the judgement on each name, or why no record can count."""
+        # Threads may read the offer twice: behind a lock, all would wait for a silent CA.
+        if not self._offers:
+            self._offers.append(self.read_offer())
+        offer = self._offers[0]
         if offer is None:
             return NOT_OFFERED
         holder = holder_in(self.state, self.directory)
@@ -123,24 +136,24 @@ class PersistProofs:
         return judged_names(names, offer, holder, self.resolvers, self.now)
 
 
-def _missing(found: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
-    """Return one error for all: each record is set by hand."""
-    message = found[0][1].message
-    for one, _ in found:
-        message = Text("{one}; {other}", one=message, other=one.why)
-    for one, _ in found:
-        if isinstance(one.found, DnsError):
-            return type(one.found)(message, hint=one.found.hint, retry=one.found.retry)
-    records = [one.record.as_zone_line for one, _ in found]
+def _missing(unproven: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
+    """Return one error for all names: each record is set by hand."""
+    message = unproven[0][1].message
+    for judged, _ in unproven:
+        message = Text("{one}; {other}", one=message, other=judged.why)
+    for judged, _ in unproven:
+        if isinstance(judged.found, DnsError):
+            return type(judged.found)(message, hint=judged.found.hint, retry=judged.found.retry)
+    records = [judged.record.as_zone_line for judged, _ in unproven]
     return RecordMissing(message, hint=SET_RECORD.filled(record="\n".join(records)))
 
 
 def findings_of(
-    found: Iterable[JudgedName], spare: Collection[str], now: datetime
+    examined: Iterable[JudgedName], spare: Collection[str], now: datetime
 ) -> Iterator[Problem]:
-    """Yield a finding for each record. The names of `spare` an account could prove as well."""
-    for one in found:
-        yield _finding(one, _severity(one.name in spare), now)
+    """Yield a finding for each name. An account could prove the names in `spare` as well."""
+    for judged in examined:
+        yield _finding(judged, _severity(judged.name in spare), now)
 
 
 def without_records(
@@ -149,7 +162,7 @@ def without_records(
     offer: dns_persist.Offer | None,
     holder: dns_persist.Holder | None,
 ) -> Iterator[Problem]:
-    """Return why no record can prove a name: the CA does not offer it, or there is no account."""
+    """Yield why no record can prove a name: the CA lacks the method, or an account is missing."""
     for name in dict.fromkeys(map(base_name, names)) if offer is None or holder is None else ():
         code, message, fix = Code.DNS_PERSIST_MISSING, NO_ACCOUNT, MAKE_ACCOUNT.filled(name=name)
         if offer is None:
@@ -162,20 +175,20 @@ def _severity(is_spare: bool) -> Severity:  # noqa: FBT001 - a yes or no about t
     return Severity.WARNING if is_spare else Severity.ERROR
 
 
-def _finding(one: JudgedName, severity: Severity, now: datetime) -> Problem:
-    found, name, place = one.found, one.name, one.record.name
-    if isinstance(found, DnsError):
-        return found.problem(name, Severity.WARNING, Code.NOT_LOOKED_AT)
-    fix = SET_RECORD.filled(record=one.record.as_zone_line)
-    if found.fault is not None:
-        missing = found.fault is dns_persist.Fault.MISSING
+def _finding(judged: JudgedName, severity: Severity, now: datetime) -> Problem:
+    verdict, name, place = judged.found, judged.name, judged.record.name
+    if isinstance(verdict, DnsError):
+        return verdict.problem(name, Severity.WARNING, Code.NOT_LOOKED_AT)
+    fix = SET_RECORD.filled(record=judged.record.as_zone_line)
+    if verdict.fault is not None:
+        missing = verdict.fault is dns_persist.Fault.MISSING
         code = Code.DNS_PERSIST_MISSING if missing else Code.DNS_PERSIST_WRONG
-        return Problem(code, one.why, fix, severity, name)
-    if found.until is None:
+        return Problem(code, judged.why, fix, severity, name)
+    if verdict.until is None:
         message = Text("the record at {place} proves it for ever (dns-persist-01, experimental)")
         return info(Code.DNS_PERSIST, name, message.filled(place=place))
     message = Text("the record at {place} proves it until {moment} (dns-persist-01, experimental)")
-    message = message.filled(place=place, moment=found.until)
-    if found.until - now > ENDS_SOON:
+    message = message.filled(place=place, moment=verdict.until)
+    if verdict.until - now > ENDS_SOON:
         return info(Code.DNS_PERSIST, name, message)
     return warning(Code.DNS_PERSIST_ENDS, name, message, fix)

@@ -1,4 +1,4 @@
-"""Errors for what a CA refuses (RFC 8555 §6.7), and for requests that bring no answer."""
+"""Errors for a CA's refusals (RFC 8555 §6.7), and for requests without an answer."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from certferry.errors import (
 from certferry.text import Text, verbatim
 
 FOREIGN = (errors.Error, JoseError, requests.RequestException)
-"""Everything that the libraries behind this adapter raise by intention."""
+"""The exceptions that the libraries behind this adapter raise on purpose."""
 
 _OF_PROOFS = ("caa", "connection", "dns", "dnssec", "incorrectResponse", "tls", "unknownHost")
 _ERRORS: dict[str, type[IssuanceError]] = {
@@ -37,16 +37,16 @@ _ERRORS: dict[str, type[IssuanceError]] = {
     **dict.fromkeys(("badNonce", "orderNotReady", "serverInternal"), CaUnavailable),
     "rateLimited": RateLimited,
 }
-"""What is not about the order, the request or the account."""
+"""Errors by kind of problem; every other kind is about the order, request or account."""
 
-MOST_PARTS = 10  # sub-problems that are read of one problem
+MOST_PARTS = 10  # sub-problems read from one problem
 
 _PASSING = {"accountDoesNotExist", "alreadyReplaced"}
-"""What the next run does differently, so that it may well succeed."""
+"""Kinds that may pass, because the next run makes another request."""
 
 
 class Refused(errors.ClientError):
-    """A refused request: its HTTP status, problem document and Retry-After header."""
+    """A refused request, with the answer's HTTP status, problem document and Retry-After."""
 
     def __init__(
         self, status: int, problem: messages.Error | None, retry_after: str | None = None
@@ -58,19 +58,19 @@ class Refused(errors.ClientError):
 
     @classmethod
     def from_response(cls, response: requests.Response) -> Self:
-        """Read a refusal; a body that is no problem document is left out."""
+        """Read a refusal; `problem` is `None` if the body is no problem document."""
         return cls(
             response.status_code, _read_problem(response), response.headers.get("Retry-After")
         )
 
     @property
     def kind(self) -> str:
-        """The problem's type without its prefix; empty when there is none."""
+        """The problem's type without ACME's prefix; empty without a problem document."""
         return "" if self.problem is None else kind_of(self.problem)
 
     @property
     def is_final(self) -> bool:
-        """Whether the same request will be refused again: not for want of time or capacity."""
+        """Whether the CA will refuse the same request again, whatever the time or load."""
         return (
             self.status < HTTPStatus.INTERNAL_SERVER_ERROR
             and self.status != HTTPStatus.TOO_MANY_REQUESTS
@@ -80,7 +80,7 @@ class Refused(errors.ClientError):
 
 @contextlib.contextmanager
 def translating_errors(now: Callable[[], datetime]) -> Iterator[None]:
-    """Turn every exception of the libraries in the block into one of ours."""
+    """Turn the libraries' exceptions in the block into `IssuanceError`."""
     try:
         yield
     except FOREIGN as foreign:
@@ -88,7 +88,7 @@ def translating_errors(now: Callable[[], datetime]) -> Iterator[None]:
 
 
 def as_error(foreign: Exception, now: datetime) -> IssuanceError:
-    """Turn an exception of the libraries into one of ours."""
+    """Return the `IssuanceError` for an exception of the libraries."""
     if isinstance(foreign, Refused):
         return _refused_request(foreign, now)
     if isinstance(foreign, messages.Error):
@@ -101,7 +101,7 @@ def as_error(foreign: Exception, now: datetime) -> IssuanceError:
 
 
 def refused_order(problem: messages.Error, retry: Retry | None = None) -> IssuanceError:
-    """Return the error for an order or request; of a compound problem the first part decides."""
+    """Return the error for an order or request; a compound problem goes by its first part."""
     parts = _parts(problem)
     kind = kind_of(parts[0] if parts and kind_of(problem) == "compound" else problem)
     error = _ERRORS.get(kind, OrderFailed)
@@ -113,7 +113,7 @@ def refused_order(problem: messages.Error, retry: Retry | None = None) -> Issuan
 
 
 def refused_proofs(failed: Sequence[tuple[str, messages.Error | None]]) -> AuthorizationFailed:
-    """Return the error for names whose proofs were not accepted (at least one)."""
+    """Return the error for one or more names with refused proofs."""
     sentence = Text("the CA does not accept the proof for {name}")
     explained = Text("the CA does not accept the proof for {name}: {problem}")
     sentences = [
@@ -127,10 +127,10 @@ def refused_proofs(failed: Sequence[tuple[str, messages.Error | None]]) -> Autho
     return AuthorizationFailed(_joined(sentences), hint=hint, names=names)
 
 
-def not_acme(what: str | Text) -> CaUnavailable:
-    """Return the error for an answer that makes no sense."""
+def not_acme(problem: str | Text) -> CaUnavailable:
+    """Return the error for a malformed answer."""
     return CaUnavailable(
-        Text("the CA's answer is not understood: {what}", what=what),
+        Text("the CA's answer is not understood: {what}", what=problem),
         hint=Text("check that `directory` under [acme] is the address of an ACME directory"),
     )
 
@@ -147,28 +147,28 @@ def in_words(problem: messages.Error) -> Text:
 
 def _in_words(problem: messages.Error) -> Text:
     detail = problem.detail or problem.title or problem.description
-    said = Text(
+    sentence = Text(
         "{detail} ({kind})",
         detail=quoted(detail) if detail else Text("no details"),
         kind=quoted_code(kind_of(problem)) or Text("no code"),
     )
     if problem.identifier is None:
-        return said
-    return Text("{name}: {problem}", name=quoted(problem.identifier.value), problem=said)
+        return sentence
+    return Text("{name}: {problem}", name=quoted(problem.identifier.value), problem=sentence)
 
 
 def _parts(problem: messages.Error) -> Sequence[messages.Error]:
-    """Return the sub-problems, as many as an operator would read; they have none of their own."""
+    """Return the sub-problems, up to as many as an operator would read."""
     return (problem.subproblems or ())[:MOST_PARTS]
 
 
 def is_untrusted(failure: BaseException) -> bool:
-    """Return whether a certificate is not trusted; a TLS connection may also break for now."""
+    """Return whether the CA's own certificate is untrusted, rather than the connection broken."""
     return any(isinstance(cause, ssl.SSLCertVerificationError) for cause in _causes(failure))
 
 
 def moment_of(retry_after: str | None, now: datetime) -> datetime | None:
-    """Read a Retry-After header, seconds or an HTTP date (RFC 9110 §10.2.3), as a moment."""
+    """Return the moment in a Retry-After header: seconds or an HTTP date (RFC 9110 §10.2.3)."""
     if retry_after is None:
         return None
     try:
@@ -210,13 +210,13 @@ def _refused_request(refused: Refused, now: datetime) -> IssuanceError:
 
 
 def _not_reached(failure: requests.RequestException) -> CaUnavailable:
-    said = Text("the CA could not be reached: {host}: {cause}")
-    message = said.filled(host=_host_of(failure), cause=_innermost(failure))
+    sentence = Text("the CA could not be reached: {host}: {cause}")
+    message = sentence.filled(host=_host_of(failure), cause=_innermost(failure))
     return CaUnavailable(message, hint=for_transport(failure))
 
 
 def _host_of(failure: BaseException) -> str:
-    """Return the host that was asked, with its port where the address has one."""
+    """Return the host of the failed request, with the port if the address names a port."""
     for cause in _causes(failure):
         request = cause.request if isinstance(cause, requests.RequestException) else None
         if request is not None and request.url:
@@ -225,14 +225,14 @@ def _host_of(failure: BaseException) -> str:
 
 
 def _innermost(failure: BaseException) -> Text:
-    """Return the cause at the bottom: those above it repeat it within their own machinery."""
+    """Return the first cause: the exceptions above only repeat the cause in other words."""
     if isinstance(failure, TooSlow | TooLong):
         return verbatim(str(failure))
     if isinstance(failure, UnknownProxy):
-        said = Text(
+        sentence = Text(
             "the environment names a proxy of a kind that certferry does not support: {kind}"
         )
-        return said.filled(kind=str(failure))
+        return sentence.filled(kind=str(failure))
     causes = list(_causes(failure))
     spoken = [cause for cause in causes if isinstance(cause, OSError) and cause.strerror]
     if spoken:
@@ -241,7 +241,7 @@ def _innermost(failure: BaseException) -> Text:
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:
-    """Yield a failure and its causes, but not the CA's answer that was handled meanwhile."""
+    """Yield a failure and its causes, stopping before a refusal by the CA handled earlier."""
     yield failure
     cause = failure.__cause__ or failure.__context__
     while cause is not None and not isinstance(cause, errors.Error):
@@ -250,7 +250,7 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
 
 
 def _first(hints: dict[str, Text], problem: messages.Error) -> Text | None:
-    """Return the hint for the problem, or for the first of its parts that has one."""
+    """Return the first hint for the problem or for one of its parts."""
     kinds = map(kind_of, (problem, *_parts(problem)))
     return next((hints[kind] for kind in kinds if kind in hints), None)
 
@@ -263,7 +263,7 @@ def _joined(sentences: Sequence[Text]) -> Text:
 
 
 def _read_problem(response: requests.Response) -> messages.Error | None:
-    """Read a problem document. One whose parts are unknown to us keeps its type and detail."""
+    """Read a problem document. If the library cannot, keep only type and detail."""
     try:
         document = response.json()
     except (ValueError, RecursionError):
@@ -277,7 +277,7 @@ def _read_problem(response: requests.Response) -> messages.Error | None:
         problem = _problem(str(document.get("type")), str(document.get("detail")))
     terms = response.links.get("terms-of-service", {}).get("url")
     asks_to_act = kind_of(problem) == "userActionRequired"
-    # The page where the operator must act (RFC 8555 §7.3.3), which the library drops.
+    # The library drops the page on which the operator must act (RFC 8555 §7.3.3).
     page = document.get("instance") or (terms if asks_to_act else None)
     if page is not None:
         problem = problem.update(detail=f"{problem.detail or ''} {page}".strip())
@@ -339,7 +339,7 @@ FOR_PROOFS: dict[str, Text] = {
     ),
     "unknownHost": _DNS,
 }
-"""Problems found while a name was validated."""
+"""Hints by kind, for problems while validating a name."""
 
 FOR_REQUESTS: dict[str, Text] = {
     **_FOR_BOTH,
@@ -373,11 +373,11 @@ FOR_REQUESTS: dict[str, Text] = {
         " `certferry sync` again"
     ),
 }
-"""Problems found with an order, a request or the account."""
+"""Hints by kind, for problems with an order, a request or the account."""
 
 
 def for_transport(failure: requests.RequestException) -> Text:
-    """Return the hint for a request that brought no answer."""
+    """Return the hint for a request without an answer."""
     if is_untrusted(failure):
         return Text(
             "the directory's own TLS certificate is not trusted: a private CA needs `ca_bundle`"

@@ -1,4 +1,4 @@
-"""Where a challenge is written, and the wait until every name server of its zone shows it."""
+"""Find the name for a challenge, and wait until every name server shows the challenge."""
 
 from __future__ import annotations
 
@@ -26,44 +26,45 @@ from certferry.ports.survey import ZoneFinder, ZoneKeeper
 from certferry.text import Text
 
 Wanted = Mapping[str, frozenset[str]]
-"""The values that each name must show."""
+"""Name → the TXT values that the name must show."""
 
 ANSWER_WITHIN = timedelta(seconds=3)
-PARALLEL = 16  # addresses; unbounded bursts lose packets (docs/facts/libraries.md §2)
+PARALLEL = 16  # addresses asked at once; unbounded bursts lose packets (docs/facts/libraries.md §2)
 MOST_HOSTS = 32  # name servers of a zone; the root has 13, and a registry takes about as many
 MOST_ADDRESSES = 8  # of one name server
 LONGEST_CHAIN = 8  # aliases; a resolver of the CA gives up after eight to eleven
 
 UNLOCATED = timedelta(seconds=30)
-"""How long a name server is looked for whose address no resolver knows."""
+"""How long to search for the address of a name server that no resolver can locate."""
 
 UNHEARD = timedelta(seconds=20)
-"""How long to listen for name servers before asking resolvers, which would remember for ten
-minutes that a record is not there yet.
+"""How long to wait for name servers before asking resolvers: a resolver asked too early would
+remember for ten minutes that the record is missing.
 """
 
 SILENT = timedelta(seconds=75)
-"""How long a silent name server is waited for, once every other shows the challenge. A server that
-restarts, or whose address moves to another machine, answers again within a minute; one that is dead
-must not end each order, and the CA's resolvers pass over it (RFC 1034 §5.3.3).
+"""How long to wait for a silent name server once every other name server shows the challenge.
+
+A server that restarts, or moves to another machine, answers again within a minute. A dead server
+must not fail every order: the CA's resolvers skip dead servers (RFC 1034 §5.3.3).
 """
 
 ROUND = timedelta(seconds=5)
-"""What the first look has at least, however short the whole wait is to be."""
+"""Minimum time for the first round of questions, even if `timeout` is shorter."""
 
 FIRST_PAUSE = 0.2  # seconds
 LONGEST_PAUSE = 5.0  # seconds
 
 UNWRITTEN = "_certferry-is-not-there"
-"""A label that exists below a name only by a wildcard."""
+"""A label that answers only if the parent has a wildcard."""
 
 log = logging.getLogger(__name__)
 
 Report = Callable[[Text, datetime, datetime], None]
-"""Takes a sentence about what the run waits for, since when, and until when at most."""
+"""Takes a sentence about the wait, its begin, and its deadline."""
 
 FindZone = Callable[[str], FoundZone]
-"""Returns the zone of an account that holds a place. Raises `DnsError`."""
+"""Returns the account's zone that holds a name. Raises `DnsError`."""
 
 _WITHOUT_WAIT = Text(
     "where the challenge is delegated by a CNAME, set `doh` under [dns] in the place of `wait`;"
@@ -73,38 +74,40 @@ _WITHOUT_WAIT = Text(
 
 
 class Propagation(Protocol):
-    """Asks the authoritative name servers."""
+    """Finds the name for a challenge, and waits until the CA can see the challenge."""
 
     @property
     def sees_cnames(self) -> bool:
-        """Whether CNAMEs are looked for at all."""
+        """Whether `follow` asks DNS for CNAMEs."""
         ...
 
     def follow(self, name: str) -> str:
-        """Return the name at which a TXT value for `name` must be put: the end of its CNAMEs."""
+        """Return the name at which to write TXT values for `name`: the end of its CNAMEs."""
         ...
 
     def wildcard_alias(self, name: str) -> str | None:
-        """Return the alias that a wildcard makes of this name, which `follow` ignores."""
+        """Return the CNAME that a wildcard gives the name; `follow` ignores such a CNAME."""
         ...
 
     def wait(self, wanted: Mapping[str, frozenset[str]], report: Report) -> None:
-        """Wait until every authoritative server shows the values. Raises `DnsError`."""
+        """Wait until all authoritative servers show the values. Raises `DnsError`."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class SilentServers:
-    """The name servers of a name's zone that do not answer, and whether any `others` do."""
+    """The silent name servers of a name's zone."""
 
     name: str
     zone: str
+    #: The silent name servers.
     hosts: tuple[str, ...]
+    #: Whether another name server of the zone answers.
     others: bool
 
 
 def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propagation) -> None:
-    """Refuse names whose challenges have no zone to be written into. Raises `DnsError`."""
+    """Raise `DnsError` if the challenge of a name has no zone in the account."""
     for _, problem in unwritable(names, dns, propagation):
         raise problem
 
@@ -112,16 +115,19 @@ def must_be_writable(names: Sequence[str], dns: DnsProvider, propagation: Propag
 def unwritable(
     names: Sequence[str], dns: DnsProvider, propagation: Propagation
 ) -> Iterator[tuple[str, ZoneNotFound]]:
-    """Yield names, without `*.`, whose challenges no zone holds, and why. Raises `DnsError`."""
-    known: dict[DnsProvider, FindZone | None] = {}
+    """Yield each name, without `*.`, that has no zone for the challenge, and why.
+
+    Raises `DnsError`.
+    """
+    finders: dict[DnsProvider, FindZone | None] = {}
     for name in dict.fromkeys(map(base_name, names)):
         asked = challenge_name(name)
         place = propagation.follow(asked)
         try:
             account = account_at(dns, place)
-            if account not in known:
-                known[account] = finder_of(account)
-            find = known[account]
+            if account not in finders:
+                finders[account] = finder_of(account)
+            find = finders[account]
             if find is not None:
                 find(place)
         except ZoneNotFound as problem:
@@ -129,12 +135,15 @@ def unwritable(
 
 
 def account_at(dns: DnsProvider, place: str) -> DnsProvider:
-    """Return the account that writes at a place. Raises `DnsError`."""
+    """Return the account that writes at a name. Raises `DnsError`."""
     return dns.at(place) if isinstance(dns, SharedOut) else dns
 
 
 def finder_of(dns: DnsProvider) -> FindZone | None:
-    """Return what finds an account's zones, `None` where its provider cannot. Raises `DnsError`."""
+    """Return a function that finds an account's zone; `None` if the provider cannot.
+
+    Raises `DnsError`.
+    """
     if isinstance(dns, ZoneFinder):
         return dns.zone_of
     return partial(must_have_zone, zones=dns.zones()) if isinstance(dns, ZoneKeeper) else None
@@ -143,7 +152,7 @@ def finder_of(dns: DnsProvider) -> FindZone | None:
 def explained(
     problem: ZoneNotFound, asked: str, place: str, propagation: Propagation
 ) -> ZoneNotFound:
-    """Add which CNAME has led away from any zone, does not count, or was not looked for."""
+    """Add to the error how a CNAME matters: leads elsewhere, is ignored, or was not checked."""
     hint, target = problem.hint, None
     if not propagation.sees_cnames:
         hint = _WITHOUT_WAIT
@@ -162,38 +171,39 @@ def explained(
             "{problem}; the CNAME to {target} that is seen there is a wildcard's and counts for"
             " nothing, since it gives way to what is set at the name itself"
         )
-    said = message.filled(problem=problem.message, name=asked, place=place, target=target)
-    return ZoneNotFound(said, hint=hint)
+    sentence = message.filled(problem=problem.message, name=asked, place=place, target=target)
+    return ZoneNotFound(sentence, hint=hint)
 
 
 @dataclass(kw_only=True, eq=False)
 class DnsPropagation:
-    """Finds where a challenge lives and waits until it is there. Safe to use from any thread.
+    """A `Propagation` that asks the authoritative name servers. Thread-safe."""
 
-    `port` is where authoritative servers listen. `answer_within` holds for a question, `timeout`
-    for a wait. The resolvers `over_https` are asked where the others, or the name servers, do not
-    help; those that the operator has `chosen` always give a second opinion.
-    """
-
+    #: How long to wait for a challenge to appear.
     timeout: timedelta
     pause: Pause
     now: Callable[[], datetime]
+    #: Address and port of each resolver; the system's resolvers if empty.
     resolvers: Sequence[tuple[str, int]] = ()
+    #: Port of the authoritative name servers.
     port: int = DNS_PORT
+    #: How long to wait for one answer.
     answer_within: timedelta = ANSWER_WITHIN
+    #: Resolvers asked if the other resolvers, or the name servers, are of no help.
     over_https: Sequence[HttpsResolver] = ()
+    #: Whether the operator chose `over_https`; chosen resolvers always give a second opinion.
     chosen: bool = False
     sees_cnames = True
 
     def __post_init__(self) -> None:
         self._where = DnsLookup(self.resolvers, self.answer_within, self.over_https)
-        # Name servers that stayed silent for an order of this run: the next order does not wait.
+        # Name servers silent for an earlier order of this run; later orders skip the wait.
         self._dead: set[str] = set()
 
     def follow(self, name: str) -> str:
         """See `Propagation.follow`. Raises `DnsRejected` for a loop or an overlong chain."""
         target = self._where.alias(name)
-        # A wildcard's no longer applies once something is written here (RFC 4592 §2.2.1).
+        # A wildcard's CNAME stops applying once a record is written at the name (RFC 4592 §2.2.1).
         if target is None or self._made_up_beside(name) == target:
             return name
         names = [name]
@@ -215,14 +225,18 @@ class DnsPropagation:
         return target if target is not None and self._made_up_beside(name) == target else None
 
     def _made_up_beside(self, name: str) -> str | None:
-        """Return what a wildcard makes an alias of at a name beside this one that is not there."""
+        """Return the alias of an unwritten name beside `name`, as given by a wildcard."""
         _, _, parent = name.partition(".")
         return self._where.alias(f"{UNWRITTEN}.{parent}")
 
     def wait(self, wanted: Wanted, report: Report) -> None:
-        """Return once every name server that has an address shows all values; where some stay
-        silent, every other and the resolvers; where none can be heard from here, the resolvers over
-        HTTPS. Raises `DnsError`, and what the pause does.
+        """Return once the values are seen, at the most direct place that answers.
+
+        1. at every name server with an address; or
+        2. if some name servers stay silent, at all other name servers and at the resolvers; or
+        3. if this host hears no name server, at the resolvers over HTTPS.
+
+        Raises `DnsError`, and the errors of the pause.
         """
         since = self.now()
         deadline = since + self.timeout
@@ -245,12 +259,12 @@ class DnsPropagation:
                 if left <= 0:
                     raise self._too_late(status, wanted)
                 servers = nameservers.with_reasons(status.missing())
-                what = Text("waiting for the challenge to appear at {servers}", servers=servers)
+                activity = Text("waiting for the challenge to appear at {servers}", servers=servers)
                 if not servers:
-                    what = Text("no name server can be reached from here")
-                report(what, since, deadline)
+                    activity = Text("no name server can be reached from here")
+                report(activity, since, deadline)
                 self.pause(min(pause, left))
-                # A resolver may have failed once.
+                # Ask again for missing addresses: a resolver may have failed once.
                 status.addresses |= self._addresses(status.unlocated, latest)
 
     def _begin(self, wanted: Wanted, latest: datetime) -> nameservers.PropagationStatus:
@@ -264,15 +278,15 @@ class DnsPropagation:
         return nameservers.PropagationStatus(sought, addresses)
 
     def _addresses(self, hosts: Iterable[str], latest: datetime) -> dict[str, tuple[str, ...]]:
-        found: dict[str, tuple[str, ...]] = dict.fromkeys(hosts, ())
-        for host in found:
+        addresses: dict[str, tuple[str, ...]] = dict.fromkeys(hosts, ())
+        for host in addresses:
             if self.now() < latest:
-                found[host] = self._where.addresses(host)[:MOST_ADDRESSES]
-        return found
+                addresses[host] = self._where.addresses(host)[:MOST_ADDRESSES]
+        return addresses
 
     def _ask_elsewhere(self, status: nameservers.PropagationStatus) -> None:
-        """Accept what other resolvers show of the names whose servers cannot be heard from here."""
-        unheard = {one.name: one.values for one in status.unheard}
+        """Accept names without a heard name server if resolvers over HTTPS show the values."""
+        unheard = {sought.name: sought.values for sought in status.unheard}
         if not unheard or not self.over_https:
             return
         status.opinions = nameservers.opinions_of(self.over_https, unheard)
@@ -281,92 +295,93 @@ class DnsPropagation:
         ]
         status.accept(shown)
         if shown:
-            said = Text(
+            sentence = Text(
                 "no name server of {names} can be heard from this host; resolvers asked over HTTPS"
                 " show the challenge"
             )
-            log.warning(said.filled(names=shown))
+            log.warning(sentence.filled(names=shown))
 
     def silent_servers(self, names: Sequence[str]) -> Iterator[SilentServers]:
-        """Yield for each name the name servers of its zone that do not answer this host, where
-        there are any. Raises `DnsError`.
-        """
+        """Yield each name that has silent name servers. Raises `DnsError`."""
         latest = self.now() + self.timeout
         status = self._begin(dict.fromkeys(names, frozenset()), latest)
         with ThreadPoolExecutor(PARALLEL, thread_name_prefix="propagation") as threads:
             self._look(status, threads, latest)
-        for one in status.sought:
-            silent = tuple(status.silent(one))
+        for sought in status.sought:
+            silent = tuple(status.silent(sought))
             if silent:
-                others = len(silent) < len(one.hosts)
-                yield SilentServers(one.name, one.zone, silent, others)
+                others = len(silent) < len(sought.hosts)
+                yield SilentServers(sought.name, sought.zone, silent, others)
 
     def _go_on_without_dead(self, status: nameservers.PropagationStatus, *, is_over: bool) -> None:
-        """Accept what only silent name servers do not show, and resolvers do, once the time for a
-        server to come back `is_over`.
+        """Accept names missing only at silent name servers, if the resolvers show the values.
+
+        `is_over`: the time for a name server to come back has passed.
         """
-        for one in status.held_up_by_silence:
-            silent = status.silent(one)
-            if (is_over or self._dead.issuperset(silent)) and self._is_seen_by_resolvers(one):
-                status.accept([one.name])
+        for sought in status.held_up_by_silence:
+            silent = status.silent(sought)
+            if (is_over or self._dead.issuperset(silent)) and self._is_seen_by_resolvers(sought):
+                status.accept([sought.name])
                 self._dead.update(silent)
-                said = Text(
+                sentence = Text(
                     "{servers} gave no answer about {name}, which every other name server and the"
                     " resolvers show; the order goes on without them. Have them put right, or take"
                     " them out of the NS records of {zone}: each run waits up to {time} for them"
                 )
                 log.warning(
-                    said.filled(servers=[*silent], name=one.name, zone=one.zone, time=SILENT)
+                    sentence.filled(
+                        servers=[*silent], name=sought.name, zone=sought.zone, time=SILENT
+                    )
                 )
 
-    def _is_seen_by_resolvers(self, one: nameservers.Sought) -> bool:
-        """Return whether every resolver that answers shows the values, and at least one does."""
+    def _is_seen_by_resolvers(self, sought: nameservers.Sought) -> bool:
+        """Return whether all answering resolvers, and at least one, show the values."""
         seen: list[bool] = []
         for resolver in self._where.apart():
             with suppress(DnsError):
-                seen.append(one.values <= set(resolver.txt(one.name)))
-        readings = nameservers.opinions_of(self.over_https, [one.name])[one.name]
+                seen.append(sought.values <= set(resolver.txt(sought.name)))
+        readings = nameservers.opinions_of(self.over_https, [sought.name])[sought.name]
         if nameservers.those_heard(readings):
-            seen.append(nameservers.is_shown(readings, one.values))
+            seen.append(nameservers.is_shown(readings, sought.values))
         return bool(seen) and all(seen)
 
     def _warn_of_oddities(self, status: nameservers.PropagationStatus, wanted: Wanted) -> None:
-        """Log what is odd about a challenge that is seen; the name servers have decided."""
+        """Warn of unlocated name servers, and of resolvers that contradict the name servers."""
         if status.unlocated:
-            said = Text(
+            sentence = Text(
                 "the challenge is seen everywhere but at {servers}, whose address no resolver"
                 " knows: take them out of the zone's NS records"
             )
-            log.warning(said.filled(servers=status.unlocated))
+            log.warning(sentence.filled(servers=status.unlocated))
         opinions = nameservers.opinions_of(self.over_https, wanted) if self.chosen else {}
         heard = {name: nameservers.those_heard(readings) for name, readings in opinions.items()}
         others = nameservers.dissent(heard, wanted)
         if others:
-            said = Text(
+            sentence = Text(
                 "every name server shows the challenge, but other resolvers do not: {others}"
             )
-            log.warning(said.filled(others=others))
+            log.warning(sentence.filled(others=others))
 
     def _too_late(
         self, status: nameservers.PropagationStatus, wanted: Wanted
     ) -> PropagationTimeout:
-        """Return where each value was seen and where not, and what others say of it."""
+        """Return the time-out's error: where each value was seen, where not, and hints."""
         if self.chosen and not status.opinions:
-            lacking = [one.name for one in status.incomplete]
+            lacking = [sought.name for sought in status.incomplete]
             status.opinions = nameservers.opinions_of(self.over_https, lacking)
         inventing = self._where.invented() if status.unheard else {}
         account = status.account()
         others = nameservers.dissent(status.opinions, wanted)
         if others:
             account.append(Text("other resolvers: {others}", others=others))
-        said = Text("not every name server showed the challenge within {timeout}: {account}")
-        message = said.filled(timeout=self.timeout, account=account)
+        sentence = Text("not every name server showed the challenge within {timeout}: {account}")
+        message = sentence.filled(timeout=self.timeout, account=account)
         return PropagationTimeout(message, hint=nameservers.advice(status, inventing))
 
     def _look(
         self, status: nameservers.PropagationStatus, threads: Executor, latest: datetime
     ) -> None:
-        """Ask every address once for all that it has not shown yet, as long as there is time."""
+        """Ask every address once for the names still missing there, until `latest`."""
         questions = status.to_ask()
         answers = threads.map(partial(self._ask, latest=latest), questions, questions.values())
         for address, readings in zip(questions, answers, strict=True):
@@ -376,7 +391,7 @@ class DnsPropagation:
     def _ask(
         self, address: str, names: Iterable[str], *, latest: datetime
     ) -> list[nameservers.Reading]:
-        """Ask one address for each name; when it is silent once, the others are not asked for."""
+        """Ask one address for each name; after one silence, skip the other names."""
         readings: list[nameservers.Reading] = []
         for name in names:
             if self.now() >= latest:
@@ -395,26 +410,29 @@ class DnsPropagation:
 
 @dataclass(frozen=True, slots=True)
 class FixedWait:
-    """A `Propagation` that asks nothing: a challenge at its own name is seen after `time`."""
+    """A `Propagation` that waits for a fixed time, without asking DNS."""
 
+    #: How long to wait for each challenge.
     time: timedelta
     pause: Pause
     now: Callable[[], datetime]
     sees_cnames = False
 
     def follow(self, name: str) -> str:
-        """Return the name itself."""
+        """Return `name`: CNAMEs are not followed."""
         return name
 
     def wildcard_alias(self, name: str) -> str | None:
-        """Return `None`: it cannot be known."""
+        """Return `None`: DNS is not asked."""
         del name
         return None
 
     def wait(self, wanted: Wanted, report: Report) -> None:
-        """Wait for the time. Raises what the pause raises."""
+        """Wait for `time`. Raises the errors of the pause."""
         del wanted
         since = self.now()
-        what = Text("waiting {time} for the challenge to appear, without checking", time=self.time)
-        report(what, since, since + self.time)
+        activity = Text(
+            "waiting {time} for the challenge to appear, without checking", time=self.time
+        )
+        report(activity, since, since + self.time)
         self.pause(self.time.total_seconds())

@@ -1,4 +1,4 @@
-"""What recursive resolvers, some of them over HTTPS (RFC 8484), answer about a name."""
+"""Ask recursive resolvers about a name, also over HTTPS (RFC 8484)."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ from certferry.ports.progress import Pause
 from certferry.text import Text, verbatim
 
 MESSAGE = "application/dns-message"
-"""RFC 8484 §6."""
+"""The media type of a DNS message (RFC 8484 §6)."""
 
 LONGEST_MESSAGE = 65535  # bytes (RFC 1035 §4.2.2)
-REQUESTS_PER_SECOND = 10.0  # public resolvers slow down a client that asks more
+REQUESTS_PER_SECOND = 10.0  # public resolvers slow down faster clients
 DNS_PORT, HTTPS_PORT = 53, 443  # RFC 1035 §4.2, RFC 9110 §4.2.2
 RESOLV_CONF = "/etc/resolv.conf"
 PAYLOAD = 1232  # bytes; the EDNS buffer size agreed on at DNS flag day 2020
@@ -51,30 +51,31 @@ _log = logging.getLogger(__name__)
 
 
 class Unheard(OSError):
-    """No answer to a question came; `problem` says why. dnspython asks such a resolver no more."""
+    """Raised if no answer came; dnspython then leaves out the resolver."""
 
     def __init__(self, problem: Text) -> None:
         super().__init__(str(problem))
+        #: Why no answer came.
         self.problem = problem
 
 
 class HttpsResolver(dns.nameserver.Nameserver):
-    """The resolver at a URL. In sentences it is called by its host: a path may hold a secret."""
+    """The resolver at a URL. Sentences name only the host, because a path may hold a secret."""
 
     def __init__(self, url: str, http: Http) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # dnspython leaves it without
+        super().__init__()  # type: ignore[no-untyped-call]  # dnspython leaves the method untyped
         self._url = url
         self._http = http
 
     @property
     def called(self) -> str:
-        """What it is called in sentences."""
+        """The resolver's name in sentences."""
         return f"https://{urlsplit(self._url).netloc}"
 
     def ask(self, query: dns.message.QueryMessage) -> dns.message.Message:
-        """Return the answer to a question, whatever its code. Raises `Unheard`."""
+        """Return the answer to a question, with any response code. Raises `Unheard`."""
         asked = copy(query)
-        asked.id = 0  # so that answers can be kept on the way (§4.1)
+        asked.id = 0  # allows caches on the way (RFC 8484 §4.1)
         headers = {"Content-Type": MESSAGE, "Accept": MESSAGE}
         try:
             answer = self._http.send("POST", self._url, headers, asked.to_wire(), repeatable=True)
@@ -95,7 +96,7 @@ class HttpsResolver(dns.nameserver.Nameserver):
         return response
 
     def __str__(self) -> str:
-        """Return what it is called among the errors of a question."""
+        """Return the resolver's name for dnspython's errors."""
         return self.called
 
     def kind(self) -> str:
@@ -103,21 +104,21 @@ class HttpsResolver(dns.nameserver.Nameserver):
         return "DoH"
 
     def is_always_max_size(self) -> bool:
-        """Return that no answer is cut off."""
+        """Return `True`: answers over HTTPS are complete."""
         return True
 
     def answer_nameserver(self) -> str:
-        """Return what it is called in an answer."""
+        """Return the resolver's name for dnspython's answers."""
         return self.called
 
     def answer_port(self) -> int:
-        """Return its port."""
+        """Return the URL's port."""
         return urlsplit(self._url).port or HTTPS_PORT
 
     def query(
         self, request: dns.message.QueryMessage, timeout: float, *args: Any, **kwargs: Any
     ) -> dns.message.Message:
-        """Ask for dnspython, whose times are not needed: each exchange has its own."""
+        """Ask on behalf of dnspython; `HttpClient` has its own time-outs."""
         del timeout, args, kwargs
         return self.ask(request)
 
@@ -125,27 +126,32 @@ class HttpsResolver(dns.nameserver.Nameserver):
 def at_urls(
     urls: tuple[str, ...], answer_within: timedelta, pause: Pause
 ) -> tuple[HttpsResolver, ...]:
-    """Return the resolvers at these URLs, each with connections of its own."""
+    """Return a resolver for each URL, each with separate connections."""
     timeouts = Timeouts(connect=answer_within, read=answer_within, whole=2 * answer_within)
     client = partial(HttpClient, pause=pause, timeouts=timeouts, longest=LONGEST_MESSAGE)
     pace = partial(Pacer, REQUESTS_PER_SECOND, pause=pause)
-    # One attempt: the next look asks anew.
+    # A single attempt, because the caller asks again later.
     return tuple(HttpsResolver(url, client(pace=pace(), attempts=1)) for url in urls)
 
 
 @dataclass(eq=False)
 class Resolvers:
-    """The given resolvers (address, port), or the system's, asked in turn; those `over_https` last,
-    or, with `plain` off, alone. Safe to use from any thread.
+    """Recursive resolvers, asked in turn until a resolver answers. Thread-safe.
 
-    Questions raise `DnsUnavailable` when no resolver answers. Names are A-labels without final dot.
+    Every question raises `DnsUnavailable` if no resolver answers. Names are A-labels without a
+    final dot.
     """
 
+    #: Address and port of each resolver; the system's resolvers if empty.
     endpoints: Sequence[tuple[str, int]]
+    #: How long to wait for one answer.
     answer_within: timedelta
+    #: Resolvers asked after `endpoints`.
     over_https: Sequence[HttpsResolver] = ()
     _: KW_ONLY
+    #: `False`: ask only `over_https`.
     plain: bool = True
+    #: Path of the system's resolver configuration.
     system: str = RESOLV_CONF
 
     def __post_init__(self) -> None:
@@ -157,14 +163,14 @@ class Resolvers:
                 )
 
     def alias(self, name: str) -> str | None:
-        """Return the name that this one is an alias of, by one CNAME."""
-        # Not dnspython's canonical name, which would need an answer from the end of the chain:
-        # that is often a CDN's, and a wildcard's.
+        """Return the target of the name's CNAME, without following further CNAMEs."""
+        # dnspython's canonical name would need an answer from the end of the chain, often a CDN's
+        # name, or a wildcard's.
         records = self._records(name, dns.rdatatype.CNAME)
         return name_in_text(records[0].target) if records else None
 
     def zone_of(self, name: str) -> str:
-        """Return the zone that holds a name. Raises `ZoneNotFound` if only a top-level one does."""
+        """Return the zone that holds a name. Raises `ZoneNotFound` for a top-level domain."""
         with self._translating_errors(name):
             try:
                 zone = name_in_text(
@@ -172,32 +178,32 @@ class Resolvers:
                 )
             except dns.resolver.NoRootSOA:
                 raise _not_delegated(name) from None
-        # Only a registry's zone is left when the domain is not registered, or is on hold.
+        # For an unregistered domain, or a domain on hold, the answer is the registry's zone.
         if "." not in zone:
             raise _not_delegated(name)
         return zone
 
     def name_servers(self, zone: str) -> tuple[str, ...]:
-        """Return the hosts of the zone's NS records. Raises `ZoneNotFound` when it has none."""
+        """Return the hosts of the zone's NS records. Raises `ZoneNotFound` without any."""
         records = self._records(zone, dns.rdatatype.NS)
         if not records:
             raise _not_delegated(zone)
         return tuple(sorted({name_in_text(record.target) for record in records}))
 
     def caa(self, name: str) -> tuple[CaaRecord, ...]:
-        """Return the CAA records at exactly this name, or where its aliases end (RFC 8659 §3)."""
+        """Return the CAA records at this name, or at the end of its aliases (RFC 8659 §3)."""
         return tuple(
             CaaRecord(record.flags, _text(record.tag).lower(), _text(record.value))
             for record in self._records(name, dns.rdatatype.CAA)
         )
 
     def txt(self, name: str) -> tuple[str, ...]:
-        """Return the TXT values at this name, or at the end of its aliases, each in one piece."""
+        """Return the TXT values at this name, or at the end of its aliases, strings joined."""
         records = self._records(name, dns.rdatatype.TXT)
         return tuple(_text(b"".join(record.strings)) for record in records)
 
     def is_bogus(self, name: str) -> bool:
-        """Return whether only a query without signature checks is answered (RFC 4035 §3.2.2)."""
+        """Return whether resolvers answer only if signatures go unchecked (RFC 4035 §3.2.2)."""
         try:
             self._records(name, dns.rdatatype.SOA)
         except errors.DnsUnavailable:
@@ -212,37 +218,37 @@ class Resolvers:
         return False
 
     def apart(self) -> list[Resolvers]:
-        """Return each plain resolver by itself, or else those over HTTPS as one."""
+        """Return each plain resolver alone; without any, the resolvers over HTTPS together."""
         endpoints = self._plain_endpoints()
-        return [Resolvers([one], self.answer_within) for one in endpoints] or [self]
+        return [Resolvers([endpoint], self.answer_within) for endpoint in endpoints] or [self]
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """Return the IPv4 and IPv6 addresses of a host that were found."""
-        found: list[str] = []
+        """Return the IPv4 and IPv6 addresses of a host; empty if resolvers fail."""
+        addresses: list[str] = []
         for rdtype in (dns.rdatatype.A, dns.rdatatype.AAAA):
             try:
                 answer = self._resolver.resolve(to_name(host), rdtype)
             except dns.resolver.LifetimeTimeout:
-                break  # to wait for as long again would find no more
+                break  # asking for AAAA would only wait as long again
             except dns.exception.DNSException:
-                continue  # broken servers fail at AAAA alone
-            found += [record.address for record in answer]
-        return tuple(dict.fromkeys(found))
+                continue  # broken servers fail only at AAAA
+            addresses += [record.address for record in answer]
+        return tuple(dict.fromkeys(addresses))
 
     def invented(self) -> dict[str, list[str]]:
-        """Return the resolvers with addresses for a name that does not exist, and these."""
-        found: dict[str, list[str]] = {}
+        """Return each resolver that gives addresses for a missing name, and the addresses."""
+        invented: dict[str, list[str]] = {}
         for label, server in self._servers.items():
             alone = copy(self._resolver)
             alone.nameservers, alone.lifetime = [server], alone.timeout
             with suppress(dns.exception.DNSException):
                 answer = alone.resolve(f"certferry-{secrets.token_hex(8)}.com.", dns.rdatatype.A)
-                found[label] = [record.address for record in answer]
-        return found
+                invented[label] = [record.address for record in answer]
+        return invented
 
     @cached_property
     def _servers(self) -> dict[str, dns.nameserver.Nameserver]:
-        """The resolvers by their names in messages."""
+        """Label in messages → resolver."""
         servers: dict[str, dns.nameserver.Nameserver] = {}
         for address, port in self._plain_endpoints():
             label = address if port == DNS_PORT else f"{address}:{port}"
@@ -277,20 +283,22 @@ class Resolvers:
 
     @contextmanager
     def _translating_errors(self, name: str) -> Iterator[None]:
-        """Turn dnspython's errors into ours."""
+        """Turn dnspython's errors into `DnsError`."""
         try:
             yield
         except dns.resolver.LifetimeTimeout as exc:
-            said = Text("no resolver answered when asked for {name}: {troubles}")
-            message = said.filled(name=name, troubles=self._troubles(exc))
+            sentence = Text("no resolver answered when asked for {name}: {troubles}")
+            message = sentence.filled(name=name, troubles=self._troubles(exc))
             raise errors.DnsUnavailable(message, hint=_NAME_RESOLVERS) from exc
         except dns.resolver.NoNameservers as exc:
             raise _refused(self._troubles(exc), name) from exc
-        except dns.exception.DNSException as exc:  # such as a DNAME that makes the name too long
+        except (
+            dns.exception.DNSException
+        ) as exc:  # for example a DNAME that makes the name too long
             raise _refused([verbatim(type(exc).__name__)], name) from exc
 
     def _troubles(self, exc: dns.exception.DNSException) -> list[Text]:
-        """Return for each resolver how it answered the question."""
+        """Return how each resolver failed to answer."""
         whys = {server: _why(trouble) for server, _, _, trouble, _ in exc.kwargs["errors"]}
         return [
             Text("{resolver} ({why})", resolver=label, why=whys.get(str(server), NO_ANSWER))
@@ -299,7 +307,7 @@ class Resolvers:
 
 
 class DnsLookup(Resolvers):
-    """Resolvers that ask those `over_https` again for what the others deny or make up."""
+    """Resolvers that ask `over_https` if plain resolvers deny a name or make up addresses."""
 
     @cached_property
     def _elsewhere(self) -> Resolvers:
@@ -314,23 +322,23 @@ class DnsLookup(Resolvers):
         return self._not_denied(super().name_servers, self._elsewhere.name_servers, zone)
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """See `Resolvers.addresses`. Made-up ones are reported, and asked for over HTTPS."""
-        found = super().addresses(host)
-        made_up = made_up_among(found)
-        if (found and not made_up) or not self.over_https:
-            return found
+        """See `Resolvers.addresses`. Made-up addresses are logged, then asked for over HTTPS."""
+        addresses = super().addresses(host)
+        made_up = made_up_among(addresses)
+        if (addresses and not made_up) or not self.over_https:
+            return addresses
         if made_up:
-            said = Text(
+            sentence = Text(
                 "a proxy on this host answers DNS with made-up addresses: it says that {host} is at"
                 " {addresses}; other resolvers are asked over HTTPS"
             )
-            _log.warning(said.filled(host=host, addresses=made_up))
-        return self._elsewhere.addresses(host) or found
+            _log.warning(sentence.filled(host=host, addresses=made_up))
+        return self._elsewhere.addresses(host) or addresses
 
     def _not_denied(
         self, question: Callable[[str], _T], elsewhere: Callable[[str], _T], name: str
     ) -> _T:
-        """Ask elsewhere for what the resolvers deny: a company's know its own names only."""
+        """Ask `elsewhere` if resolvers deny a name: a company's may know only own names."""
         try:
             return question(name)
         except errors.ZoneNotFound as denied:
@@ -343,12 +351,12 @@ class DnsLookup(Resolvers):
 
 
 def made_up_among(addresses: Sequence[str]) -> list[str]:
-    """Return the addresses that stand for no host. Loopback is left to closed worlds."""
-    return sorted(one for one in set(addresses) if is_made_up(one, at_home=True))
+    """Return the made-up addresses. Loopback counts as real, for hosts without internet."""
+    return sorted(address for address in set(addresses) if is_made_up(address, at_home=True))
 
 
 def system_resolvers(path: str = RESOLV_CONF) -> list[tuple[str, int]]:
-    """Return the resolvers this host is configured with. Raises `DnsUnavailable` without any."""
+    """Return this host's configured resolvers. Raises `DnsUnavailable` without any."""
     try:
         return [(str(server), DNS_PORT) for server in dns.resolver.Resolver(path).nameservers]
     except dns.resolver.NoResolverConfiguration as exc:
@@ -358,7 +366,7 @@ def system_resolvers(path: str = RESOLV_CONF) -> list[tuple[str, int]]:
 
 
 def to_name(text: str) -> dns.name.Name:
-    """Return a name as DNS knows it. Raises `DnsRejected` when it is too long for DNS."""
+    """Return a name for dnspython. Raises `DnsRejected` if DNS forbids the name."""
     try:
         return dns.name.from_text(text, dns.name.root)
     except dns.exception.DNSException as exc:
@@ -366,12 +374,12 @@ def to_name(text: str) -> dns.name.Name:
 
 
 def name_in_text(name: dns.name.Name) -> str:
-    """Return a name in lower case without the final dot; the root is empty."""
+    """Return a name in lower case without the final dot; empty for the root."""
     return name.to_text(omit_final_dot=True).lower() if name != dns.name.root else ""
 
 
 def _text(raw: bytes) -> str:
-    """Read what is text by its standard, and may be anything."""
+    """Decode text; bytes that break the standard are replaced."""
     return raw.decode(errors="replace")
 
 

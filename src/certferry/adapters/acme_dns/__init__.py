@@ -1,1 +1,1 @@
-"""A server of acme-dns: `dns` writes values at the names of its registrations."""
+"""A server of acme-dns: `dns` writes values at the names of registrations."""

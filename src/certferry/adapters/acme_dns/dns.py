@@ -1,8 +1,8 @@
-"""DNS at a server of acme-dns, which answers for the ends of CNAMEs and for nothing else.
+"""DNS at an acme-dns server, which only answers for the names at the ends of CNAMEs.
 
 API reference: https://github.com/joohoi/acme-dns, README and pkg/api (2026). A registration may
-write TXT values at one name, and nothing else. The server keeps the last two and cannot be made to
-remove one: see docs/decisions/0029-rolling-records.md.
+only write TXT values at one name. The server keeps the last two values, and has no call to remove
+a value: see docs/decisions/0029-rolling-records.md.
 """
 
 from __future__ import annotations
@@ -53,8 +53,8 @@ ENVIRONMENT = (
     ),
 )
 
-REQUESTS_PER_SECOND = 5.0  # modest: it is a small server
-ROOM = 2  # values that the server keeps at one name, by default
+REQUESTS_PER_SECOND = 5.0  # modest, for a small server
+ROOM = 2  # values kept by the server at one name, by default
 
 _LATER = Text("try again in some minutes, and look at the server's log")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -70,7 +70,7 @@ REGISTER = Text(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings under `[accounts.<label>]`: one registration's keys, or a file with several."""
+    """The settings under `[accounts.<label>]`: one registration, or a file of registrations."""
 
     api: Secret | str
     username: Secret | None = None
@@ -83,7 +83,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one server; nothing is sent yet. Raises `ConfigError`."""
+    """Return the provider of one server, without sending a request. Raises `ConfigError`."""
     api = revealed(settings.api).rstrip("/")
     must_be_address("api", api)
     return AcmeDnsServer(
@@ -92,37 +92,40 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
 
 
 def _registrations(settings: Settings, api: str) -> Sequence[Registration]:
-    one = (settings.username, settings.password, settings.subdomain)
+    keys = (settings.username, settings.password, settings.subdomain)
     if settings.storage is not None:
-        if any(one):
+        if any(keys):
             raise errors.ConfigError(
                 Text("the acme-dns account has `storage` and keys of a registration as well"),
                 hint=Text("write one of them: a registration of its own can be another account"),
             )
         return read_storage(settings.storage, api)
-    if not all(one):
+    if not all(keys):
         raise errors.ConfigError(
             Text("the acme-dns account lacks `username`, `password` or `subdomain`, or `storage`"),
             hint=REGISTER,
         )
-    username, password, subdomain = (revealed(value or "") for value in one)
+    username, password, subdomain = (revealed(value or "") for value in keys)
     return [registration(username, password, subdomain)]
 
 
 @dataclass(eq=False)
 class AcmeDnsServer:
-    """The `DnsProvider` of one server. Safe to use from threads. A handle is the value."""
+    """The `DnsProvider` of one server. Thread-safe. A handle is the value."""
 
+    #: URL of the server, without a final slash.
     api: str
     registrations: Sequence[Registration]
     http: Http
     now: Callable[[], datetime]
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
+    #: Subdomain → values that orders in progress still need.
     _needed: dict[str, list[str]] = field(default_factory=dict, init=False)
+    #: Subdomain → the refusal of the keys.
     _denied: dict[str, errors.DnsAccessDenied] = field(default_factory=dict, init=False)
 
     def zones(self) -> tuple[FoundZone, ...] | None:
-        """Return `None`: each registration is one name, which only the end of a CNAME has."""
+        """Return `None`: a registration covers one name at the end of a CNAME, never a zone."""
         return None
 
     def zone_of(self, name: str) -> FoundZone:
@@ -161,16 +164,16 @@ class AcmeDnsServer:
         return value
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """See `ports.dns.DnsProvider.remove_txt`. The value stays until newer ones push it out."""
+        """See `ports.dns.DnsProvider.remove_txt`. The value stays until newer values replace it."""
         del handle
         chosen = self._registration(name.rstrip(".").lower())
         self._forget(chosen, value)
         return True
 
     def _registration(self, name: str) -> Registration:
-        for one in self.registrations:
-            if one.answers_for(name):
-                return one
+        for candidate in self.registrations:
+            if candidate.answers_for(name):
+                return candidate
         raise _none_for(name, self.registrations)
 
     def _forget(self, chosen: Registration, value: str) -> None:
@@ -190,10 +193,10 @@ class AcmeDnsServer:
             answer = self.http.send("POST", f"{self.api}/update", headers, body)
         except NoAnswer as exc:
             raise self._lost(name, exc.problem) from exc
-        said = json_object(answer.body) or {}
+        document = json_object(answer.body) or {}
         if answer.status != HTTPStatus.OK:
-            raise _refused(chosen, name, answer.status, said)
-        if said.get("txt") != value:
+            raise _refused(chosen, name, answer.status, document)
+        if document.get("txt") != value:
             problem = Text("not an acme-dns response (status {status})", status=answer.status)
             raise self._lost(name, problem)
 
@@ -205,9 +208,9 @@ class AcmeDnsServer:
 
 
 def _refused(
-    chosen: Registration, name: str, status: int, said: Mapping[str, object]
+    chosen: Registration, name: str, status: int, document: Mapping[str, object]
 ) -> errors.DnsError:
-    words = quoted(said.get("error", ""), [chosen.password, chosen.username])
+    words = quoted(document.get("error", ""), [chosen.password, chosen.username])
     message = Text("{name}: acme-dns answers {status}: {words}")
     message = message.filled(name=name, status=status, words=words)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
@@ -223,7 +226,7 @@ def _refused(
 
 
 def _no_room(name: str) -> errors.DnsRejected:
-    """Return the error for one value too many: it would push out one that a CA has yet to see."""
+    """Return the error for a third value, which would push out a value still needed."""
     return errors.DnsRejected(
         Text("{name}: acme-dns keeps two values, and orders in progress need both", name=name),
         hint=Text("register once more, and let each domain's CNAME lead to a name of its own"),
@@ -232,9 +235,9 @@ def _no_room(name: str) -> errors.DnsRejected:
 
 
 def _none_for(name: str, registrations: Sequence[Registration]) -> errors.ZoneNotFound:
-    """Return the error that says which CNAME would lead to a registration."""
+    """Return the error for a name without registration; the hint shows the missing CNAME."""
     domain = name.removeprefix(f"{CHALLENGE}.")
-    of_domain = [one for one in registrations if one.domain == domain]
+    of_domain = [candidate for candidate in registrations if candidate.domain == domain]
     chosen = (of_domain or list(registrations))[0]
     end = f"{chosen.fulldomain}." if chosen.fulldomain else f"{chosen.subdomain}.…"
     hint = Text("register it at the server, and let its CNAME lead to what that answers")
@@ -251,26 +254,27 @@ def _none_for(name: str, registrations: Sequence[Registration]) -> errors.ZoneNo
 
 @dataclass(frozen=True, slots=True)
 class Registration:
-    """A name at the server and the keys for it. `fulldomain` may be empty, where only the first
-    label is known; `domain` is what it was made for, where that is known.
-    """
+    """A name at the server, with the keys for the name."""
 
     username: Secret
     password: Secret
+    #: The first label of the name.
     subdomain: str
+    #: The whole name; empty if unknown.
     fulldomain: str = ""
+    #: The domain that the registration is for; empty if unknown.
     domain: str = ""
 
     def answers_for(self, name: str) -> bool:
-        """Return whether a name is the registration's."""
+        """Return whether a name is the registration's name."""
         return name == self.fulldomain or (
             not self.fulldomain and name.partition(".")[0] == self.subdomain
         )
 
 
-def registration(username: str, password: str, written: str, domain: str = "") -> Registration:
-    """Return a registration, by subdomain or fulldomain. Raises `ConfigError` for wrong keys."""
-    name = written.strip().rstrip(".").lower()
+def registration(username: str, password: str, label: str, domain: str = "") -> Registration:
+    """Return a registration by subdomain or fulldomain. Raises `ConfigError` for bad keys."""
+    name = label.strip().rstrip(".").lower()
     subdomain = name.partition(".")[0]
     if _PASSWORD.fullmatch(username) and _USERNAME.fullmatch(password):
         raise errors.ConfigError(
@@ -291,14 +295,14 @@ def registration(username: str, password: str, written: str, domain: str = "") -
 
 
 def read_storage(path: Path, api: str) -> Sequence[Registration]:
-    """Read the registrations at one server from a file. Raises `ConfigError`."""
-    found = json_object(_private(path))
-    if found is None:
+    """Read the registrations at one server from a client's file. Raises `ConfigError`."""
+    entries = json_object(_private(path))
+    if entries is None:
         raise errors.ConfigError(
             Text("{path} is not an acme-dns client file", path=str(path)),
             hint=Text("it is JSON: from each domain to what the server answered to /register"),
         )
-    registrations = list(_registrations_in(found, path, api))
+    registrations = list(_registrations_in(entries, path, api))
     if not registrations:
         raise errors.ConfigError(
             Text("{path} has no registration at {api}", path=str(path), api=api), hint=REGISTER
@@ -306,25 +310,25 @@ def read_storage(path: Path, api: str) -> Sequence[Registration]:
     return registrations
 
 
-def _registrations_in(found: dict[str, Any], path: Path, api: str) -> Iterator[Registration]:
-    for domain, entry in found.items():
+def _registrations_in(entries: dict[str, Any], path: Path, api: str) -> Iterator[Registration]:
+    for domain, entry in entries.items():
         fields = entry if isinstance(entry, dict) else {}
         texts = {key: value for key, value in fields.items() if isinstance(value, str)}
-        # Another server's keys are not this one's to see.
+        # Skip the keys of other servers, because this server must not see them.
         if (texts.get("server_url") or api).rstrip("/") != api:
             continue
-        written = texts.get("fulldomain") or texts.get("subdomain", "")
+        label = texts.get("fulldomain") or texts.get("subdomain", "")
         username, password = texts.get("username", ""), texts.get("password", "")
         try:
-            yield registration(username, password, written, domain.rstrip(".").lower())
+            yield registration(username, password, label, domain.rstrip(".").lower())
         except errors.ConfigError as wrong:
-            said = Text("{path}: {domain}: {problem}")
-            said = said.filled(path=str(path), domain=quoted(domain), problem=wrong.message)
-            raise errors.ConfigError(said, hint=wrong.hint) from None
+            message = Text("{path}: {domain}: {problem}")
+            message = message.filled(path=str(path), domain=quoted(domain), problem=wrong.message)
+            raise errors.ConfigError(message, hint=wrong.hint) from None
 
 
 def _private(path: Path) -> bytes:
-    """Read a file that no other user may read or change."""
+    """Read a file. Raises `ConfigError` if other users can read or change the file."""
     try:
         must_be_trusted(path)
         if path.stat().st_mode & _OTHERS:

@@ -1,1 +1,1 @@
-"""Alibaba Cloud DNS: `dns` makes its signed RPC calls and explains its errors."""
+"""Alibaba Cloud DNS: `dns` makes signed RPC calls and explains errors."""

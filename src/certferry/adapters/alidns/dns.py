@@ -1,11 +1,11 @@
-"""DNS at Alibaba Cloud DNS (alidns), through its RPC API of 2015-01-09.
+"""DNS at Alibaba Cloud DNS (alidns), through the RPC API of 2015-01-09.
 
 API reference: https://help.aliyun.com/zh/dns/api-alidns-2015-01-09-overview.
 Permissions: an AccessKey of a RAM user with alidns:DescribeDomains, DescribeSubDomainRecords,
-DescribeDomainRecordInfo, AddDomainRecord and DeleteDomainRecord; all but the first can be narrowed
-to domains (`acs:alidns:*:<account>:domain/<name>`).
+DescribeDomainRecordInfo, AddDomainRecord and DeleteDomainRecord. Except for DescribeDomains, they
+can be narrowed to domains (`acs:alidns:*:<account>:domain/<name>`).
 
-Documented there: the calls, their parameters and answers, pages of at most 100 domains and 500
+Documented there: the calls, parameters and answers, pages of at most 100 domains and 500
 records. From clients (acme.sh's dns_ali, lego's alidns): the same calls, a TTL of 600. From memory:
 a record's `Status` is ENABLE or DISABLE, in either case.
 """
@@ -53,11 +53,11 @@ ENVIRONMENT = (
     ),
 )
 
-REQUESTS_PER_SECOND = 5.0  # modest; the limit is some hundreds (from memory)
+REQUESTS_PER_SECOND = 5.0  # modest; the limit is a few hundred (from memory)
 VERSION = "2015-01-09"
 DOMAINS_PAGE = 100
 RECORDS_PAGE = 500
-TTL = 600  # seconds; the free plan's minimum, and no plan's is above it
+TTL = 600  # seconds; the free plan's minimum, the highest of all plans
 RECORD_ID = re.compile(r"[0-9]{1,30}", re.ASCII)
 DUPLICATE = "DomainRecordDuplicate"
 
@@ -97,7 +97,7 @@ _ANSWERS = answers.Codes(
         **dict.fromkeys(("Forbidden.RiskControl", "Forbidden.UserVerification"), _ACCOUNT),
     },
     rejected={
-        **dict.fromkeys((f"Forbidden.{which}" for which in _FORBIDDEN), _LOOK),
+        **dict.fromkeys((f"Forbidden.{word}" for word in _FORBIDDEN), _LOOK),
         **dict.fromkeys(("IllegalTimestamp", "InvalidTimeStamp"), _CLOCK),
         "DomainRecordConflict": answers.EXCLUDED,
         "QuotaExceeded": _PLAN,
@@ -112,7 +112,7 @@ CODES = _ANSWERS.meanings
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator writes under `[accounts.<label>]`. An `access_key_id` begins with LTAI."""
+    """The settings under `[accounts.<label>]`. An `access_key_id` begins with LTAI."""
 
     access_key_id: Secret
     access_key_secret: Secret
@@ -120,7 +120,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one account; nothing is sent yet. Raises `ConfigError`."""
+    """Return the provider of one account, without sending a request. Raises `ConfigError`."""
     key_id = settings.access_key_id.reveal().strip()
     secret = settings.access_key_secret.reveal().strip()
     _must_be_an_access_key(key_id, secret)
@@ -155,14 +155,14 @@ def _must_be_an_access_key(key_id: str, secret: str) -> None:
 
 
 def answers_too_many(answer: Answer) -> bool:
-    """Return whether a call was refused for its rate alone: by status, or by an ordinary code."""
+    """Return whether a call was refused only for its rate, by status or by code."""
     if answer.status == HTTPStatus.TOO_MANY_REQUESTS:
         return True
     return answer.status >= HTTPStatus.BAD_REQUEST and b'"Throttling' in answer.body
 
 
 class AlidnsClient(answers.JsonTxtService):
-    """The domains of one account. Keys that may not even list the domains are not sent again."""
+    """The domains of one account. Keys refused for listing the domains are sent once."""
 
     decisive = ("DescribeDomains",)
     gone = ("DomainRecordNotBelongToUser", "InvalidRecordId.NotFound")
@@ -181,24 +181,26 @@ class AlidnsClient(answers.JsonTxtService):
         return map(_zone_of, listed)
 
     def records(self, zone: Zone, name: str) -> list[TxtRecord]:
-        """See `TxtService.records` (DescribeSubDomainRecords): with `DomainName`, the host is what
-        `SubDomain` has left of it, so both spell the domain as the account does.
+        """See `TxtService.records` (DescribeSubDomainRecords).
+
+        The service cuts `DomainName` off `SubDomain` to get the host, so both parameters spell the
+        domain as the account does.
         """
         host = zone.host_of(name)
         at = zone.id if host == "@" else f"{host}.{zone.id}"
         where = {"SubDomain": at, "DomainName": zone.id, "Type": "TXT"}
         keys = ("DomainRecords", "Record")
         items = self._list("DescribeSubDomainRecords", keys, name, RECORDS_PAGE, **where)
-        found = [_record_of(item, zone) for item in items]
-        return [record for record in found if record is not None and record.name == name]
+        records = [_record_of(item, zone) for item in items]
+        return [record for record in records if record is not None and record.name == name]
 
     def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
         """See `TxtService.record` (DescribeDomainRecordInfo)."""
         if not RECORD_ID.fullmatch(record_id):
             return None
         reply = self.read("DescribeDomainRecordInfo", about, RecordId=record_id)
-        found = self.unless_gone(reply, about)
-        return None if found is None else _record_of(found, zone)
+        body = self.unless_gone(reply, about)
+        return None if body is None else _record_of(body, zone)
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
         """See `TxtService.create` (AddDomainRecord)."""
@@ -211,7 +213,7 @@ class AlidnsClient(answers.JsonTxtService):
 
     def remove(self, zone: Zone, record_id: str, about: str) -> bool:
         """See `TxtService.remove` (DeleteDomainRecord)."""
-        del zone  # ids are unique in all accounts
+        del zone  # ids are unique across all accounts
         reply = self.write("DeleteDomainRecord", about, RecordId=record_id)
         return self.unless_gone(reply, about) is not None
 
@@ -228,12 +230,12 @@ class AlidnsClient(answers.JsonTxtService):
         return answers.Reply(action, code, words, body, is_in_doubt=is_in_doubt)
 
     def error(self, reply: answers.Reply, about: str | Text) -> DnsError:
-        """See `JsonTxtService.error`: what a broken server says of a call is no refusal."""
+        """See `JsonTxtService.error`. An answer in doubt counts as unavailable, not as refusal."""
         error = super().error(reply, about)
         return DnsUnavailable(error.message, hint=answers.LATER) if reply.is_in_doubt else error
 
     def request(self, action: str, **params: str) -> Request:
-        """See `JsonTxtService.request`: a nonce is accepted once."""
+        """See `JsonTxtService.request`. The service accepts a nonce once."""
         shared = common(self._id, now=self._now(), nonce=new_nonce())
         signed = {**shared, "Action": action, "Lang": "en", **params}
         headers = {"Content-Type": "application/x-www-form-urlencoded"}
@@ -242,7 +244,7 @@ class AlidnsClient(answers.JsonTxtService):
     def _list(
         self, action: str, keys: tuple[str, str], about: str | Text, size: int, **params: str
     ) -> list[answers.Item]:
-        """Read a list to its end, the total that the service names."""
+        """Read a list up to the total named by the service."""
 
         def page(number: int, before: int) -> tuple[list[answers.Item], bool]:
             where = {**params, "PageNumber": str(number), "PageSize": str(size)}
@@ -256,19 +258,19 @@ class AlidnsClient(answers.JsonTxtService):
 
 
 def _zone_of(item: answers.Item) -> Zone:
-    written = answers.as_text(item.get("DomainName"))
-    name = (answers.as_text(item.get("PunyCode")) or written).lower()
+    listed = answers.as_text(item.get("DomainName"))
+    name = (answers.as_text(item.get("PunyCode")) or listed).lower()
     servers = hosts_of(answers.object_in(item, "DnsServers").get("DnsServer"))
-    # It is sent back as the service spells it, unless that cannot be sent.
-    spelt = written if written.isprintable() else name
+    # Requests send the domain back in the service's spelling, if printable.
+    spelt = listed if listed.isprintable() else name
     return Zone(spelt or name, name, name_servers=servers)
 
 
 def _record_of(item: Mapping[str, object], zone: Zone) -> TxtRecord | None:
-    """Read a record, if it is a TXT record of this zone."""
+    """Return a record; `None` unless a TXT record of this zone."""
     host, value = answers.as_text(item.get("RR")).lower(), answers.as_text(item.get("Value"))
     record_id = answers.as_text(item.get("RecordId"))
-    # In Unicode or in A-labels: the documents show it in neither case.
+    # `DomainName` may be in Unicode or in A-labels: the documents show neither case.
     is_ours = answers.as_text(item.get("DomainName")).lower() in {zone.id.lower(), zone.name}
     if item.get("Type") != "TXT" or not is_ours or not RECORD_ID.fullmatch(record_id):
         return None
@@ -277,12 +279,12 @@ def _record_of(item: Mapping[str, object], zone: Zone) -> TxtRecord | None:
 
 
 def new_nonce() -> str:
-    """Return a number that no request has had: a repeated one is refused."""
+    """Return a fresh number: the service refuses a repeated nonce."""
     return str(uuid.uuid4())
 
 
 def common(access_key_id: str, *, now: datetime, nonce: str) -> dict[str, str]:
-    """Return the parameters that every call has. `now` is refused when it is 15 minutes off."""
+    """Return the parameters of every call. The service refuses a `now` 15 minutes off."""
     return {
         "AccessKeyId": access_key_id,
         "Format": "JSON",
@@ -295,12 +297,12 @@ def common(access_key_id: str, *, now: datetime, nonce: str) -> dict[str, str]:
 
 
 def form(method: str, params: Mapping[str, str], secret: Secret) -> bytes:
-    """Return the form to send: the parameters with their signature."""
+    """Return the form to send: the parameters and the signature."""
     return urlencode({**params, "Signature": signature(method, params, secret)}).encode()
 
 
 def signature(method: str, params: Mapping[str, str], secret: Secret) -> str:
-    """Sign the parameters, in base64."""
+    """Return the signature of the parameters, in base64."""
     pairs = "&".join(f"{_encoded(key)}={_encoded(params[key])}" for key in sorted(params))
     message = f"{method}&{_encoded('/')}&{_encoded(pairs)}"
     key = f"{secret.reveal()}&".encode()
@@ -308,5 +310,5 @@ def signature(method: str, params: Mapping[str, str], secret: Secret) -> str:
 
 
 def _encoded(value: str) -> str:
-    """Percent-encode all but RFC 3986's unreserved characters, as the signature wants it."""
+    """Percent-encode all except RFC 3986's unreserved characters, as the signature demands."""
     return quote(value, safe="")

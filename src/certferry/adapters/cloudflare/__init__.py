@@ -1,1 +1,1 @@
-"""Cloudflare's DNS: `dns` makes its calls and explains its errors."""
+"""Cloudflare's DNS: `dns` makes calls to the API and explains errors."""

@@ -1,12 +1,12 @@
-"""DNS at Cloudflare, through its API (client/v4).
+"""DNS at Cloudflare, through the API client/v4.
 
 API reference: https://developers.cloudflare.com/api/resources/dns/.
-Permissions: an API token with Zone:Read and DNS:Edit for the zones; the Global API Key and the
-Origin CA Key are other things, and are refused here.
+Permissions: an API token with Zone:Read and DNS:Edit for the zones. The Global API Key and the
+Origin CA Key are refused here.
 
-Documented there: the calls, their fields and pages; that a TXT record's content is a quoted string;
-1200 calls in five minutes. From clients (lego, cert-manager, acme.sh): `name` as a filter, a TTL of
-120, that content is given back as it was written, quoted or not.
+Documented there: the calls, fields and pages; a TXT record's content as a quoted string; 1200 calls
+in five minutes. From clients (lego, cert-manager, acme.sh): `name` as a filter, a TTL of 120, and
+content given back as written, quoted or not.
 """
 
 from __future__ import annotations
@@ -43,25 +43,27 @@ ENVIRONMENT = (
     ),
 )
 
-# "1,200 requests per five minutes", of all clients of a user (documented).
+# "1,200 requests per five minutes", for all clients of a user together (documented).
 REQUESTS_PER_SECOND = 4.0
-ZONES_PAGE = 50  # the most (documented)
+ZONES_PAGE = 50  # the maximum (documented)
 RECORDS_PAGE = 100
-TTL = 120  # seconds: what other clients ask for; the least is 60 (documented)
-ID = re.compile(r"[0-9a-f]{32}", re.ASCII)  # anything else is never made part of an address
-LONG_REST = timedelta(minutes=5)  # the time in which calls are counted
+TTL = 120  # seconds, as other clients ask for; the minimum is 60 (documented)
+ID = re.compile(r"[0-9a-f]{32}", re.ASCII)  # no other text becomes part of a URL
+LONG_REST = timedelta(minutes=5)  # the window in which Cloudflare counts calls
 
-# From memory of the API's page of a zone. `type`: full, partial (CNAME set-up), secondary,
+# From memory of the API's page about zones. `type`: full, partial (CNAME set-up), secondary,
 # internal; `status`: active, pending, initializing, moved.
 _SERVED_ELSEWHERE = frozenset({"partial", "secondary"})
 _NOT_YET_SERVED = frozenset({"pending", "initializing", "moved"})
 
-DUPLICATES = frozenset({"81057", "81058"})  # the same record, or an identical one, is there
+DUPLICATES = frozenset({"81057", "81058"})  # an identical record exists
 
 # The Global API Key: 37 hexadecimal digits, or cfk_… since 2026. The Origin CA Key: v1.0-….
 _GLOBAL_KEY = re.compile(r"[0-9a-f]{37}|cfk_.*", re.IGNORECASE | re.DOTALL)
 _ORIGIN_CA_KEY = re.compile(r"v1\.0-.*", re.IGNORECASE | re.DOTALL)
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*", re.ASCII)  # what may follow `Bearer` (RFC 7235 §2.1)
+_TOKEN = re.compile(
+    r"[A-Za-z0-9._~+/-]+=*", re.ASCII
+)  # the syntax of a token after `Bearer` (RFC 7235 §2.1)
 
 _MAKE_TOKEN = Text(
     "make an API token at dash.cloudflare.com/profile/api-tokens, from the template Edit zone DNS: "
@@ -98,14 +100,14 @@ CODES = _ANSWERS.meanings
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator writes under `[accounts.<label>]`."""
+    """The settings under `[accounts.<label>]`."""
 
     token: Secret
     api: Annotated[str, Text("the address of the API")] = "https://api.cloudflare.com/client/v4"
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one token; nothing is sent yet. Raises `ConfigError`."""
+    """Return the provider of one token, without sending a request. Raises `ConfigError`."""
     token = settings.token.reveal().strip()
     _must_be_a_token(token)
     http = client.client_in(context, settings.api, REQUESTS_PER_SECOND)
@@ -130,9 +132,10 @@ def _must_be_a_token(token: str) -> None:
 
 
 class CloudflareClient(answers.JsonTxtService):
-    """The zones that one API token may see: see `dns.records.TxtService`. A zone is asked for by
-    its name, once, where they have not all been listed. A token that may not even see zones is not
-    sent again.
+    """The `TxtService` of the zones visible to one API token.
+
+    Until all zones are listed, a zone is asked for by name, once. A token refused for listing zones
+    is sent once.
     """
 
     decisive = ("GET zones",)
@@ -146,34 +149,34 @@ class CloudflareClient(answers.JsonTxtService):
         super().__init__(SERVICE, _ANSWERS, http, clock, context)
 
     def zones(self, about: str | Text = txt.ALL_ZONES) -> list[txt.Zone]:
-        """Raise `ZoneNotFound` for a token that sees none: without Zone:Read, the list is empty."""
-        found = super().zones(about)
-        if not found:
+        """See `TxtService.zones`. Raises `ZoneNotFound` for an empty list, as without Zone:Read."""
+        zones = super().zones(about)
+        if not zones:
             sentence = Text("the API token sees no zone at Cloudflare")
             raise errors.ZoneNotFound(sentence, hint=_LACKS_PERMISSION)
-        return found
+        return zones
 
     def zones_above(self, name: str) -> Iterator[txt.Zone]:
         for suffix in suffixes(name):
-            found = [zone for zone in self._named(suffix, name) if zone.name == suffix]
-            # Two accounts may have a zone of one name: the one that is served comes first.
-            yield from sorted(found, key=lambda zone: zone.problem is not None)
+            zones = [zone for zone in self._named(suffix, name) if zone.name == suffix]
+            # Two accounts may have a zone of one name: the zone in use comes first.
+            yield from sorted(zones, key=lambda zone: zone.problem is not None)
 
     def records(self, zone: txt.Zone, name: str) -> list[txt.TxtRecord]:
         query = {"type": "TXT", "name": name}
         items = self._list("dns_records", _records(zone), name, RECORDS_PAGE, query)
-        found = map(_record_of, items)
-        return [record for record in found if record is not None and record.name == name]
+        records = map(_record_of, items)
+        return [record for record in records if record is not None and record.name == name]
 
     def record(self, zone: txt.Zone, record_id: str, about: str) -> txt.TxtRecord | None:
         if not ID.fullmatch(record_id):
             return None
         reply = self.read("GET dns_records", about, path=f"{_records(zone)}/{record_id}")
-        found = self.unless_gone(reply, about)
-        return None if found is None else _record_of(answers.object_in(found, "result"))
+        body = self.unless_gone(reply, about)
+        return None if body is None else _record_of(answers.object_in(body, "result"))
 
     def create(self, zone: txt.Zone, name: str, value: str) -> str | None:
-        """See `TxtService.create`. Such a record is never one that Cloudflare proxies."""
+        """See `TxtService.create`. The record is written unproxied."""
         fields = {"type": "TXT", "name": name, "content": f'"{value}"', "ttl": TTL}
         fields |= {"proxied": False}
         reply = self.write("POST dns_records", name, path=_records(zone), fields=fields)
@@ -191,7 +194,7 @@ class CloudflareClient(answers.JsonTxtService):
     def list_zones(
         self, about: str | Text, query: dict[str, str] | None = None
     ) -> Iterable[txt.Zone]:
-        """Read the zones that the token sees, or those of a query."""
+        """Read the zones visible to the token, filtered by a query."""
         for item in self._list("zones", "/zones", about, ZONES_PAGE, query or {}):
             zone_id, name = (
                 answers.as_text(item.get("id")),
@@ -202,15 +205,15 @@ class CloudflareClient(answers.JsonTxtService):
                 yield txt.Zone(zone_id, name, _problem_of(item, name), servers)
 
     def reply(self, action: str, answer: Answer) -> answers.Reply | None:
-        """See `JsonTxtService.reply`: the outer error's code counts, and the words of the chain."""
+        """See `JsonTxtService.reply`. The first error gives the code, its chain adds words."""
         body, status = json_object(answer.body), answer.status
         if body is None:
             return None
         if status < HTTPStatus.BAD_REQUEST and body.get("success") is True:
             return answers.Reply(action, "", Quoted(""), body)
         first = next(iter(answers.objects(body.get("errors"))), {})
-        said = [first, *answers.objects(first.get("error_chain"))]
-        words = "; ".join(filter(None, (answers.as_text(one.get("message")) for one in said)))
+        chain = [first, *answers.objects(first.get("error_chain"))]
+        words = "; ".join(filter(None, (answers.as_text(error.get("message")) for error in chain)))
         code = quoted_code(answers.as_text(first.get("code")), [self._token]) or "?"
         shown, in_doubt = quoted(words, [self._token]), client.is_server_error(answer)
         return answers.Reply(
@@ -218,7 +221,7 @@ class CloudflareClient(answers.JsonTxtService):
         )
 
     def error(self, reply: answers.Reply, about: str | Text) -> errors.DnsError:
-        """See `JsonTxtService.error`: the status decides where the code is not of the token."""
+        """See `JsonTxtService.error`. Unless the code condemns the token, the status decides."""
         error = super().error(reply, about)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
             asked = client.seconds_asked_for(Answer(reply.status, reply.headers, b""))
@@ -234,7 +237,7 @@ class CloudflareClient(answers.JsonTxtService):
         return error
 
     def _named(self, zone: str, about: str) -> list[txt.Zone]:
-        """Find the zones of one name: among all of them, when those have been listed."""
+        """Return the zones with one name; all zones, if they are listed already."""
         if self._zones is not None:
             return self._zones
         if zone not in self._by_name:
@@ -242,14 +245,14 @@ class CloudflareClient(answers.JsonTxtService):
         return self._by_name[zone]
 
     def _list(
-        self, what: str, path: str, about: str | Text, size: int, query: dict[str, str]
+        self, listed: str, path: str, about: str | Text, size: int, query: dict[str, str]
     ) -> list[answers.Item]:
-        """Read a list to its end: the number of pages, or an empty one where none is named."""
+        """Read a list up to the number of pages, or else up to an empty page."""
 
         def page(number: int, before: int) -> tuple[list[answers.Item], bool]:
             del before
             where = urlencode({**query, "page": number, "per_page": size})
-            body = self.settled(self.read(f"GET {what}", about, path=f"{path}?{where}"), about)
+            body = self.settled(self.read(f"GET {listed}", about, path=f"{path}?{where}"), about)
             items = answers.objects(body.get("result"))
             pages = answers.object_in(body, "result_info").get("total_pages")
             return items, number >= pages if isinstance(pages, int) else not items
@@ -257,7 +260,7 @@ class CloudflareClient(answers.JsonTxtService):
         return self.pages(page, about)
 
     def request(self, action: str, **params: Any) -> client.Request:
-        """See `JsonTxtService.request`: `path`, and the `fields` of a JSON body."""
+        """See `JsonTxtService.request`. Parameters: `path`, and the `fields` of a JSON body."""
         headers = {"Authorization": f"Bearer {self._token.reveal()}", "Accept": "application/json"}
         method, url = action.partition(" ")[0], f"{self._api}{params['path']}"
         if "fields" not in params:
@@ -271,7 +274,7 @@ def _records(zone: txt.Zone) -> str:
 
 
 def _problem_of(item: dict[str, Any], name: str) -> errors.DnsRejected | None:
-    """Return why no resolver would see a record in this zone, if that is so."""
+    """Return why resolvers would not see records in this zone; `None` if they would."""
     if answers.as_text(item.get("type")) in _SERVED_ELSEWHERE:
         return errors.DnsRejected(
             Text("Cloudflare is not the DNS service of the zone {zone}", zone=name),

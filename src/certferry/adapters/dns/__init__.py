@@ -1,1 +1,1 @@
-"""What DNS services share: a record is written, read back and removed; answers in JSON."""
+"""Shared by DNS services: write, read back and remove a record; calls answered in JSON."""

@@ -1,4 +1,4 @@
-"""Calls to a DNS service that answers in JSON, and what its codes mean."""
+"""Calls to a DNS service with a JSON API, and the meanings of the service's codes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from certferry.adapters.http import client
 from certferry.ports.adapter import Answer, CodeMeaning, Context
 from certferry.text import Quoted, Text
 
-MOST_PAGES = 200  # of a list: ten thousand zones and more
+MOST_PAGES = 200  # pages of one list: ten thousand zones and more
 
 EXCLUDED = Text(
     "another record at this name excludes it: remove that record, or let a CNAME there lead to a"
@@ -31,41 +31,58 @@ Item = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What a service answered; `code` is empty for a success. `pauses`: before each repetition."""
+    """A service's answer to a call."""
 
+    #: The call's name.
     action: str
+    #: The service's error code; empty for a success.
     code: str
+    #: The service's own words.
     words: Quoted
     body: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    #: The HTTP status.
     status: int = HTTPStatus.OK
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: The service's id of the request, for its support.
     request_id: str = ""
+    #: Whether a write may have been carried out in spite of the code.
     is_in_doubt: bool = False
+    #: Seconds before each repetition of a read with this answer.
     pauses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Lost:
-    """A call without a usable answer, and the seconds before each repetition of a read."""
+    """A call without a usable answer."""
 
     problem: Text
+    #: Whether the service may have carried out the call.
     maybe_done: bool
+    #: Seconds before each repetition of a read.
     pauses: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class Codes:
-    """What the codes of a service mean, with the hint for each; `otherwise` is that for the others.
-    `A` stands for `A.B` as well, and the longest that is known decides. `sentence`, and what
-    `sentences` has in its place, has the places about, action, code, words, status and request.
+    """The meanings of a service's codes: tables of hints by code, one table per kind of error.
+
+    A key `A` also covers the code `A.B`; the longest matching key decides. Messages may use the
+    placeholders about, action, code, words, status and request.
     """
 
+    #: The message for every code outside `sentences`.
     sentence: Text
+    #: The hint for unknown codes, which become `DnsRejected`.
     otherwise: Text
+    #: Hints for `DnsAccessDenied`.
     denied: Mapping[str, Text]
+    #: Hints for `DnsRejected`.
     rejected: Mapping[str, Text]
+    #: Hints for `DnsUnavailable`.
     unavailable: Mapping[str, Text] = field(default_factory=dict)
+    #: Hints for `ZoneNotFound`.
     no_zone: Mapping[str, Text] = field(default_factory=dict)
+    #: Messages by exact code, in place of `sentence`.
     sentences: Mapping[str, Text] = field(default_factory=dict)
 
     @property
@@ -80,39 +97,41 @@ class Codes:
 
     @property
     def meanings(self) -> Mapping[str, CodeMeaning]:
-        """Return the advice for each code."""
+        """The hint for each code."""
         return {code: CodeMeaning(hint) for code, (_, hint) in self._kinds.items()}
 
     def knows(self, code: str) -> bool:
-        """Return whether there is advice for a code, or for its family."""
+        """Return whether a code, or a family of the code, has a hint."""
         return any(family in self._kinds for family in _families(code))
 
     def error(self, reply: Reply, about: str | Text) -> errors.DnsError:
-        """Return the error that a code stands for; `about` is the name that was worked on."""
-        found = (self._kinds[one] for one in _families(reply.code) if one in self._kinds)
-        kind, hint = next(found, (errors.DnsRejected, self.otherwise))
-        said = {"about": about, "action": reply.action, "code": reply.code, "words": reply.words}
+        """Return the error for a code; `about` is the name or task of the call."""
+        matches = (self._kinds[family] for family in _families(reply.code) if family in self._kinds)
+        kind, hint = next(matches, (errors.DnsRejected, self.otherwise))
+        places = {"about": about, "action": reply.action, "code": reply.code, "words": reply.words}
         sentence = self.sentences.get(reply.code, self.sentence)
-        message = sentence.filled(**said, status=reply.status, request=reply.request_id or "-")
+        message = sentence.filled(**places, status=reply.status, request=reply.request_id or "-")
         return kind(message, hint=hint)
 
 
 def _families(code: str) -> Iterator[str]:
-    """Return a code, and each family that it is of, the longest first."""
+    """Yield `A.B.C`, then the families `A.B` and `A`."""
     while code:
         yield code
         code = code.rpartition(".")[0]
 
 
 class JsonTxtService(records.TxtService):
-    """One account at a service whose API answers in JSON. Safe to share between threads.
+    """An account at a DNS service with a JSON API. Thread-safe.
 
-    Keys that were refused are not sent again, unless the call is not one of `decisive`. `gone` are
-    the codes for a missing record, `pauses_in_doubt` the seconds before each repetition of a read.
+    Refused keys are sent once: every later call raises `DnsAccessDenied`.
     """
 
+    #: Calls whose refusal condemns the keys; empty: a refusal of any call does.
     decisive: Collection[str] = ()
+    #: Codes for a missing record.
     gone: Collection[str] = ()
+    #: Seconds before each repetition of a read with an unreadable answer.
     pauses_in_doubt: tuple[float, ...] = ()
 
     def __init__(
@@ -135,26 +154,26 @@ class JsonTxtService(records.TxtService):
 
     @abstractmethod
     def request(self, action: str, **params: Any) -> client.Request:
-        """Write a call down, anew for each attempt: a signature may be good for one."""
+        """Return the HTTP request of a call, once per attempt: a signature may be valid once."""
 
     @abstractmethod
     def reply(self, action: str, answer: Answer) -> Reply | None:
-        """Read an answer; `None` where it is not one of the service's."""
+        """Read an answer; `None` for an answer that is not the service's."""
 
     @abstractmethod
     def list_zones(self, about: str | Text) -> Iterable[records.Zone]:
         """Read every zone of the account from the service."""
 
     def error(self, reply: Reply, about: str | Text) -> errors.DnsError:
-        """Return the error that an answer stands for."""
+        """Return the error for an answer with an error code."""
         return self._codes.error(reply, about)
 
     def zones(self, about: str | Text = records.ALL_ZONES) -> list[records.Zone]:
-        """See `TxtService.zones`. What cannot be a zone's name is shown to no person."""
+        """See `TxtService.zones`. Malformed names are dropped, because messages show names."""
         with self._listing:
             if self._zones is None:
                 self._zones = [
-                    one for one in self.list_zones(about) if records.is_zone_name(one.name)
+                    zone for zone in self.list_zones(about) if records.is_zone_name(zone.name)
                 ]
             return self._zones
 
@@ -163,42 +182,45 @@ class JsonTxtService(records.TxtService):
         return records.zones_holding(name, self.zones(about=name))
 
     def clock_ahead(self) -> timedelta | None:
-        """See `TxtService.clock_ahead`: by a request without keys, whose answer has a Date."""
+        """See `TxtService.clock_ahead`. A request without keys is sent, for its Date header."""
         try:
             return client.ask_the_time(self._http, self._clock, self._now)
         except client.HttpFailure as failure:
             raise self._lost(Text("the time of the service"), failure.problem) from None
 
     def read(self, action: str, about: str | Text, **params: Any) -> Reply:
-        """Ask until there is an answer, within reason."""
+        """Read, repeating after unusable answers. Raises `DnsError`."""
         for attempt in itertools.count():
-            came = self._call(action, about, params, is_write=False)
-            if attempt >= len(came.pauses):
+            outcome = self._call(action, about, params, is_write=False)
+            if attempt >= len(outcome.pauses):
                 break
-            self._pause(came.pauses[attempt])
-        if isinstance(came, Lost):
-            raise self._lost(about, came.problem)
-        return came
+            self._pause(outcome.pauses[attempt])
+        if isinstance(outcome, Lost):
+            raise self._lost(about, outcome.problem)
+        return outcome
 
     def write(self, action: str, about: str | Text, **params: Any) -> Reply:
-        """Ask once. Raises `OutcomeUnknown` when it may have been done or not."""
-        came = self._call(action, about, params, is_write=True)
-        if isinstance(came, Reply):
-            if came.is_in_doubt:
-                raise records.OutcomeUnknown(self.error(came, about).message)
-            return came
-        if came.maybe_done:
-            raise records.OutcomeUnknown(came.problem)
-        raise self._lost(about, came.problem)
+        """Write, in one attempt.
+
+        Raises `OutcomeUnknown` if the service may have carried out the write, and `DnsError`.
+        """
+        outcome = self._call(action, about, params, is_write=True)
+        if isinstance(outcome, Reply):
+            if outcome.is_in_doubt:
+                raise records.OutcomeUnknown(self.error(outcome, about).message)
+            return outcome
+        if outcome.maybe_done:
+            raise records.OutcomeUnknown(outcome.problem)
+        raise self._lost(about, outcome.problem)
 
     def settled(self, reply: Reply, about: str | Text) -> Mapping[str, Any]:
-        """Return what a call brought. Raises the error that its code stands for."""
+        """Return the body of a successful answer, or raise the error for the code."""
         if reply.code:
             raise self.error(reply, about)
         return reply.body
 
     def unless_gone(self, reply: Reply, about: str) -> Mapping[str, Any] | None:
-        """Return what a call about one record brought, `None` where that is gone."""
+        """Return the body of an answer about one record; `None` if the record is gone."""
         return None if reply.code in self.gone else self.settled(reply, about)
 
     def pages(
@@ -207,17 +229,20 @@ class JsonTxtService(records.TxtService):
         about: str | Text,
         key: Callable[[Item], str] = repr,
     ) -> list[Item]:
-        """Read a list to its end. `page` returns a page's items, by its number and how many came
-        before, and whether it is the last. Raises `DnsUnavailable` for a list without an end.
+        """Read all pages of a list. Raises `DnsUnavailable` for an endless list.
+
+        `page(number, before)` takes the page's number, from 1, and the count of items so far, and
+        returns the page's items and whether the page is the last. `key` identifies an item, so that
+        an item on two pages counts once.
         """
-        found: dict[str, Item] = {}
+        listed: dict[str, Item] = {}
         for number in range(1, MOST_PAGES + 1):
-            before = len(found)
+            before = len(listed)
             items, is_last = page(number, before)
-            found.update((key(item), item) for item in items)
+            listed.update((key(item), item) for item in items)
             if is_last:
-                return list(found.values())
-            if len(found) == before:
+                return list(listed.values())
+            if len(listed) == before:
                 break
         sentence = Text("{about}: a list at {service} does not come to an end")
         raise errors.DnsUnavailable(sentence.filled(about=about, service=self._service))
@@ -235,8 +260,8 @@ class JsonTxtService(records.TxtService):
             return Lost(failure.problem, maybe_done=failure.maybe_done)
         reply = self.reply(action, answer)
         if reply is None:
-            said = Text("{service}'s answer to {action} cannot be read (HTTP status {status})")
-            problem = said.filled(service=self._service, action=action, status=answer.status)
+            sentence = Text("{service}'s answer to {action} cannot be read (HTTP status {status})")
+            problem = sentence.filled(service=self._service, action=action, status=answer.status)
             pauses = self.pauses_in_doubt if answer.status == HTTPStatus.OK else ()
             return Lost(problem, maybe_done=not client.surely_undone(answer.status), pauses=pauses)
         if reply.code:
@@ -247,20 +272,20 @@ class JsonTxtService(records.TxtService):
         return reply
 
     def _lost(self, about: str | Text, problem: Text) -> errors.DnsUnavailable:
-        said = Text("{about}: {problem}", about=about, problem=problem)
+        message = Text("{about}: {problem}", about=about, problem=problem)
         hint = Text("try again in some minutes, and check the way from this host to {service}")
-        return errors.DnsUnavailable(said, hint=hint.filled(service=self._service))
+        return errors.DnsUnavailable(message, hint=hint.filled(service=self._service))
 
 
 def must_be_positive(key: str, value: float, service: str, advice: Text) -> None:
-    """Raise `ConfigError` for a rate that allows nothing."""
-    if not value > 0:  # nor is NaN
+    """Raise `ConfigError` for a rate of zero or less."""
+    if not value > 0:  # also catches NaN
         sentence = Text("`{key}` of the {service} account is not above zero")
         raise errors.ConfigError(sentence.filled(key=key, service=service), hint=advice)
 
 
 def not_again(service: str, denied: errors.DnsError) -> errors.DnsAccessDenied:
-    """Return what is raised in place of a call with keys that were refused before."""
+    """Return the error to raise in place of a call with refused keys."""
     return errors.DnsAccessDenied(
         Text("{service} is not asked again: {earlier}", service=service, earlier=denied.message),
         hint=denied.hint,
@@ -268,16 +293,16 @@ def not_again(service: str, denied: errors.DnsError) -> errors.DnsAccessDenied:
 
 
 def object_in(outer: object, key: str) -> dict[str, Any]:
-    """Return the object under a key, or an empty one."""
+    """Return the object under a key; empty if the value is no object."""
     value = outer.get(key) if isinstance(outer, Mapping) else None
     return value if isinstance(value, dict) else {}
 
 
 def objects(value: object) -> list[Item]:
-    """Return the objects of a list; nothing if the value is no list."""
-    return [one for one in value if isinstance(one, dict)] if isinstance(value, list) else []
+    """Return the objects in a list; empty if the value is no list."""
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 
 def as_text(value: object) -> str:
-    """Read a scalar: strings and whole numbers stand for one another."""
+    """Return a string or a whole number as text; empty for any other value."""
     return str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""

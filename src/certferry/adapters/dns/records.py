@@ -1,4 +1,4 @@
-"""How a challenge record is written and removed, at any service that names records by id."""
+"""Write and remove challenge records at any service with record ids."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from certferry.text import Text
 
 log = logging.getLogger(__name__)
 
-PAUSES_OF_A_LOOK = (1.0, 2.0, 4.0)  # seconds between looks for a record that may have been written
+PAUSES_OF_A_LOOK = (1.0, 2.0, 4.0)  # seconds between searches for a record in doubt
 PAUSES_AFTER_LOSS = (1.0, 3.0)  # seconds before each repetition of a removal
 CREATE_ATTEMPTS = 2
 ZONE_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){1,126}", re.ASCII)
@@ -29,31 +29,31 @@ ZONE_NAME = re.compile(r"[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63}){1,126}", re.ASCI
 ALL_ZONES = Text("the zones of the account")
 
 
-def revealed(written: Secret | str) -> str:
-    """Return a setting that may be a reference to a secret, without the blanks around it."""
-    return (written.reveal() if isinstance(written, Secret) else written).strip()
+def revealed(setting: Secret | str) -> str:
+    """Return the text of a setting, stripped; a `Secret` is revealed."""
+    return (setting.reveal() if isinstance(setting, Secret) else setting).strip()
 
 
 def hosts_of(value: object) -> frozenset[str]:
-    """Read the host names of a list that a service sent."""
+    """Read a list of host names from a service; malformed names are dropped."""
     hosts = value if isinstance(value, list) else []
     names = (host.rstrip(".").lower() for host in hosts if isinstance(host, str))
     return frozenset(filter(is_zone_name, names))
 
 
 def is_zone_name(name: str) -> bool:
-    """Return whether a service's word can be a zone's name."""
+    """Return whether a text from a service is a well-formed name of a zone."""
     return ZONE_NAME.fullmatch(name) is not None
 
 
 def zones_holding(name: str, zones: Iterable[Zone]) -> list[Zone]:
-    """Return the zones that hold a name, by whole labels, the longest first."""
+    """Return the zones that hold a name, compared by whole labels, longest first."""
     by_name = {zone.name: zone for zone in zones}
     return [by_name[suffix] for suffix in suffixes(name) if suffix in by_name]
 
 
 class OutcomeUnknown(Exception):
-    """A write was sent, and no answer says whether it was carried out."""
+    """Raised after a write if the service may or may not have carried out the write."""
 
     def __init__(self, problem: Text) -> None:
         super().__init__(str(problem))
@@ -62,57 +62,63 @@ class OutcomeUnknown(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Zone:
-    """A zone of the account. `name` is in A-labels; `problem` says why nothing can be written."""
+    """A zone of the account."""
 
     id: str
+    #: In A-labels and lower case.
     name: str
+    #: Why the zone takes no records, if so.
     problem: DnsRejected | None = None
+    #: Hosts that the service expects in the zone's delegation.
     name_servers: frozenset[str] = frozenset()
 
     def host_of(self, name: str) -> str:
-        """Return what stands left of the zone in a name, `@` for nothing."""
+        """Return the part of a name left of the zone; `@` for the zone's own name."""
         return name.removesuffix(self.name).rstrip(".") or "@"
 
     def name_of(self, host: str) -> str:
-        """Return the name that a host has in the zone."""
+        """Return the absolute name of a host in the zone; the reverse of `host_of`."""
         return self.name if host == "@" else f"{host}.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
 class TxtRecord:
-    """A TXT record. `name` is absolute, in A-labels and lower case; `value` has no quotes."""
+    """A TXT record."""
 
     id: str
+    #: Absolute, in A-labels and lower case.
     name: str
+    #: Without quotes.
     value: str
+    #: `False`: switched off at the service, and so absent from DNS.
     is_enabled: bool = True
 
 
 class TxtService(Protocol):
-    """One account's zones and TXT records, safe to share between threads. Raises `DnsError`."""
+    """The zones and TXT records of an account. Thread-safe. Every method raises `DnsError`."""
 
     def zones(self) -> list[Zone]:
-        """List every zone; asked for once."""
+        """List every zone; the service is asked once."""
         ...
 
     def zones_above(self, name: str) -> Iterable[Zone]:
-        """Find the zones that hold a name, the longest first."""
+        """Find the zones that hold a name, longest first."""
         ...
 
     def records(self, zone: Zone, name: str) -> list[TxtRecord]:
-        """List the TXT records at exactly this name."""
+        """List the TXT records at exactly `name`."""
         ...
 
     def record(self, zone: Zone, record_id: str, about: str) -> TxtRecord | None:
-        """Read one record by its id; `None` when it is gone, or no TXT record of the zone."""
+        """Read a record by its id; `None` if gone, of another type or in another zone."""
         ...
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
-        """Write a record; return its id, `None` for a duplicate. Raises also `OutcomeUnknown`."""
+        """Write a record; return its id, or `None` for a duplicate. Raises `OutcomeUnknown`."""
         ...
 
     def remove(self, zone: Zone, record_id: str, about: str) -> bool:
-        """Remove a record by its id; return whether it was there. Raises also `OutcomeUnknown`."""
+        """Remove a record by its id; return whether it existed. Raises `OutcomeUnknown`."""
         ...
 
     def clock_ahead(self) -> timedelta | None:
@@ -122,17 +128,20 @@ class TxtService(Protocol):
 
 @dataclass(eq=False)
 class TxtRecords:
-    """A `DnsProvider` that writes into the zones of one account. Safe to use from threads.
+    """The `DnsProvider` of one account at a `TxtService`. Thread-safe.
 
-    A handle is `zone id|record id`. `named` is the service's name in sentences; `looks` are the
-    seconds between looks for a record in doubt. `reads_back`: a new record is read by its id.
+    A handle is `zone id|record id`.
     """
 
+    #: The service's name in sentences.
     named: str
     service: TxtService
     pause: Pause
+    #: Seconds between searches for a record in doubt.
     looks: tuple[float, ...] = PAUSES_OF_A_LOOK
+    #: Whether a new record is read back by its id.
     reads_back: bool = True
+    #: Name, value and handle → zone, of records written by this process.
     _written: dict[tuple[str, str, str | None], Zone] = field(default_factory=dict, init=False)
 
     def zones(self) -> tuple[FoundZone, ...]:
@@ -144,8 +153,8 @@ class TxtRecords:
 
     def name_servers(self, zone: str) -> frozenset[str]:
         """See `ports.examination.Delegated.name_servers`."""
-        found = self._by_name().get(zone)
-        return found.name_servers if found else frozenset()
+        held = self._by_name().get(zone)
+        return held.name_servers if held else frozenset()
 
     def clock_ahead(self) -> timedelta | None:
         """See `ports.examination.Timed.clock_ahead`."""
@@ -161,19 +170,19 @@ class TxtRecords:
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
         name = name.rstrip(".").lower()
         zone_id, _, record_id = (handle or "").partition("|")
-        known = self._written.get((name, value, handle))
-        if known is not None and self._remove(known, record_id, name):
+        own_zone = self._written.get((name, value, handle))
+        if own_zone is not None and self._remove(own_zone, record_id, name):
             return True
         zone = self._zone(name)
         record = None
         if record_id and zone_id == zone.id:
             record = self._look_up(zone, record_id, name, value)
-        # A handle may be older than the record: the value itself must be gone.
+        # The handle may name an older record: search for the value too, because it must go.
         record = record or self._find(zone, name, value)
         return record is not None and self._remove(zone, record.id, name)
 
     def _by_name(self) -> dict[str, Zone]:
-        """Return every zone; of two with one name, the one that can be written into."""
+        """Return the zones by name; of two zones with one name, the writable zone wins."""
         zones = sorted(self.service.zones(), key=lambda zone: zone.problem is None)
         return {zone.name: zone for zone in zones}
 
@@ -206,7 +215,7 @@ class TxtRecords:
         raise in_doubt(name, problem)
 
     def _is_there(self, zone: Zone, record_id: str, name: str, value: str) -> bool:
-        """Read a new record back. If that fails, it counts as there: its id must not be lost."""
+        """Read a new record back. A failed read counts as success, to keep the record's id."""
         if not self.reads_back:
             return True
         try:
@@ -217,7 +226,7 @@ class TxtRecords:
         return record is not None and (record.name, record.value) == (name, value)
 
     def _find_written(self, zone: Zone, name: str, value: str) -> TxtRecord | None:
-        """Find a record that may have been written, several times."""
+        """Search repeatedly for a record in doubt."""
         try:
             record = self._find(zone, name, value)
             for pause in self.looks:
@@ -226,16 +235,16 @@ class TxtRecords:
                 self.pause(pause)
                 record = self._find(zone, name, value)
         except DnsError as exc:
-            # Of the look, not of the record: that may be there, and must not be forgotten.
+            # Only the search failed: the record may exist, so the outcome stays in doubt.
             raise in_doubt(name, exc.message) from exc
         return record
 
     def _look_up(self, zone: Zone, record_id: str, name: str, value: str) -> TxtRecord | None:
-        """Return a handle's record, if it has this name and value: another may have its id."""
+        """Return a handle's record if name and value match: ids may be used again."""
         try:
             record = self.service.record(zone, record_id, name)
         except DnsRejected:
-            return None  # the list shows it as well
+            return None  # the caller searches the list
         wanted = (name, value)
         return record if record is not None and (record.name, record.value) == wanted else None
 
@@ -245,8 +254,9 @@ class TxtRecords:
         return next((record for record in records if record.value == value), None)
 
     def _remove(self, zone: Zone, record_id: str, name: str) -> bool:
-        """Remove a record; return whether it was there. No list is read before a repetition, since
-        it could lag behind.
+        """Remove a record; return whether the record existed.
+
+        A repetition goes by the id, because a list could lag behind.
         """
         for attempt, rest in enumerate((0.0, *PAUSES_AFTER_LOSS)):
             if rest:
@@ -258,7 +268,7 @@ class TxtRecords:
         raise in_doubt(name, problem)
 
     def _must_be_enabled(self, record: TxtRecord) -> str:
-        """Return the record's id: one that is switched off would never be seen."""
+        """Return the record's id, or raise `DnsRejected` for a record switched off."""
         if record.is_enabled:
             return record.id
         raise DnsRejected(
@@ -268,17 +278,17 @@ class TxtRecords:
 
 
 def in_doubt(name: str, problem: Text) -> DnsUnavailable:
-    """Return the error for a change at a name that may or may not have been carried out."""
-    said = Text("{name}: the change may or may not have taken effect: {problem}")
+    """Return the error for a change with unknown outcome."""
+    sentence = Text("{name}: the change may or may not have taken effect: {problem}")
     hint = Text("try again in some minutes; certferry looks for the record first")
-    return DnsUnavailable(said.filled(name=name, problem=problem), hint=hint)
+    return DnsUnavailable(sentence.filled(name=name, problem=problem), hint=hint)
 
 
-STOP_CHECK = 0.5  # seconds between two looks at whether the run was stopped
+STOP_CHECK = 0.5  # seconds between two checks whether the run was stopped
 
 
 class AccountTurns:
-    """The turns at one account. Safe to use from threads."""
+    """Lets one thread at a time use an account. Thread-safe."""
 
     def __init__(self, pause: Pause) -> None:
         self._pause = pause
@@ -286,9 +296,9 @@ class AccountTurns:
 
     @contextmanager
     def ours(self) -> Iterator[None]:
-        """Wait for our turn, and keep it for a `with` block. Raises what `pause` raises."""
+        """Wait for a turn and hold the turn for a `with` block. Raises the errors of `pause`."""
         while not self._lock.acquire(timeout=STOP_CHECK):
-            self._pause(0)  # notices that the run was stopped
+            self._pause(0)  # raises if the run was stopped
         try:
             yield
         finally:

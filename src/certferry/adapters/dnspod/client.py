@@ -1,8 +1,7 @@
-"""DNSPod's zones and TXT records, as its token API shows and changes them, and its status codes
-(docs/facts/dnspod.md §1, §1.4).
+"""DNSPod's zones and TXT records by the token API, and the API's status codes.
 
-One call at a time and few per second; credentials are never sent again once they were refused;
-every call carries the documented User-Agent (§1.2).
+Source: docs/facts/dnspod.md §1, §1.4. Calls are made one at a time and few per second; refused
+credentials are sent once; every call carries the documented User-Agent (§1.2).
 """
 
 from __future__ import annotations
@@ -38,35 +37,34 @@ from certferry.text import Text
 NAME = "DNSPod"
 NUMBER = re.compile(r"[0-9]{1,15}")
 RESTS = (60.0, 60.0)  # seconds of silence after too many calls (§1.4)
-LONG_REST = timedelta(minutes=10)  # until the next run, when the short ones were not enough
-# Seconds between looks for a new record, which lists show after about 30 (§1.7, §2.2).
+LONG_REST = timedelta(minutes=10)  # until the next run, after the short rests failed
+# Seconds between searches for a new record; lists show records after about 30 (§1.7, §2.2).
 INDEX_PAUSES = (1.0, 2.0, 4.0, 8.0, 12.0, 13.0)
 
-PAGE = 500  # items; the most that the international sibling gives at once (§1.8)
+PAGE = 500  # items; the most per page at the international sibling (§1.8)
 TTL = 600  # seconds; the free plans' minimum (§1.5)
-# Seconds; the professional plans' minimum. The enterprise plans allow 1, which gains nothing: a
-# challenge's record is new each time, and what takes long is its way to all name servers.
+# Seconds; the professional plans' minimum. The enterprise plans' minimum of 1 would gain nothing: a
+# challenge's record is new each time, so the wait is for its way to all name servers.
 PAID_TTL = 60
 PAID_PLANS = frozenset(  # the grades that Domain.List documents, without D_Free and DP_Free
     f"{era}_{plan}" for era in ("d", "dp") for plan in ("plus", "extra", "expert", "ultra")
 )
 KNOWN_PLANS = PAID_PLANS | {"d_free", "dp_free"}
-MINIMUM_TTL = "记录TTL最低"  # its name in Domain.Purview (§1.5)
+MINIMUM_TTL = "记录TTL最低"  # the name of the minimum TTL in Domain.Purview (§1.5)
 PUBLIC = {"Domain.List", "TC3-HMAC-SHA256", "dnsapi.cn", "api.dnspod.com"}
-"""What a report names of DNSPod's calls and hosts."""
+"""DNSPod's calls and hosts that a report may name."""
 
 _DONE = "1"
 _LIMITED = "-2"
 _CLOSED = "-99"
 _UNKNOWN_ERROR = "3"
-_GONE = "8"  # of Record.Info and Record.Remove alone
-_NO_DOMAINS = "9"  # of Domain.List alone
+_GONE = "8"  # only of Record.Info and Record.Remove
+_NO_DOMAINS = "9"  # only of Domain.List
 _NO_RECORDS = "10"
 _EXISTS = "104"
 _TTL_REFUSED = frozenset({"29", "32"})
 
-# After these the call may have been carried out all the same; a read is repeated after so many
-# seconds.
+# Code → seconds before each repetition of a read; a write may have been carried out all the same.
 _IN_DOUBT = {_UNKNOWN_ERROR: (1.0, 3.0), _CLOSED: (10.0, 20.0)}
 _AFTER_STRANGE_CODE = (1.0,)
 _MEANT = frozenset({_DONE, _GONE, _NO_DOMAINS, _NO_RECORDS, _EXISTS})
@@ -76,7 +74,7 @@ _BLOCKED = {
     "spam": (Text("banned"), Text("ask DNSPod's support why")),
     "lock": (Text("locked"), Text("unlock it at console.dnspod.cn")),
 }
-"""The states in which a domain cannot be used: its word, and what to do."""
+"""DNSPod's word for a blocked domain → the state in a sentence, and the hint."""
 
 _TOKEN = Text(
     "compare `id` and `token` with the DNSPod tokens listed at console.dnspod.cn under API keys; "
@@ -134,18 +132,19 @@ CODES = _ANSWERS.meanings
 
 @dataclass(frozen=True, slots=True)
 class DnspodZone(Zone):
-    """A domain of the account. `grade` is DNSPod's word for the plan, such as DP_Free."""
+    """A domain of the account."""
 
+    #: DNSPod's word for the domain's plan, for example DP_Free.
     grade: str = ""
 
     @property
     def ttl(self) -> int:
-        """Return the seconds that a record may be kept for: few, and allowed by the plan."""
+        """The lowest TTL of a record allowed by the plan, in seconds."""
         return PAID_TTL if self.grade.lower() in PAID_PLANS else TTL
 
 
 def zone_of(item: answers.Item, keys: Mapping[str, str], servers: object = None) -> DnspodZone:
-    """Read a domain, whose id, punycode, name, status and grade stand under these keys."""
+    """Read a domain. `keys` maps id, punycode, name, status and grade to keys of `item`."""
     id_, punycode, name, status, grade = (
         answers.as_text(item.get(keys[key]))
         for key in ("id", "punycode", "name", "status", "grade")
@@ -160,19 +159,19 @@ def zone_of(item: answers.Item, keys: Mapping[str, str], servers: object = None)
 
 
 def total_in(counts: object, key: str) -> float:
-    """Return how many items a list has in all; endless when the answer does not say."""
+    """Return the total length of a list; infinity if the answer has no total."""
     total = number_of(answers.object_in({"": counts}, "").get(key))
     return math.inf if total is None else total
 
 
 def number_of(value: object) -> int | None:
-    """Read a number, which may be written as a text."""
-    written = answers.as_text(value)
-    return int(written) if NUMBER.fullmatch(written) else None
+    """Read a number, or a number in text; `None` for anything else."""
+    text = answers.as_text(value)
+    return int(text) if NUMBER.fullmatch(text) else None
 
 
 class DnspodRecords(TxtRecords):
-    """Challenge records by either API. Lists lag, so only a record in doubt is looked for."""
+    """Challenge records by either API. Lists lag, so new records are not read back."""
 
     def __init__(self, service: answers.JsonTxtService, pause: Pause) -> None:
         super().__init__(NAME, service, pause, looks=INDEX_PAUSES, reads_back=False)
@@ -182,8 +181,8 @@ class DnspodRecords(TxtRecords):
         """See `ports.examination.Delegated.name_servers`."""
         if not isinstance(self._api, DnspodClient):
             return super().name_servers(zone)
-        found = next((one for one in self._api.zones(about=zone) if one.name == zone), None)
-        return frozenset() if found is None else self._api.name_servers(found)
+        held = next((each for each in self._api.zones(about=zone) if each.name == zone), None)
+        return frozenset() if held is None else self._api.name_servers(held)
 
     def report(self) -> AccountReport:
         """See `ports.examination.Reporting.report`."""
@@ -191,13 +190,16 @@ class DnspodRecords(TxtRecords):
         with journal() as made, suppress(DnsError):
             zones = list(self._api.list_zones(about=ALL_ZONES))
         grades = [zone.grade.lower() for zone in zones or () if isinstance(zone, DnspodZone)]
-        known = all(grade in KNOWN_PLANS for grade in grades) if zones else None
-        plan = judged("1.5", Text("each domain tells its plan, by a word that is known"), known)
+        are_known = all(grade in KNOWN_PLANS for grade in grades) if zones else None
+        plan = judged("1.5", Text("each domain tells its plan, by a word that is known"), are_known)
         return AccountReport(NAME, (plan, *reported(made, PUBLIC)), zones is not None)
 
 
 class DnspodClient(answers.JsonTxtService):
-    """The domains of one account, by its token, `id,token`; `line` is the default line's name."""
+    """The domains of one account by the token API.
+
+    The token is `id,token`; `line` is the name of the default line.
+    """
 
     gone = (_GONE,)
     pauses_in_doubt = (1.0, 3.0)
@@ -218,7 +220,7 @@ class DnspodClient(answers.JsonTxtService):
         self._line = line
         self._turns = AccountTurns(context.pause)
         self._ttls: dict[str, int] = {}
-        # It wants no token, and answers 404 (§1.1).
+        # This address needs no token, and answers 404 (§1.1).
         clock = Request("GET", f"{self._api}/", self._agent)
         super().__init__(NAME, _ANSWERS, http, clock, context)
 
@@ -230,12 +232,12 @@ class DnspodClient(answers.JsonTxtService):
         return [zone_of(item, keys) for item in items]
 
     def name_servers(self, zone: Zone) -> frozenset[str]:
-        """List the NS records of a domain's apex, which DNSPod itself has put there (§1.5)."""
+        """List the NS records at a domain's apex, as written there by DNSPod (§1.5)."""
         items = self._records(zone, "@", about=zone.name)
         return hosts_of([answers.as_text(i.get("value")) for i in items if i.get("type") == "NS"])
 
     def records(self, zone: Zone, name: str) -> list[TxtRecord]:
-        """See `TxtService.records` (Record.List), which lags about 30 seconds (§1.7)."""
+        """See `TxtService.records` (Record.List). The list lags about 30 seconds (§1.7)."""
         host = zone.host_of(name)
         return [
             TxtRecord(
@@ -259,7 +261,7 @@ class DnspodClient(answers.JsonTxtService):
         return TxtRecord(record_id, zone.name_of(host), answers.as_text(item.get("value")), enabled)
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
-        """See `TxtService.create`. A refused TTL is raised once, to the plan's minimum, or 600."""
+        """See `TxtService.create`. A refused TTL is raised once: to the plan's minimum or 600."""
         ttl = self._ttls.get(zone.id, zone.ttl if isinstance(zone, DnspodZone) else TTL)
         reply = self._create(zone, name, value, ttl)
         if reply.code in _TTL_REFUSED:
@@ -268,7 +270,7 @@ class DnspodClient(answers.JsonTxtService):
             if raised > ttl:
                 self._ttls[zone.id] = raised
                 reply = self._create(zone, name, value, raised)
-        # The number is reported widely but not documented, so the words count as well.
+        # The code is widely reported but undocumented, so the words count as well.
         if reply.code == _EXISTS or "already exist" in reply.words.lower():
             return None
         return (
@@ -282,7 +284,7 @@ class DnspodClient(answers.JsonTxtService):
         return self.unless_gone(reply, about) is not None
 
     def reply(self, action: str, answer: Answer) -> answers.Reply | None:
-        """See `JsonTxtService.reply`, whatever the Content-Type says (§1.1)."""
+        """See `JsonTxtService.reply`. The Content-Type is ignored (§1.1)."""
         if answer.status != HTTPStatus.OK:
             return None
         body = json_object(answer.body) or {}
@@ -296,7 +298,7 @@ class DnspodClient(answers.JsonTxtService):
         return answers.Reply(action, shown, words, body, is_in_doubt=in_doubt, pauses=pauses)
 
     def error(self, reply: answers.Reply, about: str | Text) -> DnsError:
-        """See `JsonTxtService.error`. Code 8 means "gone", or refuses an old way to log in."""
+        """See `JsonTxtService.error`. Code 8 means "gone", or refuses a login by email."""
         error = super().error(reply, about)
         if reply.code == _GONE and "by email" in reply.words.lower():
             return DnsAccessDenied(error.message, hint=_TOKEN)
@@ -305,15 +307,15 @@ class DnspodClient(answers.JsonTxtService):
     def _call(
         self, action: str, about: str | Text, params: Mapping[str, Any], *, is_write: bool
     ) -> answers.Reply | answers.Lost:
-        """Make a call when it is our turn; after too many calls rest, and the others rest too."""
+        """Make a call in turn. After too many calls, rest; calls of other threads wait too."""
         with self._turns.ours():
             rests = iter(RESTS)
             while True:
-                came = super()._call(action, about, params, is_write=is_write)
-                if isinstance(came, answers.Lost) or came.code != _LIMITED:
-                    return came
+                outcome = super()._call(action, about, params, is_write=is_write)
+                if isinstance(outcome, answers.Lost) or outcome.code != _LIMITED:
+                    return outcome
                 if (rest := next(rests, None)) is None:
-                    error = self.error(came, about)
+                    error = self.error(outcome, about)
                     error.retry = Retry.at(self._now() + LONG_REST)
                     raise error
                 self._pause(rest)
@@ -324,10 +326,10 @@ class DnspodClient(answers.JsonTxtService):
         return self.write("Record.Create", name, **record, ttl=ttl)
 
     def _minimum_ttl(self, zone: Zone, name: str) -> int:
-        """Read the least TTL that the domain's plan allows (Domain.Purview); 0 if it says none."""
+        """Return the minimum TTL of the plan (Domain.Purview), in seconds; 0 if unknown."""
         reply = self.read("Domain.Purview", name, domain_id=zone.id)
         limits = answers.objects(self.settled(reply, name).get("purview"))
-        minima = (one.get("value") for one in limits if one.get("name") == MINIMUM_TTL)
+        minima = (limit.get("value") for limit in limits if limit.get("name") == MINIMUM_TTL)
         return max((number_of(value) or 0 for value in minima), default=0)
 
     def _records(self, zone: Zone, host: str, about: str) -> list[answers.Item]:
@@ -345,8 +347,8 @@ class DnspodClient(answers.JsonTxtService):
             if reply.code == empty:
                 return [], True
             body = self.settled(reply, about)
-            found = answers.objects(body.get(listed))
-            return found, not found or before + len(found) >= total_in(body.get("info"), total)
+            items = answers.objects(body.get(listed))
+            return items, not items or before + len(items) >= total_in(body.get("info"), total)
 
         return self.pages(page, about, key=lambda item: answers.as_text(item.get("id")))
 
@@ -364,7 +366,7 @@ class DnspodClient(answers.JsonTxtService):
 
 
 def _pauses_after(code: str) -> tuple[float, ...]:
-    """Return the seconds before each repetition of a read that was answered so."""
+    """Return the seconds before each repetition of a read answered with `code`."""
     if code in _IN_DOUBT:
         return _IN_DOUBT[code]
     is_known = code in _MEANT or _ANSWERS.knows(code)

@@ -1,7 +1,7 @@
 """DNS at DNSPod, through its token API.
 
-API reference: https://docs.dnspod.cn/api/ (docs/facts/dnspod.md §1). DNSPod calls it traditional
-and may end it one day.
+API reference: https://docs.dnspod.cn/api/ (docs/facts/dnspod.md §1). DNSPod calls this API
+traditional and may end it one day.
 Permissions: a DNSPod token of the main account that owns the domain; tokens cannot be narrowed.
 """
 
@@ -25,25 +25,25 @@ from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
 
-# What `ports.adapter.Adapter` wants of a module, and more that it may have.
+# The attributes of `ports.adapter.Adapter`, required and optional.
 __all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
 
 WHERE_KEYS_ARE = Text(
     "console.dnspod.cn → API keys → DNSPod Token → create; the token is shown once, when made"
 )
 ENVIRONMENT = (
-    # acme.sh has the halves of a token apart, and lego both in one variable, with a comma.
+    # acme.sh has two variables for a token; lego has one variable, with a comma between the halves.
     Variable(
         "id", ("DP_Id", "DNSPOD_API_KEY"), Text("DNSPod token ID"), is_public=True, pattern=r"\d+"
     ),
     Variable("token", ("DP_Key", "DNSPOD_API_KEY"), Text("DNSPod token")),
 )
 
-# "3,600 requests an hour" is what DNSPod's support wrote to a user in 2021 (§1.2). A
-# sixth of them may go at once: 600, and then 3,000 an hour, so that no hour has more than 3,600.
+# DNSPod's support wrote "3,600 requests an hour" to a user in 2021 (§1.2). A sixth may go at once:
+# 600, and then 3,000 an hour, so no hour has more than 3,600.
 REQUESTS_PER_HOUR = 3600
-REQUESTS_PER_SECOND = 2.0  # what DNSPod allows is not published; this is modest (§1.2)
-NO_CONTACT = "nobody@certferry.invalid"  # the form is required; an unread address is honest
+REQUESTS_PER_SECOND = 2.0  # a modest rate: DNSPod publishes no limit (§1.2)
+NO_CONTACT = "nobody@certferry.invalid"  # DNSPod requires an address; an unread address is honest
 _MODEST = Text("leave it out: 2 is modest enough for DNSPod")
 _LIMIT = Text("leave it out: 3600 is the limit that DNSPod's support names")
 CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parentheses
@@ -51,7 +51,7 @@ CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parenth
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings under `[accounts.<label>]`: a short number, and 32 hexadecimal digits."""
+    """The settings under `[accounts.<label>]`; `id` is a short number, `token` 32 hex digits."""
 
     id: Secret
     token: Secret
@@ -71,7 +71,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one account; nothing is sent yet. Raises `ConfigError`."""
+    """Return the provider of one account, without sending a request. Raises `ConfigError`."""
     token = _whole_token(settings.id.reveal().strip(), settings.token.reveal().strip())
     for key, rate, advice in (
         ("requests_per_second", settings.requests_per_second, _MODEST),
@@ -91,7 +91,10 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
 
 
 def user_agent(contact: str) -> str:
-    """Return the form that DNSPod requires; another may get the account banned (§1.2)."""
+    """Return the User-Agent in DNSPod's form; any other may get the account banned (§1.2).
+
+    Raises `ConfigError`.
+    """
     if not CONTACT.fullmatch(contact):
         raise ConfigError(
             Text("{contact} is not a mail address that DNSPod accepts", contact=repr(contact)),
@@ -101,10 +104,10 @@ def user_agent(contact: str) -> str:
 
 
 def _whole_token(token_id: str, token: str) -> str:
-    """Return a token as DNSPod takes it. Raises `ConfigError` for what cannot be one."""
-    if token_id == token and "," in token:  # lego has the whole of it for both halves
+    """Return the token as `id,token`. Raises `ConfigError` for a malformed half."""
+    if token_id == token and "," in token:  # lego's variable gave the whole token for each half
         token_id, token = (half.strip() for half in token.split(",", 1))
-    # IKID at the international site.
+    # Tencent Cloud's keys; IKID at the international site.
     if token_id.startswith(("AKID", "IKID")):
         raise ConfigError(
             Text("the `id` of the DNSPod account is a key of Tencent Cloud (AKID…)"),
@@ -122,52 +125,57 @@ def _whole_token(token_id: str, token: str) -> str:
     return f"{token_id},{token}"
 
 
-# How many requests an account may send in an hour, counted by what is remembered of those before: a
-# note that the hosts which share a state share as well.
+# The budget of requests per hour and account. The count is a note in the state, so hosts that share
+# a state share the budget.
 
 HOUR = timedelta(hours=1)
-BURST_SHARE = 6  # a sixth of an hour's requests at once; our choice
-MOST = HOUR // timedelta(microseconds=1)  # intervals are no finer than that
+BURST_SHARE = 6  # a sixth of an hour's requests may go at once; our choice
+MOST = HOUR // timedelta(microseconds=1)  # requests an hour: a timedelta counts microseconds
 
 CLOCKS_APART = timedelta(minutes=1)
-"""What a clock that was set back may cost. A moment further ahead than a burst and this was written
-by a clock that was wrong.
+"""How far hosts' clocks may differ. A stored moment further ahead than a burst and this much comes
+from a wrong clock.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Rate:
-    """A burst of requests, then one each interval: in any hour a burst and an hour's intervals."""
+    """A rate: a burst of requests, then one request per interval."""
 
+    #: Requests that may go at once.
     burst: int
+    #: Time from one request to the next after the burst.
     interval: timedelta
 
     @property
     def room(self) -> timedelta:
-        """Return how far ahead of the clock time may be used up."""
+        """How far ahead of the clock requests may use up time."""
         return self.burst * self.interval
 
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """Whether a request may be sent now, or when to ask again, and the `note` to store for it."""
+    """The answer to a caller that wants to send a request."""
 
+    #: Zero: send now. Else ask again after this time.
     wait: timedelta
+    #: The note to store.
     note: str
 
 
 def rate_of(requests: int) -> Rate:
-    """Return the rate that lets no hour have more requests, even one that begins with a burst."""
+    """Return the rate with at most `requests` in any hour, also in an hour with a burst."""
     requests = min(requests, MOST)
     burst = max(1, requests // BURST_SHARE)
     rest = max(1, requests - burst)
-    microseconds = (MOST + rest - 1) // rest  # rounded up: an hour must never have one more
+    microseconds = (MOST + rest - 1) // rest  # rounded up, to stay below the limit
     return Rate(burst, timedelta(microseconds=microseconds))
 
 
 def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
-    """Return whether a request may be sent now, by the note of those before it. A caller that waits
-    has taken nothing, and waits for an interval and `CLOCKS_APART` at most.
+    """Return whether a request may be sent now, by the note of earlier requests.
+
+    A caller that must wait has taken no turn. The wait is at most an interval and `CLOCKS_APART`.
     """
     used_until = _used_until(rate, note, now)
     wait = used_until - now + rate.interval - rate.room
@@ -177,8 +185,10 @@ def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
 
 
 def _used_until(rate: Rate, note: str | None, now: datetime) -> datetime:
-    """Read the moment up to which time is used up. What cannot be read, or cannot be true, counts
-    as a burst just sent: no request waits for longer than an interval, and no hour gets too many.
+    """Return the moment until which earlier requests have used up time.
+
+    An unreadable or impossible note counts as a burst just sent, so the next request waits at most
+    an interval, and the hour keeps to its limit.
     """
     if note is None:
         return now
@@ -189,7 +199,7 @@ def _used_until(rate: Rate, note: str | None, now: datetime) -> datetime:
 
 
 def _moment(note: str) -> datetime | None:
-    """Read an RFC 3339 moment, or `None`."""
+    """Read an RFC 3339 moment; `None` for anything else."""
     try:
         moment = datetime.fromisoformat(note)
     except ValueError:
@@ -198,28 +208,30 @@ def _moment(note: str) -> datetime | None:
 
 
 NOTE = "spent"
+"""Name of the stored note with the moment of `_used_until`."""
 
 
 @dataclass(frozen=True, slots=True)
 class HourlyBudget:
-    """A `Pace` that takes each request's turn from the hour of all runs, by a note in the account's
-    memory, by its clock, and then from `pace`.
-    """
+    """A `Pace` that takes a turn from the hour shared by all runs, then a turn from `pace`."""
 
     rate: Rate
+    #: Holds the note, and has the clock shared by all runs.
     memory: AccountMemory
+    #: The pace per second.
     pace: Pace
+    #: Waits, and raises if the run is stopped.
     pause: Pause
 
     def wait(self) -> None:
-        # The wait is outside of `update`: the note must not be kept from other runs meanwhile.
-        # Nothing is taken before it, so a run that is stopped in it leaves its turn to them.
+        # Waiting happens outside `update`, which locks the note for other runs. No turn is taken
+        # before the wait, so a run stopped while waiting uses up no turn.
         while (wait := self._ask()) > timedelta(0):
             self.pause(wait.total_seconds())
         self.pace.wait()
 
     def _ask(self) -> timedelta:
-        """Take a turn, or learn how long it is until there may be one."""
+        """Take a turn and return zero, or return how long to wait before asking again."""
         wait = timedelta(0)
 
         def change(note: str | None) -> str:

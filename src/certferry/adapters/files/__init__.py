@@ -1,1 +1,1 @@
-"""Certificate files on this machine: an open directory, and files read, exported or handed over."""
+"""Certificate files on this machine: read, written, exported, and given to a program."""

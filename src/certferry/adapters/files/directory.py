@@ -1,5 +1,7 @@
-"""An open directory: files are named within it, so that neither a path that leads elsewhere by now
-nor a link in a file's place makes anything else be read or replaced.
+"""Read and write certificate files in an open directory.
+
+Files are opened by name within the open directory. So a path changed meanwhile, or a link in a
+file's place, cannot divert a read or a write to another file.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from certferry.text import Text
 _log = logging.getLogger(__name__)
 
 LARGEST = 1 << 20
-"""Bytes of a file that is looked at: these have a few thousand, and anything may lie there."""
+"""Bytes of the largest file to read. Certificate files have a few thousand bytes."""
 
 _DRAFT = ".certferry-draft-"
 _PRIVATE, _PUBLIC = 0o600, 0o644
@@ -40,13 +42,15 @@ _DIRECTORY = 0o755
 
 @dataclass(frozen=True, slots=True)
 class OpenDirectory:
-    """An open directory; `path` is what it is called in messages. Every method raises `OSError`."""
+    """An open directory. Every method raises `OSError`."""
 
+    #: The file descriptor.
     handle: int
+    #: The directory's path, for messages.
     path: Path
 
     def observe(self, name: str) -> FoundFile | None:
-        """Read a file's digest and access; `None` for no regular file, or one that is too large."""
+        """Return a file's digest and access; `None` if missing, irregular or too large."""
         opened = self._read(name)
         if opened is None:
             return None
@@ -55,14 +59,15 @@ class OpenDirectory:
         return FoundFile(digest(data), access)
 
     def read(self, name: str) -> bytes | None:
-        """Read a file, as `observe` does."""
+        """Return a file's content; `None` as in `observe`."""
         opened = self._read(name)
         return None if opened is None else opened[0]
 
     def draft(self, name: str, content: bytes, access: FileAccess) -> str:
-        """Write a file under another name, on to the disk; return that name. It belongs to its
-        owner before it has content. Raises `TargetRejected` if it may not be given away, and leaves
-        nothing.
+        """Write the content to disk under a temporary name; return the temporary name.
+
+        Owner and mode are set before the content is written. Raises `TargetRejected` if the owner
+        cannot be changed; after any error the draft is removed.
         """
         must_still_hold()
         drafted = f"{_DRAFT}{name}-{secrets.token_hex(8)}"
@@ -81,12 +86,12 @@ class OpenDirectory:
         return drafted
 
     def put(self, drafted: str, name: str) -> None:
-        """Rename a draft to its name, and replace what had it, be it a link."""
+        """Rename a draft to its final name, replacing a file or link of that name."""
         must_still_hold()
         os.replace(drafted, name, src_dir_fd=self.handle, dst_dir_fd=self.handle)
 
     def replace(self, name: str, content: bytes, access: FileAccess) -> None:
-        """Put a file in its place, whole or not at all, as `draft` and `put` do."""
+        """Replace a file atomically, by `draft` and `put`."""
         drafted = self.draft(name, content, access)
         try:
             self.put(drafted, name)
@@ -95,22 +100,22 @@ class OpenDirectory:
             raise
 
     def remove(self, name: str) -> None:
-        """Remove a file, if it is there."""
+        """Remove a file, if it exists."""
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=self.handle)
 
     def sweep(self) -> None:
-        """Remove drafts that a run which was killed has left."""
-        for name in os.listdir(self.handle):  # noqa: PTH208 - pathlib knows no handles
+        """Remove drafts left by killed runs."""
+        for name in os.listdir(self.handle):  # noqa: PTH208 - pathlib takes no handle
             if name.startswith(_DRAFT):
                 self.remove(name)
 
     def sync(self) -> None:
-        """Make new names last: a rename is on the disk when its directory is."""
+        """Flush the directory to disk, because a rename lasts only once flushed."""
         os.fsync(self.handle)
 
     def _read(self, name: str) -> tuple[bytes, os.stat_result] | None:
-        # Neither through a link, which would be replaced and not followed, nor waiting for a FIFO.
+        # O_NOFOLLOW: `put` replaces links, so reading follows none. O_NONBLOCK: a FIFO would block.
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
         try:
             descriptor = os.open(name, flags, dir_fd=self.handle)
@@ -133,9 +138,12 @@ def opened(path: Path, owners: Collection[int] = ()) -> AbstractContextManager[O
 
 
 def opened_where_it_is(path: Path) -> AbstractContextManager[OpenDirectory]:
-    """Open another user's directory, through no link that others could change. Raises `OSError`."""
-    with checked_path(path, exposed=True) as found:
-        return _held(found.open(os.O_RDONLY | os.O_DIRECTORY), path)
+    """Open another user's directory, refusing links that others could change.
+
+    Raises `OSError`.
+    """
+    with checked_path(path, exposed=True) as checked:
+        return _held(checked.open(os.O_RDONLY | os.O_DIRECTORY), path)
 
 
 @contextmanager
@@ -148,24 +156,24 @@ def _held(handle: int, path: Path) -> Iterator[OpenDirectory]:
 
 @contextmanager
 def made(path: Path, owners: Collection[int]) -> Iterator[OpenDirectory]:
-    """Open a directory as `opened` does; make a missing one, which every user may read."""
-    with checked_path(path, owners) as found:
+    """Open a directory as `opened` does; create a missing directory, readable by every user."""
+    with checked_path(path, owners) as checked:
         try:
-            os.mkdir(found.name, _PRIVATE_DIRECTORY, dir_fd=found.directory)
+            os.mkdir(checked.name, _PRIVATE_DIRECTORY, dir_fd=checked.directory)
             is_new = True
         except FileExistsError:
             is_new = False
     with opened(path, owners) as place:
         if is_new:
-            os.fchmod(place.handle, _DIRECTORY)  # whatever the umask is
+            os.fchmod(place.handle, _DIRECTORY)  # regardless of the umask
             flags = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
             with _held(os.open("..", flags, dir_fd=place.handle), path.parent) as above:
-                above.sync()  # a new name is on the disk when its directory is
+                above.sync()  # the new name lasts only once flushed
         yield place
 
 
 def _change_owner(descriptor: int, path: Path, access: FileAccess) -> None:
-    # -1 leaves it as it is
+    # fchown(2): -1 keeps the owner or the group
     uid, gid = (-1 if number is None else number for number in (access.uid, access.gid))
     try:
         if (uid, gid) != (-1, -1):
@@ -182,7 +190,7 @@ def _change_owner(descriptor: int, path: Path, access: FileAccess) -> None:
 
 
 NAMES = (certificates.CHAIN, certificates.PRIVKEY, certificates.FULLCHAIN, certificates.CERT)
-"""In the order in which they take their names: nothing comes between what servers read."""
+"""Files in order of renaming: the key and the full chain, read by servers, are adjacent."""
 
 EXPORTED = (certificates.CERT, certificates.CHAIN, certificates.FULLCHAIN, certificates.PRIVKEY)
 
@@ -191,34 +199,37 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 @dataclass(frozen=True, slots=True)
 class FileAccess:
-    """Whose a file is and who may use it; `None` leaves the owner or the group as it comes."""
+    """A file's mode, owner and group."""
 
     mode: int
+    #: The owner's number; `None`: any owner.
     uid: int | None = None
+    #: The group's number; `None`: any group.
     gid: int | None = None
 
-    def allows(self, found: FileAccess) -> bool:
-        """Return whether a file with this access is as desired."""
-        owners = self.uid in {None, found.uid} and self.gid in {None, found.gid}
-        return owners and self.mode == found.mode
+    def allows(self, observed: FileAccess) -> bool:
+        """Return whether the access of a file is as desired by `self`."""
+        owners = self.uid in {None, observed.uid} and self.gid in {None, observed.gid}
+        return owners and self.mode == observed.mode
 
     @property
     def in_words(self) -> str:
-        """The mode, and owner and group by number."""
+        """The mode, then the numbers of owner and group."""
         owners = [number for number in (self.uid, self.gid) if number is not None]
         return " ".join([f"{self.mode:04o}", ":".join(map(str, owners))]).rstrip()
 
 
 @dataclass(frozen=True, slots=True)
 class FoundFile:
-    """A file that lies there: the SHA-256 of what is in it, and its access."""
+    """A file in a directory."""
 
+    #: SHA-256 of the content, in lower-case hex.
     digest: str
     access: FileAccess
 
 
 def contents(bundle: certificates.CertificateBundle) -> dict[str, bytes]:
-    """Return the content of each of the files. The key is among them."""
+    """Return file name → content, including the private key."""
     return {
         certificates.CHAIN: bundle.chain_pem.encode(),
         certificates.PRIVKEY: bundle.privkey_pem.reveal().encode(),
@@ -230,7 +241,7 @@ def contents(bundle: certificates.CertificateBundle) -> dict[str, bytes]:
 def variables(
     lineage: str, bundle: certificates.CertificateBundle, directory: Path
 ) -> Mapping[str, str]:
-    """Return the environment of a program that gets a certificate in a directory."""
+    """Return environment variables for a program that gets a certificate in a directory."""
     certificate = bundle.certificate
     # CERTFERRY_CERT, CERTFERRY_CHAIN, CERTFERRY_FULLCHAIN, CERTFERRY_PRIVKEY
     paths = {f"CERTFERRY_{Path(n).stem.upper()}": str(directory / n) for n in EXPORTED}
@@ -244,12 +255,12 @@ def variables(
 
 
 def digest(data: bytes) -> str:
-    """Return SHA-256, lower-case hex."""
+    """Return the SHA-256 in lower-case hex."""
     return hashlib.sha256(data).hexdigest()
 
 
 def _fix(exc: NotTrusted) -> Text:
-    """Return the advice for a directory of another user's, whom root may make their owner."""
+    """Return the hint for an untrusted path. Root may give the files to the directory's owner."""
     if exc.owner is None or os.geteuid() != 0:
         return exc.fix
     return Text(
@@ -261,7 +272,7 @@ def _fix(exc: NotTrusted) -> Text:
 
 @contextmanager
 def translating_errors(path: Path, hint: Text, *, has_owner: bool = False) -> Iterator[None]:
-    """Turn the system's errors into the port's; `has_owner`: the files may be another user's."""
+    """Turn the system's errors into the port's. `has_owner`: files may have another owner."""
     try:
         yield
     except NotTrusted as exc:
@@ -280,7 +291,7 @@ RIGHTS = Text("run certferry as a user who may read and write there")
 
 
 def must_be_writable(directory: Path, hint: Text) -> None:
-    """Raise `TargetRejected` for a directory that takes no files; `hint` is for a missing one."""
+    """Raise `TargetRejected` for an unwritable directory; `hint` is for a missing directory."""
     if not directory.exists():
         problem = Text("there is no directory {path}")
         if directory.is_symlink():
@@ -303,10 +314,10 @@ def must_be_writable(directory: Path, hint: Text) -> None:
 
 
 def must_take_files(directory: Path, names: Iterable[str]) -> None:
-    """Raise `TargetRejected` where something lies in a file's place that is not to be replaced."""
+    """Raise `TargetRejected` if a link or a directory has the name of a file to write."""
     for path in (directory / name for name in names):
         if path.is_symlink():
-            # certbot's `live` is made of them, and certbot goes astray where one is a file.
+            # certbot's `live` consists of links, and certbot breaks if a file replaces a link.
             problem = Text("{path} is a symbolic link", path=path)
             hint = Text("certferry writes files of its own; choose another directory")
             raise TargetRejected(problem, hint=hint)
@@ -316,7 +327,7 @@ def must_take_files(directory: Path, names: Iterable[str]) -> None:
 
 
 def user_number(name: str | None) -> int | None:
-    """Return a user's number. Raises `TargetRejected` for one that this machine does not know."""
+    """Return a user's number. Raises `TargetRejected` for an unknown user."""
     return _number(name, lambda user: pwd.getpwnam(user).pw_uid, Text("user"))
 
 
@@ -325,27 +336,27 @@ def group_number(name: str | None) -> int | None:
     return _number(name, lambda group: grp.getgrnam(group).gr_gid, Text("group"))
 
 
-def _number(name: str | None, look_up: Callable[[str], int], what: Text) -> int | None:
+def _number(name: str | None, look_up: Callable[[str], int], kind: Text) -> int | None:
     if name is None:
         return None
     try:
-        # chown(2): the last number of 32 bits says that nothing is to change.
+        # chown(2): the highest 32-bit number means "no change".
         is_number = name.isdecimal() and int(name) < 2**32 - 1
         return int(name) if is_number else look_up(name)
     except (KeyError, ValueError):
-        problem = Text("this machine knows no {what} called {name}", what=what, name=name)
+        problem = Text("this machine knows no {what} called {name}", what=kind, name=name)
         hint = Text("make it first, or correct `owner` and `group`")
         raise TargetRejected(problem, hint=hint) from None
 
 
 def write_bundle(bundle: certificates.CertificateBundle, directory: Path) -> list[Path]:
-    """Write certbot's four files, and return their paths. The key is its owner's alone from its
-    first byte; links that a directory's owner could change are not followed. Raises
-    `CertferryError`.
+    """Write certbot's four files, and return the paths. Raises `CertferryError`.
+
+    Only the owner can ever read the key. Links that another user could change are refused.
     """
     texts = contents(bundle)
     with _exporting(directory):
-        # A link that leads astray is refused before anything is made.
+        # Refuse an untrusted link before any directory is created.
         with suppress(FileNotFoundError), checked_path(directory, exposed=True):
             pass
         directory.mkdir(mode=_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
@@ -373,8 +384,10 @@ def _exporting(path: Path) -> Iterator[None]:
 
 @contextmanager
 def handed_over(bundle: certificates.CertificateBundle, workspace: Path) -> Iterator[Path]:
-    """Put the four files into a private directory for a `with` block. Raises `DeployError`. A lock
-    lasts as long as the process (flock(2)): a directory without one was left by a killed run.
+    """Put the four files into a private directory for a `with` block. Raises `DeployError`.
+
+    The directory is locked. The lock ends with the process (flock(2)), so an unlocked directory was
+    left by a killed run.
     """
     hint = Text("free some space, or let certferry write there")
     with ExitStack() as held:
@@ -390,7 +403,7 @@ def handed_over(bundle: certificates.CertificateBundle, workspace: Path) -> Iter
 
 
 def sweep_handovers(workspace: Path) -> None:
-    """Remove what killed runs have left, and warn of what cannot be removed."""
+    """Remove directories left by killed runs; warn if a directory cannot be removed."""
     try:
         with _opened(workspace) as place:
             fcntl.flock(place.handle, fcntl.LOCK_EX)
@@ -404,7 +417,7 @@ def sweep_handovers(workspace: Path) -> None:
 def _make(workspace: Path, held: ExitStack) -> OpenDirectory:
     workspace.mkdir(_PRIVATE_DIRECTORY, parents=True, exist_ok=True)
     with _opened(workspace) as place:
-        # No sweep meanwhile: until it has its lock it looks like one that was left.
+        # The lock holds off sweeps, because a new directory still lacks its own lock.
         fcntl.flock(place.handle, fcntl.LOCK_EX)
         _sweep(workspace)
         directory = held.enter_context(_opened(Path(tempfile.mkdtemp(dir=workspace))))
@@ -413,7 +426,7 @@ def _make(workspace: Path, held: ExitStack) -> OpenDirectory:
 
 
 def _remove(directory: Path) -> None:
-    """Remove it after the program. What that has left there makes no failure of it."""
+    """Remove the directory after the program. A failure is only logged."""
     try:
         with suppress(FileNotFoundError):
             with _opened(directory) as place:
@@ -431,20 +444,20 @@ def _sweep(workspace: Path) -> None:
                 _empty(place.handle)
                 shutil.rmtree(directory)
         except (BlockingIOError, FileNotFoundError):
-            continue  # a run is at work with it, or has removed it meanwhile
+            continue  # in use by a run, or removed meanwhile
         except OSError as exc:
             _warn(directory, exc)
 
 
 def _empty(place: int) -> None:
-    """Remove files of an open directory, the key first: `rmtree` stops at the first it cannot."""
+    """Remove the files of an open directory, the key first: `rmtree` stops at any failure."""
     for name in sorted(os.listdir(place), key=lambda name: certificates.PRIVKEY not in name):
         with suppress(OSError):
             os.unlink(name, dir_fd=place)
 
 
 def _opened(directory: Path) -> AbstractContextManager[OpenDirectory]:
-    """Open a directory for its lock; closing it releases the lock."""
+    """Open a directory to lock; closing the directory releases the lock."""
     return _held(os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW), directory)
 
 

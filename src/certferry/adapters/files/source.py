@@ -1,4 +1,4 @@
-"""Certificates in PEM files, as acme.sh, certbot, lego and people leave them."""
+"""Read certificates from PEM files of acme.sh, certbot, lego or people."""
 
 from __future__ import annotations
 
@@ -22,21 +22,22 @@ _KEY = "PRIVATE KEY-----"
 _CERTIFICATE = "-----BEGIN CERTIFICATE-----"
 
 _UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-_DER = b"\x30"  # a SEQUENCE (X.690 §8.9.1): every certificate and every key begins with one
+_DER = b"\x30"  # a SEQUENCE (X.690 §8.9.1) begins every certificate and every key
 
 
 class PemFileSource:
-    """Reads pairs of files, and keeps them: to check an RSA key takes up to a third of a second."""
+    """Reads pairs of files. Results are cached: checking an RSA key may take 0.3 seconds."""
 
     def __init__(self) -> None:
+        # Files → the texts read last, and the certificate in the texts.
         self._judged: dict[PemFiles, tuple[tuple[str, Secret], CertificateBundle]] = {}
 
     def read(self, files: PemFiles) -> CertificateBundle:
         """See `ports.source.CertificateSource.read`."""
         texts = _text(files.fullchain, "x509"), Secret(_text(files.privkey, "pkey"))
-        known = self._judged.get(files)
-        if known is not None and known[0] == texts:
-            return known[1]
+        cached = self._judged.get(files)
+        if cached is not None and cached[0] == texts:
+            return cached[1]
         bundle = _judge(*texts, files)
         self._judged[files] = (texts, bundle)
         return bundle
@@ -56,7 +57,7 @@ def _judge(fullchain: str, privkey: Secret, files: PemFiles) -> CertificateBundl
 
 @contextmanager
 def _about(path: str) -> Iterator[None]:
-    """Name the file that an error is about."""
+    """Add the file's path to errors of the block."""
     try:
         yield
     except CertificateError as error:
@@ -65,7 +66,10 @@ def _about(path: str) -> Iterator[None]:
 
 
 def _text(path: str, program: str) -> str:
-    """Read a file as text; `program` is OpenSSL's that writes such a thing as PEM."""
+    """Read a PEM file. `program` is the OpenSSL command that converts DER, for the hint.
+
+    Raises `CertificateError`.
+    """
     hint = Text("`fullchain` and `privkey` name files that the user of certferry can read")
     data = contents_of(Path(path), hint=hint)
     if data.startswith(_UTF_16):
@@ -111,12 +115,12 @@ def _must_belong_together(bundle: CertificateBundle, files: PemFiles) -> None:
 
 
 def contents_of(path: Path, *, hint: Text | None = None) -> bytes:
-    """Read a file whole. Raises `CertificateError` when that cannot be, or it is too large."""
+    """Read a whole file. Raises `CertificateError` for an unreadable or too large file."""
     try:
         # Without O_NONBLOCK, opening a FIFO waits for a writer.
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            # What is wrong with a directory, `fdopen` says.
+            # `fdopen` raises the right error for a directory.
             with os.fdopen(descriptor, "rb", closefd=False) as file:
                 is_regular = stat.S_ISREG(os.fstat(descriptor).st_mode)
                 data = file.read(LARGEST + 1) if is_regular else b""

@@ -1,4 +1,4 @@
-"""A moment that is stored without a state: what was sent last, where no state can be written."""
+"""Remember the last message sent while no state can be written."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from certferry.adapters.files.directory import opened
 
 _LONGEST = 100
-"""Bytes of a code that are read."""
+"""Bytes read of a stored code."""
 
 _OWNER_ONLY = 0o600
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -22,15 +22,19 @@ _READ = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 @dataclass(frozen=True, slots=True)
 class Stamped:
-    """What was sent, and when. The code is empty where the disk had no room for it."""
+    """The last message sent."""
 
+    #: The message's code; empty if the disk was full.
     code: str
+    #: When the message was sent.
     at: datetime
 
 
 class Stamp:
-    """A nearly empty file in the first directory that takes it, unless other users can make files
-    there: they could keep trouble from being reported. Another `about` has another file.
+    """A small file, in the first of some directories that can be written.
+
+    Directories writable by other users are skipped, because other users could suppress reports.
+    Each subject (`about`) has a separate file.
     """
 
     def __init__(self, directories: Iterable[Path], about: str) -> None:
@@ -39,21 +43,21 @@ class Stamp:
 
     def last(self) -> Stamped | None:
         """Return the newest stamp."""
-        found = []
+        stamps = []
         for place in self._directories:
             with suppress(OSError), opened(place) as directory:
-                found.append(self._read(directory.handle))
-        return max(found, key=lambda one: one.at, default=None)
+                stamps.append(self._read(directory.handle))
+        return max(stamps, key=lambda stamp: stamp.at, default=None)
 
     def put(self, code: str, now: datetime) -> None:
-        """Store that something was sent; where no directory takes that, nothing is stored."""
+        """Store that a message was sent; if no directory is writable, store nothing."""
         for place in self._directories:
             with suppress(OSError), opened(place) as directory:
                 self._write(directory.handle, code, now)
                 return
 
     def remove(self) -> None:
-        """Delete what is stored."""
+        """Delete the stamps in all directories."""
         for place in self._directories:
             with suppress(OSError), opened(place) as directory:
                 os.unlink(self._name, dir_fd=directory.handle)
@@ -61,7 +65,7 @@ class Stamp:
     def _write(self, directory: int, code: str, now: datetime) -> None:
         file = os.open(self._name, _WRITE, _OWNER_ONLY, dir_fd=directory)
         with os.fdopen(file, "wb", buffering=0) as stamp:
-            with suppress(OSError):  # on a full disk there is room for a name, and none for words
+            with suppress(OSError):  # a full disk takes a name, but no content
                 stamp.write(code.encode())
             moment = now.timestamp()
             os.utime(file, (moment, moment))

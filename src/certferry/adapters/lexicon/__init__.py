@@ -1,1 +1,1 @@
-"""The services of the library lexicon: `dns` makes bounded calls to one provider."""
+"""DNS services of the library lexicon: `dns` makes bounded calls to one provider."""

@@ -1,14 +1,13 @@
-"""DNS at one of the services that the library dns-lexicon knows (dns-lexicon.readthedocs.io), whose
-calls are bounded, and made one after the other.
+"""DNS at a service of the library dns-lexicon (dns-lexicon.readthedocs.io).
 
-Needs the extra `lexicon`. Its providers differ, and some fail without a word: certferry looks in
-the provider's own list for each record that it has added or removed. A service that has a type of
-its own here is better used by that.
+Calls are bounded, and made one after the other. Needs the extra `lexicon`. Some of lexicon's
+providers fail silently, so certferry checks each added or removed record in the provider's list.
+Prefer certferry's own type of account if the service has a type here.
 
-Of dns-lexicon 3.25.2 (docs/facts/libraries.md §3): its HTTP requests have no time-out, and follow
-redirects; many providers read a set of records, change it and write it whole;
-`lexicon.client.Client` downloads the Public Suffix List when it is made, so that the provider is
-made without it here.
+Facts about dns-lexicon 3.25.2 (docs/facts/libraries.md §3): HTTP requests have no time-out, and
+follow redirects. Many providers read a set of records, change the set and write it back whole.
+`lexicon.client.Client` downloads the Public Suffix List on creation, so certferry creates providers
+directly.
 """
 
 from __future__ import annotations
@@ -53,19 +52,19 @@ WHERE_KEYS_ARE = Text(
 )
 ENVIRONMENT: tuple[Variable, ...] = ()
 
-PAUSES_OF_A_LOOK = (0.0, 1.0, 2.0, 4.0)  # seconds before each look for a new record
+PAUSES_OF_A_LOOK = (0.0, 1.0, 2.0, 4.0)  # seconds before each search for a record
 PROVIDERS = "lexicon._private.providers"
 BY_OTHER_MEANS = frozenset(
     {"auto", "gransy", "inwx", "qcloud", "route53", "softlayer", "valuedomain"}
 )
-"""Providers of dns-lexicon 3.25 that send with other libraries than `requests`."""
+"""Providers of dns-lexicon 3.25 that send by other means than `requests`."""
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator writes under `[accounts.<label>]`."""
+    """The settings under `[accounts.<label>]`."""
 
     provider: Annotated[str, Text("the service, as `lexicon --help` calls it")]
     zones: Annotated[
@@ -81,7 +80,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one account; nothing is loaded or sent yet. Raises `ConfigError`."""
+    """Return the provider of one account, without loading lexicon. Raises `ConfigError`."""
     _must_be_known(settings.provider)
     options = {key.replace("-", "_"): value for key, value in settings.options.items()}
     _must_be_held(settings.provider, options)
@@ -92,10 +91,10 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
 
 def _must_be_known(provider: str) -> None:
     try:
-        known = find_spec(PROVIDERS)
+        spec = find_spec(PROVIDERS)
     except ModuleNotFoundError:
-        known = None
-    if known is None:
+        spec = None
+    if spec is None:
         raise errors.ConfigError(
             Text("needs the extra `lexicon`; {install}", install=how_to_install("lexicon"))
         )
@@ -107,25 +106,25 @@ def _must_be_known(provider: str) -> None:
 
 
 def _must_be_held(provider: str, options: Mapping[str, Secret | str]) -> None:
-    """Raise `ConfigError` for a provider that sends otherwise than by `requests`, which is held."""
+    """Raise `ConfigError` for a provider that sends by other means than bounded `requests`."""
     if provider in BY_OTHER_MEANS:
-        said = Text(
+        message = Text(
             "certferry does not offer lexicon's {provider}: it sends keys by other means than those"
             " that certferry bounds and keeps from other hosts",
             provider=provider,
         )
         hint = Text('use a type of certferry\'s own, or a program with type = "command"')
-        raise errors.ConfigError(said, hint=hint)
+        raise errors.ConfigError(message, hint=hint)
     if provider == "gandi" and options.get("api_protocol") != "rest":
-        said = Text(
+        message = Text(
             "certferry does not use the old API of lexicon's gandi: write {setting}, with a"
             " token of the new one as auth_token"
         )
-        raise errors.ConfigError(said.filled(setting='api_protocol = "rest"'))
+        raise errors.ConfigError(message.filled(setting='api_protocol = "rest"'))
 
 
 class LexiconRecords:
-    """The `DnsProvider` of one account. Safe to use from threads. A handle is the value."""
+    """The `DnsProvider` of one account. Thread-safe. A handle is the value."""
 
     def __init__(self, calls: LexiconCalls, zones: Sequence[str], pause: Pause) -> None:
         self._calls = calls
@@ -134,7 +133,7 @@ class LexiconRecords:
         self._found: dict[str, str] = {}
 
     def zones(self) -> tuple[FoundZone, ...] | None:
-        """See `ports.survey.ZoneKeeper.zones`; `None` where none are declared."""
+        """See `ports.survey.ZoneKeeper.zones`; `None` without declared zones."""
         return self._declared or None
 
     def zone_of(self, name: str) -> FoundZone:
@@ -162,17 +161,19 @@ class LexiconRecords:
     def _remove(self, name: str, value: str) -> bool:
         zone = self._zone(name)
         with self._calls.opened(zone) as provider:
-            found = {str(one["content"]) for one in records_of(provider, zone, name, value)}
-            for written in found:
-                # Never by id: it is the whole name's at Gandi, and the set's at NS1 and Route 53
-                # (dns-lexicon 3.25.2), so that other records would be removed.
-                provider.delete_record(rtype="TXT", name=name, content=written)
-            if found:
+            contents = {
+                str(record["content"]) for record in records_of(provider, zone, name, value)
+            }
+            for content in contents:
+                # By content, because an id covers the whole name at Gandi, and the whole set at NS1
+                # and Route 53 (dns-lexicon 3.25.2): other records would be removed too.
+                provider.delete_record(rtype="TXT", name=name, content=content)
+            if contents:
                 self._look(provider, zone, name, value, is_wanted=False)
-            return bool(found)
+            return bool(contents)
 
     def _look(self, provider: Any, zone: str, name: str, value: str, *, is_wanted: bool) -> None:
-        """Check that a record is there, or is not, whatever the provider reports."""
+        """Wait until the list shows the change. Raises `DnsUnavailable`."""
         for pause in PAUSES_OF_A_LOOK:
             self._pause(pause)
             if bool(list(records_of(provider, zone, name, value))) == is_wanted:
@@ -187,13 +188,15 @@ class LexiconRecords:
         return self._found[name]
 
     def _tried(self, name: str) -> str:
-        """Find the longest zone that the provider authenticates for. What it refuses with may be
-        its way of saying that it has no such zone, so that the shorter ones are tried as well.
+        """Return the longest zone for which the provider authenticates.
+
+        A refusal may be the provider's way to report a missing zone, so shorter names are tried as
+        well. Raises `DnsError`.
         """
         refused: errors.DnsError | None = None
         for suffix in suffixes(name):
             if suffix.startswith("_"):
-                continue  # no zone is called so, and some providers check nothing
+                continue  # not a zone's name, and some providers accept any name
             try:
                 with self._calls.opened(suffix):
                     return suffix
@@ -205,7 +208,7 @@ class LexiconRecords:
                 if is_no_zone(exc):
                     continue
                 error = self._calls.errors.of(exc, name)
-                if may_pass(exc):  # the zone may be there: what is put above it, no resolver sees
+                if may_pass(exc):  # the zone may exist: records in a parent zone would be invisible
                     raise error from exc
                 refused = refused or error
         raise refused or self._calls.errors.no_zone(name)
@@ -222,10 +225,10 @@ class LexiconRecords:
 
 
 def records_of(provider: Any, zone: str, name: str, value: str) -> Iterator[dict[str, Any]]:
-    """Find the records with this value in the provider's list, whose names may be relative."""
+    """Yield the records with this value. Names in the provider's list may be relative."""
     try:
         listed = provider.list_records("TXT", name)
-    except (KeyError, IndexError):  # how some say that there is none
+    except (KeyError, IndexError):  # some providers fail on an empty list
         listed = []
     names = {name, name.removesuffix(f".{zone}")}
     for record in listed:
@@ -235,7 +238,7 @@ def records_of(provider: Any, zone: str, name: str, value: str) -> Iterator[dict
 
 
 class LexiconCalls:
-    """Makes providers and calls them. Safe to use from threads."""
+    """Creates providers and bounds the calls to them. Thread-safe."""
 
     def __init__(
         self, provider: str, options: Mapping[str, Secret | str], within: timedelta, pause: Pause
@@ -251,8 +254,9 @@ class LexiconCalls:
         self._last_until = 0.0
 
     def in_turn(self, about: str, work: Callable[[], T]) -> T:
-        """Return what a piece of work returns, one at a time. Raises `DnsUnavailable` where it
-        takes too long: nothing else begins until it ends.
+        """Run `work` in turn and return its result.
+
+        Raises `DnsUnavailable` after the time limit; the next work begins only once late work ends.
         """
         with self._turns.ours():
             if self._last is not None:
@@ -261,7 +265,7 @@ class LexiconCalls:
 
     @contextmanager
     def opened(self, zone: str) -> Iterator[Any]:
-        """Make a provider for a zone, and let it authenticate, for a `with` block."""
+        """Create a provider for a zone and authenticate, for a `with` block."""
         from lexicon._private.discovery import load_provider_module
         from lexicon.config import ConfigResolver
 
@@ -274,12 +278,12 @@ class LexiconCalls:
                     provider=self._provider,
                 ),
             )
-        logging.getLogger("lexicon").setLevel(logging.CRITICAL)  # some of its words show keys
+        logging.getLogger("lexicon").setLevel(logging.CRITICAL)  # some messages show keys
         plain = {
             key: value.reveal() if isinstance(value, Secret) else value
             for key, value in self._options.items()
         }
-        config = ConfigResolver().with_dict(  # type: ignore[no-untyped-call]  # lexicon types it not
+        config = ConfigResolver().with_dict(  # type: ignore[no-untyped-call]  # untyped in lexicon
             {"provider_name": self._provider, "domain": zone, self._provider: plain}
         )
         provider = load_provider_module(self._provider).Provider(config)
@@ -287,7 +291,7 @@ class LexiconCalls:
         try:
             yield provider
         finally:
-            with suppress(Exception):  # what it has done is done
+            with suppress(Exception):  # the calls before count
                 provider.cleanup()
 
     def _bounded(self, about: str, work: Callable[[], T]) -> T:
@@ -297,32 +301,32 @@ class LexiconCalls:
             with held() as refused:
                 try:
                     outcome.set_result(work())
-                except BaseException as exc:  # noqa: BLE001 - raised again where the caller waits
-                    said = self.errors.message(about, refused[0]) if refused else None
-                    outcome.set_exception(errors.DnsRejected(said) if said else exc)
+                except BaseException as exc:  # noqa: BLE001 - raised again in the waiting thread
+                    message = self.errors.message(about, refused[0]) if refused else None
+                    outcome.set_exception(errors.DnsRejected(message) if message else exc)
 
         self._last, self._last_until = outcome, time.monotonic() + self._within.total_seconds()
-        # With this thread's context: what it sends there ends with this run's lease.
+        # The thread gets this context, so the run's lease also stops requests of the thread.
         inside = copy_context().run
         threading.Thread(target=inside, args=(run,), name="lexicon", daemon=True).start()
         self._wait_for(outcome, about)
         return outcome.result()
 
     def _wait_for(self, last: Future[Any], about: str) -> None:
-        """Wait for the piece of work that was begun last, as long as that may take."""
+        """Wait for the last work up to its time limit. Raises `DnsUnavailable`."""
         while not last.done():
             left = self._last_until - time.monotonic()
             if left <= 0:
                 raise self.errors.too_long(about)
             wait([last], timeout=min(left, STOP_CHECK))
-            self._pause(0)  # notices that the run was stopped
+            self._pause(0)  # raises if the run was stopped
 
 
 @cache
 def _has_its_libraries(provider: str) -> bool:
     from lexicon._private.discovery import find_providers
 
-    return bool(find_providers().get(provider, True))  # reads what is installed: slow
+    return bool(find_providers().get(provider, True))  # slow: reads the installed packages
 
 
 _NO_ZONE = re.compile(
@@ -337,24 +341,27 @@ _NOT_HERE = frozenset({400, 404, 422})
 
 @dataclass(frozen=True, slots=True)
 class LexiconErrors:
-    """The errors of one provider, as lexicon calls it; they never show what is `hidden`."""
+    """Makes the errors of one provider."""
 
+    #: lexicon's name of the provider.
     provider: str
+    #: Secrets to mask in messages.
     hidden: Collection[Secret]
 
     def message(self, about: str, problem: Text | str) -> Text:
-        """Return a sentence on what is wrong."""
+        """Return a sentence that names the provider and the problem."""
         words = Text("{about}: lexicon's {provider}: {problem}")
         return words.filled(about=about, provider=self.provider, problem=problem)
 
     def of(self, exc: BaseException, about: str) -> errors.DnsError:
-        """Return the error that an exception stands for. What is not known may have been done. A
-        request without an answer is described in certferry's words: `requests` quotes addresses, in
-        which some services have the key.
+        """Return the error for an exception. After an unknown exception the outcome is in doubt.
+
+        Requests without an answer are described in certferry's words, because `requests` quotes
+        URLs, and some services put the key in the URL.
         """
         words = " ".join(str(exc).split())
-        said = f"{type(exc).__name__}: {words}" if words else type(exc).__name__
-        problem: Text | str = quoted(said, self.hidden)
+        text = f"{type(exc).__name__}: {words}" if words else type(exc).__name__
+        problem: Text | str = quoted(text, self.hidden)
         if isinstance(exc, requests.ConnectionError | requests.Timeout):
             url = None if exc.request is None else exc.request.url
             problem = explain(exc, urlsplit(url or "").hostname or self.provider, TIMEOUTS).problem
@@ -373,13 +380,13 @@ class LexiconErrors:
         return errors.DnsUnavailable(message, hint=hint)
 
     def too_long(self, about: str) -> errors.DnsUnavailable:
-        """Return the error for a call that takes longer than it may."""
+        """Return the error for a call over the time limit."""
         words = Text("{about}: lexicon's {provider} gives no answer")
         hint = Text("see the way from this host to the service, and `timeout` of the account")
         return errors.DnsUnavailable(words.filled(about=about, provider=self.provider), hint=hint)
 
     def no_zone(self, name: str) -> errors.ZoneNotFound:
-        """Return the error for a name that the provider finds no zone for."""
+        """Return the error for a name without a zone at the provider."""
         words = Text("lexicon's {provider} has no zone that holds {name}")
         hint = Text(
             "name the account that has the domain as `dns` of the certificate. Some providers of"
@@ -388,7 +395,7 @@ class LexiconErrors:
         return errors.ZoneNotFound(words.filled(provider=self.provider, name=name), hint=hint)
 
     def not_done(self, name: str, *, is_wanted: bool) -> errors.DnsUnavailable:
-        """Return the error for a change that the provider's list does not show."""
+        """Return the error for a change missing in the provider's list."""
         words = Text(
             "{name}: lexicon's {provider} reports no failure, and its list still has the record"
         )
@@ -401,21 +408,21 @@ class LexiconErrors:
 
 
 def is_no_zone(exc: BaseException) -> bool:
-    """Return whether an authentication failed because the zone is not there."""
+    """Return whether an authentication failed for a missing zone."""
     if isinstance(exc, requests.HTTPError):
         return _status(exc) in _NOT_HERE
     return _is_authentication(exc) and _NO_ZONE.search(str(exc)) is not None
 
 
 def may_pass(exc: BaseException) -> bool:
-    """Return whether the service surely did nothing: 500 may mean that it lacks the zone."""
+    """Return whether a failure may pass. Status 500 does not count: the zone may be missing."""
     if isinstance(exc, requests.HTTPError):
         return _status(exc) in _NOT_NOW
     return isinstance(exc, requests.ConnectionError | requests.Timeout)
 
 
 def _is_authentication(exc: BaseException) -> bool:
-    # By its name: the library is an extra, and need not be there.
+    # Compared by name, because the extra `lexicon` may be missing.
     return type(exc).__name__ == "AuthenticationError"
 
 

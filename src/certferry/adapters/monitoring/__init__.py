@@ -1,1 +1,1 @@
-"""Where monitors look: a heartbeat that a run sends, a file of metrics that it leaves."""
+"""Outputs of a run for monitors: a heartbeat and a file of metrics."""

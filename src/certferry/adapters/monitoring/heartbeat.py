@@ -1,8 +1,8 @@
-"""The heartbeat of a run, in healthchecks.io's protocol (docs/facts/receivers.md §2):
-`URL/start`, `URL`, `URL/fail`, with `rid` for the run, and the run's last lines as the body.
+"""The heartbeat of a run, in healthchecks.io's protocol (docs/facts/receivers.md §2).
 
-The service answers 200 to a check that it does not know, or that is pinged too often, and says so
-in the body; `Ping-Body-Limit` is how many bytes of ours it keeps.
+A run sends `URL/start`, then `URL` or `URL/fail`, with the run's id as `rid` and the run's last
+lines as the body. The service answers 200 also for an unknown check, or for too many pings, and
+names the problem in the body. The header `Ping-Body-Limit` has the number of bytes kept.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from certferry.ports.adapter import Answer, Http, NoAnswer
 from certferry.text import Text
 
 SERVICE = "heartbeat"
-MISSED = "heartbeat_missed"  # the code of what went wrong with a ping
+MISSED = "heartbeat_missed"  # the code of a problem with a ping
 
 USUAL_LIMIT = 10_000
-"""Bytes of a body that every version of the service keeps; more where it says so."""
-MOST = 100_000  # bytes that are sent at most, whatever a service says
+"""Bytes of a body kept by every version of the service; `Ping-Body-Limit` may allow more."""
+MOST = 100_000  # bytes sent at most, whatever limit a service names
 
 _PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
 _UNKNOWN, _TOO_OFTEN = b"(not found)", b"(rate limited)"
 
 
 class Heartbeat:
-    """One check; `rid` is the run's in all its pings. Raises `ConfigError` for a wrong address."""
+    """A check at the service, for the run `rid`. Raises `ConfigError` for a wrong address."""
 
     def __init__(self, address: Secret, http: Http, rid: str) -> None:
         self._address = secret_address(address)
@@ -37,16 +37,16 @@ class Heartbeat:
         self._limit = USUAL_LIMIT
 
     def start(self) -> Problem | None:
-        """Send that a run begins."""
+        """Report that the run begins; return the problem, if any."""
         return self._ping("/start", "")
 
-    def end(self, said: str, *, succeeded: bool) -> Problem | None:
-        """Send that it has ended, with the last of its words."""
-        return self._ping("" if succeeded else "/fail", said)
+    def end(self, lines: str, *, succeeded: bool) -> Problem | None:
+        """Report that the run has ended, with its last lines; return the problem, if any."""
+        return self._ping("" if succeeded else "/fail", lines)
 
-    def _ping(self, suffix: str, said: str) -> Problem | None:
-        """Send one ping, once. Follows no redirect; returns what went wrong."""
-        body = said.encode()[-self._limit :].decode(errors="ignore").encode()
+    def _ping(self, suffix: str, lines: str) -> Problem | None:
+        """Send one ping, in one attempt; return the problem, if any."""
+        body = lines.encode()[-self._limit :].decode(errors="ignore").encode()
         try:
             answer = self._http.send("POST", self._url(suffix), _PLAIN, body)
         except NoAnswer as nothing:
@@ -70,17 +70,17 @@ class Heartbeat:
 def _judged(answer: Answer) -> Problem | None:
     status, check_url = answer.status, Text("check `url` under [heartbeat]")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        said = Text("it answered with a redirect (status {status}), which is not followed")
-        return Problem(MISSED, said.filled(status=status), check_url)
+        message = Text("it answered with a redirect (status {status}), which is not followed")
+        return Problem(MISSED, message.filled(status=status), check_url)
     if status == HTTPStatus.TOO_MANY_REQUESTS or _TOO_OFTEN in answer.body:
-        said = Text("it was pinged too often, and has not counted this run")
-        return Problem(MISSED, said, Text("use another check for each machine"))
+        message = Text("it was pinged too often, and has not counted this run")
+        return Problem(MISSED, message, Text("use another check for each machine"))
     if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE} or _UNKNOWN in answer.body:
         return Problem(MISSED, Text("it knows no such check"), check_url)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        said = Text("it answered with status {status}", status=status)
+        message = Text("it answered with status {status}", status=status)
         return Problem(
-            MISSED, said, Text("the next run pings again; look at the service if this stays")
+            MISSED, message, Text("the next run pings again; look at the service if this stays")
         )
     if status >= HTTPStatus.BAD_REQUEST:
         return Problem(

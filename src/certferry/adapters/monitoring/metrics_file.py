@@ -1,4 +1,4 @@
-"""The file of metrics for node_exporter's textfile collector: replaced whole."""
+"""Write the file of metrics for node_exporter's textfile collector."""
 
 from __future__ import annotations
 
@@ -10,30 +10,30 @@ from certferry.errors import Problem, system_words
 from certferry.file_trust import NotTrusted
 from certferry.text import Text
 
-MISSED = "metrics_missed"  # the code of what went wrong with the file
+MISSED = "metrics_missed"  # the code of a problem with the file
 
-_ACCESS = FileAccess(0o644)  # another user's collector reads it; there is no secret in it
+_ACCESS = FileAccess(0o644)  # another user's collector reads the file; it holds no secret
 
 
 def write_metrics(path: Path, text: str) -> Problem | None:
-    """Put the metrics in their place; return why that cannot be."""
+    """Replace the file of metrics as a whole; return the problem, if any."""
     try:
         with opened_where_it_is(path.parent) as place:
             place.replace(path.name, text.encode(), _ACCESS)
     except NotTrusted as exc:
-        said = Text("{path} {problem}", path=exc.path, problem=exc.problem)
-        return Problem(MISSED, said, exc.fix)
+        message = Text("{path} {problem}", path=exc.path, problem=exc.problem)
+        return Problem(MISSED, message, exc.fix)
     except OSError as exc:
-        said = Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc))
-        return Problem(MISSED, said, _advice(path, exc))
+        message = Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc))
+        return Problem(MISSED, message, _advice(path, exc))
     return None
 
 
 def _advice(path: Path, problem: OSError) -> Text:
     folder = path.parent
     if not folder.is_dir():
-        said = Text("make the directory {folder}, or name another `file` under [metrics]")
-        return said.filled(folder=folder)
+        sentence = Text("make the directory {folder}, or name another `file` under [metrics]")
+        return sentence.filled(folder=folder)
     if problem.errno in {errno.ENOSPC, errno.EDQUOT}:
         return Text("free some space at {folder}", folder=folder)
     if path.is_dir():

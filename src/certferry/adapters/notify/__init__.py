@@ -1,1 +1,1 @@
-"""What brings messages: robots in groups, phones, mail, a webhook, what Apprise knows."""
+"""Channels for messages: robots in groups, phones, mail, a webhook, Apprise's services."""

@@ -1,8 +1,8 @@
-"""Every service that the library Apprise knows (https://github.com/caronc/apprise), by its address.
+"""The channel to every service of the library Apprise (https://github.com/caronc/apprise).
 
-Needs the extra `apprise`. Apprise says only whether it thinks that it sent a message: some of
-its services report success where the real one has refused (measured, docs/facts/receivers.md §1.1).
-A service that has a type of its own here is better used by that.
+Needs the extra `apprise`. Apprise returns only success or failure, and reports success also for
+some refused messages (measured, docs/facts/receivers.md §1.1). Prefer certferry's own type of
+channel if the service has a type here.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ SERVICE = "Apprise"
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 MOST_BYTES = 2000
-BESIDES = "apprise.plugins.nostr"  # what has sockets of its own beside `requests` (Apprise 2.3)
+BESIDES = "apprise.plugins.nostr"  # opens its own sockets beside `requests` (Apprise 2.3)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One address of Apprise's."""
+    """The settings of the channel."""
 
     url: Annotated[Secret, Text("the address as Apprise writes it, such as ntfys://topic")]
 
@@ -78,6 +78,6 @@ class _Apprise:
 
 
 def _sends_with_requests(service: object) -> bool:
-    """Return whether a service of Apprise's sends with what certferry bounds."""
+    """Return whether a service of Apprise sends by `requests`, which certferry bounds."""
     name = type(service).__module__
     return hasattr(sys.modules[name], "requests") and not name.startswith(BESIDES)

@@ -1,5 +1,6 @@
-"""Mail, by SMTP with TLS: `smtps://` speaks it from the start (RFC 8314 §3.3), `smtp://` begins it
-with STARTTLS (RFC 3207). Nothing is sent without.
+"""The mail channel, by SMTP and always with TLS.
+
+`smtps://` uses TLS from the start (RFC 8314 §3.3), `smtp://` starts TLS by STARTTLS (RFC 3207).
 """
 
 from __future__ import annotations
@@ -30,17 +31,16 @@ ENVIRONMENT: tuple[Variable, ...] = ()
 MOST_BYTES = 60_000
 TIMEOUT = 5.0  # seconds for each answer
 LATER = timedelta(minutes=15)
-"""After which a server that asks for patience is tried again: greylisting is over by then (RFC
-6647 §5)."""
+"""How long to wait after a temporary refusal: greylisting is over by then (RFC 6647 §5)."""
 PORTS = {"smtps": 465, "smtp": 587}  # RFC 8314 §7.3, RFC 6409
-_ME = "localhost"  # how it greets: to ask the resolver for this machine's name can take long
+_ME = "localhost"  # the name in EHLO: a resolver may take long to find this machine's own name
 _FOR_NOW = range(400, 500)  # RFC 5321 §4.2.1
 _CHECK_LOGIN = Text("check `user` and `password`; many services want one made for programs")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """A mail server, the sender and the recipients."""
+    """The settings of the channel: mail server, sender and recipients."""
 
     url: Annotated[
         str, Text("the mail server: smtps://host:465, or smtp://host:587 where TLS is begun later")
@@ -76,7 +76,7 @@ def _place(url: str) -> SplitResult:
 
 
 class _Refused(Exception):
-    """What the server answered to a step; the connection is over."""
+    """Raised for a refused step; carries the result to return from `send`."""
 
     def __init__(self, answered: Answered) -> None:
         super().__init__()
@@ -86,6 +86,7 @@ class _Refused(Exception):
 @dataclass(frozen=True, slots=True)
 class _Mail:
     settings: Settings
+    #: The parsed `url`.
     place: SplitResult
     context: Context
 
@@ -108,7 +109,7 @@ class _Mail:
             return self._later(_words(error))
 
     def _opened(self) -> smtplib.SMTP:
-        """Connect, speak TLS, and log in."""
+        """Connect, start TLS and log in. Raises `_Refused`, and the errors of smtplib."""
         import smtplib
 
         host, port = self.place.hostname or "", self.place.port or PORTS[self.place.scheme]
@@ -124,11 +125,11 @@ class _Mail:
                 server.login(self.settings.user, self.settings.password.reveal())
         except BaseException as error:
             server.close()
-            if isinstance(error, UnicodeEncodeError):  # smtplib writes both in ASCII alone
-                said = Text(
+            if isinstance(error, UnicodeEncodeError):  # smtplib sends only ASCII
+                message = Text(
                     "`user` or `password` holds a character beyond ASCII, so nothing was sent"
                 )
-                raise _Refused(RefusedForGood(said, _CHECK_LOGIN)) from None
+                raise _Refused(RefusedForGood(message, _CHECK_LOGIN)) from None
             if isinstance(error, smtplib.SMTPAuthenticationError):
                 answered = self._answered(error.smtp_code, error.smtp_error, _CHECK_LOGIN)
                 raise _Refused(answered) from None
@@ -136,28 +137,28 @@ class _Mail:
         return server
 
     def _deliver(self, server: smtplib.SMTP, mail: EmailMessage) -> Answered:
-        """Send the mail to those whom the server takes it for. A refusal of one is a refusal."""
+        """Send the mail to all accepted recipients. A single refused recipient makes a refusal."""
         server.ehlo_or_helo_if_needed()
         international = self._beyond_ascii()
         if international and not server.has_extn("smtputf8"):
             return _no_international(international)
         policy, options = (SMTPUTF8, ["SMTPUTF8"]) if international else (SMTP, [])
-        code, said = server.mail(self.settings.from_, options)
+        code, words = server.mail(self.settings.from_, options)
         if code != 250:  # noqa: PLR2004 - RFC 5321 §4.2.3
-            return self._answered(code, said)
+            return self._answered(code, words)
         refusals: list[Answered] = []
         for address in self.settings.to:
-            code, said = server.rcpt(address)
+            code, words = server.rcpt(address)
             if code not in {250, 251}:
-                refusals.append(self._answered(code, said, Text("check {to}", to=address)))
+                refusals.append(self._answered(code, words, Text("check {to}", to=address)))
         if len(refusals) < len(self.settings.to):
-            code, said = server.data(mail.as_bytes(policy=policy))
+            code, words = server.data(mail.as_bytes(policy=policy))
             if code != 250:  # noqa: PLR2004 - RFC 5321 §4.2.3
-                return self._answered(code, said)
+                return self._answered(code, words)
         return self._in_sum(refusals)
 
     def _beyond_ascii(self) -> list[str]:
-        """Return the addresses that only a server with SMTPUTF8 takes (RFC 6531)."""
+        """Return the addresses that need a server with SMTPUTF8 (RFC 6531)."""
         addresses = (self.settings.from_, *self.settings.to)
         return [address for address in addresses if not address.isascii()]
 
@@ -172,8 +173,8 @@ class _Mail:
             return later
         return Sent()
 
-    def _answered(self, code: int, said: bytes | str, hint: Text | None = None) -> Answered:
-        words = said.decode(errors="replace") if isinstance(said, bytes) else said
+    def _answered(self, code: int, reply: bytes | str, hint: Text | None = None) -> Answered:
+        words = reply.decode(errors="replace") if isinstance(reply, bytes) else reply
         hidden = [self.settings.password] if self.settings.password else []
         problem = Text("the mail server refused the message: {words} ({code})")
         problem = problem.filled(words=quoted(words, hidden), code=code)
@@ -193,7 +194,7 @@ class _Mail:
         mail["Subject"] = message.title
         mail["Date"] = format_datetime(self.context.now())
         mail["Message-ID"] = make_msgid(domain=domain)
-        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5: no holiday answers, please
+        mail["Auto-Submitted"] = "auto-generated"  # RFC 3834 §5: prevents automatic replies
         mail.set_content(message.body(MOST_BYTES))
         return mail
 

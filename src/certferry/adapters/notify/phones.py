@@ -1,4 +1,4 @@
-"""Services that bring messages to phones: Bark, PushPlus (推送加), ServerChan (Server酱), Telegram.
+"""Channels to phones: Bark, PushPlus (推送加), ServerChan (Server酱), Telegram.
 
 References: https://bark.day.app, https://www.pushplus.plus/doc, https://sct.ftqq.com and
 https://doc.sc3.ft07.com (ServerChan's two generations, which the key distinguishes), and
@@ -24,15 +24,15 @@ from certferry.ports.notifier import AgainAt, Answered, Notifier, Sent
 from certferry.text import Text
 
 MOST_BYTES = 8000
-BARK_BYTES = 2000  # Apple takes 4 KB in all, escapes included
+BARK_BYTES = 2000  # Apple's limit is 4 KB for the whole push, escapes included
 BARK_TITLE, PUSHPLUS_TITLE = 200, 100
 SERVERCHAN_API = "https://sctapi.ftqq.com"
-SERVERCHAN_TITLE = 32  # characters; in so many bytes it is never longer
-TELEGRAM_BYTES = 4096  # characters are what is counted, and each has a byte or more
+SERVERCHAN_TITLE = 32  # characters; used as a limit in bytes, so always within
+TELEGRAM_BYTES = 4096  # Telegram counts characters, and each has a byte or more
 
 _THIRD = re.compile(r"sctp(\d+)t")
 _SPENT = "次数"
-"""What ServerChan says when the day's messages are used up; its code is not documented."""
+"""ServerChan's word once the day's messages are used up; the code is undocumented."""
 _LONGEST_WAIT = 86_400  # seconds
 _PUSHPLUS_HINTS: Mapping[int, Text] = {
     903: Text("compare `key` with the token at pushplus.plus"),
@@ -49,7 +49,7 @@ _TELEGRAM_HINTS: Mapping[int, Text] = {
 
 @dataclass(frozen=True, slots=True)
 class BarkSettings:
-    """One phone."""
+    """The settings of Bark, for one phone."""
 
     key: Annotated[Secret, Text("the key of the device, which the app shows")]
     api: Annotated[str, Text("the address of the server; your own, if you have one")] = (
@@ -59,7 +59,7 @@ class BarkSettings:
 
 @dataclass(frozen=True, slots=True)
 class PushplusSettings:
-    """A token of one person's or group's."""
+    """The settings of PushPlus, for one person or group."""
 
     key: Annotated[Secret, Text("the token")]
     api: Annotated[str, posts.API_HELP] = "https://www.pushplus.plus"
@@ -67,7 +67,7 @@ class PushplusSettings:
 
 @dataclass(frozen=True, slots=True)
 class ServerchanSettings:
-    """A key of one person's."""
+    """The settings of ServerChan, for one person."""
 
     key: Annotated[Secret, Text("the SendKey, which begins with SCT or sctp")]
     api: Annotated[str, posts.API_HELP] = SERVERCHAN_API
@@ -75,7 +75,7 @@ class ServerchanSettings:
 
 @dataclass(frozen=True, slots=True)
 class TelegramSettings:
-    """A bot, and the chat it writes to."""
+    """The settings of Telegram: a bot, and the chat for messages."""
 
     key: Annotated[Secret, Text("the token of the bot")]
     chat: Annotated[str, Text("the id of the chat, or @name of a channel")]
@@ -83,7 +83,7 @@ class TelegramSettings:
 
 
 def bark(settings: BarkSettings, context: Context, /) -> Notifier:
-    """Connect a phone. It is posted to: with GET the words would stand in addresses and logs."""
+    """Connect a phone. POST is used, because GET would show the words in URLs and logs."""
     posting = posts.Posting("Bark", context, [settings.key])
     address = Secret(f"{settings.api.rstrip('/')}/push")
 
@@ -96,10 +96,10 @@ def bark(settings: BarkSettings, context: Context, /) -> Notifier:
         }
 
     def judge(reply: posts.PostReply) -> Answered:
-        code, said = reply.number("code"), reply.fields.get("message")
-        if code == HTTPStatus.OK:  # Bark's own code, of HTTP's numbers
+        code, words = reply.number("code"), reply.fields.get("message")
+        if code == HTTPStatus.OK:  # Bark's own code, with HTTP's number
             return Sent()
-        return posting.refused(code, said, Text("compare `key` with what the app shows"))
+        return posting.refused(code, words, Text("compare `key` with what the app shows"))
 
     return posts.PostedChannel(posting, lambda: address, fields, judge)
 
@@ -118,13 +118,13 @@ def pushplus(settings: PushplusSettings, context: Context, /) -> Notifier:
         }
 
     def judge(reply: posts.PostReply) -> Answered:
-        code, said = reply.number("code"), reply.fields.get("msg")
+        code, words = reply.number("code"), reply.fields.get("msg")
         match code:
             case 200:
                 return Sent()
-            case 900:  # nothing until the next day: trying again makes the ban longer
-                return AgainAt(posts.next_day(posting.now()), posting.in_its_words(code, said))
-        return posting.refused(code, said, _PUSHPLUS_HINTS.get(code or 0))
+            case 900:  # blocked until the next day; every retry makes the ban longer
+                return AgainAt(posts.next_day(posting.now()), posting.in_its_words(code, words))
+        return posting.refused(code, words, _PUSHPLUS_HINTS.get(code or 0))
 
     return posts.PostedChannel(posting, lambda: address, fields, judge)
 
@@ -139,17 +139,17 @@ def serverchan(settings: ServerchanSettings, context: Context, /) -> Notifier:
     address = Secret(f"{api}{way}/{quote(key, safe='')}.send")
 
     def fields(message: Message) -> dict[str, object]:
-        whole = message.text(MOST_BYTES)  # its title is cut short
+        whole = message.text(MOST_BYTES)  # includes the whole title
         return {"title": shortened(message.title, SERVERCHAN_TITLE), "desp": whole}
 
     def judge(reply: posts.PostReply) -> Answered:
         code = reply.number("code")
-        said = reply.fields.get("message") or reply.fields.get("error")
+        words = reply.fields.get("message") or reply.fields.get("error")
         if code == 0:
             return Sent()
-        if _SPENT in str(said):
-            return AgainAt(posts.next_day(posting.now()), posting.in_its_words(code, said))
-        return posting.refused(code, said, Text("compare `key` with the SendKey"))
+        if _SPENT in str(words):
+            return AgainAt(posts.next_day(posting.now()), posting.in_its_words(code, words))
+        return posting.refused(code, words, Text("compare `key` with the SendKey"))
 
     return posts.PostedChannel(posting, lambda: address, fields, judge)
 
@@ -166,16 +166,16 @@ def telegram(settings: TelegramSettings, context: Context, /) -> Notifier:
     def judge(reply: posts.PostReply) -> Answered:
         if reply.fields.get("ok") is True:
             return Sent()
-        code, said = reply.number("error_code"), reply.fields.get("description")
+        code, words = reply.number("error_code"), reply.fields.get("description")
         if code == HTTPStatus.TOO_MANY_REQUESTS:
-            return posting.later(posting.in_its_words(code, said), usual=_asked_for(reply))
-        return posting.refused(code, said, _TELEGRAM_HINTS.get(code or 0))
+            return posting.later(posting.in_its_words(code, words), usual=_asked_for(reply))
+        return posting.refused(code, words, _TELEGRAM_HINTS.get(code or 0))
 
     return posts.PostedChannel(posting, lambda: address, fields, judge)
 
 
 def _asked_for(reply: posts.PostReply) -> timedelta:
-    """Return how long Telegram asks to wait."""
+    """Return how long Telegram asks to wait; a minute by default."""
     parameters = reply.fields.get("parameters")
     seconds = parameters.get("retry_after") if isinstance(parameters, dict) else None
     if not isinstance(seconds, int) or not 0 < seconds <= _LONGEST_WAIT:

@@ -1,11 +1,11 @@
-"""Robots in groups: of DingTalk (钉钉自定义机器人), Feishu (飞书自定义机器人) and WeCom
+"""Channels to group robots: DingTalk (钉钉自定义机器人), Feishu (飞书自定义机器人), WeCom
 (企业微信群机器人).
 
 References: https://open.dingtalk.com/document/robots/custom-robot-access,
 https://open.feishu.cn/document/client-docs/bot-v3/add-custom-bot and
 https://developer.work.weixin.qq.com/document/path/91770 (docs/facts/receivers.md §1.2 to §1.4). A
-robot of the first two asks for one of three proofs: a signature (`secret`), a word in each message,
-for which `certferry` may be chosen, or the sender's addresses. WeCom's has the key in its address.
+robot of DingTalk or Feishu demands one of three proofs: a signature (`secret`), a keyword in each
+message, for example `certferry`, or the sender's address. WeCom's robot has the key in its URL.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ from certferry.text import Text
 DINGTALK_API = "https://oapi.dingtalk.com"
 FEISHU_API = "https://open.feishu.cn"
 WECOM_API = "https://qyapi.weixin.qq.com"
-MOST_BYTES = 8000  # a request to the first two may have 20,000, escapes included
-WECOM_BYTES = 2048  # of a text, in UTF-8
+MOST_BYTES = 8000  # DingTalk and Feishu take requests of 20,000, escapes included
+WECOM_BYTES = 2048  # WeCom's limit for a text, in UTF-8
 BLOCKED = timedelta(minutes=10)
 
 _COMPARE = Text("compare `url` with the robot's webhook")
@@ -48,7 +48,7 @@ _FEISHU_HINTS = {
 
 @dataclass(frozen=True, slots=True)
 class DingtalkSettings:
-    """A robot of one group."""
+    """The settings of a DingTalk robot in one group."""
 
     url: Annotated[Secret, Text("the address of the robot's webhook")]
     secret: Annotated[Secret | None, Text("the secret that signs the robot's messages")] = None
@@ -57,14 +57,14 @@ class DingtalkSettings:
 
 @dataclass(frozen=True, slots=True)
 class FeishuSettings(DingtalkSettings):
-    """The same, at another address."""
+    """The same settings, with Feishu's address."""
 
     api: Annotated[str, posts.API_HELP] = FEISHU_API
 
 
 @dataclass(frozen=True, slots=True)
 class WecomSettings:
-    """A robot of one group."""
+    """The settings of a WeCom robot in one group."""
 
     url: Annotated[Secret, Text("the address of the robot's webhook, with its key")]
     api: Annotated[str, posts.API_HELP] = WECOM_API
@@ -77,15 +77,19 @@ def _judge_by(
     later: Mapping[int, timedelta],
     hints: Mapping[int, Text],
 ) -> posts.Judge:
-    """Return what judges by the number under `code`: 0 is success; others are tried `later`."""
+    """Return a judge of answers by the number in the field `code`.
+
+    0 is success. Numbers in `later` are tried again after the given time, with `hints` for the
+    rest. The field `words` has the service's words.
+    """
 
     def judge(reply: posts.PostReply) -> Answered:
-        number, said = reply.number(code), reply.fields.get(words)
+        number, message = reply.number(code), reply.fields.get(words)
         if number == 0:
             return Sent()
         if number is not None and number in later:
-            return posting.later(posting.in_its_words(number, said), usual=later[number])
-        return posting.refused(number, said, hints.get(number or 0, _COMPARE))
+            return posting.later(posting.in_its_words(number, message), usual=later[number])
+        return posting.refused(number, message, hints.get(number or 0, _COMPARE))
 
     return judge
 
@@ -122,7 +126,7 @@ def feishu(settings: FeishuSettings, context: Context, /) -> Notifier:
         return {**proof(), "msg_type": "text", "content": {"text": message.text(MOST_BYTES)}}
 
     def proof() -> dict[str, object]:
-        """Sign: what is usually the message is the key here, and the message is empty."""
+        """Return the signature. Feishu takes the usual message as the key, and signs nothing."""
         if settings.secret is None:
             return {}
         stamp = str(int(posting.now().timestamp()))
@@ -130,8 +134,10 @@ def feishu(settings: FeishuSettings, context: Context, /) -> Notifier:
         digest = hmac.digest(key, b"", hashlib.sha256)
         return {"timestamp": stamp, "sign": base64.b64encode(digest).decode()}
 
-    # `StatusCode`, which old robots answer, says nothing of its own.
-    later = {11232: posts.SOON}  # too many messages of all robots, at the full and the half hour
+    # Old robots also answer `StatusCode`, which adds nothing.
+    later = {
+        11232: posts.SOON
+    }  # too many messages to all robots, usual at the full and the half hour
     judge = _judge_by(posting, "code", "msg", later, _FEISHU_HINTS)
     return posts.PostedChannel(posting, lambda: address, fields, judge)
 

@@ -1,8 +1,8 @@
-"""A webhook of the operator's own: each message is an event in JSON (docs/reference/notify.md).
+"""The webhook channel: each message is posted as an event in JSON (docs/reference/notify.md).
 
-With a `secret` it is signed, in the header `X-Certferry-Signature: sha256=HEX`: HMAC-SHA256 over
-the body. Any status 2xx means that it was taken, unless the answer is a JSON object that says
-otherwise: `ok` or `success` is false, or there is an `error`.
+With a `secret`, the header `X-Certferry-Signature: sha256=HEX` has the HMAC-SHA256 of the body. A
+status 2xx means success, unless the answer is a JSON object with `ok` or `success` false, or with
+an `error`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One address."""
+    """The settings of the channel."""
 
     url: Annotated[Secret, Text("the address that the event is posted to")]
     secret: Annotated[Secret | None, Text("the secret that signs the event")] = None
@@ -64,14 +64,14 @@ class _Webhook:
 
     def _judge(self, answer: Answer) -> Answered:
         fields = json_object(answer.body) or {}
-        said = _complaint(fields)
+        complaint = _complaint(fields)
         if answer.status in _LATER:
-            problem = self.posting.in_its_words(answer.status, said)
+            problem = self.posting.in_its_words(answer.status, complaint)
             return self.posting.later(problem, answer.headers)
         if answer.status < HTTPStatus.MULTIPLE_CHOICES and not _refuses(fields):
             return Sent()
         hint = Text("look into the log of the service at `url`")
-        return self.posting.refused(answer.status, said, hint)
+        return self.posting.refused(answer.status, complaint, hint)
 
 
 def _refuses(fields: Mapping[str, Any]) -> bool:

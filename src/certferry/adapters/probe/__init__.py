@@ -1,1 +1,1 @@
-"""What the addresses of a name really serve."""
+"""Observe the certificates served by the addresses of a name."""

@@ -1,4 +1,4 @@
-"""The resolvers that the edges are found through: what they say, and whether it is true."""
+"""Find the addresses of edges by resolvers, and check the resolvers' answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from certferry.core.network import is_made_up
 from certferry.errors import Problem, Severity
 from certferry.text import Text
 
-AT_ONCE = 16  # domains
+AT_ONCE = 16  # domains checked in parallel
 
 _LET_PASS = Text(
     "let DNS pass by the proxy or filter on this host or in its network, or name resolvers that it"
@@ -32,8 +32,9 @@ _NAME_SOME = Text("name resolvers that answer, such as 223.5.5.5, under [dns] an
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """What the resolvers said together: addresses in order, or at least one problem."""
+    """The answers of all resolvers together: an address or a problem at least."""
 
+    #: The addresses, sorted.
     found: tuple[str, ...]
     problems: tuple[Problem, ...] = ()
 
@@ -41,9 +42,9 @@ class Addresses:
 def resolve(
     domain: str, resolvers: Sequence[tuple[str, int]], answer_within: timedelta
 ) -> Addresses:
-    """Ask every resolver (host, port), or the system's, for A and AAAA, all at once.
+    """Ask all resolvers (host, port) in parallel for A and AAAA; by default the system's.
 
-    `answer_within` is for one question, retries included.
+    `answer_within` holds for one question, retries included.
     """
     try:
         asked = resolvers_at(resolvers, answer_within)
@@ -53,24 +54,27 @@ def resolve(
         return Addresses((), (Problem(EdgeProblemCode.NO_RESOLVER, message, hint),))
     with ThreadPoolExecutor(len(asked)) as pool:
         answers = list(pool.map(lambda resolver: _ask(resolver, domain), asked))
-    found = tuple(sorted({address for found, _ in answers for address in found}))
+    merged = tuple(sorted({address for addresses, _ in answers for address in addresses}))
     problems = tuple(problem for _, problem in answers if problem is not None)
-    if found or problems:
-        return Addresses(found, problems)
+    if merged or problems:
+        return Addresses(merged, problems)
     message = Text("{domain} has no address", domain=domain)
     hint = Text("give it the CNAME that the CDN names for the domain")
     return Addresses((), (Problem(EdgeProblemCode.NO_ADDRESS, message, hint),))
 
 
 def probed_name(domain: str) -> str:
-    """Return the name by which a domain is looked up: of a wildcard, one under a label of ours."""
+    """Return the name to look up for a domain; for a wildcard, a name below the wildcard."""
     return f"certferry-probe.{base_name(domain)}" if is_wildcard(domain) else domain
 
 
 def resolvers_at(
     places: Sequence[tuple[str, int]], answer_within: timedelta
 ) -> list[dns.resolver.Resolver]:
-    """Return each resolver, or the system's together. Raises `NoResolverConfiguration` for none."""
+    """Return a resolver per place; without places, one of all the system's resolvers.
+
+    Raises `NoResolverConfiguration` if the system has no resolver.
+    """
     asked = [dns.resolver.Resolver(configure=False) for _ in places] or [dns.resolver.Resolver()]
     for resolver, (host, port) in zip(asked, places, strict=False):
         resolver.nameservers = [host]
@@ -81,8 +85,8 @@ def resolvers_at(
 
 
 def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Problem | None]:
-    """Ask for A, then AAAA; after the first trouble the other is not asked for."""
-    found: list[str] = []
+    """Ask for A, then AAAA; a failure of A skips AAAA."""
+    addresses: list[str] = []
     for kind in ("A", "AAAA"):
         try:
             answer = resolver.resolve(domain, kind, search=False, raise_on_no_answer=False)
@@ -91,18 +95,21 @@ def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Probl
             hint = Text(
                 "check the spelling; a new name needs the CNAME that the CDN names for the domain"
             )
-            return found, Problem(EdgeProblemCode.NOT_IN_DNS, message, hint)
+            return addresses, Problem(EdgeProblemCode.NOT_IN_DNS, message, hint)
         except (dns.exception.DNSException, OSError):
             servers = [str(server) for server in resolver.nameservers]
             message = Text("the resolver {resolver} does not answer", resolver=servers)
             hint = Text("`resolvers` under [verify] names those that are asked")
-            return found, Problem(EdgeProblemCode.RESOLVER_SILENT, message, hint)
-        found += [record.to_text() for record in answer]
-    return found, None
+            return addresses, Problem(EdgeProblemCode.RESOLVER_SILENT, message, hint)
+        addresses += [record.to_text() for record in answer]
+    return addresses, None
 
 
 class ResolverCheck:
-    """Checks some resolvers, or the system's; in a world `at_home` loopback addresses are true."""
+    """Checks the given resolvers, or the system's.
+
+    `at_home`: loopback addresses count as real, for hosts without internet.
+    """
 
     def __init__(
         self,
@@ -118,58 +125,64 @@ class ResolverCheck:
         self._at_home = at_home
 
     def honesty(self) -> list[Problem]:
-        """Ask each resolver for a name that does not exist; if none answers, that is an error."""
+        """Ask each resolver for a missing name. It is an error if all resolvers are silent."""
         if not self._asked:
             message = Text("this host has no DNS resolver configured")
             return [error(Code.RESOLVER_SILENT, "resolv.conf", message, _NAME_SOME)]
         with ThreadPoolExecutor(len(self._asked)) as pool:
-            heard = list(pool.map(_ask_for_nothing, self._asked))
-        are_silent = all(one is not None and one.code == Code.RESOLVER_SILENT for one in heard)
+            problems = list(pool.map(_ask_for_nothing, self._asked))
+        are_silent = all(p is not None and p.code == Code.RESOLVER_SILENT for p in problems)
         weight = Severity.ERROR if are_silent else Severity.WARNING
         return [
-            replace(one, severity=weight) if one.code == Code.RESOLVER_SILENT else one
-            for one in heard
-            if one is not None
+            replace(problem, severity=weight) if problem.code == Code.RESOLVER_SILENT else problem
+            for problem in problems
+            if problem is not None
         ]
 
     def domains(self, cnames: Mapping[str, str]) -> list[Problem]:
-        """Check that each domain leads to its CNAME."""
+        """Check that each domain leads to the CNAME named by the target."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
-            found = pool.map(self._domain, cnames, cnames.values())
-            return [finding for findings in found for finding in findings]
+            by_domain = pool.map(self._domain, cnames, cnames.values())
+            return [finding for findings in by_domain for finding in findings]
 
     def _domain(self, domain: str, cname: str) -> list[Problem]:
         host = probed_name(domain)
-        answers = [answer for answer in (_answer(one, host) for one in self._asked) if answer]
+        answers = [
+            answer for answer in (_answer(resolver, host) for resolver in self._asked) if answer
+        ]
         if not answers:  # `honesty` reports silent resolvers
             return []
-        addresses = {address for one in answers for address in one.addresses}
-        made_up = sorted(one for one in addresses if is_made_up(one, at_home=self._at_home))
+        addresses = {address for answer in answers for address in answer.addresses}
+        made_up = sorted(a for a in addresses if is_made_up(a, at_home=self._at_home))
         if made_up:
-            it = Text("the resolvers say that {domain} is at {addresses}, which stands for no host")
-            message = it.filled(domain=domain, addresses=made_up)
+            sentence = Text(
+                "the resolvers say that {domain} is at {addresses}, which stands for no host"
+            )
+            message = sentence.filled(domain=domain, addresses=made_up)
             return [error(Code.ADDRESS_MADE_UP, domain, message, _LET_PASS)]
-        if any(cname in one.chain for one in answers) or addresses & self._addresses(cname):
+        if any(cname in answer.chain for answer in answers) or addresses & self._addresses(cname):
             return []
-        chain = next((one.chain for one in answers if one.chain), ())
+        chain = next((answer.chain for answer in answers if answer.chain), ())
         return [_elsewhere(domain, cname, chain, sorted(addresses))]
 
     def _addresses(self, host: str) -> set[str]:
-        """Return a name's addresses, which a provider may write in the place of a CNAME."""
-        found = (_answer(resolver, host) for resolver in self._asked)
-        return {address for one in found if one is not None for address in one.addresses}
+        """Return a name's addresses: some providers write addresses in place of a CNAME."""
+        answers = (_answer(resolver, host) for resolver in self._asked)
+        return {a for answer in answers if answer is not None for a in answer.addresses}
 
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """Where a name leads: its aliases in order, and the addresses at their end."""
+    """A resolver's answer for a name."""
 
+    #: The targets of CNAMEs, in order.
     chain: tuple[str, ...]
+    #: The addresses at the end of the chain.
     addresses: tuple[str, ...]
 
 
 def _answer(resolver: dns.resolver.Resolver, host: str) -> _Answer | None:
-    """Ask for a host's address; `None` where no usable answer comes."""
+    """Ask for a host's address; `None` without a usable answer."""
     try:
         message: Any = resolver.resolve(host, "A", search=False, raise_on_no_answer=False).response
     except dns.resolver.NXDOMAIN as missing:
@@ -177,26 +190,28 @@ def _answer(resolver: dns.resolver.Resolver, host: str) -> _Answer | None:
     except (dns.exception.DNSException, OSError):
         return None
     # Records of another class than IN have other fields.
-    found = [one for one in message.answer if one.rdclass == dns.rdataclass.IN]
-    aliases = (one for records in found if records.rdtype == dns.rdatatype.CNAME for one in records)
-    hosts = (one for records in found if records.rdtype == dns.rdatatype.A for one in records)
+    rrsets = [rrset for rrset in message.answer if rrset.rdclass == dns.rdataclass.IN]
+    aliases = (alias for rrset in rrsets if rrset.rdtype == dns.rdatatype.CNAME for alias in rrset)
+    addresses = (record for rrset in rrsets if rrset.rdtype == dns.rdatatype.A for record in rrset)
     chain = tuple(str(record.target).rstrip(".").lower() for record in aliases)
-    return _Answer(chain, tuple(record.address for record in hosts))
+    return _Answer(chain, tuple(record.address for record in addresses))
 
 
 def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
-    """Ask for a name of 16 random digits, which has not been registered."""
+    """Ask for an unregistered name of random digits; return the problem, if any."""
     where = ", ".join(str(server) for server in resolver.nameservers)
     try:
-        found = resolver.resolve(f"certferry-{secrets.token_hex(8)}.com", "A", search=False)
+        answer = resolver.resolve(f"certferry-{secrets.token_hex(8)}.com", "A", search=False)
     except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer):
         return None
     except (dns.exception.DNSException, OSError):
         message = Text("the resolver {resolver} does not answer", resolver=where)
         return warning(Code.RESOLVER_SILENT, where, message, _NAME_SOME)
-    addresses = [record.to_text() for record in found]
-    said = Text("the resolver {resolver} says that a name which does not exist is at {addresses}")
-    message = said.filled(resolver=where, addresses=addresses)
+    addresses = [record.to_text() for record in answer]
+    sentence = Text(
+        "the resolver {resolver} says that a name which does not exist is at {addresses}"
+    )
+    message = sentence.filled(resolver=where, addresses=addresses)
     return error(Code.RESOLVER_INVENTS, where, message, _LET_PASS)
 
 

@@ -1,4 +1,4 @@
-"""Observe domains from outside: every address, one handshake each."""
+"""Observe domains from outside, by one TLS handshake with every address."""
 
 from __future__ import annotations
 
@@ -29,29 +29,34 @@ from certferry.text import Text
 
 DOMAINS_AT_ONCE = 4
 ADDRESSES_AT_ONCE = 8
-"""Of one observation, and of one domain of it. Several lineages are observed side by side as well,
-and a process may often open no more than 1,024 files.
+"""Domains per observation, and addresses per domain, probed in parallel. Several lineages are
+observed in parallel as well, and many systems allow a process only 1,024 open files.
 """
 
-HOSTS_AT_ONCE = 16  # where nothing else goes on beside the observation
+HOSTS_AT_ONCE = 16  # in a process that does nothing else meanwhile
 
 ANSWER_WITHIN = timedelta(seconds=5)  # how long a resolver may take for one question
 
 
 @dataclass(eq=False)
 class TlsProbe:
-    """Shakes hands with the addresses that the resolvers, or the system's, name.
+    """Resolves domains and shakes hands with every address.
 
-    `pause` is asked before each handshake. Raises `ConfigError` for a wrong `ca_bundle`.
+    Raises `ConfigError` for an unreadable `ca_bundle`.
     """
 
+    #: Host and port of each resolver; the system's resolvers if empty.
     resolvers: Sequence[tuple[str, int]]
     now: Callable[[], datetime]
     _: KW_ONLY
+    #: Called before each handshake, to notice that the run is stopped.
     pause: Pause
     port: int = 443
+    #: PEM file of trusted roots; the system's roots if `None`.
     ca_bundle: Path | None = None
+    #: How long a resolver may take for one question.
     answer_within: timedelta = ANSWER_WITHIN
+    #: Hosts probed in parallel.
     hosts_at_once: int = DOMAINS_AT_ONCE
 
     def __post_init__(self) -> None:
@@ -64,7 +69,7 @@ class TlsProbe:
         return {domain: seen[host] for domain, host in hosts.items()}
 
     def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.served_by`. The first that notices a stop ends it for all."""
+        """See `ports.probe.HostProbe.served_by`. The first thread to notice a stop ends all."""
         must_still_hold()
         over = threading.Event()
 
@@ -80,17 +85,17 @@ class TlsProbe:
         pool = ThreadPoolExecutor(self.hosts_at_once, thread_name_prefix="probe")
         try:
             seen = pool.map(lambda host: self._observe(host, must_go_on), hosts)
-            found = dict(zip(hosts, seen, strict=True))
+            by_host = dict(zip(hosts, seen, strict=True))
         except BaseException:
-            # The run does not wait for a handshake in progress.
+            # Leave handshakes in progress behind, so that the run stops at once.
             over.set()
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         pool.shutdown()
-        return found
+        return by_host
 
     def _observe(self, host: Host, must_go_on: Callable[[], None]) -> tuple[Served, ...]:
-        """Return what each address of a host presents, and each problem of finding them."""
+        """Return the certificate served by each address of a host, and resolvers' problems."""
         must_go_on()
         name = probed_name(host.name)
         addresses = Addresses((name,))
@@ -120,10 +125,11 @@ TIMEOUT = 10.0  # seconds for connecting, and again for the handshake
 
 
 def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) -> list[bytes]:
-    """Shake hands, with SNI but for an address (RFC 6066 §3); return what is served as DER, leaf
-    first, unread, at least one. Raises `NoHandshake`.
+    """Shake hands and return the served chain as DER: one certificate at least, leaf first.
+
+    SNI is sent except to an IP address (RFC 6066 §3). Raises `NoHandshake`.
     """
-    # Any certificate is taken: it is judged afterwards, when it has been seen.
+    # Every certificate is accepted here; `presented` judges the chain.
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
@@ -148,7 +154,7 @@ def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) ->
 
 
 def _chain(session: ssl.SSLSocket) -> list[bytes]:
-    """Return the chain as sent: public from Python 3.13, before that on the wrapped object."""
+    """Return the chain as sent; the method is public only from Python 3.13."""
     if hasattr(session, "get_unverified_chain"):
         return list(session.get_unverified_chain() or ())
     inner = session._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - the only way on 3.11 and 3.12
@@ -166,7 +172,7 @@ _UNREADABLE = Problem(
 def presented(
     address: str, chain_der: Sequence[bytes], trust: Trust, host: str, now: datetime
 ) -> Served:
-    """Judge a chain as a client would. One that cannot be read has its fingerprint all the same."""
+    """Judge a chain as a client would. An unreadable chain still has a fingerprint."""
     seen = Served(address, fingerprint(chain_der[0]), valid=False, problem=_UNREADABLE)
     try:
         chain = [x509.load_der_x509_certificate(der) for der in chain_der]
@@ -175,21 +181,21 @@ def presented(
     except Exception:  # noqa: BLE001 - the library reads lazily, and documents no exceptions
         return seen
     seen = replace(seen, valid=problem is None, problem=problem)
-    with suppress(Exception):  # as above: the facts are for people, and the verdict stays
+    with suppress(Exception):  # as above; the facts only inform people, and the verdict stays
         seen = replace(seen, chain=presented_in(chain))
     return seen
 
 
 _OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-"""What this machine lacks, and says nothing about the address. Taken for its silence, an edge that
-was not asked would count for nothing, and what it serves still be retired.
+"""Errors of this machine's own shortages. If they counted as the address's silence, the edge would
+be ignored, and a certificate still served there would be retired.
 """
 
 _NO_WAY = {errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
-"""What connecting to an IPv6 address fails of where a machine has none itself (connect(2))."""
+"""Errors of connecting to an IPv6 address from a machine without IPv6 (connect(2))."""
 
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
-"""OpenSSL's reasons for bytes that are no TLS record."""
+"""OpenSSL's reasons for bytes other than a TLS record."""
 
 _TOO_OLD = {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE"}
 
@@ -197,18 +203,20 @@ _HTTPS_OFF = Text("turn HTTPS on for the domain where it is served, and bind a c
 
 
 class NoHandshake(Exception):
-    """The address gave no certificate; `problem` says why, `silent` that it was not reached."""
+    """Raised if an address presents no certificate."""
 
     def __init__(
         self, code: EdgeProblemCode, message: Text, hint: Text, *, silent: bool = False
     ) -> None:
         super().__init__(str(message))
+        #: Why the address presented no certificate.
         self.problem = Problem(code, message, hint)
+        #: Whether the address was out of reach.
         self.silent = silent
 
 
 def refused_handshake(error: ssl.SSLError) -> NoHandshake:
-    """Return how a handshake ended that began, with its alert named as in RFC 8446 §6."""
+    """Return the error for a failed handshake; alerts are named as in RFC 8446 §6."""
     reason = error.reason or ""
     if reason in _NOT_TLS:
         message = Text("the address does not speak TLS at this port")
@@ -229,7 +237,7 @@ def refused_handshake(error: ssl.SSLError) -> NoHandshake:
 
 
 def not_connected(error: OSError, address: str) -> NoHandshake:
-    """Return why the system could not connect."""
+    """Return the error for a failed connection."""
     if error.errno in _OURS:
         message = Text("this machine could not ask it: {problem}", problem=system_words(error))
         hint = Text("raise the limit of open files (`ulimit -n`), or look again later")

@@ -1,4 +1,4 @@
-"""Which roots are trusted at the edge, and whether a served chain leads there."""
+"""The trusted roots, and the check whether a served chain leads to a trusted root."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _BLOCK = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----",
 
 
 class Trust:
-    """Trusted roots: a PEM bundle, or the system's. Raises `ConfigError` if it cannot be read."""
+    """Trusted roots, from a PEM bundle or the system's. Raises `ConfigError` if unreadable."""
 
     def __init__(self, ca_bundle: Path | None = None) -> None:
         self._trusted = _read(ca_bundle or _system_bundle())
@@ -41,8 +41,9 @@ class Trust:
     def problem(
         self, chain: Sequence[x509.Certificate], host: str, now: datetime
     ) -> Problem | None:
-        """Return why a client would not accept the chain (leaf first) for the host, `None` if it
-        would (RFC 5280 path validation, names per RFC 6125).
+        """Return why a client would refuse the chain (leaf first) for the host; `None` if accepted.
+
+        Path validation is RFC 5280's, names are matched as in RFC 6125.
         """
         policy = PolicyBuilder().store(self._store).time(now)
         verifier = policy.build_server_verifier(_subject(host))
@@ -66,11 +67,11 @@ def _subject(host: str) -> x509.DNSName | x509.IPAddress:
 
 
 def _system_bundle() -> Path:
-    """The system's bundle, where it has one in a file; else the one that comes with `requests`."""
+    """Return the path of the system's bundle, or else of the bundle that `requests` brings."""
     cafile = ssl.get_default_verify_paths().cafile
     debian = Path("/etc/ssl/certs/ca-certificates.crt")
-    found = [Path(cafile)] if cafile else []
-    for path in (*found, debian):
+    places = [Path(cafile)] if cafile else []
+    for path in (*places, debian):
         if path.is_file():
             return path
     from requests.utils import DEFAULT_CA_BUNDLE_PATH
@@ -79,8 +80,10 @@ def _system_bundle() -> Path:
 
 
 def _read(bundle: Path) -> list[x509.Certificate]:
-    """Read each certificate by itself: a system's bundle may hold one that the library, stricter
-    than the others were (RFC 5280 §4.1.2.2), does not take, and that must not cost the rest.
+    """Read a bundle, certificate by certificate. Raises `ConfigError` without any.
+
+    A system's bundle may hold a certificate that the strict library refuses (RFC 5280 §4.1.2.2):
+    only the refused certificate is skipped.
     """
     try:
         blocks = _BLOCK.findall(bundle.read_bytes())
@@ -109,27 +112,27 @@ def _unreadable(bundle: Path, problem: Text) -> ConfigError:
 
 
 _MOST_READ = 16
-"""Certificates of a chain that are read: a hostile edge could have us compare hundreds."""
+"""Certificates read per chain: a hostile edge could send hundreds to compare."""
 _LONGEST_NAME = 200  # characters; a subject may hold anything
 
-Roots = Mapping[x509.Name, Sequence[x509.Certificate]]  # trusted certificates by their subject
+Roots = Mapping[x509.Name, Sequence[x509.Certificate]]  # trusted certificates by subject
 
 
 def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> chains.Way:
-    """Follow the issuers of a leaf through what is presented, in any order, to a trusted one."""
+    """Return the path from the leaf through the presented issuers, in any order, to a root."""
     leaf, *others = chain[:_MOST_READ]
     if _issued_by(leaf, leaf):
         return chains.Way(presented_in([leaf]), chains.End.SELF_SIGNED_LEAF)
     paths = [[leaf]]
     seen = {leaf}
-    for path in paths:  # it grows on the way
+    for path in paths:  # the loop appends to `paths`
         last = path[-1]
         for root in roots.get(last.issuer, ()):
             if _issued_by(last, root):
                 return chains.Way(presented_in([*path, root]), chains.End.TRUSTED)
-        found = [other for other in others if other not in seen and _issued_by(last, other)]
-        seen.update(found)
-        paths += [[*path, other] for other in found]
+        issuers = [other for other in others if other not in seen and _issued_by(last, other)]
+        seen.update(issuers)
+        paths += [[*path, other] for other in issuers]
     longest = max(paths, key=len)
     ends_in_a_root = _issued_by(longest[-1], longest[-1])
     end = chains.End.UNTRUSTED_ROOT if ends_in_a_root else chains.End.MISSING_ISSUER
@@ -137,13 +140,13 @@ def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> chains.Way:
 
 
 def signers_of(chain: Sequence[x509.Certificate]) -> tuple[chains.Presented, ...]:
-    """Return what is presented of the leaf's issuers, in its order."""
+    """Return the presented issuers of the leaf, in the presented order."""
     leaf, *others = chain[:_MOST_READ]
     return tuple(_facts(other) for other in others if _issued_by(leaf, other))
 
 
 def presented_in(chain: Sequence[x509.Certificate]) -> tuple[chains.Presented, ...]:
-    """Read the facts of a chain, leaf first. Raises whatever the library does."""
+    """Read the facts of a chain, leaf first. Raises any error of the library."""
     leaf, *issuers = chain[:_MOST_READ]
     return (_facts(leaf, _names(leaf)), *map(_facts, issuers))
 
@@ -161,11 +164,11 @@ def _facts(certificate: x509.Certificate, names: tuple[str, ...] = ()) -> chains
 
 def _names(leaf: x509.Certificate) -> tuple[str, ...]:
     try:
-        found = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        alternatives = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     except x509.ExtensionNotFound:
         return ()
-    hosts = [_on_one_line(name.lower()) for name in found.get_values_for_type(x509.DNSName)]
-    return (*hosts, *map(str, found.get_values_for_type(x509.IPAddress)))
+    hosts = [_on_one_line(name.lower()) for name in alternatives.get_values_for_type(x509.DNSName)]
+    return (*hosts, *map(str, alternatives.get_values_for_type(x509.IPAddress)))
 
 
 def _spelled(name: x509.Name) -> str:

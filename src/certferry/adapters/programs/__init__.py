@@ -1,1 +1,1 @@
-"""Programs of the operator's: `run` runs one, for DNS records (`dns`), messages (`channel`)."""
+"""Operators' own programs: `run` starts a program, for DNS (`dns`) or messages (`channel`)."""

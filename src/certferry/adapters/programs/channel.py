@@ -1,5 +1,7 @@
-"""A program of the operator's: each message is an event in JSON on its standard input
-(docs/reference/notify.md). It is run without a shell; exit code 0 means that the message was taken.
+"""The channel `command`: an operator's program that takes messages.
+
+The program gets each message as an event in JSON on standard input (docs/reference/notify.md). It
+runs without a shell; exit code 0 means that the program took the message.
 """
 
 from __future__ import annotations
@@ -20,12 +22,12 @@ SERVICE = "Command"
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 WITHIN = timedelta(seconds=6)
-"""A run waits no longer than ten seconds for its channels, and a program gets two to end."""
+"""A run waits ten seconds at most for channels, and a program gets two of them to end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """One program."""
+    """The settings of the channel."""
 
     command: Annotated[tuple[str, ...], Text("the program and its arguments")]
 

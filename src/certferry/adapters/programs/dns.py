@@ -1,11 +1,16 @@
-"""DNS by a program of the operator's, for a service that has no adapter here.
+"""DNS by an operator's program, for a service without an adapter.
 
-It is called as `… present NAME VALUE` and `… cleanup NAME VALUE`, with an absolute name without a
-final dot; one call at a time. A repeated call must succeed, and leave other values at the name.
+certferry calls the program as `… present NAME VALUE` and `… cleanup NAME VALUE`, one call at a
+time. NAME is absolute, without a final dot. A repeated call must succeed, and the program must keep
+other values at the name.
 
-It ends with 0 when that is done. Of sysexits.h's codes, 66 says that nothing was there to clean up;
-68: it has no zone for the name; 77: the service refuses its keys. After any other certferry
-assumes that the change may have been made.
+Exit codes, as in sysexits.h:
+
+- 0: done;
+- 66: the value to clean up was missing;
+- 68: the program has no zone for the name;
+- 77: the service refuses the program's keys;
+- any other code: failed, and the change may have been made.
 """
 
 from __future__ import annotations
@@ -24,13 +29,13 @@ from certferry.text import Text
 SERVICE = "your own program"
 ENVIRONMENT: tuple[Variable, ...] = ()
 
-# EX_NOINPUT, EX_NOHOST and EX_NOPERM of sysexits.h: scripts that know none of them use 1 or 2.
+# EX_NOINPUT, EX_NOHOST and EX_NOPERM of sysexits.h; other scripts exit with 1 or 2.
 WAS_NOT_THERE, NO_ZONE, DENIED = 66, 68, 77
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator writes under `[accounts.<label>]`."""
+    """The settings under `[accounts.<label>]`."""
 
     command: Annotated[
         tuple[str, ...],
@@ -42,7 +47,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider. Nothing is run yet. Raises `ConfigError` for an empty command."""
+    """Return the provider, without running the program. Raises `ConfigError`."""
     if not settings.command:
         raise errors.ConfigError(
             Text("the `command` of the account is empty"),
@@ -52,7 +57,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
 
 
 class CommandDns:
-    """One program. Safe to use from threads. A handle is the value."""
+    """The `DnsProvider` of one program. Thread-safe. A handle is the value."""
 
     def __init__(self, settings: Settings, context: Context) -> None:
         self._command = settings.command
@@ -68,17 +73,17 @@ class CommandDns:
         return value
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """See `ports.dns.DnsProvider.remove_txt`. Without a word, the value counts as found."""
+        """See `ports.dns.DnsProvider.remove_txt`. Exit code 0 counts as found."""
         del handle
         ended = self._called("cleanup", name, value)
         if ended.code not in {0, WAS_NOT_THERE}:
             raise self._refused(name, ended)
         return ended.code == 0
 
-    def _called(self, what: str, name: str, value: str) -> Ended:
+    def _called(self, action: str, name: str, value: str) -> Ended:
         with self._turns.ours():
             try:
-                return self._context.run([*self._command, what, name, value], self._timeout)
+                return self._context.run([*self._command, action, name, value], self._timeout)
             except errors.TargetRejected as problem:
                 raise errors.DnsRejected(_about(name, problem), hint=problem.hint) from problem
             except errors.DeployError as problem:
@@ -88,16 +93,17 @@ class CommandDns:
         self, name: str, ended: Ended
     ) -> errors.ZoneNotFound | errors.DnsAccessDenied | errors.DnsUnavailable:
         problem = failed(self._command[0], ended)
-        said = _about(name, problem)
+        message = _about(name, problem)
         if ended.code == NO_ZONE:
             return errors.ZoneNotFound(
-                said, hint=Text("name the account that has the domain as `dns` of the certificate")
+                message,
+                hint=Text("name the account that has the domain as `dns` of the certificate"),
             )
         if ended.code == DENIED:
             return errors.DnsAccessDenied(
-                said, hint=Text("give the program the keys that its service wants")
+                message, hint=Text("give the program the keys that its service wants")
             )
-        return errors.DnsUnavailable(said, hint=problem.hint)
+        return errors.DnsUnavailable(message, hint=problem.hint)
 
 
 def _about(name: str, problem: errors.DeployError) -> Text:

@@ -1,4 +1,4 @@
-"""Run a program of the operator's: without a shell, for a bounded time, its words in the log."""
+"""Run an operator's program without a shell, with a time limit, its output in the log."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ from certferry.ports.state import must_still_hold
 from certferry.text import Quoted, Text
 
 GRACE = timedelta(seconds=2)
-"""How long a program that is ended before its time may take to leave things in order."""
+"""How long a program may take to clean up after the signal to end."""
 
-_MOST_WORDS = 300  # characters of it that an error quotes
+_MOST_WORDS = 300  # characters of output quoted by an error
 
-_TICK = 0.05  # seconds between two looks at whether the run has been stopped
+_TICK = 0.05  # seconds between two checks whether the run was stopped
 
 _log = logging.getLogger(__name__)
 
 
 def must_be_there(program: Program) -> None:
-    """Raise `TargetRejected` for a program that cannot be found or run."""
+    """Raise `TargetRejected` for a missing or unexecutable program."""
     name = program.arguments[0]
     if shutil.which(name) is None:
         message = Text("the program {program} cannot be found or run", program=name)
@@ -53,7 +53,7 @@ def run(
     hidden: Collection[Secret],
     withheld: Collection[str] = (),
 ) -> None:
-    """Run a program as `run_to_end` does. Raises `DeployError` also where it fails."""
+    """Run a program as `run_to_end` does. Raises `DeployError` also for a failed program."""
     ended = run_to_end(program, variables, pause, hidden=hidden, withheld=withheld)
     if ended.code != 0:
         raise failed(program.arguments[0], ended)
@@ -68,12 +68,13 @@ def run_to_end(
     withheld: Collection[str] = (),
     given: bytes = b"",
 ) -> Ended:
-    """Run a program to its end, with these variables and the environment but for the `withheld`,
-    and what it is `given` on its standard input.
+    """Run a program to its end, and return its exit code and last words.
 
-    Its output goes to the log, without what is `hidden`. One that takes too long, or is running
-    when the run is stopped, is ended with its process group. Raises `DeployError`, and
-    `Interrupted` as `pause` does.
+    The program gets the environment except `withheld`, plus `variables`, and reads `given` on
+    standard input. The output goes to the log, with `hidden` masked. The program is ended, together
+    with its process group, after the time-out or if the run is stopped.
+
+    Raises `DeployError`, and `Interrupted` by `pause`.
     """
     must_be_there(program)
     environment = {name: value for name, value in os.environ.items() if name not in withheld}
@@ -97,7 +98,7 @@ def run_to_end(
 
 @contextlib.contextmanager
 def _input(given: bytes) -> Iterator[int]:
-    """Open what a program reads: a file, so that one which reads nothing blocks nothing."""
+    """Open a program's standard input: a file, because a pipe blocks if unread."""
     if not given:
         yield subprocess.DEVNULL
         return
@@ -119,21 +120,21 @@ def _started(
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            # A group of its own, so that its children can be ended with it; and no terminal that
-            # it could ask for a password.
+            # A separate process group, so that the children can be ended as well; and no terminal
+            # to ask for a password.
             start_new_session=True,
         )
     except (OSError, ValueError) as exc:
-        said = Text("the program {program} cannot be run: {problem}")
-        said = said.filled(program=program.arguments[0], problem=system_words(exc))
+        message = Text("the program {program} cannot be run: {problem}")
+        message = message.filled(program=program.arguments[0], problem=system_words(exc))
         hint = Text("try the same command by hand, as the user who runs certferry")
-        raise TargetRejected(said, hint=hint) from exc
+        raise TargetRejected(message, hint=hint) from exc
 
 
 def _follow(
     process: subprocess.Popen[bytes], output: Output, timeout: timedelta, pause: Pause
 ) -> bool:
-    """Wait for the end; return whether it came in time."""
+    """Wait for the program to end; return whether the program ended in time."""
     deadline = time.monotonic() + timeout.total_seconds()
     while not _has_ended(process):
         left = deadline - time.monotonic()
@@ -145,19 +146,19 @@ def _follow(
 
 
 def _end(process: subprocess.Popen[bytes], output: Output) -> None:
-    """Ask its group to end, give it its time, and then kill the processes left in it."""
+    """Ask the process group to end, wait for `GRACE`, then kill the group."""
     try:
         _signal(process, signal.SIGTERM)
         deadline = time.monotonic() + GRACE.total_seconds()
         while not _has_ended(process) and time.monotonic() < deadline:
             output.read(_TICK)
     finally:
-        # In any case: it may have ended alone, and left its children.
+        # Always: the program may have ended and left its children.
         _signal(process, signal.SIGKILL)
 
 
 def _has_ended(process: subprocess.Popen[bytes]) -> bool:
-    """Check without reaping it: until then no other process gets its group's number."""
+    """Return whether the program has ended, without reaping: the group keeps its number."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
@@ -167,12 +168,12 @@ def _signal(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
 
 
 def _log_lines(name: str, lines: list[str], left_out: int) -> None:
-    """Log them, each with its `program`, by which the log file takes it at any level."""
+    """Log the lines with `program`, so that the log file takes them at any level."""
     if left_out:
-        said = Text(
+        sentence = Text(
             "{program}: {count} bytes of its output are left out", program=name, count=left_out
         )
-        _log.info(said, extra={"program": name})
+        _log.info(sentence, extra={"program": name})
     for line in lines:
         _log.info("%s: %s", name, line, extra={"program": name})
 
@@ -194,37 +195,38 @@ def _too_slow(program: Program) -> DeployError:
 
 
 def failed(name: str, ended: Ended) -> DeployError:
-    """Return the error for a program that ended with another code than 0."""
+    """Return the error for a program with an exit code other than 0."""
     code, words = ended.code, ended.words
-    said = Text("the program {program} failed with exit code {code}", program=name, code=code)
+    message = Text("the program {program} failed with exit code {code}", program=name, code=code)
     if code < 0:
         words_of_signal = Text("the program {program} was ended by signal {signal}")
-        said = words_of_signal.filled(program=name, signal=-code)
-    said = Text("{failure}: {words}", failure=said, words=words) if words else said
+        message = words_of_signal.filled(program=name, signal=-code)
+    message = Text("{failure}: {words}", failure=message, words=words) if words else message
     hint = Text(
         "all it said is in the file of --log-file, or shown with -v; the next run tries again"
     )
-    return DeployError(said, hint=hint, retry=Retry.LATER)
+    return DeployError(message, hint=hint, retry=Retry.LATER)
 
 
 MOST_OUTPUT = 16 * 1024
-"""Bytes of a program's output that are kept, from its end, where the reason usually is."""
+"""Bytes of a program's output to keep. The end is kept: errors usually come last."""
 
 _CHUNK = 4096
 _MOST_CHUNKS = 64
-"""More than a pipe holds; a child that never stops writing does not hold up the end."""
+"""More than a pipe holds; bounded, because a child may write for ever."""
 
 
 class Output:
-    """The output of a process that was started with a pipe; used in a `with` block."""
+    """The output of a process started with a pipe; used in a `with` block."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        assert process.stdout is not None  # noqa: S101 - it was asked for with PIPE
+        assert process.stdout is not None  # noqa: S101 - started with PIPE
         self._pipe = process.stdout.fileno()
         self._selector = selectors.DefaultSelector()
         self._selector.register(self._pipe, selectors.EVENT_READ)
         self._kept = b""
         self._at_end = False
+        #: Bytes dropped from the beginning.
         self.left_out = 0
 
     def __enter__(self) -> Self:
@@ -234,25 +236,25 @@ class Output:
         self._selector.close()
 
     def read(self, seconds: float) -> None:
-        """Read what comes within this time."""
+        """Read output for up to `seconds`."""
         if self._at_end:
             time.sleep(seconds)
         elif self._selector.select(seconds):
             chunk = os.read(self._pipe, _CHUNK)
             self._at_end = not chunk
-            said = self._kept + chunk
-            self._kept = said[-MOST_OUTPUT:]
-            self.left_out += len(said) - len(self._kept)
+            output = self._kept + chunk
+            self._kept = output[-MOST_OUTPUT:]
+            self.left_out += len(output) - len(self._kept)
 
     def rest(self, hidden: Collection[Secret]) -> list[str]:
-        """Read the rest (a child may hold the pipe open), and return the lines that are kept."""
+        """Read the rest, even if a child holds the pipe open; return the kept lines, masked."""
         for _ in range(_MOST_CHUNKS):
             self.read(0)
         kept = self._kept.decode(errors="surrogateescape")
         if self.left_out:
-            # A line that lost its beginning may be the rest of a secret's.
+            # The first line lost its beginning, and may be a secret's rest that masking would miss.
             kept = "".join(kept.splitlines(keepends=True)[1:])
-        # Masked before anything else is cut: a part of a secret may not be recognised.
+        # Masking comes before any other cut, because part of a secret may go unrecognised.
         lines = redacted(kept, hidden).splitlines()
         return [_without_controls(line) for line in lines if line.strip()]
 

@@ -1,1 +1,1 @@
-"""DNS by dynamic updates: `dns` has the settings, `client` updates and looks records up."""
+"""DNS by dynamic updates: `dns` has the settings, `client` reads and updates records."""

@@ -1,10 +1,11 @@
-"""The zones of a name server that takes dynamic updates, and the TXT records in them (RFC 2136).
+"""TXT records in the zones of a name server that takes dynamic updates (RFC 2136).
 
-A zone is found by its SOA record; a record is looked at before and after it is written, since a
-server says NOERROR to an update that it ignores (RFC 2136 §3.4.2.2).
+A zone is found by its SOA record. A record is read before and after writing, because a server
+answers NOERROR also to an update that it ignores (RFC 2136 §3.4.2.2).
 
-How BIND refuses is that of 9.20, seen there: NOTAUTH with BADKEY for a key it does not know, also
-one of another algorithm; REFUSED where the key may not; SERVFAIL where it cannot write the journal.
+Refusals by BIND, as seen at 9.20: NOTAUTH with BADKEY for an unknown key, or a known key with
+another algorithm; REFUSED if the key lacks the permission; SERVFAIL if BIND cannot write the
+journal.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from certferry.ports.state import must_still_hold
 from certferry.text import Text
 
 SERVICE = "RFC 2136"
-TTL = 60  # seconds, of a record beside which there is no other
+TTL = 60  # seconds, for the first record at a name
 ANSWERS = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
 NOT_MINE = frozenset({dns.rcode.REFUSED, dns.rcode.NOTAUTH})
 
@@ -90,8 +91,8 @@ _REFUSALS: dict[dns.rcode.Rcode, tuple[type[errors.DnsError], Text]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Partner:
-    """A server and the key it is spoken to with, for sentences."""
+class ServerKey:
+    """A server and the key for its updates, as named in sentences."""
 
     server: str
     key: str
@@ -100,25 +101,29 @@ class Partner:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """The TXT values at a name, and how long they may be kept."""
+    """The TXT records at a name."""
 
     values: tuple[bytes, ...] = ()
+    #: The TTL of the records, in seconds.
     ttl: int = TTL
 
 
 class UpdateServer:
-    """A `DnsProvider`: one server, one key; safe to use from threads. A handle is the value. It is
-    asked for zones that are not declared.
+    """The `DnsProvider` of one server and one key. Thread-safe. A handle is the value.
+
+    Without declared zones, the server is asked for the zone of a name.
     """
 
-    def __init__(self, partner: Partner, conversation: Conversation, zones: Sequence[str]) -> None:
-        self._partner = partner
+    def __init__(
+        self, server_key: ServerKey, conversation: Conversation, zones: Sequence[str]
+    ) -> None:
+        self._server_key = server_key
         self._conversation = conversation
         self._declared = tuple(zones)
         self._found: dict[str, str] = {}
 
     def zones(self) -> tuple[FoundZone, ...] | None:
-        """See `ports.survey.ZoneKeeper.zones`; `None` where none are declared."""
+        """See `ports.survey.ZoneKeeper.zones`; `None` without declared zones."""
         if not self._declared:
             return None
         return tuple(FoundZone(zone, self._wrong_with(zone)) for zone in self._declared)
@@ -146,7 +151,7 @@ class UpdateServer:
         zone = self._zone(name)
         seen = self._values(name)
         if value.encode() not in seen.values:
-            # A set of records has one TTL (RFC 2181 §5.2): what is there keeps its own.
+            # All records at a name share one TTL (RFC 2181 §5.2), so the present TTL is kept.
             self._update(zone, name, lambda change, at: change.add(at, seen.ttl, _txt(value)))
             if value.encode() not in self._values(name).values:
                 words = Text("{name}: {server} accepted the record, and does not show it")
@@ -161,7 +166,7 @@ class UpdateServer:
         try:
             if value.encode() not in self._values(name).values:
                 return False
-        except errors.DnsRejected:  # a CNAME, beside which nothing is
+        except errors.DnsRejected:  # a CNAME excludes other records
             return False
         self._update(zone, name, lambda change, at: change.delete(at, _txt(value)))
         return True
@@ -171,13 +176,13 @@ class UpdateServer:
     ) -> None:
         change = dns.update.UpdateMessage(dns.name.from_text(zone))
         put(change, dns.name.from_text(name))
-        self._must_be(self._ask(change, name), name, dns.rcode.NOERROR)
+        self._raise_for_rcode(self._ask(change, name), name, dns.rcode.NOERROR)
 
     def _values(self, name: str) -> _Seen:
-        """Read the TXT records at a name. Raises `DnsRejected` where a CNAME stands there."""
+        """Return the TXT records at a name. Raises `DnsRejected` for a CNAME there."""
         at = dns.name.from_text(name)
         answer = self._ask(_question(at, dns.rdatatype.TXT), name)
-        self._must_be(answer, name, *ANSWERS)
+        self._raise_for_rcode(answer, name, *ANSWERS)
         for rrset in answer.answer:
             if rrset.name != at:
                 continue
@@ -188,11 +193,11 @@ class UpdateServer:
                 raise errors.DnsRejected(words.filled(name=name, target=target), hint=_AT_ITS_END)
             if rrset.rdtype == dns.rdatatype.TXT:
                 records = [cast("dns.rdtypes.ANY.TXT.TXT", record) for record in rrset]
-                return _Seen(tuple(b"".join(one.strings) for one in records), rrset.ttl)
+                return _Seen(tuple(b"".join(record.strings) for record in records), rrset.ttl)
         return _Seen()
 
     def _zone(self, name: str) -> str:
-        """Find the zone that a name is in, once. Raises `ZoneNotFound`."""
+        """Return the zone that holds a name; each name is asked once. Raises `ZoneNotFound`."""
         if name not in self._found:
             self._found[name] = self.zone_of(name).name
         return self._found[name]
@@ -203,7 +208,7 @@ class UpdateServer:
             answer = self._ask(_question(dns.name.from_text(suffix), dns.rdatatype.SOA), name)
             if answer.rcode() in NOT_MINE:
                 continue
-            self._must_be(answer, name, *ANSWERS)
+            self._raise_for_rcode(answer, name, *ANSWERS)
             owner = _zone_in(answer, name)
             if not answer.flags & dns.flags.AA:
                 cut = max(cut, owner, key=len)
@@ -215,12 +220,12 @@ class UpdateServer:
         raise self._error(errors.ZoneNotFound, words, _ELSEWHERE, name=name)
 
     def _wrong_with(self, zone: str) -> Text | None:
-        """Return what keeps a declared zone from being changed, judged by its SOA."""
+        """Return why the server cannot change a declared zone, by its SOA; `None` if it can."""
         answer = self._ask(_question(dns.name.from_text(zone), dns.rdatatype.SOA), zone)
         if answer.flags & dns.flags.AA and _zone_in(answer, zone) == zone:
             return None
         return Text(
-            "{server} is not authoritative for {zone}", server=self._partner.server, zone=zone
+            "{server} is not authoritative for {zone}", server=self._server_key.server, zone=zone
         )
 
     def _ask(self, message: dns.message.Message, about: str) -> dns.message.Message:
@@ -235,8 +240,8 @@ class UpdateServer:
         except Unanswered as exc:
             raise self._unanswered(about, exc) from exc
         if answer.rcode() == dns.rcode.NOTAUTH and not answer.had_tsig:
-            # So Knot answers to a key that it does not know, and PowerDNS to whatever is wrong with
-            # one (3.4 and 4.9, seen there).
+            # Knot 3.4 answers so for an unknown key, PowerDNS 4.9 for any problem with a key (both
+            # seen).
             words = Text(
                 "{about}: {server} does not accept the key {key} with {algorithm} (NOTAUTH)"
             )
@@ -244,8 +249,10 @@ class UpdateServer:
             raise self._error(errors.DnsAccessDenied, words, hint, about=about)
         return answer
 
-    def _must_be(self, answer: dns.message.Message, about: str, *codes: dns.rcode.Rcode) -> None:
-        """Raise the error that another code stands for (RFC 2136 §2.2)."""
+    def _raise_for_rcode(
+        self, answer: dns.message.Message, about: str, *codes: dns.rcode.Rcode
+    ) -> None:
+        """Raise the error for a response code other than `codes` (RFC 2136 §2.2)."""
         if (rcode := answer.rcode()) not in codes:
             words = Text("{about}: {server} answers {code} to the key {key}")
             kind, hint = _REFUSALS.get(rcode, (errors.DnsRejected, _LATER))
@@ -272,19 +279,23 @@ class UpdateServer:
     def _error(
         self, kind: type[errors.DnsError], words: Text, hint: Text, **values: object
     ) -> errors.DnsError:
-        """Return an error about the server and its key."""
-        one = self._partner
-        mine = {"server": one.server, "key": one.key, "algorithm": one.algorithm}
-        return kind(words.filled(**mine, **values), hint=hint)
+        """Return an error; the server and the key fill their places in `words`."""
+        server_key = self._server_key
+        places = {
+            "server": server_key.server,
+            "key": server_key.key,
+            "algorithm": server_key.algorithm,
+        }
+        return kind(words.filled(**places, **values), hint=hint)
 
 
 def _question(name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:
-    # Recursion is not desired: the server must show what it has itself.
+    # No recursion: the answer must come from the server's own zones.
     return dns.message.make_query(name, rdtype, flags=0)
 
 
 def _zone_in(answer: dns.message.Message, name: str) -> str:
-    """Return the longest zone that holds a name by an answer's SOA and NS records, or nothing."""
+    """Return the longest zone above a name in an answer's SOA and NS records; or empty."""
     wanted = {dns.rdatatype.SOA, dns.rdatatype.NS}
     owners = (
         rrset.name.to_text(omit_final_dot=True).lower()
@@ -300,12 +311,12 @@ def _txt(value: str) -> dns.rdtypes.ANY.TXT.TXT:
 
 FUDGE = 300  # seconds that clocks may differ (RFC 8945 §10)
 LENGTH_PREFIX = 2  # bytes before each message on TCP (RFC 1035 §4.2.2)
-SILENT_ADDRESSES = 3  # of a server: IPv6 that leads nowhere must not keep one from IPv4
-PAUSES_AFTER_LOSS = (1.0,)  # seconds: a server that is reloaded is back by then
+SILENT_ADDRESSES = 3  # of a server, so that broken IPv6 still leaves time for IPv4
+PAUSES_AFTER_LOSS = (1.0,)  # seconds; a reloading server is back by then
 
 
 class Unanswered(Exception):
-    """No answer came, or none that can be read."""
+    """Raised if no readable answer came."""
 
     def __init__(self, problem: Text) -> None:
         super().__init__(str(problem))
@@ -313,26 +324,30 @@ class Unanswered(Exception):
 
 
 class Unsigned(Exception):
-    """An answer came that the key did not sign, and that is no refusal."""
+    """Raised for an answer without the key's signature, other than a refusal."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """Speaks with one server, by one key, a connection for each question. Safe to use from threads.
+    """Sends questions and updates to one server, signed by one key. Thread-safe.
 
-    Over TCP alone: an answer is then never cut, and a silent server never asked twice at a time.
+    Each exchange has its own TCP connection: answers over TCP are complete, and a silent server is
+    asked once at a time.
     """
 
+    #: Host and port.
     server: tuple[str, int]
     key: dns.tsig.Key
+    #: How long to wait for a connection, and again for an answer.
     within: timedelta
     now: Callable[[], datetime]
     pause: Pause
 
     def ask(self, message: dns.message.Message) -> dns.message.Message:
-        """Return the answer to a question or an update, sent again where none came; an unsigned one
-        only if it refuses. Raises `Unanswered`, `Unsigned`, and `dns.tsig.PeerError` for our
-        signature.
+        """Return the answer to a question or an update, sent again if no answer came.
+
+        An unsigned answer is returned only if it is a refusal. Raises `Unanswered`, `Unsigned`, and
+        `dns.tsig.PeerError` if the server refuses our signature.
         """
         wire, mac = self._signed(message)
         raw = self._answer(wire)
@@ -344,39 +359,42 @@ class Conversation:
         return answer
 
     def clock_ahead(self, message: dns.message.Message) -> timedelta | None:
-        """Return how far the server's clock is ahead, by its signature, which is not verified."""
+        """Return how far the server's clock is ahead, by the unverified signature; or `None`."""
         wire, _ = self._signed(message)
         answer, now = _unverified(self._answer(wire), message), self.now()
         if not answer.tsig:
             return None
         tsig = answer.tsig[0]
-        # With BADTIME, the server's time is beside what it repeats of ours (RFC 8945 §5.2.3).
+        # With BADTIME, `time_signed` repeats our time; `other` has the server's (RFC 8945 §5.2.3).
         seconds = int.from_bytes(tsig.other, "big") if tsig.other else tsig.time_signed
         try:
             return timedelta(seconds=seconds - int(now.timestamp()))
-        except OverflowError:  # no clock: as many bytes as the server likes, which none has signed
+        except OverflowError:  # the field is unsigned, and may hold any number of bytes
             return None
 
     def _signed(self, message: dns.message.Message) -> tuple[bytes, bytes]:
-        """Return a message with its signature, by the run's clock, and the signature's MAC."""
+        """Return a message signed at the run's time, and the MAC of the signature."""
         wire = message.to_wire()
         algorithm = self.key.algorithm
-        unsigned = dns.rdtypes.ANY.TSIG.TSIG(  # type: ignore[no-untyped-call]  # dnspython types it not
+        unsigned = dns.rdtypes.ANY.TSIG.TSIG(  # type: ignore[no-untyped-call]  # untyped in dnspython
             dns.rdataclass.ANY, dns.rdatatype.TSIG, algorithm, 0, FUDGE, b"", message.id, 0, b""
         )
         now = int(self.now().timestamp())
-        signature, _ = dns.tsig.sign(  # type: ignore[no-untyped-call]  # dnspython types it not
+        signature, _ = dns.tsig.sign(  # type: ignore[no-untyped-call]  # untyped in dnspython
             wire, self.key, unsigned, now, b""
         )
         data = signature.to_wire()
         fixed = struct.pack("!HHIH", dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(data))
-        # The last of the header's counts is that of the additional records (RFC 1035 §4.1.1).
+        # The header's last counter is for the additional records (RFC 1035 §4.1.1).
         [additional] = struct.unpack("!H", wire[10:12])
         counted = wire[:10] + struct.pack("!H", additional + 1) + wire[12:]
         return counted + (self.key.name.to_wire() or b"") + fixed + data, signature.mac
 
     def _answer(self, wire: bytes) -> bytes:
-        """Send, and send again where no answer came: an update may be repeated (RFC 2136 §5.6)."""
+        """Send, and repeat without an answer: updates may be repeated (RFC 2136 §5.6).
+
+        Raises `Unanswered`.
+        """
         for pause in PAUSES_AFTER_LOSS:
             try:
                 return self._exchanged(wire)
@@ -400,7 +418,7 @@ class Conversation:
             return _read(connection, length, deadline)
 
     def _connected(self) -> socket.socket:
-        """Connect to the first of the server's addresses that accepts. Raises `OSError`."""
+        """Connect to the server's first accepting address. Raises `OSError`."""
         places = socket.getaddrinfo(*self.server, type=socket.SOCK_STREAM)
         latest = time.monotonic() + SILENT_ADDRESSES * self.within.total_seconds()
         return first_connection(places, self.within.total_seconds(), latest)
@@ -408,7 +426,7 @@ class Conversation:
 
 def _unverified(raw: bytes, question: dns.message.Message) -> dns.message.Message:
     """Read the answer to a question. Raises `Unanswered`."""
-    answer = _parsed(raw, False)  # noqa: FBT003 - that is how dnspython says "do not verify"
+    answer = _parsed(raw, False)  # noqa: FBT003 - dnspython's way to skip verification
     if not question.is_response(answer):
         raise Unanswered(Text("an answer to something else"))
     return answer
@@ -417,7 +435,7 @@ def _unverified(raw: bytes, question: dns.message.Message) -> dns.message.Messag
 def _parsed(
     raw: bytes, key: dns.tsig.Key | Literal[False], mac: bytes = b""
 ) -> dns.message.Message:
-    """Read an answer, and verify its signature where there is a key. Raises as `ask` does."""
+    """Read an answer, and verify the signature with a key. Raises the errors of `ask`."""
     try:
         return dns.message.from_wire(raw, keyring=key, request_mac=mac)
     except dns.tsig.PeerError:
@@ -429,15 +447,15 @@ def _parsed(
 
 
 def _read(connection: socket.socket, length: int, deadline: float) -> bytes:
-    """Read so many bytes. Raises `TimeoutError`, and `EOFError` where there are fewer."""
-    read = b""
-    while len(read) < length:
+    """Read exactly `length` bytes. Raises `TimeoutError`, or `EOFError` for fewer bytes."""
+    received = b""
+    while len(received) < length:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
         connection.settimeout(left)
-        part = connection.recv(length - len(read))
+        part = connection.recv(length - len(received))
         if not part:
             raise EOFError
-        read += part
-    return read
+        received += part
+    return received

@@ -1,6 +1,6 @@
-"""DNS at a name server, by dynamic updates (RFC 2136) that a TSIG key signs (RFC 8945).
+"""DNS at a name server, by dynamic updates (RFC 2136) signed with a TSIG key (RFC 8945).
 
-The server is the primary of the zones. What the key needs at BIND, where it may do no more:
+The server is the primary of the zones. The smallest permission for the key at BIND is
 `update-policy { grant certferry. name _acme-challenge.example.com. TXT; };`, or
 `grant certferry. subdomain example.com. TXT;` for every name of the zone.
 """
@@ -20,7 +20,7 @@ import dns.name
 import dns.tsig
 
 from certferry.adapters.dns.records import revealed
-from certferry.adapters.rfc2136.client import SERVICE, Conversation, Partner, UpdateServer
+from certferry.adapters.rfc2136.client import SERVICE, Conversation, ServerKey, UpdateServer
 from certferry.core.certificates.names import zone_name
 from certferry.core.redaction import Secret, quoted
 from certferry.errors import ConfigError
@@ -28,7 +28,7 @@ from certferry.ports.adapter import Context, Variable
 from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
-# What `ports.adapter.Adapter` wants of a module.
+# The attributes of `ports.adapter.Adapter`.
 __all__ = ("ENVIRONMENT", "SERVICE", "Settings", "connect")
 
 WHERE_KEYS_ARE = Text(
@@ -48,8 +48,8 @@ ENVIRONMENT = (
 PORT = 53  # RFC 1035 §4.2
 MOST = 65535  # RFC 9293: ports have 16 bits
 
-# What is pasted in place of a secret: BIND's statement, `nsupdate -y`'s argument, the DNSKEY record
-# or the private file of dnssec-keygen.
+# Texts pasted by mistake for a secret: BIND's statement, the argument of `nsupdate -y`, the DNSKEY
+# record or the private file of dnssec-keygen.
 _STATEMENT = re.compile(r"\bsecret\s+\"|\bkey\s+\S+\s*\{", re.IGNORECASE)
 _ARGUMENT = re.compile(r"(?:hmac-[a-z0-9-]+:)?[^:\s]+:(?P<secret>[A-Za-z0-9+/]+=*)", re.IGNORECASE)
 _KEY_RECORD = re.compile(r"\bIN\s+(?:DNS)?KEY\b|\bPrivate-key-format\b", re.IGNORECASE)
@@ -64,7 +64,7 @@ _ALONE = Text(
 
 
 class Algorithm(StrEnum):
-    """How a key signs, as BIND calls it."""
+    """A key's algorithm, by BIND's name."""
 
     SHA256 = "hmac-sha256"
     SHA512 = "hmac-sha512"
@@ -76,7 +76,7 @@ class Algorithm(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What an operator writes under `[accounts.<label>]`."""
+    """The settings under `[accounts.<label>]`."""
 
     server: Secret | str
     key_name: Secret | str
@@ -94,57 +94,60 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one server and key; nothing is sent yet. Raises `ConfigError`."""
+    """Return the provider of one server and key, without sending. Raises `ConfigError`."""
     host, port = _server(revealed(settings.server))
     name = _key_name(revealed(settings.key_name))
     material = _material(settings.key_secret.reveal().strip())
     shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    partner = Partner(shown, name.to_text(), settings.algorithm.value)
-    # All but MD5 are called so in DNS as well (RFC 8945 §6).
+    server_key = ServerKey(shown, name.to_text(), settings.algorithm.value)
+    # Except for MD5, DNS has the same names (RFC 8945 §6).
     is_md5 = settings.algorithm is Algorithm.MD5
     signed_by = dns.tsig.HMAC_MD5 if is_md5 else settings.algorithm.value
     key = dns.tsig.Key(name, material, signed_by)
     conversation = Conversation(
         (host, port), key, within=settings.timeout, now=context.now, pause=context.pause
     )
-    return UpdateServer(partner, conversation, [zone_name(zone) for zone in settings.zones])
+    return UpdateServer(server_key, conversation, [zone_name(zone) for zone in settings.zones])
 
 
-def _server(written: str) -> tuple[str, int]:
-    """Read `host`, `host:port`, `[IPv6]`, `[IPv6]:port` or an IPv6 address."""
-    if written.count(":") > 1 and "[" not in written:
-        written = f"[{written}]"
-    parts = _SERVER.fullmatch(written)
+def _server(setting: str) -> tuple[str, int]:
+    """Read `host`, `host:port`, `[IPv6]`, `[IPv6]:port` or an IPv6 address, as host and port.
+
+    Raises `ConfigError`.
+    """
+    if setting.count(":") > 1 and "[" not in setting:
+        setting = f"[{setting}]"
+    parts = _SERVER.fullmatch(setting)
     port = int(parts["v6_port"] or parts["port"] or PORT) if parts else 0
     host = (parts["v6"] or parts["host"]) if parts else ""
     if not _is_named(host) or not 1 <= port <= MOST:
-        said = Text("{server} is not a name server", server=quoted(repr(written)))
+        message = Text("{server} is not a name server", server=quoted(repr(setting)))
         hint = Text(
             "write `server` as ns1.example.com, 192.0.2.1:53 or [2001:db8::1]:53, without a scheme"
         )
-        raise ConfigError(said, hint=hint)
+        raise ConfigError(message, hint=hint)
     return host, port
 
 
-def _key_name(written: str) -> dns.name.Name:
-    if not _is_named(written) or any(mark in written for mark in ' "{'):
+def _key_name(setting: str) -> dns.name.Name:
+    if not _is_named(setting) or any(mark in setting for mark in ' "{'):
         raise ConfigError(
             Text("`key_name` is not the name of a TSIG key"),
             hint=Text("write what stands after `key` in the key's statement, such as certferry."),
         )
-    return dns.name.from_text(written)
+    return dns.name.from_text(setting)
 
 
-def _is_named(written: str) -> bool:
-    """Return whether something can be a name in DNS, and not the root's."""
+def _is_named(text: str) -> bool:
+    """Return whether a text is a name in DNS, other than the root."""
     try:
-        return bool(dns.name.from_text(written) != dns.name.root)
+        return bool(dns.name.from_text(text) != dns.name.root)
     except (dns.exception.DNSException, UnicodeError):
         return False
 
 
 def _material(secret: str) -> bytes:
-    """Read a key's secret. Raises `ConfigError` that says what was pasted in its place."""
+    """Read a key's secret. Raises `ConfigError`, naming any other text pasted by mistake."""
     if _STATEMENT.search(secret):
         raise ConfigError(Text("`key_secret` holds a whole key statement of BIND"), hint=_ALONE)
     if _KEY_RECORD.search(secret):

@@ -1,1 +1,1 @@
-"""What starts a run twice a day: cron, systemd."""
+"""Schedules that start a run twice a day, by cron or by systemd."""

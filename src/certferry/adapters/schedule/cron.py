@@ -1,4 +1,4 @@
-"""The user's crontab, by the program `crontab`, and whether a cron daemon follows it."""
+"""The schedule by cron: an entry in the user's crontab, and the check for a cron daemon."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from certferry.file_trust import user_name
 from certferry.text import Text
 
 _TIMEOUT = timedelta(seconds=30)
-"""For a program that reads or writes one small file, perhaps on a home that is mounted."""
+"""Time limit of `crontab`: it handles one small file, but perhaps on a network mount."""
 
-# Debian's cron, cronie and macOS say the first, busybox the second.
+# The first alternative is from Debian's cron, cronie and macOS, the second from busybox.
 _NO_CRONTAB = re.compile(rb"no crontab for |can't open .*: No such file or directory")
 
 _DAEMONS = {"cron", "crond"}  # Debian's cron; cronie, dcron and busybox
@@ -34,10 +34,10 @@ _ANOTHER_WAY = Text(
 
 
 def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
-    """Return how to start the cron daemon, unless it runs or processes are hidden (proc(5))."""
+    """Return how to start the cron daemon; `None` if running, or if /proc is hidden (proc(5))."""
     names = set()
     for path in processes.glob("[0-9]*/comm"):
-        with suppress(OSError):  # it has ended meanwhile
+        with suppress(OSError):  # the process has ended meanwhile
             names.add(path.read_text(errors="replace").strip())
     if _DAEMONS & names or not os.access(processes / "1/comm", os.R_OK):
         return None
@@ -50,13 +50,14 @@ def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
 
 @dataclass(frozen=True)
 class Cron:
-    """A `Scheduler`: one line in the user's crontab. `pick(n)` returns a random number below n;
-    `to_do()` says what to do before crontabs are followed at all.
-    """
+    """The `Scheduler` by one line in the user's crontab."""
 
+    #: The environment of `crontab`.
     environ: Mapping[str, str]
+    #: `pick(n)` returns a random number from 0 to n - 1.
     pick: Callable[[int], int]
     now: Callable[[], datetime]
+    #: Returns what an operator must do before cron runs any crontab.
     to_do: Callable[[], Text | None] = daemon_to_start
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
@@ -95,7 +96,7 @@ class Cron:
         )
 
     def _read(self) -> bytes:
-        """Return the crontab as `crontab -l` prints it; empty without one, or without cron."""
+        """Return the crontab as `crontab -l` prints it; empty without a crontab or without cron."""
         if shutil.which("crontab", path=self.environ.get("PATH")) is None:
             return b""
         result = self._run("-l")
@@ -107,7 +108,7 @@ class Cron:
         raise ScheduleError(problem, hint=_ANOTHER_WAY)
 
     def _write(self, after: bytes) -> None:
-        """Replace the crontab as a whole, as `crontab` does it; without a line left, remove it."""
+        """Replace the whole crontab; remove an empty crontab."""
         result = self._run("-", after) if after else self._run("-r")
         if result.returncode != 0:
             problem = Text("the crontab cannot be written: {problem}", problem=complaint(result))
@@ -118,7 +119,7 @@ class Cron:
 
 
 def next_run(times: Sequence[time], now: datetime) -> datetime:
-    """Return the next moment in UTC; when clocks go forward over it, cron catches up later."""
+    """Return the next moment in UTC. If clocks go forward over the moment, cron runs later."""
     local = now.astimezone().replace(tzinfo=None)
     today = [datetime.combine(local, each) for each in times]
     ahead = (each if each > local else each + timedelta(days=1) for each in today)
@@ -126,8 +127,8 @@ def next_run(times: Sequence[time], now: datetime) -> datetime:
 
 
 def _when(entry: CronEntry) -> Text:
-    written = [f"{one:%H:%M:%S}" if one.second else f"{one:%H:%M}" for one in entry.times]
-    match written:
+    moments = [f"{t:%H:%M:%S}" if t.second else f"{t:%H:%M}" for t in entry.times]
+    match moments:
         case [once]:
             return Text("every day at {time}, by this machine's clock", time=once)
         case [first, second]:
@@ -143,7 +144,7 @@ def _place() -> Text:
 
 
 MARK = b"# certferry schedule"
-"""Ends our line, and makes it ours. To the shell that cron hands the line to, it is a comment."""
+"""The end of certferry's line, which marks the line; a comment for the shell."""
 
 _OWN = re.compile(
     rb"^[ \t]*(?P<when>@[a-z]+|[\d*~]\S*(?:[ \t]+\S+){4})[ \t]+(?P<command>.*) "
@@ -154,26 +155,30 @@ _OWN = re.compile(
 _HOUR = rb"(?:[01]?\d|2[0-3])"
 _TIMES = re.compile(rb"([0-5]?\d)[ \t]+(%b(?:,%b)?)[ \t]+\*[ \t]+\*[ \t]+\*" % (_HOUR, _HOUR))
 _DELAY = re.compile(rb"/bin/sleep ([0-5]?\d); ")
-"""Stands before our command, since cron knows no seconds: in this form to every shell the same."""
+"""The start of the command in a line, because cron has no seconds. Every shell takes it."""
 _SCHEDULED = b" --scheduled"
-"""A command without it is that of an earlier version, whose line ran once a day."""
+"""Part of the command since lines run twice a day; older lines ran once a day without it."""
 _PATH = re.compile(rb"""^[ \t]*PATH[ \t]*=[ \t]*(["']?)(.*?)\1[ \t]*$""", re.MULTILINE)
 _USUAL_PATH = "/usr/bin:/bin"
-"""What Debian's cron, cronie and busybox put into PATH (`_PATH_DEFPATH`, paths.h)."""
+"""PATH as set by Debian's cron, cronie and busybox (`_PATH_DEFPATH`, paths.h)."""
 
 
 @dataclass(frozen=True, slots=True)
 class CronEntry:
-    """Our line: its time as written, command, PATH, and the seconds after the minute."""
+    """certferry's line in a crontab."""
 
+    #: The five fields of the time, as written.
     when: bytes
+    #: The command, without delay and mark.
     command: bytes
+    #: The PATH of the command.
     path: str = _USUAL_PATH
+    #: Seconds to sleep after the minute begins.
     delay: int = 0
 
     @property
     def times(self) -> tuple[time, ...]:
-        """Return the times of day, one or two; none for a rhythm of the operator's own."""
+        """The one or two times of day; empty for a schedule changed by hand."""
         match = _TIMES.fullmatch(self.when)
         if match is None:
             return ()
@@ -181,24 +186,26 @@ class CronEntry:
 
     @property
     def line(self) -> bytes:
-        """Return the line, without its end."""
+        """The whole line, without the newline."""
         delayed = b"/bin/sleep %d; " % self.delay if self.delay else b""
         return b" ".join([self.when, delayed + self.command, MARK])
 
 
 def shell_command(words: Sequence[str], environment: Mapping[str, str]) -> bytes:
-    """Return a command, quoted for shell and cron. Raises `ScheduleError` for a line end in it."""
+    """Return a command, quoted for shell and cron. Raises `ScheduleError` for a newline."""
     if environment:
-        # Not `NAME=value command`: the crontab's SHELL may be one that does not know that.
+        # `env`, because the crontab's SHELL may lack the syntax `NAME=value command`.
         assignments = [f"{name}={value}" for name, value in environment.items()]
         words = ["/usr/bin/env", *assignments, *words]
     return os.fsencode(" ".join(map(_quoted, words)))
 
 
 def watched(command: Sequence[str], on_failure: Sequence[str]) -> tuple[str, ...]:
-    """Return a command after whose failure another runs, with `$MONITOR_EXIT_STATUS` as systemd
-    sets it. What both begin with stands there once: Debian's cron takes 1000 characters a line. A
-    shell of its own reads it: the crontab's SHELL may be any.
+    """Return a command that runs `on_failure` after a failure of `command`.
+
+    `on_failure` gets `$MONITOR_EXIT_STATUS`, as from systemd. The common beginning of both commands
+    is written once, because Debian's cron takes 1000 characters a line. /bin/sh runs the script,
+    because the crontab's SHELL may be any shell.
     """
     pairs = takewhile(lambda pair: pair[0] == pair[1], zip(command, on_failure, strict=False))
     both = [word for word, _ in pairs]
@@ -208,19 +215,19 @@ def watched(command: Sequence[str], on_failure: Sequence[str]) -> tuple[str, ...
 
 
 def own_entries(crontab: bytes) -> list[CronEntry]:
-    """Find our entry; more than one where the operator has copied it."""
-    found = []
+    """Return certferry's entries: one, or more if an operator copied the line."""
+    entries = []
     for own in _OWN.finditer(crontab):
         above = [os.fsdecode(path[2]) for path in _PATH.finditer(crontab[: own.start()])]
-        found.append(replace(_entry(own), path=above[-1] if above else _USUAL_PATH))
-    return found
+        entries.append(replace(_entry(own), path=above[-1] if above else _USUAL_PATH))
+    return entries
 
 
 def with_entry(crontab: bytes, command: bytes, moment: time) -> bytes:
-    """Return the crontab with our entry for a command, twice a day, half a day apart.
+    """Return the crontab with an entry that runs a command twice a day, half a day apart.
 
-    An entry that is there keeps its place and time; one of an earlier version, once a day, its
-    minute. Cron accepts no last line without its end, which ours would continue.
+    An existing entry keeps its place and time; an entry of an older version, once a day, keeps its
+    minute. A missing newline at the end of the crontab is added first.
     """
 
     def renewed(own: re.Match[bytes]) -> bytes:
@@ -248,7 +255,7 @@ def _twice_a_day(moment: time) -> CronEntry:
 
 
 def without_entry(crontab: bytes) -> bytes:
-    """Return the crontab without our entries."""
+    """Return the crontab without certferry's entries."""
     return _OWN.sub(b"", crontab)
 
 
@@ -259,6 +266,6 @@ def _quoted(word: str) -> str:
             hint=Text("rename the file, or set the variable anew, without it; nothing was changed"),
         )
     quoted = shlex.quote(word)
-    # To cron a bare % is a line end and `\%` a percent sign; a backslash before those two would
-    # be read as part of them, so in quotes the sign stands outside (crontab(5), cron's source).
+    # Cron takes a bare % for a newline, and `\%` for a percent sign. Within the shell's quotes the
+    # backslash would stay, so `\%` is placed outside the quotes (crontab(5), cron's source).
     return quoted.replace("%", "\\%" if quoted == word else "'\\%'")

@@ -1,5 +1,6 @@
-"""A systemd timer, or a service that goes on: the system's for root and the user's own for others,
-by the files in `units`.
+"""The schedule by systemd: a timer, or the service `certferry serve`, from the files in `units`.
+
+Root's units belong to the system, other users' units to the user's manager.
 """
 
 from __future__ import annotations
@@ -27,30 +28,30 @@ TIMER = "certferry.timer"
 FAILED = "certferry-failed.service"
 SERVER = "certferry-serve.service"
 MARK = "# Written by `certferry schedule install --systemd`, and taken away by `schedule remove`.\n"
-"""The first line of our units."""
+"""The first line of units written by certferry."""
 
 PACKAGE_UNITS = Path("/usr/lib/systemd/system")
-"""Where a package of the system has its units (systemd.unit(5), "Unit File Load Path")."""
+"""The directory of packages' units (systemd.unit(5), "Unit File Load Path")."""
 PACKAGE_MARK = "# Of the package certferry: no run starts before the unit is enabled.\n"
 """The first line of the units in the Debian package."""
 
 RUN = Path("/run")
-"""Where services have their sockets; the manager makes a directory in it (RuntimeDirectory=)."""
+"""The directory of services' sockets; RuntimeDirectory= creates a directory below."""
 
 SYSTEM_UNITS = Path("/etc/systemd/system")
 BOOTED = Path("/run/systemd/system")  # exists where systemd is the init system (sd_booted(3))
 LINGERING = Path("/var/lib/systemd/linger")
-"""Has a file for each user whose manager runs without a login (loginctl(1), `enable-linger`)."""
+"""Has a file per user with a manager that runs without login (loginctl(1) `enable-linger`)."""
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
-"""Where services look for programs (systemd.exec(5), "$PATH")."""
+"""PATH of services (systemd.exec(5), "$PATH")."""
 
-_TIMEOUT = timedelta(seconds=60)  # for the manager to read every unit of a large machine again
+_TIMEOUT = timedelta(seconds=60)  # enough for a large machine to reload every unit
 _MODE, _PRIVATE = 0o644, 0o700
 _MOMENT = re.compile(rb"@(\d+)")
 _COMMAND = re.compile(r"^ExecStart=(.*)$", re.MULTILINE)
 _PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 _REPLACED = set("\"'\\$")
-"""What systemd reads otherwise in a path, in a command or in an assignment."""
+"""Characters with a meaning for systemd in a path, a command or an assignment."""
 _TRY_AGAIN = Text("fix that, then try again")
 
 
@@ -62,7 +63,7 @@ TIMER_TEXT = MARK + _unit(TIMER)
 
 
 def service_text(job: Job, *, for_system: bool) -> str:
-    """Return the service, in a sandbox unless it runs programs. Raises `ScheduleError`."""
+    """Return the service unit, sandboxed unless it runs programs. Raises `ScheduleError`."""
     unit = MARK + _unit(SERVICE)
     if job.on_failure:
         unit = unit.replace("\n\n[Service]", f"\nOnFailure={FAILED}\n\n[Service]")
@@ -70,7 +71,7 @@ def service_text(job: Job, *, for_system: bool) -> str:
 
 
 def server_text(job: Job, *, for_system: bool) -> str:
-    """Return the service that goes on. Raises as `service_text`."""
+    """Return the unit of `certferry serve`. Raises `ScheduleError`."""
     unit = MARK + _unit(SERVER)
     for folder in map(Path, job.sockets):
         if for_system and folder.parent == RUN:
@@ -87,7 +88,7 @@ _LOW_PORTS = "# To listen at port 443.\nCapabilityBoundingSet=CAP_NET_BIND_SERVI
 
 
 def failed_text(job: Job, *, for_system: bool) -> str:
-    """Return the service that is started where a run fails. Raises as `service_text`."""
+    """Return the unit to start after a failed run. Raises `ScheduleError`."""
     return MARK + _unit(FAILED) + _settings(job, job.on_failure, for_system=for_system)
 
 
@@ -99,13 +100,13 @@ def _settings(job: Job, command: tuple[str, ...], *, for_system: bool) -> str:
     guard = _unit("open.conf")
     if not job.runs_programs:
         settings += [f"ReadWritePaths={_word(path)}" for path in job.writes]
-        # A user's manager cannot take capabilities away, and fails at it.
+        # Only the system's manager can drop capabilities; a user's manager would fail.
         guard = _unit("guarded.conf") + (_unit("system-guarded.conf") if for_system else "")
     return "\n".join([*settings, "", guard])
 
 
 def _word(word: str) -> str:
-    """Write a word so that systemd reads it back as it is."""
+    """Return a word quoted for systemd. Raises `ScheduleError` for a character it interprets."""
     if not word.isprintable() or _REPLACED & set(word):
         raise ScheduleError(
             Text("a systemd unit cannot hold {word}", word=repr(word)),
@@ -116,16 +117,20 @@ def _word(word: str) -> str:
 
 
 class SystemdTimer:
-    """A `Scheduler`: two services and a timer in one directory, the system's if `for_system`.
-    The first of `units` is what the manager starts.
+    """The `Scheduler` by systemd: a timer and two services in one directory.
 
-    `booted` exists where systemd runs; `lingering` names the users whose managers always do;
-    `environ` says where programs are, and how to reach the user's manager.
+    `for_system`: the directory is the system's. `environ` has PATH, and the address of the user's
+    manager. `booted` exists if systemd runs; `lingering` has a file per user with a manager that
+    always runs.
     """
 
+    #: The units to write; the first unit is enabled and started.
     units: tuple[str, ...] = (TIMER, SERVICE, FAILED)
+    #: The unit that runs certferry.
     service = SERVICE
+    #: The schedule's name in sentences.
     place = Text("the systemd timer {path}")
+    #: When runs happen, for operators.
     when = Text("twice a day, at a moment that systemd chooses, or as a drop-in says")
 
     def __init__(
@@ -152,7 +157,7 @@ class SystemdTimer:
         with _translating_errors():
             if present != desired:
                 self._write(desired)
-            for path in map(Path, job.writes):  # the sandbox opens only what is there
+            for path in map(Path, job.writes):  # the sandbox opens only existing directories
                 path.mkdir(_PRIVATE, parents=True, exist_ok=True)
         if self._booted.is_dir() and not (present == desired and self._is_on()):
             self._must("daemon-reload")
@@ -168,17 +173,17 @@ class SystemdTimer:
         return desired
 
     def _started_again(self, *, has_changed: bool) -> None:
-        """Start what goes on, and was changed, again: a timer is read with its file."""
+        """Restart a changed service that keeps running. A timer needs only the reload."""
 
     def remove(self) -> Text | None:
         present = [name for name in self.units if self._own(name)]
         if not present:
             return None
         if self._started in present:
-            # First, since a timer whose file is gone would still start the service.
+            # Disable first, because a loaded timer without a file would still start the service.
             if self._booted.is_dir():
                 self._must("disable", "--now", self._started)
-            with _translating_errors():  # where systemd does not run, the link is still there
+            with _translating_errors():  # without a running systemd, the link remains
                 for link in self._directory.glob(f"*.target.wants/{self._started}"):
                     link.unlink(missing_ok=True)
         with _translating_errors():
@@ -204,16 +209,16 @@ class SystemdTimer:
         )
 
     def _to_do(self, *, is_on: bool) -> Text | None:
-        """Return what to type for the timer to start the service, logged in or not."""
+        """Return the commands still needed for the timer to start the service, or `None`."""
         user = user_name(os.getuid())
         typed = [] if is_on else [" ".join([*self._systemctl, "enable", "--now", self._started])]
         if not self._for_system and not (self._lingering / user).exists():
-            # Otherwise the user's manager, and the timer with it, ends with the last session.
+            # Without lingering, the user's manager ends with the last session, and so the timer.
             typed.append(f"loginctl enable-linger {user}")
         return verbatim(" && ".join(typed)) if typed else None
 
     def _own(self, name: str) -> str | None:
-        """Read a unit of ours, or return `None`."""
+        """Return the text of a unit written by certferry; `None` for any other file."""
         path = self._directory / name
         with _translating_errors():
             text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
@@ -251,7 +256,7 @@ class SystemdTimer:
 
 
 class SystemdServer(SystemdTimer):
-    """Keeps the service that goes on, and makes the runs itself."""
+    """The `Scheduler` by the service `certferry serve`, which starts the runs."""
 
     units = (SERVER,)
     service = SERVER
@@ -267,14 +272,16 @@ class SystemdServer(SystemdTimer):
 
 
 class PackagedTimer(SystemdTimer):
-    """Switches the units of the Debian package on and off; a drop-in changes them. A schedule of
-    ours beside them, of the time before the package, is taken away.
+    """Enables and disables the units of the Debian package; an operator's drop-in changes them.
+
+    Units written by certferry before the package was installed are removed.
     """
 
+    #: The directory of the package's units.
     packages = PACKAGE_UNITS
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """See `ports.scheduler.Scheduler.install`. The job is the package's, whatever is asked."""
+        """See `ports.scheduler.Scheduler.install`. The package's job is used, `job` is ignored."""
         was_there = super().remove() is not None
         was_on = self.find() is not None
         if was_there or not was_on or not self._is_on():
@@ -297,12 +304,12 @@ class PackagedTimer(SystemdTimer):
         return self._scheduled() if self._is_enabled() else None
 
     def _scheduled(self) -> Scheduled:
-        found = super()._scheduled()
+        scheduled = super()._scheduled()
         if self._own(self._started):
-            return found
+            return scheduled
         text = (self.packages / self.service).read_text(encoding="utf-8")
         command = _COMMAND.search(text)
-        return replace(found, place=self._of_package, command=command[1] if command else "")
+        return replace(scheduled, place=self._of_package, command=command[1] if command else "")
 
     @property
     def _of_package(self) -> Text:
@@ -313,18 +320,18 @@ class PackagedTimer(SystemdTimer):
 
 
 class PackagedServer(PackagedTimer):
-    """Switches the package's service that goes on."""
+    """Enables and disables the package's service `certferry serve`."""
 
     units, service, place, when = (SERVER,), SERVER, SystemdServer.place, SystemdServer.when
 
 
 def are_packaged() -> bool:
-    """Return whether the system has the units of the Debian package."""
+    """Return whether the Debian package's units are installed."""
     return (PACKAGE_UNITS / TIMER).exists()
 
 
 def is_installed(environ: Mapping[str, str]) -> bool:
-    """Return whether systemd is there, running or not."""
+    """Return whether `systemctl` is installed, with systemd running or not."""
     return shutil.which("systemctl", path=environ.get("PATH")) is not None
 
 

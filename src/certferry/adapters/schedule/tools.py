@@ -1,4 +1,4 @@
-"""One call of a tool of the system's, `crontab` or `systemctl`."""
+"""Call the system's tools `crontab` and `systemctl`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def call(
     hint: Text,
     content: bytes = b"",
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a tool, which answers in English. Raises `ScheduleError` when it cannot be run."""
+    """Run a tool, with messages in English. Raises `ScheduleError` if the tool cannot run."""
     try:
         return subprocess.run(
             words,
@@ -38,6 +38,6 @@ def call(
 
 
 def complaint(result: subprocess.CompletedProcess[bytes]) -> str:
-    """Return what a tool said of its failure, on one line."""
+    """Return a failed tool's message on one line."""
     words = " ".join(result.stderr.decode(errors="replace").split())
     return words[:_LONGEST_COMPLAINT] or f"exit code {result.returncode}"

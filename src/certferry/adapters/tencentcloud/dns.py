@@ -2,7 +2,7 @@
 
 API reference: https://cloud.tencent.com/document/product/1427 (docs/facts/dnspod.md §2). Actions,
 fields and codes are those of §2.2 and §2.3, and of the vendor's SDK (3.1.195).
-Permissions: a sub-user's key with the policy QcloudDNSPodFullAccess, or with one that allows
+Permissions: a sub-user's key with the policy QcloudDNSPodFullAccess, or with a policy for
 dnspod:DescribeDomainList, DescribeRecordList, DescribeRecord, CreateRecord and DeleteRecord.
 """
 
@@ -39,7 +39,7 @@ WHERE_KEYS_ARE = Text(
     "console.cloud.tencent.com/cam/capi → API keys; the SecretKey is shown once, when made"
 )
 ENVIRONMENT = (
-    # The names are acme.sh's (dns_tencent) and lego's (tencentcloud).
+    # The names of acme.sh (dns_tencent) and of lego (tencentcloud).
     Variable(
         "secret_id",
         ("Tencent_SecretId", "TENCENTCLOUD_SECRET_ID"),
@@ -53,14 +53,14 @@ ENVIRONMENT = (
     ),
 )
 
-REQUESTS_PER_SECOND = 10.0  # half of the 20 that most actions allow (§2.2)
+REQUESTS_PER_SECOND = 10.0  # half of the 20 allowed for most actions (§2.2)
 API_SERVICE = "dnspod"
 VERSION = "2021-03-23"
 CONTENT_TYPE = "application/json"
-LANGUAGES = {"zh": "zh-CN"}  # of the error's words; English otherwise
-PAGE = 1000  # items; 3,000 are the most (§2.2)
+LANGUAGES = {"zh": "zh-CN"}  # languages of error messages; English by default
+PAGE = 1000  # items; the maximum is 3,000 (§2.2)
 LINE, LINE_ID = "默认", "0"
-"""The default line. Abroad it has another name, and everywhere this id, which wins."""
+"""The default line. The name differs abroad; the id is the same, and wins over the name."""
 ZONE_KEYS = {"id": "DomainId"} | {k.lower(): k for k in ("Punycode", "Name", "Status", "Grade")}
 
 _EXISTS = "InvalidParameter.DomainRecordExist"
@@ -168,7 +168,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one account; nothing is sent yet. Raises `ConfigError`."""
+    """Return the provider of one account, without sending a request. Raises `ConfigError`."""
     secret_id = settings.secret_id.reveal().strip()
     secret_key = settings.secret_key.reveal().strip()
     _must_be_a_key(secret_id, secret_key)
@@ -190,14 +190,16 @@ def _must_be_a_key(secret_id: str, secret_key: str) -> None:
             ),
         )
     if not secret_id or not secret_key or len((secret_id + secret_key).split()) > 1:
-        said = Text(
+        message = Text(
             "`secret_id` or `secret_key` of the Tencent Cloud account is empty, or more than a key"
         )
-        raise ConfigError(said, hint=Text("copy both anew from console.cloud.tencent.com/cam/capi"))
+        raise ConfigError(
+            message, hint=Text("copy both anew from console.cloud.tencent.com/cam/capi")
+        )
 
 
 class TencentCloudClient(answers.JsonTxtService):
-    """The domains of one account, by a key: see `dns.records.TxtService`."""
+    """The `TxtService` of one account by an API key."""
 
     gone = ("InvalidParameter.RecordIdInvalid", "ResourceNotFound.NoDataOfRecord")
     pauses_in_doubt = (1.0, 3.0)
@@ -213,13 +215,13 @@ class TencentCloudClient(answers.JsonTxtService):
         super().__init__(SERVICE, _ANSWERS, http, client.Request("GET", self._url), context)
 
     def list_zones(self, about: str | Text) -> list[Zone]:
-        """Read every domain of the account (DescribeDomainList), with the hosts that serve it."""
+        """Read every domain of the account, with its name servers (DescribeDomainList)."""
         keys = ("DomainList", "DomainId", "DomainCountInfo", "DomainTotal")
         items = self._list("DescribeDomainList", keys, about, Type="ALL")
         return [zone_of(item, ZONE_KEYS, item.get("EffectiveDNS")) for item in items]
 
     def records(self, zone: Zone, name: str) -> list[TxtRecord]:
-        """See `TxtService.records` (DescribeRecordList), which lags about 30 seconds (§2.2)."""
+        """See `TxtService.records` (DescribeRecordList). The list lags about 30 seconds (§2.2)."""
         host = zone.host_of(name)
         keys = ("RecordList", "RecordId", "RecordCountInfo", "TotalCount")
         where = {**_domain(zone), "Subdomain": host, "RecordType": "TXT", "ErrorOnEmpty": "no"}
@@ -248,7 +250,7 @@ class TencentCloudClient(answers.JsonTxtService):
         return TxtRecord(record_id, name, answers.as_text(item.get("Value")), is_enabled)
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
-        """See `TxtService.create`. A TTL that a plan refuses is raised once, to the free plans'."""
+        """See `TxtService.create`. A refused TTL is raised once, to the free plans' minimum."""
         ttl = zone.ttl if isinstance(zone, DnspodZone) else TTL
         reply = self._create(zone, name, value, ttl)
         if reply.code == _TTL_REFUSED and ttl < TTL:
@@ -265,7 +267,7 @@ class TencentCloudClient(answers.JsonTxtService):
         return self.unless_gone(reply, about) is not None
 
     def reply(self, action: str, answer: Answer) -> answers.Reply | None:
-        """See `JsonTxtService.reply`: success and failure have status 200 (§2.1)."""
+        """See `JsonTxtService.reply`. Success and failure both have status 200 (§2.1)."""
         body = _response_of(answer)
         if body is None:
             return None
@@ -298,13 +300,13 @@ class TencentCloudClient(answers.JsonTxtService):
             if reply.code in _EMPTY:
                 return [], True
             body = self.settled(reply, about)
-            found = answers.objects(body.get(listed))
-            return found, not found or before + len(found) >= total_in(body.get(counts), total)
+            items = answers.objects(body.get(listed))
+            return items, not items or before + len(items) >= total_in(body.get(counts), total)
 
         return self.pages(page, about, key=lambda item: answers.as_text(item.get(key)))
 
     def request(self, action: str, **params: str | int) -> client.Request:
-        """See `JsonTxtService.request`: a signature is good for five minutes."""
+        """See `JsonTxtService.request`. A signature is valid for five minutes."""
         body, moment = json.dumps(params).encode(), self._now()
         call = SignedCall(API_SERVICE, self._host, "/", CONTENT_TYPE, body)
         headers = {
@@ -321,13 +323,13 @@ class TencentCloudClient(answers.JsonTxtService):
 
 
 def _domain(zone: Zone) -> dict[str, str | int]:
-    """Name a domain twice, as the vendor's SDK does: the name is mandatory, and the id wins."""
+    """Return a domain's name and id, as sent by the SDK: the name is mandatory, the id wins."""
     named: dict[str, str | int] = {"Domain": zone.name}
     return {**named, "DomainId": int(zone.id)} if NUMBER.fullmatch(zone.id) else named
 
 
 def says_too_many(answer: Answer) -> bool:
-    """Return whether a call was refused, undone, because there were too many in a second."""
+    """Return whether a call was refused, without effect, for too many calls in a second."""
     if client.answers_too_many(answer):
         return True
     code = answers.as_text(answers.object_in(_response_of(answer), "Error").get("Code"))
@@ -346,16 +348,19 @@ SIGNED = "content-type;host"
 
 @dataclass(frozen=True, slots=True)
 class TencentKeys:
-    """An API key: its id, which is sent, and what signatures are made with."""
+    """An API key of Tencent Cloud."""
 
+    #: The key's id, sent with each call.
     secret_id: str
+    #: The secret that signs.
     secret_key: Secret
 
 
 @dataclass(frozen=True, slots=True)
 class SignedCall:
-    """What a signature covers: where a POST goes, what its body is declared as, and the body."""
+    """The parts of a POST covered by the signature."""
 
+    #: The API's service name, for example `dnspod`.
     service: str
     host: str
     path: str
@@ -364,7 +369,7 @@ class SignedCall:
 
 
 def authorization(keys: TencentKeys, call: SignedCall, moment: datetime) -> str:
-    """Return the value of `Authorization` for a call that is sent at this moment, to the second."""
+    """Return the header `Authorization` for a call at this moment, in whole seconds."""
     date = f"{moment.astimezone(UTC):%Y-%m-%d}"
     scope = f"{date}/{call.service}/tc3_request"
     message = "\n".join([ALGORITHM, timestamp(moment), scope, _digest(_canonical(call))])
@@ -379,7 +384,7 @@ def authorization(keys: TencentKeys, call: SignedCall, moment: datetime) -> str:
 
 
 def timestamp(moment: datetime) -> str:
-    """Return the value of `X-TC-Timestamp`."""
+    """Return the header `X-TC-Timestamp`: Unix time in seconds."""
     return str(int(moment.timestamp()))
 
 

@@ -1,1 +1,1 @@
-"""How everything stands, and what operators are notified of."""
+"""Judgments on certificates, domains and hosts, and the notices for operators."""

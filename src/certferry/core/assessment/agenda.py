@@ -1,8 +1,8 @@
-"""All certificates at a glance, by what runs stored: the verdict, what needs a person and whether a
-run is the fix, what happens in the next days, and the life of each certificate.
+"""The agenda, made from what runs stored: a verdict, matters for a person, the next days, and the
+life of each certificate.
 
-What is wrong is what `certferry check` finds (`health.checkup`), and a certificate is renewed when
-`certferry status` says so: nothing is judged twice.
+The troubles are those of `certferry check` (`health.checkup`), and the renewals those of `certferry
+status`, so the three always agree.
 """
 
 from __future__ import annotations
@@ -31,22 +31,23 @@ from certferry.core.planning.rollbacks import replaced_after
 from certferry.errors import Severity
 
 DAYS = 14
-"""How many days ahead are shown, today included."""
+"""The number of days shown, today included."""
 
 _DAY = timedelta(days=1)
 
 
 class Milestone(StrEnum):
-    """What happens at a moment of a certificate's life."""
+    """An event at a moment of a certificate's life."""
 
     RENEWAL = "renewal"
+    #: The last moment to upload.
     UPLOAD = "upload"
     EXPIRY = "expiry"
 
 
 @dataclass(frozen=True, slots=True)
 class Coming:
-    """A milestone of a lineage, `at` its moment."""
+    """A coming milestone of a lineage."""
 
     at: datetime
     milestone: Milestone
@@ -55,21 +56,26 @@ class Coming:
 
 @dataclass(frozen=True, slots=True)
 class Life:
-    """The newest `version` of a lineage in time: when it is renewed (`None` where another client
-    does that), the CA's `window` where that decides, the last moment to upload it (`None` where no
-    target asks for a minimum), and `ends_at`, the first end of what its places have or are to have.
-    `places` are those that a run observed, `concerns` what needs a person, the worst first.
-    """
+    """The moments in the life of a lineage's newest version, with places and concerns."""
 
     lineage: str
+    #: The newest version.
     version: Version | None = None
+    #: When certferry renews the version; `None` if another client renews.
     renew_at: datetime | None = None
+    #: The CA's renewal window, if plausible.
     window: RenewalWindow | None = None
+    #: The last moment to upload; `None` if all targets accept a certificate up to its end.
     upload_until: datetime | None = None
+    #: The first end among the newest certificate and all certificates that places still have.
     ends_at: datetime | None = None
+    #: The places observed by runs.
     places: tuple[Sighting, ...] = ()
+    #: The worst first.
     concerns: tuple[Concern, ...] = ()
+    #: Whether another client makes the certificate.
     is_imported: bool = False
+    #: Whether other lineages serve all domains.
     is_owned_elsewhere: bool = False
 
     @property
@@ -79,29 +85,31 @@ class Life:
 
     @property
     def severity(self) -> Severity:
-        """How bad the worst of it is."""
-        found = (one.problem.severity for one in self.concerns)
-        return max(found, key=lambda one: one.rank, default=Severity.OK)
+        """The severity of the worst concern."""
+        severities = (concern.problem.severity for concern in self.concerns)
+        return max(severities, key=lambda severity: severity.rank, default=Severity.OK)
 
     @property
     def served(self) -> int:
-        """How many of its places were last seen to have their certificate."""
-        return sum(one.served for one in self.places)
+        """The number of places last seen to have their certificate."""
+        return sum(place.served for place in self.places)
 
     @property
     def needing(self) -> int:
-        """How many of its places a concern is about: one where no run observed any."""
+        """The number of places with a concern. A lineage without observed places counts as one."""
         if not self.places:
             return min(len(self.concerns), 1)
-        about = {(one.subject.target, one.subject.domain) for one in self.concerns}
+        about = {(concern.subject.target, concern.subject.domain) for concern in self.concerns}
         return sum(
-            not about.isdisjoint({("", ""), (one.target, ""), (one.target, one.domain)})
-            for one in self.places
+            not about.isdisjoint({("", ""), (place.target, ""), (place.target, place.domain)})
+            for place in self.places
         )
 
     def coming(self, now: datetime) -> Iterator[Coming]:
-        """Return its milestones from this moment on: a renewal that is due is one of now, and a
-        last moment to upload is one where a place does not have the certificate.
+        """Yield the milestones from `now` on.
+
+        An overdue renewal counts as a renewal now. The last moment to upload counts only while a
+        place lacks the certificate.
         """
         if self.is_owned_elsewhere:
             return
@@ -120,97 +128,108 @@ class Life:
 
 @dataclass(frozen=True, slots=True)
 class Need:
-    """What needs a person. Where a run is the fix, `run` are the lineages that it is for, none for
-    all; `None` where no run ends it.
-    """
+    """A matter for a person, and whether a run is the fix."""
 
     concern: Concern
+    #: The lineages for a run that ends the matter, empty for a run over all lineages; `None` if a
+    #: run does not end the matter.
     run: tuple[str, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """A day, in UTC, and what happens in it, in its order."""
+    """A day in UTC with its milestones."""
 
     date: date
+    #: In order of time.
     coming: tuple[Coming, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class OverallVerdict:
-    """How all stands: of all `places`, how many have their certificate (`served`), and how many
-    something is wrong with (`needing`), where a certificate without places counts as one; whether
-    all of them `are_domains`. `others` are matters beside certificates: a run, a channel, a host.
-    `next` is the first renewal, or the first end where certferry renews nothing.
-    """
+    """The summary of all certificates."""
 
     severity: Severity
     certificates: int
+    #: The number of places; a certificate in trouble without observed places counts as a place.
     places: int
+    #: The number of places with their certificate.
     served: int
+    #: The number of places with a concern.
     needing: int
+    #: The number of concerns about a run, a channel or a host.
     others: int
+    #: Whether all places are domains.
     are_domains: bool = True
+    #: The first renewal, or the first end if certferry renews nothing.
     next: Coming | None = None
 
     @property
     def troubles(self) -> int:
-        """How many things need a person."""
+        """The number of matters for a person."""
         return self.needing + self.others
 
 
 @dataclass(frozen=True, slots=True)
 class Agenda:
-    """All of it: `lives` by what ends first, `needs` the worst first, every one of `DAYS` days; the
-    day `after` these has what the last of them has where a day begins later than in UTC.
-    """
+    """The whole agenda."""
 
     verdict: OverallVerdict
+    #: The worst first.
     needs: tuple[Need, ...]
+    #: `DAYS` days from today.
     days: tuple[Day, ...]
+    #: The day after `days`. A display in a time zone behind UTC needs it for the last local day.
     after: Day
+    #: The first to end first.
     lives: tuple[Life, ...]
     checkup: Checkup
 
     def life(self, lineage: str) -> Life | None:
-        """Return the life of a lineage that is declared."""
-        return next((one for one in self.lives if one.lineage == lineage), None)
+        """Return the life of a declared lineage, or `None`."""
+        return next((life for life in self.lives if life.lineage == lineage), None)
 
 
 def agenda_of(
     expected: Sequence[Expected], recorded: Recorded, now: datetime, within: timedelta = RUN_WITHIN
 ) -> Agenda:
-    """Judge all certificates that are expected."""
-    found = checkup(expected, recorded, now, within)
+    """Return the agenda for all declared certificates."""
+    judged = checkup(expected, recorded, now, within)
     places, concerns = defaultdict[str, list[Sighting]](list), defaultdict[str, list[Concern]](list)
     for place in recorded.sightings:
         places[place.lineage].append(place)
-    for concern in found.concerns:
+    for concern in judged.concerns:
         concerns[concern.subject.lineage].append(concern)
     versions = recorded.versions
     lives = sorted(
         (
-            _life(one, versions.get(one.lineage, ()), places[one.lineage], concerns[one.lineage])
-            for one in expected
+            _life(
+                declared,
+                versions.get(declared.lineage, ()),
+                places[declared.lineage],
+                concerns[declared.lineage],
+            )
+            for declared in expected
         ),
         key=_by_end,
     )
     coming = sorted(
-        (one for life in lives for one in life.coming(now)), key=lambda one: (one.at, one.lineage)
+        (milestone for life in lives for milestone in life.coming(now)),
+        key=lambda milestone: (milestone.at, milestone.lineage),
     )
     *days, after = _days(coming, now)
     return Agenda(
-        verdict=_verdict(found, lives, coming),
-        needs=tuple(_needs(found, expected, recorded, now)),
+        verdict=_verdict(judged, lives, coming),
+        needs=tuple(_needs(judged, expected, recorded, now)),
         days=tuple(days),
         after=after,
         lives=tuple(lives),
-        checkup=found,
+        checkup=judged,
     )
 
 
 def _by_end(life: Life) -> tuple[float, str]:
-    # What has no certificate comes first: it has run out, as it were.
+    # A lineage without a certificate comes first, before the expired ones.
     return (0.0 if life.ends_at is None else life.ends_at.timestamp(), life.lineage)
 
 
@@ -220,8 +239,8 @@ def _life(
     sightings: Sequence[Sighting],
     concerns: Sequence[Concern],
 ) -> Life:
-    places = tuple(one for one in sightings if not one.is_owned_elsewhere)
-    ends = [one.other_until for one in places if one.other_until is not None]
+    places = tuple(place for place in sightings if not place.is_owned_elsewhere)
+    ends = [place.other_until for place in places if place.other_until is not None]
     life = Life(
         expected.lineage,
         ends_at=min(ends, default=None),
@@ -233,8 +252,8 @@ def _life(
     if not versions:
         return life
     newest, wanted = versions[0], expected.least_life
-    held = {one.fingerprint for one in places if one.other_until is None}
-    ends += [one.certificate.not_after for one in versions if one.fingerprint in held]
+    held = {place.fingerprint for place in places if place.other_until is None}
+    ends += [version.certificate.not_after for version in versions if version.fingerprint in held]
     life = replace(
         life,
         version=newest,
@@ -248,28 +267,32 @@ def _life(
 
 
 def renewal_of(versions: Versions, places: Iterable[Sighting]) -> datetime:
-    """Return when the newest version is replaced, sooner where a place went back to an earlier one:
-    it was last seen `served` there.
+    """Return when the newest version is renewed.
+
+    The moment comes sooner if a place was rolled back: the place was last seen serving an earlier
+    version, which ends earlier.
     """
     newest, *earlier = versions
-    serving = {one.fingerprint for one in places if one.served}
-    after = [replaced_after(newest, one) for one in earlier if one.fingerprint in serving]
+    serving = {place.fingerprint for place in places if place.served}
+    after = [
+        replaced_after(newest, version) for version in earlier if version.fingerprint in serving
+    ]
     return min([due_at(newest, next(iter(earlier), None)), *after])
 
 
-def _verdict(found: Checkup, lives: Sequence[Life], coming: Sequence[Coming]) -> OverallVerdict:
-    renewals = (one for one in coming if one.milestone is Milestone.RENEWAL)
-    severities = (one.problem.severity for one in found.concerns)
-    known = {life.lineage for life in lives}
+def _verdict(judged: Checkup, lives: Sequence[Life], coming: Sequence[Coming]) -> OverallVerdict:
+    renewals = (milestone for milestone in coming if milestone.milestone is Milestone.RENEWAL)
+    severities = (concern.problem.severity for concern in judged.concerns)
+    declared = {life.lineage for life in lives}
     return OverallVerdict(
-        severity=max(severities, key=lambda one: one.rank, default=Severity.OK),
-        certificates=found.certificates,
-        places=sum(len(one.places) or one.needing for one in lives),
-        served=found.served,
-        needing=sum(one.needing for one in lives),
-        others=sum(one.subject.lineage not in known for one in found.concerns),
+        severity=max(severities, key=lambda severity: severity.rank, default=Severity.OK),
+        certificates=judged.certificates,
+        places=sum(len(life.places) or life.needing for life in lives),
+        served=judged.served,
+        needing=sum(life.needing for life in lives),
+        others=sum(concern.subject.lineage not in declared for concern in judged.concerns),
         are_domains=not any(
-            Kind(place.target).is_receiver for one in lives for place in one.places
+            Kind(place.target).is_receiver for life in lives for place in life.places
         ),
         next=next(renewals, None) or next(iter(coming), None),
     )
@@ -277,38 +300,44 @@ def _verdict(found: Checkup, lives: Sequence[Life], coming: Sequence[Coming]) ->
 
 def _days(coming: Sequence[Coming], now: datetime) -> Iterator[Day]:
     by_day = defaultdict[date, list[Coming]](list)
-    for one in coming:
-        by_day[one.at.date()].append(one)
+    for milestone in coming:
+        by_day[milestone.at.date()].append(milestone)
     for number in range(DAYS + 1):
         day = (now + number * _DAY).date()
         yield Day(day, tuple(by_day[day]))
 
 
 _NO_RUN_ENDS = frozenset({"drifted"})
-"""What of a certificate stays after a run: what `drift` leaves."""
+"""The codes of concerns that stay after a run, as drift does under `drift = "warn"`."""
 
 _OF_CLIENTS = frozenset(
     {"ends_soon", "expired", "issuer_expired", "revoked", "certificate", "too_little_life"}
 )
-"""What ends when the client that makes a certificate renews it."""
+"""The codes of concerns that end only when the client making the certificate renews."""
 
 _FOR_ALL = frozenset({"run_missing", "run_overdue"})
-"""What a run for all certificates ends."""
+"""The codes of concerns ended by a run over all certificates."""
 
 
 def _needs(
-    found: Checkup, expected: Iterable[Expected], recorded: Recorded, now: datetime
+    judged: Checkup, expected: Iterable[Expected], recorded: Recorded, now: datetime
 ) -> Iterator[Need]:
-    is_imported = {one.lineage: one.is_imported for one in expected}
-    of_runs = _FOR_ALL | {one.problem.code for one in recorded.notices if one.subject == OF_ALL}
-    for one in found.concerns:
-        code, lineage = one.problem.code, one.subject.lineage
+    is_imported = {declared.lineage: declared.is_imported for declared in expected}
+    of_runs = _FOR_ALL | {
+        notice.problem.code for notice in recorded.notices if notice.subject == OF_ALL
+    }
+    for concern in judged.concerns:
+        code, lineage = concern.problem.code, concern.subject.lineage
         run: tuple[str, ...] | None = (lineage,)
-        if one.subject == OF_ALL:
+        if concern.subject == OF_ALL:
             run = () if code in of_runs else None
-        elif one.subject.host or lineage not in is_imported or code in _NO_RUN_ENDS:
-            run = None  # what is another host's alone, a run there ends
+        elif concern.subject.host or lineage not in is_imported or code in _NO_RUN_ENDS:
+            run = None  # only a run on the other host ends a concern of that host
         elif is_imported[lineage]:
-            is_late = code == "upload_deadline" and one.deadline is not None and one.deadline <= now
+            is_late = (
+                code == "upload_deadline"
+                and concern.deadline is not None
+                and concern.deadline <= now
+            )
             run = None if is_late or code in _OF_CLIENTS else run
-        yield Need(one, run)
+        yield Need(concern, run)

@@ -1,4 +1,4 @@
-"""What a run's certificates failed with: one error of many certificates is one cause."""
+"""Causes of failures in a run: an error shared by many certificates is one cause."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from certferry.text import Text
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What went wrong, whichever certificate it went wrong with."""
+    """An error without the certificate concerned, so equal errors of certificates are equal."""
 
     action: Action | None
     outcome: Outcome
@@ -23,18 +23,18 @@ class Cause:
 
 
 Steps = Sequence[tuple[str, StepOutcome]]
-"""Steps of one cause, each with the name of its certificate."""
+"""Steps with a common cause, each with the name of the certificate."""
 
 
 def cause_of(step: StepOutcome) -> Cause | None:
-    """Return why a step failed or was refused, `None` for another step."""
+    """Return why a step failed or was refused; `None` for a step that ended otherwise."""
     if step.outcome not in {Outcome.FAILED, Outcome.REFUSED} or step.code is None:
         return None
     return Cause(step.action, step.outcome, step.code, step.detail, step.hint)
 
 
 def shared_causes(report: SyncReport) -> Mapping[Cause, Steps]:
-    """Return the causes that several certificates have in common, with the steps of each."""
+    """Return the causes shared by several certificates, with the steps of each cause."""
     steps_of: dict[Cause, list[tuple[str, StepOutcome]]] = {}
     for certificate in report.lineages:
         for step in certificate.outcomes:
@@ -49,5 +49,5 @@ def shared_causes(report: SyncReport) -> Mapping[Cause, Steps]:
 
 
 def is_not_done(step: StepOutcome) -> bool:
-    """Return whether nothing but the state stood in a step's way: a later run does it."""
+    """Return whether a step failed only because the state was unavailable. A later run does it."""
     return step.outcome is Outcome.FAILED and isinstance(step.error, StateUnavailable)

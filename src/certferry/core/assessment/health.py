@@ -1,8 +1,8 @@
-"""What of the declared certificates needs a person, by what runs have recorded.
+"""The judgments of `certferry check`: concerns about declared certificates, from stored records.
 
-Nothing is asked of any service, so a monitor may ask every few minutes. A certificate's end is
-judged by shares of its life: one of 45 days that is renewed on time has fewer days left than many a
-warning in days allows (docs/facts/receivers.md §3).
+`checkup` asks no service, so a monitor may run a check every few minutes. A certificate's end is
+judged by shares of the lifetime: a certificate of 45 days, renewed on time, has fewer days left
+than the usual warning in days allows (docs/facts/receivers.md §3).
 """
 
 from __future__ import annotations
@@ -23,83 +23,92 @@ from certferry.errors import Problem, Severity, StateForeign
 from certferry.text import Text
 
 WARNING_SHARE, CRITICAL_SHARE = 6, 12
-"""A certificate is renewed with a third of its life left, or a half where that is short
-(`renew_at`). With a sixth left, half of that time is over; with a twelfth, three quarters. Of 90
-days that is 15 and 7 days, of 45 days 7 and 3, of 160 hours 26 and 13 hours.
+"""The shares of the lifetime at which an end is a warning or critical: a sixth, a twelfth.
+
+A certificate is renewed with a third of the lifetime left, or half of a short lifetime
+(`renew_at`). With a sixth left, half of the time for renewing is over; with a twelfth, three
+quarters. For 90 days the shares are 15 and 7 days, for 45 days 7 and 3, for 160 hours 26 and 13
+hours.
 """
 
 UPLOAD_WARNING, UPLOAD_CRITICAL = 2, 4
-"""The same shares of the time in which a target takes a new certificate: a half, a quarter."""
+"""The shares of the time for an upload at which a missing upload is a warning or critical: a half,
+a quarter.
+"""
 
 RUN_WITHIN = timedelta(hours=48)
-"""How long ago the last run may have ended, of two a day, before something keeps them away."""
+"""How long ago the last run (of two a day) may have ended before a missing run is reported."""
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""A moment this far in the future was recorded by another clock."""
+"""A recorded moment this far in the future means that a clock was or is wrong."""
 
 UNJUDGED = frozenset({"clock_off", "none_declared"})
-"""Codes of warnings with which nothing else can be judged for certain."""
+"""Codes of warnings that make all other judgments uncertain."""
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """One declared certificate, its `least_life` at its targets, and its files that are `gone`."""
+    """A declared certificate."""
 
     lineage: str
+    #: Whether another client makes the certificate.
     is_imported: bool = False
+    #: The longest remaining validity that a target demands at upload.
     least_life: timedelta = timedelta(0)
+    #: Paths of delivered files missing from the disk.
     gone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
-    """What the state has of certificates and runs; a state with a `problem` runs nothing. A lineage
-    of which a row is another program's has no `versions`: `()`. Of some certificates that another
-    client makes, other hosts have the files: `sources_elsewhere`.
-    """
+    """The state's records of certificates and runs."""
 
+    #: By lineage, newest first; `()` for a lineage with a row written by another program.
     versions: Mapping[str, Versions] = field(default_factory=dict)
     sightings: Sequence[Sighting] = ()
     notices: Sequence[Notice] = ()
     last_run: LastRun | None = None
+    #: Why the state cannot be used; runs then do nothing.
     problem: Problem | None = None
     undeclared: tuple[Undeclared, ...] = ()
+    #: Certificates made by another client on another host, where the files are.
     sources_elsewhere: frozenset[str] = frozenset()
 
     @property
     def foreign(self) -> frozenset[str]:
-        """The lineages of which another program wrote or changed a version."""
-        return frozenset(lineage for lineage, known in self.versions.items() if not known)
+        """The lineages with a version written or changed by another program."""
+        return frozenset(lineage for lineage, versions in self.versions.items() if not versions)
 
     @property
     def troubles(self) -> dict[Subject, Notice]:
-        """What runs have left of trouble, by what it is about."""
-        return {one.subject: one for one in self.notices if one.topic is Topic.TROUBLE}
+        """The trouble left by runs, by subject."""
+        return {notice.subject: notice for notice in self.notices if notice.topic is Topic.TROUBLE}
 
     @property
     def troubles_of_runs(self) -> tuple[Notice, ...]:
-        """The trouble of runs, the heartbeat and the metrics; a channel shows its own."""
-        of_runs = (one for one in self.troubles.values() if not one.subject.lineage)
-        return tuple(one for one in of_runs if one.problem.code != REFUSED)
+        """The trouble of runs, the heartbeat and the metrics, without that of channels."""
+        of_runs = (notice for notice in self.troubles.values() if not notice.subject.lineage)
+        return tuple(notice for notice in of_runs if notice.problem.code != REFUSED)
 
 
 @dataclass(frozen=True, slots=True)
 class Concern:
-    """What needs a person, about which part of a lineage, and when something ends for good."""
+    """A matter for a person."""
 
     problem: Problem
     subject: Subject = OF_ALL
+    #: When a certificate ends, or the time for an upload.
     deadline: datetime | None = None
 
     @property
     def is_unjudged(self) -> bool:
-        """Whether nothing else can be judged for certain."""
+        """Whether the concern makes all other judgments uncertain."""
         return self.problem.code in UNJUDGED
 
 
 @dataclass(frozen=True, slots=True)
 class Soonest:
-    """The certificate that ends first, of those in force and those that places still have."""
+    """The first certificate to end, among those in force and those that places still have."""
 
     lineage: str
     certificate: Certificate
@@ -107,11 +116,15 @@ class Soonest:
 
 @dataclass(frozen=True, slots=True)
 class Checkup:
-    """All certificates at a glance: `served` of all `places` that a run observed have theirs."""
+    """The result of a check of all declared certificates."""
 
+    #: The worst first.
     concerns: tuple[Concern, ...]
+    #: The number of declared certificates.
     certificates: int
+    #: The number of places with their certificate.
     served: int
+    #: The number of places observed by runs.
     places: int
     soonest: Soonest | None = None
 
@@ -119,68 +132,82 @@ class Checkup:
 def checkup(
     expected: Sequence[Expected], recorded: Recorded, now: datetime, within: timedelta = RUN_WITHIN
 ) -> Checkup:
-    """Judge all certificates that are expected."""
+    """Return the checkup of all declared certificates.
+
+    The last run should have ended less than `within` ago.
+    """
     concerns = concerns_of(expected, recorded, now, within)
     if not expected:
-        said = Text("no certificate is declared")
+        message = Text("no certificate is declared")
         hint = Text("declare one under [[certificates]], or name the file with --config FILE")
-        concerns = (_warning("none_declared", said, hint), *concerns)
-    names = {one.lineage for one in expected}
-    places = [one for one in recorded.sightings if one.lineage in names and one.domain]
-    served = sum(one.served for one in places)
+        concerns = (_warning("none_declared", message, hint), *concerns)
+    names = {certificate.lineage for certificate in expected}
+    places = [place for place in recorded.sightings if place.lineage in names and place.domain]
+    served = sum(place.served for place in places)
     return Checkup(concerns, len(expected), served, len(places), _soonest(names, recorded))
 
 
 def _soonest(names: Collection[str], recorded: Recorded) -> Soonest | None:
-    """Return what ends first, without what a later certificate has replaced everywhere."""
-    missing = {(one.lineage, one.fingerprint) for one in recorded.sightings if not one.served}
-    found = [
+    """Return the first certificate to end, leaving out versions replaced at every place."""
+    missing = {
+        (sighting.lineage, sighting.fingerprint)
+        for sighting in recorded.sightings
+        if not sighting.served
+    }
+    candidates = [
         Soonest(lineage, version.certificate)
         for lineage in names
         for number, version in enumerate(recorded.versions.get(lineage, ()))
         if number == 0 or (lineage, version.fingerprint) in missing
     ]
-    return min(found, key=lambda one: (one.certificate.not_after, one.lineage), default=None)
+    return min(
+        candidates,
+        key=lambda soonest: (soonest.certificate.not_after, soonest.lineage),
+        default=None,
+    )
 
 
 def concerns_of(
     expected: Sequence[Expected], recorded: Recorded, now: datetime, within: timedelta = RUN_WITHIN
 ) -> tuple[Concern, ...]:
-    """Return what needs a person, the worst first, and of that what ends first."""
-    found = [*_of_runs(recorded, now, within), *_of_clock(expected, recorded, now)]
+    """Return the concerns, the worst first, and among equals the first to end."""
+    concerns = [*_of_runs(recorded, now, within), *_of_clock(expected, recorded, now)]
     places, notices = defaultdict[str, list[Sighting]](list), defaultdict[str, list[Notice]](list)
     for place in recorded.sightings:
         places[place.lineage].append(place)
     for notice in recorded.notices:
         notices[notice.subject.lineage].append(notice)
     foreign = recorded.foreign
-    for one in expected:
-        known = recorded.versions.get(one.lineage, ())
-        versions = None if one.lineage in foreign else known
-        facts = (versions, places[one.lineage], notices[one.lineage], now)
-        found += _of_certificate(one, *facts, has_run=recorded.last_run is not None)
-    return worst_first(found)
+    for certificate in expected:
+        stored = recorded.versions.get(certificate.lineage, ())
+        versions = None if certificate.lineage in foreign else stored
+        facts = (versions, places[certificate.lineage], notices[certificate.lineage], now)
+        concerns += _of_certificate(certificate, *facts, has_run=recorded.last_run is not None)
+    return worst_first(concerns)
 
 
 def worst_first(concerns: Iterable[Concern]) -> tuple[Concern, ...]:
-    """Return the worst first, what is certain before what cannot be judged, then by deadline."""
+    """Return the concerns by severity, those that leave others uncertain first, then by deadline.
+
+    Concerns without a deadline come after those with a deadline.
+    """
     return tuple(
         sorted(
             concerns,
-            key=lambda one: (
-                -one.problem.severity.rank,
-                not one.is_unjudged,
-                one.deadline is None,
-                one.deadline,
-                one.subject,
-                one.problem.code,
+            key=lambda concern: (
+                -concern.problem.severity.rank,
+                not concern.is_unjudged,
+                concern.deadline is None,
+                concern.deadline,
+                concern.subject,
+                concern.problem.code,
             ),
         )
     )
 
 
 def by_share_of_life(certificate: Certificate, now: datetime) -> Severity:
-    """Judge how much of a certificate's life is left."""
+    """Return the severity of a certificate's end, by the share of the lifetime left."""
     left = certificate.not_after - now
     return _by_shares(left, certificate.lifetime, WARNING_SHARE, CRITICAL_SHARE)
 
@@ -199,30 +226,34 @@ def _of_runs(recorded: Recorded, now: datetime, within: timedelta) -> Iterator[C
         "see by `certferry schedule show` whether the system starts it; run: certferry sync"
     )
     if last is None:
-        said = Text("no run of `certferry sync` is recorded")
-        yield _warning("run_missing", said, hint)
+        message = Text("no run of `certferry sync` is recorded")
+        yield _warning("run_missing", message, hint)
     elif now - last.ended_at > within:
-        said = Text("the last run ended at {moment}", moment=last.ended_at)
-        yield _warning("run_overdue", said, hint, since=last.ended_at)
+        message = Text("the last run ended at {moment}", moment=last.ended_at)
+        yield _warning("run_overdue", message, hint, since=last.ended_at)
     for notice in recorded.notices:
         if notice.topic is Topic.TROUBLE and not notice.subject.lineage:
             yield _left_by_runs(notice, notice.problem.code)
-    for one in recorded.undeclared:
-        yield Concern(one.problem, Subject(one.lineage), one.certificate.not_after)
+    for certificate in recorded.undeclared:
+        yield Concern(
+            certificate.problem, Subject(certificate.lineage), certificate.certificate.not_after
+        )
 
 
 def _of_clock(expected: Iterable[Expected], recorded: Recorded, now: datetime) -> Iterator[Concern]:
-    """Report a clock that is behind what is recorded: no judgment by time holds then."""
+    """Yield a warning if the clock is behind a recorded moment: judgments by time are then void."""
     moments = [] if recorded.last_run is None else [recorded.last_run.ended_at]
-    for one in expected:
-        moments += [v.certificate.not_before for v in recorded.versions.get(one.lineage, ())[:1]]
+    for certificate in expected:
+        moments += [
+            v.certificate.not_before for v in recorded.versions.get(certificate.lineage, ())[:1]
+        ]
     latest = max(moments, default=now)
     if latest - now > CLOCKS_DIFFER:
-        said = Text(
+        message = Text(
             "{moment} is recorded, and this machine's clock says {now}", moment=latest, now=now
         )
         hint = Text("set the clock; where it was wrong before and is right now: certferry sync")
-        yield _warning("clock_off", said, hint)
+        yield _warning("clock_off", message, hint)
 
 
 _FOREIGN_ROW = Problem(
@@ -242,11 +273,11 @@ def _of_certificate(
     has_run: bool,
 ) -> Iterator[Concern]:
     lineage = expected.lineage
-    is_owned_elsewhere = bool(places) and all(one.is_owned_elsewhere for one in places)
+    is_owned_elsewhere = bool(places) and all(place.is_owned_elsewhere for place in places)
     for path in expected.gone:
-        said = Text("{path} is not there", path=path)
+        message = Text("{path} is not there", path=path)
         hint = Text("put it back, or run: certferry sync {lineage}", lineage=lineage)
-        yield _warning("files_gone", said, hint, Subject(lineage))
+        yield _warning("files_gone", message, hint, Subject(lineage))
     is_troubled = any(notice.topic is Topic.TROUBLE for notice in notices)
     if versions is None:
         yield Concern(_FOREIGN_ROW, Subject(lineage))
@@ -269,18 +300,19 @@ def _of_certificate(
 def _never_issued(
     expected: Expected, notices: Iterable[Notice], *, has_run: bool
 ) -> Iterator[Concern]:
-    """Report that there is none, and since when it fails; after a run that made none, the CA may
-    hold it back.
+    """Yield a concern that a certificate was never issued, and since when issuing fails.
+
+    After a run, the hint is to look for the reason (the CA may hold the order), not to run again.
     """
     troubles = [notice for notice in notices if notice.topic is Topic.TROUBLE]
-    since = next((one.since for one in troubles if not one.subject.target), None)
-    said = Text("no certificate has been issued yet")
+    since = next((trouble.since for trouble in troubles if not trouble.subject.target), None)
+    message = Text("no certificate has been issued yet")
     if expected.is_imported:
-        said = Text("no certificate has been taken from its files yet")
+        message = Text("no certificate has been taken from its files yet")
     hint = Text("run: certferry sync {lineage}", lineage=expected.lineage)
     if has_run:
         hint = _what_holds_it_up(expected.lineage)
-    yield Concern(Problem("never_issued", said, hint, since=since), Subject(expected.lineage))
+    yield Concern(Problem("never_issued", message, hint, since=since), Subject(expected.lineage))
 
 
 def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[Concern]:
@@ -288,63 +320,68 @@ def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[
     unsigned, end = expired_issuer(version, now), version.certificate.not_after
     hint = Text("run: certferry sync {lineage}", lineage=expected.lineage)
     if revocation is not None:
-        said = revocation.why.message
-        yield Concern(Problem("revoked", said, hint, since=revocation.at), subject)
+        message = revocation.why.message
+        yield Concern(Problem("revoked", message, hint, since=revocation.at), subject)
     if unsigned is not None:
         if expected.is_imported:
             hint = Text("have its own client fetch it again, with the chain that its CA serves now")
         code, since = unsigned.code.value, version.issuer_not_after
         yield Concern(Problem(code, unsigned.message, hint, since=since), subject)
-    said, code = Text("the certificate ends at {end}, and is not renewed", end=end), "ends_soon"
+    message, code = Text("the certificate ends at {end}, and is not renewed", end=end), "ends_soon"
     if end <= now:
-        said, code = Text("the certificate expired at {end}", end=end), "expired"
+        message, code = Text("the certificate expired at {end}", end=end), "expired"
     hint = _what_holds_it_up(expected.lineage)
     if expected.is_imported:
         hint = Text("have its own client renew it; the next run takes it from the files")
     severity = by_share_of_life(version.certificate, now)
     if severity is not Severity.OK:
         since = end if end <= now else end - version.certificate.lifetime / WARNING_SHARE
-        yield Concern(Problem(code, said, hint, severity, since=since), subject, end)
+        yield Concern(Problem(code, message, hint, severity, since=since), subject, end)
 
 
 def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> Iterator[Concern]:
-    """Report an earlier certificate of which it is not known whether its CA has revoked it."""
-    for one in earlier:
-        begun = one.revocation
-        if begun is not None and is_in_progress(begun, one.certificate.not_after, now):
-            said = Text(
+    """Yield a warning for each earlier certificate with an unanswered revocation."""
+    for version in earlier:
+        begun = version.revocation
+        if begun is not None and is_in_progress(begun, version.certificate.not_after, now):
+            message = Text(
                 "the revocation of an earlier certificate was begun at {moment} and did not end",
                 moment=begun.at,
             )
             hint = Text("run: certferry sync {lineage}, which asks the CA again", lineage=lineage)
-            yield _warning("revocation_begun", said, hint, Subject(lineage), begun.at)
+            yield _warning("revocation_begun", message, hint, Subject(lineage), begun.at)
 
 
 def _of_place(
     expected: Expected, versions: Versions, place: Sighting, now: datetime
 ) -> Iterator[Concern]:
-    """Judge a place that does not have its certificate, by its deadline and by what it has."""
+    """Yield concerns about a place without its certificate.
+
+    Judged are the deadline for the upload, and the end of the certificate at the place.
+    """
     newest, where = versions[0], Subject(place.lineage, place.target, place.domain)
     hint = _what_holds_it_up(place.lineage)
     if expected.least_life and place.fingerprint != newest.fingerprint:
         deadline = newest.certificate.not_after - expected.least_life
-        said = Text("the new certificate must be uploaded by {moment}", moment=deadline)
+        message = Text("the new certificate must be uploaded by {moment}", moment=deadline)
         if deadline <= now:
-            said = Text(
+            message = Text(
                 "the last moment to upload the new certificate was {moment}", moment=deadline
             )
         left, whole = deadline - now, deadline - newest.saved_at
         severity = _by_shares(left, whole, UPLOAD_WARNING, UPLOAD_CRITICAL)
         if severity is not Severity.OK:
-            late = Problem("upload_deadline", said, hint, severity, since=place.since)
+            late = Problem("upload_deadline", message, hint, severity, since=place.since)
             yield Concern(late, where, deadline)
     had = next((v.certificate for v in versions[1:] if v.fingerprint == place.fingerprint), None)
     end, life = place.other_until, (had or newest.certificate).lifetime
     end = had.not_after if had and not end else end
-    said = Text("it still has another certificate, which ends at {end}", end=end)
+    message = Text("it still has another certificate, which ends at {end}", end=end)
     severity = _by_shares(end - now, life, WARNING_SHARE, CRITICAL_SHARE) if end else Severity.OK
     if severity is not Severity.OK:
-        yield Concern(Problem("earlier_ends", said, hint, severity, since=place.since), where, end)
+        yield Concern(
+            Problem("earlier_ends", message, hint, severity, since=place.since), where, end
+        )
 
 
 def _what_holds_it_up(lineage: str) -> Text:
@@ -352,12 +389,12 @@ def _what_holds_it_up(lineage: str) -> Text:
 
 
 def _warning(
-    code: str, said: Text, hint: Text, subject: Subject = OF_ALL, since: datetime | None = None
+    code: str, message: Text, hint: Text, subject: Subject = OF_ALL, since: datetime | None = None
 ) -> Concern:
-    return Concern(Problem(code, said, hint, Severity.WARNING, since=since), subject)
+    return Concern(Problem(code, message, hint, Severity.WARNING, since=since), subject)
 
 
 def _left_by_runs(notice: Notice, code: str) -> Concern:
-    """Return what a run has left, which the next one may end, as a warning."""
+    """Return trouble left by a run as a warning, because the next run may end the trouble."""
     left = replace(notice.problem, code=code, severity=Severity.WARNING, since=notice.since)
     return Concern(left, notice.subject, notice.deadline)

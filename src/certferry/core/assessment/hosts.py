@@ -1,6 +1,6 @@
-"""What is wrong with the hosts that share a state: a clock, a name, one that stays away.
+"""Problems of hosts that share a state: a wrong clock, a shared name, a host that stays away.
 
-A host judges its own name and clock, and whether the others run.
+Each host judges its own name and clock, and whether the other hosts run.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from certferry.errors import Problem, Severity
 from certferry.text import Text
 
 AWAY = timedelta(hours=26)
-"""How long ago the last run of a host may have ended, of two a day, before the others report it and
-divide its share of the work.
+"""How long after a host's last run (of two a day) the other hosts report the host as away and share
+the host's work.
 """
 
 _AWAY = "host_away"
 
 CLOCKS_APART = timedelta(minutes=1)
-"""How far a host's clock may be off before it is reported (contract, section 6)."""
+"""The error of a host's clock above which the clock is reported (contract, section 6)."""
 
 
 def of_this_host(
     host: str, now: datetime, ahead: timedelta, other_machine_seen_at: datetime | None
 ) -> Iterator[Problem]:
-    """Judge this host: its clock, `ahead` of the state's `now`, and whether its name is its own."""
+    """Yield the problems of this host: a clock off the state's `now` by `ahead`, a shared name."""
     yield from _of_clock(host, now, ahead)
     if other_machine_seen_at is not None and now - other_machine_seen_at <= AWAY:
-        said = Text(
+        message = Text(
             "another machine ran as host {host} at {moment}, and both are one host to the state",
             host=host,
             moment=other_machine_seen_at,
@@ -43,13 +43,13 @@ def of_this_host(
             " another needs nothing",
             host=host,
         )
-        yield Problem(Code.HOST_NAME_TWICE, said, hint, Severity.WARNING, host)
+        yield Problem(Code.HOST_NAME_TWICE, message, hint, Severity.WARNING, host)
 
 
 def _of_clock(host: str, at: datetime, ahead: timedelta) -> Iterator[Problem]:
     if abs(ahead) > CLOCKS_APART:
         severity = Severity.ERROR if abs(ahead) > REFUSED else Severity.WARNING
-        said = Text(
+        message = Text(
             "the clock of {host} says {machine}, and that of the database {shared}",
             host=host,
             machine=at + ahead,
@@ -59,12 +59,14 @@ def _of_clock(host: str, at: datetime, ahead: timedelta) -> Iterator[Problem]:
             "set its clock (`timedatectl set-ntp true`): what is stored goes by the database's, but"
             " signatures of requests and TLS go by the machine's own"
         )
-        yield Problem(Code.CLOCK_OFF, said, hint, severity, host)
+        yield Problem(Code.CLOCK_OFF, message, hint, severity, host)
 
 
 def away_since(host: HostRecord, now: datetime) -> datetime | None:
-    """Return since when a host has stayed away, `None` for one that does not. One that never began
-    a run is no part of the schedule; a run in progress counts from its begin.
+    """Return since when a host has stayed away; `None` for a host that runs.
+
+    A host without any run is outside the schedule and never away. A run in progress counts from
+    the beginning of the run.
     """
     ended = host.seen_at if host.last_run is None else host.last_run.ended_at
     last = max(filter(None, (ended, host.running_since)), default=None)
@@ -73,11 +75,12 @@ def away_since(host: HostRecord, now: datetime) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class HostStanding:
-    """A host, and what is wrong with it, as `is_this` host knows it."""
+    """A host with its problems, as judged by this host."""
 
     record: HostRecord
     problems: tuple[Problem, ...]
     work: HostWork
+    #: Whether the host is this host.
     is_this: bool = False
 
 
@@ -88,16 +91,16 @@ def standings_of(
     now: datetime,
     work: Mapping[str, HostWork],
 ) -> tuple[HostStanding, ...]:
-    """Judge every host; `of_this` is what is wrong with this one."""
+    """Return the standing of every host; `of_this` are the problems of this host."""
     own, none = tuple(of_this), HostWork()
     return tuple(
         HostStanding(
-            one,
-            own if one.name == this else tuple(_of_another(one, now)),
-            work.get(one.name, none),
-            is_this=one.name == this,
+            host,
+            own if host.name == this else tuple(_of_another(host, now)),
+            work.get(host.name, none),
+            is_this=host.name == this,
         )
-        for one in hosts
+        for host in hosts
     )
 
 
@@ -108,22 +111,22 @@ def _of_another(host: HostRecord, now: datetime) -> Iterator[Problem]:
 
 
 def with_away(before: Iterable[Notice], others: Iterable[HostRecord], now: datetime) -> Notices:
-    """Return the notices with those of the other hosts that stay away now."""
-    found = ((one, since) for one in others if (since := away_since(one, now)) is not None)
+    """Return the notices, with a notice for each other host that is away now."""
+    away = ((host, since) for host in others if (since := away_since(host, now)) is not None)
     return (
-        *(one for one in before if one.problem.code != _AWAY),
+        *(notice for notice in before if notice.problem.code != _AWAY),
         *(
-            Notice(Topic.TROUBLE, Subject(host=one.name), since, _away(one, since))
-            for one, since in found
+            Notice(Topic.TROUBLE, Subject(host=host.name), since, _away(host, since))
+            for host, since in away
         ),
     )
 
 
 def _away(host: HostRecord, since: datetime) -> Problem:
-    said = Text("it has not run since {moment}", moment=since - AWAY)
+    message = Text("it has not run since {moment}", moment=since - AWAY)
     hint = Text(
         "see by `certferry schedule show` there whether the system starts it; if the host is gone:"
         " `certferry hosts forget {host}`",
         host=host.name,
     )
-    return Problem(_AWAY, said, hint)
+    return Problem(_AWAY, message, hint)

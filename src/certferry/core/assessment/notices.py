@@ -1,8 +1,8 @@
-"""Notices for operators: those that stand now, and those that each channel is sent, which are the
-difference to its deliveries.
+"""Notices for operators: the notices that stand after a run, and the messages due to each channel.
 
-A delivery is stored before it is sent, and taken back when the service did not take it. A run that
-is killed in between leaves it stored: nothing is sent twice.
+A channel is due the notices missing from the channel's stored deliveries. A run stores a delivery
+before sending the message, and removes the delivery if the service refuses. A run killed in between
+leaves the delivery stored, so a message may be lost, and is never sent twice.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from certferry.text import Text
 
 
 class Topic(StrEnum):
-    """What a message is about. The words are those of `on` and of the events in JSON."""
+    """The topic of a message, in the words of the setting `on` and of the events in JSON."""
 
     TROUBLE = "trouble"
     RECOVERED = "recovered"
@@ -34,19 +34,23 @@ class Topic(StrEnum):
 
 
 USUAL = (Topic.TROUBLE, Topic.RECOVERED)
-"""What a channel is sent, unless its table says otherwise."""
+"""The topics of a channel without the setting `on`."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Subject:
-    """A certificate, a target of it, a domain there, or a `channel`; with none, the run itself. Of
-    hosts that share a state, one `host`, or what of a certificate is that host's alone.
+    """The subject of a notice. With all fields empty, the run as a whole is the subject.
+
+    Further examples: `Subject("shop")` is a certificate, `Subject("shop", "qiniu")` the certificate
+    at a target, `Subject(channel="ding")` a channel.
     """
 
     lineage: str = ""
     target: str = ""
     domain: str = ""
     channel: str = ""
+    #: The host concerned, if hosts share the state. With `lineage`, only the certificate's
+    #: receivers or declaration on that host are meant.
     host: str = ""
 
 
@@ -56,51 +60,59 @@ Key = tuple[Topic, Subject]
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """What stands since a moment, as `problem` says; the old one works until the `deadline`."""
+    """A fact for operators, standing until it is over."""
 
     topic: Topic
     subject: Subject
+    #: When the fact began.
     since: datetime
     problem: Problem
+    #: Until when the certificate served now works.
     deadline: datetime | None = None
 
     @property
     def key(self) -> Key:
-        """What identifies it: there is one at a time."""
+        """The notice's identity: at most one notice stands for a key."""
         return (self.topic, self.subject)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A channel was sent, `at` a moment, the notice that stands since another."""
+    """The record of a notice sent to a channel."""
 
     topic: Topic
     subject: Subject
+    #: The beginning of the notice.
     since: datetime
+    #: When the notice was sent.
     at: datetime
+    #: The code of the notice's problem.
     code: str = ""
 
     @property
     def key(self) -> Key:
-        """The notice's."""
+        """The key of the notice."""
         return (self.topic, self.subject)
 
 
 @dataclass(frozen=True, slots=True)
 class ChannelState:
-    """What a channel was sent, and when; `refusal` is why its service takes no message."""
+    """The stored records of a channel."""
 
     deliveries: tuple[Delivery, ...] = ()
+    #: When the last messages were sent, at most `AT_ONCE` of them.
     sent: tuple[datetime, ...] = ()
+    #: The moment that the service asked to wait for.
     again_at: datetime | None = None
+    #: Why the service refuses messages.
     refusal: Problem | None = None
 
 
 REFUSED = "channel_refused"
-"""The code of a channel that takes no messages."""
+"""The code of the problem of a channel that refuses messages."""
 
 KEPT = timedelta(days=1)
-"""How long an event is kept for a channel that takes no message. Trouble stays until it is over."""
+"""How long an event is kept for a channel that refuses messages. Trouble is kept until solved."""
 
 _IN_ORDER = frozenset({Outcome.DONE, Outcome.UNCHANGED})
 _BAD = frozenset({Outcome.FAILED, Outcome.REFUSED})
@@ -118,34 +130,36 @@ def noticed(
     declared: Collection[str],
     host: str = "",
 ) -> Notices:
-    """Return the notices that stand after a run of what is `declared`. `versions`: newest first.
-    Where others share the state, `host` is this one: it ends none of theirs.
+    """Return the notices that stand after a run over the `declared` lineages.
+
+    `versions` are newest first. If hosts share the state, `host` is this host; notices of other
+    hosts stay.
     """
     if not report.complete:
         return before  # a run that was stopped has not seen everything
     reports = {lineage.lineage: lineage for lineage in report.lineages}
-    known = {*declared, *reports}
+    names = {*declared, *reports}
     kept = [
-        one
-        for one in before
-        if one.subject.host not in {"", host} or _stands(one, reports, known, now)
+        notice
+        for notice in before
+        if notice.subject.host not in {"", host} or _stands(notice, reports, names, now)
     ]
     if report.undeclared is None:
-        kept += [one for one in before if one.problem.code == CODE and one not in kept]
-    found = [
+        kept += [notice for notice in before if notice.problem.code == CODE and notice not in kept]
+    new = [
         _at_host(notice, host)
         for lineage in report.lineages
         if lineage.lineage in versions or not _is_quiet(lineage)
         for notice in _of_lineage(lineage, versions.get(lineage.lineage, ()), now)
     ]
-    for one in report.undeclared or ():
-        problem = Problem(CODE, one.problem.message, one.problem.hint)
-        found.append(Notice(Topic.TROUBLE, Subject(one.lineage), now, problem))
-    return _merged(kept, found, before)
+    for certificate in report.undeclared or ():
+        problem = Problem(CODE, certificate.problem.message, certificate.problem.hint)
+        new.append(Notice(Topic.TROUBLE, Subject(certificate.lineage), now, problem))
+    return _merged(kept, new, before)
 
 
 def _at_host(notice: Notice, host: str) -> Notice:
-    """Return a notice as this host's, where other hosts have a like part of the certificate."""
+    """Add the host to a notice about a receiver or a declaration, because each host has its own."""
     is_own = Kind(notice.subject.target).is_receiver
     if not host or not (is_own or notice.problem.code == DeclarationOutdated.code):
         return notice
@@ -153,8 +167,9 @@ def _at_host(notice: Notice, host: str) -> Notice:
 
 
 def failed_run(error: CertferryError, before: Notices, now: datetime, *, host: str = "") -> Notices:
-    """Return the notices that stand after a run that an error ended before it had a report; where
-    others share the state, it was a run of `host`.
+    """Return the notices that stand after a run ended by an error before its report.
+
+    `host` is the host of the run if hosts share the state.
     """
     notice = Notice(Topic.TROUBLE, Subject(host=host), now, error.problem())
     return _merged(before, [notice], before)
@@ -163,17 +178,18 @@ def failed_run(error: CertferryError, before: Notices, now: datetime, *, host: s
 def of_channel(
     channel: str, problem: Problem | None, before: Notices, now: datetime, *, host: str = ""
 ) -> Notices:
-    """Return the notices after a channel, or a monitor, took what it was sent, or did not; where
-    others share the state, of `host`.
+    """Return the notices after a message to a channel, or a ping to a monitor.
+
+    `problem` is the failure, `None` for success. `host` is the sender if hosts share the state.
     """
     subject = Subject(channel=channel, host=host)
     if problem is None:
-        return tuple(one for one in before if one.subject != subject)
+        return tuple(notice for notice in before if notice.subject != subject)
     return _merged(before, [Notice(Topic.TROUBLE, subject, now, problem)], before)
 
 
 def refused(channel: str, answer: Text) -> Problem:
-    """Return what is wrong with a channel that takes no messages."""
+    """Return the problem of a channel that refuses messages; `answer` is the service's reason."""
     return Problem(
         REFUSED,
         Text("{channel} takes no messages: {problem}", channel=channel, problem=answer),
@@ -181,32 +197,37 @@ def refused(channel: str, answer: Text) -> Problem:
     )
 
 
-def without_channels(before: Notices, known: Collection[str], host: str = "") -> Notices:
-    """Return the notices without those of channels that the file does not have any more; those of
-    other hosts than this `host` are about their files.
+def without_channels(before: Notices, channels: Collection[str], host: str = "") -> Notices:
+    """Return the notices without those about channels removed from this host's file.
+
+    Notices of other hosts stay, because each host has a file of its own.
     """
     ours = {"", host}
     return tuple(
-        one for one in before if one.subject.channel in {"", *known} or one.subject.host not in ours
+        notice
+        for notice in before
+        if notice.subject.channel in {"", *channels} or notice.subject.host not in ours
     )
 
 
-def _merged(kept: Iterable[Notice], found: Iterable[Notice], before: Iterable[Notice]) -> Notices:
-    """Put what was found in the place of what is kept. What goes on keeps its beginning."""
-    begun = {one.key: one.since for one in before if one.topic in _GO_ON}
-    notices = {one.key: one for one in kept}
-    notices |= {one.key: replace(one, since=begun.get(one.key, one.since)) for one in found}
+def _merged(kept: Iterable[Notice], new: Iterable[Notice], before: Iterable[Notice]) -> Notices:
+    """Replace kept notices by new ones of the same key. Trouble that goes on keeps `since`."""
+    begun = {notice.key: notice.since for notice in before if notice.topic in _GO_ON}
+    notices = {notice.key: notice for notice in kept}
+    notices |= {
+        notice.key: replace(notice, since=begun.get(notice.key, notice.since)) for notice in new
+    }
     return tuple(notices.values())
 
 
 def _stands(
-    notice: Notice, reports: Mapping[str, LineageReport], known: Collection[str], now: datetime
+    notice: Notice, reports: Mapping[str, LineageReport], names: Collection[str], now: datetime
 ) -> bool:
-    """Whether a notice of an earlier run still stands, whatever this one found."""
+    """Return whether a notice of an earlier run stands if this run has none of the same key."""
     subject = notice.subject
     if subject.channel:
         return True
-    if subject.lineage not in known:  # nor does the trouble of a run: this one has a report
+    if subject.lineage not in names:  # trouble of a whole run, too, is over: this run has a report
         return False
     report = reports.get(subject.lineage)
     match notice.topic:
@@ -219,20 +240,20 @@ def _stands(
 
 
 def _hides(step: StepOutcome, subject: Subject) -> bool:
-    """Whether a step that has not ended well leaves open whether the trouble is over."""
+    """Return whether this step may still be the trouble in `subject`."""
     if step.outcome in _IN_ORDER or step.notice:
         return False
     if step.target is None:
         return True
     if step.target != subject.target:
-        return False  # the certificate came; what its targets do is trouble of their own
+        return False  # the certificate came; a failure at a target has a notice of its own
     if step.domain is None:
         return step.action is None or not subject.domain
     return step.domain == subject.domain or not subject.domain
 
 
 def _is_quiet(report: LineageReport) -> bool:
-    """Whether all is as it was: so it is in most runs, which are to be quick."""
+    """Return whether nothing changed. Most runs change nothing, and should be quick."""
     return all(step.outcome is Outcome.UNCHANGED and step.hint is None for step in report.outcomes)
 
 
@@ -253,7 +274,7 @@ def _of_lineage(report: LineageReport, versions: Versions, now: datetime) -> Ite
 
 
 def _waits_too_long(step: StepOutcome, versions: Versions, now: datetime) -> bool:
-    """Whether an order waits until the renewal is overdue, or too long for a first one."""
+    """Return whether an order waits past the overdue renewal, or too long for a first order."""
     until = step.held_until
     if until is None:
         return False
@@ -263,15 +284,18 @@ def _waits_too_long(step: StepOutcome, versions: Versions, now: datetime) -> boo
 
 
 def _time_left(step: StepOutcome, versions: Versions, now: datetime) -> datetime | None:
-    """Return the moment until which what is served now works."""
-    # Without a new certificate it is the newest one; without its deployment, the one before it.
+    """Return the end of the certificate served now."""
+    # If issuing failed, the newest version is served; if deploying failed, the version before.
     served = versions[:1] if step.target is None else versions[1:2]
     ends = [version.certificate.not_after for version in served]
     return next((end for end in ends if end > now), None)
 
 
 def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
-    """Return the certificates that came, and the places that have them: seen there, if possible."""
+    """Yield notices for new certificates and for the places that have them.
+
+    A domain has the certificate once verified; a receiver, which has no `VERIFY`, once delivered.
+    """
     verified = {(s.target, s.domain) for s in report.outcomes if s.action is Action.VERIFY}
     for step in report.having(Outcome.DONE):
         is_unverified = (step.target, step.domain) not in verified
@@ -282,9 +306,9 @@ def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
 
 
 def _is_a_finding(step: StepOutcome) -> bool:
-    """Whether a person should know: something is unread, or another tool's change stays."""
+    """Return whether a person should know of the step: an unread part, or drift that stays."""
     left = step.action is Action.DEPLOY and step.outcome is Outcome.UNCHANGED
-    # A domain that is switched off is skipped for as long as it is: it is no news.
+    # A domain switched off is skipped in every run, so a skip is no news.
     return (step.notice and not step.left) or (left and step.hint is not None)
 
 
@@ -312,14 +336,19 @@ CUT = "…"
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A title, paragraphs by importance, and `event` (docs/reference/schema/event.json)."""
+    """A message to a channel."""
 
     title: str
+    #: The most important first.
     paragraphs: tuple[str, ...]
+    #: For programs: docs/reference/schema/event.json.
     event: Mapping[str, object] = field(default_factory=dict)
 
     def body(self, most_bytes: int) -> str:
-        """Return the paragraphs that fit in so many bytes of UTF-8, with a mark where some lack."""
+        """Return the paragraphs that fit in `most_bytes` of UTF-8, with `CUT` if some are left out.
+
+        If even the first paragraph is too long, return its beginning.
+        """
         whole = "\n\n".join(self.paragraphs)
         if _size(whole) <= most_bytes:
             return whole
@@ -333,13 +362,13 @@ class Message:
         return shortened(whole, most_bytes)
 
     def text(self, most_bytes: int) -> str:
-        """Return title and paragraphs in so many bytes of UTF-8, above all the title."""
+        """Return title and paragraphs in `most_bytes` of UTF-8; the title has at most half."""
         title = shortened(self.title, most_bytes // 2)
         return f"{title}\n\n{self.body(most_bytes - _size(title) - 2)}"
 
 
 def shortened(words: str, most_bytes: int) -> str:
-    """Cut words to so many bytes of UTF-8, never within a character, and show that they are cut."""
+    """Return words of at most `most_bytes` in UTF-8, cut between characters and marked by `CUT`."""
     raw = words.encode()
     if len(raw) <= most_bytes:
         return words
@@ -352,20 +381,24 @@ def _size(words: str) -> int:
 
 
 A_DAY = timedelta(hours=23)
-"""After which trouble is sent again: a run once a day is not on time to the second."""
+"""The time after which trouble is sent again: shorter than a day, because a daily run is late or
+early by minutes.
+"""
 NEAR_AGAIN = timedelta(hours=6)
-"""Near the deadline it is sent more often, by what runs there are."""
+"""The time after which trouble near the deadline is sent again, if a run comes by then."""
 
 AT_ONCE = 5
-"""Messages that a channel may be sent in as many minutes. DingTalk, Feishu and WeCom take twenty a
+"""The most messages to a channel in `AT_ONCE` minutes. DingTalk, Feishu and WeCom accept twenty a
 minute or more (docs/facts/receivers.md §1)."""
 MINUTE = timedelta(minutes=1)
 
 LONGEST_REST = timedelta(days=2)
-"""The longest that a channel's service may ask for: those that send no more today mean tomorrow."""
+"""The longest wait accepted from a service: a used-up daily quota means a wait until tomorrow."""
 
 CROWDED = (0, 30)
-"""Minutes at whose beginning all the world sends: Feishu refuses then (11232)."""
+"""The minutes at the beginning of which timers all over the world send, and Feishu refuses messages
+(11232).
+"""
 CROWD = timedelta(seconds=4)
 
 _ORDER = (
@@ -380,30 +413,32 @@ _ORDER = (
 
 @dataclass(frozen=True, slots=True)
 class Notification:
-    """One notice for a channel. `again` is trouble that it was sent before and that is not over."""
+    """A notice to send to a channel."""
 
     notice: Notice
+    #: Whether the channel was sent the same trouble before.
     again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """What a channel is sent by this run alone, and what is stored of it meanwhile."""
+    """Notifications claimed by a run for a channel."""
 
     notifications: tuple[Notification, ...]
+    #: The records to store before sending, so another run does not send the same.
     state: ChannelState
 
 
 def dispatch(
     name: str, notices: Sequence[Notice], state: ChannelState, on: Collection[Topic], now: datetime
 ) -> Dispatch:
-    """Claim for this run what a channel that takes the topics `on` is to be sent now."""
+    """Return the notifications due to a channel with the topics `on`, and the claim to store."""
     due = tuple(_due(name, notices, state.deliveries, on, now))
-    known = _without_past(state.deliveries, notices, on)
+    deliveries = _without_past(state.deliveries, notices, on)
     if not due or not may_be_sent(state, now):
-        return Dispatch((), replace(state, deliveries=known))
-    after = {one.key: one for one in known}
-    for notice in (one.notice for one in due):
+        return Dispatch((), replace(state, deliveries=deliveries))
+    after = {delivery.key: delivery for delivery in deliveries}
+    for notice in (notification.notice for notification in due):
         if notice.topic is Topic.RECOVERED:
             after.pop(_delivered_as(notice), None)
         else:
@@ -413,18 +448,18 @@ def dispatch(
 
 
 def having(delivery: Delivery, state: ChannelState) -> ChannelState:
-    """Return what is stored of a channel, with something more that it was sent."""
-    is_known = delivery.key in {one.key for one in state.deliveries}
+    """Return the records of a channel with one more delivery."""
+    is_known = delivery.key in {stored.key for stored in state.deliveries}
     return state if is_known else replace(state, deliveries=(*state.deliveries, delivery))
 
 
 def taken_back(
     sent: Iterable[Notification], before: ChannelState, state: ChannelState
 ) -> ChannelState:
-    """Return the state without what a channel did not take, so that a later run sends it."""
-    were = {one.key: one for one in before.deliveries}
-    are = {one.key: one for one in state.deliveries}
-    for key in (_delivered_as(one.notice) for one in sent):
+    """Return the records without refused notifications, so a later run sends them."""
+    were = {delivery.key: delivery for delivery in before.deliveries}
+    are = {delivery.key: delivery for delivery in state.deliveries}
+    for key in (_delivered_as(notification.notice) for notification in sent):
         are.pop(key, None)
         if key in were:
             are[key] = were[key]
@@ -432,22 +467,24 @@ def taken_back(
 
 
 def _delivered_as(notice: Notice) -> Key:
-    """The key of a delivery: what is over was sent as trouble."""
+    """Return the key of a notice's delivery. A recovery has the key of the trouble."""
     topic = Topic.TROUBLE if notice.topic is Topic.RECOVERED else notice.topic
     return (topic, notice.subject)
 
 
 def may_be_sent(state: ChannelState, now: datetime) -> bool:
-    """Whether a channel's service did not ask to wait, and it was sent few messages. A moment far
-    ahead is of a wrong clock.
+    """Return whether a channel may be sent a message now.
+
+    It may unless the service asked to wait, or `AT_ONCE` messages were sent in the last minutes. A
+    wait longer than `LONGEST_REST` comes from a wrong clock and is ignored.
     """
     if state.again_at is not None and now < state.again_at <= now + LONGEST_REST:
         return False
-    return len([one for one in state.sent if abs(now - one) < AT_ONCE * MINUTE]) < AT_ONCE
+    return len([moment for moment in state.sent if abs(now - moment) < AT_ONCE * MINUTE]) < AT_ONCE
 
 
 def until_quiet(now: datetime) -> timedelta:
-    """Return how long to wait until the crowd of the full and the half hour is over."""
+    """Return how long to wait until the rush at the full or the half hour is over."""
     if now.minute not in CROWDED:
         return timedelta(0)
     passed = timedelta(seconds=now.second, microseconds=now.microsecond)
@@ -455,10 +492,11 @@ def until_quiet(now: datetime) -> timedelta:
 
 
 def again_after(notice: Notice, now: datetime) -> timedelta | None:
-    """Return after how long trouble is sent again, `None` for never."""
+    """Return the time after which trouble is sent again; `None` for never."""
     if notice.deadline is not None and notice.deadline - now <= NEAR:
         return NEAR_AGAIN
-    # An order that waits for the CA was sent with its moment: nothing is to be done before.
+    # The first message about a postponed order has the moment of the order. Operators have to wait
+    # until then.
     return None if notice.problem.code == OrderPostponed.code else A_DAY
 
 
@@ -469,25 +507,33 @@ def _due(
     topics: Collection[Topic],
     now: datetime,
 ) -> list[Notification]:
-    before = {one.key: one for one in deliveries}
-    # A channel cannot be sent its own trouble.
-    standing = {one.key: one for one in notices if one.subject.channel != name}
+    before = {delivery.key: delivery for delivery in deliveries}
+    # Trouble of a channel is for the other channels: the channel refuses messages.
+    standing = {notice.key: notice for notice in notices if notice.subject.channel != name}
     due = [
         Notification(notice, again=key in before and before[key].since == notice.since)
         for key, notice in standing.items()
         if not _was_sent(notice, before.get(key), now)
     ]
-    for one in deliveries:
-        if one.topic is Topic.TROUBLE and one.key not in standing:
-            message = Text("in order again; the trouble began at {since}", since=one.since)
-            over = Problem(one.code, message)
-            due.append(Notification(Notice(Topic.RECOVERED, one.subject, one.since, over)))
-    taken = [one for one in due if one.notice.topic in topics]
-    return sorted(taken, key=lambda one: (_ORDER.index(one.notice.topic), one.notice.subject))
+    for delivery in deliveries:
+        if delivery.topic is Topic.TROUBLE and delivery.key not in standing:
+            message = Text("in order again; the trouble began at {since}", since=delivery.since)
+            over = Problem(delivery.code, message)
+            due.append(
+                Notification(Notice(Topic.RECOVERED, delivery.subject, delivery.since, over))
+            )
+    taken = [notification for notification in due if notification.notice.topic in topics]
+    return sorted(
+        taken,
+        key=lambda notification: (
+            _ORDER.index(notification.notice.topic),
+            notification.notice.subject,
+        ),
+    )
 
 
 def _was_sent(notice: Notice, delivery: Delivery | None, now: datetime) -> bool:
-    """Whether a channel knows a notice, and need not be sent it again yet."""
+    """Return whether a channel was sent a notice, recently enough if the notice is trouble."""
     if delivery is None or delivery.since != notice.since:
         return False
     pause = again_after(notice, now) if notice.topic is Topic.TROUBLE else None
@@ -497,9 +543,11 @@ def _was_sent(notice: Notice, delivery: Delivery | None, now: datetime) -> bool:
 def _without_past(
     deliveries: Sequence[Delivery], notices: Sequence[Notice], topics: Collection[Topic]
 ) -> tuple[Delivery, ...]:
-    """Leave out what stands no more, but for trouble whose end is still to be sent."""
-    standing = {one.key for one in notices}
+    """Return the deliveries of standing notices, and of trouble with a recovery still to send."""
+    standing = {notice.key for notice in notices}
     awaited = Topic.RECOVERED in topics
     return tuple(
-        one for one in deliveries if one.key in standing or (awaited and one.topic is Topic.TROUBLE)
+        delivery
+        for delivery in deliveries
+        if delivery.key in standing or (awaited and delivery.topic is Topic.TROUBLE)
     )

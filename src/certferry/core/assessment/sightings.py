@@ -1,4 +1,4 @@
-"""What a run records of each place that it observed: whether it has its certificate, since when."""
+"""Sightings: whether each observed place had its certificate, and since when."""
 
 from __future__ import annotations
 
@@ -15,50 +15,56 @@ from certferry.core.planning.planner import why_deliver
 from certferry.core.planning.report import LineageReport, Outcome
 
 Place = tuple[str, str, str]
-"""A lineage, a target, a domain there."""
+"""A lineage, a target, and a domain at the target."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """Whether a place was last `served`, `since` when, what it has. No domain: others serve all."""
+    """The last observation of a place."""
 
     lineage: str
     target: str
+    #: Empty if other lineages serve all domains at the target.
     domain: str
+    #: Whether all answering addresses, or the receiver, had the certificate.
     served: bool
+    #: Since when `served` has its value.
     since: datetime
+    #: Our certificate at the place: the one at most addresses, or in the receiver.
     fingerprint: str | None = None
+    #: The first end among other certificates at the place.
     other_until: datetime | None = None
 
     @property
     def place(self) -> Place:
-        """What identifies it."""
+        """The place of the sighting; a place has at most one sighting."""
         return (self.lineage, self.target, self.domain)
 
     @property
     def is_owned_elsewhere(self) -> bool:
-        """Whether other lineages serve all that was to be served there."""
+        """Whether other lineages serve all domains declared for the lineage at the target."""
         return not self.domain
 
 
 @dataclass(frozen=True, slots=True)
 class Sighted:
-    """What the last pass of a run observed of a lineage; `receivers` are some of its `places`, or
-    all that it was to observe.
-    """
+    """The observation of a lineage by the last pass of a run."""
 
     places: tuple[Sighting, ...] = ()
+    #: Targets that could not be read.
     unread: tuple[str, ...] = ()
+    #: The receivers among `places`.
     receivers: tuple[Place, ...] = ()
+    #: Whether the run observed only receivers.
     only_receivers: bool = False
 
     def leaves_open(self, target: str) -> bool:
-        """Return whether what is at a target's places is as it was known before."""
+        """Return whether a target was left unread, so that earlier sightings there still count."""
         return target in self.unread or (self.only_receivers and not Kind(target).is_receiver)
 
 
 def sighted(lineage: str, observed: observation.Observation, now: datetime) -> Sighted:
-    """Judge what was observed of a lineage. Every run does so for each: it has to be quick."""
+    """Return the sightings in an observation. Every run does so for every lineage, so be quick."""
     places: dict[Place, Sighting] = {}
     receivers, versions = list[Place](), observed.versions
     for target in observed.targets:
@@ -87,29 +93,36 @@ def _has(
 def _presented(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, versions: Versions
 ) -> tuple[str | None, datetime | None]:
-    """Return which of ours most addresses, or the receiver, have; the first end of what is else."""
+    """Return our fingerprint at most addresses, or in the receiver, and the first end of others."""
     ours = {version.fingerprint for version in versions}
     if domain.kind.is_receiver:
         return domain.bound if domain.bound in ours else None, None
     addresses = target.served.get(domain.domain, ())
-    found = Counter(one.fingerprint for one in addresses if one.fingerprint in ours)
-    ends = (one.not_after for one in addresses if one.not_after and one.fingerprint not in ours)
-    had = next(iter(dict(found.most_common(1))), None)
+    counts = Counter(address.fingerprint for address in addresses if address.fingerprint in ours)
+    ends = (
+        address.not_after
+        for address in addresses
+        if address.not_after and address.fingerprint not in ours
+    )
+    had = next(iter(dict(counts.most_common(1))), None)
     return had, min(ends, default=None if had else domain.bound_until)
 
 
 def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[Sighting, ...]:
-    """Return what is known after a run, given what was before and what it saw of each lineage."""
-    known = {one.place: one for one in before}
-    # What it could not read, and lineages that it was not for, stay as they were.
+    """Return the sightings to store after a run: `before` updated by what the run has `seen`."""
+    earlier = {sighting.place: sighting for sighting in before}
+    # Unread targets, and lineages outside the run, keep their sightings.
     after = {
-        one.place: one
-        for one in before
-        if one.lineage not in seen or seen[one.lineage].leaves_open(one.target)
+        sighting.place: sighting
+        for sighting in before
+        if sighting.lineage not in seen or seen[sighting.lineage].leaves_open(sighting.target)
     }
     for last in seen.values():
-        after |= {one.place: _joined(known.get(one.place, one), one) for one in last.places}
-    return tuple(sorted(after.values(), key=lambda one: one.place))
+        after |= {
+            sighting.place: _joined(earlier.get(sighting.place, sighting), sighting)
+            for sighting in last.places
+        }
+    return tuple(sorted(after.values(), key=lambda sighting: sighting.place))
 
 
 def _joined(before: Sighting, now: Sighting) -> Sighting:
@@ -120,7 +133,7 @@ def _joined(before: Sighting, now: Sighting) -> Sighting:
 def with_delivered(
     seen: Mapping[str, Sighted], reports: Iterable[LineageReport]
 ) -> dict[str, Sighted]:
-    """Add what receivers took after the last pass: nothing else observes them again."""
+    """Add deliveries after the last pass, because the run does not observe receivers again."""
     return {
         report.lineage: _with_delivered(seen[report.lineage], report)
         for report in reports
@@ -137,7 +150,9 @@ def _with_delivered(last: Sighted, report: LineageReport) -> Sighted:
         if step.action is Action.DEPLOY
     }.intersection(last.receivers)
     places = (
-        replace(one, served=True, fingerprint=report.fingerprint) if one.place in delivered else one
-        for one in last.places
+        replace(sighting, served=True, fingerprint=report.fingerprint)
+        if sighting.place in delivered
+        else sighting
+        for sighting in last.places
     )
     return replace(last, places=tuple(places))

@@ -1,4 +1,4 @@
-"""How a lineage stands, with its domains."""
+"""The standing of a lineage and of each of its domains, as `certferry status` prints them."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from certferry.errors import CertferryError, Problem, Severity
 from certferry.text import Text
 
 WHOLE_ACCOUNT = "*"
-"""The domains of an account that could not be asked, or in which none is left to serve."""
+"""Stands for the domains of an account that could not be asked, or that has none to serve."""
 
 _NEWEST_STATE = Text(
     "put the newest state back; `certferry plan` tells what a run refuses until then"
@@ -38,7 +38,7 @@ _WHO_CHANGED_IT = Text(
 
 
 class Standing(StrEnum):
-    """How one domain, or one certificate, stands."""
+    """The standing of a domain, or of a certificate."""
 
     # a domain
     VERIFIED = "verified"
@@ -59,12 +59,14 @@ class Standing(StrEnum):
 
     @property
     def severity(self) -> Severity:
-        """An error, where the next run may not end it; a warning, where it does, or leaves it."""
+        """The severity: a warning if the next run ends the standing or leaves it on purpose, an
+        error if the next run may fail to end the standing.
+        """
         return _SEVERITIES.get(self, Severity.ERROR)
 
 
 OF_DOMAINS = frozenset(list(Standing)[: list(Standing).index(Standing.VALID)])
-"""How a domain can stand; the others are of certificates."""
+"""The standings of domains; the others are for certificates."""
 
 _SEVERITIES = {
     **dict.fromkeys((Standing.VERIFIED, Standing.VALID, Standing.NOT_NEEDED), Severity.OK),
@@ -73,66 +75,82 @@ _SEVERITIES = {
 }
 
 _URGENT = frozenset({ReasonCode.OVERDUE, ReasonCode.REVOKED, ReasonCode.ISSUER_EXPIRED})
-"""What no run of ours ends, and what must not wait for one since clients may refuse it."""
+"""Reasons for a renewal that need a person: clients may refuse the certificate before the next run,
+or only another client can renew.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class LastFailure:
-    """What the last try ended in, and when the next one is, where that is not at once."""
+    """The failure of the last try."""
 
     problem: Problem
+    #: Since when tries fail.
     since: datetime
+    #: When the last try failed.
     at: datetime
+    #: When the next try comes; `None` for the next run.
     again_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class DomainStatus:
-    """One domain at one target, what it is to serve and what it serves; `ticket` is for support."""
+    """The standing of one domain at one target."""
 
     target: str
     kind: Kind
     domain: str
     standing: Standing
+    #: The target's id of the bound certificate.
     remote_id: str | None = None
+    #: The last moment at which the target accepts the certificate.
     upload_deadline: datetime | None = None
+    #: The certificates presented by the domain's addresses.
     served: tuple[observation.Served, ...] = ()
     problem: Problem | None = None
+    #: The fingerprint of the certificate that the domain should serve.
     fingerprint: str | None = None
+    #: For a stuck domain, facts for the target's support.
     ticket: tuple[Text, ...] = ()
+    #: The end of the certificate that the domain should serve.
     not_after: datetime | None = None
     last_failure: LastFailure | None = None
+    #: Whether the target has a copy of the certificate that the domain should serve.
     is_uploaded: bool = False
 
     @property
     def severity(self) -> Severity:
-        """How much it needs a person."""
+        """How much the domain needs a person."""
         is_wrong = self.last_failure is not None or self.ticket
         return Severity.ERROR if is_wrong else self.standing.severity
 
 
 @dataclass(frozen=True, slots=True)
 class LineageStatus:
-    """One lineage with its domains: the `reason` why it is renewed now, or should have been
-    elsewhere; the CA's `window` where that decides; `until`, the first end of what its domains are
-    to serve; the `problem` of files that cannot be read.
-    """
+    """The standing of one lineage with its domains."""
 
     lineage: str
     names: tuple[str, ...]
+    #: The version in force.
     version: Version | None
+    #: When certferry renews; `None` if another client renews.
     renew_at: datetime | None
+    #: Why the certificate is renewed now, or should have been renewed by another client.
     reason: Reason | None
     domains: tuple[DomainStatus, ...]
+    #: Targets served by other lineages alone, each with the names of those lineages.
     owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[Concern, ...] = ()
+    #: The CA's renewal window, if plausible.
     window: RenewalWindow | None = None
     standing: Standing = Standing.VALID
+    #: The first end among the certificates that the domains should serve.
     until: datetime | None = None
+    #: Why the certificate's files, or the state, cannot be read.
     problem: Problem | None = None
     last_failure: LastFailure | None = None
+    #: How much the end of the newest certificate needs a person, as judged by `check`.
     end: Severity = Severity.OK
-    """How much the end of the newest certificate needs a person, as `check` judges it."""
 
     @property
     def severity(self) -> Severity:
@@ -140,8 +158,8 @@ class LineageStatus:
         is_urgent = self.reason is not None and self.reason.code in _URGENT
         is_wrong = self.last_failure is not None or is_urgent
         own = Severity.ERROR if is_wrong else self.standing.severity
-        parts = (own, self.end, *(one.severity for one in self.domains))
-        return max(parts, key=lambda one: one.rank)
+        parts = (own, self.end, *(domain.severity for domain in self.domains))
+        return max(parts, key=lambda severity: severity.rank)
 
 
 def status_of(
@@ -152,7 +170,11 @@ def status_of(
     *,
     unreadable: CertferryError | None = None,
 ) -> LineageStatus:
-    """Judge what was observed. A target that is at a change for longer than `timeout` is stuck."""
+    """Return the standing of a lineage, judged from an observation.
+
+    A domain with a change in progress for longer than `timeout` is stuck. `unreadable` is the
+    error of another client's files.
+    """
     current = observed.current
     places = list(zip(desired.deployments, observed.targets, strict=True))
     domains = tuple(
@@ -160,7 +182,7 @@ def status_of(
         for deployment, target in places
         for status in domains_of(deployment, target, observed.versions, now, timeout)
     )
-    ends = [one.not_after for one in domains if one.not_after is not None]
+    ends = [domain.not_after for domain in domains if domain.not_after is not None]
     status = LineageStatus(
         lineage=desired.lineage,
         names=desired.names,
@@ -183,7 +205,7 @@ def status_of(
 
 
 def without_renewal(status: LineageStatus, why: Problem) -> LineageStatus:
-    """Return how a lineage stands that another host renews."""
+    """Return the status of a lineage renewed by another host; `why` becomes a notice."""
     standing = Standing.VALID if status.standing is Standing.DUE else status.standing
     notice = Concern(why, Subject(status.lineage))
     return replace(
@@ -199,12 +221,12 @@ def _notices(
     for deployment, target in places:
         for error in (*target.unread, *choice.remarks(deployment, target)):
             yield Concern(error.problem(), Subject(lineage, target.label))
-    for one in choice.left_out(observed):
-        yield Concern(one.problem, Subject(lineage, one.target or "", one.domain or ""))
+    for step in choice.left_out(observed):
+        yield Concern(step.problem, Subject(lineage, step.target or "", step.domain or ""))
 
 
 def unread(desired: DesiredCertificate, error: CertferryError) -> LineageStatus:
-    """Return how a lineage stands of which the state cannot be read."""
+    """Return the status of a lineage with unreadable records in the state."""
     problem, standing = error.problem(), Standing.UNREADABLE
     return LineageStatus(
         desired.lineage, desired.names, None, None, None, (), problem=problem, standing=standing
@@ -225,7 +247,7 @@ def _standing_of(status: LineageStatus, now: datetime) -> Standing:
 def _reason(
     desired: DesiredCertificate, observed: observation.Observation, now: datetime
 ) -> Reason | None:
-    if observed.is_owned_elsewhere:  # no certificate is ordered that has nothing to serve
+    if observed.is_owned_elsewhere:  # a certificate without a domain to serve is not ordered
         return None
     return why_order(desired, observed, now) or overdue(desired, observed, now)
 
@@ -246,16 +268,16 @@ def domains_of(
     now: datetime,
     timeout: timedelta,
 ) -> tuple[DomainStatus, ...]:
-    """Judge the domains of one deployment."""
+    """Return the standing of each domain of a deployment."""
     if target.failure is not None:
         named = (*(deployment.domains or ()), *deployment.globs) or (WHOLE_ACCOUNT,)
         return tuple(_unknown(deployment, name, target.failure) for name in named)
-    found = (
+    statuses = (
         _with_ticket(_domain(deployment, target, domain, versions, now), domain, now, timeout)
         for domain in target.domains
     )
     unmatched = choice.unmatched_globs(deployment, target)
-    return (*found, *(_unknown(deployment, pattern, error) for pattern, error in unmatched))
+    return (*statuses, *(_unknown(deployment, pattern, error) for pattern, error in unmatched))
 
 
 def _unknown(deployment: DesiredDeployment, name: str, error: CertferryError) -> DomainStatus:
@@ -290,7 +312,8 @@ def _domain(
     if version is None:
         return DomainStatus(*place, served=served, problem=problem)
     if standing is Standing.VERIFIED and versions[0].fingerprint in domain.withdrawn:
-        # It serves the previous certificate on purpose; the lineage's row is about the newest.
+        # The domain serves the previous certificate on purpose; the lineage's row is about the
+        # newest certificate.
         problem = Problem(ReasonCode.ROLLED_BACK.value, in_words(version))
     deadline = target.rules.upload_deadline(version.certificate)
     return DomainStatus(
@@ -364,7 +387,7 @@ def _standing(
 def _standing_before_it_came(
     domain: observation.ObservedDomain, version: Version | None
 ) -> Standing:
-    """Distinguish what is to come, what was refused, and what came and is gone."""
+    """Return whether a version is still to come, was refused, or came and is gone."""
     last = domain.last
     if version is None or last is None or last.fingerprint != version.fingerprint:
         return Standing.PENDING
@@ -393,7 +416,7 @@ def _standing_when_bound(
 
 
 def with_hold(status: LineageStatus, plan: Plan) -> LineageStatus:
-    """Add until when the CA holds back the order that `plan` has, and why."""
+    """Add a notice if the CA's limits hold the order in `plan`."""
     held = None if plan.issue is None else plan.issue.when
     if not isinstance(held, HeldUntil) or held.error is None:
         return status
@@ -404,20 +427,20 @@ def with_hold(status: LineageStatus, plan: Plan) -> LineageStatus:
 def with_failures(
     status: LineageStatus, recorded: Recorded, observed: observation.Observation, plan: Plan
 ) -> LineageStatus:
-    """Add the trouble that runs have left, and when `plan` tries again what it holds."""
+    """Add the failures that runs left, and when `plan` tries again."""
     troubles = recorded.troubles
     own = troubles.get(Subject(status.lineage))
     if own is not None and own.problem.code == CODE:
-        own = None  # it is declared again, since that run
+        own = None  # the file declares the lineage again since the run that left the trouble
     held = None if plan.issue is None else plan.issue.when
     return replace(
         status,
         last_failure=_failure(own, observed.remembered.issue_tried_at, held),
         domains=tuple(
-            one
-            if one.standing is Standing.VERIFIED
-            else _with_failure(one, status.lineage, troubles, observed, plan)
-            for one in status.domains
+            domain
+            if domain.standing is Standing.VERIFIED
+            else _with_failure(domain, status.lineage, troubles, observed, plan)
+            for domain in status.domains
         ),
     )
 
@@ -429,12 +452,14 @@ def _with_failure(
     observed: observation.Observation,
     plan: Plan,
 ) -> DomainStatus:
-    """Add what the last try at a domain ended in, or at its whole target."""
+    """Add the failure of the last try at the domain, or at the domain's target."""
     place = (status.target, status.domain)
     notice = troubles.get(Subject(lineage, *place)) or troubles.get(Subject(lineage, status.target))
-    found = observed.find(*place)
-    tried_at = None if found is None or found[1].last is None else found[1].last.failed_at
-    moments = (one.when for one in plan.rollouts if (one.target, one.domain) == place)
+    located = observed.find(*place)
+    tried_at = None if located is None or located[1].last is None else located[1].last.failed_at
+    moments = (
+        rollout.when for rollout in plan.rollouts if (rollout.target, rollout.domain) == place
+    )
     held = next((when for when in moments if isinstance(when, HeldUntil)), None)
     return replace(status, last_failure=_failure(notice, tried_at, held))
 
@@ -453,13 +478,15 @@ _LAST = datetime.max.replace(tzinfo=UTC)
 
 
 def are_in_order(statuses: Iterable[LineageStatus], recorded: Recorded) -> bool:
-    """Whether something is declared, nothing needs a person, and the state can be used."""
-    found = [one.severity for one in statuses]
-    return recorded.problem is None and bool(found) and Severity.ERROR not in found
+    """Return whether something is declared, nothing needs a person, and the state is usable."""
+    severities = [status.severity for status in statuses]
+    return recorded.problem is None and bool(severities) and Severity.ERROR not in severities
 
 
 def most_needed_first(statuses: Iterable[LineageStatus]) -> list[LineageStatus]:
-    """Order by how much each needs a person, then by its end, then as in the file."""
-    ordered = sorted(statuses, key=lambda one: (-one.severity.rank, one.until or _LAST))
-    by_need = ((one, sorted(one.domains, key=lambda d: -d.severity.rank)) for one in ordered)
-    return [replace(one, domains=tuple(domains)) for one, domains in by_need]
+    """Return the statuses by severity, then by end, then as in the file; domains by severity."""
+    ordered = sorted(statuses, key=lambda status: (-status.severity.rank, status.until or _LAST))
+    by_need = (
+        (status, sorted(status.domains, key=lambda d: -d.severity.rank)) for status in ordered
+    )
+    return [replace(status, domains=tuple(domains)) for status, domains in by_need]

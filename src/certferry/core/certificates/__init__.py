@@ -1,1 +1,1 @@
-"""What a certificate is: its names, its chain and key, its lineage, when it is renewed."""
+"""Certificates: names, chain, key, lineage, and the moment of renewal."""

@@ -1,8 +1,8 @@
-"""A certificate's facts, what its names cover, its chain and key; and when it is due.
+"""A certificate's facts, covered names, chain and key, and the moment when renewal is due.
 
-It is due at a moment in the CA's renewal window (RFC 9773); without one, when a third of its
-lifetime is left, half for very short ones (Let's Encrypt's integration guide, as the backstop to
-renewal information).
+A certificate is due at a moment in the CA's renewal window (RFC 9773). Without a window, a
+certificate is due with a third of the lifetime left, or half of a very short lifetime (Let's
+Encrypt's integration guide, as the backstop to renewal information).
 """
 
 from __future__ import annotations
@@ -30,29 +30,36 @@ class KeyType(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Certificate:
-    """The facts of a leaf. Its identity is the fingerprint: SHA-256 over the DER, lower hex."""
+    """The facts of a leaf certificate."""
 
+    #: The certificate's identity: SHA-256 over the DER, in lower-case hex.
     fingerprint: str
+    #: The DNS names among the subject alternative names.
     names: tuple[str, ...]
     common_name: str
+    #: In lower-case hex.
     serial: str
+    #: The issuer's common name, or the whole name of an issuer without a common name.
     issuer: str
     not_before: datetime
     not_after: datetime
+    #: `ec` or `rsa` and the size in bits, as in `KeyType`.
     key_type: str
 
     @property
     def lifetime(self) -> timedelta:
-        """The whole time it is valid for."""
+        """The time from the beginning to the end of validity."""
         return self.not_after - self.not_before
 
     def remaining(self, now: datetime) -> timedelta:
-        """The time it is still valid for; negative when it has expired."""
+        """Return the time until the end of validity; negative after the end."""
         return self.not_after - now
 
 
 def covers(name: str, domain: str) -> bool:
-    """Return whether a SAN covers a domain: itself, or one label below (RFC 6125 §6.4.3)."""
+    """Return whether a SAN covers a domain: as the same name, or as a wildcard of one more label
+    (RFC 6125 §6.4.3).
+    """
     if name == domain:
         return True
     if is_wildcard(domain) or not is_wildcard(name):
@@ -66,28 +73,30 @@ def covered_by(names: Iterable[str], domain: str) -> bool:
     return any(covers(name, domain) for name in names)
 
 
-def same_names(one: Iterable[str], other: Iterable[str]) -> bool:
+def same_names(names: Iterable[str], others: Iterable[str]) -> bool:
     """Return whether two certificates are for the same names, whatever their order."""
-    return set(one) == set(other)
+    return set(names) == set(others)
 
 
 CERT, CHAIN, FULLCHAIN, PRIVKEY = "cert.pem", "chain.pem", "fullchain.pem", "privkey.pem"
-"""What the files of a bundle are called, as certbot calls them."""
+"""The file names of a bundle, as in certbot."""
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateBundle:
-    """A certificate with its chain and key. `chain` holds the issuers as PEM, the leaf's first,
-    without the root unless that signed the leaf. `key_matches` and `chain_complete` are for safety
-    to judge.
-    """
+    """A certificate with chain and key."""
 
     certificate: Certificate
     cert_pem: str
+    #: The issuers as PEM, the leaf's issuer first, without the root unless the root signed the
+    #: leaf.
     chain: tuple[str, ...]
     privkey_pem: Secret
+    #: Whether the key is the leaf's; `core.planning.safety` refuses a bundle with another key.
     key_matches: bool
+    #: Whether each certificate is signed by the next; `core.planning.safety` refuses gaps.
     chain_complete: bool
+    #: The end of the certificate that signed the leaf.
     issuer_not_after: datetime | None = None
 
     @property
@@ -102,7 +111,7 @@ class CertificateBundle:
 
     @property
     def fullchain_digest(self) -> str:
-        """SHA-256 of `fullchain_pem`, lower-case hex: a leaf may come with one chain or another."""
+        """SHA-256 of `fullchain_pem`, in lower-case hex. One leaf may come with several chains."""
         return hashlib.sha256(self.fullchain_pem.encode()).hexdigest()
 
 
@@ -112,7 +121,7 @@ def fingerprint(leaf_der: bytes) -> str:
 
 
 SHORT = 12
-"""Characters that a person compares: 48 bits of a fingerprint. The whole is in `--json`."""
+"""The characters shown to a person: 48 bits of a fingerprint. `--json` has all characters."""
 
 
 def short(identity: str) -> str:
@@ -121,7 +130,7 @@ def short(identity: str) -> str:
 
 
 def first_of(names: Sequence[str], most: int) -> list[str | Text]:
-    """Return the first of many names, and how many more there are."""
+    """Return the first `most` names and a text with the number of further names."""
     more = len(names) - most
     return [*names[:most], *([Text("and {count} more", count=more)] if more > 0 else [])]
 
@@ -129,39 +138,45 @@ def first_of(names: Sequence[str], most: int) -> list[str | Text]:
 SHORT_LIVED = timedelta(days=10)
 
 HALF_DAY = timedelta(hours=12)
-"""Let's Encrypt asks to be asked twice a day (docs/facts/letsencrypt.md §3.1)."""
+"""Let's Encrypt wants two queries a day (docs/facts/letsencrypt.md §3.1)."""
 
 USUAL_REST = timedelta(hours=6)
-"""How long a CA is left alone that says nothing else (RFC 9773 §4.3.3); Let's Encrypt does."""
+"""The time between queries for a CA without Retry-After (RFC 9773 §4.3.3). Let's Encrypt sends
+Retry-After.
+"""
 
 SHORTEST_REST, LONGEST_REST = timedelta(minutes=1), timedelta(days=1)
-"""What a CA may ask for in Retry-After (RFC 9773 §4.3.2)."""
+"""The bounds of a Retry-After from a CA (RFC 9773 §4.3.2)."""
 
 _DIGITS = 13
-"""Hex digits of a fingerprint that make a share: as many bits as a float holds."""
+"""The hex digits of a fingerprint used for a share: as many bits as a float holds."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
 class RenewalWindow:
-    """When the CA wants a certificate replaced; `page` says why (RFC 9773 §4.2)."""
+    """The period in which the CA wants a certificate replaced (RFC 9773 §4.2)."""
 
     start: datetime
     end: datetime
+    #: The URL of a page with the reason.
     page: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RenewalInfo:
-    """What a CA answers: a window, if it has one, and how long it wants to be left alone."""
+    """A CA's answer to a query for renewal information."""
 
     window: RenewalWindow | None = None
+    #: How long to wait before the next query.
     retry_after: timedelta | None = None
 
 
 def plausible_window(leaf: Certificate, window: RenewalWindow | None) -> RenewalWindow | None:
-    """Return a window that is not empty and over before the certificate is, else `None`. One before
-    its life is how a CA asks for another certificate at once (RFC 9773 §4.2).
+    """Return the window if it is not empty and ends within the certificate's life, else `None`.
+
+    A window before the certificate's life is plausible: a CA asks in this way for another
+    certificate at once (RFC 9773 §4.2).
     """
     if window is None:
         return None
@@ -170,25 +185,30 @@ def plausible_window(leaf: Certificate, window: RenewalWindow | None) -> Renewal
 
 
 def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> datetime:
-    """Return when a certificate is due: in its window by its fingerprint, before the last sixth."""
+    """Return when a certificate is due.
+
+    The fingerprint picks a moment in the window, so certificates of one window spread over the
+    window. The moment lies before the last sixth of the lifetime, or the last quarter of a very
+    short lifetime.
+    """
     share = 2 if certificate.lifetime < SHORT_LIVED else 3
     left = certificate.lifetime / share
-    found = plausible_window(certificate, window)
-    if found is None:
+    plausible = plausible_window(certificate, window)
+    if plausible is None:
         return certificate.not_after - left
-    moment = min(_moment_in(found, certificate.fingerprint), certificate.not_after - left / 2)
+    moment = min(_moment_in(plausible, certificate.fingerprint), certificate.not_after - left / 2)
     return max(moment, certificate.not_before)
 
 
 def _moment_in(window: RenewalWindow, fingerprint: str) -> datetime:
-    # Runs come twice a day: drawn later, it could come after the window.
+    # Runs come twice a day: a moment in the last half day could be met only after the window.
     room = max(window.end - HALF_DAY - window.start, timedelta(0))
     share = int(fingerprint[:_DIGITS], 16) / float(16**_DIGITS)
     return window.start + room * share
 
 
 def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:
-    """Return when the CA may be asked again: in the next half of a day, or as it says."""
+    """Return when the CA may be asked again: in the next half of a day (UTC), or at Retry-After."""
     rest = USUAL_REST if retry_after is None else retry_after
     moment = now + min(max(rest, SHORTEST_REST), LONGEST_REST)
     if rest < USUAL_REST:
@@ -198,13 +218,16 @@ def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:
 
 
 def may_ask(kept: datetime | None, now: datetime) -> bool:
-    """Return whether the CA may be asked; an `ask_after` far ahead is of a wrong clock."""
+    """Return whether the CA may be asked now. `kept` is the stored `ask_after`.
+
+    A stored moment more than `LONGEST_REST` ahead comes from a wrong clock and is ignored.
+    """
     return kept is None or not now < kept <= now + LONGEST_REST
 
 
 NOTICE = timedelta(days=14)
-"""How long before its end operators are notified of a certificate that another client should renew:
-most renew a third before (acme.sh, certbot and lego with 30 of 90 days left), people later."""
+"""How long before the end operators are notified of a certificate that another client renews. Most
+clients renew with a third left (acme.sh, certbot and lego with 30 of 90 days), people later."""
 
 
 def is_overdue(certificate: Certificate, now: datetime) -> bool:

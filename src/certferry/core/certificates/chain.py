@@ -1,4 +1,4 @@
-"""What clients refuse of a chain, and whether a CA's certificate is the one that was ordered."""
+"""Reasons why clients refuse a chain, and the check of a CA's certificate against the order."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class EdgeProblemCode(StrEnum):
     CLOSED = "closed"
     TIMED_OUT = "timed_out"
     UNREACHABLE = "unreachable"
-    # this machine cannot ask it
+    # this machine cannot ask the address
     NO_IPV6 = "no_ipv6"
     NOT_ASKED = "not_asked"
     # there is no address
@@ -43,7 +43,7 @@ class EdgeProblemCode(StrEnum):
     NO_ADDRESS = "no_address"
     RESOLVER_SILENT = "resolver_silent"
     NO_RESOLVER = "no_resolver"
-    # of all addresses of a host together
+    # found by comparing all addresses of a host
     ENDS_SOON = "ends_soon"
     OLDER_CERTIFICATE = "older_certificate"
     CERTIFICATES_DIFFER = "certificates_differ"
@@ -51,23 +51,24 @@ class EdgeProblemCode(StrEnum):
 
 
 _MOST_LISTED = 3
-"""Names that a sentence lists: a CDN's own certificate has a hundred."""
+"""The most names in a sentence: a CDN's own certificate has a hundred."""
 
 
 @dataclass(frozen=True, slots=True)
 class Presented:
-    """A certificate in a served chain; an issuer's `names` are empty (RFC 6125 §6.4)."""
+    """A certificate in a served chain."""
 
     fingerprint: str
     subject: str
     issuer: str
+    #: Empty for an issuer (RFC 6125 §6.4).
     names: tuple[str, ...]
     not_before: datetime
     not_after: datetime
 
 
 class End(Enum):
-    """Where the way up from the leaf ends, among what is presented and what is trusted."""
+    """The end of the way from the leaf to a root."""
 
     TRUSTED = "trusted"
     SELF_SIGNED_LEAF = "self_signed_leaf"
@@ -77,14 +78,15 @@ class End(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """The certificates that lead up from the leaf, leaf first, as far as they were found."""
+    """The way from a leaf to a root, as far as issuers were presented or are trusted."""
 
+    #: Leaf first, each followed by its issuer.
     certificates: tuple[Presented, ...]
     end: End
 
 
 def what_is_wrong(way: Way, host: str, now: datetime) -> Problem:
-    """Return why clients refuse the chain, the plainest fault first."""
+    """Return why clients refuse the chain; if there are several faults, the plainest."""
     return _of_the_leaf(way.certificates[0], host, now) or _of_its_issuers(way, now)
 
 
@@ -136,7 +138,8 @@ def _of_its_issuers(way: Way, now: datetime) -> Problem:
             Text("serve the fullchain: the leaf first, then its issuer certificates"),
         )
     if way.end is not End.TRUSTED:
-        # The root is usually not presented, so it is the last one's issuer; of itself, its own.
+        # Servers usually omit the root, so the root is the issuer of the last certificate. A
+        # presented root is its own issuer.
         return Problem(
             EdgeProblemCode.UNTRUSTED_ISSUER,
             Text("its issuer {issuer} is not trusted (a staging CA?)", issuer=last.issuer),
@@ -156,7 +159,7 @@ def _of_its_issuers(way: Way, now: datetime) -> Problem:
 
 
 def without_valid_signer(signers: Sequence[Presented], now: datetime) -> Problem | None:
-    """Return the problem where every presented signer of the leaf has expired."""
+    """Return the problem if every presented signer of the leaf has expired, else `None`."""
     if not signers or any(now <= signer.not_after for signer in signers):
         return None
     return _expired(signers[0], now)
@@ -173,10 +176,12 @@ def _expired(issuer: Presented, now: datetime) -> Problem:
 
 
 SKEW = timedelta(minutes=15)
-"""How wrong this clock may be: by more, Qiniu refuses its dates (docs/facts/qiniu.md §2.3)."""
+"""The tolerated error of this machine's clock: Qiniu refuses dates further off
+(docs/facts/qiniu.md §2.3).
+"""
 
 _NAMED = 5
-"""Names that a message holds: a certificate may have thousands."""
+"""The most names in a message: a certificate may have thousands."""
 
 _NOT_KEPT = Text(
     "nothing was kept or deployed. Tell the CA, or use another one (`directory` under [acme]); see"
@@ -194,7 +199,8 @@ _CLOCK = Text(
 def must_be_as_ordered(
     bundle: certificate.CertificateBundle, names: Iterable[str], now: datetime
 ) -> None:
-    """Require that a certificate is for these names and our key, valid, and with its issuers.
+    """Require that a certificate is for `names` and our key, valid, and followed by its issuers.
+
     Raises `CertificateRejected`.
     """
     for problem, hint in _faults(bundle, tuple(names), now):
@@ -202,7 +208,7 @@ def must_be_as_ordered(
 
 
 def rejected(problem: Text, hint: Text = _NOT_KEPT) -> CertificateRejected:
-    """Return the error for a certificate that is not what was ordered."""
+    """Return the error for a certificate that differs from the order."""
     return CertificateRejected(
         Text("the CA gave a certificate that was not ordered: {problem}", problem=problem),
         hint=hint,
@@ -214,21 +220,21 @@ def _faults(
 ) -> Iterator[tuple[Text, Text]]:
     leaf, issuer_end = bundle.certificate, bundle.issuer_not_after
     if not certificate.same_names(leaf.names, wanted):
-        said = Text("it is for {had}; asked for: {wanted}")
-        yield said.filled(had=_few(leaf.names), wanted=_few(wanted)), _NOT_KEPT
+        message = Text("it is for {had}; asked for: {wanted}")
+        yield message.filled(had=_few(leaf.names), wanted=_few(wanted)), _NOT_KEPT
     if not bundle.key_matches:
         yield Text("it does not belong to our private key"), _NOT_KEPT
-    # Differences: a certificate without an end has the last second of the calendar (RFC 5280
-    # §4.1.2.5), after which there is no moment.
+    # Moments are subtracted: a certificate without an end has the last second of the calendar
+    # (RFC 5280 §4.1.2.5), and adding SKEW to that second would raise `OverflowError`.
     if leaf.not_before - now > SKEW or now - leaf.not_after >= SKEW:
-        said = Text("it is valid from {begin} to {end}, and here it is {now}")
-        yield said.filled(begin=leaf.not_before, end=leaf.not_after, now=now), _CLOCK
+        message = Text("it is valid from {begin} to {end}, and here it is {now}")
+        yield message.filled(begin=leaf.not_before, end=leaf.not_after, now=now), _CLOCK
     if not bundle.chain_complete:
-        said = Text(
+        message = Text(
             "it is not followed by its issuer certificates (if a private CA signs with its root,"
             " name that in `ca_bundle` under [acme])"
         )
-        yield said, _NOT_KEPT
+        yield message, _NOT_KEPT
     if issuer_end is not None and now - issuer_end >= SKEW:
         yield Text("its issuer certificate expired at {moment}", moment=issuer_end), _NOT_KEPT
 

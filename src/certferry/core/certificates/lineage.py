@@ -1,4 +1,4 @@
-"""The succession of certificates under one name, and the label by which we know our own uploads."""
+"""Lineages: the versions of a certificate, and the labels that mark our uploads at targets."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from certferry.text import Text
 
 
 class RevocationReason(StrEnum):
-    """Why a certificate is revoked, as CAs take it from a subscriber (RFC 5280 §5.3.1)."""
+    """A reason for a revocation that CAs accept from a subscriber (RFC 5280 §5.3.1)."""
 
     UNSPECIFIED = "unspecified"
     KEY_COMPROMISE = "keyCompromise"
@@ -25,7 +25,7 @@ class RevocationReason(StrEnum):
 
     @property
     def code(self) -> int:
-        """The number that stands for it (RFC 5280 §5.3.1)."""
+        """The reason's number (RFC 5280 §5.3.1)."""
         return _CODES[self]
 
 
@@ -34,15 +34,16 @@ _CODES = dict(zip(RevocationReason, (0, 1, 3, 4, 5), strict=True))
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """A revocation, stored before the CA is asked; `is_answered` once the CA has taken it."""
+    """A revocation, stored before the request to the CA."""
 
     at: datetime
     reason: RevocationReason
+    #: Whether the CA has accepted the request.
     is_answered: bool = True
 
     @property
     def why(self) -> Reason:
-        """Why another certificate is issued, and this one deployed nowhere."""
+        """The reason to issue another certificate and to deploy the revoked one nowhere."""
         sentence = Text("the certificate was revoked at {moment}", moment=self.at)
         if not self.is_answered:
             sentence = Text(
@@ -53,74 +54,80 @@ class Revocation:
 
     @property
     def spoils_key(self) -> bool:
-        """Whether the certificate's key is not to be used again."""
+        """Whether the certificate's key must be replaced, too."""
         return self.reason is RevocationReason.KEY_COMPROMISE
 
 
 def is_in_progress(revocation: Revocation | None, not_after: datetime, now: datetime) -> bool:
-    """Return whether a revocation was begun, its end is not known, and still matters."""
+    """Return whether a revocation of a still valid certificate was begun and is unanswered."""
     return revocation is not None and not revocation.is_answered and not_after > now
 
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """A certificate that is not bound to a domain again, since when, and by an operator or not."""
+    """A certificate withdrawn from a domain: a run does not bind the certificate there again."""
 
     lineage: str
     target: str
     domain: str
     fingerprint: str
+    #: When the certificate was withdrawn.
     at: datetime
+    #: Whether an operator withdrew the certificate.
     by_hand: bool = False
 
 
 MARK = "certferry"
 SHORT = "cf"
 _SLUG = 24
-"""Characters of the lineage's name: labels have a limit (docs/facts/qiniu.md §4.1)."""
+"""The most characters of the lineage's name: labels have a limit (docs/facts/qiniu.md §4.1)."""
 _PREFIX = 20
-"""Hex digits of the fingerprint in a label: 80 bits, more than an account can hold by chance."""
+"""The hex digits of the fingerprint in a label: 80 bits exclude a chance match in an account."""
 _TAG, _SHORT_PREFIX = 7, 12
-"""Hex digits in a label of 23 characters, which Qiniu surely takes (docs/facts/qiniu.md §4.1)."""
+"""The hex digits in a label of 23 characters, a length Qiniu accepts (docs/facts/qiniu.md §4.1)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One certificate of a lineage as the store knows it; numbers grow by one. `window` is what the
-    CA last said, `ask_after` when it may be asked again; `directory` is where it was ordered,
-    `None` for one that was made elsewhere; `issuer_not_after` is the end of what signed it, where
-    known.
-    """
+    """A certificate of a lineage as stored, without PEM and key."""
 
+    #: The version's number; numbers grow by one.
     number: int
     certificate: Certificate
     saved_at: datetime
     key_matches: bool = True
     chain_complete: bool = True
+    #: The CA's last answer on renewal.
     window: RenewalWindow | None = None
     fullchain_digest: str | None = None
+    #: When the CA may be asked for renewal information again.
     ask_after: datetime | None = None
+    #: The URL of the CA's directory; `None` for a certificate made elsewhere.
     directory: str | None = None
     revocation: Revocation | None = None
+    #: The end of the certificate that signed the leaf, if known.
     issuer_not_after: datetime | None = None
 
     @property
     def fingerprint(self) -> str:
-        """Of its certificate."""
+        """The fingerprint of the version's certificate."""
         return self.certificate.fingerprint
 
     def has_expired_issuer(self, now: datetime) -> bool:
-        """Return whether what signed the leaf, as it stands in its chain, is not valid any more."""
+        """Return whether the leaf's signer, as included in the chain, has expired."""
         return self.issuer_not_after is not None and self.issuer_not_after <= now
 
     def should_replace(self, bundle: CertificateBundle) -> bool:
-        """Return whether a bundle of the same leaf has its key or chain now, or other issuers."""
+        """Return whether a bundle of the same leaf should replace the stored files.
+
+        A bundle should if it brings the missing key or chain, or other issuers.
+        """
         had = (self.key_matches, self.chain_complete)
         has = (bundle.key_matches, bundle.chain_complete)
         return has > had or (has == had and bundle.fullchain_digest != self.fullchain_digest)
 
     def with_pem_of(self, bundle: CertificateBundle) -> Version:
-        """Return the version as it is once the bundle has taken the place of what was kept."""
+        """Return the version with the bundle's files in place of the stored files."""
         return replace(
             self,
             key_matches=bundle.key_matches,
@@ -131,11 +138,15 @@ class Version:
 
 
 Versions = Sequence[Version]
-"""Those of a lineage, newest first."""
+"""The versions of a lineage, newest first."""
 
 
 def version_for(withdrawn: Collection[str], versions: Versions, now: datetime) -> Version | None:
-    """Return what a domain is to serve: the newest, or the newest good one not `withdrawn`."""
+    """Return the version that a domain should serve, or `None`.
+
+    The newest version is returned even if expired or revoked. If the newest is `withdrawn`, the
+    newest version is returned that is valid, not revoked and not withdrawn.
+    """
     for place, version in enumerate(versions):
         is_good = version.certificate.not_after > now and version.revocation is None
         if version.fingerprint not in withdrawn and (place == 0 or is_good):
@@ -148,7 +159,7 @@ _SHORT_MARK = re.compile(rf"(?P<owner>{SHORT}-[0-9a-f]{{{_TAG}}})-[0-9a-f]{{{_SH
 
 
 def label_of(lineage: str, fingerprint: str) -> str:
-    """Return the label of an upload: who made it, for which lineage, which certificate."""
+    """Return the label of an upload: `certferry`, the lineage's name and the fingerprint, cut."""
     return f"{MARK}-{_slug(lineage)}-{fingerprint[:_PREFIX]}"
 
 
@@ -164,22 +175,22 @@ def labels_of(lineage: str, fingerprint: str) -> tuple[str, ...]:
 
 def owner_of(label: str) -> str | None:
     """Return the part of a label that stands for a lineage; `None` if the label is not ours."""
-    found = _MARK.fullmatch(label) or _SHORT_MARK.fullmatch(label)
-    return None if found is None else found["owner"]
+    match = _MARK.fullmatch(label) or _SHORT_MARK.fullmatch(label)
+    return None if match is None else match["owner"]
 
 
 def prefixes(lineage: str) -> tuple[str, ...]:
-    """Return what the labels of a lineage begin with; those of others may as well."""
+    """Return the beginnings of a lineage's labels. Other lineages may share a beginning."""
     return f"{MARK}-{_slug(lineage)}-", f"{_tag(lineage)}-"
 
 
 def owners(lineage: str) -> frozenset[str]:
-    """Return what stands for a lineage in its labels. Several lineages may have the same."""
+    """Return the parts of labels that stand for a lineage. Several lineages may share a part."""
     return frozenset((_slug(lineage), _tag(lineage)))
 
 
 def is_owner(lineage: str, label: str) -> bool:
-    """Return whether a label is surely this lineage's: its name is there whole, or its tag."""
+    """Return whether a label surely belongs to a lineage: by the uncut name, or by the tag."""
     owner = owner_of(label)
     is_whole = len(_spelt(lineage)) <= _SLUG and owner == _slug(lineage)
     return is_whole or owner == _tag(lineage)

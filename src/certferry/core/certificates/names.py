@@ -19,9 +19,10 @@ _LABEL = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")
 
 
 def normalise(name: str) -> str:
-    """Return the one spelling of a name: lower case, A-labels, no final dot, `*.` for a wildcard. A
-    leading dot, as some targets write wildcards, is read as `*.`. Raises `ConfigError` for anything
-    that is not a host name of two labels or more, a URL or an address among them.
+    """Return a name in certferry's spelling: lower case, A-labels, `*.` for a wildcard.
+
+    The final dot is removed. A leading dot, as some targets write wildcards, becomes `*.`. Raises
+    `ConfigError` for any text but a host name of two labels or more, so for a URL or an address.
     """
     stripped = name.strip().rstrip(".")
     if stripped.startswith("."):
@@ -41,20 +42,20 @@ def normalise(name: str) -> str:
     return WILDCARD + base if wildcard else base
 
 
-def zone_name(written: str) -> str:
-    """Return the one spelling of a zone, below any label. Raises `ConfigError`."""
-    labels = written.strip().strip(".").split(".")
-    return ".".join(_to_ascii(label, written) for label in labels)
+def zone_name(name: str) -> str:
+    """Return a zone in certferry's spelling; a zone may have any labels. Raises `ConfigError`."""
+    labels = name.strip().strip(".").split(".")
+    return ".".join(_to_ascii(label, name) for label in labels)
 
 
-def _to_ascii(base: str, written: str) -> str:
+def _to_ascii(base: str, original: str) -> str:
     lowered = base.lower()
     if lowered.isascii():
         return lowered
     try:
         return idna.encode(lowered, uts46=True).decode("ascii")
     except idna.IDNAError:
-        raise _not_a_name(written) from None
+        raise _not_a_name(original) from None
 
 
 def is_address(host: str) -> bool:
@@ -66,15 +67,15 @@ def is_address(host: str) -> bool:
     return True
 
 
-def _not_a_name(written: str) -> ConfigError:
+def _not_a_name(name: str) -> ConfigError:
     return ConfigError(
-        Text("{name} is not a domain name", name=repr(written)),
+        Text("{name} is not a domain name", name=repr(name)),
         hint=Text("write it like img.example.com or *.example.com, without https:// or a path"),
     )
 
 
 def is_wildcard(name: str) -> bool:
-    """Return whether the name stands for every name one label below it."""
+    """Return whether the name stands for every name with one more label."""
     return name.startswith(WILDCARD)
 
 
@@ -84,7 +85,7 @@ def base_name(name: str) -> str:
 
 
 def challenge_name(identifier: str) -> str:
-    """Return an identifier's TXT name (RFC 8555 §8.4); a wildcard shares that of its base name."""
+    """Return an identifier's TXT name (RFC 8555 §8.4): a wildcard has the base name's TXT name."""
     return f"{CHALLENGE}.{base_name(identifier)}"
 
 
@@ -94,7 +95,7 @@ def is_challenge_value(value: str) -> bool:
 
 
 def is_within(name: str, zone: str) -> bool:
-    """Return whether a name is a zone's, or below it."""
+    """Return whether a name is the zone's own name, or below the zone."""
     return name == zone or name.endswith(f".{zone}")
 
 
@@ -106,47 +107,47 @@ def suffixes(name: str) -> tuple[str, ...]:
 
 STAR = "*"
 _OTHER_SIGNS = re.compile(r"[?\[\]{}!|^]")
-"""What stands for other characters elsewhere, in shells and in regular expressions."""
+"""Signs that are patterns in shells and in regular expressions, and refused here."""
 _STARS = re.compile(r"\*+")
 _GLOB = re.compile(r"(?!\.)(?!.*\.\.)[a-z0-9*.-]+(?<!\.)")
 
 
 def is_glob(pattern: str) -> bool:
-    """Return whether a pattern is neither a name nor a wildcard domain."""
+    """Return whether a pattern has a star. Names and wildcards (`.example.com`) have none."""
     return STAR in pattern
 
 
-def read_pattern(written: str) -> str:
-    """Return the one spelling of a pattern. Raises `ConfigError` for any other word."""
-    stripped = written.strip()
+def read_pattern(text: str) -> str:
+    """Return a pattern in certferry's spelling. Raises `ConfigError` for any other text."""
+    stripped = text.strip()
     if _OTHER_SIGNS.search(stripped):
         raise ConfigError(
-            Text("{pattern} is not understood", pattern=repr(written)),
+            Text("{pattern} is not understood", pattern=repr(text)),
             hint=Text("only * stands for other characters, as in img-*.example.com"),
         )
     if is_glob(stripped):
-        return _read_glob(written, _STARS.sub(STAR, stripped.lower().removesuffix(".")))
+        return _read_glob(text, _STARS.sub(STAR, stripped.lower().removesuffix(".")))
     return pattern_of(normalise(stripped))
 
 
-def _read_glob(written: str, glob: str) -> str:
+def _read_glob(text: str, glob: str) -> str:
     try:
         spelled = ".".join(map(_in_ascii, glob.split(".")))
     except idna.IDNAError:
-        raise _matches_nothing(written) from None
+        raise _matches_nothing(text) from None
     if not _GLOB.fullmatch(spelled) or len(spelled) > MAX_NAME:
-        raise _matches_nothing(written)
+        raise _matches_nothing(text)
     return spelled
 
 
 def _in_ascii(label: str) -> str:
-    """Return an A-label. A part of a name in another script has none: idna refuses the star."""
+    """Return a label in ASCII. Raises `idna.IDNAError` for a star in a label of another script."""
     return label if label.isascii() else idna.encode(label, uts46=True).decode("ascii")
 
 
-def _matches_nothing(written: str) -> ConfigError:
+def _matches_nothing(text: str) -> ConfigError:
     return ConfigError(
-        Text("{pattern} can match no domain name", pattern=repr(written)),
+        Text("{pattern} can match no domain name", pattern=repr(text)),
         hint=Text(
             "write it like *.example.com or img-*.example.com; a label that is not in ASCII stands"
             " there whole, or as xn--…"
@@ -155,17 +156,17 @@ def _matches_nothing(written: str) -> ConfigError:
 
 
 def pattern_of(domain: str) -> str:
-    """Return the pattern that matches this domain alone."""
+    """Return the pattern that matches only this domain."""
     return domain.removeprefix(STAR) if is_wildcard(domain) else domain
 
 
 def domain_of(pattern: str) -> str:
-    """Return the domain that a pattern names which is no glob, in certferry's spelling."""
+    """Return the domain named by a pattern without a star, in certferry's spelling."""
     return STAR + pattern if pattern.startswith(".") else pattern
 
 
 def matches(pattern: str, domain: str) -> bool:
-    """Return whether a pattern matches a domain, in a time that no pattern makes long."""
+    """Return whether a pattern matches a domain. The time is linear for any pattern."""
     if not is_glob(pattern):
         return domain == domain_of(pattern)
     first, *middle, last = pattern.split(STAR)
@@ -173,28 +174,29 @@ def matches(pattern: str, domain: str) -> bool:
         return False
     at = len(first)
     for part in middle:
-        found = domain.find(part, at)
-        if found < 0:
+        start = domain.find(part, at)
+        if start < 0:
             return False
-        at = found + len(part)
+        at = start + len(part)
     return domain.endswith(last) and len(domain) - len(last) >= at
 
 
 def match_of(patterns: Iterable[str], domain: str) -> str | None:
-    """Return the first pattern that matches a domain, `None` when none does."""
+    """Return the first pattern that matches a domain, or `None`."""
     return next((pattern for pattern in patterns if matches(pattern, domain)), None)
 
 
 def takes_all(wide: str, pattern: str) -> bool:
-    """Return whether one pattern matches everything that another matches."""
+    """Return whether `wide` matches every domain that `pattern` matches."""
     if not is_glob(wide):
         return wide == pattern
-    # A star is matched by a star alone, and that star matches what the first one stands for.
+    # The pattern is matched as if it were a domain: only a star of `wide` can match a star of
+    # `pattern`, and then also matches all that the star of `pattern` stands for.
     return matches(wide, domain_of(pattern))
 
 
 def closeness(globs: Iterable[str], domain: str) -> int:
-    """Return how closely a domain is described: by the letters of the longest glob that matches."""
+    """Return how closely globs describe a domain: 1 + the letters of the longest match, or 0."""
     return max((1 + len(g.replace(STAR, "")) for g in globs if matches(g, domain)), default=0)
 
 
@@ -213,11 +215,15 @@ _SECOND_LEVELS = {
     "sg": "com edu gov net org",
     "uk": "ac co gov net org",
 }
-"""A few of the public suffix list (https://publicsuffix.org): China's, and some more."""
+"""A part of the public suffix list (https://publicsuffix.org): China's suffixes and some others."""
 
 
 def registered_domain(name: str) -> str:
-    """Return a name's last two labels, or three where that is wide: counted too high, never low."""
+    """Return a name's last two labels, or three below a public suffix of two labels.
+
+    The list of suffixes is short, so names of several owners may count as one domain: a count per
+    registered domain may come out too high, but never too low.
+    """
     labels = base_name(name).split(".")
     wide = set(labels[-2:-1]) & set(_SECOND_LEVELS.get(labels[-1], "").split())
     return ".".join(labels[-3 if wide else -2 :])

@@ -1,4 +1,4 @@
-"""Certificates and keys as PEM text: read and judged; errors in words for people."""
+"""Readers of certificates and keys in PEM, with errors in words for people."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ _KINDS = Text(
 
 _FIRST_YEAR = 1950
 _EARLIEST = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC)
-"""RFC 5280 §4.1.2.5.1; and what is counted back from a moment has a place in the calendar."""
+"""The earliest year of a UTCTime (RFC 5280 §4.1.2.5.1). Moments counted back from any later moment
+stay within Python's calendar.
+"""
 
 _SM2 = {"1.2.156.10197.1.301", "1.2.156.10197.1.501"}  # the curve, the signature (GM/T 0006-2012)
 _OBJECT_IDENTIFIER = re.compile(r"\d+(?:\.\d+)+")
@@ -46,14 +48,16 @@ _UNREADABLE = (
 
 
 def parse_bundle(fullchain_pem: str, privkey_pem: Secret) -> CertificateBundle:
-    """Read a fullchain (leaf first) and its key; see `parse_chain`, `parse_key` and `bundle_of`."""
+    """Read a fullchain (leaf first) and a key; see `parse_chain`, `parse_key` and `bundle_of`."""
     return bundle_of(parse_chain(fullchain_pem), parse_key(privkey_pem))
 
 
 def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
-    """Read the certificates of a PEM text, all that follow the first but for self-signed ones:
-    none of these is needed. A small company's CA may sign leaves with its root: where nothing else
-    follows, that is the issuer, and stays. Raises `CertificateError` when one cannot be read.
+    """Read the leaf and the issuers of a PEM text.
+
+    Self-signed certificates after the first are dropped: clients have the roots. If only a root
+    follows the leaf and signed the leaf, as in a small company's CA, the root stays. Raises
+    `CertificateError` if a certificate is unreadable.
     """
     with _translating_errors():
         first, *others = _load(fullchain_pem)
@@ -61,7 +65,7 @@ def parse_chain(fullchain_pem: str) -> list[x509.Certificate]:
         kept = [first, *(other for other in others if other not in roots)]
         if len(kept) == 1:
             kept += _issuer_among(roots, first)
-        for certificate in kept:  # these are parsed only when they are read
+        for certificate in kept:  # the library parses a field on first access, and raises then
             _ = (certificate.extensions, certificate.public_key(), certificate.version)
             _ = (certificate.subject, certificate.issuer, certificate.not_valid_after_utc)
     return kept
@@ -81,7 +85,7 @@ def _load(pem: str) -> list[x509.Certificate]:
 
 
 def with_issuer(chain: list[x509.Certificate], bundle_pem: bytes) -> list[x509.Certificate]:
-    """Add the issuer of a leaf that came alone, if a PEM bundle can be read and has it."""
+    """Add the issuer from a PEM bundle to a leaf without issuers, if the bundle has the issuer."""
     try:
         return chain + _issuer_among(x509.load_pem_x509_certificates(bundle_pem), chain[-1])
     except (*_UNREADABLE, UnsupportedAlgorithm):
@@ -93,12 +97,12 @@ def _issuer_among(others: list[x509.Certificate], leaf: x509.Certificate) -> lis
 
 
 def certificate_pem(certificate: x509.Certificate) -> str:
-    """Write one certificate (RFC 7468 section 5)."""
+    """Return a certificate as PEM (RFC 7468 section 5)."""
     return certificate.public_bytes(serialization.Encoding.PEM).decode()
 
 
 def pkcs8_pem(key: PrivateKeyTypes) -> Secret:
-    """Write a private key as PKCS#8 without a passphrase (RFC 7468 section 10)."""
+    """Return a private key as PKCS#8 in PEM without a passphrase (RFC 7468 section 10)."""
     pem = key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     )
@@ -107,7 +111,7 @@ def pkcs8_pem(key: PrivateKeyTypes) -> Secret:
 
 @contextmanager
 def _translating_errors() -> Iterator[None]:
-    """Raise `CertificateError` for the library's errors, which are no words for people."""
+    """Raise `CertificateError` for the library's errors, because these are unfit for people."""
     try:
         yield
     except UnsupportedAlgorithm as exc:
@@ -125,16 +129,16 @@ def _translating_errors() -> Iterator[None]:
 
 
 def _kind(exc: UnsupportedAlgorithm) -> Text:
-    """Return a curve or algorithm that the library does not know, by its number (an OID)."""
-    found = _OBJECT_IDENTIFIER.search(str(exc))
-    if found is None:
+    """Return the name or number (OID) of a curve or algorithm that the library refused."""
+    match = _OBJECT_IDENTIFIER.search(str(exc))
+    if match is None:
         return Text("its algorithm is unknown")
-    return verbatim("SM2" if found[0] in _SM2 else found[0])
+    return verbatim("SM2" if match[0] in _SM2 else match[0])
 
 
 def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
-    """Read a key. Raises `CertificateError` when that cannot be, or it has a passphrase."""
-    # The library's own message is not passed on: it could quote its input.
+    """Read a key. Raises `CertificateError` if the key is unreadable or has a passphrase."""
+    # The library's own message is dropped: a message may quote the key.
     try:
         return serialization.load_pem_private_key(privkey_pem.reveal().encode(), password=None)
     except TypeError:
@@ -157,7 +161,7 @@ def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
 
 
 def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> CertificateBundle:
-    """Join a leaf, its issuers and its key, as PKCS#8. Raises `CertificateError`."""
+    """Join a leaf, issuers and a key, the key as PKCS#8. Raises `CertificateError`."""
     leaf, *issuers = certificates
     _must_begin_with_the_leaf(leaf, issuers, key)
     with _translating_errors():
@@ -174,7 +178,7 @@ def bundle_of(certificates: list[x509.Certificate], key: PrivateKeyTypes) -> Cer
 
 
 def issuer_end(certificates: list[x509.Certificate]) -> datetime | None:
-    """Return until when the signer of a leaf, which follows it, is valid; `None` without one."""
+    """Return the end of the certificate after the leaf, the leaf's signer; `None` if absent."""
     ends = [issuer.not_valid_after_utc for issuer in certificates[1:2]]
     return next((max(end, _EARLIEST) for end in ends), None)
 
@@ -198,14 +202,14 @@ def read_certificate(leaf: x509.Certificate) -> Certificate:
 
 def common_name(subject: x509.Name) -> str:
     """Return the (first) common name, or an empty string."""
-    found = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(found[0].value) if found else ""
+    attributes = subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(attributes[0].value) if attributes else ""
 
 
 def _must_begin_with_the_leaf(
     first: x509.Certificate, others: list[x509.Certificate], key: PrivateKeyTypes
 ) -> None:
-    """Raise for a wrong order first: an issuer's certificate may have no names."""
+    """Raise for a wrong order. The check comes before the names: an issuer may have no names."""
     if not _belongs(key, first) and any(_belongs(key, other) for other in others):
         problem = Text("the chain is in the wrong order: the certificate of the key is not first")
         raise CertificateError(problem, hint=_LEAF_FIRST)
@@ -216,10 +220,10 @@ def _must_begin_with_the_leaf(
 
 def _is_issuer(certificate: x509.Certificate) -> bool:
     try:
-        found = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints)
     except x509.ExtensionNotFound:
         return False
-    return found.value.ca
+    return constraints.value.ca
 
 
 def _belongs(key: PrivateKeyTypes, certificate: x509.Certificate) -> bool:
@@ -249,7 +253,7 @@ def _key_type(public_key: object) -> str:
 
 
 def _is_complete(chain: list[x509.Certificate]) -> bool:
-    """Return whether each is issued by the next, down to at least one issuer certificate."""
+    """Return whether each certificate is issued by the next, with at least one issuer."""
     pairs = list(itertools.pairwise(chain))
     return bool(pairs) and all(
         _is_issuer(issuer) and _issued_by(child, issuer) for child, issuer in pairs
@@ -260,7 +264,7 @@ def _issued_by(child: x509.Certificate, issuer: x509.Certificate) -> bool:
     try:
         child.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
-        _ = child.signature_hash_algorithm  # raises `UnsupportedAlgorithm` where that is why
+        _ = child.signature_hash_algorithm  # raises `UnsupportedAlgorithm` if the reason is that
         return False
     return True
 

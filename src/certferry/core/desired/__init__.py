@@ -1,1 +1,1 @@
-"""What the operator asks for."""
+"""Values for the certificates and deployments declared by the operator."""

@@ -1,4 +1,4 @@
-"""What the operator asks for."""
+"""Declared certificates: names, issuance, and the deployments with their settings."""
 
 from __future__ import annotations
 
@@ -19,34 +19,40 @@ MODE, KEY_MODE = 0o644, 0o600
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """A program, run without a shell in a directory, and ended after `timeout`."""
+    """A program to run, without a shell."""
 
+    #: The program and its arguments, which may hold a secret.
     arguments: tuple[str, ...]
+    #: The working directory.
     directory: str
+    #: The time after which the program is killed.
     timeout: timedelta
 
     @property
     def digest(self) -> str:
-        """SHA-256 over its arguments, which may hold a secret."""
+        """SHA-256 over the arguments, for storing in place of a secret."""
         return hashlib.sha256("\0".join(self.arguments).encode()).hexdigest()
 
 
 @dataclass(frozen=True, slots=True)
 class FileDelivery:
-    """Four PEM files in a directory, their owner and `mode` (not the key's), and what reloads."""
+    """A delivery as four PEM files in a directory."""
 
     directory: str
     owner: str | None = None
     group: str | None = None
+    #: The mode of all files but the key's.
     mode: int = MODE
     key_mode: int = KEY_MODE
+    #: The program that makes a server read the new files.
     reload: Program | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class CommandDelivery:
-    """A program that does something with the certificate; the label is its name in reports."""
+    """A delivery to a program."""
 
+    #: The program's name in reports.
     label: str
     program: Program
 
@@ -55,7 +61,7 @@ Delivery = FileDelivery | CommandDelivery
 
 
 class Retirement(StrEnum):
-    """Which remote certificates are removed once their successor has been seen."""
+    """The remote certificates to remove after the successor was seen served."""
 
     SUPERSEDED = "superseded"
     ALL_UNUSED = "all-unused"
@@ -63,7 +69,7 @@ class Retirement(StrEnum):
 
 
 class DriftPolicy(StrEnum):
-    """What is done where a domain was changed outside certferry since it was seen as declared."""
+    """The reaction to another tool's change of a domain that was seen as declared before."""
 
     REPAIR = "repair"
     WARN = "warn"
@@ -71,7 +77,7 @@ class DriftPolicy(StrEnum):
 
 
 class OnFailure(StrEnum):
-    """What is done where edges that worked refuse the new certificate."""
+    """The reaction to edges that refuse the new certificate and worked before."""
 
     KEEP = "keep"
     ROLLBACK = "rollback"
@@ -79,45 +85,51 @@ class OnFailure(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A CA: what the operator calls it, and the URL of its directory."""
+    """A certificate authority."""
 
+    #: The operator's name for the CA.
     name: str
+    #: The URL of the ACME directory.
     directory: str
 
 
 @dataclass(frozen=True, slots=True)
 class Issuance:
-    """How certificates are ordered: `profiles` by preference, none for the CA's choice;
-    `authorities` with the usual one first; with `reuse_key` by the key before; with `dns_persist`
-    by records that stay.
-    """
+    """How to order certificates."""
 
+    #: By preference; empty for the CA's default profile.
     profiles: tuple[str, ...] = ()
+    #: The usual CA first.
     authorities: tuple[Authority, ...] = ()
+    #: Whether to use the key of the certificate before.
     reuse_key: bool = False
+    #: Whether to prove control by DNS records that stay (dns-persist-01).
     dns_persist: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HttpsSettings:
-    """A domain's HTTPS settings as the target reports them; `None` where it does not say."""
+    """A domain's HTTPS settings as reported by the target; `None` for an unreported setting."""
 
     force_https: bool | None = None
     http2: bool | None = None
     tls_versions: tuple[str, ...] | None = None
 
 
-# Bytes in groups of four letters; the last group may be cut, but never to one letter.
+# Groups of four letters; the last group may have two or three letters, with or without padding.
 _BASE64URL = re.compile(r"(?:[\w-]{4})*(?:[\w-]{2,4}={0,2})", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class ExternalAccount:
-    """The operator's account at a CA outside ACME (RFC 8555 §7.3.4): its key identifier, and its
-    HMAC key in base64url. Raises `ConfigError` when the latter is not that.
+    """The operator's account at a CA outside ACME (RFC 8555 §7.3.4).
+
+    Raises `ConfigError` if the HMAC key is not base64url.
     """
 
+    #: The key identifier.
     kid: str
+    #: In base64url.
     hmac_key: Secret
 
     def __post_init__(self) -> None:
@@ -129,8 +141,10 @@ class ExternalAccount:
 
 
 class Kind(str):
-    """What a domain is at its target, in the target's own word; `AUTO` asks the target. A directory
-    or a command is a receiver, whose name is no domain name.
+    """The kind of a domain at its target, in the target's own word.
+
+    `AUTO` accepts the kind that the target reports. `FILES` and `COMMAND` are receivers, named by
+    a directory or a label in place of a domain name.
     """
 
     __slots__ = ()
@@ -143,22 +157,26 @@ class Kind(str):
 
     @property
     def value(self) -> str:
-        """The word."""
+        """The kind's word."""
         return str(self)
 
     @property
     def is_receiver(self) -> bool:
-        """Whether it takes the certificate whole, and serves no connections."""
+        """Whether the kind is a directory or a command, which serves no connections."""
         return self in {Kind.FILES, Kind.COMMAND}
 
     @property
     def is_target_specific(self) -> bool:
-        """Whether it is the target's own: its name alone does not tell what the domain is."""
+        """Whether the kind is the target's own, so the name alone does not show the kind."""
         return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
 
-    def is_about(self, found: Kind) -> bool:
-        """Return whether a deployment to this kind is to a domain that was found to be such."""
-        return Kind.AUTO in {self, found} or self == found or (self, found) == (Kind.CDN, Kind.DCDN)
+    def is_about(self, observed: Kind) -> bool:
+        """Return whether a deployment to this kind applies to a domain of the `found` kind."""
+        return (
+            Kind.AUTO in {self, observed}
+            or self == observed
+            or (self, observed) == (Kind.CDN, Kind.DCDN)
+        )
 
 
 Kind.AUTO, Kind.CDN, Kind.DCDN = Kind("auto"), Kind("cdn"), Kind("dcdn")
@@ -167,7 +185,7 @@ Kind.FILES, Kind.COMMAND = Kind("files"), Kind("command")
 
 @dataclass(frozen=True, slots=True)
 class DesiredHttps:
-    """A domain's other HTTPS settings; `None` keeps what is there."""
+    """The declared HTTPS settings of a domain; `None` keeps the present setting."""
 
     force_https: bool | None = None
     http2: bool | None = None
@@ -176,31 +194,36 @@ class DesiredHttps:
 
 @dataclass(frozen=True, slots=True)
 class DesiredDeployment:
-    """Where a certificate is to be served: at the named `domains` (`None`: at all covered ones),
-    and at covered ones that a glob matches; of these, not where `exclude` matches or another
-    deployment owns it. With a `delivery` it goes to a receiver, whose name is the only domain
-    (`delivered`).
+    """A deployment of a certificate to domains of a target, or to a receiver.
+
+    A domain owned by another deployment is left out, even if named or matched here.
     """
 
+    #: The account's name in the configuration; for a receiver, the kind.
     target: str
+    #: The named domains; `None` for all domains covered by the certificate. For a receiver, the
+    #: receiver's name (`delivered`).
     domains: tuple[str, ...] | None = None
     kind: Kind = Kind.AUTO
     https: DesiredHttps = field(default_factory=DesiredHttps)
     retire: Retirement = Retirement.SUPERSEDED
+    #: How to deliver to a receiver; `None` for a target.
     delivery: Delivery | None = None
     drift: DriftPolicy = DriftPolicy.REPAIR
     on_failure: OnFailure = OnFailure.KEEP
+    #: Patterns for further covered domains.
     globs: tuple[str, ...] = ()
+    #: Patterns for domains to leave out.
     exclude: tuple[str, ...] = ()
 
     @property
     def has_patterns(self) -> bool:
-        """Whether domains are chosen by more than what is named and covered."""
+        """Whether `globs` or `exclude` choose domains."""
         return bool(self.globs or self.exclude)
 
 
 def delivered(delivery: Delivery) -> DesiredDeployment:
-    """Return the deployment to a receiver, where a new certificate replaces the old one."""
+    """Return the deployment to a receiver. Retiring is off: a delivery overwrites the old files."""
     if isinstance(delivery, FileDelivery):
         kind, name = Kind.FILES, delivery.directory
     else:
@@ -210,7 +233,7 @@ def delivered(delivery: Delivery) -> DesiredDeployment:
 
 @dataclass(frozen=True, slots=True)
 class PemFiles:
-    """Where another client keeps a certificate: the paths of its fullchain and its key."""
+    """The paths of the files in which another client keeps a certificate."""
 
     fullchain: str
     privkey: str
@@ -218,26 +241,29 @@ class PemFiles:
 
 @dataclass(frozen=True, slots=True)
 class DesiredCertificate:
-    """One lineage as declared. The first name becomes the common name. `dns` writes the challenge
-    records; where several accounts do, it is empty, and `dns_zones` has each zone's account, the
-    longest first. With `files` it is made elsewhere: its names are those of `offered`, read from
-    them, with the digest `offered_fullchain` and the end of its issuer.
-    """
+    """A lineage as declared."""
 
     lineage: str
+    #: The first name becomes the common name. With `files`, the names of `offered`.
     names: tuple[str, ...]
+    #: The account that writes challenge records; empty with `dns_zones`.
     dns: str = ""
     key_type: KeyType = KeyType.EC256
     deployments: tuple[DesiredDeployment, ...] = ()
+    #: The files of a certificate made by another client.
     files: PemFiles | None = None
+    #: The certificate read from `files`.
     offered: Certificate | None = None
+    #: The digest of the fullchain read from `files`.
     offered_fullchain: str | None = None
+    #: The end of the issuer read from `files`.
     offered_issuer_end: datetime | None = None
+    #: Each zone with the account that writes challenge records there, the longest zone first.
     dns_zones: tuple[tuple[str, str], ...] = ()
     issuance: Issuance = field(default_factory=Issuance)
 
     @property
     def dns_accounts(self) -> tuple[str, ...]:
-        """The accounts that write its challenge records, each once."""
-        found = [self.dns, *(account for _, account in self.dns_zones)]
-        return tuple(account for account in dict.fromkeys(found) if account)
+        """The accounts that write the lineage's challenge records, without duplicates."""
+        accounts = [self.dns, *(account for _, account in self.dns_zones)]
+        return tuple(account for account in dict.fromkeys(accounts) if account)

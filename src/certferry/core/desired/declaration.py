@@ -1,6 +1,4 @@
-"""What hosts that share a state declare a certificate as: a digest of what is common to them, and
-whose declaration counts.
-"""
+"""Declarations of one lineage by several hosts: the digest to compare, and which host's counts."""
 
 from __future__ import annotations
 
@@ -21,59 +19,65 @@ TOLERATED = timedelta(hours=1)
 
 
 def digest_of_declaration(desired: DesiredCertificate) -> str:
-    """Return SHA-256 over what hosts must declare alike: names, key, issuance, accounts, targets.
+    """Return SHA-256 over everything hosts must declare alike.
 
-    Files, commands and the paths of a source are each host's own. Settings that are at their
-    default are left out, so that a release with a new one computes the same digest.
+    Alike must be names, key, issuance, accounts and targets. Files, commands and the paths of a
+    source differ by host. Settings at their default are left out, so a release with a new setting
+    computes the same digest.
     """
-    written = json.dumps(_written(_common(desired)), sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(written.encode()).hexdigest()
+    text = json.dumps(_as_json(_common(desired)), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def _common(desired: DesiredCertificate) -> DesiredCertificate:
-    """Return what hosts share of it, with nothing in it that means the same in another order."""
+    """Return the parts common to all hosts, with lists sorted where the order has no meaning."""
     issuance = desired.issuance
     return replace(
         desired,
         names=() if desired.files else (*desired.names[:1], *sorted(desired.names[1:])),
-        deployments=tuple(_in_order(one) for one in desired.deployments if not one.delivery),
+        deployments=tuple(
+            _in_order(deployment) for deployment in desired.deployments if not deployment.delivery
+        ),
         files=desired.files and PemFiles("", ""),
         offered=None,
         offered_fullchain=None,
         offered_issuer_end=None,
         issuance=replace(
-            issuance, authorities=tuple(replace(one, name="") for one in issuance.authorities)
+            issuance, authorities=tuple(replace(ca, name="") for ca in issuance.authorities)
         ),
     )
 
 
-def _in_order(one: DesiredDeployment) -> DesiredDeployment:
-    tls, domains = one.https.tls_versions, one.domains
+def _in_order(deployment: DesiredDeployment) -> DesiredDeployment:
+    tls, domains = deployment.https.tls_versions, deployment.domains
     return replace(
-        one,
+        deployment,
         domains=None if domains is None else tuple(sorted(domains)),
-        https=replace(one.https, tls_versions=None if tls is None else tuple(sorted(tls))),
-        globs=tuple(sorted(one.globs)),
-        exclude=tuple(sorted(one.exclude)),
+        https=replace(deployment.https, tls_versions=None if tls is None else tuple(sorted(tls))),
+        globs=tuple(sorted(deployment.globs)),
+        exclude=tuple(sorted(deployment.exclude)),
     )
 
 
-def _written(value: object) -> object:
+def _as_json(value: object) -> object:
     if isinstance(value, tuple):
-        return [_written(one) for one in value]
+        return [_as_json(item) for item in value]
     if is_dataclass(value) and not isinstance(value, type):
-        return {name: _written(one) for name, one in _chosen(value)}
+        return {name: _as_json(setting) for name, setting in _chosen(value)}
     return value
 
 
 def only_receivers(desired: DesiredCertificate) -> DesiredCertificate:
-    """Return it with nothing to do but to install the version in force at this host's receivers."""
-    deployments = tuple(one for one in desired.deployments if one.delivery)
+    """Return the certificate without issuance and targets.
+
+    A run then only installs the version in force at this host's receivers.
+    """
+    deployments = tuple(deployment for deployment in desired.deployments if deployment.delivery)
     return replace(desired, files=None, deployments=deployments)
 
 
 def _chosen(value: Any) -> Iterator[tuple[str, object]]:
-    """Return the fields that are not at their default."""
+    """Yield the fields with another value than the default."""
     for field in fields(value):
         made = None if field.default_factory is MISSING else field.default_factory()
         default = made if field.default is MISSING else field.default
@@ -83,34 +87,35 @@ def _chosen(value: Any) -> Iterator[tuple[str, object]]:
 
 @dataclass(frozen=True, slots=True)
 class Declaration:
-    """What a host declares a lineage as since a moment; `first_seen_at`: when any host first did.
-    Both are by the database's clock.
-    """
+    """A host's declaration of a lineage. Moments are by the database's clock."""
 
     lineage: str
     host: str
+    #: See `digest_of_declaration`.
     digest: str
+    #: Since when the host declares the lineage with this digest.
     since: datetime
+    #: When any host first declared the lineage with this digest.
     first_seen_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
 class Outdated:
-    """That this host's declaration of a lineage does not count `since` a moment: that of `hosts`
-    was first seen later.
-    """
+    """This host's declaration of a lineage, superseded by another host's newer declaration."""
 
     lineage: str
+    #: The hosts with the newer declaration.
     hosts: tuple[str, ...]
+    #: Since when this host's declaration is superseded.
     since: datetime
 
     def is_tolerated(self, now: datetime) -> bool:
-        """Return whether the same files may still be on their way to every host."""
+        """Return whether an operator may still be copying the new file to every host."""
         return now - self.since < TOLERATED
 
     @property
     def error(self) -> DeclarationOutdated:
-        """What that means, and how to end it."""
+        """The error with the consequence, and a hint how to end the difference."""
         facts = {"lineage": self.lineage, "hosts": list(self.hosts)}
         message = Text(
             "{lineage} is declared differently on {hosts}, where the declaration is newer: this"
@@ -125,23 +130,30 @@ class Outdated:
         return DeclarationOutdated(message, hint=hint)
 
 
-def outdated(found: Iterable[Declaration], host: str) -> dict[str, Outdated]:
-    """Return the lineages of which this host's declaration does not count, of those that hosts do
-    not declare alike. The one that was seen last for the first time counts.
+def outdated(declared: Iterable[Declaration], host: str) -> dict[str, Outdated]:
+    """Return by lineage where another host's declaration counts in place of this host's.
+
+    If declarations differ, the newest counts: the digest with the latest `first_seen_at`.
     """
     by_lineage = defaultdict[str, list[Declaration]](list)
-    for one in found:
-        by_lineage[one.lineage].append(one)
+    for declaration in declared:
+        by_lineage[declaration.lineage].append(declaration)
     old: dict[str, Outdated] = {}
     for lineage, declarations in by_lineage.items():
         newest = max(declarations, key=_seen)
-        mine = next((one for one in declarations if one.host == host), newest)
+        mine = next(
+            (declaration for declaration in declarations if declaration.host == host), newest
+        )
         if mine.digest != newest.digest:
-            hosts = sorted(one.host for one in declarations if one.digest == newest.digest)
+            hosts = sorted(
+                declaration.host
+                for declaration in declarations
+                if declaration.digest == newest.digest
+            )
             since = max(mine.since, newest.first_seen_at)
             old[lineage] = Outdated(lineage, tuple(hosts), since)
     return old
 
 
-def _seen(one: Declaration) -> tuple[datetime, str]:
-    return one.first_seen_at, one.digest
+def _seen(declaration: Declaration) -> tuple[datetime, str]:
+    return declaration.first_seen_at, declaration.digest

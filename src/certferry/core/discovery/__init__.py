@@ -1,1 +1,1 @@
-"""What accounts and hosts hold, whatever is declared."""
+"""Values for all domains and certificates of accounts and hosts, including undeclared ones."""

@@ -1,4 +1,4 @@
-"""What the accounts hold, joined with what is declared, stored, and served."""
+"""The inventory of accounts, joined with declared, stored and served certificates."""
 
 from __future__ import annotations
 
@@ -20,62 +20,71 @@ from certferry.text import Text
 
 @dataclass(frozen=True, slots=True)
 class FoundDomain:
-    """A domain of a target: `bound` is its certificate's remote id, `is_free` if the target's own,
-    which is not listed. `problem`: why it cannot be changed; `failure`: why its last change failed.
-    Unless `by_itself` it takes another's certificate, or none. `binding_hidden`: the target does
-    not say what is bound, and without `has_https` not whether anything is.
-    """
+    """A domain as listed by a target."""
 
     domain: str
     kind: Kind
+    #: Whether HTTPS is on; `False` also if the target hides whether a certificate is bound.
     has_https: bool = False
     not_after: datetime | None = None
+    #: Why the domain cannot be changed.
     problem: CertferryError | None = None
+    #: Whether the domain takes a certificate of its own. Other domains use another domain's
+    #: certificate (a wildcard's, for example), or stay without HTTPS.
     by_itself: bool = True
+    #: The remote id of the bound certificate.
     bound: str | None = None
+    #: Whether the CDN issued the bound certificate, which is missing from the target's list.
     is_free: bool = False
+    #: Whether the target hides the bound certificate.
     binding_hidden: bool = False
+    #: The domain's state in the target's own word.
     state: str | None = None
     https: HttpsSettings = field(default_factory=HttpsSettings)
+    #: Why the last change failed.
     failure: CertferryError | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class FoundCertificate:
-    """A certificate as its target lists it: without `names`, perhaps, and an empty `label`."""
+    """A certificate as listed by a target."""
 
     remote_id: str
+    #: Empty if the target lacks labels.
     label: str = ""
+    #: `None` if the list lacks names.
     names: tuple[str, ...] | None = None
     not_after: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """The domains and the certificates of a target, as far as they are not `unread`."""
+    """All domains and certificates of a target."""
 
     domains: tuple[FoundDomain, ...]
+    #: Errors of the unread parts.
     unread: tuple[CertferryError, ...] = ()
     certificates: tuple[FoundCertificate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class FoundZone:
-    """A zone of a DNS account. `problem` says why no record can be written into it."""
+    """A zone of a DNS account."""
 
     name: str
+    #: Why records cannot be written into the zone.
     problem: Text | None = None
 
 
 SOON = timedelta(days=30)
-"""A certificate that ends within this time, and that nothing declared replaces, needs a person."""
+"""A bound certificate with less time left, and without a declared successor, needs a person."""
 
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Urgency(IntEnum):
-    """What needs a person first: the lower, the sooner."""
+    """How soon a domain needs a person: lower numbers sooner."""
 
     BROKEN = 0
     TROUBLED = 1
@@ -86,7 +95,7 @@ class Urgency(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """What a domain is bound to, as far as it is known: perhaps not even its owner."""
+    """The certificate bound to a domain; `None` for unknown facts."""
 
     owner: Owner | None
     remote_id: str | None = None
@@ -97,41 +106,43 @@ class Bound:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredDomain:
-    """A domain of an account, with what it is `bound` to, if known. `covered_by` are declared
-    lineages, first `deployed_by`, which serves it. Without HTTPS nothing is `served`.
-    """
+    """A domain of an account, joined with declared and served certificates."""
 
     account: str
     found: FoundDomain
+    #: The bound certificate, if known.
     bound: Bound | None = None
+    #: The declared lineages that cover the domain, `deployed_by` first.
     covered_by: tuple[str, ...] = ()
+    #: The declared lineage that serves the domain.
     deployed_by: str | None = None
+    #: The certificates at the edges; empty without HTTPS.
     served: tuple[Served, ...] = ()
 
     @property
     def is_uncovered(self) -> bool:
-        """Whether a certificate could be declared for it, and none is."""
+        """Whether the domain is free for a declaration: a certificate could be declared for it."""
         return self.found.by_itself and not self.covered_by
 
     @property
     def problem(self) -> CertferryError | None:
-        """Why it cannot be changed, or what its last change failed of."""
+        """Why the domain cannot be changed, or why the last change failed."""
         return self.found.problem or self.found.failure
 
     @property
     def owner(self) -> Owner | None:
-        """Whose certificate it is bound to."""
+        """The owner of the bound certificate; `None` if unknown."""
         return None if self.bound is None else self.bound.owner
 
     @property
     def not_after(self) -> datetime | None:
-        """When the first certificate that it is bound to, or serves, ends."""
+        """The first end among the bound and the served certificates."""
         ends = [self.bound.not_after if self.bound else self.found.not_after]
         ends += [address.not_after for address in self.served if address.answered]
         return min((end for end in ends if end is not None), default=None)
 
     def urgency(self, now: datetime) -> Urgency:
-        """Judge how soon a person should look at it."""
+        """Return how soon the domain needs a person."""
         end = self.not_after
         refused = any(address.answered and not address.valid for address in self.served)
         if refused or (end is not None and end <= now):
@@ -145,25 +156,30 @@ class DiscoveredDomain:
 
 @dataclass(frozen=True, slots=True)
 class DiscoveredCertificate:
-    """A certificate of an account, and the domains there that are bound to it."""
+    """A certificate of an account, joined with the state's records."""
 
     account: str
     found: FoundCertificate
     owner: Owner
+    #: `None` for a certificate of another tool.
     fingerprint: str | None = None
+    #: The account's domains bound to the certificate.
     bound_to: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """The filters of `discover`; each narrows what the others leave."""
+    """The filters of `discover`; all must match."""
 
+    #: Only domains without a declared certificate, and certificates bound to such domains.
     uncovered: bool = False
+    #: Only certificates of other tools.
     foreign: bool = False
+    #: Only certificates that end within this time.
     expiring: timedelta | None = None
 
     def has(self, owner: Owner | None, end: datetime | None, now: datetime) -> bool:
-        """Return whether a certificate of this owner and end is meant."""
+        """Return whether a certificate's owner and end match the filters."""
         if self.foreign and owner is not Owner.FOREIGN:
             return False
         return self.expiring is None or (end is not None and end <= now + self.expiring)
@@ -171,16 +187,23 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class AccountSurvey:
-    """The survey of one account, and what the addresses of its domains serve; or its `failure`."""
+    """The survey of one account, with the certificates at the edges."""
 
+    #: The account's name in the configuration.
     label: str
     survey: Survey = field(default_factory=lambda: Survey(()))
+    #: By domain, the certificates at its addresses.
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
+    #: Why the account could not be read at all.
     failure: CertferryError | None = None
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What could not be read. What the keys may never see, no later run does: a warning."""
+        """The problems of unread parts.
+
+        A part closed to the keys for good is only a warning, because a later run cannot read the
+        part either.
+        """
         if self.failure is not None:
             return (self.failure.problem(self.label),)
         return tuple(
@@ -191,36 +214,40 @@ class AccountSurvey:
 
 @dataclass(frozen=True, slots=True)
 class Discovery:
-    """Everything that was found; `accounts` are those that were read."""
+    """The result of `discover`."""
 
+    #: The surveyed accounts.
     accounts: tuple[AccountSurvey, ...]
     domains: tuple[DiscoveredDomain, ...] = ()
     certificates: tuple[DiscoveredCertificate, ...] = ()
 
     @property
     def unused(self) -> tuple[DiscoveredCertificate, ...]:
-        """The certificates that none of the domains is bound to."""
-        return tuple(one for one in self.certificates if not one.bound_to)
+        """The certificates without a bound domain."""
+        return tuple(certificate for certificate in self.certificates if not certificate.bound_to)
 
     @property
     def problems(self) -> tuple[Problem, ...]:
-        """What could not be read, account by account."""
+        """The problems of unread parts, account by account."""
         return tuple(problem for account in self.accounts for problem in account.problems)
 
     def narrowed(self, wanted: Wanted, now: datetime) -> Discovery:
-        """Apply the filters; with `uncovered`, keep only certificates of the domains shown."""
+        """Return the domains and certificates that match the filters.
+
+        With `uncovered`, only certificates bound to a returned domain are returned.
+        """
         domains = tuple(
-            one
-            for one in self.domains
-            if (one.is_uncovered or not wanted.uncovered)
-            and wanted.has(one.owner, one.not_after, now)
+            domain
+            for domain in self.domains
+            if (domain.is_uncovered or not wanted.uncovered)
+            and wanted.has(domain.owner, domain.not_after, now)
         )
-        shown = {(one.account, one.found.bound) for one in domains}
+        shown = {(domain.account, domain.found.bound) for domain in domains}
         certificates = tuple(
-            one
-            for one in self.certificates
-            if ((one.account, one.found.remote_id) in shown or not wanted.uncovered)
-            and wanted.has(one.owner, one.found.not_after, now)
+            certificate
+            for certificate in self.certificates
+            if ((certificate.account, certificate.found.remote_id) in shown or not wanted.uncovered)
+            and wanted.has(certificate.owner, certificate.found.not_after, now)
         )
         return replace(self, domains=domains, certificates=certificates)
 
@@ -232,8 +259,10 @@ def discover(
     now: datetime,
     elsewhere: Mapping[tuple[str, str], str] = MappingProxyType({}),
 ) -> Discovery:
-    """Join it all: domains by urgency, certificates by end. Imported ones must have their names.
-    Those that other hosts' files have are `elsewhere`, as in `Claims`.
+    """Join surveys with declarations and records: domains by urgency, certificates by end.
+
+    The names of declared certificates made by another client must be filled in before. Certificates
+    with files on other hosts are `elsewhere`, as in `Claims`.
     """
     claims, lineages = Claims(declared, elsewhere), defaultdict[str, list[str]](list)
     for desired in declared:
@@ -241,47 +270,58 @@ def discover(
             lineages[name].append(desired.lineage)
     domains, certificates = list[DiscoveredDomain](), list[DiscoveredCertificate]()
     for account in accounts:
-        listed = {one.found.remote_id: one for one in _certificates(account, ledger)}
+        listed = {
+            certificate.found.remote_id: certificate
+            for certificate in _certificates(account, ledger)
+        }
         certificates += listed.values()
-        for found in account.survey.domains:
-            served = account.served.get(found.domain, ())
-            above = WILDCARD + found.domain.partition(".")[2]  # itself, where it is a wildcard
-            # It serves its own certificate, or that of its wildcard domain.
-            deciding = found.domain if found.by_itself else above
-            owner = claims.owner(account.label, deciding, found.kind)
-            covering = (owner, *lineages.get(found.domain, ()), *lineages.get(above, ()))
+        for domain in account.survey.domains:
+            served = account.served.get(domain.domain, ())
+            above = WILDCARD + domain.domain.partition(".")[2]  # a wildcard gives the same wildcard
+            # The domain serves a certificate of its own, or that of the wildcard domain above.
+            deciding = domain.domain if domain.by_itself else above
+            owner = claims.owner(account.label, deciding, domain.kind)
+            covering = (owner, *lineages.get(domain.domain, ()), *lineages.get(above, ()))
             covered_by = tuple(dict.fromkeys(filter(None, covering)))
-            bound = _bound(account.label, found, served, listed, ledger)
-            domains.append(DiscoveredDomain(account.label, found, bound, covered_by, owner, served))
+            bound = _bound(account.label, domain, served, listed, ledger)
+            domains.append(
+                DiscoveredDomain(account.label, domain, bound, covered_by, owner, served)
+            )
     return Discovery(
         tuple(accounts),
-        tuple(sorted(domains, key=lambda one: _sorting(one, now))),
-        tuple(sorted(certificates, key=lambda one: one.found.not_after or _NEVER)),
+        tuple(sorted(domains, key=lambda domain: _sorting(domain, now))),
+        tuple(sorted(certificates, key=lambda certificate: certificate.found.not_after or _NEVER)),
     )
 
 
 def _bound(
     account: str,
-    found: FoundDomain,
+    domain: FoundDomain,
     served: Sequence[Served],
     listed: Mapping[str, DiscoveredCertificate],
     ledger: UploadOwners,
 ) -> Bound | None:
-    if found.bound is not None:
-        one = listed.get(found.bound)
-        if one is None:
-            fingerprint = ledger.fingerprint(account, found.bound, "")
+    if domain.bound is not None:
+        certificate = listed.get(domain.bound)
+        if certificate is None:
+            fingerprint = ledger.fingerprint(account, domain.bound, "")
             owner = None if fingerprint is None else Owner.OURS
-            return Bound(owner, found.bound, fingerprint, not_after=found.not_after)
-        return Bound(one.owner, found.bound, one.fingerprint, one.found.names, one.found.not_after)
-    # What every address that answered presents, if that is one certificate.
+            return Bound(owner, domain.bound, fingerprint, not_after=domain.not_after)
+        return Bound(
+            certificate.owner,
+            domain.bound,
+            certificate.fingerprint,
+            certificate.found.names,
+            certificate.found.not_after,
+        )
+    # The fingerprint is known if all answering addresses present the same valid certificate.
     answered = [address for address in served if address.answered]
     is_one = len({address.fingerprint for address in answered}) == 1 and answered[0].valid
     fingerprint, end = (answered[0].fingerprint, answered[0].not_after) if is_one else (None, None)
-    if found.is_free:  # no list has its end; the edges do
+    if domain.is_free:  # only the edges have the end of a free certificate
         return Bound(Owner.FREE, None, fingerprint, not_after=end)
     ours = None if fingerprint is None else ledger.issued(fingerprint)
-    if ours is None or not found.binding_hidden:
+    if ours is None or not domain.binding_hidden:
         return None
     remote_id = ledger.remote_id(account, ours.fingerprint)
     return Bound(Owner.OURS, remote_id, ours.fingerprint, ours.names, ours.not_after)
@@ -292,16 +332,16 @@ def _certificates(account: AccountSurvey, ledger: UploadOwners) -> Iterator[Disc
     for domain in account.survey.domains:
         if domain.bound is not None:
             bound_to[domain.bound].append(domain.domain)
-    for found in account.survey.certificates:
+    for listed in account.survey.certificates:
         yield DiscoveredCertificate(
             account=account.label,
-            found=found,
-            owner=ledger.owner(account.label, found.remote_id, found.label),
-            fingerprint=ledger.fingerprint(account.label, found.remote_id, found.label),
-            bound_to=tuple(sorted(bound_to[found.remote_id])),
+            found=listed,
+            owner=ledger.owner(account.label, listed.remote_id, listed.label),
+            fingerprint=ledger.fingerprint(account.label, listed.remote_id, listed.label),
+            bound_to=tuple(sorted(bound_to[listed.remote_id])),
         )
 
 
-def _sorting(one: DiscoveredDomain, now: datetime) -> tuple[object, ...]:
-    name = one.found.domain.split(".")[::-1]
-    return (one.urgency(now), one.not_after or _NEVER, name, one.account)
+def _sorting(domain: DiscoveredDomain, now: datetime) -> tuple[object, ...]:
+    name = domain.found.domain.split(".")[::-1]
+    return (domain.urgency(now), domain.not_after or _NEVER, name, domain.account)

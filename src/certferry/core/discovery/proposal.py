@@ -1,4 +1,4 @@
-"""What to declare for what was found at a target."""
+"""Proposals for declarations: certificates and deployments for the domains of an account."""
 
 from __future__ import annotations
 
@@ -20,18 +20,20 @@ _NO_ZONE = Text("it has none at all")
 
 
 def zone_for(name: str, zones: Iterable[FoundZone]) -> FoundZone | None:
-    """Return the longest zone that holds a name; of those, one that takes records, if any does."""
+    """Return the longest usable zone that holds a name, else the longest zone, else `None`."""
     by_name = {zone.name: zone for zone in zones}
     holding = [by_name[suffix] for suffix in suffixes(name) if suffix in by_name]
     return next((z for z in holding if z.problem is None), next(iter(holding), None))
 
 
 def must_have_zone(name: str, zones: Sequence[FoundZone]) -> FoundZone:
-    """Return a name's usable zone. Raises `ZoneNotFound`, or `DnsRejected` for its state."""
+    """Return a name's usable zone. Raises `ZoneNotFound`, or `DnsRejected` for an unusable zone."""
     zone = zone_for(name, zones)
     if zone is None:
-        usable_first = sorted(zones, key=lambda one: (one.problem is not None, one.name))
-        raise no_zone_for(name, [one.name for one in usable_first])
+        usable_first = sorted(
+            zones, key=lambda candidate: (candidate.problem is not None, candidate.name)
+        )
+        raise no_zone_for(name, [candidate.name for candidate in usable_first])
     if zone.problem is not None:
         hint = Text("no challenge can be written there until that is fixed at the provider")
         raise DnsRejected(zone.problem, hint=hint)
@@ -39,7 +41,10 @@ def must_have_zone(name: str, zones: Sequence[FoundZone]) -> FoundZone:
 
 
 def no_zone_for(name: str, zones: Sequence[str]) -> ZoneNotFound:
-    """Return the error that names the zones there are, and a CNAME that would do instead."""
+    """Return the error for a name without a zone.
+
+    The hint lists the account's zones, and for a challenge name a CNAME that would help.
+    """
     holds = Text("it has {zones}", zones=first_of(zones, _NAMED)) if zones else _NO_ZONE
     hint = Text(
         "{holds}: add the domain to the account, or name the account that has it as `dns` of"
@@ -54,25 +59,26 @@ def no_zone_for(name: str, zones: Sequence[str]) -> ZoneNotFound:
     return ZoneNotFound(Text("no zone of the account holds {name}", name=name), hint=hint)
 
 
-UNKNOWN = "…"  # in the place of an account that is to be filled in
+UNKNOWN = "…"  # stands for an account that the operator must fill in
 HTTPS_OFF = Text("HTTPS is off there, and a sync would switch it on")
 _NOT_CHOSEN = Text("it was not chosen")
 _NO_DNS = (Text("Fill in the DNS account that proves these names."),)
 
 
 class Grouping(Enum):
-    """How the domains of a zone share certificates: `EACH` has one, or all share one of their
-    `NAMES`, with a `WILDCARD` for several below one name.
-    """
+    """How the domains of a zone share certificates."""
 
+    #: All domains share a certificate, with a wildcard for several domains below one name.
     WILDCARD = "wildcard"
+    #: All domains share a certificate with each of their names.
     NAMES = "names"
+    #: Each domain has a certificate.
     EACH = "each"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """Who may read the copies; without `owner` or `group`, those of certferry's own user."""
+    """The owner, group and modes of delivered files. `None` stands for certferry's own user."""
 
     owner: str | None = None
     group: str | None = None
@@ -82,46 +88,56 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class ProposedDeployment:
-    """A place: an account's `domains` (`None`: all covered), or a `directory` of four files."""
+    """A proposed deployment to an account, or to a directory."""
 
+    #: The account, or the kind of receiver.
     to: str
+    #: The account's domains; `None` for all covered domains.
     domains: tuple[str, ...] | None = None
+    #: The directory for four files.
     directory: str = ""
+    #: The command that makes a server read the files.
     reload: str = ""
     access: Access = field(default_factory=Access)
 
 
 @dataclass(frozen=True, slots=True)
 class ProposedCertificate:
-    """A certificate to declare, for `names` or from `files`; it may begin with one it `adopts`."""
+    """A certificate to declare."""
 
     lineage: str
+    #: The names to issue for; empty with `files`.
     names: tuple[str, ...] = ()
+    #: The account that writes challenge records.
     dns: str = ""
     key_type: KeyType | None = None
+    #: The files of a certificate made by another client.
     files: PemFiles | None = None
     deployments: tuple[ProposedDeployment, ...] = ()
+    #: Sentences for the operator, written as comments beside the declaration.
     remarks: tuple[Text, ...] = ()
+    #: The existing certificate to begin with.
     adopts: CertificateBundle | None = None
 
     @property
     def covered(self) -> tuple[str, ...]:
-        """The names that it is for, here or where it is made."""
+        """The names of the certificate: those of `adopts`, if any, else `names`."""
         return self.names if self.adopts is None else self.adopts.certificate.names
 
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What nothing is proposed for, and why; what could be declared all the same."""
+    """A domain left out of a proposal."""
 
     name: str
     reason: Text
+    #: The declaration that the operator could write all the same.
     certificate: ProposedCertificate | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What to declare, and what is left out."""
+    """Proposed declarations, and the domains left out."""
 
     certificates: tuple[ProposedCertificate, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
@@ -129,22 +145,23 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Accounts by label (`""`: none), with their zones and domains; where `zones` is `None`, the
-    account lists none, and every name is its own zone.
-    """
+    """A DNS account to prove names with, and a target account with domains."""
 
+    #: The label of the DNS account; empty for none.
     dns: str = ""
+    #: The zones of the DNS account; `None` if the account lists none, and any name can be proven.
     zones: tuple[FoundZone, ...] | None = ()
+    #: The label of the target account; empty for none.
     target: str = ""
     domains: tuple[FoundDomain, ...] = ()
 
     def zone_of(self, name: str) -> FoundZone | None:
-        """Return the zone to prove a name in, or `None`."""
+        """Return the zone for a name's challenge records, or `None`."""
         base = base_name(name)
         return FoundZone(base) if self.zones is None else zone_for(base, self.zones)
 
     def obstacle(self, name: str) -> Text | None:
-        """Return why a name cannot be proven, `None` when it can."""
+        """Return why a name cannot be proven, or `None`."""
         zone = self.zone_of(name)
         if zone is None:
             return Text("no zone of the account {account} holds it", account=self.dns)
@@ -152,23 +169,23 @@ class Places:
 
 
 def as_nested(domains: Iterable[FoundDomain]) -> tuple[FoundDomain, ...]:
-    """Sort domains as their names are nested."""
-    return tuple(sorted(domains, key=lambda found: _sorting(found.domain)))
+    """Return domains sorted by the labels of their names from the right, as zones are nested."""
+    return tuple(sorted(domains, key=lambda domain: _sorting(domain.domain)))
 
 
 def obstacle_to(domain: FoundDomain, places: Places) -> Text | None:
-    """Return why no certificate can be proposed for a domain, `None` when one can."""
+    """Return why a domain is left out of a proposal, or `None`."""
     return places.obstacle(domain.domain) if domain.problem is None else domain.problem.message
 
 
 def has_https_off(domain: FoundDomain) -> bool:
-    """Return whether a deployment would switch HTTPS on; `False` if the target hides it."""
+    """Return whether a deployment would switch HTTPS on; `False` if the binding is hidden."""
     return not domain.has_https and not domain.binding_hidden
 
 
 def with_https(domains: Iterable[FoundDomain]) -> frozenset[str]:
-    """Return what certificates are proposed for unless the operator chooses others."""
-    return frozenset(one.domain for one in domains if not has_https_off(one))
+    """Return the domains chosen by default: those with HTTPS."""
+    return frozenset(domain.domain for domain in domains if not has_https_off(domain))
 
 
 def propose_for_domains(
@@ -177,7 +194,10 @@ def propose_for_domains(
     wanted: Collection[str] | None = None,
     grouping: Grouping = Grouping.NAMES,
 ) -> Proposal:
-    """Propose certificates for the `wanted` domains, `None` for all, by zone."""
+    """Return a proposal for the `wanted` domains (`None` for all), grouped by zone.
+
+    A certificate has at most `most_names` names.
+    """
     groups: dict[str, list[str]] = {}
     left_out = []
     for domain in as_nested(places.domains):
@@ -198,29 +218,34 @@ def propose_for_domains(
 
 def propose_beside(
     declared: Iterable[str],
-    found: Mapping[str, Sequence[FoundDomain]],
+    surveyed: Mapping[str, Sequence[FoundDomain]],
     zones: Mapping[str, tuple[FoundZone, ...] | None],
     most_names: int,
 ) -> Proposal:
-    """Propose certificates beside the `declared` ones; without DNS accounts, none is filled in."""
+    """Return a proposal for found domains beside the `declared` lineages.
+
+    `surveyed` are domains by target account, `zones` are zones by DNS account. If `zones` is empty,
+    the proposals have `UNKNOWN` as account and a remark.
+    """
     certificates, left_out = list[ProposedCertificate](), list[LeftOut]()
-    for target, domains in found.items():
+    for target, domains in surveyed.items():
         proving = [Places(dns, held, target) for dns, held in zones.items()]
         proving = proving or [Places(UNKNOWN, None, target)]
         for places in _shared_out(domains, proving):
             proposal = propose_for_domains(places, most_names)
             certificates += [
-                one if zones else replace(one, remarks=_NO_DNS) for one in proposal.certificates
+                certificate if zones else replace(certificate, remarks=_NO_DNS)
+                for certificate in proposal.certificates
             ]
             left_out += proposal.left_out
     return Proposal(tuple(named_apart(certificates, declared)), tuple(left_out))
 
 
 def _shared_out(domains: Iterable[FoundDomain], proving: Sequence[Places]) -> Iterable[Places]:
-    """Assign each domain to the first DNS account that can prove it, else to the first."""
+    """Assign each domain to the first DNS account that can prove the name, else to the first."""
     shares: dict[str, list[FoundDomain]] = {}
     for domain in domains:
-        fit = [one for one in proving if one.obstacle(domain.domain) is None]
+        fit = [places for places in proving if places.obstacle(domain.domain) is None]
         shares.setdefault((fit or proving)[0].dns, []).append(domain)
     return [replace(p, domains=tuple(shares[p.dns])) for p in proving if p.dns in shares]
 
@@ -228,13 +253,15 @@ def _shared_out(domains: Iterable[FoundDomain], proving: Sequence[Places]) -> It
 def named_apart(
     certificates: Iterable[ProposedCertificate], declared: Iterable[str]
 ) -> Iterable[ProposedCertificate]:
-    """Number the lineages whose names are taken: two cannot have one name."""
+    """Yield the certificates with unique names, adding a number to names already taken."""
     taken = set(declared)
-    for one in certificates:
-        names = chain([one.lineage], (f"{one.lineage}-{number}" for number in count(2)))
+    for certificate in certificates:
+        names = chain(
+            [certificate.lineage], (f"{certificate.lineage}-{number}" for number in count(2))
+        )
         free = next(name for name in names if name not in taken)
         taken.add(free)
-        yield replace(one, lineage=free)
+        yield replace(certificate, lineage=free)
 
 
 def _not_wanted(domain: FoundDomain) -> LeftOut:
@@ -242,7 +269,10 @@ def _not_wanted(domain: FoundDomain) -> LeftOut:
 
 
 def _by_itself(domain: FoundDomain, places: Places) -> ProposedCertificate | None:
-    """Propose what a domain that is left out would get; nothing where it takes another's."""
+    """Return the certificate that a left-out domain could have.
+
+    Return `None` for a domain that uses another domain's certificate.
+    """
     if not domain.by_itself:
         return None
     dns, names = UNKNOWN if places.zone_of(domain.domain) is None else places.dns, (domain.domain,)
@@ -255,92 +285,113 @@ def with_domains(
     places: Places,
     wanted: Collection[str] | None = None,
 ) -> tuple[ProposedCertificate, ...]:
-    """Assign each wanted domain to one certificate: two would replace each other for ever."""
-    found = tuple(certificates)
+    """Assign each wanted domain to the best certificate, and return the certificates.
+
+    A domain has only one certificate, because two would replace each other for ever.
+    """
+    proposed = tuple(certificates)
     holders = defaultdict[str, list[int]](list)
     given, able = defaultdict[int, list[str]](list), defaultdict[int, list[str]](list)
-    for n, one in enumerate(found):
-        for name in one.covered:
+    for n, certificate in enumerate(proposed):
+        for name in certificate.covered:
             holders[name].append(n)
     for domain in places.domains:
-        # By names: comparing every domain with every certificate takes minutes for thousands.
-        known = (holders.get(name, ()) for name in _names_covering(domain.domain))
-        fitting = sorted({*chain.from_iterable(known)}) if domain.by_itself else []
+        # Names are looked up: comparing each of thousands of domains with every certificate takes
+        # minutes.
+        holding = (holders.get(name, ()) for name in _names_covering(domain.domain))
+        fitting = sorted({*chain.from_iterable(holding)}) if domain.by_itself else []
         for n in fitting:
             able[n].append(domain.domain)
         is_wanted = wanted is None or domain.domain in wanted
         if fitting and is_wanted and domain.problem is None:
-            best = max(fitting, key=lambda n: fitness(found[n], domain.domain))
+            best = max(fitting, key=lambda n: fitness(proposed[n], domain.domain))
             given[best].append(domain.domain)
-    return tuple(_deployed(one, given[n], able[n], places) for n, one in enumerate(found))
+    return tuple(
+        _deployed(certificate, given[n], able[n], places) for n, certificate in enumerate(proposed)
+    )
 
 
 def _names_covering(domain: str) -> tuple[str, ...]:
-    """Return the SANs that cover a domain, as `certificate.covers` says."""
+    """Return the possible SANs that cover a domain, by the rule of `certificate.covers`."""
     return (domain,) if is_wildcard(domain) else (domain, WILDCARD + domain.partition(".")[2])
 
 
 def not_wanted(
     certificates: Iterable[ProposedCertificate], places: Places, wanted: Collection[str]
 ) -> tuple[LeftOut, ...]:
-    """Return the domains that certificates cover and that are not `wanted`."""
-    covered = [name for one in certificates for name in one.covered]
+    """Return the domains covered by the certificates and left out of `wanted`."""
+    covered = [name for certificate in certificates for name in certificate.covered]
     return tuple(
-        _not_wanted(one)
-        for one in as_nested(places.domains)
-        if one.by_itself and one.problem is None and one.domain not in wanted
-        if covered_by(covered, one.domain)
+        _not_wanted(domain)
+        for domain in as_nested(places.domains)
+        if domain.by_itself and domain.problem is None and domain.domain not in wanted
+        if covered_by(covered, domain.domain)
     )
 
 
-def fitness(one: ProposedCertificate, domain: str) -> tuple[bool, int, float]:
-    """Prefer a certificate that has the very name, then the smaller key, then the longer life."""
-    if one.adopts is None:
-        return (domain in one.covered, 0, 0.0)
-    made = one.adopts.certificate
-    return (domain in one.covered, made.key_type.startswith("ec"), made.not_after.timestamp())
+def fitness(certificate: ProposedCertificate, domain: str) -> tuple[bool, int, float]:
+    """Return a key that sorts better certificates for a domain later.
+
+    Better is a certificate with the very name, then an ECDSA key, then the later end.
+    """
+    if certificate.adopts is None:
+        return (domain in certificate.covered, 0, 0.0)
+    made = certificate.adopts.certificate
+    return (
+        domain in certificate.covered,
+        made.key_type.startswith("ec"),
+        made.not_after.timestamp(),
+    )
 
 
 def _deployed(
-    one: ProposedCertificate, domains: Sequence[str], able: Sequence[str], places: Places
+    certificate: ProposedCertificate, domains: Sequence[str], able: Sequence[str], places: Places
 ) -> ProposedCertificate:
-    """Return a certificate deployed to domains of those that it is `able` to serve."""
+    """Return a certificate with a deployment to `domains`.
+
+    The deployment has `domains=None` if these are all the domains the certificate could serve
+    (`able`).
+    """
     if not places.target:
-        return one
+        return certificate
     if not domains:
         nothing = Text("no domain of the account {account} is left for it to serve")
         nothing = nothing.filled(account=places.target)
-        return replace(one, remarks=(*one.remarks, nothing))
+        return replace(certificate, remarks=(*certificate.remarks, nothing))
     chosen = None if set(domains) == set(able) else tuple(sorted(domains, key=_sorting))
     first = ProposedDeployment(places.target, chosen)
-    return replace(one, deployments=(first, *one.deployments))
+    return replace(certificate, deployments=(first, *certificate.deployments))
 
 
 def _shared(
     domains: Sequence[str], zone: str, most: int, grouping: Grouping
 ) -> Iterable[tuple[str, ...]]:
-    """Return the names of each certificate for the domains of a zone, `""` where it is unknown."""
+    """Return the names of each certificate for the domains of a zone (`""` if unknown)."""
     if grouping is Grouping.EACH:
         return [(domain,) for domain in domains]
     if grouping is Grouping.WILDCARD:
         domains = [*domains, *_wildcards(domains, zone)]
     wildcards = [domain for domain in domains if is_wildcard(domain)]
-    # A CA refuses to be asked for a wildcard and for what it covers.
-    alone = {one for one in domains if one in wildcards or not covered_by(wildcards, one)}
+    # A CA refuses an order for a wildcard together with a name covered by the wildcard.
+    alone = {
+        domain for domain in domains if domain in wildcards or not covered_by(wildcards, domain)
+    }
     names = sorted(alone, key=_sorting)
     return [tuple(names[start : start + most]) for start in range(0, len(names), most)]
 
 
 def _wildcards(domains: Sequence[str], zone: str) -> Iterable[str]:
-    """Return the wildcards above several of the domains, none above the zone that proves them."""
-    parents = Counter(one.partition(".")[2] for one in domains if not is_wildcard(one))
+    """Return the wildcards that cover several of the domains and lie within the zone."""
+    parents = Counter(domain.partition(".")[2] for domain in domains if not is_wildcard(domain))
     several = (parent for parent, children in parents.items() if children > 1)
     return [WILDCARD + parent for parent in several if zone in suffixes(parent)]
 
 
 def _name_for_most(names: Sequence[str], domains: Sequence[str]) -> str:
-    """Name a certificate by the wildcard that most of its domains need, where a single host beside
-    that one would be told of 26 others.
+    """Return a name for a certificate: by the wildcard that most of the domains need.
+
+    Without this rule a certificate for 26 hosts under a wildcard would be named after a single
+    other host.
     """
     needed = Counter(name for name in names for domain in domains if covered_by([name], domain))
     most = max(names, key=lambda name: (needed[name], not is_wildcard(name)))
@@ -348,11 +399,14 @@ def _name_for_most(names: Sequence[str], domains: Sequence[str]) -> str:
 
 
 def name_for(names: Sequence[str]) -> str:
-    """Name a certificate by its first host. A wildcard's star suits no directory."""
+    """Return a name for a certificate: the first host, or `wildcard.` and the base name.
+
+    The name may become the name of a directory, so a star is avoided.
+    """
     hosts = [name for name in names if not is_wildcard(name)]
     return hosts[0] if hosts else f"wildcard.{base_name(names[0])}"
 
 
 def _sorting(name: str) -> tuple[list[str], bool]:
-    """Sort by the labels from the right, as zones are nested; a wildcard after its own base."""
+    """Return a key that sorts by the labels from the right; a wildcard comes after its base."""
     return base_name(name).split(".")[::-1], is_wildcard(name)

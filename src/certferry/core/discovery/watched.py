@@ -1,4 +1,4 @@
-"""Hosts that are watched, and what all addresses of one present together."""
+"""Watched hosts: the certificates at all addresses of a host, compared."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from certferry.text import Text
 
 HTTPS = 443  # RFC 9110 §4.2.2
 SOON = timedelta(days=7)
-"""An older certificate that ends within a week can be left by a change that has come to a halt."""
+"""An older certificate with less time left is an error: the change may have come to a halt."""
 
 _RENEW = Text("renew it: `certferry sync` does for those you declare")
 _AT_CDN = Text(
@@ -25,8 +25,9 @@ _AT_CDN = Text(
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A name or an address, and the port to look at."""
+    """A host to connect to."""
 
+    #: A DNS name, or an IP address without brackets.
     name: str
     port: int = HTTPS
 
@@ -37,7 +38,7 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class HostProblem:
-    """A problem of several addresses together; during a change those of a CDN differ."""
+    """A problem of several addresses together, such as a difference during a change at a CDN."""
 
     problem: Problem
     addresses: tuple[str, ...]
@@ -45,32 +46,44 @@ class HostProblem:
 
 @dataclass(frozen=True, slots=True)
 class HostObservation:
-    """What every address of a host presents, at one moment."""
+    """The certificates presented by all addresses of a host at one moment."""
 
     host: Host
     served: tuple[Served, ...]
+    #: Problems found by comparing the addresses.
     problems: tuple[HostProblem, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether every address presents a valid certificate, and no difference does harm."""
+        """Whether every address presents a valid certificate, without a harmful difference."""
         counted = within_reach(self.served)
         valid = all(a.answered and a.valid for a in counted)
-        return bool(counted) and valid and not any(one.problem.is_error for one in self.problems)
+        return (
+            bool(counted)
+            and valid
+            and not any(host_problem.problem.is_error for host_problem in self.problems)
+        )
 
 
 def within_reach(served: Sequence[Served]) -> list[Served]:
-    """Leave out IPv6 addresses where this machine has no IPv6 and another address answers."""
+    """Return the addresses; only IPv4 ones if this machine lacks IPv6 and some address answers."""
     if not any(address.answered for address in served):
         return list(served)
     unreachable = EdgeProblemCode.NO_IPV6
-    return [one for one in served if one.problem is None or one.problem.code != unreachable]
+    return [
+        address
+        for address in served
+        if address.problem is None or address.problem.code != unreachable
+    ]
 
 
 def judged(
     host: Host, served: Sequence[Served], now: datetime, ends_within: timedelta | None = None
 ) -> HostObservation:
-    """Compare what the addresses of a host present. An end in `ends_within` is a failure."""
+    """Return an observation with the problems found by comparing the addresses of a host.
+
+    A certificate that ends within `ends_within` is an error.
+    """
     presenting = [address for address in served if address.fingerprint is not None]
     groups = _by_certificate([address for address in presenting if address.valid])
     problems = (
@@ -97,21 +110,23 @@ def _ending(
 def _differing(
     presenting: Sequence[Served], now: datetime, soon: timedelta
 ) -> Iterator[HostProblem]:
-    """Compare with the newest certificate that is valid: the one a change brings."""
+    """Yield problems of addresses without the newest valid certificate, which a change brings."""
     newest = max((address for address in presenting if address.valid), key=_age, default=None)
     for group in _by_certificate(presenting):
-        one = group[0]
-        if newest is None or one.fingerprint == newest.fingerprint:
+        sample = group[0]
+        if newest is None or sample.fingerprint == newest.fingerprint:
             continue
-        harms = not one.valid or one.not_after is None or one.not_after - now <= soon
+        harms = not sample.valid or sample.not_after is None or sample.not_after - now <= soon
         code = EdgeProblemCode.CERTIFICATES_DIFFER
         words = Text("{count} of {all} addresses serve another certificate (until {until})")
-        # Only what was right itself, and can be read, is a predecessor.
-        was_right = one.valid or (one.problem and one.problem.code == EdgeProblemCode.EXPIRED)
-        if was_right and one.chain and _age(one) < _age(newest):
+        # Only a readable certificate that was valid, or has only expired, is a predecessor.
+        was_right = sample.valid or (
+            sample.problem and sample.problem.code == EdgeProblemCode.EXPIRED
+        )
+        if was_right and sample.chain and _age(sample) < _age(newest):
             code = EdgeProblemCode.OLDER_CERTIFICATE
             words = Text("{count} of {all} addresses serve an older certificate (until {until})")
-        until = one.not_after or Text("unknown")
+        until = sample.not_after or Text("unknown")
         message = words.filled(count=len(group), all=len(presenting), until=until)
         severity = Severity.ERROR if harms else Severity.WARNING
         yield _problem(code, message, _AT_CDN, group, severity)
@@ -136,7 +151,7 @@ def _by_certificate(served: Iterable[Served]) -> list[list[Served]]:
 
 
 def _age(address: Served) -> tuple[datetime, datetime]:
-    """The later, the newer. What could not be read comes before all."""
+    """Return a key that sorts older certificates first, and unreadable certificates before all."""
     never = datetime.min.replace(tzinfo=UTC)
     chain = address.chain
     return (chain[0].not_before, chain[0].not_after) if chain else (never, never)
@@ -154,9 +169,11 @@ def _problem(
 
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """The addresses that present something else, with what they did before, if they did."""
+    """The differences between two observations of a host."""
 
+    #: Addresses with another answer, each with its earlier answer, `None` for a new address.
     addresses: tuple[tuple[Served, Served | None], ...]
+    #: Whether the problems of the host differ.
     problems: bool
 
     def __bool__(self) -> bool:
@@ -164,21 +181,28 @@ class Changes:
 
 
 def changes(before: HostObservation, now: HostObservation) -> Changes:
-    """Compare two observations; a new address counts if it presents what none did before."""
-    known = {address.address: address for address in before.served}
+    """Return the differences between two observations.
+
+    A new address counts only if its answer is new to the host.
+    """
+    by_address = {address.address: address for address in before.served}
     presented = {_presents(address) for address in before.served}
     changed = tuple(
-        (one, earlier)
-        for one, earlier in ((one, known.get(one.address)) for one in now.served)
-        if _presents(one) not in (presented if earlier is None else {_presents(earlier)})
+        (address, earlier)
+        for address, earlier in (
+            (address, by_address.get(address.address)) for address in now.served
+        )
+        if _presents(address) not in (presented if earlier is None else {_presents(earlier)})
     )
     return Changes(changed, _codes(before) != _codes(now))
 
 
 def _presents(address: Served) -> tuple[str | None, str | None]:
-    """Return what an address presents, without what passes by itself, such as the days left."""
+    """Return the parts of an answer to compare, leaving out words that age, such as days left."""
     return address.fingerprint, None if address.problem is None else address.problem.code
 
 
 def _codes(seen: HostObservation) -> set[tuple[str, Severity]]:
-    return {(one.problem.code, one.problem.severity) for one in seen.problems}
+    return {
+        (host_problem.problem.code, host_problem.problem.severity) for host_problem in seen.problems
+    }

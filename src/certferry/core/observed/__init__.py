@@ -1,1 +1,1 @@
-"""What was found, and what the state stores of it."""
+"""Values for observations, and for the state's records."""

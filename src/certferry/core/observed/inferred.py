@@ -1,4 +1,4 @@
-"""What is added to what a target reports: from the state, from its edges, from our record."""
+"""Functions that complete a target's report: from the state, the edges and our records."""
 
 from __future__ import annotations
 
@@ -18,105 +18,106 @@ from certferry.errors import CertferryError
 
 
 class Owner(StrEnum):
-    """Whose a certificate at a target is. One that is free is the target's own."""
+    """The owner of a certificate at a target."""
 
     OURS = "ours"
     FOREIGN = "foreign"
+    #: The CDN issued the certificate.
     FREE = "free"
 
 
 class UploadOwners:
-    """Which certificates at the accounts are ours, by what the state has of every lineage."""
+    """Recognises our certificates at the accounts, by the state's records of every lineage."""
 
     def __init__(self, remembered: Iterable[tuple[str, Remembered]] = ()) -> None:
         self._uploaded: dict[tuple[str, str], str] = {}
         self._labelled: dict[str, str] = {}
         self._issued: dict[str, Certificate] = {}
-        for lineage, known in remembered:
-            for upload in known.uploads:
+        for lineage, stored in remembered:
+            for upload in stored.uploads:
                 if upload.lineage != NO_LINEAGE:
                     self._uploaded[upload.target, upload.remote_id] = upload.fingerprint
-            for version in known.versions:
+            for version in stored.versions:
                 certificate = version.certificate
                 self._issued[certificate.fingerprint] = certificate
                 for label in labels_of(lineage, certificate.fingerprint):
                     self._labelled[label] = certificate.fingerprint
 
     def fingerprint(self, account: str, remote_id: str, label: str) -> str | None:
-        """Return what identifies a certificate of ours that the state knows."""
+        """Return the fingerprint of a copy in the state; `None` for any other certificate."""
         return self._uploaded.get((account, remote_id)) or self._labelled.get(label)
 
     def owner(self, account: str, remote_id: str, label: str) -> Owner:
-        """Return whose a certificate is: a label of ours counts, whatever the state knows."""
-        known = self.fingerprint(account, remote_id, label) is not None
-        return Owner.OURS if known or owner_of(label) is not None else Owner.FOREIGN
+        """Return the owner of a certificate. A label of ours suffices, even without a record."""
+        is_stored = self.fingerprint(account, remote_id, label) is not None
+        return Owner.OURS if is_stored or owner_of(label) is not None else Owner.FOREIGN
 
     def remote_id(self, account: str, fingerprint: str) -> str | None:
-        """Return where the account has a certificate, if the state knows of one copy alone."""
+        """Return the id of a certificate at an account; `None` unless the state has one copy."""
         wanted = (account, fingerprint)
-        ids = [id_ for (at, id_), one in self._uploaded.items() if (at, one) == wanted]
+        ids = [id_ for (at, id_), copy in self._uploaded.items() if (at, copy) == wanted]
         return ids[0] if len(ids) == 1 else None
 
     def issued(self, fingerprint: str) -> Certificate | None:
-        """Return the certificate of ours that has a fingerprint."""
+        """Return our certificate with a fingerprint, or `None`."""
         return self._issued.get(fingerprint)
 
 
 def with_remembered_remotes(
-    found: observation.ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
+    target: observation.ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
 ) -> observation.ObservedTarget:
-    """Add our copies as they are remembered, for a target that could not list its certificates."""
+    """Add our copies from the state, for a target without a list of certificates."""
     ends = {v.fingerprint: v.certificate.not_after for v in versions}
     remotes = tuple(
         observation.RemoteCertificate(u.remote_id, u.label, u.fingerprint, ends[u.fingerprint])
         for u in uploads
         if u.fingerprint in ends
     )
-    return replace(found, remotes=remotes)
+    return replace(target, remotes=remotes)
 
 
 def with_unlisted_copies(
-    found: observation.ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
+    target: observation.ObservedTarget, versions: Iterable[Version], uploads: Iterable[Upload]
 ) -> observation.ObservedTarget:
-    """Add our copies that a domain is bound to and that the target did not list as ours."""
-    listed = {remote.remote_id for remote in found.remotes}
-    bound = {domain.bound for domain in found.domains} - listed
+    """Add our copies bound to a domain and missing from the target's list of our copies."""
+    listed = {remote.remote_id for remote in target.remotes}
+    bound = {domain.bound for domain in target.domains} - listed
     unlisted = [upload for upload in uploads if upload.remote_id in bound]
     if not unlisted:
-        return found
-    more = with_remembered_remotes(found, versions, unlisted).remotes
+        return target
+    more = with_remembered_remotes(target, versions, unlisted).remotes
     ours = {remote.remote_id for remote in more}
-    others = tuple(other for other in found.others if other.remote_id not in ours)
-    return replace(found, remotes=(*found.remotes, *more), others=others)
+    others = tuple(other for other in target.others if other.remote_id not in ours)
+    return replace(target, remotes=(*target.remotes, *more), others=others)
 
 
 def with_uses(
-    found: observation.ObservedTarget, uploads: Iterable[Upload]
+    target: observation.ObservedTarget, uploads: Iterable[Upload]
 ) -> observation.ObservedTarget:
-    """Add which of our copies the target refused to remove because something uses them."""
+    """Mark the copies that the target refused to remove because something uses them."""
     in_use = {upload.remote_id: upload.in_use_until for upload in uploads}
     remotes = (
-        replace(remote, in_use_until=in_use.get(remote.remote_id)) for remote in found.remotes
+        replace(remote, in_use_until=in_use.get(remote.remote_id)) for remote in target.remotes
     )
-    return replace(found, remotes=tuple(remotes))
+    return replace(target, remotes=tuple(remotes))
 
 
 def with_likely_bound(
-    found: observation.ObservedTarget, now: datetime, timeout: timedelta
+    target: observation.ObservedTarget, now: datetime, timeout: timedelta
 ) -> observation.ObservedTarget:
-    """Add what is probably bound, where the target does not tell."""
+    """Add the probable binding to each domain of which the target hides the binding."""
     domains = (
-        replace(domain, bound=_bound(domain, found, now, timeout))
+        replace(domain, bound=_bound(domain, target, now, timeout))
         if domain.binding_hidden
         else domain
-        for domain in found.domains
+        for domain in target.domains
     )
-    return replace(found, domains=tuple(domains))
+    return replace(target, domains=tuple(domains))
 
 
 def _bound(
     domain: observation.ObservedDomain,
-    found: observation.ObservedTarget,
+    target: observation.ObservedTarget,
     now: datetime,
     timeout: timedelta,
 ) -> str | None:
@@ -125,16 +126,17 @@ def _bound(
     if record is not None and (record.accepted_at or record.verified_at):
         was_seen = record.verified_at is not None
         last = LastChange(record.fingerprint, record.asked_at, was_seen=was_seen)
-    served = found.served.get(domain.domain, ())
-    return likely_binding(found.remotes, served, last, now, timeout)
+    served = target.served.get(domain.domain, ())
+    return likely_binding(target.remotes, served, last, now, timeout)
 
 
 @dataclass(frozen=True, slots=True)
 class LastChange:
-    """The last certificate that we asked for at a domain, when, and whether it was ever seen."""
+    """Our last request to bind a certificate to a domain."""
 
     fingerprint: str
     at: datetime
+    #: Whether edges were ever seen to serve the certificate.
     was_seen: bool
 
 
@@ -145,7 +147,11 @@ def likely_binding(
     now: datetime,
     timeout: timedelta,
 ) -> str | None:
-    """Return what is probably bound: until `timeout` our last change, then what edges serve."""
+    """Return the id of the certificate probably bound, or `None`.
+
+    Until `timeout`, or until seen once, the certificate of our last change is bound. Afterwards the
+    certificate served by all answering edges is bound, and our last change if every edge is silent.
+    """
     by_fingerprint = {remote.fingerprint: remote.remote_id for remote in remotes}
     asked = None if last is None else by_fingerprint.get(last.fingerprint)
     if asked is not None and last is not None and not last.was_seen and now < last.at + timeout:
@@ -157,55 +163,56 @@ def likely_binding(
 
 
 def with_unmatched(
-    found: observation.ObservedTarget, deployment: DesiredDeployment
+    target: observation.ObservedTarget, deployment: DesiredDeployment
 ) -> observation.ObservedTarget:
-    """Add the globs, and the names under `exclude`, that match nothing of what was found."""
-    there = [*(domain.domain for domain in found.domains), *found.excluded]
+    """Add the globs, and the names under `exclude`, that match no observed domain."""
+    there = [*(domain.domain for domain in target.domains), *target.excluded]
     globs = (glob for glob in deployment.globs if not any(matches(glob, d) for d in there))
     names = (
         pattern
         for pattern in deployment.exclude
-        if not is_glob(pattern) and domain_of(pattern) not in found.excluded
+        if not is_glob(pattern) and domain_of(pattern) not in target.excluded
     )
-    return replace(found, unmatched=(*globs, *names))
+    return replace(target, unmatched=(*globs, *names))
 
 
 def about_lineage(target: observation.ObservedTarget, lineage: str) -> observation.ObservedTarget:
     """Return a target with the lineage's name in the advice on its domains."""
     domains = (
-        replace(one, problem=one.problem and one.problem.about(lineage)) for one in target.domains
+        replace(domain, problem=domain.problem and domain.problem.about(lineage))
+        for domain in target.domains
     )
     return replace(target, domains=tuple(domains))
 
 
 def with_withdrawals(
-    found: observation.ObservedTarget, label: str, withdrawals: Iterable[Withdrawal]
+    target: observation.ObservedTarget, label: str, withdrawals: Iterable[Withdrawal]
 ) -> observation.ObservedTarget:
-    """Add to each domain of a target what was withdrawn from it."""
+    """Add to each domain of a target the fingerprints withdrawn from the domain."""
     withdrawn = defaultdict[str, set[str]](set)
-    for one in withdrawals:
-        if one.target == label:
-            withdrawn[one.domain].add(one.fingerprint)
+    for withdrawal in withdrawals:
+        if withdrawal.target == label:
+            withdrawn[withdrawal.domain].add(withdrawal.fingerprint)
     domains = (
-        replace(domain, withdrawn=frozenset(withdrawn[domain.domain])) for domain in found.domains
+        replace(domain, withdrawn=frozenset(withdrawn[domain.domain])) for domain in target.domains
     )
-    return replace(found, domains=tuple(domains))
+    return replace(target, domains=tuple(domains))
 
 
 def unread(
     label: str, error: CertferryError, records: Iterable[RolloutRecord], current: str | None
 ) -> observation.ObservedTarget:
-    """Return a target that cannot be read; `current` is the fingerprint of what is in force."""
+    """Return a target that cannot be read; `current` is the fingerprint of the version in force."""
     in_progress = tuple(
-        one
-        for one in records
-        if one.verified_at is None and one.failed_at is None and one.fingerprint == current
+        record
+        for record in records
+        if record.verified_at is None and record.failed_at is None and record.fingerprint == current
     )
     return observation.ObservedTarget(label, failure=error, in_progress=in_progress)
 
 
 def without_found(observed: observation.Observation) -> observation.Observation:
-    """Leave in progress only what no other deployment of the account has found."""
+    """Drop from `in_progress` the domains that another deployment of the account observed."""
     targets = (
         replace(
             target,

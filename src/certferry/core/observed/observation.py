@@ -1,4 +1,4 @@
-"""What was found: at the store, at the targets, at the edges."""
+"""An observation of one lineage: versions, targets and the certificates at the edges."""
 
 from __future__ import annotations
 
@@ -20,31 +20,37 @@ from certferry.text import Text
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """What to observe for one deployment: the named `domains` (`None`: all that `names` cover),
-    covered ones that `globs` match, less what `exclude` matches (`core.planning.choice.choose`).
-    `known` are the lineage's certificates, newest first: only copies of these are ours. With
-    `others` every other certificate is wanted as well, with `anew` nothing that was read before
-    counts. Edges contradict what was read of the `doubted` domains: the binding of each is read
-    from the service now, whatever a list shows.
+    """The domains and copies to observe at a target for one deployment of a lineage.
+
+    `core.planning.choice.choose` picks the domains from `names`, `domains`, `globs` and `exclude`.
     """
 
     lineage: str
+    #: The names in the lineage's certificate.
     names: tuple[str, ...]
+    #: The domains named in the deployment; `None` for all domains covered by `names`.
     domains: tuple[str, ...] | None
     kind: Kind
+    #: The lineage's certificates, newest first. Other certificates at the target are not ours.
     known: Sequence[Certificate]
+    #: Whether to return every other certificate at the target as well.
     others: bool = False
+    #: Patterns for further domains covered by `names`.
     globs: tuple[str, ...] = ()
+    #: Patterns for domains to leave out.
     exclude: tuple[str, ...] = ()
+    #: Whether to ignore lists and details from earlier reads.
     anew: bool = False
+    #: Domains with edges that contradict the target's list (`contradicted`). The target reads the
+    #: binding of each from the service now, and not from a list.
     doubted: frozenset[str] = frozenset()
 
 
 CERTIFICATE = "certificate"
-"""What changes where another certificate is bound or delivered."""
+"""The `Change.what` of a binding or a delivery of another certificate."""
 
 UNKNOWN = Text("unknown")
-"""What something is that the target does not tell."""
+"""The words for a setting that the target does not report."""
 
 NOTHING, TO_COME = "—", "…"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
@@ -52,19 +58,22 @@ _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that a step changes; a certificate is its fingerprint. `before` is `None` where
-    there was none, or it is `untold`, `after` where it is still to be issued.
-    """
+    """A setting, or the certificate, changed by a step."""
 
+    #: The name of the setting, or `CERTIFICATE`.
     what: str
+    #: The old value, a fingerprint for a certificate; `None` if absent or `untold`.
     before: str | None
+    #: The new value, a fingerprint for a certificate; `None` while still to be issued.
     after: str | None
+    #: Whether the target hides the old value.
     untold: bool = False
+    #: The target's id of the certificate bound before.
     remote_id: str | None = None
 
     @property
     def was(self) -> str:
-        """What there was, in words for people."""
+        """The old value, in words for people."""
         if self.before is not None:
             return _shown(self.before)
         if self.remote_id is not None:
@@ -73,7 +82,7 @@ class Change:
 
     @property
     def becomes(self) -> str:
-        """What there will be, in words for people."""
+        """The new value, in words for people."""
         return TO_COME if self.after is None else _shown(self.after)
 
 
@@ -98,12 +107,12 @@ def in_sentences(changes: Iterable[Change]) -> list[Text]:
 
 
 def in_one_line(changes: Iterable[Change]) -> str:
-    """Write changes for the record, so that the same drift is reported once."""
+    """Return the changes as text to store, by which a later run recognises the same drift."""
     return ", ".join(f"{change.what}: {change.was}" for change in changes)
 
 
 class DomainState(StrEnum):
-    """What a target lets us do with a domain now."""
+    """Whether a target accepts a change of a domain now."""
 
     READY = "ready"
     PROCESSING = "processing"
@@ -113,16 +122,17 @@ class DomainState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What one address presents, leaf first in `chain`. A `silent` one could not be reached; one
-    that refused the handshake answered, and has no fingerprint: a visitor gets an error.
-    """
+    """The certificate presented by one address in a handshake."""
 
     address: str
+    #: `None` if the address was silent or refused the handshake (a visitor gets an error).
     fingerprint: str | None
     valid: bool
     problem: Problem | None = None
     not_after: datetime | None = None
+    #: Whether the address could not be reached. An address that refused the handshake answered.
     silent: bool = False
+    #: The presented certificates, leaf first.
     chain: tuple[Presented, ...] = ()
 
     @property
@@ -132,12 +142,12 @@ class Served:
 
 
 Addresses = Sequence[Served]
-"""What the addresses of one domain present."""
+"""The certificates presented by the addresses of one domain."""
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiverDrift:
-    """What a receiver finds to be otherwise than it was delivered, or not done yet."""
+    """How a receiver's present content differs from the last delivery, or what is still to do."""
 
     reason: Reason
     changes: Changes = ()
@@ -145,93 +155,112 @@ class ReceiverDrift:
 
 @dataclass(frozen=True, slots=True)
 class ObservedDomain:
-    """A domain at its target. `bound` is the remote id in force, `None` without HTTPS; where
-    `binding_hidden`, the one that edges and our `last` record suggest. Of a receiver, `bound` is
-    the fingerprint that it holds, `fullchain_digest` that of leaf and issuers. `problem` says why
-    it is `UNAVAILABLE`, or what its last change, the target's `task`, `FAILED` of. Without
-    `has_settings` only the certificate can be set. The `withdrawn` fingerprints are not bound here
-    again. What is bound that is not the lineage's ends at `bound_until`, where that is known.
-    """
+    """A domain at its target, or a receiver, as observed."""
 
     domain: str
     kind: Kind
     state: DomainState
+    #: The remote id of the bound certificate; `None` without HTTPS. With `binding_hidden`, the id
+    #: suggested by the edges and by our `last` record. For a receiver, the installed fingerprint.
     bound: str | None = None
     https: HttpsSettings = field(default_factory=HttpsSettings)
+    #: Why the domain is `UNAVAILABLE`, or why the last change (the target's `task`) `FAILED`.
     problem: CertferryError | None = None
     drift: ReceiverDrift | None = None
+    #: For a receiver, the digest of leaf and issuers.
     fullchain_digest: str | None = None
+    #: Whether the target does not report the bound certificate.
     binding_hidden: bool = False
     last: records.RolloutRecord | None = None
+    #: Whether the domain has HTTPS settings to set beside the certificate.
     has_settings: bool = True
+    #: Fingerprints withdrawn from the domain: a run does not bind them here again.
     withdrawn: frozenset[str] = frozenset()
     task: records.TargetTask | None = None
+    #: The end of the bound certificate, if another tool's and known.
     bound_until: datetime | None = None
 
     def seen_at(self, fingerprint: str | None) -> datetime | None:
-        """Return when a certificate was seen served here, if it is the last that was brought."""
+        """Return when a certificate was seen served here.
+
+        Return `None` for any certificate but the last one brought to the domain.
+        """
         is_last = self.last is not None and self.last.fingerprint == fingerprint
         return self.last.verified_at if self.last is not None and is_last else None
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteCertificate:
-    """A target's copy of ours, by label and fingerprint; until `in_use_until` it stays."""
+    """A target's copy of a certificate of ours, recognised by label and fingerprint."""
 
     remote_id: str
     label: str
     fingerprint: str
     not_after: datetime
+    #: The moment before which a removal is not tried again, because something uses the copy.
     in_use_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class TargetRules:
-    """What a target demands of a certificate, and how long a change usually takes there."""
+    """A target's demands on a certificate, and the usual duration of a change there."""
 
+    #: The validity that a certificate must still have at upload.
     min_remaining: timedelta = timedelta(0)
     needs_common_name: bool = False
     usual_change: Usual | None = None
 
     def upload_deadline(self, certificate: Certificate) -> datetime:
-        """Return the last moment at which a certificate can be taken in."""
+        """Return the last moment at which the target accepts a certificate."""
         return certificate.not_after - self.min_remaining
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedTarget:
-    """One deployment's target as found; `failure` when it could not be read, `in_progress` what was
-    begun there then. The engine adds the account's `label`, what is `unmatched`, and what addresses
-    present in `served`, where the current certificate is bound or that is not known. `others` are
-    all other free certificates, where asked for; while another lineage's is on its way since
-    `unsettled_since`, they may be served. `unremembered` are labelled as ours and not in the state.
-    `owned_elsewhere` are lineages that serve domains in place of this one, `excluded`, `uncovered`
-    and `left_out` (switched off, not named) other domains; `unread` could not be read beside them.
-    With `remotes_hidden`, `remotes` are the state's.
+    """The target of one deployment as observed.
+
+    The target's adapter returns the domains and the copies. The engine adds `label`, `served`,
+    `unmatched` and everything known from the state.
     """
 
+    #: The account's name in the configuration.
     label: str = ""
     rules: TargetRules = field(default_factory=TargetRules)
     domains: tuple[ObservedDomain, ...] = ()
+    #: Copies of the lineage's certificates.
     remotes: tuple[RemoteCertificate, ...] = ()
+    #: By domain, the certificates its addresses present. Asked are domains bound to the current
+    #: certificate, and domains with an unknown binding.
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
+    #: Why the target could not be read.
     failure: CertferryError | None = None
+    #: With `failure`, the changes begun there and still open.
     in_progress: tuple[records.RolloutRecord, ...] = ()
+    #: All other unused certificates, if the scope asked for `others`.
     others: tuple[records.OtherCertificate, ...] = ()
+    #: Since when a change of another lineage is open here; until its end, edges may serve `others`.
     unsettled_since: datetime | None = None
+    #: Certificates labelled as ours and missing from the state.
     unremembered: tuple[records.OtherCertificate, ...] = ()
+    #: Other lineages serving domains here in place of this lineage.
     owned_elsewhere: tuple[str, ...] = ()
+    #: Failures to read single domains.
     unread: tuple[CertferryError, ...] = ()
+    #: Whether the target cannot list copies; `remotes` are then the copies in the state.
     remotes_hidden: bool = False
+    #: Domains left out by `exclude`.
     excluded: tuple[str, ...] = ()
+    #: Patterns of the deployment that match no domain.
     unmatched: tuple[str, ...] = ()
+    #: Domains outside the certificate's names.
     uncovered: tuple[str, ...] = ()
+    #: Domains switched off at the target and not named in the deployment.
     left_out: tuple[ObservedDomain, ...] = ()
     quota: records.Quota | None = None
 
     @property
     def is_owned_elsewhere(self) -> bool:
-        """Whether other lineages serve everything here that this one covers."""
+        """Whether other lineages serve every domain covered here by this lineage."""
         return bool(self.owned_elsewhere) and not self.domains
 
     def remote_of(self, fingerprint: str) -> RemoteCertificate | None:
@@ -239,17 +268,17 @@ class ObservedTarget:
         return next((r for r in self.remotes if r.fingerprint == fingerprint), None)
 
     def fingerprint_of(self, remote_id: str | None) -> str | None:
-        """Return the fingerprint of a bound certificate, `None` when it is not one of ours."""
+        """Return the fingerprint of a bound certificate; `None` for another tool's."""
         return next((r.fingerprint for r in self.remotes if r.remote_id == remote_id), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """Everything that a decision about one lineage may look at. `versions` are newest first, after
-    the one that its files hold; `targets` are in the order of the declared deployments.
-    """
+    """All facts for decisions about one lineage."""
 
+    #: Newest first; the version in the files of another client, if any, comes before all others.
     versions: tuple[Version, ...] = ()
+    #: In the order of the declared deployments.
     targets: tuple[ObservedTarget, ...] = ()
     remembered: records.Remembered = field(default_factory=records.Remembered)
 
@@ -259,7 +288,7 @@ class Observation:
         return self.versions[0] if self.versions else None
 
     def version(self, fingerprint: str | None) -> Version | None:
-        """Return the version with this fingerprint; without one, the version in force."""
+        """Return the version with a fingerprint; for `None`, the version in force."""
         if fingerprint is None:
             return self.current
         return next((v for v in self.versions if v.fingerprint == fingerprint), None)
@@ -271,12 +300,12 @@ class Observation:
 
     @property
     def is_owned_elsewhere(self) -> bool:
-        """Whether other lineages serve everything that this one was to serve."""
+        """Whether other lineages serve every domain declared for this lineage."""
         return bool(self.targets) and all(target.is_owned_elsewhere for target in self.targets)
 
     @property
     def owned_elsewhere(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The targets at which others serve everything, with these others' lineages."""
+        """The targets served by other lineages alone, each with the names of those lineages."""
         return tuple(
             (target.label, target.owned_elsewhere)
             for target in self.targets
@@ -284,45 +313,45 @@ class Observation:
         )
 
     def find(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain] | None:
-        """Find a domain at its target, in any deployment of the account."""
+        """Return a domain and its target from any deployment of the account, or `None`."""
         places = (
-            (target, found)
+            (target, place)
             for target in self.targets
             if target.label == label
-            for found in target.domains
-            if found.domain == domain
+            for place in target.domains
+            if place.domain == domain
         )
         return next(places, None)
 
     def locate(self, label: str, domain: str) -> tuple[ObservedTarget, ObservedDomain]:
-        """Return a domain that was found at its target."""
-        found = self.find(label, domain)
-        if found is None:
+        """Return an observed domain and its target. Raises `LookupError` if absent."""
+        place = self.find(label, domain)
+        if place is None:
             raise LookupError(label, domain)
-        return found
+        return place
 
 
 def is_served(addresses: Addresses, fingerprint: str) -> bool:
-    """Return whether all addresses that answered, at least one, present it validly."""
+    """Return whether an address answered, and all that did present the certificate validly."""
     answered = [address for address in addresses if address.answered]
     return bool(answered) and all(a.fingerprint == fingerprint and a.valid for a in answered)
 
 
 def contradicted(observed: Observation, now: datetime) -> frozenset[tuple[str, str]]:
-    """Return the domains, by account and name, whose binding the edges contradict.
+    """Return the domains, by account and name, with a binding contradicted by the edges.
 
-    The target says that the certificate to serve is bound. An address that presents a certificate
-    of another tool denies that, and so does an address that presents anything else after all
-    addresses were seen to serve the certificate. The certificate before is no contradiction while
-    a change is on its way.
+    The target reports the certificate to serve as bound. An address contradicts the target by
+    presenting a certificate of another tool. Once all addresses were seen to serve the bound
+    certificate, any other answer contradicts too. While a change spreads, the certificate before
+    is expected at some addresses.
     """
-    known = {version.fingerprint for version in observed.versions}
+    ours = {version.fingerprint for version in observed.versions}
     return frozenset(
         (target.label, domain.domain)
         for target in observed.targets
         for domain in target.domains
         if not (domain.kind.is_receiver or domain.binding_hidden)
-        and _is_contradicted(domain, target, observed.versions, known, now)
+        and _is_contradicted(domain, target, observed.versions, ours, now)
     )
 
 
@@ -330,14 +359,14 @@ def _is_contradicted(
     domain: ObservedDomain,
     target: ObservedTarget,
     versions: Sequence[Version],
-    known: Collection[str],
+    ours: Collection[str],
     now: datetime,
 ) -> bool:
     served = target.served.get(domain.domain, ())
     wanted = version_for(domain.withdrawn, versions, now) if served else None
     if wanted is None or target.fingerprint_of(domain.bound) != wanted.fingerprint:
         return False
-    presented = {one.fingerprint for one in served if one.answered} - {wanted.fingerprint}
+    presented = {a.fingerprint for a in served if a.answered} - {wanted.fingerprint}
     if domain.seen_at(wanted.fingerprint) is not None:
         return bool(presented)
-    return bool(presented - {None} - {*known})
+    return bool(presented - {None} - {*ours})

@@ -1,4 +1,4 @@
-"""What the state stores of a lineage and of a domain: uploads, rollouts, orders, runs."""
+"""The records that the state stores: rollouts, uploads, orders, hosts, runs, history."""
 
 from __future__ import annotations
 
@@ -14,51 +14,58 @@ from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps,
 
 @dataclass(frozen=True, slots=True)
 class RolloutRecord:
-    """How far one certificate is with one domain: needed there, taken by the target, failed for
-    good, first seen served by all. `sent` are the settings that the target took, `None` where
-    unknown; `settings_before` and `problem_before` what it showed before. `program_digest` and
-    `fullchain_digest` are what a receiver ran and took. `worked_before`: all addresses completed
-    handshakes before; they refuse it since `refused_since`. `tries` counts those without success.
-    `drift` is what another tool changed, as last reported, `repairs` when it was repaired, newest
-    first.
-    """
+    """How far one certificate has come at one domain."""
 
     lineage: str
     target: str
     domain: str
     fingerprint: str
+    #: When the domain first needed the certificate.
     started_at: datetime
+    #: When the target accepted the change.
     accepted_at: datetime | None = None
+    #: The domain's problem at the target before the change.
     problem_before: str | None = None
+    #: When the change failed for good.
     failed_at: datetime | None = None
+    #: When all addresses were first seen to serve the certificate.
     verified_at: datetime | None = None
+    #: The settings accepted by the target; `None` if unknown.
     sent: DesiredHttps | None = None
+    #: The digest of the program run by a receiver.
     program_digest: str | None = None
+    #: The digest of leaf and issuers delivered to a receiver.
     fullchain_digest: str | None = None
+    #: The domain's settings at the target before the change.
     settings_before: HttpsSettings | None = None
     request_id: str | None = None
+    #: Whether all addresses completed handshakes before the change.
     worked_before: bool = False
+    #: Since when addresses refuse the certificate.
     refused_since: datetime | None = None
+    #: Another tool's change as last reported.
     drift: str | None = None
+    #: When drift was repaired, newest first.
     repairs: tuple[datetime, ...] = ()
+    #: The number of tries without success.
     tries: int = 0
 
     @property
     def asked_at(self) -> datetime:
-        """When the target took the change, or the rollout began where it has not."""
+        """When the target accepted the change; before that, when the rollout began."""
         return self.accepted_at or self.started_at
 
 
 LAG = timedelta(minutes=1)
-"""How long a target may go on telling of what was before a change that it accepted."""
+"""How long a target may go on reporting the state before an accepted change."""
 
 NO_LINEAGE = ""
-"""The lineage of an `Upload` that is not ours: the state holds of it only that it is used."""
+"""The lineage of another tool's `Upload`, stored only because something uses the copy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """A copy that we put at a target; until `in_use_until` something uses it."""
+    """A copy of a certificate at a target, put there by certferry."""
 
     lineage: str
     target: str
@@ -66,19 +73,24 @@ class Upload:
     label: str
     fingerprint: str
     uploaded_at: datetime
+    #: The moment until which the copy counts as used, after the target refused to remove it.
     in_use_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Ordered:
-    """What was ordered, and when; `key_type` is `None` where it was not stored."""
+    """The order in progress of a lineage."""
 
     at: datetime
     names: tuple[str, ...]
+    #: `None` if not stored.
     key_type: KeyType | None = None
 
     def is_for(self, desired: DesiredCertificate) -> bool:
-        """Return whether it is what is declared now: nothing waits for any other order."""
+        """Return whether the order is for the certificate as declared now.
+
+        A run abandons any other order.
+        """
         return (
             desired.files is None
             and same_names(self.names, desired.names)
@@ -88,9 +100,10 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class OtherCertificate:
-    """A target's certificate that is not this lineage's; its `label` identifies nothing."""
+    """A certificate at a target that belongs to another lineage or another tool."""
 
     remote_id: str
+    #: Not an identity: other certificates may have the same label.
     label: str
     not_after: datetime | None = None
     in_use_until: datetime | None = None
@@ -98,15 +111,18 @@ class OtherCertificate:
 
 
 TRIED_AGAIN = timedelta(days=1)
-"""How long an account that refused an upload is taken at its word: it may have been given more."""
+"""How long an account counts as full after a refused upload: its quota may be raised meanwhile."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quota:
-    """An account that refused an upload at `most`: how many are `held` now; full `until` then."""
+    """How full an account is after a refusal to store another certificate."""
 
+    #: The number of certificates at the account now.
     held: int
+    #: The number at which the account refused.
     most: int
+    #: The moment at which an upload is worth another try.
     until: datetime
 
     def is_full(self, now: datetime) -> bool:
@@ -116,9 +132,11 @@ class Quota:
 
 @dataclass(frozen=True, slots=True)
 class TargetTask:
-    """A change as its target describes it, `state` and `operation` in the target's words."""
+    """A change of a domain as described by the target."""
 
+    #: In the target's words.
     state: str
+    #: In the target's words.
     operation: str | None = None
     since: datetime | None = None
     number: str | None = None
@@ -126,48 +144,53 @@ class TargetTask:
 
 @dataclass(frozen=True, slots=True)
 class LastRun:
-    """When the last run over declared certificates ended, and the last that left no failure."""
+    """The end of the last run over declared certificates."""
 
     ended_at: datetime
+    #: When the last run without a failure ended.
     succeeded_at: datetime | None = None
 
     @property
     def is_success(self) -> bool:
-        """Whether it left no failure."""
+        """Whether the last run ended without a failure."""
         return self.succeeded_at == self.ended_at
 
 
 @dataclass(frozen=True, slots=True)
 class HostRecord:
-    """A host that has used the state, by its name. `machine` is a digest of the one that began a
-    run under that name last, at `seen_at`, with certferry's `release`, and with a clock that was
-    `clock_ahead` of the state's. `running_since` is when the oldest of its runs in progress began.
-    """
+    """A host that uses the state. `machine` to `clock_ahead` are from the last run begun there."""
 
     name: str
+    #: A digest that identifies the machine.
     machine: str | None = None
+    #: The release of certferry.
     release: str | None = None
+    #: When the last run began.
     seen_at: datetime | None = None
+    #: How far the machine's clock was ahead of the state's.
     clock_ahead: timedelta | None = None
     last_run: LastRun | None = None
+    #: When the host's oldest run in progress began.
     running_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class HostWork:
-    """A host's certificates: how many it `declares`, as far as that is stored, those that it
-    declares unlike another host, whose declaration is newer, and those that it works on now.
-    """
+    """A host's lineages."""
 
+    #: The number of lineages declared by the host, as far as stored.
     declares: int = 0
+    #: Lineages of which another host has a newer, different declaration.
     outdated: tuple[str, ...] = ()
+    #: Lineages leased by the host now.
     holds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class BegunRun:
-    """A run that began and has not ended yet; `number` tells it from those at the same time."""
+    """A run that began and has not ended yet."""
 
+    #: Identifies the run among simultaneous runs.
     number: int
     began_at: datetime
     host: str
@@ -175,33 +198,36 @@ class BegunRun:
 
 
 ACCESS = "console/access"
-"""The lineage of what the history has of users and tokens: no certificate's name has a slash."""
+"""The lineage under which history has users and tokens; a certificate's name has no slash."""
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One event for ever, by `who`. The store adds its `number`, and the `host` that stored it,
-    `None` where that was not stored yet.
-    """
+    """An event in the history, kept for ever."""
 
     at: datetime
     lineage: str
     event: str
+    #: The person or program that acted.
     who: str
     facts: Mapping[str, str] = field(default_factory=dict)
+    #: Added by the store.
     number: int | None = field(default=None, compare=False)
+    #: The host that stored the entry; added by the store, and `None` in old entries.
     host: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryFilter:
-    """Which entries are meant: those that a `host` stored, of what a person or program did (`who`),
-    `since` a moment, and before the moment `until`. What is `None` leaves out nothing.
-    """
+    """Conditions on history entries; a `None` sets no condition."""
 
+    #: The host that stored the entry.
     host: str | None = None
+    #: The person or program that acted.
     who: str | None = None
+    #: The first moment, included.
     since: datetime | None = None
+    #: The last moment, excluded.
     until: datetime | None = None
 
 
@@ -209,55 +235,63 @@ UNFILTERED = HistoryFilter()
 
 
 class Damage(StrEnum):
-    """What another program did: an entry was changed, or put in; entries after it were removed; it
-    does not continue what is before it; whole histories are gone, of lineages that nothing names.
-    """
+    """How another program damaged the history."""
 
+    #: The entry was changed or inserted.
     CHANGED = "changed"
+    #: Entries after the entry were removed.
     REMOVED = "removed"
+    #: The entry does not continue the entry before.
     UNCONNECTED = "unconnected"
+    #: The histories of whole lineages are gone; the names of these lineages are unknown.
     GONE = "gone"
 
 
 @dataclass(frozen=True, slots=True)
 class HistoryBreak:
-    """Where the history of a lineage was damaged first: at an entry, `None` for its beginning."""
+    """The first damage in the history of a lineage."""
 
     lineage: str
     damage: Damage
+    #: The damaged entry; `None` for the beginning of the history.
     number: int | None = None
     at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedHistory:
-    """What following the chain has shown: its `entries`, of how many lineages, and how many are
-    `older` than it and cannot be verified. `of_console` of the entries are those of `ACCESS`, which
-    is counted as a lineage, too.
-    """
+    """The result of following the history's chain of digests."""
 
+    #: The number of entries in the chain.
     entries: int
+    #: The number of lineages in the chain, counting `ACCESS` as a lineage.
     lineages: int
+    #: The number of entries from before the chain began, which cannot be verified.
     older: int
     breaks: tuple[HistoryBreak, ...] = ()
+    #: The number of `entries` under `ACCESS`.
     of_console: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What the store knows of a lineage at one moment, without keys: `versions` newest first, the
-    order in progress, when and how often issuing failed since a certificate came, since when a CA
-    fails, `rejected_at` when a wrong one came; `uploads` by target and newest first, `rollouts` by
-    target and domain.
-    """
+    """The state's records of a lineage at one moment, without keys."""
 
+    #: Newest first.
     versions: tuple[Version, ...] = ()
+    #: The order in progress.
     ordered: Ordered | None = None
+    #: When issuing last failed since the newest certificate came.
     issue_tried_at: datetime | None = None
+    #: When a CA last sent a wrong certificate.
     rejected_at: datetime | None = None
+    #: By target, newest first.
     uploads: tuple[Upload, ...] = ()
+    #: By target and domain.
     rollouts: tuple[RolloutRecord, ...] = ()
     has_challenge_records: bool = False
     withdrawals: tuple[Withdrawal, ...] = ()
+    #: How often issuing failed since the newest certificate came.
     issue_tries: int = 0
+    #: Since when a CA fails.
     failing_since: datetime | None = None

@@ -1,4 +1,4 @@
-"""Runs as they are stored: who started each, from where, what happened in it, how it ended."""
+"""Stored runs: who started each run and from where, with events, report and end."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from certferry.text import Text
 
 
 class RunKind(StrEnum):
-    """What a run does."""
+    """The work of a run."""
 
     SYNC = "sync"
     REHEARSE = "rehearse"
@@ -20,7 +20,7 @@ class RunKind(StrEnum):
 
 
 class RunSource(StrEnum):
-    """Where a run was started from."""
+    """How a run was started."""
 
     SCHEDULE = "schedule"
     COMMAND = "command"
@@ -30,24 +30,23 @@ class RunSource(StrEnum):
 
 
 class RunState(StrEnum):
-    """How a run stands: in progress; ended with everything in order, or not; stopped by a person;
-    ended by the death of its process.
-    """
+    """How a run stands."""
 
+    #: In progress.
     RUNNING = "running"
+    #: Ended with everything in order.
     DONE = "done"
+    #: Ended with a failure.
     FAILED = "failed"
+    #: Stopped by a person.
     STOPPED = "stopped"
+    #: Ended by the death of the process. The store derives `DIED` from `StoredRun.number`.
     DIED = "died"
 
 
 @dataclass(frozen=True, slots=True)
 class StoredRun:
-    """A run by its `id`: `names` are the lineages that it was for, none where it was for all;
-    `plan` the digest of the plan that it was to carry out; `number` its process's `BegunRun` on its
-    `host`, by which its death is noticed: one without a number, or an end, has died. The store
-    derives `DIED`; it is never stored.
-    """
+    """A run as stored."""
 
     id: str
     kind: RunKind
@@ -55,8 +54,11 @@ class StoredRun:
     who: str
     host: str
     started_at: datetime
+    #: The lineages of the run; empty for all lineages.
     names: tuple[str, ...] = ()
+    #: The digest of the plan to carry out, if an operator confirmed a plan.
     plan: str | None = None
+    #: Links to the `BegunRun` on `host`. A run with neither number nor end was killed.
     number: int | None = None
     state: RunState = RunState.RUNNING
     ended_at: datetime | None = None
@@ -64,15 +66,15 @@ class StoredRun:
 
 @dataclass(frozen=True, slots=True)
 class RunEvent:
-    """One thing that happened in a run, in its order: a step of a lineage that ended with an
-    `outcome`, what it is busy with, or a warning.
-    """
+    """An event of a run: the end of a step, an activity, or a warning."""
 
+    #: The position among the run's events.
     number: int
     at: datetime
     lineage: str
     event: str
     text: Text
+    #: For a step, how the step ended.
     outcome: str | None = None
     target: str | None = None
     domain: str | None = None
@@ -80,9 +82,9 @@ class RunEvent:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """What a run printed at its end, as the `document` of its command, with sentences as `Text`.
-    One that an earlier release stored is `rendered` as JSON, by language.
-    """
+    """The report printed at the end of a run."""
 
+    #: The JSON document of the command, with sentences as `Text`.
     document: Mapping[str, object] = field(default_factory=dict)
+    #: By language, the report as JSON, in runs stored by an earlier release.
     rendered: Mapping[str, str] = field(default_factory=dict)
