@@ -76,7 +76,7 @@ def of_error(error: BaseException) -> Exit:
 
 def of_report(report: SyncReport) -> Exit:
     """Judge a sync: by its worst outcome, unless the file names a state that was moved."""
-    from certferry.core.planning.report import Result, of_run
+    from certferry.core.planning.result import Result, of_run
 
     found = [step.error for each in report.lineages for step in each.outcomes]
     if report.complete and any(isinstance(one, StateMoved) for one in (report.problem, *found)):

@@ -19,9 +19,9 @@ from certferry.core.planning.plan import HeldUntil, Plan, When
 from certferry.core.planning.planner import why_deliver
 from certferry.core.planning.problems import stuck_error, stuck_since
 from certferry.core.planning.renewal import due_at, overdue, why_order
-from certferry.core.planning.report import CODE
 from certferry.core.planning.rollbacks import in_words, renew_after_rollback
 from certferry.core.planning.timing import VERIFY_TIMEOUT
+from certferry.core.planning.undeclared import CODE
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertferryError, Problem, Severity
 from certferry.text import Text
