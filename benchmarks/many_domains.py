@@ -49,7 +49,7 @@ from certferry.core.desired.certificate import (
     Kind,
 )
 from certferry.core.observed.observation import ObservedTarget, Served, TargetRules
-from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.planner import Claims
 from certferry.core.reasons import LONGEST
 from certferry.core.redaction import Secret
 from certferry.ports.state import StateStore

@@ -21,9 +21,9 @@ from certferry.core.certificates.certificate import CertificateBundle, renew_at
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Issuance
 from certferry.core.network import REFUSED
 from certferry.core.observed.observation import TargetRules
-from certferry.core.planning.planner import Issuing
+from certferry.core.planning.planner import Claims
+from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import SyncReport
-from certferry.core.planning.rollouts import Claims
 from certferry.errors import ClockWrong, DnsUnavailable, TargetAccessDenied, TargetRejected
 from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import no_listener

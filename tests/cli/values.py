@@ -18,8 +18,8 @@ from certferry.core.planning.plan import (
     Verify,
     Weight,
 )
+from certferry.core.planning.planner import NEW_CERTIFICATE
 from certferry.core.planning.report import LineageReport, StepOutcome, SyncReport
-from certferry.core.planning.rollouts import NEW_CERTIFICATE
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.errors import TargetRejected
 from certferry.present.layout import Line, plain
@@ -63,7 +63,7 @@ WHEN = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 def look(domain: str = IMG) -> Rollout:
     """A look without a deployment, which is not seen yet."""
     waiting = Waiting(Text("1 of 2 addresses do not serve it yet"), WHEN, WHEN)
-    return Rollout("qiniu", domain, (Verify("qiniu", domain, NOT_SEEN, due=waiting),))
+    return Rollout("qiniu", domain, (Verify("qiniu", domain, NOT_SEEN, when=waiting),))
 
 
 def retire(label: str = "certferry-img-0123456789abcdef0123") -> Retire:

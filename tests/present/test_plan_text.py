@@ -15,13 +15,13 @@ from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Change
 from certferry.core.planning.plan import (
     Action,
-    Due,
     NotReady,
     Plan,
     PlanFinding,
     Rollout,
     TimedOut,
     Weight,
+    When,
 )
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.errors import CertificateError, TargetRejected, TargetStuck
@@ -336,9 +336,9 @@ def test_the_document_and_the_text_say_when_a_step_is_due() -> None:
     until = datetime(2026, 11, 24, 12, 2, tzinfo=UTC)
     error = TargetRejected(Text("it took too long"), hint=Text("look at it"))
     waits = Waiting(Text("the target is at work"), until - timedelta(minutes=2), until)
-    dues: list[Due] = [None, waits, TimedOut(error), NotReady()]
+    moments: list[When] = [None, waits, TimedOut(error), NotReady()]
     deploy, *_ = rollout().steps
-    plans = [plan(Rollout("qiniu", IMG, (replace(deploy, due=due),))) for due in dues]
+    plans = [plan(Rollout("qiniu", IMG, (replace(deploy, when=when),))) for when in moments]
 
     document = json.loads(json.dumps(documents.rendered(documents.of_plans(plans), Voice())))
     words = shown(*plans)
@@ -359,7 +359,7 @@ def test_what_is_stuck_is_no_deployment_to_run() -> None:
     """
     error = TargetStuck(Text("it took too long"), hint=Text("send the ticket"))
     deploy, verify = rollout().steps
-    stuck = plan(Rollout("qiniu", IMG, (replace(deploy, due=TimedOut(error)), verify)))
+    stuck = plan(Rollout("qiniu", IMG, (replace(deploy, when=TimedOut(error)), verify)))
 
     alone, beside = shown(stuck).splitlines(), shown(stuck, plan(rollout()))
     with_old_copy = shown(replace(stuck, retirements=(values.retire(),)))

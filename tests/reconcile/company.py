@@ -9,7 +9,7 @@ from typing import Any
 
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
 from certferry.core.events import Event
-from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.planner import Claims
 from certferry.ports.progress import Progress
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import Ports, Run, held_lease

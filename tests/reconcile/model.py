@@ -18,11 +18,11 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.events import Event
 from certferry.core.observed.observation import Served, TargetRules
-from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Plan
-from certferry.core.planning.planner import Issuing
+from certferry.core.planning.planner import Claims
+from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import LineageReport
-from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.timing import Times
 from certferry.ports.progress import each_of
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage

@@ -21,7 +21,7 @@ from certferry.core.desired.certificate import (
     Retirement,
     delivered,
 )
-from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.planner import Claims
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import examples

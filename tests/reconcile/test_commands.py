@@ -29,10 +29,10 @@ from certferry.core.discovery.inventory import AccountSurvey, FoundDomain, Found
 from certferry.core.discovery.proposal import must_have_zone
 from certferry.core.events import Activity, Begun, Event, LineageEnded
 from certferry.core.observed.observation import Change, Served
-from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Deploy
-from certferry.core.planning.planner import Issuing
+from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
+from certferry.core.planning.timing import Times
 from certferry.errors import (
     ConfigError,
     DnsAccessDenied,

@@ -23,7 +23,7 @@ from certferry.core.desired.certificate import (
 from certferry.core.observed.observation import ObservedTarget, Served
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Deploy, Plan, Retire, Verify
-from certferry.core.planning.planner import Issuing
+from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.errors import PlanChanged
 from certferry.ports.target import Scope

@@ -12,7 +12,7 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of
 from certferry.core.observed.observation import DomainState, ObservedTarget
 from certferry.core.planning.plan import Action
-from certferry.core.planning.planner import Issuing
+from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.errors import (
     CopyGone,

@@ -19,8 +19,8 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Action, Weight
+from certferry.core.planning.planner import Claims
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.rollouts import Claims
 from certferry.errors import CertificateError, PlanRefused
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.by_hand import withdraw_by_hand

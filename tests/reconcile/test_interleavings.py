@@ -27,7 +27,7 @@ from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import LENGTH, SharedState
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of
-from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.planner import Claims
 from certferry.ports.state import StateStore, must_still_hold
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports, history_keeper

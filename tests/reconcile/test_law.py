@@ -16,7 +16,7 @@ from certferry.core.desired.certificate import DesiredHttps, DriftPolicy, Kind, 
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.planning.drift import setting_changes
 from certferry.core.planning.plan import Weight
-from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.planner import Claims
 from certferry.reconcile.removals import IN_USE_PAUSE
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import examples, sampled

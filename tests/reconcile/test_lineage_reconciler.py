@@ -20,10 +20,10 @@ from certferry.core.observed.observation import (
     ObservedTarget,
 )
 from certferry.core.observed.records import HistoryEntry
-from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Weight
-from certferry.core.planning.planner import Issuing
+from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import Outcome
+from certferry.core.planning.timing import Times
 from certferry.core.reasons import ReasonCode
 from certferry.errors import (
     CaUnavailable,

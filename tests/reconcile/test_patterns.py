@@ -32,8 +32,8 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
 from certferry.core.planning.plan import Action, Deploy, Weight
+from certferry.core.planning.planner import Claims
 from certferry.core.planning.report import LineageReport, Outcome, SyncReport
-from certferry.core.planning.rollouts import Claims
 from certferry.ports.target import Scope
 from certferry.present import documents, plan_text, report_text, status_text
 from certferry.present.language import Voice

@@ -13,9 +13,9 @@ from certferry.core.events import StepEnded
 from certferry.core.observed.observation import DomainState
 from certferry.core.observed.records import NO_LINEAGE, RolloutRecord
 from certferry.core.planning.plan import Action, Retire
+from certferry.core.planning.planner import Claims
 from certferry.core.planning.removals import MOST_SUPERSEDED, MOST_UNMANAGED
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome
-from certferry.core.planning.rollouts import Claims
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, TargetUnavailable
 from certferry.reconcile.reconciler import LineageReconciler

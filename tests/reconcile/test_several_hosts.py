@@ -30,9 +30,9 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.desired.declaration import digest_of_declaration, outdated
 from certferry.core.planning.plan import Weight
-from certferry.core.planning.planner import Issuing
+from certferry.core.planning.planner import Claims
+from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
-from certferry.core.planning.rollouts import Claims
 from certferry.core.redaction import Secret
 from certferry.errors import DeclarationOutdated
 from certferry.ports.state import AcmeOrder, ChallengeRecord, StateStore

@@ -16,9 +16,9 @@ from certferry.core.certificates.chain import must_be_as_ordered
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.observed.records import RolloutRecord, TargetTask
-from certferry.core.planning.due import stuck_since
+from certferry.core.planning.limits import ANEW_AFTER
 from certferry.core.planning.plan import Action
-from certferry.core.planning.planner import ANEW_AFTER
+from certferry.core.planning.problems import stuck_since
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.errors import CertificateRejected, OrderPostponed, TargetStuck
 from certferry.ports.issuer import IssueRequest

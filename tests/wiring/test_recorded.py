@@ -16,8 +16,8 @@ from certferry.config.model import Settings
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.planning.planner import Claims
 from certferry.core.planning.report import SyncReport
-from certferry.core.planning.rollouts import Claims
 from certferry.errors import ConfigError
 from certferry.ports.state import StateStore
 from certferry.wiring.recorded import (

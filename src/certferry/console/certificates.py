@@ -29,7 +29,7 @@ from certferry.core.assessment.status import LineageStatus
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.runs import RunKind
 from certferry.core.planning.plan import Rollback
-from certferry.core.planning.planner import window_in_words
+from certferry.core.planning.renewal import window_in_words
 from certferry.errors import Severity
 from certferry.present.status_text import facts_of
 from certferry.reconcile.by_hand import steps_back

@@ -1,1 +1,1 @@
-"""What certferry needs from outside, in its own words: one contract per port."""
+"""The ports: one contract for each service that certferry needs from outside."""

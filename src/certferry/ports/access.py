@@ -1,4 +1,4 @@
-"""The port to who may open the console: users, links, sessions, tokens, and guesses."""
+"""The port to the console's access data: users, links, sessions, tokens and failed logins."""
 
 from __future__ import annotations
 
@@ -9,56 +9,57 @@ from certferry.core.access import PasswordLink, Role, Session, Token, User
 
 
 class AccessStore(Protocol):
-    """Users with their sessions, and tokens; names are found in any case (Anna is anna). All
-    raise `StateError`; every change is one transaction.
+    """Users, sessions and tokens. Names are compared without case: Anna is anna.
+
+    Every method may raise `StateError`. Every change is one transaction.
     """
 
     def users(self) -> tuple[User, ...]:
-        """Return every user, by name."""
+        """Return every user, sorted by name."""
 
     def user(self, name: str) -> User | None:
-        """Return a user."""
+        """Return the user with this name."""
 
     def add_user(self, user: User) -> bool:
         """Store a new user; return whether the name was free."""
 
     def change_role(self, name: str, role: Role) -> bool:
-        """Store a user's role; return whether there is such a user."""
+        """Store a user's role; return whether the user exists."""
 
     def change_language(self, name: str, language: str | None) -> None:
-        """Store which language a user chose."""
+        """Store the language that a user chose."""
 
     def remove_user(self, name: str) -> bool:
-        """Delete a user with the links and sessions; return whether there was one."""
+        """Delete a user with all links and sessions; return whether the user existed."""
 
     def save_link(self, link: PasswordLink) -> None:
-        """Store a link, in place of the user's other one; nothing where there is no such user."""
+        """Store a link in place of the user's earlier link. Ignore an unknown user."""
 
     def forget_password(self, name: str) -> None:
         """Delete the hash of a user's password, with the user's link and sessions."""
 
     def link(self, digest: str, now: datetime) -> PasswordLink | None:
-        """Return a link that is still good."""
+        """Return the link with this digest, if the link is still valid."""
 
     def choose_password(self, digest: str, password: str, now: datetime) -> User | None:
-        """Spend a link: store the hash of its user's password, and end their sessions. Return the
-        user, `None` where the link is no longer good.
+        """Use up a link: store the user's new password hash and end the user's sessions. Return
+        the user, or `None` if the link is no longer valid.
         """
 
     def change_password(self, name: str, password: str, now: datetime, keep: str) -> None:
-        """Store a new password's hash, delete the user's link, and end their sessions but the one
-        to `keep`; nothing where that session has ended meanwhile.
+        """Store a new password's hash, delete the user's link, and end every session of the user
+        except `keep`. Change nothing if the session `keep` has ended meanwhile.
         """
 
     def save_session(self, session: Session, verified: str | None = None) -> None:
-        """Store that a browser is logged in; nothing where there is no such user any more, or where
-        the user's hash is no longer the one that was `verified`. Deletes the sessions that are
-        over, and stores when the user was seen.
+        """Store that a browser is logged in, delete expired sessions, and store when the user was
+        seen. Change nothing if the user is gone, or if the user's password hash has changed since
+        the hash `verified` was checked.
         """
 
     def session(self, digest: str, now: datetime) -> tuple[Session, User] | None:
-        """Return a session that is not over, with its user as they are now. Stores that it was
-        seen, at most once a minute.
+        """Return a valid session with the present state of the user. Store that the session was
+        used, at most once a minute.
         """
 
     def end_session(self, digest: str) -> None:
@@ -68,27 +69,27 @@ class AccessStore(Protocol):
         """Delete every session of a user."""
 
     def tokens(self) -> tuple[Token, ...]:
-        """Return every token, by name."""
+        """Return every token, sorted by name."""
 
     def add_token(self, token: Token) -> bool:
         """Store a new token; return whether the name was free."""
 
     def remove_token(self, name: str) -> bool:
-        """Delete a token; return whether there was one."""
+        """Delete a token; return whether the token existed."""
 
     def token(self, digest: str, now: datetime) -> Token | None:
-        """Return a token that is not over. Stores that it was used, at most once an hour."""
+        """Return a valid token. Store that the token was used, at most once an hour."""
 
     def count_guess(self, whose: str, now: datetime) -> int:
-        """Count a failed login of an address or a name (`address 192.0.2.7`, `name anna`), before
-        anything is verified; return how many there were in the last 15 minutes (counted by the
-        minute), this one included. Older ones are deleted.
+        """Count a failed login of an address or a name (`address 192.0.2.7`, `name anna`) before
+        the password is verified. Return the number of failed logins in the last 15 minutes, the
+        new login included, counted by the minute. Delete older counts.
         """
 
     def forget_guesses(self, whose: str) -> None:
-        """Delete what is counted of a name, after a login that succeeded."""
+        """Delete the failed logins of a name, after a successful login."""
 
     def take_back_guess(self, whose: str, counted_at: datetime) -> None:
-        """Count one guess less that was counted at a moment: it was none, for the login succeeded.
-        The others of its address stay, since they may be guesses at other names.
+        """Remove one failed login that was counted at `counted_at`, because the login succeeded.
+        Other failed logins from the address stay: they may be guesses at other names.
         """

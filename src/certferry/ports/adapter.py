@@ -1,34 +1,40 @@
-"""How an adapter is described: what an operator writes, what it reads of the environment, and how
-it is connected.
+"""The description of an adapter: the settings, the environment variables and the connection.
 
-An adapter is a module with the attributes of `Adapter`. A package declares it as an entry point,
-whose name is what operators write as `type`: in the group `certferry.dns` where it connects to a
-`ports.dns.DnsProvider`, in `certferry.targets` where it connects to a `ports.target.DeployTarget`,
-in `certferry.notify` where it connects to a `ports.notifier.Notifier`.
+An adapter is a module with the attributes of `Adapter`. A package declares the module as an entry
+point, for example
 
-A target may have four names more:
+    [project.entry-points."certferry.dns"]
+    harbour = "certferry_harbour.dns"
 
-- `DeploySettings`, a frozen dataclass of what a deployment to it may set, of the fields of
-  `core.desired.certificate.DesiredHttps` and `kind`. Without it, that is nothing beside what each
-  deployment may set, such as `domains` and `retire`. `config.bind` says which types its fields
-  may have, and that a method `wrong` may return what does not go together.
-- `NEEDS_COMMON_NAME`, a `CommonNameRule`: certificates without a common name are refused. Without
-  it, they are taken.
-- `LEAST_LIFE`, the name of a field of `Settings`: how many days a certificate must be valid still
-  when it is taken in. A profile whose certificates never are is refused when the file is read.
-- `ONE_ACCOUNT_A_DOMAIN`, which is true: the service lets a domain be at one account only. A file
-  that names one for two accounts is refused.
+and operators write the entry point's name as `type`. The group says which port `connect` returns:
 
-Every adapter may have `WHERE_KEYS_ARE`, a `Text`: where an operator finds the keys, as a way
-through the service's console. `certferry init` says it before it asks, and
-docs/reference/adapters.md has it.
+- `certferry.dns`: a `ports.dns.DnsProvider`
+- `certferry.targets`: a `ports.target.DeployTarget`
+- `certferry.notify`: a `ports.notifier.Notifier`
 
-It may have `CODES` as well, from each code that the service answers with, as messages print it, to
-a `CodeMeaning`: `certferry help CODE` prints it.
+A target may define four more names:
 
-What a field of `Settings` or `DeploySettings` means stands beside its type, as
-`Annotated[str, Text("the address of the API")]`, where no `Variable` says it: `certferry init` asks
-with these words, and docs/reference/adapters.md is made of them.
+- `DeploySettings`, a frozen dataclass of the settings that a deployment to the target may have:
+  fields of `core.desired.certificate.DesiredHttps`, and `kind`. The default is the settings of
+  every deployment, such as `domains` and `retire`. `config.bind` lists the types a field may have;
+  a method `wrong` may return contradictions between fields.
+- `NEEDS_COMMON_NAME`, a `CommonNameRule`: the target refuses certificates without a common name.
+  By default the target takes them.
+- `LEAST_LIFE`, the name of a field of `Settings`: the days of validity that a certificate must
+  have left at upload. A profile with shorter certificates is refused when the file is read.
+- `ONE_ACCOUNT_A_DOMAIN = True`: the service allows a domain in one account only. A file naming a
+  domain for two accounts is refused.
+
+Any adapter may define two more:
+
+- `WHERE_KEYS_ARE`, a `Text`: the way through the service's console to the keys. `certferry init`
+  prints the way before the questions, and docs/reference/adapters.md has the same text.
+- `CODES`: a mapping from each of the service's codes, as messages print the code, to a
+  `CodeMeaning`. `certferry help CODE` prints the meaning.
+
+The meaning of a field of `Settings` or `DeploySettings` stands beside the type, as
+`Annotated[str, Text("the address of the API")]`, unless a `Variable` describes the field.
+`certferry init` asks with these words, and docs/reference/adapters.md is made from them.
 """
 
 from __future__ import annotations
@@ -50,7 +56,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 @dataclass(frozen=True)
 class Answer:
-    """What came back, whatever the status. Headers are found in any case."""
+    """An HTTP response of any status. Header names are compared without case."""
 
     status: int
     headers: Mapping[str, str] = field(repr=False)
@@ -58,33 +64,34 @@ class Answer:
 
 
 def json_object(raw: bytes) -> dict[str, Any] | None:
-    """Read a body that should be a JSON object; `None` if it is not."""
+    """Read a body as a JSON object; return `None` for any other content."""
     try:
-        found = json.loads(raw)
+        content = json.loads(raw)
     except (ValueError, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return content if isinstance(content, dict) else None
 
 
 def is_ctrl_c(error: BaseException) -> bool:
-    """Return whether a signal may have raised an error: Python handles signals in the main thread
-    alone. A package that raises `KeyboardInterrupt` in another thread has failed.
+    """Return whether a signal may have raised an error. Python handles signals only in the main
+    thread, so a `KeyboardInterrupt` in another thread is a mistake of the package raising it.
     """
     is_main = threading.current_thread() is threading.main_thread()
     return is_main and isinstance(error, KeyboardInterrupt)
 
 
 class NoAnswer(Exception):
-    """No usable answer came. `maybe_done`: the server may have carried the request out."""
+    """No usable answer came."""
 
     def __init__(self, problem: Text, *, maybe_done: bool) -> None:
         super().__init__(str(problem))
         self.problem = problem
+        #: Whether the server may have carried out the request.
         self.maybe_done = maybe_done
 
 
 class Http(Protocol):
-    """One service's connections. Safe to share between threads."""
+    """The connections to one service. Threads may share the object."""
 
     def send(
         self,
@@ -95,30 +102,30 @@ class Http(Protocol):
         *,
         repeatable: bool = False,
     ) -> Answer:
-        """Send a request and give the answer, whatever its status.
+        """Send a request and return the answer, whatever the status.
 
-        A repeatable request is made again after transport errors and statuses 5xx, any request
-        where surely nothing was done: no connection was made, or there were too many requests.
-        Waits for no answer for ever, follows no redirect and keeps no cookie. Raises `NoAnswer`,
-        and `Interrupted` when the run is stopped.
+        A repeatable request is repeated after transport errors and statuses 5xx. Any request is
+        repeated if the server surely did nothing: the connection failed, or the service answered
+        "too many requests". Every wait has a limit; redirects and cookies are ignored. Raises
+        `NoAnswer`, and `Interrupted` when the run is stopped.
         """
 
 
 class Pace(Protocol):
-    """Asked for a turn before each request."""
+    """The pace of an account's requests. Callers wait for a turn before each request."""
 
     def wait(self) -> None:
-        """Return when the next request may be sent. Raises whatever a pause raises, and
-        `StateError` where hosts share the pace by their state.
+        """Wait until the next request may be sent. Raises the errors of `Pause`, and `StateError`
+        where hosts share the pace through a common state.
         """
 
 
 OpenPace = Callable[[str, float], Pace]
-"""Return the pace of an account's requests to a URL: so many a second, of all runs together; on
-every host, where hosts share a state."""
+"""Return the pace of an account's requests to a URL, from the requests per second of all runs
+together. Hosts sharing a state share the pace."""
 
 OpenHttp = Callable[[float], Http]
-"""Open connections to one service, with at most so many requests per second in this process."""
+"""Open connections to one service, from the requests per second allowed to this process."""
 
 
 DNS_GROUP = "certferry.dns"
@@ -128,23 +135,24 @@ NOTIFY_GROUP = "certferry.notify"
 
 @dataclass(frozen=True, slots=True)
 class Variable:
-    """A key of the settings that the environment may hold, under the first of the names that is
-    set. `what` says what it is, where it is missing or asked for: "the API token of …". One that
-    `is_public` proves nothing alone, such as the id of a token: it is seen while it is typed, and
-    by a digest of it hosts that share a state know that an account of theirs is the same. Where
-    each such key is alike, `pattern` is what one matches as a whole, as a regular expression.
-    """
+    """A key of the settings with the environment variables that may hold the value."""
 
+    #: The field of `Settings`.
     key: str
+    #: Names of environment variables; the first variable that is set counts.
     names: tuple[str, ...]
+    #: The description in questions and in messages on a missing key: "the API token of …".
     what: Text
+    #: Whether the value alone proves nothing, such as the id of a token. A public value is echoed
+    #: while typed. Hosts compare the value's digest to recognise a shared account.
     is_public: bool = False
+    #: A regular expression matching the whole value, where every value has the same form.
     pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class CodeMeaning:
-    """What to do about a code that a service answers with, and what it means."""
+    """Advice on a code in a service's answers, and the meaning of the code."""
 
     advice: Text
     meaning: Text | None = None
@@ -152,69 +160,83 @@ class CodeMeaning:
 
 @dataclass(frozen=True, slots=True)
 class CommonNameRule:
-    """A target refuses certificates without a common name, so a profile that makes such is refused
-    when the file is read. `unless` is a setting, true or false, with which an account takes them
-    all the same, and `advice` says when to set it; both are empty where there is none.
+    """A target refuses certificates without a common name. A profile making such certificates is
+    refused when the file is read.
     """
 
+    #: The boolean setting of accounts that take such certificates after all; empty without one.
     unless: str = ""
+    #: When to set `unless`.
     advice: Text | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a run gives to an adapter; it needs no other clock, sleep or connection.
+    """The services that a run offers to an adapter, in place of clocks, sleeps and sockets of the
+    adapter's own.
 
-    `pause` waits, and raises `Interrupted` when the run is stopped: that must pass. `now` gives an
-    aware UTC datetime. `memory` is the account's own, between runs. `http` opens connections to a
-    service that keep the run's manners: see `ports.adapter.Http`. `progress` takes events for the
-    run's listeners. `run` runs a program of the operator's. `contact` is a mail address that a
-    service may write to, or empty; `language` the one in which a person reads what happens, `en` or
-    `zh`. `pace` is for adapters that bring their own client: `None` where there is one run alone.
-    They also call `ports.state.must_still_hold` last before they send anything.
+    A port uses the services like this:
+
+        http = context.http(REQUESTS_PER_SECOND)
+        answer = http.send("GET", f"{settings.api}/zones", headers)
+        context.pause(2)  # between two reads of a slow service
     """
 
+    #: Wait some seconds. `Interrupted`, raised when the run is stopped, must reach the caller.
     pause: Pause
+    #: Return this moment, an aware datetime in UTC.
     now: Callable[[], datetime]
+    #: Short notes of the account, kept between runs.
     memory: AccountMemory
+    #: Open connections to a service; `Http` describes their limits and retries.
     http: OpenHttp
+    #: Report an event to the run's listeners.
     progress: Progress
+    #: Run one of the operator's programs.
     run: RunProgram
+    #: A mail address that a service may write to, or empty.
     contact: str = ""
+    #: The language of the person reading the messages, `en` or `zh`.
     language: str = "en"
+    #: The account's pace, for adapters with an HTTP client of their own; `None` in a run without
+    #: other runs beside it. These adapters also call `ports.state.must_still_hold` immediately
+    #: before they send anything.
     pace: OpenPace | None = None
 
 
 class Adapter(Protocol):
-    """One kind of account. A module keeps this by having these names."""
+    """A kind of account. A module with these names implements the protocol."""
 
     @property
     def SERVICE(self) -> str:  # noqa: N802 - a module's constant
-        """How the service is called in sentences, such as `Harbour`."""
+        """The name of the service in sentences, such as `Harbour`."""
 
     @property
     def ENVIRONMENT(self) -> Sequence[Variable]:  # noqa: N802 - a module's constant
-        """The keys that are asked for where there are none: of `certferry init`, and where there is
-        no file. Each is a field of the settings, required unless another can stand in its place.
+        """The keys that `certferry init` asks for. In runs without a file, the environment supplies
+        the keys. Each key is a field of the settings, and required unless another key can replace
+        the field.
         """
 
     @property
     def Settings(self) -> type[Any]:  # noqa: N802 - a module's class
-        """A frozen dataclass. Its fields are the keys of an account, and a field without a default
-        is required; `config.bind` says which types a field may have. A `Secret` never prints.
+        """A frozen dataclass with the keys of an account as fields. A field without a default is
+        required; `config.bind` lists the types a field may have. A `Secret` never prints.
         """
 
     def connect(self, settings: Any, context: Context, /) -> Any:
-        """Return the account's port, for all that a run does with it: it may be shared between
-        threads. Sends nothing yet. Raises `ConfigError` for settings that can be none.
+        """Return the account's port for the whole run; threads may share the port. Requests are
+        sent later, by the port's methods. Raises `ConfigError` for impossible settings.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A program's exit code, negative for a signal, and its last words."""
+    """How a program ended."""
 
+    #: The exit code, negative for a signal.
     code: int
+    #: The last words of the program's output.
     words: Quoted
 
 
@@ -222,11 +244,11 @@ class RunProgram(Protocol):
     """Runs programs."""
 
     def __call__(self, arguments: Sequence[str], within: timedelta, given: bytes = b"") -> Ended:
-        """Run a program to its end: without a shell, in the directory of the configuration file,
-        and with an environment that lacks the accounts' keys; what it is `given` is on its standard
-        input. What it says goes to the log, as far as it is no secret. One that is still running
-        after this time is ended with its children.
+        """Run a program to the end: without a shell, in the directory of the configuration file,
+        with the environment minus the accounts' keys, and with `given` as standard input. The
+        program's output goes to the log, secrets masked. A program still running after `within`
+        is killed with all child processes.
 
-        Raises `TargetRejected` when it cannot be run, another `DeployError` when it was ended for
-        its time, and `Interrupted` when the run is stopped.
+        Raises `TargetRejected` when the program cannot be started, another `DeployError` when the
+        program was killed after `within`, and `Interrupted` when the run is stopped.
         """

@@ -1,4 +1,4 @@
-"""The port to a DNS provider: put a TXT value, take it away."""
+"""The port to a DNS provider: add a TXT value and remove the value again."""
 
 from __future__ import annotations
 
@@ -6,34 +6,44 @@ from typing import Protocol, runtime_checkable
 
 
 class DnsProvider(Protocol):
-    """Writes challenge records into the zones of one account. A name is absolute, in ASCII and
-    lower case, without a final dot.
+    """Writes challenge records into the zones of one account.
+
+    For each challenge a run
+
+    1. calls `add_txt(name, value)` and stores the handle,
+    2. waits until the zone's name servers serve the value, and asks the CA to check,
+    3. calls `remove_txt(name, value, handle)`; after a crash a later run does, in another process.
+
+    Names are absolute, in ASCII and lower case, without a final dot.
     """
 
     def add_txt(self, name: str, value: str) -> str:
-        """Put a TXT value at a name and return a handle by which any process can remove it.
+        """Add a TXT value to a name and return a handle with which any process can remove the
+        value.
 
-        Must keep other values under the same name, since apex and wildcard share one (RFC 8555
-        §8.4); must be idempotent, also when an answer was lost. Raises `ZoneNotFound`,
+        Must keep other values under the same name, because apex and wildcard share one name (RFC
+        8555 §8.4). Must be idempotent, also after a lost answer. Raises `ZoneNotFound`,
         `DnsAccessDenied`, `DnsRejected` or `DnsUnavailable`.
         """
 
     def remove_txt(self, name: str, value: str, handle: str | None) -> bool:
-        """Remove exactly this value, and return whether it was there.
+        """Remove exactly this value, and return whether the value was there. An absent value is
+        success.
 
-        Without a handle it is looked for by name and value. With one that another process was given
-        the record must be looked at first, by name, type and value: where it was kept, it may
-        have been changed. A value that is gone already is fine.
-        A service that takes nothing away, where newer values push out the old, answers that it was
-        there: the next run has nothing to look for.
+        Without a handle, the record is searched by name and value. A handle from another process
+        must be checked first: read the record and compare name, type and value, because the stored
+        handle may have been altered. A service without removal, where newer values push out older
+        values, returns True: the next run has nothing to search for.
 
-        Raises as `add_txt` does.
+        Raises the errors of `add_txt`.
         """
 
 
 @runtime_checkable
 class SharedOut(DnsProvider, Protocol):
-    """Several accounts that are one provider together."""
+    """Several accounts acting as one provider."""
 
     def at(self, name: str) -> DnsProvider:
-        """Return the account that writes at a name. Raises `DnsError` where none can."""
+        """Return the account that writes records for a name. Raises `DnsError` if every account
+        lacks the zone.
+        """

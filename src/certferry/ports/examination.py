@@ -1,5 +1,7 @@
-"""The ports through which an account is examined before it is relied on. An adapter has those it
-can, as `isinstance` shows; of one that has none nothing is reported.
+"""The ports through which `certferry doctor` examines an account.
+
+An adapter implements any of these protocols; `isinstance` finds out which. An account without any
+of them is left out of the report.
 """
 
 from __future__ import annotations
@@ -15,50 +17,54 @@ from certferry.text import Text
 
 @runtime_checkable
 class Examined(Protocol):
-    """An account that can be examined: its keys, what they may do, what it has room for."""
+    """An account that can be examined: the keys, their permissions, the quotas."""
 
     def examine(self, account: str) -> tuple[Problem, ...]:
-        """Look at the account of this label by calls that read alone. Changes nothing. What is
-        refused is a finding; raises `CertferryError` where nothing could be asked.
+        """Examine the account with this label by reading calls only. A refused call becomes a
+        problem in the result. Raises `CertferryError` if the service could not be asked at all.
         """
 
 
 @runtime_checkable
 class Timed(Protocol):
-    """A service whose answers bear the time."""
+    """A service that puts the time into answers."""
 
     def clock_ahead(self) -> timedelta | None:
-        """Return how far its clock is ahead, if known. Needs no keys. Raises `CertferryError`."""
+        """Return how far the service's clock is ahead of ours, if known; works without keys. Raises
+        `CertferryError`.
+        """
 
 
 @runtime_checkable
 class Delegated(Protocol):
-    """A DNS account that knows which name servers its zones are served by."""
+    """A DNS account that knows the name servers of the account's zones."""
 
     def name_servers(self, zone: str) -> frozenset[str]:
-        """Return the hosts to delegate a zone to, if known. Raises `DnsError`."""
+        """Return the name servers to delegate a zone to, if known. Raises `DnsError`."""
 
 
 @runtime_checkable
 class PointedAt(Protocol):
-    """A target that serves a domain once a CNAME leads to it."""
+    """A target that serves a domain once the domain's CNAME points to the target."""
 
     def cnames(self) -> Mapping[str, str]:
-        """Return the name that each domain's CNAME is to lead to. Raises `DeployError`."""
+        """Return, for each domain, the name its CNAME should point to. Raises `DeployError`."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccountReport:
-    """How an account answered, in lines without secrets; `credentials_work` if one call did."""
+    """The answers of an account, for a report in an issue."""
 
     service: str
+    #: The answers in words, without secrets.
     lines: tuple[Text, ...]
+    #: Whether at least one call with the credentials succeeded.
     credentials_work: bool
 
 
 @runtime_checkable
 class Reporting(Protocol):
-    """An account of whose calls an issue can have a report."""
+    """An account that can report test calls for an issue."""
 
     def report(self) -> AccountReport:
-        """Make a few reading calls, and return how they were answered. Raises `Interrupted`."""
+        """Make a few reading calls and return the answers. Raises `Interrupted`."""

@@ -19,53 +19,51 @@ from certferry.ports.state import Lease
 
 @dataclass(frozen=True, slots=True)
 class IssueRequest:
-    """What to order. The first name becomes the common name; at most 100 names.
-
-    `replaced_pem` is the leaf that the new certificate is to replace, which the CA learns where it
-    wants to know. `profiles` are in order of preference, none for the CA's own choice; `directory`
-    is the URL of the CA that is asked, the usual one where it is empty; `reused_key` is to be the
-    certificate's where it is of the type.
-
-    `dns` is the label of the account that writes the records. `renews`: the lineage has had a
-    certificate of this CA for exactly these names. `exempt`: the CA learns what is replaced, and
-    most likely counts the order against none of its limits.
-    """
+    """The certificate to order."""
 
     lineage: str
+    #: At most 100 names; the first name becomes the common name.
     names: tuple[str, ...]
     key_type: KeyType
+    #: The leaf to be replaced. The order names the leaf if the CA supports ARI (RFC 9773).
     replaced_pem: str | None = None
+    #: Profiles in order of preference; empty leaves the choice to the CA.
     profiles: tuple[str, ...] = ()
+    #: The URL of the CA's directory; empty for the default CA.
     directory: str = ""
+    #: The key for the new certificate, used if the key has the type `key_type`.
     reused_key: Secret | None = None
+    #: The label of the account that writes the challenge records.
     dns: str = ""
+    #: Whether the lineage has had a certificate of this CA for exactly these names.
     renews: bool = False
+    #: Whether the order names the replaced certificate, so the CA most likely counts the order
+    #: against no limit.
     exempt: bool = False
 
     @property
     def wanted(self) -> PlannedOrder:
-        """As it counts against the CA's limits."""
+        """The order as counted against the CA's limits."""
         return PlannedOrder(self.names, self.renews, self.exempt)
 
 
 class Issuer(Protocol):
-    """Orders certificates."""
+    """Orders certificates from a CA."""
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
-        """Raise `DnsError` for what would surely stop an order: credentials that the provider
-        refuses, a name that no zone of the account holds. A provider that cannot list its zones
-        (`ports.survey.ZoneKeeper`) is not asked. Return the names, without `*.`, that a standing
-        record proves, so that no account has to.
+        """Raise `DnsError` for an obstacle that would surely stop an order: refused credentials,
+        or a name outside every zone of the account. Zones are compared only if the provider can
+        list zones (`ports.survey.ZoneKeeper`). Return the names, without `*.`, already proven by a
+        standing record, which need no account.
 
-        Nothing is written, and the CA is asked nothing, or for its directory where such records
-        are looked for: then this raises `IssuanceError` as well. `issue` asks this before it
-        orders.
+        Only reads. The lookup of standing records asks the CA for the directory, and may raise
+        `IssuanceError`. `issue` calls this method before ordering.
         """
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
-        """Return why the CA is not asked for this now, and until when, by what was ordered and
-        what it said before: its limits, where they are known, and its Retry-After. An order that
-        is continued spends nothing. The CA is asked nothing.
+        """Return why this order must wait, and until when, judged by stored orders and stored
+        answers of the CA: known limits and Retry-After. Continuing an order spends nothing. No
+        request is sent.
         """
 
     def issue(
@@ -73,62 +71,67 @@ class Issuer(Protocol):
     ) -> CertificateBundle:
         """Order a certificate, or finish the order that an earlier run of the lineage began.
 
-        Must keep what a later run needs to finish (account, order, key, challenge records) in the
-        state before the CA or the provider is asked; must leave no challenge record behind, also
-        after a failure or an interruption; must claim each new order from the budget before it is
-        made (`StateStore.claim_order`), and keep what the CA says of the next ones
-        (`save_failed_proofs`, `save_hold`); must not close the order in the state: saving the
-        version does. Must give only what was ordered (`core.certificates.chain`):
-        `CertificateRejected` for any other certificate. Raises `IssuanceError`, `OrderPostponed`
-        among them, or `DnsError`; after `DnsAccessDenied` it must ask the account before it orders
-        again.
+        An implementation must
+
+        1. claim each new order before making the order (`StateStore.claim_order`);
+        2. store everything a later run needs to finish (account, order, key, challenge records)
+           before asking the CA or the provider;
+        3. store the CA's refusals and requests to wait (`save_failed_proofs`, `save_hold`);
+        4. remove every challenge record, also after a failure or an interruption;
+        5. return only the certificate that was ordered (`core.certificates.chain`), and raise
+           `CertificateRejected` for any other certificate;
+        6. leave the order open in the state: saving the version closes the order;
+        7. ask the account before ordering again, after `DnsAccessDenied`.
+
+        Raises `IssuanceError` (`OrderPostponed` among them) or `DnsError`.
         """
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """Ask when a certificate should be renewed; no answer of the CA's is an empty one. The CA
-        is that at `directory`, the usual one where it is empty.
+        """Ask the CA at `directory` (empty: the default CA) when a certificate should be renewed.
+        A CA without the service gives an empty `RenewalInfo`.
 
-        Costs one request, now and then another. Raises `IssuanceError` when the CA cannot be asked.
+        Costs one request, sometimes two. Raises `IssuanceError` when the CA cannot be asked.
         """
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
-        """Remove the challenge records that an interrupted run of the lineage left, each at the
-        first of the accounts that has its zone.
+        """Remove the challenge records left by an interrupted run of the lineage, each through the
+        first account with the record's zone.
 
-        Raises `DnsError` when one may still be there; those whose zone no account has had for days
-        are forgotten.
+        Raises `DnsError` when a record may still exist. A record is forgotten once every account
+        has lacked the zone for days.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class AccountFacts:
-    """An account as its CA shows it: `status` as in RFC 8555 §7.1.2, `None` where unknown."""
+    """An account as shown by the CA."""
 
     url: str | None
+    #: As in RFC 8555 §7.1.2; `None` if unknown.
     status: str | None
     contacts: tuple[str, ...] = ()
 
 
 class CaAccount(Protocol):
-    """The account at one directory. All raise `IssuanceError` and `StateError`; all but `revoke`
-    and `facts` raise `PlanRefused` where there is no account.
+    """The account at one directory. All methods raise `IssuanceError` and `StateError`;
+    `rollover` and `deactivate` raise `PlanRefused` without an account.
     """
 
     def facts(self) -> AccountFacts | None:
-        """Ask the CA for the account; `None` if it has none. Changes nothing there."""
+        """Ask the CA for the account; return `None` if the CA has no account. Only reads."""
 
     def rollover(self) -> None:
-        """Replace the account's key: both are kept until the CA has answered."""
+        """Replace the account's key. Both keys stay stored until the CA has answered."""
 
     def deactivate(self) -> None:
-        """Put the account out of use for ever, and forget it."""
+        """Deactivate the account at the CA for good, and delete the account from the state."""
 
     def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
-        """Revoke a certificate: as the account, or with the certificate's own key where the account
-        may not. One that is revoked already is done. Raises `CertificateError` for a key that can
-        sign no request.
+        """Revoke a certificate as the account, or with the certificate's own key if the account is
+        not allowed to. A certificate already revoked is success. Raises `CertificateError` for a
+        key unable to sign requests.
         """
 
 
 AccountAt = Callable[[str | None], CaAccount]
-"""Returns the account at a directory; at the usual one where it is not known."""
+"""Return the account at a directory; `None` means the default CA's directory."""

@@ -1,4 +1,4 @@
-"""The port to a channel, which brings a message to a person or to a program."""
+"""The port to a channel: a service that brings messages to a person or a program."""
 
 from __future__ import annotations
 
@@ -17,17 +17,19 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class RefusedForGood:
-    """The service would refuse the message again, too. With `partly`, some recipients have it."""
+    """The service refused the message and would refuse the message again."""
 
     problem: Text
     hint: Text | None = None
+    #: Whether some recipients have received the message.
     partly: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class AgainAt:
-    """The service did not take the message now; it may from a moment on (aware), not before."""
+    """The service did not take the message now, and may take the message later."""
 
+    #: The earliest moment for the next try, aware.
     moment: datetime
     problem: Text
 
@@ -36,12 +38,12 @@ Answered = Sent | RefusedForGood | AgainAt
 
 
 class Notifier(Protocol):
-    """One channel. Safe to use from several threads."""
+    """A channel. Several threads may use the object."""
 
     def send(self, message: Message, /) -> Answered:
-        """Send one message, made short enough for the service, and say what became of it.
+        """Send one message, shortened to the service's limit, and return the result.
 
-        The body of the answer decides, not its status: services refuse inside HTTP 200. Sends once
-        and waits for a few seconds at most; follows no redirect. No secret, and no address of a
-        webhook, is in what it says. Raises `Interrupted` when the run is stopped.
+        Judge the answer by the body, because services refuse inside HTTP 200. Send once, wait a
+        few seconds at most, and ignore redirects. Keep secrets and webhook addresses out of the
+        result. Raises `Interrupted` when the run is stopped.
         """

@@ -1,4 +1,4 @@
-"""The port to a bucket: objects that are created once, and never changed."""
+"""The port to a bucket of objects that are created once and never changed."""
 
 from __future__ import annotations
 
@@ -9,41 +9,41 @@ from certferry.errors import ConfigError, DatabaseUnavailable
 from certferry.text import Text
 
 MOST_OBJECTS = 100_000
-"""So many are listed under a prefix; a state has about fifty."""
+"""The most objects listed under a prefix; a state has about fifty."""
 
-LONGEST_OBJECT = 256 * 2**20  # bytes of an object that is read
+LONGEST_OBJECT = 256 * 2**20  # bytes of an object to read
 
 
 class ObjectStore(Protocol):
-    """The objects under one prefix of a bucket, by the rest of their names. All raise
-    `StateUnavailable` where waiting helps, and `ConfigError` where it does not.
+    """The objects under one prefix of a bucket; names are given without the prefix. All methods
+    raise `StateUnavailable` if a later try may succeed, else `ConfigError`.
     """
 
+    #: The bucket's name in messages: the URL without options.
     place: str
-    """How messages name it: the URL without its options."""
 
     def names(self) -> Sequence[str]:
-        """Return the names of all objects, in their order; of more than `MOST_OBJECTS` none."""
+        """Return the sorted names of all objects; raise `ConfigError` above `MOST_OBJECTS`."""
 
     def read(self, name: str) -> bytes:
-        """Return the content of an object. Raises `StateUnavailable` for one that is not there: it
-        was listed, and a service may take a moment to serve what it lists.
+        """Return the content of an object. Raises `StateUnavailable` for an absent object: callers
+        read listed names, and a service may take a moment to serve a listed object.
         """
 
     def create(self, name: str, content: bytes) -> bool:
-        """Create an object; return whether it was this call that did. One that is there stays as
-        it is.
+        """Create an object and return True. If the object exists already, leave the object
+        unchanged and return False.
         """
 
     def remove(self, names: Sequence[str]) -> None:
-        """Delete objects; those that are not there count as deleted."""
+        """Delete objects; absent objects count as deleted."""
 
     def may_anybody_read(self, name: str) -> bool:
-        """Return whether an object is served to a request without a signature."""
+        """Return whether the service gives an object to a request without a signature."""
 
 
 def no_end(place: str) -> ConfigError:
-    """Return the error for a list that has more objects than a state can."""
+    """Return the error for a list with more objects than any state has."""
     return ConfigError(
         Text("{place} lists more than {count} objects", place=place, count=MOST_OBJECTS),
         hint=Text("give the state a bucket, or a prefix in `url`, of its own"),
@@ -51,7 +51,7 @@ def no_end(place: str) -> ConfigError:
 
 
 def too_long(place: str, name: str) -> ConfigError:
-    """Return the error for an object that is longer than a state can be."""
+    """Return the error for an object longer than any state."""
     return ConfigError(
         Text("{name} in {place} is longer than any state", name=name, place=place),
         hint=Text("find out who writes there besides certferry"),
@@ -59,7 +59,7 @@ def too_long(place: str, name: str) -> ConfigError:
 
 
 def not_readable(place: str, name: str) -> DatabaseUnavailable:
-    """Return the error for an object that was listed and is not there."""
+    """Return the error for an object that was listed but cannot be read."""
     return DatabaseUnavailable(
         Text("{place} lists {name}, and does not have it to read yet", place=place, name=name),
         hint=Text("run it again later; if it stays so, that service lists what it has deleted"),

@@ -1,4 +1,4 @@
-"""The port to what the world is served."""
+"""The port to the handshakes that show which certificates the edges serve."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ from certferry.core.observed.observation import Served
 
 
 class Probe(Protocol):
-    """Looks at domains from outside."""
+    """Observes domains from outside."""
 
     def served(self, domains: Sequence[str]) -> Mapping[str, tuple[Served, ...]]:
-        """Shake hands with every address of each domain, once each, and say what each presents.
+        """Make one TLS handshake with every address of each domain; return the certificates served.
 
-        An address that does not answer is reported, not raised; so is a domain without addresses,
-        as one `Served` with an empty address. Raises only `Interrupted`.
+        A silent address becomes a `Served` with a problem. A domain without addresses becomes one
+        `Served` with an empty address. Raises only `Interrupted`.
         """
 
 
 class HostProbe(Probe, Protocol):
-    """Looks at any hosts as well."""
+    """Observes any hosts as well."""
 
     def served_by(self, hosts: Sequence[Host]) -> Mapping[Host, tuple[Served, ...]]:
-        """Do as `served`, at each host's own port; of an address, the certificate names it."""
+        """Do as `served`, at each host's own port. For a host given as an address, the certificate
+        must name the address.
+        """

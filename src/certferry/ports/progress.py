@@ -1,4 +1,4 @@
-"""The port to the listeners of a run: they learn what happens as it happens."""
+"""The port to the listeners of a run, which receive events as they happen; clocks and pauses."""
 
 from __future__ import annotations
 
@@ -9,33 +9,33 @@ from datetime import datetime, timedelta
 from certferry.core.events import Event
 
 Progress = Callable[[Event], None]
-"""Called from the thread that does the work; must return at once and not raise."""
+"""Called from the working thread; must return at once and must not raise."""
 
 Clock = Callable[[], datetime]
 """Return this moment, an aware datetime in UTC."""
 
 
 def passed() -> float:
-    """Return the seconds of a clock that no setting of the time moves, and that goes on while the
-    machine sleeps, where the system has one.
+    """Return the seconds of a clock that ignores changes of the system time. The clock also runs
+    while the machine sleeps, if the system has such a clock.
     """
     return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
 
 
 def set_now(by: Clock) -> Clock:
-    """Return a clock that is set by another one now, and that no later setting of it moves."""
+    """Return a clock set once by `by`, now; later changes of `by` have no effect."""
     moment, at = by(), passed()
     return lambda: moment + timedelta(seconds=passed() - at)
 
 
 Pause = Callable[[float], None]
-"""Wait this many seconds. Raises `Interrupted` as soon as the run is stopped, once in each thread:
-what it waits for after that belongs to its clean-up.
+"""Wait this many seconds. Raises `Interrupted` as soon as the run is stopped, once in each thread;
+later pauses of the thread belong to the clean-up and wait normally.
 """
 
 
 def each_of(*listeners: Progress) -> Progress:
-    """Return a listener that calls several, in their order."""
+    """Return a listener that calls several listeners in order."""
 
     def report(event: Event) -> None:
         for listener in listeners:
@@ -45,5 +45,5 @@ def each_of(*listeners: Progress) -> Progress:
 
 
 def no_listener(event: Event) -> None:
-    """Follow nothing."""
+    """Ignore every event."""
     del event

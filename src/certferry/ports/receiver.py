@@ -1,4 +1,4 @@
-"""The port to what takes a certificate whole: a directory of files, a command."""
+"""The port to a receiver, which takes a certificate whole: a directory of files, a command."""
 
 from __future__ import annotations
 
@@ -11,33 +11,35 @@ from certferry.core.observed.observation import ObservedDomain
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """What the state remembers of the last delivery: the leaf's fingerprint, the digest of leaf and
-    issuers, and that of the arguments of the program that was run; `None` where that is unknown.
-    """
+    """The last delivery to a receiver, as stored. `None` means unknown."""
 
+    #: The leaf's fingerprint.
     fingerprint: str
+    #: The digest of leaf and issuers.
     fullchain_digest: str | None = None
+    #: The digest of the arguments of the program that was run.
     program_digest: str | None = None
 
 
 class Receiver(Protocol):
-    """Takes one certificate after the other; the new one takes the old one's place.
+    """Takes one certificate after the other; each new certificate replaces the last.
 
-    It serves no connections, so nothing outside shows what it holds: it looks by itself.
+    A receiver serves no connections, so a handshake cannot show the certificate held there:
+    `observe` reads the files or runs the check.
     """
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Return what it holds, and what of that is not as it was delivered. Changes nothing.
+        """Return the certificate held there, and every difference from the delivery. Only reads.
 
-        `delivered` is the last delivery, when it ended well and the state still knows of it. A
-        receiver that cannot take anything is reported as `UNAVAILABLE` with the
-        reason. Raises `DeployError` when it cannot be looked at.
+        `delivered` is the last delivery, if the delivery succeeded and is still stored. A receiver
+        unable to take a certificate is reported as `UNAVAILABLE` with the reason. Raises
+        `DeployError` when the receiver cannot be observed.
         """
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
-        """Hand the certificate over, and return when nothing is left to do.
+        """Deliver the certificate, and return when the delivery is complete.
 
-        Must leave what was there before whole until the new one is complete; must do what is
-        missing, and no more, when the certificate is there already. Raises `DeployError`: then a
-        later look finds what is still to be done.
+        Must keep the previous certificate whole until the new certificate is complete. If the
+        certificate is there already, must do only the missing rest. Raises `DeployError`; the next
+        observation then finds the rest to be done.
         """

@@ -1,4 +1,4 @@
-"""The port to the runs that are stored: what pages and the API read, and each run writes."""
+"""The port to stored runs: every run writes one, and the console's pages and API read them."""
 
 from __future__ import annotations
 
@@ -10,28 +10,30 @@ from certferry.core.observed.runs import RunEvent, RunReport, RunState, StoredRu
 
 
 class RunStore(Protocol):
-    """Runs with their events. All raise `StateError`."""
+    """Runs with events. All methods raise `StateError`."""
 
     def save_run_begin(self, run: StoredRun, request: str | None = None) -> StoredRun:
-        """Store that a run begins; return it, or the one that the same `request` began before: a
-        form that is sent twice starts one run. Deletes the oldest beyond `KEPT_RUNS`, and
-        the events of those that have ended and are older than the newest `KEPT_WHOLE`.
+        """Store that a run begins, and return the run. If an earlier run began with the same
+        `request`, return the earlier run, so a form sent twice starts one run.
+
+        Delete the oldest runs beyond `KEPT_RUNS`, and the events of ended runs beyond the newest
+        `KEPT_WHOLE`.
         """
 
     def append_run_events(self, run: str, events: Sequence[RunEvent]) -> None:
-        """Add what happened, in its order. An event of a number that is there is the same one.
-        Keeps the newest `EVENTS_OF_A_RUN`; without a run of this id, nothing.
+        """Add events in order. An event with a stored number is the same event and is skipped.
+        Keep the newest `EVENTS_OF_A_RUN`. Ignore events of an unknown run.
         """
 
     def save_run_end(
         self, run: str, state: RunState, ended_at: datetime, report: RunReport | None
     ) -> None:
-        """Store how a run ended, and what it reported; the first end of a run stays. To be stored
-        before `LeaseStore.end_run`: a run without an end has died when its number is free.
+        """Store how a run ended, with the run's report; the first stored end stays. Call before
+        `LeaseStore.end_run`: a run with a free number and no stored end counts as died.
         """
 
     def stored_run(self, run: str) -> StoredRun | None:
-        """Return a run: `DIED` where it has no end and its process is gone."""
+        """Return a run; the state is `DIED` if the process is gone and no end is stored."""
 
     def stored_runs(
         self,
@@ -42,22 +44,22 @@ class RunStore(Protocol):
         host: str | None = None,
         who: str | None = None,
     ) -> tuple[StoredRun, ...]:
-        """Return runs, newest first, `before` the one with this id; of a lineage: those that were
-        for it, or for all.
+        """Return at most `limit` runs, newest first, older than the run with the id `before`. With
+        `lineage`, return runs for this lineage and runs for all lineages.
         """
 
     def run_events(self, run: str, after: int = 0, limit: int = 1000) -> tuple[RunEvent, ...]:
-        """Return a run's events `after` this number, in their order."""
+        """Return a run's events with a number above `after`, in order."""
 
     def latest_run_events(self, run: str, limit: int) -> tuple[RunEvent, ...]:
-        """Return a run's last events, in their order."""
+        """Return a run's last events, in order."""
 
     def run_report(self, run: str) -> RunReport | None:
-        """Return what a run reported."""
+        """Return a run's report."""
 
 
 KEPT_RUNS, KEPT_WHOLE = 1000, 100
 EVENTS_OF_A_RUN = 20_000
-"""How many are kept, and how many with their events; a run that says more is shown without its
-oldest. An event takes some 250 bytes: at most half a gigabyte, where every run is that long.
+"""How many runs are kept, how many with events, and the most events of one run; a longer run loses
+the oldest events. An event takes about 250 bytes, so events take half a gigabyte at most.
 """

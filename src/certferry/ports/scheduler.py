@@ -1,4 +1,4 @@
-"""The port to what starts a run twice a day."""
+"""The port to the system's scheduler, which starts a run twice a day."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from certferry.text import Text
 
 
 class Scheduler(Protocol):
-    """One of the system's ways to start programs by the clock.
+    """The system's crontab, or another way to start programs by the clock.
 
-    Our entry is marked as ours; everything else stays as it is, byte for byte. Every method raises
-    `ScheduleError`.
+    certferry's entry carries a mark; every other entry stays unchanged, byte for byte. Every method
+    raises `ScheduleError`.
     """
 
     def install(self, job: Job) -> tuple[Installation, Scheduled]:
-        """Install the job, twice a day, and return what is installed now. A time that was chosen
-        before stays; where the very same job is installed already, nothing is written.
+        """Install the job, twice a day, and return the installed entry. Keep the time chosen by an
+        earlier installation. If the same job is installed already, write nothing.
         """
 
     def remove(self) -> Text | None:
-        """Remove our entry, and return its place; `None` where there was none."""
+        """Remove certferry's entry and return its place; `None` if there was no entry."""
 
     def find(self) -> Scheduled | None:
-        """Return what is installed, `None` where nothing is."""
+        """Return the installed entry, or `None`."""

@@ -1,4 +1,4 @@
-"""The port to certificates that were made elsewhere."""
+"""The port to certificates made by another client."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from certferry.core.desired.certificate import PemFiles
 
 
 class CertificateSource(Protocol):
-    """Reads what another client keeps."""
+    """Reads the certificate files of another client."""
 
     def read(self, files: PemFiles) -> CertificateBundle:
-        """Read a certificate with its chain and key, as one whole.
+        """Read a certificate with chain and key, as one whole.
 
-        Must refuse (`PlanRefused`) what does not belong together: a key of another certificate, a
-        chain that is incomplete or in the wrong order, as is found while another client is just
-        writing. Raises `CertificateError` for what cannot be read.
+        Must refuse (`PlanRefused`) parts that do not belong together: a key of another
+        certificate, or a chain that is incomplete or in the wrong order. Readers meet such parts
+        while the other client is writing. Raises `CertificateError` for unreadable files.
         """

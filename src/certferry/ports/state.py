@@ -1,13 +1,16 @@
-"""The port to what certferry stores between runs, by its users: leases, versions, orders, places,
-notices, declarations, stored runs, and who may open the console.
+"""The port to the state, which certferry keeps between runs: leases, versions, orders, places,
+notices, declarations, stored runs, and access to the console.
 
-Every call is one transaction: it has happened whole when it returns, or not at all when it
-raises. All of them may be called from several threads and processes at once. Moments are aware.
-All raise `StateError` (`StateUnavailable`, `StateTooNew`) when the store cannot be used; calls
-that take a lease raise `LeaseLost` when it is no longer in force, and change nothing.
+Rules for every method:
 
-A function that a call takes may run again, where another writer came first: it changes nothing, and
-calls no store.
+- Each call is one transaction: a call that returns is stored whole, a call that raises changed
+  nothing.
+- Several threads and processes may call at once.
+- Moments are aware datetimes.
+- `StateError` (`StateUnavailable`, `StateTooNew`) says that the store cannot be used.
+- A method taking a lease raises `LeaseLost`, and changes nothing, once the lease has ended.
+- A method may call a function argument again after another writer came first, so the function must
+  be free of side effects and must not call a store.
 """
 
 from __future__ import annotations
@@ -34,47 +37,47 @@ from certferry.ports.runs import RunStore
 T = TypeVar("T")
 
 Edit = Callable[[str | None], str | None]
-"""From what a note says to what it is to say; `None` is no note."""
+"""Return the new text of a note from the present text; `None` means no note."""
 
 
 class AccountMemory(Protocol):
-    """Short notes about one account. Nothing in them is secret, and losing them costs a few
-    requests: an adapter works with none, and prefers what it sees to what one says.
+    """Short notes about one account. Notes hold no secrets, and losing notes costs a few requests:
+    an adapter also works without notes, and trusts the service more than a note.
     """
 
     def note(self, name: str) -> str | None:
-        """Return what a note says, or `None`."""
+        """Return a note's text, or `None`."""
 
     def update(self, name: str, change: Edit) -> str | None:
-        """Edit a note whole, and return what it says now. The edit may be made again."""
+        """Replace a note's text and return the new text. `change` may be called again."""
 
     def now(self) -> datetime:
-        """Return this moment by the clock of all who share the notes: for moments in them."""
+        """Return this moment by the clock shared by all hosts, for moments written into notes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lease:
-    """The right to work on a lineage. `token` grows with every new holder (fencing). `until` is
-    when it ends by the store's clock unless it is extended, `None` for one that ends with its
-    process.
-    """
+    """The right to work on a lineage."""
 
     lineage: str
     holder: str
+    #: Grows with every new holder (fencing).
     token: int
+    #: The lease's end by the store's clock, unless extended; `None` for a lease that ends with the
+    #: holder's process.
     until: datetime | None = None
 
 
 _HELD: ContextVar[tuple[tuple[Lease, Callable[[Lease], None]], ...]] = ContextVar(
     "held", default=()
 )
-"""The leases that the work in progress needs, each with its store's `must_hold`."""
+"""The leases needed by the work in progress, each with the store's `must_hold`."""
 
 
 @contextmanager
 def holding(store: LeaseStore, lease: Lease) -> Iterator[None]:
-    """Bind to a lease what a `with` block sends, writes and runs, in its own thread and in those
-    that are started with a copy of its context.
+    """Bind the work of a `with` block to a lease: everything sent, written and run there, in the
+    thread itself and in threads started with a copy of the context.
     """
     before = _HELD.set((*_HELD.get(), (lease, store.must_hold)))
     try:
@@ -84,182 +87,184 @@ def holding(store: LeaseStore, lease: Lease) -> Iterator[None]:
 
 
 def must_still_hold() -> None:
-    """Raise `LeaseLost` where a lease that this work needs may have ended. Every adapter asks it
-    last before it sends anything, writes a file or runs a program; it costs a comparison.
+    """Raise `LeaseLost` if a lease needed by this work may have ended. Every adapter calls this
+    immediately before sending anything, writing a file or running a program; a call costs a
+    comparison.
 
-    A process that is frozen in the instant after this still makes that one call when it wakes up.
+    A process frozen just after this check still makes the one following call when it wakes up.
     """
     for lease, must_hold in _HELD.get():
         must_hold(lease)
 
 
 def held_leases() -> tuple[Lease, ...]:
-    """Return the leases that the work in progress needs."""
+    """Return the leases needed by the work in progress."""
     return tuple(lease for lease, _ in _HELD.get())
 
 
 @dataclass(frozen=True, slots=True)
 class AcmeAccount:
-    """An account at one directory. `url` is `None` until the CA has answered the registration,
-    so that a run that was killed in between registers the same key again. `next_key_pem` is the key
-    that is to take its key's place, from before the CA is asked until it has answered.
-    """
+    """An account at one directory of a CA."""
 
     directory: str
     key_pem: Secret
+    #: `None` until the CA has answered the registration. A run after a kill in between registers
+    #: the same key again.
     url: str | None = None
+    #: The key to replace `key_pem`, stored before the CA is asked and until the CA has answered.
     next_key_pem: Secret | None = None
 
     def has_only(self, key_pem: Secret) -> bool:
-        """Return whether this is its key, and none is to take its place."""
+        """Return whether `key_pem` is the account's key and no replacement is stored."""
         return self.key_pem == key_pem and self.next_key_pem is None
 
 
 @dataclass(frozen=True, slots=True)
 class AcmeOrder:
-    """An order in progress. The key of its certificate is stored before the CA is asked to
-    finalize, so that the next run can still use what the CA issued. `key_type` is `None` in one of
-    a version that did not store it.
-    """
+    """An order in progress."""
 
     lineage: str
     directory: str
     url: str
     names: tuple[str, ...]
+    #: The certificate's key, stored before the CA is asked to finalize, so the next run can still
+    #: use the issued certificate.
     key_pem: Secret
     created_at: datetime
+    #: `None` in orders stored by a release that did not store the key type.
     key_type: KeyType | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ChallengeRecord:
-    """A TXT value of ours in DNS, stored before it is sent. `handle` is `None` until the provider
-    has answered. One that a store returns and that is not `is_ours` was written or changed by
-    another program; it is no reason to remove anything.
-    """
+    """One of certferry's TXT values in DNS, stored before the value is sent."""
 
     lineage: str
     name: str
     value: str
     created_at: datetime
+    #: `None` until the provider has answered.
     handle: str | None = None
+    #: False if another program wrote or changed the row; then the row must not lead to a removal.
     is_ours: bool = True
 
 
 class LeaseStore(Protocol):
-    """Who works on what, and which runs are in progress."""
+    """Leases on lineages, and the runs in progress."""
 
     def acquire(self, lineage: str, now: datetime) -> Lease:
-        """Take the lease of a lineage. Raises `LeaseHeld` while another holder has it, which may
-        be a thread of this process: until it is released, the holder's store is closed, or its
-        process has ended. A process that is at work keeps it whatever the host's clock says.
+        """Take the lease of a lineage. Raises `LeaseHeld` while another holder, possibly a thread
+        of this process, has the lease: until the holder releases the lease, closes the store, or
+        the holder's process ends. A working process keeps the lease whatever the host's clock
+        says.
 
-        Each store decides how a lease ends with its process: by a lock of the system's, or by a
-        time that the store extends.
+        Each store decides how a lease ends with the process: by a lock of the operating system,
+        or by a time limit that the store extends.
         """
 
     def extend(self, lease: Lease) -> None:
-        """Check that a lease is in force, and extend it. Raises `LeaseLost`."""
+        """Check that a lease is in force, and extend the lease. Raises `LeaseLost`."""
 
     def must_hold(self, lease: Lease) -> None:
-        """Raise `LeaseLost` if a lease may have ended since it was last extended, by a clock that
-        no setting moves; that needs no database. Store first what must not be lost, where a write
-        does not: raises `StateNotStored`.
+        """Raise `LeaseLost` if a lease may have ended since the last extension, judged by a clock
+        that ignores changes of the system time, without a query. A store that keeps writes in
+        memory first stores everything that must not be lost, and may raise `StateNotStored`.
         """
 
     def release(self, lease: Lease) -> None:
-        """Release a lease. Releasing a lost one does nothing."""
+        """Release a lease. Releasing a lost lease does nothing."""
 
     def begin_run(self, now: datetime) -> records.BegunRun:
-        """Store that a run of this host is in progress, and with what machine, release and clock;
-        delete its `unended_runs`.
+        """Store that a run of this host is in progress, with the machine, the release and the
+        clock. Delete the host's `unended_runs`.
         """
 
     def end_run(self, run: records.BegunRun) -> None:
-        """Store that a run is not in progress any more."""
+        """Store that a run has ended."""
 
     def unended_runs(self) -> tuple[records.BegunRun, ...]:
-        """Return this host's runs whose process is gone without `end_run`, oldest first."""
+        """Return this host's runs that died before `end_run`, oldest first."""
 
 
 class VersionStore(Protocol):
-    """Lineages and their versions."""
+    """Lineages with versions."""
 
     def lineages(self) -> tuple[str, ...]:
-        """Return every lineage with at least one version, by name."""
+        """Return every lineage with at least one version, sorted by name."""
 
     def remembered(self, lineage: str) -> records.Remembered:
-        """Return all that is stored of a lineage; receivers' rollouts are this host's."""
+        """Return everything stored of a lineage; rollouts at receivers are those of this host."""
 
     def remembered_of(self, lineages: Sequence[str]) -> Mapping[str, records.Remembered]:
-        """Return what is stored of each of some lineages, all of it of one moment: read at once,
-        since each question to a database takes its way there and back.
+        """Return everything stored of several lineages at one moment. A single read fetches all,
+        because each query costs a round trip to the database.
         """
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
-        """Return the versions of a lineage, newest first, without keys. Raises `StateForeign`, as
-        `remembered`, `bundle` and what changes one do, where another program wrote or changed one.
+        """Return the versions of a lineage, newest first, without keys. Raises `StateForeign` if
+        another program wrote or changed a version; `remembered`, `bundle` and every method changing
+        a version do the same.
         """
 
     def versions_of(self, lineages: Iterable[str]) -> Mapping[str, tuple[Version, ...]]:
-        """Return the versions of each of some lineages that the caller only compares with: none of
-        a lineage of which `versions` raises `StateForeign`.
+        """Return the versions of several lineages, for comparison only. A lineage for which
+        `versions` would raise `StateForeign` has an empty tuple.
         """
 
     def versions_in_use(self) -> Mapping[str, tuple[Version, ...]]:
-        """Return every lineage's newest version, those that a place of it was last seen to have,
-        and those whose revocation did not end, newest first: read at once, whatever the number of
-        lineages. Of a lineage one of whose rows is another program's there is none: `()`.
+        """Return, for every lineage and newest first, the newest version, the versions last seen
+        at a place, and the versions with an unfinished revocation, all in a single read. A lineage
+        with a row of another program has an empty tuple.
         """
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
-        """Return one version with its key. Raises `StateError` where it cannot."""
+        """Return one version with the key. Raises `StateError` if the key cannot be read."""
 
     def save_version(self, lease: Lease, bundle: CertificateBundle, now: datetime) -> Version:
-        """Store a new certificate and delete the order it came from, in one transaction.
+        """Store a new certificate and delete the order that led to the certificate, in one
+        transaction.
 
-        The same fingerprint twice is the same version. Its directory is that of the order, if that
-        was for its names.
+        A certificate with a stored fingerprint is the stored version. The version's directory is
+        the order's directory, if the order was for the certificate's names.
         """
 
     def save_revocation(self, lease: Lease, number: int, revocation: Revocation | None) -> None:
-        """Store that a version was revoked, or is about to be; `None` takes that back."""
+        """Store that a version was revoked or is about to be revoked; `None` deletes the note."""
 
     def save_renewal_info(
         self, lineage: str, fingerprint: str, window: RenewalWindow | None, ask_after: datetime
     ) -> None:
-        """Store what the CA says of a certificate's renewal with the version it belongs to, and
-        when the CA may be asked again. Does nothing for a certificate that the lineage does not
-        have.
+        """Store the CA's renewal window of a certificate, and when the CA may be asked again.
+        Ignore a fingerprint unknown to the lineage.
         """
 
 
 class OrderStore(Protocol):
-    """Accounts, orders, challenge records, and the order log that a CA's limits count."""
+    """Accounts, orders, challenge records, and the log of orders counted against a CA's limits."""
 
     def account(self, directory: str) -> AcmeAccount | None:
         """Return the account at a directory."""
 
     def accounts(self) -> tuple[AcmeAccount, ...]:
-        """Return every account, by directory."""
+        """Return every account, sorted by directory."""
 
     def save_account(self, account: AcmeAccount) -> AcmeAccount:
-        """Store an account, and return the one in force: the first key wins."""
+        """Store an account and return the account in force: the first stored key wins."""
 
     def forget_account(self, directory: str, key_pem: Secret) -> None:
-        """Delete an account unknown to its server, if it has this key and no other."""
+        """Delete an account unknown to the CA, if `key_pem` is the account's only key."""
 
     def replace_account(self, before: AcmeAccount, after: AcmeAccount | None) -> bool:
-        """Replace or delete an account if it is still `before`; return whether it was."""
+        """Replace or delete an account if the stored account equals `before`; return whether."""
 
     def order(self, lineage: str) -> AcmeOrder | None:
         """Return the order in progress for a lineage."""
 
     def save_order(self, lease: Lease, order: AcmeOrder) -> None:
-        """Store the order in progress, in place of an earlier one."""
+        """Store the order in progress in place of an earlier order."""
 
     def drop_order(self, lease: Lease, *, issued_at: datetime | None = None) -> None:
-        """Delete the order in progress; with `issued_at`, it led to one that is not stored."""
+        """Delete the order in progress. `issued_at`: the order led to a certificate not stored."""
 
     def save_issue_try(
         self,
@@ -270,117 +275,119 @@ class OrderStore(Protocol):
         rejected: bool = False,
         by_ca: bool = False,
     ) -> None:
-        """Store when a certificate was ordered or adopted, whether that `failed`, which is counted
-        until one comes, whether what came was `rejected`, and whether it was a CA that failed.
+        """Store when a certificate was ordered or adopted, and how the try ended.
+
+        `failed`: the try failed; failures are counted until a certificate comes. `rejected`: the
+        certificate was refused because the CA issued something else. `by_ca`: a CA failed.
         """
 
     def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
-        """Return our TXT values that may still be in DNS, oldest first."""
+        """Return the lineage's TXT values that may still be in DNS, oldest first."""
 
     def lineages_in_challenge_records(self) -> tuple[str, ...]:
-        """Return every lineage with a TXT value that may still be in DNS, by name."""
+        """Return every lineage with a TXT value that may still be in DNS, sorted by name."""
 
     def save_challenge_record(self, record: ChallengeRecord) -> None:
-        """Store a TXT value, or its handle: that also without the lease, since the value is in DNS
-        by then, and would be orphaned.
+        """Store a TXT value or the value's handle. A handle is stored even without the lease:
+        the value is in DNS by then and would be orphaned.
         """
 
     def drop_challenge_record(self, record: ChallengeRecord) -> None:
-        """Delete a TXT value that is gone from DNS."""
+        """Delete a TXT value that has been removed from DNS."""
 
     def spent(self, directory: str, wanted: PlannedOrder) -> Spent:
-        """Return what is stored of a directory that counts against this order."""
+        """Return the stored orders, failed proofs and holds that count against this order."""
 
     def claim_order(
         self, lease: Lease, directory: str, wanted: PlannedOrder, limits: Limits, now: datetime
     ) -> None:
-        """Store that an order is about to be made, which takes the place of the lineage's earlier
-        one there. Saving the version says that it was issued. Raises `OrderPostponed`, with nothing
-        written, when the limits allow none now (`core.planning.limits.rate_limit_hold`): however
-        many runs ask at once, no more than these are allowed.
+        """Store that an order is about to be made, in place of the lineage's earlier order at the
+        directory. Saving the version marks the order as issued. Raises `OrderPostponed`, and writes
+        nothing, if the limits forbid an order now (`core.planning.limits.rate_limit_hold`). Runs
+        asking at the same moment together never exceed the limits.
         """
 
     def save_failed_proofs(self, directory: str, names: tuple[str, ...], now: datetime) -> None:
-        """Store which names' proofs the CA did not accept; a wildcard counts as its base name."""
+        """Store the names with refused proofs; a wildcard counts as the base name."""
 
     def save_hold(self, directory: str, hold: Hold) -> None:
-        """Store that the CA asked to be left alone; replaces what it asked for these names."""
+        """Store the CA's request to wait, in place of an earlier request for these names."""
 
 
 class PlaceStore(Protocol):
-    """What was put where. What belongs to a receiver is this host's: no other host sees it."""
+    """Uploads, rollouts and sightings. Rows about a receiver are visible to this host alone."""
 
     def uploads(self, lineage: str, target: str) -> tuple[records.Upload, ...]:
-        """Return our copies at a target that have not been retired, newest first."""
+        """Return the lineage's copies at a target, without retired copies, newest first."""
 
     def save_upload(self, upload: records.Upload) -> None:
-        """Store an upload, by target and remote id."""
+        """Store an upload under the target and the remote id."""
 
     def drop_upload(self, target: str, remote_id: str) -> None:
-        """Delete an upload that was retired."""
+        """Delete a retired upload."""
 
     def open_rollouts(self, target: str) -> tuple[records.RolloutRecord, ...]:
-        """Return what is on its way to a target and has not been seen served, of every lineage."""
+        """Return every lineage's rollouts at a target that have not been seen served yet."""
 
     def save_rollout(self, rollout: records.RolloutRecord) -> None:
-        """Store a rollout, by lineage, target and domain: a new certificate takes its place."""
+        """Store a rollout under lineage, target and domain, in place of an earlier rollout."""
 
     def replace_rollout(
         self, before: records.RolloutRecord | None, after: records.RolloutRecord
     ) -> bool:
-        """Replace a rollout if it is still `before`; return whether it was."""
+        """Replace a rollout if the stored rollout equals `before`; return whether."""
 
     def save_withdrawal(self, withdrawal: Withdrawal) -> None:
-        """Store that a certificate is not to be bound to a domain again."""
+        """Store that a certificate must not be bound to a domain again."""
 
     def drop_withdrawal(self, withdrawal: Withdrawal) -> None:
         """Delete a withdrawal that could not be carried out."""
 
     def sightings(self) -> tuple[Sighting, ...]:
-        """Return what every place was last seen to have, by lineage, target and domain."""
+        """Return the last sighting of every place, sorted by lineage, target and domain."""
 
     def update_sightings(
         self, change: Callable[[tuple[Sighting, ...]], tuple[Sighting, ...]]
     ) -> tuple[Sighting, ...]:
-        """Change the sightings in one transaction, and return those that are stored now."""
+        """Change the sightings in one transaction, and return the new sightings."""
 
 
 class NoticeStore(Protocol):
-    """What operators and monitors are to know: notices, notes, the last run, the history."""
+    """Records for operators and monitors: notices, notes, the last run, the history."""
 
     def notices(self) -> Notices:
-        """Return what stands now, by what it is about."""
+        """Return the standing notices, keyed by subject."""
 
     def update_notices(self, change: Callable[[Notices], Notices]) -> Notices:
-        """Change what stands in one transaction, and return what stands now."""
+        """Change the standing notices in one transaction, and return the new notices."""
 
     def channel(self, name: str) -> ChannelState:
-        """Return what is stored of a channel; nothing of one that is not known."""
+        """Return the state of a channel; an empty state for an unknown channel."""
 
     def update_channel(
         self, name: str, change: Callable[[ChannelState, Notices], tuple[ChannelState, T]]
     ) -> T:
-        """Change a channel in one transaction; return what `change` adds to the new state."""
+        """Change a channel's state in one transaction; return the second value of `change`."""
 
     def account_note(self, account: str, name: str) -> str | None:
-        """Return what is stored of an account under a name; see `AccountMemory`."""
+        """Return the text of an account's note; see `AccountMemory`."""
 
     def update_account_note(self, account: str, name: str, change: Edit) -> str | None:
-        """Change a note in one transaction, and return what it says now."""
+        """Change a note in one transaction, and return the new text."""
 
     def update_host_note(self, account: str, name: str, change: Edit) -> str | None:
-        """Change a note of this host in one transaction, and return what it says now."""
+        """Change a note of this host in one transaction, and return the new text."""
 
     def save_run(self, ended_at: datetime, *, succeeded: bool) -> None:
-        """Store when a run of this host ended, and whether nothing failed in it."""
+        """Store when a run of this host ended, and whether every step succeeded."""
 
     def last_run(self) -> records.LastRun | None:
-        """Return when the last run of this host ended, `None` before the first."""
+        """Return the end of this host's last run; `None` before the first run."""
 
     def append_history(self, entry: records.HistoryEntry) -> None:
-        """Store what happened, sealed with what happened before to its lineage. Never changed,
-        never deleted. Raises `StateError` without the key: an entry without a seal would pass for
-        another program's.
+        """Store an event for good, sealed together with the lineage's earlier entries. Raises
+        `StateError` without the key: an entry without a seal would look like the entry of another
+        program.
         """
 
     def history(
@@ -390,70 +397,68 @@ class NoticeStore(Protocol):
         before: int | None = None,
         which: records.HistoryFilter = records.UNFILTERED,
     ) -> tuple[records.HistoryEntry, ...]:
-        """Return what happened, newest first, `before` the entry of this number."""
+        """Return entries newest first, older than the entry with the number `before`."""
 
     def verify_history(self, lineage: str | None = None) -> records.VerifiedHistory:
-        """Find what other programs changed, removed or put in, of a lineage or of all. Raises
-        `StateError` without the key.
+        """Find entries changed, removed or added by other programs, for one lineage or for all.
+        Raises `StateError` without the key.
         """
 
 
 class DeclarationStore(Protocol):
-    """What the files of hosts declare, by the digests of `core.desired.declaration`."""
+    """The declarations in the hosts' files, as digests of `core.desired.declaration`."""
 
     def declare(
         self, digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool]
     ) -> None:
-        """Store what a file of this host declares lineages as, in place of what it declared, and of
-        what another file of this host declared that `is_gone`.
+        """Store the lineages' digests as declared by a file of this host, in place of the file's
+        earlier declarations. Delete the declarations of this host's files for which `is_gone`
+        returns True.
         """
 
     def contested(self, digests: Mapping[str, str]) -> tuple[Declaration, ...]:
-        """Return what each host declares of those lineages of which this host's declaration may not
-        be the one that counts; of this host, as if `digests` were stored now.
+        """Return every host's declarations of the lineages for which another host's declaration may
+        count instead of this host's. This host's declarations are taken from `digests`.
         """
 
     def declared_among(
         self, lineages: Collection[str], besides: str = ""
     ) -> Mapping[str, tuple[str, ...]]:
-        """Return which of these lineages are declared, and by which hosts; what this host's file
-        `besides` declares does not count.
+        """Return the declared ones among these lineages, each with the declaring hosts. Ignore the
+        declarations in this host's file `besides`.
         """
 
 
 class HostStore(Protocol):
-    """The hosts that use the state, one of which is this one, and the clock that they share.
+    """The hosts using the state, this host among them, and their shared clock."""
 
-    `host` is this one's name in the keys of what belongs to it; with `is_shared`, there may be
-    others.
-    """
-
+    #: This host's name, part of the keys of this host's rows.
     host: str
+    #: Whether other hosts may use the state.
     is_shared: bool
 
     def now(self) -> datetime:
-        """Return this moment by the state's clock, by which every moment in it is written. That is
-        the database's where hosts share it, whatever the machine's says, and the machine's where
-        they do not.
+        """Return this moment by the state's clock, the clock of every stored moment: the
+        database's clock in a shared state, else the machine's clock.
         """
 
     def clock_ahead(self) -> timedelta:
-        """Return how far the machine's clock is ahead of the state's; 0 where it is that clock."""
+        """Return how far the machine's clock is ahead of the state's; 0 if both are the same."""
 
     def other_machine_seen_at(self) -> datetime | None:
-        """Return when another machine began a run under this host's name, after this one."""
+        """Return when another machine began a run under this host's name, after this run."""
 
     def hosts(self) -> tuple[records.HostRecord, ...]:
-        """Return every host, by name."""
+        """Return every host, sorted by name."""
 
     def work_of_hosts(self) -> Mapping[str, records.HostWork]:
-        """Return what each host declares and works on, of those that do. It counts every
-        declaration: no run needs it.
+        """Return what each active host declares and works on. Slow, because every declaration is
+        counted; runs do without.
         """
 
     def forget_host(self, name: str) -> tuple[str, ...]:
-        """Delete a host with all that belongs to it; return the lineages that its receivers had,
-        by name. Raises `LeaseHeld` while a run of it is in progress.
+        """Delete a host with all rows of the host; return the sorted lineages held by the host's
+        receivers. Raises `LeaseHeld` while a run of the host is in progress.
         """
 
 
@@ -469,7 +474,7 @@ class StateStore(
     AccessStore,
     Protocol,
 ):
-    """What certferry stores, for one host."""
+    """The whole state, as seen by one host."""
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
         """Reserve `count` requests of an account to the service `name`, `interval` apart, after all
@@ -478,18 +483,19 @@ class StateStore(
         """
 
     def must_unseal(self) -> None:
-        """Raise `StateError` when the state was moved, can only be read, or what is sealed in it
-        cannot be opened: the key file is gone, or another. Where nothing is sealed, all is well.
+        """Raise `StateError` if the state was moved, is read-only, or holds sealed values that
+        cannot be opened, because the key file is missing or wrong. A state without sealed values
+        passes.
         """
 
     def is_sealed(self) -> bool:
-        """Return whether the key is chosen: something is sealed with it, or the state was made by
-        `certferry state init`.
+        """Return whether the state has a key: a value is sealed with the key, or `certferry state
+        init` made the state.
         """
 
     def unopened(self) -> tuple[tuple[str, StateError], ...]:
-        """Open every key that is stored; return the lineage, or the CA's directory, of each that
-        cannot be opened, and why. Raises `StateUnavailable`.
+        """Try to open every stored key. Return the lineage, or the CA's directory, of each key that
+        cannot be opened, with the error. Raises `StateUnavailable`.
         """
 
     def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
@@ -504,11 +510,9 @@ class StateStore(
         """
 
     def flush(self) -> None:
-        """Store what was changed and not stored yet, as far as the store waits with what may be
-        lost. Raises `StateError`, `ConfigError` and `StateOvertaken`, each time once.
+        """Store pending changes, in a store that delays changes which may be lost. Raises
+        `StateError`, `ConfigError` and `StateOvertaken`, each of them once per cause.
         """
 
     def close(self) -> None:
-        """Store what `flush` stores, and release every resource and lease. The store is not used
-        afterwards.
-        """
+        """Flush, then release every resource and lease. The store must not be used afterwards."""

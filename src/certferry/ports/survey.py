@@ -1,4 +1,6 @@
-"""The ports through which accounts are surveyed; `isinstance` shows what an account can."""
+"""The ports through which accounts are surveyed. `isinstance` finds out which protocols an account
+implements.
+"""
 
 from __future__ import annotations
 
@@ -8,30 +10,33 @@ from typing import Protocol, runtime_checkable
 from certferry.core.discovery.inventory import FoundZone, Survey
 
 Looked = Callable[[int, int], None]
-"""Called after each domain with how many have been looked at, and of how many."""
+"""Called after each domain with the number of domains read, and the number of all domains."""
 
 
 @runtime_checkable
 class Surveyed(Protocol):
-    """A target whose domains can be listed, for `init` and `discover`."""
+    """A target able to list domains, for `init` and `discover`."""
 
     def survey(self, looked: Looked) -> Survey:
-        """Find every domain, what it is bound to, and every certificate. What cannot be read beside
-        the domains is reported with what was found. Changes nothing. Raises `DeployError`.
+        """Find every domain, the certificate bound to the domain, and every certificate of the
+        account. The result names whatever could not be read beside the domains. Only reads. Raises
+        `DeployError` when the domains cannot be read.
         """
 
 
 @runtime_checkable
 class ZoneKeeper(Protocol):
-    """A DNS account whose zones can be listed; else every name is taken to be in its own."""
+    """A DNS account able to list zones. For other accounts, certferry assumes that the account has
+    the zone of every name.
+    """
 
     def zones(self) -> tuple[FoundZone, ...]:
-        """Find every zone. Changes nothing. Raises `DnsError`."""
+        """Find every zone. Only reads. Raises `DnsError`."""
 
 
 @runtime_checkable
 class ZoneFinder(Protocol):
-    """A DNS account whose zones cannot be listed, and that finds the one that holds a name."""
+    """A DNS account unable to list zones, but able to find the zone of a name."""
 
     def zone_of(self, name: str) -> FoundZone:
-        """Find the zone of a name. Changes nothing. Raises `ZoneNotFound` and `DnsError`."""
+        """Find the zone of a name. Only reads. Raises `ZoneNotFound` and `DnsError`."""

@@ -1,4 +1,4 @@
-"""The port to a place that serves certificates."""
+"""The port to a target: an account at a CDN or a similar service that serves certificates."""
 
 from __future__ import annotations
 
@@ -12,48 +12,61 @@ __all__ = ["DeployTarget", "LimitedTarget", "Scope"]
 
 
 class DeployTarget(Protocol):
-    """Serves certificates under domains."""
+    """Serves certificates under domains.
+
+    For one certificate a run
+
+    1. calls `observe(scope)`: the domains, the bound certificates and certferry's copies;
+    2. calls `upload(lineage, bundle)` for a certificate that is missing at the target;
+    3. calls `bind(domain, kind, remote_id, https)` for each domain bound to another certificate;
+    4. observes again, and probes the edges, until every edge serves the certificate;
+    5. calls `retire(remote_id, label)` for copies that were replaced.
+
+    A run may be killed between any two calls; the next run begins with 1.
+    """
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """Find the domains, what each is bound to, and our copies. Changes nothing. A target whose
-        list tells since when a certificate is valid also gives what carries the lineage's mark and
-        is not `known`: by that an older state is noticed.
+        """Return the domains, the certificate bound to each, and certferry's copies. Only reads.
 
-        A named domain that is not there, or one that cannot be changed, is reported as
-        `UNAVAILABLE` with the reason; what `exclude` takes away, as `excluded`; what is found, and
-        serves no visitors since it is switched off, may be reported as `left_out`, so that nothing
-        fails of it; `served` is left empty. A target that answers from a cache reads the domains
-        of `Scope.doubted` from its service. Raises `DeployError` when the target cannot be read.
+        - Report a named domain as `UNAVAILABLE`, with the reason, if the domain is absent or
+          cannot be changed. Report domains removed by `exclude` as `excluded`.
+        - Report switched-off domains as `left_out`; they fail nothing.
+        - If the list shows since when a certificate is valid, also return the copies with the
+          lineage's mark missing from `known`: they reveal that the state is an older copy.
+        - Read the domains of `Scope.doubted` from the service, whatever a cache holds.
+        - Leave `served` empty.
+
+        Raises `DeployError` when the target cannot be read.
         """
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """Return the remote id of the certificate, uploading it only if it is not there yet.
+        """Return the remote id of the certificate; upload the certificate only if it is missing.
 
-        Must be idempotent by fingerprint, also when an answer was lost; must remove nothing.
-        Raises `DeployError`.
+        Must be idempotent by fingerprint, also after a lost answer. Must remove nothing. Raises
+        `DeployError`.
         """
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
-        """Ask the target to serve the certificate under the domain; returns when it is accepted,
-        with the target's own id of the request where it gives one.
+        """Ask the target to serve the certificate under the domain. Return as soon as the target
+        accepts, with the target's own id of the request, if any.
 
-        Must keep the domain's other settings unless `https` names them; must be idempotent; must
-        not write while an earlier change is carried out (`TargetBusy`). Raises `DeployError`,
-        `CopyGone` where there is no such certificate.
+        Must keep every setting of the domain that `https` leaves open. Must be idempotent. Must
+        raise `TargetBusy` instead of writing while an earlier change is carried out. Raises
+        `DeployError`; `CopyGone` if the target lacks the certificate.
         """
 
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
-        """Remove a copy that nothing uses, and return whether it was there.
+        """Remove an unused copy, and return whether the copy was there.
 
-        Must refuse what does not carry the label and, unless `unmanaged` is set, what carries no
-        mark of ours (`TargetRejected`); must always refuse what is bound (`TargetInUse`). Raises
+        Must refuse (`TargetRejected`) a copy with another label and, unless `unmanaged` is set, a
+        copy without certferry's mark. Must always refuse a bound copy (`TargetInUse`). Raises
         `DeployError`.
         """
 
 
 @runtime_checkable
 class LimitedTarget(Protocol):
-    """A target that remembers how many certificates it held when it refused one more."""
+    """A target that remembers how full the account was when the target refused one more copy."""
 
     def forget_refusal(self) -> None:
-        """Forget it: the operator says that it takes more now."""
+        """Forget the refusal: the operator says the account takes more certificates now."""

@@ -24,7 +24,9 @@ from certferry.core.observed.records import HistoryEntry, LastRun, VerifiedHisto
 from certferry.core.observed.runs import RunEvent, RunReport, StoredRun
 from certferry.core.planning import plan as planned
 from certferry.core.planning import report as reported
+from certferry.core.planning import result
 from certferry.core.planning.digest import digest_of_plans
+from certferry.core.planning.undeclared import Undeclared
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.core.redaction import quoted
 from certferry.errors import Problem, Severity, TargetStuck
@@ -43,14 +45,14 @@ def of_report(report: reported.SyncReport) -> Document:
     return {
         "ok": report.ok and report.complete,
         "problem": None if report.problem is None else of_problem(report.problem.problem()),
-        "result": reported.of_run(report).value,
+        "result": result.of_run(report).value,
         "complete": report.complete,
         "undeclared": [of_undeclared(certificate) for certificate in report.undeclared or ()],
         "certificates": [
             {
                 "name": lineage.lineage,
                 "ok": lineage.ok,
-                "result": reported.of_lineage(lineage).value,
+                "result": result.of_lineage(lineage).value,
                 "fingerprint": lineage.fingerprint,
                 "steps": [_outcome(step) for step in lineage.outcomes],
             }
@@ -228,7 +230,7 @@ def problem_or_none(problem: Problem | None) -> Document | None:
     return None if problem is None else of_problem(problem)
 
 
-def of_undeclared(undeclared: reported.Undeclared) -> Document:
+def of_undeclared(undeclared: Undeclared) -> Document:
     """Return a certificate that has left the file."""
     return {
         "name": undeclared.lineage,
@@ -322,21 +324,21 @@ def _step(step: planned.Step) -> Document:
             "not_after": moment(step.not_after),
             "days_left": None if step.left is None else step.left.days,
             "again": step.again,
-            **_due(step.due),
+            **_when(step.when),
         }
     if isinstance(step, planned.Deploy):
         document |= {"upload_deadline": moment(step.upload_by)}
-    return document | {"kind": step.kind.value, **_due(step.due)}
+    return document | {"kind": step.kind.value, **_when(step.when)}
 
 
 def _issued_later(step: planned.Issue | None) -> Document | None:
     """Return why a needed order must wait, and until when."""
-    if step is None or not isinstance(step.due, planned.HeldUntil) or step.due.error is None:
+    if step is None or not isinstance(step.when, planned.HeldUntil) or step.when.error is None:
         return None
     return {
         "reason": of_reason(step.reason),
-        "error": of_problem(step.due.error.problem()),
-        "until": moment(step.due.until),
+        "error": of_problem(step.when.error.problem()),
+        "until": moment(step.when.until),
     }
 
 
@@ -351,9 +353,9 @@ def _diff(changes: Sequence[Change]) -> Document:
     }
 
 
-def _due(due: planned.Due) -> Document:
+def _when(when: planned.When) -> Document:
     """Return when a step is carried out: now, after a moment, or not in this run."""
-    match due:
+    match when:
         case Waiting(why=why, until=until):
             return {"due": "waiting", "until": moment(until), "waits_for": why}
         case planned.HeldUntil(until):

@@ -75,7 +75,7 @@ def entries(plan: planned.Plan, voice: Voice) -> Iterator[PlanEntry]:
     for step in plan.steps:
         yield _step(step, reasons, voice)
     match plan.issue:
-        case planned.Issue(due=planned.HeldUntil(error=CertferryError() as error)):
+        case planned.Issue(when=planned.HeldUntil(error=CertferryError() as error)):
             yield _entry("waiting", None, error.message, voice, hint=error.hint)
     for target, count in plan.retire_later:
         where, later = at_target(target), left_to_later_runs(count)
@@ -96,10 +96,10 @@ def entries(plan: planned.Plan, voice: Voice) -> Iterator[PlanEntry]:
 
 
 def _step(step: planned.Step, reasons: Sequence[Text], voice: Voice) -> PlanEntry:
-    due, why, hint, below = getattr(step, "due", None), None, None, None
-    match due:
+    when, why, hint, below = getattr(step, "when", None), None, None, None
+    match when:
         case Waiting():
-            why = Text(" (waiting: {why})", why=due.why)
+            why = Text(" (waiting: {why})", why=when.why)
         case planned.TimedOut(error):
             why, hint = Text(" (waited too long: {why})", why=error.message), error.hint
     subject = _subject(step, reasons, voice) + (voice.say_on_one_line(why) if why else "")

@@ -16,7 +16,7 @@ from certferry.core.certificates.certificate import short
 from certferry.core.discovery.watched import within_reach
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import Damage, HistoryBreak, HistoryEntry, VerifiedHistory
-from certferry.core.planning.planner import window_in_words
+from certferry.core.planning.renewal import window_in_words
 from certferry.core.planning.report import served_by
 from certferry.core.reasons import ReasonCode
 from certferry.errors import Severity, TargetStuck

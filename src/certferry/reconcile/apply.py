@@ -81,7 +81,7 @@ def _executed(
 def store_waits(plan: plans.Plan, context: StepContext) -> None:
     """Store what the plan waits for, since when, and what it leaves as it was found."""
     for rollout in plan.rollouts:
-        if isinstance(rollout.due, Waiting) and not rollout.unread:
+        if isinstance(rollout.when, Waiting) and not rollout.unread:
             _begin(rollout, context)
     for drifted in plan.drifts:
         _note_drift(drifted, context)

@@ -13,11 +13,12 @@ from certferry.core.certificates.certificate import Certificate
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.events import Happened
 from certferry.core.observed.observation import Observation
-from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Rollback, Weight
-from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.planner import make_plan
+from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import LineageReport, SyncReport
 from certferry.core.planning.safety import without_refused
+from certferry.core.planning.timing import Times
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.ports.issuer import AccountAt
 from certferry.ports.progress import Clock, Progress

@@ -23,7 +23,7 @@ from certferry.core.network import judge_clock
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
 from certferry.core.observed.records import HistoryEntry, LastRun
 from certferry.core.planning.choice import is_found
-from certferry.core.planning.due import stuck_since
+from certferry.core.planning.problems import stuck_since
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.planning.safety import judge_at_target, judge_version
 from certferry.errors import Problem, Severity

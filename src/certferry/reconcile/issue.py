@@ -109,7 +109,7 @@ def within_rate_limits(
         ask([authority for authority in several if authority not in step.authorities])
     if not free:
         first = min(holds, key=_end)
-        return replace(step, due=HeldUntil(_end(first), first))
+        return replace(step, when=HeldUntil(_end(first), first))
     return replace(
         step, authorities=tuple(authority for authority in free if authority is not None)
     )

@@ -31,7 +31,7 @@ from certferry.core.observed.observation import (
     contradicted,
 )
 from certferry.core.observed.records import Remembered, RolloutRecord
-from certferry.core.planning.planner import first_violated
+from certferry.core.planning.renewal import why_order
 from certferry.errors import CertificateError, DeployError, IssuanceError, StateError
 from certferry.ports.source import CertificateSource
 from certferry.ports.state import StateStore
@@ -263,7 +263,7 @@ def with_renewal_info(
     version, now = observed.current, ports.now()
     if version is None or desired.files is not None or observed.is_owned_elsewhere:
         return observed
-    if not may_ask(version.ask_after, now) or first_violated(desired, observed, now) is not None:
+    if not may_ask(version.ask_after, now) or why_order(desired, observed, now) is not None:
         return observed
     window, retry_after = version.window, None
     ports.progress(Asking(desired.lineage, Text("asking the CA when it is to be renewed")))

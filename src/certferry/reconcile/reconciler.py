@@ -33,9 +33,10 @@ from certferry.core.planning.division import (
     in_turn,
     verified_since,
 )
-from certferry.core.planning.due import VERIFY_TIMEOUT, Times
-from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.planner import make_plan
+from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.safety import without_refused
+from certferry.core.planning.timing import VERIFY_TIMEOUT, Times
 from certferry.core.reasons import Waiting, wait_for
 from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
@@ -431,7 +432,7 @@ class LineageReconciler:
         if step is None or step.action is not plans.Action.ISSUE:
             return plan
         step = within_rate_limits(step, self.desired, observed, self._ports.issuer, times.now)
-        if step.due is None:
+        if step.when is None:
             return replace(plan, issue=step)
         without = plan_lineage(self.desired, observed, times, Issuing.NEVER)
         return replace(without, issue=step)

@@ -30,10 +30,10 @@ from certferry.core.events import Event, Happened
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import BegunRun, HistoryEntry, HostRecord, RolloutRecord
 from certferry.core.planning.drift import as_repair
-from certferry.core.planning.due import open_record
 from certferry.core.planning.plan import Deploy, Retire, Verify
+from certferry.core.planning.planner import Claims
 from certferry.core.planning.removals import allowance
-from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.timing import open_record
 from certferry.core.reasons import Waiting
 from certferry.core.redaction import redacted
 from certferry.errors import (

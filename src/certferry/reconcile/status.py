@@ -30,10 +30,10 @@ from certferry.core.network import must_be_right
 from certferry.core.observed.observation import Observation, Served
 from certferry.core.observed.records import HostRecord, HostWork
 from certferry.core.planning.digest import digest_of_plans
-from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Issue, Plan, PlanFinding, Weight
-from certferry.core.planning.planner import Issuing
+from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.planning.timing import Times
 from certferry.ports.examination import Timed
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.probe import Probe

@@ -21,7 +21,8 @@ from certferry.adapters.monitoring.metrics_file import MISSED as NOT_WRITTEN
 from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.config.model import HEARTBEAT, METRICS, Settings
 from certferry.core.assessment.notices import of_channel
-from certferry.core.planning.report import Result, SyncReport, of_run
+from certferry.core.planning.report import SyncReport
+from certferry.core.planning.result import Result, of_run
 from certferry.core.schedule import Beat, may_ping, recent, sends_beat
 from certferry.errors import (
     CertferryError,

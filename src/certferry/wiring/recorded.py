@@ -22,7 +22,8 @@ from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certific
 from certferry.core.certificates.lineage import Versions
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
 from certferry.core.desired.declaration import Outdated, digest_of_declaration, outdated
-from certferry.core.planning.report import SyncReport, Undeclared
+from certferry.core.planning.report import SyncReport
+from certferry.core.planning.undeclared import Undeclared
 from certferry.errors import ConfigError, StateError, StateMissing
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import is_source_elsewhere

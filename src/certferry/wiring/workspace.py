@@ -19,7 +19,7 @@ from certferry.core.assessment.notices import ChannelState
 from certferry.core.assessment.status import LineageStatus
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.planner import Claims
 from certferry.migration.takeover import adopt
 from certferry.ports.progress import each_of
 from certferry.ports.state import StateStore

@@ -16,7 +16,7 @@ from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
-from certferry.core.planning.due import stuck_error
+from certferry.core.planning.problems import stuck_error
 from certferry.errors import TargetRejected
 from certferry.ports.target import Scope
 from certferry.present.status_text import ticket

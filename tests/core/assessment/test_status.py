@@ -13,8 +13,8 @@ from certferry.core.assessment.status import Standing, status_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, HttpsSettings
 from certferry.core.observed.observation import DomainState, Observation, ObservedTarget
 from certferry.core.observed.records import LastRun
-from certferry.core.planning.due import Times
 from certferry.core.planning.planner import make_plan
+from certferry.core.planning.timing import Times
 from certferry.errors import Severity, TargetRejected
 from tests.core.planning.test_planner import CURRENT, PREVIOUS, declared, world
 from tests.core.strategies import NOW, situations, version

@@ -30,7 +30,7 @@ from certferry.core.discovery.inventory import (
 from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import Remembered, Upload
-from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.planner import Claims
 from certferry.errors import Severity, TargetAccessDenied, TargetRejected, TargetUnavailable
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 

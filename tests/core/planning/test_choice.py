@@ -22,9 +22,9 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.choice import choose, found_by
-from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Deploy, Plan, Weight
 from certferry.core.planning.planner import make_plan
+from certferry.core.planning.timing import Times
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetRejected, TargetUnavailable
 from certferry.ports.target import Scope

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.observation import Observation
 from certferry.core.planning.digest import digest_of_plans, is_digest
-from certferry.core.planning.due import Times
 from certferry.core.planning.plan import (
     Clean,
     HeldUntil,
@@ -23,7 +22,9 @@ from certferry.core.planning.plan import (
     TriedInThisRun,
     Verify,
 )
-from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.planner import make_plan
+from certferry.core.planning.renewal import Issuing
+from certferry.core.planning.timing import Times
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
 from tests.core.strategies import NOW, situations
@@ -98,9 +99,9 @@ def test_what_is_not_for_this_run_does_not_count(plan: Plan) -> None:
         for one in plan.rollouts
     ]
     without = replace(plan, rollouts=tuple(looks))
-    for due in (HeldUntil(NOW), TriedInThisRun(NOW)):
+    for when in (HeldUntil(NOW), TriedInThisRun(NOW)):
         held = [
-            replace(one, steps=tuple(replace(step, due=due) for step in one.steps))
+            replace(one, steps=tuple(replace(step, when=when) for step in one.steps))
             for one in plan.rollouts
         ]
         assert digest_of_plans([without]) == digest_of_plans([replace(plan, rollouts=tuple(held))])
@@ -109,7 +110,7 @@ def test_what_is_not_for_this_run_does_not_count(plan: Plan) -> None:
 def otherwise_verified(rollout: Rollout) -> Rollout:
     """Return a rollout whose verifications have another reason and another time."""
     later = (
-        replace(step, reason=WHY, due=HeldUntil(NOW)) if isinstance(step, Verify) else step
+        replace(step, reason=WHY, when=HeldUntil(NOW)) if isinstance(step, Verify) else step
         for step in rollout.steps
     )
     return replace(rollout, steps=tuple(later))

@@ -16,7 +16,6 @@ from certferry.core.certificates.names import registered_domain
 from certferry.core.desired.certificate import Authority, Retirement
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import OtherCertificate, Quota, Remembered
-from certferry.core.planning.due import Times
 from certferry.core.planning.limits import (
     LAST_SHARE,
     LONGEST_HOLD,
@@ -37,8 +36,10 @@ from certferry.core.planning.limits import (
     rate_limit_hold,
 )
 from certferry.core.planning.plan import Weight
-from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.planner import make_plan
+from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.safety import without_refused
+from certferry.core.planning.timing import Times
 from certferry.core.reasons import ReasonCode
 from tests.core.planning.test_planner import CURRENT, OLDEST, PREVIOUS, copy_of, declared, world
 from tests.core.strategies import NOW, version

@@ -27,11 +27,12 @@ from certferry.core.observed.observation import (
     Served,
     TargetRules,
 )
-from certferry.core.planning.due import Times
 from certferry.core.planning.plan import Action, Deploy, Retire, Verify, Weight
-from certferry.core.planning.planner import Issuing, make_plan
+from certferry.core.planning.planner import make_plan
+from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import seen_at
 from certferry.core.planning.safety import without_refused
+from certferry.core.planning.timing import Times
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DeployError, Problem, TargetRejected
 from certferry.text import Text

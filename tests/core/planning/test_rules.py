@@ -22,20 +22,14 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.observed.observation import Observation, TargetRules
 from certferry.core.observed.records import Ordered, OtherCertificate, Remembered
-from certferry.core.planning.due import Times
+from certferry.core.planning.limits import ANEW_AFTER, rejection_pause
 from certferry.core.planning.plan import Action, Deploy, Plan, Retire, Weight
-from certferry.core.planning.planner import (
-    ANEW_AFTER,
-    LEAST_GAP,
-    Issuing,
-    first_violated,
-    make_plan,
-    retry_pause,
-    why_adopt,
-)
+from certferry.core.planning.planner import make_plan
 from certferry.core.planning.removals import MOST_SUPERSEDED, MOST_UNMANAGED, in_one_run, unclaimed
+from certferry.core.planning.renewal import LEAST_GAP, Issuing, why_order
 from certferry.core.planning.report import Outcome, standings
 from certferry.core.planning.safety import without_refused
+from certferry.core.planning.timing import Times
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
 from tests.core.planning.test_planner import CURRENT, PREVIOUS, Situation, copy_of, declared, world
@@ -76,7 +70,7 @@ def test_each_violated_rule_gives_its_reason(
     desired: DesiredCertificate, observed: Observation, code: ReasonCode
 ) -> None:
     """The reason has a code for programs and a sentence for people."""
-    reason = first_violated(desired, observed, NOW)
+    reason = why_order(desired, observed, NOW)
 
     assert reason is not None
     assert code == reason.code
@@ -88,7 +82,7 @@ def test_order_of_long_ago_is_no_reason() -> None:
     ordered = Ordered(NOW - timedelta(days=7), declared().names)
     observed = replace(world(version(3, CURRENT)), remembered=Remembered(ordered=ordered))
 
-    assert first_violated(declared(), observed, NOW) is None
+    assert why_order(declared(), observed, NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -107,7 +101,7 @@ def test_order_for_what_is_declared_no_more_is_no_reason(
         world(version(3, CURRENT)), remembered=Remembered(ordered=Ordered(NOW, names, key_type))
     )
 
-    assert first_violated(declared(), observed, NOW) is None
+    assert why_order(declared(), observed, NOW) is None
 
 
 def test_order_of_names_is_no_reason() -> None:
@@ -115,7 +109,7 @@ def test_order_of_names_is_no_reason() -> None:
     leaf = certificate("aa" * 32, names=("b.example.com", "img.example.com"))
     desired = replace(declared(), names=("img.example.com", "b.example.com"))
 
-    assert first_violated(desired, world(version(3, leaf)), NOW) is None
+    assert why_order(desired, world(version(3, leaf)), NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -134,7 +128,7 @@ def test_imported_leaf_with_another_chain(
     desired = replace(declared(), files=files, offered=CURRENT, offered_fullchain=offered)
     current = replace(version(3, CURRENT), fullchain_digest=known)
 
-    reason = why_adopt(desired, world(current))
+    reason = why_order(desired, world(current), NOW)
 
     assert words == (None if reason is None else str(reason.message).partition(" ")[2])
     assert reason is None or reason.code is ReasonCode.FILES_CHANGED
@@ -161,7 +155,7 @@ def test_no_two_certificates_within_an_hour(
         now += passed
         window = RenewalWindow(now + start, now + start + timedelta(days=1))
         current = replace(current, window=window)
-        if first_violated(declared(), world(current), now) is not None:
+        if why_order(declared(), world(current), now) is not None:
             issued.append(now)
             leaf = certificate(
                 names=declared().names, not_before=now - backdated, lifetime=lifetime + backdated
@@ -175,7 +169,7 @@ def test_adopted_certificate_that_is_due_is_renewed_at_once() -> None:
     """It came from another client just now, and was issued two months ago."""
     adopted = replace(version(1, DUE), saved_at=NOW)
 
-    reason = first_violated(declared(), world(adopted), NOW)
+    reason = why_order(declared(), world(adopted), NOW)
 
     assert reason is not None
     assert ReasonCode.RENEWAL_DUE is reason.code
@@ -189,14 +183,14 @@ def test_reason_names_the_cas_window_and_page() -> None:
     )
     for page, said in ((window.page, "why"), (None, "UTC")):
         known = replace(version(3, leaf), window=replace(window, page=page))
-        reason = first_violated(declared(), world(known), NOW)
+        reason = why_order(declared(), world(known), NOW)
         assert reason is not None
         assert "the CA asks for renewal between 2026-11-22" in str(reason.message)
         assert str(reason.message).endswith(said)
         assert "\x1b" not in str(reason.message)
 
     strange = replace(version(3, leaf), window=RenewalWindow(NOW, leaf.not_before))
-    assert first_violated(declared(), world(strange), NOW) is None
+    assert why_order(declared(), world(strange), NOW) is None
 
 
 # --- What is refused before anything is sent, one situation each
@@ -388,7 +382,7 @@ def test_files_decide_which_imported_certificate_is_served() -> None:
 )
 def test_nothing_is_ordered_for_a_day(since: timedelta, *, held: bool) -> None:
     """It is reported until when; what a clock that was ahead wrote down keeps nothing."""
-    error = retry_pause(NOW - since, NOW)
+    error = rejection_pause(NOW - since, NOW)
 
     assert held is (error is not None)
     if error is not None:

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from certferry.core.certificates.certificate import same_names
 from certferry.core.planning.limits import Allowance, Limits, rate_limit_hold
-from certferry.core.planning.planner import ORDER_LIFETIME
+from certferry.core.planning.renewal import ORDER_LIFETIME
 from certferry.errors import OrderPostponed
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import StateStore

@@ -26,7 +26,7 @@ from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import Certificate, RenewalWindow, plausible_window
 from certferry.core.certificates.lineage import Version, Versions
 from certferry.core.desired.certificate import Kind
-from certferry.core.planning.planner import due_at
+from certferry.core.planning.renewal import due_at
 from certferry.core.planning.rollbacks import replaced_after
 from certferry.errors import Severity
 

@@ -17,8 +17,8 @@ from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import Version, Versions, is_in_progress
 from certferry.core.observed.records import LastRun
-from certferry.core.planning.planner import issuer_expired
-from certferry.core.planning.report import Undeclared
+from certferry.core.planning.renewal import expired_issuer
+from certferry.core.planning.undeclared import Undeclared
 from certferry.errors import Problem, Severity, StateForeign
 from certferry.text import Text
 
@@ -317,7 +317,7 @@ def _never_issued(
 
 def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[Concern]:
     subject, revocation = Subject(expected.lineage), version.revocation
-    unsigned, end = issuer_expired(version, now), version.certificate.not_after
+    unsigned, end = expired_issuer(version, now), version.certificate.not_after
     hint = Text("run: certferry sync {lineage}", lineage=expected.lineage)
     if revocation is not None:
         message = revocation.why.message

@@ -17,7 +17,8 @@ from certferry.core.certificates.lineage import Version, Versions
 from certferry.core.desired.certificate import Kind
 from certferry.core.planning.limits import NEAR, WITHOUT_ANY
 from certferry.core.planning.plan import Action
-from certferry.core.planning.report import CODE, LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.core.planning.undeclared import CODE
 from certferry.errors import CertferryError, DeclarationOutdated, OrderPostponed, Problem
 from certferry.text import Text
 

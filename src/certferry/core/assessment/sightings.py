@@ -11,8 +11,8 @@ from certferry.core.certificates.lineage import Version, Versions, version_for
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed import observation
 from certferry.core.planning.plan import Action
+from certferry.core.planning.planner import why_deliver
 from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.rollouts import why_deliver
 
 Place = tuple[str, str, str]
 """A lineage, a target, and a domain at the target."""

@@ -13,14 +13,15 @@ from certferry.core.certificates.certificate import RenewalWindow, plausible_win
 from certferry.core.certificates.lineage import Version, Versions, version_for
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
 from certferry.core.observed import observation
-from certferry.core.planning import choice, planner
+from certferry.core.planning import choice
 from certferry.core.planning.drift import drift_of, newer_of_ours, setting_changes
-from certferry.core.planning.due import VERIFY_TIMEOUT, stuck_error, stuck_since
-from certferry.core.planning.plan import Due, HeldUntil, Plan
-from certferry.core.planning.planner import overdue, why_adopt
-from certferry.core.planning.report import CODE
+from certferry.core.planning.plan import HeldUntil, Plan, When
+from certferry.core.planning.planner import why_deliver
+from certferry.core.planning.problems import stuck_error, stuck_since
+from certferry.core.planning.renewal import due_at, overdue, why_order
 from certferry.core.planning.rollbacks import in_words, renew_after_rollback
-from certferry.core.planning.rollouts import why_deliver
+from certferry.core.planning.timing import VERIFY_TIMEOUT
+from certferry.core.planning.undeclared import CODE
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertferryError, Problem, Severity
 from certferry.text import Text
@@ -248,9 +249,7 @@ def _reason(
 ) -> Reason | None:
     if observed.is_owned_elsewhere:  # a certificate without a domain to serve is not ordered
         return None
-    if desired.files is not None:
-        return why_adopt(desired, observed) or overdue(desired, observed, now)
-    return planner.first_violated(desired, observed, now)
+    return why_order(desired, observed, now) or overdue(desired, observed, now)
 
 
 def _renew_at(observed: observation.Observation, now: datetime) -> datetime | None:
@@ -258,7 +257,7 @@ def _renew_at(observed: observation.Observation, now: datetime) -> datetime | No
     if current is None:
         return None
     before = next(iter(observed.versions[1:]), None)
-    moments = planner.due_at(current, before), renew_after_rollback(observed, current, now)
+    moments = due_at(current, before), renew_after_rollback(observed, current, now)
     return min(filter(None, moments))
 
 
@@ -418,7 +417,7 @@ def _standing_when_bound(
 
 def with_hold(status: LineageStatus, plan: Plan) -> LineageStatus:
     """Add a notice if the CA's limits hold the order in `plan`."""
-    held = None if plan.issue is None else plan.issue.due
+    held = None if plan.issue is None else plan.issue.when
     if not isinstance(held, HeldUntil) or held.error is None:
         return status
     notice = Concern(held.error.problem(), Subject(status.lineage))
@@ -433,7 +432,7 @@ def with_failures(
     own = troubles.get(Subject(status.lineage))
     if own is not None and own.problem.code == CODE:
         own = None  # the file declares the lineage again since the run that left the trouble
-    held = None if plan.issue is None else plan.issue.due
+    held = None if plan.issue is None else plan.issue.when
     return replace(
         status,
         last_failure=_failure(own, observed.remembered.issue_tried_at, held),
@@ -458,16 +457,20 @@ def _with_failure(
     notice = troubles.get(Subject(lineage, *place)) or troubles.get(Subject(lineage, status.target))
     located = observed.find(*place)
     tried_at = None if located is None or located[1].last is None else located[1].last.failed_at
-    dues = (rollout.due for rollout in plan.rollouts if (rollout.target, rollout.domain) == place)
-    held = next((due for due in dues if isinstance(due, HeldUntil)), None)
+    moments = (
+        rollout.when for rollout in plan.rollouts if (rollout.target, rollout.domain) == place
+    )
+    held = next((when for when in moments if isinstance(when, HeldUntil)), None)
     return replace(status, last_failure=_failure(notice, tried_at, held))
 
 
-def _failure(notice: Notice | None, tried: datetime | None, due: Due | None) -> LastFailure | None:
+def _failure(
+    notice: Notice | None, tried: datetime | None, when: When | None
+) -> LastFailure | None:
     if notice is None:
         return None
     at = notice.since if tried is None else max(tried, notice.since)
-    again_at = due.until if isinstance(due, HeldUntil) else None
+    again_at = when.until if isinstance(when, HeldUntil) else None
     return LastFailure(notice.problem, notice.since, at, again_at)
 
 

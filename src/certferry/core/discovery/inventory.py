@@ -13,7 +13,7 @@ from certferry.core.certificates.names import WILDCARD
 from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, Kind
 from certferry.core.observed.inferred import Owner, UploadOwners
 from certferry.core.observed.observation import Served
-from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.planner import Claims
 from certferry.errors import CertferryError, Problem, Severity
 from certferry.text import Text
 

@@ -1,1 +1,1 @@
-"""What must change, when, and what is refused: the decisions of a run."""
+"""The decisions of a run: steps, their moments, and refusals."""

@@ -1,4 +1,4 @@
-"""Which of a target's domains a deployment is for: those that it names, and those that it finds."""
+"""The domains of a target that a deployment serves: named domains, and domains found by pattern."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from certferry.core.certificates.certificate import covered_by, first_of
 from certferry.core.certificates.names import STAR, match_of
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
 from certferry.core.observed.observation import Observation, ObservedDomain, ObservedTarget, Scope
-from certferry.core.planning.due import Times
 from certferry.core.planning.plan import PlanFinding, Weight
+from certferry.core.planning.timing import Times
 from certferry.core.reasons import Reason
 from certferry.errors import AllExcluded, TargetRejected
 from certferry.text import Text
@@ -19,25 +19,27 @@ from certferry.text import Text
 AUTO = "auto"
 
 Selection = Scope | DesiredDeployment
-"""Which domains are wanted: named ones, all that are covered, or what matches."""
+"""The wanted domains: named domains, all covered domains, or domains matching a pattern."""
 
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """Domains of a target that a deployment does not name: observed, excluded, or not covered."""
+    """The domains of a target beside the domains named by a deployment."""
 
-    wanted: list[str] = field(default_factory=list)
-    excluded: list[str] = field(default_factory=list)
-    uncovered: list[str] = field(default_factory=list)
+    wanted: list[str] = field(default_factory=list)  #: Found by a pattern or by `auto`.
+    excluded: list[str] = field(default_factory=list)  #: Found, and removed by `exclude`.
+    uncovered: list[str] = field(default_factory=list)  #: Outside the certificate's names.
 
 
 def searches(selection: Selection) -> bool:
-    """Return whether domains that are not named are wanted as well."""
+    """Return whether domains are wanted beside the named domains."""
     return selection.domains is None or bool(selection.globs)
 
 
 def choose(selection: Scope, there: Iterable[str]) -> Chosen:
-    """Choose among a target's domains. What is named is observed in any case, and not here."""
+    """Choose among the domains `there` at a target. Named domains, observed in any case, are left
+    out here.
+    """
     chosen = Chosen()
     if not searches(selection):
         return chosen
@@ -51,22 +53,22 @@ def choose(selection: Scope, there: Iterable[str]) -> Chosen:
 
 
 def found_by(selection: Selection, domain: str) -> str | None:
-    """Return the word under `domains` that finds a domain; `None` if named, or not found."""
+    """Return the word under `domains` that finds a domain; `None` for named and other domains."""
     if domain in (selection.domains or ()):
         return None
     return AUTO if selection.domains is None else match_of(selection.globs, domain)
 
 
 def is_found(selection: Selection, domain: str) -> bool:
-    """Return whether a covered domain is wanted that is not named."""
-    found = found_by(selection, domain) is not None
-    return found and match_of(selection.exclude, domain) is None
+    """Return whether a covered domain is found by pattern and not excluded."""
+    is_matched = found_by(selection, domain) is not None
+    return is_matched and match_of(selection.exclude, domain) is None
 
 
 def unmatched_globs(
     deployment: DesiredDeployment, target: ObservedTarget
 ) -> Iterator[tuple[str, TargetRejected]]:
-    """Return each glob without a match, or `STAR` where `exclude` leaves no domain."""
+    """Return each glob without a match; `STAR` if `exclude` removes every domain."""
     if not _may_match(target):
         yield from _without_match(deployment, target)
     if target.excluded and not target.domains and not target.owned_elsewhere:
@@ -80,7 +82,7 @@ def unmatched_globs(
 
 
 def _may_match(target: ObservedTarget) -> bool:
-    """Return whether a glob may match what could not be read, beside what could."""
+    """Return whether a glob may match a domain in an unread part of a partly read target."""
     return bool(target.unread and target.domains)
 
 
@@ -104,7 +106,7 @@ def _without_match(
 
 
 def remarks(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[TargetRejected]:
-    """Return which globs may match nothing, and which names `exclude` does not need."""
+    """Return the globs that may be without a match, and the superfluous names in `exclude`."""
     if _may_match(target):
         yield from (error for _, error in _without_match(deployment, target))
     for name in target.unmatched:
@@ -119,58 +121,62 @@ def remarks(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[T
 
 
 def left_out(observed: Observation) -> Iterator[PlanFinding]:
-    """Return which domains are switched off at their target, and left out for that."""
+    """Return the domains left out because they are switched off at the target."""
     for target in observed.targets:
         for domain in target.left_out:
             if domain.problem is not None:
-                said = Text(
+                message = Text(
                     "{problem}; it is left out, since `domains` does not name it",
                     problem=domain.problem.message,
                 )
-                error = TargetRejected(said)
+                error = TargetRejected(message)
                 yield PlanFinding.of(Weight.SKIPPED, error, target.label, domain.domain)
 
 
 def choice_findings(desired: DesiredCertificate, observed: Observation) -> Iterator[PlanFinding]:
-    """Return what is unmatched, unread or switched off."""
+    """Return findings about unmatched patterns, unread parts and switched-off domains."""
     places = list(zip(desired.deployments, observed.targets, strict=True))
-    for one, found in places:
-        for _, error in unmatched_globs(one, found):
-            yield PlanFinding.of(Weight.BLOCKED, error, one.target)
-    for one, found in places:
-        reported = found.failure or found.is_owned_elsewhere or found.unmatched or found.excluded
-        if not (found.domains or reported):
-            error = _no_domain(desired, one.target, found)
-            yield PlanFinding.of(Weight.BLOCKED, error, one.target)
-    for one, found in places:
-        for error in remarks(one, found):
-            yield PlanFinding.of(Weight.UNMATCHED, error, one.target)
-    for target, unread in dict.fromkeys((t.label, e) for t in observed.targets for e in t.unread):
-        yield PlanFinding.of(Weight.UNREAD, unread, target)
+    for deployment, target in places:
+        for _, error in unmatched_globs(deployment, target):
+            yield PlanFinding.of(Weight.BLOCKED, error, deployment.target)
+    for deployment, target in places:
+        explained = (
+            target.failure or target.is_owned_elsewhere or target.unmatched or target.excluded
+        )
+        if not (target.domains or explained):
+            error = _no_domain(desired, deployment.target, target)
+            yield PlanFinding.of(Weight.BLOCKED, error, deployment.target)
+    for deployment, target in places:
+        for error in remarks(deployment, target):
+            yield PlanFinding.of(Weight.UNMATCHED, error, deployment.target)
+    for label, unread in dict.fromkeys((t.label, e) for t in observed.targets for e in t.unread):
+        yield PlanFinding.of(Weight.UNREAD, unread, label)
     yield from left_out(observed)
 
 
 _MOST_LISTED = 5
-"""Names and domains that a sentence lists."""
+"""The most names or domains listed in a sentence."""
 
 
-def _no_domain(desired: DesiredCertificate, target: str, found: ObservedTarget) -> TargetRejected:
-    """Return the problem of an account that has no domain for the certificate, and which it has."""
+def _no_domain(desired: DesiredCertificate, account: str, target: ObservedTarget) -> TargetRejected:
+    """Return the problem of an account without a domain for the certificate, with the account's
+    most similar domains.
+    """
     names = first_of(desired.names, _MOST_LISTED)
-    if found.left_out:
+    if target.left_out:
         return TargetRejected(
             Text("no domain of the account {target} that is covered by {names} is online").filled(
-                target=target, names=names
+                target=account, names=names
             ),
             hint=Text("bring it online at the target, or take the deployment away"),
         )
-    said = Text(
-        "no domain of the account {target} is covered by {names}", target=target, names=names
+    message = Text(
+        "no domain of the account {target} is covered by {names}", target=account, names=names
     )
-    if not found.uncovered:
+    if not target.uncovered:
         hint = Text("the account has no domain yet: add it at the target first")
-        return TargetRejected(said, hint=hint)
-    nearest = sorted(found.uncovered, key=lambda there: (-_likeness(there, desired.names), there))
+        return TargetRejected(message, hint=hint)
+    nearest = sorted(target.uncovered, key=lambda there: (-_likeness(there, desired.names), there))
     hint = Text(
         "the account has {domains}: correct `names`, or add the domain at the target; `certferry"
         " doctor {lineage}` also looks for the zones of {names} in the DNS account",
@@ -178,11 +184,11 @@ def _no_domain(desired: DesiredCertificate, target: str, found: ObservedTarget) 
         lineage=desired.lineage,
         names=names,
     )
-    return TargetRejected(said, hint=hint)
+    return TargetRejected(message, hint=hint)
 
 
 def _likeness(domain: str, names: Sequence[str]) -> int:
-    """Count the characters at the end that a domain has in common with a name."""
+    """Return the length of the longest ending shared by a domain and a name."""
     pairs = (zip(reversed(domain), reversed(name), strict=False) for name in names)
     return max(
         (sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both)) for both in pairs),
@@ -197,12 +203,12 @@ def why_new(
     reason: Reason,
     times: Times,
 ) -> Reason:
-    """Add which pattern finds a domain that is new beside others that were seen served before."""
+    """Add the pattern to the reason, for a domain that is new beside domains served before."""
     seen = (other.last.verified_at for other in target.domains if other.last is not None)
-    found = found_by(deployment, domain.domain)
-    if found is None or all(moment is None or times.in_this_run(moment) for moment in seen):
+    pattern = found_by(deployment, domain.domain)
+    if pattern is None or all(moment is None or times.in_this_run(moment) for moment in seen):
         return reason
     sentence = Text('new to this certificate, found by domains = "{pattern}"; {reason}').filled(
-        pattern=found, reason=reason.message
+        pattern=pattern, reason=reason.message
     )
     return replace(reason, message=sentence)

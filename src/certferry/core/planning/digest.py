@@ -1,11 +1,11 @@
-"""The digest of a plan, and the run that an operator binds to it.
+"""The digest of a plan, and the run that an operator binds to the digest.
 
-The digest covers each order, deployment, rollback and removal with its place, its certificate and
-the code of its reason, and the place of each domain that is to be verified. Moments are left out.
-A step that failed before, or waits for a CA, is left out until a run may carry it out.
+The digest covers each order, deployment, rollback and removal with place, certificate and reason
+code, and the place of each domain to verify. Moments are left out. A step waiting after a failure
+or for a CA is left out until a run may carry out the step.
 
-A run under a digest begins with the plan that was shown (`must_be_confirmed`) and carries out
-nothing beside that plan (`only_confirmed`).
+A run under a digest begins with the plan shown to the operator (`must_be_confirmed`) and writes
+only as this plan says (`only_confirmed`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from certferry.errors import PlanChanged, Problem
 from certferry.text import Text
 
 LENGTH = 32
-"""Characters of a digest: half of SHA-256, which no two plans share by chance."""
+"""Characters of a digest: half of SHA-256, enough to rule out equal digests by chance."""
 
 
 def is_digest(word: str) -> bool:
@@ -31,11 +31,11 @@ def is_digest(word: str) -> bool:
 
 
 def digest_of_plans(planned: Iterable[plans.Plan]) -> str:
-    """Return the digest of several plans, whatever their order; one that changes nothing does not
-    count, so that the digest does not depend on what else is declared.
+    """Return the digest of several plans in any order. Plans without a step are left out, so the
+    digest stays the same whatever else is declared.
     """
-    written = sorted([plan.lineage, done] for plan in planned if (done := list(_steps(plan))))
-    encoded = json.dumps(written, separators=(",", ":"))
+    rows = sorted([plan.lineage, steps] for plan in planned if (steps := list(_steps(plan))))
+    encoded = json.dumps(rows, separators=(",", ":"))
     return hashlib.sha256(encoded.encode()).hexdigest()[:LENGTH]
 
 
@@ -43,9 +43,9 @@ _LOOK_AGAIN = Text("look at the plan as it is now: certferry plan")
 
 
 def must_be_confirmed(planned: Iterable[plans.Plan], digest: str) -> None:
-    """Raise `PlanChanged` where these plans are not those of this digest.
+    """Raise `PlanChanged` if these plans have another digest.
 
-    A run compares all plans before it begins, and the first plan of each lineage once more under
+    A run compares all plans at the beginning, and the first plan of each lineage once more under
     the lineage's lease.
     """
     if digest_of_plans(planned) != digest:
@@ -56,25 +56,25 @@ def must_be_confirmed(planned: Iterable[plans.Plan], digest: str) -> None:
 
 
 def only_confirmed(plan: plans.Plan, confirmed: plans.Plan) -> plans.Plan:
-    """Return a later plan of the run with the writes of the `confirmed` plan alone.
+    """Return a later plan of the run, reduced to the writes of the `confirmed` plan.
 
     The run observes again after each step, and the world may have changed meanwhile. A deployment
-    that the confirmed plan lacks is refused and reported; a removal is left to a later run. A
-    certificate that edges refuse is withdrawn only where the confirmed plan deployed it.
+    missing in the confirmed plan is refused and reported; a removal is left to a later run. A
+    certificate refused by edges is withdrawn only where the confirmed plan deployed it.
     """
     shown = {_place(step): step for step in confirmed.steps if isinstance(step, plans.Deploy)}
-    refused = [one for one in plan.rollouts if _is_news(one.steps[0], shown)]
-    obstructed = {one.target for one in refused}
+    refused = [rollout for rollout in plan.rollouts if _is_news(rollout.steps[0], shown)]
+    obstructed = {rollout.target for rollout in refused}
     removals = {
         (step.target, step.remote_id)
         for step in confirmed.retirements
         if step.target not in obstructed
     }
-    kept = tuple(one for one in plan.retirements if (one.target, one.remote_id) in removals)
+    kept = tuple(step for step in plan.retirements if (step.target, step.remote_id) in removals)
     cleans = confirmed.clean is not None or confirmed.issue_now is not None
     return replace(
         plan,
-        rollouts=tuple(one for one in plan.rollouts if one not in refused),
+        rollouts=tuple(rollout for rollout in plan.rollouts if rollout not in refused),
         findings=(*plan.findings, *map(_not_confirmed, refused)),
         retirements=kept,
         clean=plan.clean if cleans else None,
@@ -89,7 +89,7 @@ def _is_news(
     step: plans.Deploy | plans.Verify | plans.Rollback,
     shown: dict[tuple[str, str, str], plans.Deploy],
 ) -> bool:
-    """Return whether a step writes to a domain otherwise than the confirmed plan does."""
+    """Return whether a step's write to a domain differs from the confirmed plan."""
     if isinstance(step, plans.Verify):
         return False
     deploy = shown.get(_place(step))
@@ -115,8 +115,8 @@ def _steps(plan: plans.Plan) -> Iterator[list[object]]:
         if isinstance(step, plans.Verify):
             yield [step.action.value, step.target, step.domain, step.kind.value, step.fingerprint]
             continue
-        due = None if isinstance(step, plans.Clean) else step.due
-        if isinstance(due, plans.TimedOut | plans.TriedInThisRun | plans.HeldUntil):
+        when = None if isinstance(step, plans.Clean) else step.when
+        if isinstance(when, plans.TimedOut | plans.TriedInThisRun | plans.HeldUntil):
             continue
         yield [step.action.value, step.reason.code.value, *_subject(step)]
 
@@ -124,15 +124,14 @@ def _steps(plan: plans.Plan) -> Iterator[list[object]]:
 def _subject(
     step: plans.Issue | plans.Deploy | plans.Rollback | plans.Retire | plans.Clean,
 ) -> Iterator[object]:
-    """Return what a step is about: names, place, certificate, settings."""
+    """Return the subject of a step: names, place, certificate, settings."""
     match step:
         case plans.Issue():
             yield from (step.names, step.key_type.value)
             yield from (authority.directory for authority in step.authorities)
         case plans.Deploy():
             yield from (step.target, step.domain, step.kind.value, step.fingerprint, step.repair)
-            changes = ([one.what, one.before, one.after, one.remote_id] for one in step.changes)
-            yield from changes
+            yield from ([c.what, c.before, c.after, c.remote_id] for c in step.changes)
         case plans.Rollback():
             yield from (step.target, step.domain, step.kind.value, step.fingerprint)
         case plans.Retire():

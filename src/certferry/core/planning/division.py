@@ -1,5 +1,5 @@
-"""How hosts that share a state divide the work: which certificates each tries first, and what it
-leaves to another host, or takes from what that has stored.
+"""How hosts sharing a state divide the work: the order in which a host tries certificates, and the
+certificates that a host leaves to another host.
 """
 
 from __future__ import annotations
@@ -21,10 +21,13 @@ def in_turn(
     renew_at: Mapping[str, datetime],
     now: datetime,
 ) -> list[str]:
-    """Order lineages as one of several hosts tries them: what is due before the rest, and in both
-    its own share first, what is due soonest; then those of others. Each host has another order,
-    also of what is due alike: hosts that begin together for the first time do not know each other.
-    A lineage without a moment has no certificate, and is due.
+    """Order lineages as one of several hosts tries them.
+
+    1. Lineages due for renewal come before the rest. A lineage missing in `renew_at` has no
+       certificate and is due.
+    2. In both groups the host's own share comes first, soonest renewal first.
+    3. The shares of other hosts follow, in an order different on each host, because hosts beginning
+       together for the first time do not know each other yet.
     """
 
     def turn(lineage: str) -> tuple[bool, bool, datetime, int]:
@@ -36,10 +39,10 @@ def in_turn(
 
 
 def owns(host: str, hosts: Collection[str], lineage: str) -> bool:
-    """Return whether a lineage is in a host's share: no other host weighs more there.
+    """Return whether a lineage is in a host's share: the host has the largest weight there.
 
-    All find the same without talking, each has about as many, and where a host goes, only its own
-    move to others (rendezvous hashing: Thaler and Ravishankar, 1998).
+    All hosts get the same result without talking, and shares are about equal. When a host goes,
+    only that host's lineages move to others (rendezvous hashing: Thaler and Ravishankar, 1998).
     """
     own = _weight(host, lineage)
     return not any(_weight(other, lineage) > own for other in hosts)
@@ -53,57 +56,58 @@ def _weight(host: str, lineage: str) -> int:
 def verified_since(
     desired: DesiredCertificate, remembered: Remembered, begun: datetime
 ) -> tuple[StepOutcome, ...]:
-    """Return how a certificate stands whose every domain was seen to serve the newest version after
-    a run `begun`, by another host: observing them once more would only take the account's pace.
-    Nothing, where that is not stored of every one, or this host's receivers need it.
+    """Return the outcomes of a certificate that another host has verified at every domain since
+    this run `begun`. Observing the domains again would only use up the account's requests. Return
+    an empty tuple if a domain was not verified, or if this host's receivers need the certificate.
     """
     records = _whole_rollout(desired, remembered)
-    if not all(one.verified_at is not None and one.verified_at >= begun for one in records):
+    if not all(row.verified_at is not None and row.verified_at >= begun for row in records):
         return ()
     return tuple(
-        StepOutcome(Action.VERIFY, Outcome.UNCHANGED, SEEN, one.target, one.domain)
-        for one in records
+        StepOutcome(Action.VERIFY, Outcome.UNCHANGED, SEEN, row.target, row.domain)
+        for row in records
     )
 
 
 def awaits_another(desired: DesiredCertificate, remembered: Remembered, begun: datetime) -> bool:
-    """Return whether another host that was at work when a run `begun`, or later, has only to see
-    the newest version served: targets took it everywhere, so that host observes it again soon.
+    """Return whether another host is only waiting to see the newest version served: since this
+    run `begun`, every target has accepted the version from the other host, which observes the
+    domains again soon.
     """
-    on_the_way = [one for one in _whole_rollout(desired, remembered) if one.verified_at is None]
+    on_the_way = [row for row in _whole_rollout(desired, remembered) if row.verified_at is None]
     return bool(on_the_way) and all(
-        one.failed_at is None and one.accepted_at is not None and one.accepted_at >= begun
-        for one in on_the_way
+        row.failed_at is None and row.accepted_at is not None and row.accepted_at >= begun
+        for row in on_the_way
     )
 
 
 def _whole_rollout(
     desired: DesiredCertificate, remembered: Remembered
 ) -> tuple[RolloutRecord, ...]:
-    """Return the records of the newest version, if it has one at every domain; none where an order
-    or a withdrawal, or this host's receivers, have to be seen to.
+    """Return the newest version's rollout records, if every domain has one. Return an empty tuple
+    while an order, a withdrawal or a receiver of this host needs work.
     """
     versions, records = remembered.versions, remembered.rollouts
     if not versions or remembered.withdrawals or remembered.ordered:
         return ()
-    deployed = {one.target for one in desired.deployments if one.delivery is None}
-    named = {(one.target, domain) for one in desired.deployments for domain in one.domains or ()}
-    places = {(one.target, one.domain) for one in records}
+    deployed = {wanted.target for wanted in desired.deployments if wanted.delivery is None}
+    named = {(place.target, name) for place in desired.deployments for name in place.domains or ()}
+    places = {(row.target, row.domain) for row in records}
     is_whole = named <= places and deployed == {target for target, _ in places}
-    is_newest = all(one.fingerprint == versions[0].fingerprint for one in records)
+    is_newest = all(row.fingerprint == versions[0].fingerprint for row in records)
     return records if is_whole and is_newest else ()
 
 
 def has_open_work(remembered: Remembered) -> bool:
-    """Return whether, by what is stored, something is left to do that another host may be doing: a
-    certificate is missing or ordered, or a domain was not yet seen to serve the newest one.
+    """Return whether the state shows work left, possibly in progress at another host: a certificate
+    is missing or ordered, or a domain has not been seen to serve the newest version.
     """
     versions = remembered.versions
     return (
         not versions
         or remembered.ordered is not None
         or any(
-            one.fingerprint != versions[0].fingerprint or one.verified_at is None
-            for one in remembered.rollouts
+            row.fingerprint != versions[0].fingerprint or row.verified_at is None
+            for row in remembered.rollouts
         )
     )

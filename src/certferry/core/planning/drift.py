@@ -1,4 +1,4 @@
-"""What another tool changed at a domain, and how often that is repaired in a day."""
+"""Drift: changes of another tool at a domain, and how often certferry repairs a domain in a day."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ _Https = DesiredHttps | HttpsSettings | None
 def setting_changes(
     desired: DesiredHttps, domain: observation.ObservedDomain
 ) -> observation.Changes:
-    """List where a domain's settings differ from what is asked for; of a domain without settings,
-    none. One that the target does not report differs until it was sent: more is not known of it.
+    """List the differences between a domain's settings and the desired settings; domains without
+    settings have none. A setting hidden by the target differs until certferry has sent the desired
+    value, because the sent value is all that is known.
     """
     if not domain.has_settings:
         return ()
     sent = None if domain.bound is None else _sent(domain)
     changes = []
     for name in _NAMES:
-        wanted, found = getattr(desired, name), getattr(domain.https, name)
-        known = _value(sent, name) if found is None else _value(domain.https, name)
-        if wanted is None or _value(desired, name) == known:
+        wanted, shown = getattr(desired, name), getattr(domain.https, name)
+        present = _value(sent, name) if shown is None else _value(domain.https, name)
+        if wanted is None or _value(desired, name) == present:
             continue
-        untold = found is None and domain.bound is not None
-        before = None if found is None else _in_words(found)
+        untold = shown is None and domain.bound is not None
+        before = None if shown is None else _in_words(shown)
         changes.append(observation.Change(name, before, _in_words(wanted), untold=untold))
     return tuple(changes)
 
@@ -41,7 +42,7 @@ def setting_changes(
 def changes_unasked(
     was: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings
 ) -> observation.Changes:
-    """List which settings a change altered without being asked to, where both are reported."""
+    """List the settings that a change altered without being asked, if shown before and after."""
     return tuple(
         observation.Change(name, _in_words(getattr(was, name)), _in_words(getattr(now, name)))
         for name in _NAMES
@@ -52,11 +53,11 @@ def changes_unasked(
 
 
 def _sent(domain: observation.ObservedDomain) -> DesiredHttps | None:
-    """Return what the domain was last sent, unless it is that change which has failed."""
+    """Return the settings last sent to the domain; `None` if that change has failed."""
     record = domain.last
     if record is None:
         return None
-    # What was seen at once may have been what was there before the change.
+    # A value seen immediately may be the value from before the change.
     has_succeeded = record.verified_at is not None and record.verified_at - record.asked_at >= LAG
     return (
         record.sent if has_succeeded or domain.state is not observation.DomainState.FAILED else None
@@ -64,7 +65,7 @@ def _sent(domain: observation.ObservedDomain) -> DesiredHttps | None:
 
 
 def _value(settings: _Https, name: str) -> object:
-    """Return a setting to compare: versions are a set, whatever order they are written in."""
+    """Return a setting for comparison: versions form a set, because their order means nothing."""
     value = None if settings is None else getattr(settings, name)
     return frozenset(value) if isinstance(value, tuple) else value
 
@@ -77,21 +78,21 @@ def _in_words(value: object) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Drift:
-    """What differs at a domain that was as declared: the certificate, or other settings."""
+    """The changes of another tool at a domain that was as declared."""
 
-    certificate: bool = False
-    settings: observation.Changes = ()
+    certificate: bool = False  #: Whether another certificate is bound.
+    settings: observation.Changes = ()  #: Other settings that differ.
 
     def without(self, desired: DesiredHttps) -> DesiredHttps:
-        """Return the desired settings without those that drifted."""
+        """Return the desired settings without the drifted settings."""
         return replace(desired, **dict.fromkeys((change.what for change in self.settings), None))
 
 
 def newer_of_ours(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, known: Version | None
 ) -> OtherCertificate | None:
-    """Return the bound certificate that certferry made for the lineage after the newest that the
-    state has: the state is a copy from before. `None` where another certificate is bound.
+    """Return the bound certificate if certferry made the certificate for the lineage after the
+    newest stored version: then the state is an older copy.
     """
     for other in target.unremembered:
         if known is None or other.remote_id != domain.bound or other.not_before is None:
@@ -107,9 +108,10 @@ def drift_of(
     domain: observation.ObservedDomain,
     wanted: Version | None,
 ) -> Drift | None:
-    """Compare a domain with what was last seen in order there; `None` where it has not drifted. A
-    change that was never seen in force, or one of the file, is no drift: a rollout carries it out.
-    Nor is a certificate of ours that the state, put back from a dump, does not know yet.
+    """Compare a domain with the last state seen in order there; return `None` without drift.
+
+    Three differences are rollouts and count as no drift: a change of certferry never seen in force,
+    a change of the file, and a newer certificate of certferry that a restored state lacks.
     """
     last, https = domain.last, deployment.https
     if last is None or domain.kind.is_receiver or domain.binding_hidden:
@@ -126,30 +128,32 @@ def drift_of(
         for change in setting_changes(https, domain)
         if last.sent is not None and _value(last.sent, change.what) == _value(https, change.what)
     )
-    # Until the certificate is seen, only what was left when it was bound is known to be drift.
-    is_known = last.verified_at is not None or last.drift == observation.in_one_line(settings)
-    return Drift(settings=settings) if settings and is_known else None
+    # Until the certificate is seen, only differences left at binding are certain drift.
+    is_certain = last.verified_at is not None or last.drift == observation.in_one_line(settings)
+    return Drift(settings=settings) if settings and is_certain else None
 
 
 PER_DAY = 2
-"""Repairs of one domain within a day; what is changed a third time is changed by another tool."""
+"""The most repairs of a domain in a day; a third change proves another tool at work."""
 
 DAY = timedelta(days=1)
 
 
 def recent(repairs: Sequence[datetime], now: datetime) -> tuple[datetime, ...]:
-    """Return the repairs of the last day, newest first, none by a clock that was ahead."""
+    """Return the repairs of the last day, newest first; repairs in the future are dropped."""
     return tuple(moment for moment in repairs if now - DAY < moment <= now)
 
 
 def next_repair(repairs: Sequence[datetime], now: datetime) -> datetime | None:
-    """Return the moment before which a domain is not repaired again, `None` when it may be now."""
+    """Return the earliest moment for the next repair of a domain; `None` means now."""
     made = recent(repairs, now)
     return None if len(made) < PER_DAY else made[PER_DAY - 1] + DAY
 
 
 def as_repair(record: RolloutRecord, step: Deploy, now: datetime, *, made: bool) -> RolloutRecord:
-    """Return the record of a repair. It is counted before it is made: a kill may come between."""
+    """Return the record of a repair. A repair is counted before the call, because a kill may come
+    between call and count.
+    """
     if made:
         record = replace(record, repairs=(now, *recent(record.repairs, now)))
     if made or record.accepted_at is None:

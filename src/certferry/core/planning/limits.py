@@ -1,4 +1,4 @@
-"""What keeps a run from trying: a CA's limits, and the pauses after a failure."""
+"""Limits on trying: a CA's rate limits, pauses after failures, and the choice among several CAs."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ from certferry.core.certificates.names import base_name, registered_domain
 from certferry.core.desired.certificate import Authority
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import Remembered
-from certferry.errors import OrderPostponed, Retry
-from certferry.text import Text
+from certferry.errors import CertificateRejected, OrderPostponed, Retry
+from certferry.text import LINEAGE, Text
 
 CLOCKS_APART = timedelta(minutes=1)
-"""How far apart the clocks of hosts may be; a moment further ahead is of a wrong clock."""
+"""The largest expected difference between hosts' clocks; a moment further ahead is wrong."""
 
 _Held = tuple[datetime, Text]
-"""Until when, and why."""
+"""The end of a wait, and the reason."""
 
 KEPT = timedelta(days=30)
-"""How long what was spent is stored: longer than any CA's limit counts back."""
+"""How long orders and failed proofs are stored: longer than any CA's limit counts back."""
 
 MOST_ORDERS = 1500
-"""The most orders that a limit by account counts: that of Let's Encrypt's staging environment."""
+"""The largest known limit by account: the limit of Let's Encrypt's staging environment."""
 
 LONGEST_HOLD = timedelta(days=7)
-"""The longest that a CA may ask for: no limit counts further back."""
+"""The longest wait that certferry accepts from a CA: no limit counts further back."""
 
 LONGEST_HOLD_FOR_ALL = timedelta(hours=3)
-"""How long a refusal that names no name holds other certificates back. What Let's Encrypt counts by
-account or address, it counts over three hours (docs/facts/letsencrypt.md §2).
+"""How long a refusal without a name holds back other certificates. Let's Encrypt counts by account
+and by address over three hours (docs/facts/letsencrypt.md §2).
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """At most so many within any such time."""
+    """A limit: at most `most` events within any period of the length `within`."""
 
     most: int
     within: timedelta
@@ -46,36 +46,36 @@ class Allowance:
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a CA allows by account, registered domain, set of names, and name, at the least."""
+    """The limits that a CA grants every account."""
 
-    orders: Allowance
-    domain: Allowance
-    same_names: Allowance
-    failed_proofs: Allowance
+    orders: Allowance  #: New orders of an account.
+    domain: Allowance  #: Certificates for names of a registered domain.
+    same_names: Allowance  #: Certificates for exactly the same names.
+    failed_proofs: Allowance  #: Refused proofs of a name.
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedOrder:
-    """An order to be made: the CA counts one that `renews` by its names only, `exempt` nowhere."""
+    """An order to be made."""
 
     names: tuple[str, ...]
-    renews: bool = False
-    exempt: bool = False
+    renews: bool = False  #: Whether the CA counts the order only under `Limits.same_names`.
+    exempt: bool = False  #: Whether the CA counts the order under no limit.
 
 
 @dataclass(frozen=True, slots=True)
 class PastOrder:
-    """An order that was made, or was about to be, and may lead to a certificate."""
+    """An order that was made, or was about to be made, and may lead to a certificate."""
 
     names: tuple[str, ...]
     ordered_at: datetime
     renews: bool = False
     issued_at: datetime | None = None
-    given_up: bool = False
+    given_up: bool = False  #: Whether the order was abandoned without a certificate.
 
     @property
     def counts_since(self) -> datetime | None:
-        """When its certificate was issued, or may have been; `None` if there was none."""
+        """When the certificate was issued or may have been issued; `None` without a certificate."""
         if self.issued_at is not None:
             return self.issued_at
         return None if self.given_up else self.ordered_at
@@ -83,7 +83,7 @@ class PastOrder:
 
 @dataclass(frozen=True, slots=True)
 class FailedProof:
-    """A name whose proof the CA did not accept, and when."""
+    """A name with a proof refused by the CA, and the moment."""
 
     name: str
     at: datetime
@@ -91,15 +91,15 @@ class FailedProof:
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """At `told_at` the CA asked to be left alone `until` then: for these names, or `for_all`."""
+    """A CA's request to wait."""
 
-    names: tuple[str, ...]
-    told_at: datetime
+    names: tuple[str, ...]  #: The names of the refused order.
+    told_at: datetime  #: When the CA answered.
     until: datetime
-    for_all: bool
+    for_all: bool  #: Whether the request concerns orders for other names, too.
 
     def end_for(self, names: tuple[str, ...]) -> datetime | None:
-        """Return until when it holds back an order of these names."""
+        """Return when this request stops holding back an order of these names."""
         if same_names(names, self.names):
             return self.until
         if self.for_all:
@@ -109,7 +109,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Spent:
-    """The stored orders, failed proofs and holds of a directory that count against an order."""
+    """The stored orders, failed proofs and holds of a directory counting against an order."""
 
     orders: tuple[PastOrder, ...] = ()
     failed_proofs: tuple[FailedProof, ...] = ()
@@ -124,15 +124,15 @@ def rate_limit_hold(
     *,
     going_on: bool = False,
 ) -> OrderPostponed | None:
-    """Return why an order is not made now, and until when; `None` when it may be. Without `limits`,
-    and once it is `going_on`, only what the CA asked for keeps it.
+    """Return why an order must wait, and until when; `None` if the order may be made now. Without
+    `limits`, and for an order in progress (`going_on`), only the CA's own requests to wait count.
     """
-    found = list(_holds(spent, wanted, now))
+    holds = list(_holds(spent, wanted, now))
     if limits is not None and not wanted.exempt and not going_on:
-        found += _exceeded(limits, spent, wanted, now)
-    if not found:
+        holds += _exceeded(limits, spent, wanted, now)
+    if not holds:
         return None
-    until, why = max(found, key=lambda one: one[0])
+    until, why = max(holds, key=lambda hold: hold[0])
     return OrderPostponed(
         Text("nothing is ordered before {moment}: {why}", moment=until, why=why),
         hint=Text(
@@ -146,18 +146,20 @@ def rate_limit_hold(
 def hold_of(
     words: str, names: tuple[str, ...], until: datetime, now: datetime, *, by_name: bool = True
 ) -> Hold:
-    """Return what to store of a refusal: it is about these names where it says one of them."""
-    said = words.lower()
+    """Return the hold to store after a refusal in these `words`. The hold concerns these names if
+    the words mention a name.
+    """
+    refusal = words.lower()
     domains = {registered_domain(name) for name in names}
     about = {base_name(name) for name in names} | domains | {"exact set"}
-    for_all = not (by_name and any(one in said for one in about))
+    for_all = not (by_name and any(word in refusal for word in about))
     return Hold(names, now, min(max(until, now), now + LONGEST_HOLD), for_all)
 
 
 def _holds(spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]:
     for hold in spent.holds:
         until = hold.end_for(wanted.names)
-        # An answer in the future was written by a clock that was ahead.
+        # An answer in the future came from a clock running ahead.
         if until is not None and hold.told_at <= now + CLOCKS_APART and now < until:
             yield until, Text("the CA asked to retry later")
 
@@ -172,7 +174,9 @@ def _exceeded(limits: Limits, spent: Spent, wanted: PlannedOrder, now: datetime)
             " the CA allows"
         )
         for domain in sorted({registered_domain(name) for name in wanted.names}):
-            issued = _issued(one for one in new if domain in map(registered_domain, one.names))
+            issued = _issued(
+                order for order in new if domain in map(registered_domain, order.names)
+            )
             yield from _used_up(limits.domain, issued, now, why, domain=domain)
     why = Text(
         "{count} certificates for exactly these names were issued within {time}, as many as the CA"
@@ -193,43 +197,48 @@ def _issued(orders: Iterable[PastOrder]) -> Iterator[datetime]:
 def _used_up(
     allowance: Allowance, moments: Iterable[datetime], now: datetime, why: Text, **named: str
 ) -> Iterator[_Held]:
-    """Return when enough of an allowance is free again that is used up now."""
-    # A moment in the future was written by a clock that was ahead.
+    """Return when a used-up allowance permits the next event."""
+    # A moment in the future came from a clock running ahead.
     counted = sorted(m for m in moments if now - allowance.within < m <= now + CLOCKS_APART)
     if len(counted) >= allowance.most:
-        said = why.filled(count=allowance.most, time=allowance.within, **named)
-        yield counted[-allowance.most] + allowance.within, said
+        sentence = why.filled(count=allowance.most, time=allowance.within, **named)
+        yield counted[-allowance.most] + allowance.within, sentence
 
 
 PAUSES = (timedelta(minutes=1), timedelta(minutes=10), timedelta(minutes=100), timedelta(days=1))
+"""The pauses after the first, second, third and every further failure."""
 
 LONGEST_IN_A_RUN = PAUSES[-2]
-"""What a run itself waits for, in order to try again."""
+"""The longest pause that a run waits for in order to try again."""
 
 NEAR = timedelta(days=3)
-"""Time before a certificate's end in which each run counts: a pause of a day may be the last."""
+"""The time before a certificate's end in which every run counts: after a pause of a day the
+certificate may have expired.
+"""
 
 NEAR_THE_END = timedelta(hours=6)
-"""The longest pause there: less than half a day, the tries of the run before included."""
+"""The longest pause then. With the tries before, a pause takes less than half a day, so the next
+scheduled run tries again.
+"""
 
 
 def longest_pause(versions: Sequence[Version], now: datetime) -> timedelta:
     """Return the longest pause of a lineage with these versions, newest first."""
-    # It is short where the newest ends soon, or the one before it, which may be served still.
+    # The pause is short if the newest version, or the version before, still served, ends soon.
     left = [version.certificate.remaining(now) for version in versions[:2]]
-    is_near = any(one <= NEAR for one in left[:1]) or any(abs(one) <= NEAR for one in left[1:])
+    is_near = any(time <= NEAR for time in left[:1]) or any(abs(time) <= NEAR for time in left[1:])
     return NEAR_THE_END if is_near else PAUSES[-1]
 
 
 def pause_of(tries: int) -> timedelta:
-    """Return the pause after so many tries that failed."""
+    """Return the pause after a number of failed tries."""
     return PAUSES[min(max(tries, 1), len(PAUSES)) - 1]
 
 
 def paused_until(
     last: datetime | None, tries: int, now: datetime, longest: timedelta = PAUSES[-1]
 ) -> datetime | None:
-    """Return until when something is left alone, `None` when it may be tried."""
+    """Return the end of the pause after the `last` try; `None` if a try is allowed now."""
     if last is None or tries == 0 or last > now:
         return None
     until = last + min(pause_of(tries), longest)
@@ -237,7 +246,7 @@ def paused_until(
 
 
 def pause_end(remembered: Remembered, now: datetime) -> datetime | None:
-    """Return when the first of a lineage's pauses ends; `None` without a pause."""
+    """Return when the lineage's first pause ends; `None` without a pause."""
     issue = paused_until(remembered.issue_tried_at, remembered.issue_tries, now)
     rollouts = (
         paused_until(record.failed_at or record.accepted_at, record.tries, now)
@@ -247,22 +256,48 @@ def pause_end(remembered: Remembered, now: datetime) -> datetime | None:
     return min((end for end in (issue, *rollouts) if end is not None), default=None)
 
 
+ANEW_AFTER = timedelta(days=1)
+"""The CA counts a rejected certificate as issued: Let's Encrypt allows five of the same names in a
+week."""
+
+
+def rejection_pause(rejected_at: datetime, now: datetime) -> CertificateRejected | None:
+    """Return the pause after a rejected certificate."""
+    # A moment in the future came from a clock running ahead.
+    if not rejected_at <= now < rejected_at + ANEW_AFTER:
+        return None
+    return CertificateRejected(
+        Text(
+            "nothing is ordered before {moment}: at {past} the CA gave a certificate that was not"
+            " ordered",
+            moment=rejected_at + ANEW_AFTER,
+            past=rejected_at,
+        ),
+        hint=Text(
+            "`certferry history {lineage}` tells what was wrong;"
+            " `certferry sync --renew {lineage}` orders now",
+            lineage=LINEAGE,
+        ),
+        retry=Retry.at(rejected_at + ANEW_AFTER),
+    )
+
+
 LAST_SHARE = 6
-"""In the last sixth of its life, half of the time for a renewal has been lost."""
+"""In the last sixth of a certificate's life, half of the time for a renewal has been lost."""
 
 WITHOUT_ANY = timedelta(days=1)
-"""How long a CA must have failed before a first certificate is ordered elsewhere."""
+"""How long a CA must have failed before another CA is asked for a first certificate."""
 
 PASSING = timedelta(hours=1)
-"""An error that has lasted for less may pass, however near the deadline is."""
+"""An error younger than this may pass, however near the deadline is."""
 
 
 def authorities_now(
     authorities: tuple[Authority, ...], observed: Observation, now: datetime
 ) -> tuple[Authority, ...]:
-    """Return the CAs of a list that may be asked now: the first, or all in this order."""
+    """Return the CAs to ask now: the first, or all in order once the first keeps failing."""
     current, since = of_use(observed), observed.remembered.failing_since
-    # A failure in the future was written by a clock that was ahead.
+    # A failure in the future came from a clock running ahead.
     if since is None or since > now:
         return authorities[:1]
     if current is None:
@@ -273,13 +308,15 @@ def authorities_now(
 
 
 def of_use(observed: Observation) -> Certificate | None:
-    """Return the certificate in force, unless it was revoked."""
+    """Return the certificate in force; `None` if the certificate was revoked."""
     current = observed.current
     return None if current is None or current.revocation is not None else current.certificate
 
 
 def may_pass_over(current: Certificate | None, held_until: datetime, now: datetime) -> bool:
-    """Return whether a CA that is not asked before a moment may be passed over by now."""
+    """Return whether the next CA may be asked because this CA must not be asked before
+    `held_until`.
+    """
     if current is None:
         return held_until > now + WITHOUT_ANY
     return _is_near(current, now) and held_until > now + PASSING
@@ -290,5 +327,5 @@ def _is_near(current: Certificate, now: datetime) -> bool:
 
 
 def in_order(authorities: tuple[Authority, ...], in_progress: str | None) -> tuple[Authority, ...]:
-    """Return the CAs as they are asked: first the one with an order in progress."""
-    return tuple(sorted(authorities, key=lambda one: one.directory != in_progress))
+    """Return the CAs in the order of asking: first the CA with the order in progress."""
+    return tuple(sorted(authorities, key=lambda authority: authority.directory != in_progress))

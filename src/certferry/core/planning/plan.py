@@ -1,4 +1,4 @@
-"""What must change for one lineage, as a value, and when each step is due."""
+"""The plan of one lineage: the steps, and when each step is carried out."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from certferry.text import Text
 
 
 class Action(StrEnum):
-    """The kinds of step."""
+    """The kind of a step."""
 
     ISSUE = "issue"
     ADOPT = "adopt"
@@ -29,55 +29,53 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """The run does not wait any longer: the change failed, or takes too long (`error`)."""
+    """The run stops waiting."""
 
-    error: CertferryError
+    error: CertferryError  #: The failure of the change, or why the change takes too long.
 
 
 @dataclass(frozen=True, slots=True)
 class TriedInThisRun:
-    """The step failed at this moment, in this run or in another one since this one began."""
+    """The step failed since this run began, in this run or in another run."""
 
-    at: datetime
+    at: datetime  #: The moment of the failure.
 
 
 @dataclass(frozen=True, slots=True)
 class HeldUntil:
-    """The step failed before, or the CA would refuse the order (`error`): not before a moment."""
+    """The step waits for a moment: after an earlier failure, or because of a CA's limits."""
 
     until: datetime
-    error: CertferryError | None = None
+    error: CertferryError | None = None  #: Why the CA would refuse the order.
 
 
 @dataclass(frozen=True, slots=True)
 class NotReady:
-    """What the step needs is missing: a certificate, or the arrival of another one."""
+    """The step needs a certificate to be issued or delivered first."""
 
 
 NotInThisRun = TimedOut | TriedInThisRun | HeldUntil | NotReady
 
-Due = Waiting | NotInThisRun | None
-"""When a step is due: `None` now, after the steps before it; after a moment; not in this run."""
+When = Waiting | NotInThisRun | None
+"""When a step is carried out: now (`None`), after the earlier steps; later; or not in this run."""
 
 
 @dataclass(frozen=True, slots=True)
 class Issue:
-    """Order a certificate, or adopt one (`action`), at `authorities` in turn; see `dns_persist`."""
+    """Order a certificate from a CA, or adopt the certificate in another client's files."""
 
     names: tuple[str, ...]
     key_type: KeyType
     reason: Reason
-    action: Action = Action.ISSUE
-    due: Due = None
-    authorities: tuple[Authority, ...] = ()
-    standing: tuple[str, ...] = ()
+    action: Action = Action.ISSUE  #: `ISSUE` or `ADOPT`.
+    when: When = None
+    authorities: tuple[Authority, ...] = ()  #: The CAs to ask, in order.
+    standing: tuple[str, ...] = ()  #: Names proven by standing records; see `core.dns_persist`.
 
 
 @dataclass(frozen=True, slots=True)
 class Deploy:
-    """Bind a certificate to a domain, after an upload, by `upload_by`, where needed. `fingerprint`
-    is `None` before it is issued; a `repair` undoes what another tool changed, `left` stays so.
-    """
+    """Bind a certificate to a domain; upload the certificate first if the target lacks a copy."""
 
     target: str
     domain: str
@@ -86,55 +84,55 @@ class Deploy:
     changes: Changes = ()
     kind: Kind = Kind.AUTO
     action: Action = Action.DEPLOY
-    due: Due = None
-    fingerprint: str | None = None
-    repair: bool = False
-    upload_by: datetime | None = None
-    left: Changes = ()
+    when: When = None
+    fingerprint: str | None = None  #: `None` before the certificate is issued.
+    repair: bool = False  #: Whether the step undoes changes of another tool.
+    upload_by: datetime | None = None  #: The target's deadline, if an upload is needed.
+    left: Changes = ()  #: Changes of another tool that stay.
 
 
 @dataclass(frozen=True, slots=True)
 class Verify:
-    """Store that every address presents the certificate; `changes` came along unasked."""
+    """Store that every address presents the certificate."""
 
     target: str
     domain: str
     reason: Reason
-    changes: Changes = ()
+    changes: Changes = ()  #: Settings that the target changed on the way without being asked.
     kind: Kind = Kind.AUTO
     action: Action = Action.VERIFY
-    due: Due = None
+    when: When = None
     fingerprint: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Rollback:
-    """Withdraw a certificate for good, so that the previous one is bound again to a domain."""
+    """Withdraw a certificate from a domain for good; the domain gets the previous certificate."""
 
     target: str
     domain: str
     reason: Reason
-    fingerprint: str
-    previous_until: datetime
+    fingerprint: str  #: The certificate to withdraw.
+    previous_until: datetime  #: When the previous certificate expires.
     kind: Kind = Kind.AUTO
     action: Action = Action.ROLLBACK
-    due: Due = None
+    when: When = None
 
 
 @dataclass(frozen=True, slots=True)
 class Retire:
-    """Remove a superseded copy, or an unused `unmanaged` one; `again`: it was refused before."""
+    """Remove a copy at a target."""
 
     target: str
     remote_id: str
     label: str
     reason: Reason
     not_after: datetime | None = None
-    left: timedelta | None = None
-    unmanaged: bool = False
-    again: bool = False
+    left: timedelta | None = None  #: The time until `not_after`.
+    unmanaged: bool = False  #: An unused copy of unknown origin, instead of a superseded copy.
+    again: bool = False  #: Whether the target refused the removal before.
     action: Action = Action.RETIRE
-    due: Due = None
+    when: When = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,31 +148,31 @@ Step = Issue | Deploy | Verify | Rollback | Retire | Clean
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """The way of the certificate to one domain. `unread`: its target cannot be read now."""
+    """The steps bringing the certificate to one domain."""
 
     target: str
     domain: str
     steps: tuple[Deploy | Verify | Rollback, ...]
-    unread: bool = False
+    unread: bool = False  #: Whether the target cannot be read now.
 
     @property
-    def due(self) -> Due:
-        """When its first step is due."""
-        return self.steps[0].due if self.steps else None
+    def when(self) -> When:
+        """When the first step is carried out."""
+        return self.steps[0].when if self.steps else None
 
     @property
     def is_seen(self) -> bool:
-        """Whether the certificate was seen served, which is only to be stored."""
-        return self.due is None and all(isinstance(step, Verify) for step in self.steps)
+        """Whether the certificate was seen served, so the sighting only has to be stored."""
+        return self.when is None and all(isinstance(step, Verify) for step in self.steps)
 
     @property
     def deploy(self) -> Deploy | None:
-        """Its deployment, where one is needed."""
+        """The rollout's deployment, if needed."""
         return next((step for step in self.steps if isinstance(step, Deploy)), None)
 
 
 class Weight(StrEnum):
-    """How a finding weighs, from a blocked domain to one that is switched off and not named."""
+    """How a finding weighs, from a blocked domain to a domain skipped as switched off."""
 
     BLOCKED = "blocked"
     REFUSED = "refused"
@@ -184,7 +182,7 @@ class Weight(StrEnum):
 
     @property
     def severity(self) -> Severity:
-        """Its place on the scale of all problems."""
+        """The weight on the scale of all problems."""
         if self is Weight.SKIPPED:
             return Severity.NOTICE
         return Severity.ERROR if self in {Weight.BLOCKED, Weight.REFUSED} else Severity.WARNING
@@ -192,16 +190,14 @@ class Weight(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PlanFinding:
-    """What a plan found and does not change, such as a frozen domain, or a refused `step`. Without
-    a `domain` it is about the deployment, without a `target` about the certificate.
-    """
+    """A problem that the plan reports and leaves, such as a frozen domain or a refused step."""
 
     weight: Weight
     problem: Problem
-    target: str | None = None
-    domain: str | None = None
+    target: str | None = None  #: `None` for a finding about the whole certificate.
+    domain: str | None = None  #: `None` for a finding about the whole deployment.
     error: CertferryError | None = None
-    step: Deploy | None = None
+    step: Deploy | None = None  #: The refused step.
 
     @classmethod
     def of(
@@ -217,24 +213,24 @@ class PlanFinding:
 
     @classmethod
     def refused(cls, step: Deploy, reason: Reason, hint: Text) -> PlanFinding:
-        """Return why safety refuses a deployment, and what to do instead."""
+        """Return the finding that safety refuses a deployment, with advice."""
         problem = Problem(reason.code.value, reason.message, hint)
         return cls(Weight.REFUSED, problem, step.target, step.domain, step=step)
 
 
 @dataclass(frozen=True, slots=True)
 class Drifted:
-    """A domain that another tool changed, and that stays like that (`policy`)."""
+    """A domain changed by another tool and left as found."""
 
     target: str
     domain: str
-    policy: DriftPolicy
+    policy: DriftPolicy  #: The setting that leaves the domain so.
     changes: Changes
 
 
 @dataclass(frozen=True, slots=True)
 class RolledBack:
-    """A domain that serves the previous certificate on purpose, in words."""
+    """A domain serving the previous certificate on purpose."""
 
     target: str
     domain: str
@@ -243,81 +239,78 @@ class RolledBack:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What must change for one lineage; `unchanged` holds (target, domain) of what is as declared,
-    `findings` what cannot be made so. Retirements of a target wait for its rollouts; `retire_later`
-    counts those of later runs. At `owned_elsewhere` other lineages serve all. `drifts` stay as they
-    were found, `rolled_back` domains serve the previous certificate on purpose.
-    """
+    """The steps that bring one lineage from the observed to the declared state."""
 
     lineage: str
     names: tuple[str, ...]
     issue: Issue | None = None
     rollouts: tuple[Rollout, ...] = ()
-    retirements: tuple[Retire, ...] = ()
-    unchanged: tuple[tuple[str, str], ...] = ()
-    findings: tuple[PlanFinding, ...] = ()
+    retirements: tuple[Retire, ...] = ()  #: Each waits for the rollouts at the same target.
+    unchanged: tuple[tuple[str, str], ...] = ()  #: (target, domain) of domains as declared.
+    findings: tuple[PlanFinding, ...] = ()  #: Problems that the plan cannot solve.
+    #: Targets where other lineages serve every covered domain, with the lineages.
     owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
     clean: Clean | None = None
     drifts: tuple[Drifted, ...] = ()
     rolled_back: tuple[RolledBack, ...] = ()
-    retire_later: tuple[tuple[str, int], ...] = ()
+    retire_later: tuple[tuple[str, int], ...] = ()  #: Removals left to later runs, by target.
 
     @property
     def issue_now(self) -> Issue | None:
         """The order or adoption to carry out now."""
-        return self.issue if self.issue is not None and self.issue.due is None else None
+        return self.issue if self.issue is not None and self.issue.when is None else None
 
     @property
     def issue_later(self) -> Issue | None:
-        """An order that is needed, and not made before a moment."""
-        is_held = self.issue is not None and isinstance(self.issue.due, HeldUntil)
+        """A needed order that waits for a moment."""
+        is_held = self.issue is not None and isinstance(self.issue.when, HeldUntil)
         return self.issue if is_held else None
 
     @property
     def steps(self) -> tuple[Step, ...]:
-        """Every step, in the order it is carried out."""
+        """Every step, in the order of execution."""
         rolled_out = (step for rollout in self.rollouts for step in rollout.steps)
-        found = (self.issue_now, *rolled_out, *self.retirements, self.clean)
-        return tuple(step for step in found if step is not None)
+        steps = (self.issue_now, *rolled_out, *self.retirements, self.clean)
+        return tuple(step for step in steps if step is not None)
 
     @property
     def ready(self) -> tuple[Step, ...]:
-        """The steps to carry out now, in their order."""
+        """The steps to carry out now, in order."""
         if self.issue_now is not None:
-            return (self.issue_now,)  # all that follows depends on what it brings
-        # A retirement waits until its successor was seen wherever its target is to serve it.
+            return (self.issue_now,)  # every later step depends on the new certificate
+        # A copy is removed after every domain of the target was seen to serve the successor.
         unseen = {rollout.target for rollout in self.rollouts if not rollout.is_seen}
-        found = (
-            *(rollout.steps[0] for rollout in self.rollouts if rollout.due is None),
-            *(r for r in self.retirements if r.due is None and r.target not in unseen),
+        steps = (
+            *(rollout.steps[0] for rollout in self.rollouts if rollout.when is None),
+            *(r for r in self.retirements if r.when is None and r.target not in unseen),
             self.clean,
         )
-        return tuple(step for step in found if step is not None)
+        return tuple(step for step in steps if step is not None)
 
     @property
     def pending(self) -> tuple[Step, ...]:
-        """The steps that change something: none that is tried again, or only stored."""
+        """The steps that change something, without repeated removals and sightings to store."""
         seen = {rollout.steps[0] for rollout in self.rollouts if rollout.is_seen}
         again = {step for step in self.retirements if step.again}
         return tuple(step for step in self.steps if step not in seen | again)
 
     @property
     def timed_out(self) -> tuple[Rollout, ...]:
-        """The rollouts that a run would not go on with: what they wait for takes too long."""
-        return tuple(one for one in self.rollouts if isinstance(one.due, TimedOut))
+        """The rollouts that waited too long and end in this run."""
+        return tuple(rollout for rollout in self.rollouts if isinstance(rollout.when, TimedOut))
 
     def having(self, *weights: Weight) -> tuple[PlanFinding, ...]:
         """Return the findings of these weights."""
-        return tuple(one for one in self.findings if one.weight in weights)
+        return tuple(finding for finding in self.findings if finding.weight in weights)
 
     @property
     def is_outdated(self) -> bool:
-        """Whether the certificate is left to hosts whose declaration is newer."""
-        return any(one.problem.code == DeclarationOutdated.code for one in self.findings)
+        """Whether the certificate is left to hosts with a newer declaration."""
+        return any(finding.problem.code == DeclarationOutdated.code for finding in self.findings)
 
     @property
     def is_empty(self) -> bool:
-        """Whether no change is pending; findings may still stand."""
+        """Whether every change has been carried out; findings may still stand."""
         return not self.pending
 
     @property
@@ -328,11 +321,13 @@ class Plan:
 
 
 Doubt = tuple[str, str, str]
-"""A target, a domain or `""`, and what is doubtful about it."""
+"""A target, a domain or `""`, and the doubtful value there."""
 
 
 def doubts_in(plan: Plan, observed: Observation) -> frozenset[Doubt]:
-    """Return what another run may explain: new drift, waits that timed out, unknown copies."""
+    """Return the findings that another run may explain: new drift, timed-out waits, unknown
+    copies. A plan with doubts is made again under the lease, from a new observation.
+    """
     if not (plan.rollouts or plan.retirements or plan.findings or plan.drifts):
         return frozenset()  # as in nearly every pass
     timed_out = (
@@ -340,12 +335,12 @@ def doubts_in(plan: Plan, observed: Observation) -> frozenset[Doubt]:
         for rollout in plan.timed_out
         if not rollout.unread
     )
-    known = {(upload.target, upload.remote_id) for upload in observed.remembered.uploads}
+    stored = {(upload.target, upload.remote_id) for upload in observed.remembered.uploads}
     removed = (step for step in plan.ready if isinstance(step, Retire) and not step.unmanaged)
     unknown = (
         (step.target, "", step.remote_id)
         for step in removed
-        if (step.target, step.remote_id) not in known
+        if (step.target, step.remote_id) not in stored
     )
     return frozenset((*_changed(plan, observed), *timed_out, *unknown))
 
@@ -354,9 +349,9 @@ def _changed(plan: Plan, observed: Observation) -> Iterator[Doubt]:
     deploys = (rollout.deploy for rollout in plan.rollouts)
     refused = (finding.step for finding in plan.findings)
     repairs = (step for step in (*deploys, *refused) if step is not None and step.repair)
-    found = [(step.target, step.domain, step.changes) for step in repairs]
-    found += ((drift.target, drift.domain, drift.changes) for drift in plan.drifts)
-    for target, domain, changes in found:
-        last, said = observed.locate(target, domain)[1].last, in_one_line(changes)
-        if last is None or last.drift != said:
-            yield target, domain, said
+    changed = [(step.target, step.domain, step.changes) for step in repairs]
+    changed += ((drift.target, drift.domain, drift.changes) for drift in plan.drifts)
+    for target, domain, changes in changed:
+        last, drift_text = observed.locate(target, domain)[1].last, in_one_line(changes)
+        if last is None or last.drift != drift_text:
+            yield target, domain, drift_text

@@ -1,44 +1,52 @@
-"""Plan the difference between declared and found: always the same for the same input."""
+"""The planner: every step that brings one lineage from the observed to the declared state.
+
+`make_plan` begins with the order (`renewal`), goes on with the rollout of each domain, and ends
+with the removals. The same input always gives the same plan.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import replace
-from datetime import datetime, timedelta
-from enum import StrEnum
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import NamedTuple
 
-from certferry.core.certificates.certificate import (
-    Certificate,
-    RenewalWindow,
-    is_overdue,
-    plausible_window,
-    renew_at,
-    same_names,
-)
-from certferry.core.certificates.lineage import Version
+from certferry.core.certificates.certificate import FULLCHAIN, short
+from certferry.core.certificates.lineage import Version, version_for
+from certferry.core.certificates.names import WILDCARD, closeness
+from certferry.core.desired import certificate
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.observed.observation import Observation, ObservedTarget
-from certferry.core.observed.records import Ordered
+from certferry.core.observed import observation
+from certferry.core.observed.observation import Observation
+from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning import plan as plans
-from certferry.core.planning.choice import choice_findings
-from certferry.core.planning.due import Times
-from certferry.core.planning.limits import authorities_now, longest_pause, paused_until
+from certferry.core.planning.choice import choice_findings, is_found, searches, why_new
+from certferry.core.planning.drift import Drift, changes_unasked, drift_of, setting_changes
+from certferry.core.planning.limits import longest_pause, rejection_pause
 from certferry.core.planning.removals import in_one_run, superseded, unused
-from certferry.core.planning.rollbacks import must_outlive_rollback, rolled_back
-from certferry.core.planning.rollouts import Supply, plan_target
-from certferry.core.reasons import Reason, ReasonCode
-from certferry.core.redaction import quoted
-from certferry.errors import CertificateError, CertificateRejected, Retry
-from certferry.text import LINEAGE, Text
+from certferry.core.planning.renewal import Issuing, overdue, plan_issue, why_order
+from certferry.core.planning.rollbacks import BACK, plan_rollback, rolled_back
+from certferry.core.planning.timing import Times, open_record, wait_or_fail, waiting_since, when_of
+from certferry.core.reasons import Reason, ReasonCode, applying
+from certferry.errors import CertferryError, CertificateError, TargetRejected
+from certferry.text import Text
 
 
-class Issuing(StrEnum):
-    """Whether a certificate may be ordered: when a rule asks for it, in any case, or not now."""
+@dataclass(frozen=True, slots=True)
+class Supply:
+    """The certificates available to domains."""
 
-    IF_DUE = "if-due"
-    ALWAYS = "always"
-    NEVER = "never"
+    version: Version | None  #: The version to serve; `None` before the first certificate.
+    versions: tuple[Version, ...]
+    times: Times
+    is_coming: bool = False  #: Whether an order comes first; then no step has a time yet.
+
+    def version_for(self, withdrawn: frozenset[str]) -> Version | None:
+        """Return the version for a domain: the previous version if this version was withdrawn."""
+        if self.version is None or self.version.fingerprint not in withdrawn:
+            return self.version
+        return version_for(withdrawn, self.versions, self.times.now)
 
 
 def make_plan(
@@ -50,8 +58,8 @@ def make_plan(
     """Plan one lineage, as of a moment in a run."""
     if times.keeps_pauses:
         times = replace(times, longest_pause=longest_pause(observed.versions, times.now))
-    issue = _issue(desired, observed, times, issuing)
-    supply = _supply(desired, observed, times, is_coming=issue is not None and issue.due is None)
+    issue = plan_issue(desired, observed, times, issuing)
+    supply = _supply(desired, observed, times, is_coming=issue is not None and issue.when is None)
     parts = [
         plan_target(deployment, target, supply)
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
@@ -68,7 +76,7 @@ def make_plan(
         retire_later=tuple(sorted(later.items())),
         unchanged=unchanged,
         findings=(
-            *_overdue(desired, observed, times.now, deploys=any(one.deploy for one in rollouts)),
+            *_overdue(desired, observed, supply, deploys=any(step.deploy for step in rollouts)),
             *_rejected(desired, observed, times, issue),
             *_choices(desired, observed),
             *(finding for part in parts for finding in part.findings),
@@ -83,7 +91,7 @@ def make_plan(
 def _supply(
     desired: DesiredCertificate, observed: Observation, times: Times, *, is_coming: bool
 ) -> Supply:
-    """Return the certificate to serve; with other issuers alone, the one in force stays so."""
+    """Return the certificate to serve. An adoption of other issuers alone keeps the version."""
     current = observed.current
     if is_coming:
         offered = desired.offered
@@ -99,7 +107,7 @@ def _supply(
 
 
 def _choices(desired: DesiredCertificate, observed: Observation) -> Iterable[plans.PlanFinding]:
-    is_plain = all(one.domains and not (one.unread or one.left_out) for one in observed.targets)
+    is_plain = all(t.domains and not (t.unread or t.left_out) for t in observed.targets)
     if is_plain and not any(deployment.has_patterns for deployment in desired.deployments):
         return ()  # as in most runs
     return choice_findings(desired, observed)
@@ -119,140 +127,19 @@ def _retirements(
 
 
 def _clean(desired: DesiredCertificate, observed: Observation) -> plans.Clean | None:
-    # Those of a lineage that is imported by now belong to no account: see `challenge_cleanup`.
+    # Records of a lineage that is imported by now belong to no account: see `challenge_cleanup`.
     if desired.files is not None or not observed.remembered.has_challenge_records:
         return None
     sentence = Text("an earlier run left challenge records in DNS")
     return plans.Clean(Reason(ReasonCode.LEFT_BEHIND, sentence))
 
 
-# whether a certificate is issued or adopted
-
-
-def _issue(
-    desired: DesiredCertificate, observed: Observation, times: Times, issuing: Issuing
-) -> plans.Issue | None:
-    reason = None if issuing is Issuing.NEVER else _why_issue(desired, observed, times.now, issuing)
-    if reason is None:
-        return None
-    action = plans.Action.ISSUE if desired.files is None else plans.Action.ADOPT
-    due, current = _due(observed, times, issuing), observed.current
-    has_come = current is not None and times.in_this_run(current.saved_at)
-    if isinstance(due, plans.TriedInThisRun) and has_come:
-        return None
-    authorities = desired.issuance.authorities
-    if len(authorities) > 1:
-        authorities = authorities_now(authorities, observed, times.now)
-    return plans.Issue(desired.names, desired.key_type, reason, action, due, authorities)
-
-
-def _why_issue(
-    desired: DesiredCertificate, observed: Observation, now: datetime, issuing: Issuing
-) -> Reason | None:
-    if desired.files is not None:
-        return why_adopt(desired, observed)
-    rejected_at = observed.remembered.rejected_at
-    if issuing is Issuing.IF_DUE and rejected_at is not None and retry_pause(rejected_at, now):
-        return None
-    reason = first_violated(desired, observed, now)
-    if reason is None and issuing is Issuing.ALWAYS:
-        reason = Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
-    return reason
-
-
-def _due(observed: Observation, times: Times, issuing: Issuing) -> plans.NotInThisRun | None:
-    """Allow one attempt per run; repeating the order would not help."""
-    tried_at = observed.remembered.issue_tried_at
-    if tried_at is not None and times.in_this_run(tried_at):
-        return plans.TriedInThisRun(tried_at)
-    if not times.keeps_pauses or issuing is not Issuing.IF_DUE:
-        return None
-    until = paused_until(tried_at, observed.remembered.issue_tries, times.now, times.longest_pause)
-    return None if until is None else plans.HeldUntil(until)
-
-
-ANEW_AFTER = timedelta(days=1)
-"""How long after a rejected certificate nothing is ordered: the CA counts each as issued (Let's
-Encrypt allows five of the same names in a week)."""
-
-
-def retry_pause(rejected_at: datetime, now: datetime) -> CertificateRejected | None:
-    """Return why nothing is ordered now, `None` when it may be."""
-    # A moment in the future was written by a clock that was ahead.
-    if not rejected_at <= now < rejected_at + ANEW_AFTER:
-        return None
-    return CertificateRejected(
-        Text(
-            "nothing is ordered before {moment}: at {past} the CA gave a certificate that was not"
-            " ordered",
-            moment=rejected_at + ANEW_AFTER,
-            past=rejected_at,
-        ),
-        hint=Text(
-            "`certferry history {lineage}` tells what was wrong;"
-            " `certferry sync --renew {lineage}` orders now",
-            lineage=LINEAGE,
-        ),
-        retry=Retry.at(rejected_at + ANEW_AFTER),
-    )
-
-
-def _rejected(
-    desired: DesiredCertificate, observed: Observation, times: Times, issue: plans.Issue | None
-) -> Iterator[plans.PlanFinding]:
-    """Report that nothing is ordered after a rejected certificate, unless this run has done so."""
-    rejected_at = observed.remembered.rejected_at
-    if rejected_at is None or rejected_at >= times.begun or desired.files is not None:
-        return
-    error = retry_pause(rejected_at, times.now)
-    is_ordered = issue is not None and issue.due is None
-    if error is None or is_ordered or not first_violated(desired, observed, times.now):
-        return
-    yield plans.PlanFinding.of(plans.Weight.BLOCKED, error.about(desired.lineage))
-
-
-# certificates that another client makes
-
-
-def why_adopt(desired: DesiredCertificate, observed: Observation) -> Reason | None:
-    """Return why to adopt the certificate in the files; `None` if it is in force."""
-    offered, current = desired.offered, observed.current
-    if offered is None or desired.files is None:
-        return None
-    path = desired.files.fullchain
-    if current is None or current.fingerprint != offered.fingerprint:
-        unknown = Text("{path} holds a certificate that is not known yet", path=path)
-        return Reason(ReasonCode.FILES_CHANGED, unknown)
-    if current.fullchain_digest in {None, desired.offered_fullchain}:
-        return None
-    other = Text("{path} holds other issuer certificates for the same leaf", path=path)
-    return Reason(ReasonCode.FILES_CHANGED, other)
-
-
-def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
-    """Return that another client should have renewed the files. It is only reported."""
-    current = observed.current
-    if desired.files is None or current is None or observed.is_owned_elsewhere:
-        return None
-    path, end = desired.files.fullchain, current.certificate.not_after
-    unsigned = issuer_expired(current, now)
-    if unsigned is not None:
-        message = Text("{path}: {problem}", path=path, problem=unsigned.message)
-        return Reason(unsigned.code, message)
-    if not is_overdue(current.certificate, now):
-        return None
-    if end <= now:
-        message = Text("{path}: not renewed, and expired at {moment}", path=path, moment=end)
-    else:
-        message = Text("{path}: not renewed yet, and expires at {moment}", path=path, moment=end)
-    return Reason(ReasonCode.OVERDUE, message)
-
-
 def _overdue(
-    desired: DesiredCertificate, observed: Observation, now: datetime, *, deploys: bool
+    desired: DesiredCertificate, observed: Observation, supply: Supply, *, deploys: bool
 ) -> Iterator[plans.PlanFinding]:
     """Report an overdue certificate of another client, unless safety refuses to deploy it."""
-    reason, current = overdue(desired, observed, now), observed.current
+    now, current = supply.times.now, observed.current
+    reason = overdue(desired, observed, now)
     if reason is None or current is None:
         return
     has_expired = current.certificate.not_after <= now or current.has_expired_issuer(now)
@@ -264,145 +151,410 @@ def _overdue(
     yield plans.PlanFinding.of(plans.Weight.BLOCKED, CertificateError(reason.message, hint=hint))
 
 
-MISSING = Reason(ReasonCode.MISSING, Text("there is no certificate yet"))
-
-ORDER_LIFETIME = timedelta(days=7)
-"""How long an order stays open at Let's Encrypt."""
-
-GAP = timedelta(days=1)
-"""Between two certificates of a lineage which both came because the CA's window had passed: a CA
-that says so of every certificate gets one order a day."""
-
-LEAST_GAP = timedelta(hours=1)
-"""Between two certificates of a lineage for which the same is declared: a CA, a target or a clock
-that is wrong leads to one an hour at most."""
-
-BACKDATED = timedelta(days=2)
-"""How long before it was issued a certificate may begin: an hour at Let's Encrypt, to the last
-midnight at others. One that is older was adopted, and not issued just now."""
+def _rejected(
+    desired: DesiredCertificate, observed: Observation, times: Times, issue: plans.Issue | None
+) -> Iterator[plans.PlanFinding]:
+    """Report the pause after a rejected certificate, unless this run got the certificate."""
+    rejected_at = observed.remembered.rejected_at
+    if rejected_at is None or rejected_at >= times.begun or desired.files is not None:
+        return
+    error = rejection_pause(rejected_at, times.now)
+    is_ordered = issue is not None and issue.when is None
+    if error is None or is_ordered or not why_order(desired, observed, times.now):
+        return
+    yield plans.PlanFinding.of(plans.Weight.BLOCKED, error.about(desired.lineage))
 
 
-def must_match_names(desired: DesiredCertificate, current: Certificate) -> Reason | None:
-    """The certificate carries exactly the names that were asked for."""
-    if same_names(current.names, desired.names):
-        return None
-    sentence = Text(
-        "the certificate is for {had}; asked for: {wanted}", had=current.names, wanted=desired.names
+# --- The rollout of each domain
+
+BINDING_UNKNOWN = Reason(
+    ReasonCode.BINDING_UNKNOWN, Text("the target does not tell which certificate is bound")
+)
+HTTPS_OFF = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
+SERVES_PREVIOUS = Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
+SETTINGS_DRIFTED = Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
+NEW_CERTIFICATE = Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is coming"))
+
+NOT_SEEN = Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))
+NOT_RECORDED = Reason(ReasonCode.NOT_SEEN, Text("served by every address; not recorded yet"))
+
+
+@dataclass(frozen=True, slots=True)
+class TargetPlan:
+    """The plan for the target of one deployment."""
+
+    rollouts: tuple[plans.Rollout, ...] = ()
+    unchanged: tuple[tuple[str, str], ...] = ()
+    findings: tuple[plans.PlanFinding, ...] = ()
+    drifts: tuple[plans.Drifted, ...] = ()
+
+
+def plan_target(
+    deployment: certificate.DesiredDeployment, target: observation.ObservedTarget, supply: Supply
+) -> TargetPlan:
+    """Plan one deployment."""
+    if target.failure is not None:
+        return _unreadable(deployment, target, target.failure, supply)
+    cases = [
+        _Case(deployment, target, domain, supply, supply.version_for(domain.withdrawn))
+        for domain in target.domains
+        if domain.state is not observation.DomainState.UNAVAILABLE
+    ]
+    planned = [_plan_domain(case) for case in cases]
+    return TargetPlan(
+        rollouts=tuple(rollout for rollout, _ in planned if rollout.steps),
+        unchanged=tuple(
+            (rollout.target, rollout.domain)
+            for rollout, drifted in planned
+            if not rollout.steps and not drifted
+        ),
+        findings=tuple(
+            _unavailable(deployment, domain)
+            for domain in target.domains
+            if domain.state is observation.DomainState.UNAVAILABLE
+        ),
+        drifts=tuple(drifted for _, drifted in planned if drifted is not None),
     )
-    return Reason(ReasonCode.NAMES_CHANGED, sentence)
 
 
-def must_match_key_type(desired: DesiredCertificate, current: Certificate) -> Reason | None:
-    """The certificate's key is of the kind that was asked for."""
-    if current.key_type == desired.key_type:
-        return None
-    sentence = Text(
-        "the key is {had}; asked for: {wanted}", had=current.key_type, wanted=desired.key_type.value
+_UNREAD = Reason(ReasonCode.NOT_SEEN, Text("under way at a target that cannot be read now"))
+
+
+def _unreadable(
+    deployment: certificate.DesiredDeployment,
+    target: observation.ObservedTarget,
+    failure: CertferryError,
+    supply: Supply,
+) -> TargetPlan:
+    """Wait for rollouts in progress at an unreadable target: the target goes on by itself."""
+    finding = plans.PlanFinding.of(plans.Weight.BLOCKED, failure, deployment.target)
+    times, in_progress = supply.times, target.in_progress
+    if supply.is_coming or not in_progress:
+        return TargetPlan(findings=(finding,))
+    moments: list[plans.When] = [
+        wait_or_fail(failure, waiting_since(record, times), times)
+        if failure.retry.allowed
+        else plans.TimedOut(failure)
+        for record in in_progress
+    ]
+    rollouts = tuple(
+        plans.Rollout(
+            deployment.target,
+            record.domain,
+            (plans.Verify(deployment.target, record.domain, _UNREAD, when=when),),
+            unread=True,
+        )
+        for record, when in zip(in_progress, moments, strict=True)
     )
-    return Reason(ReasonCode.KEY_TYPE_CHANGED, sentence)
+    # Rollouts begun by this run are reported at their domains; else the target is blocked.
+    begun_here = any(times.in_this_run(record.asked_at) for record in in_progress)
+    return TargetPlan(rollouts, findings=() if begun_here else (finding,))
 
 
-def must_have_come(
-    desired: DesiredCertificate, ordered: Ordered | None, now: datetime
+def _unavailable(
+    deployment: certificate.DesiredDeployment, domain: observation.ObservedDomain
+) -> plans.PlanFinding:
+    error = domain.problem or TargetRejected(
+        Text(
+            "{domain} cannot be changed now, and the target does not say why", domain=domain.domain
+        )
+    )
+    return plans.PlanFinding.of(plans.Weight.BLOCKED, error, deployment.target, domain.domain)
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A domain to plan, with the deployment, the target and the supply."""
+
+    deployment: certificate.DesiredDeployment
+    target: observation.ObservedTarget
+    domain: observation.ObservedDomain
+    supply: Supply
+    version: Version | None  #: The version to serve; `None` before the first certificate.
+
+    @property
+    def place(self) -> tuple[str, str]:
+        """The account's label and the domain."""
+        return self.deployment.target, self.domain.domain
+
+    @property
+    def fingerprint(self) -> str | None:
+        """The version's fingerprint."""
+        return None if self.version is None else self.version.fingerprint
+
+    @property
+    def served(self) -> tuple[observation.Served, ...]:
+        """The certificates presented by the domain's addresses."""
+        return self.target.served.get(self.domain.domain, ())
+
+    @property
+    def is_served(self) -> bool:
+        """Whether every address presents the version."""
+        return self.fingerprint is not None and observation.is_served(self.served, self.fingerprint)
+
+    def setting_changes(self, https: certificate.DesiredHttps) -> observation.Changes:
+        """List the domain's settings that differ from `https`; most files declare none."""
+        return () if https == certificate.DesiredHttps() else setting_changes(https, self.domain)
+
+
+def _plan_domain(case: _Case) -> tuple[plans.Rollout, plans.Drifted | None]:
+    """Return the domain's rollout, and the drift that stays."""
+    deployment = case.deployment
+    if case.domain.kind.is_receiver:
+        return _with_when(_delivery(case), case), None
+    drift = _drift(case)
+    if drift is None or deployment.drift is certificate.DriftPolicy.REPAIR:
+        rollout = _rollout(case, deployment.https, repair=drift is not None)
+        return _with_when(rollout, case), None
+    if drift.certificate:
+        changes = (_certificate_change(case),)
+        return plans.Rollout(*case.place, ()), plans.Drifted(*case.place, deployment.drift, changes)
+    rollout = _rollout(case, drift.without(deployment.https), left=drift.settings)
+    return _with_when(rollout, case), plans.Drifted(*case.place, deployment.drift, drift.settings)
+
+
+def _drift(case: _Case) -> Drift | None:
+    """Return the changes of another tool; `None` for domains as declared, and for new domains."""
+    bound = case.target.fingerprint_of(case.domain.bound)
+    is_bound = bound is not None and bound == case.fingerprint
+    if case.domain.last is None:
+        return None
+    if is_bound and not case.setting_changes(case.deployment.https):
+        return None
+    return drift_of(case.deployment, case.target, case.domain, case.version)
+
+
+def _rollout(
+    case: _Case,
+    https: certificate.DesiredHttps,
+    *,
+    repair: bool = False,
+    left: observation.Changes = (),
+) -> plans.Rollout:
+    deploy = _deploy(case, https, repair=repair, left=left)
+    if deploy is not None:
+        return plans.Rollout(*case.place, (deploy, _verify(case)))
+    record = None
+    if case.fingerprint is not None and not case.supply.is_coming:
+        record = open_record(case.domain, case.fingerprint, case.supply.times.now)
+    # A served certificate counts once the target is at rest: a change may still end otherwise.
+    if not case.is_served or case.domain.state is observation.DomainState.PROCESSING:
+        return plans.Rollout(*case.place, (_rollback(case, record) or _verify(case),))
+    if record is None:
+        return plans.Rollout(*case.place, ())
+    changes: observation.Changes = ()
+    if record.settings_before not in {None, case.domain.https}:
+        changes = changes_unasked(record.settings_before, record.sent, case.domain.https)
+    verify = replace(_verify(case), reason=NOT_RECORDED, changes=changes)
+    return plans.Rollout(*case.place, (verify,))
+
+
+def _verify(case: _Case) -> plans.Verify:
+    kind, fingerprint = case.domain.kind, case.fingerprint
+    return plans.Verify(*case.place, _not_seen(case), kind=kind, fingerprint=fingerprint)
+
+
+def _rollback(case: _Case, record: RolloutRecord | None) -> plans.Rollback | None:
+    if record is None or case.deployment.on_failure is not certificate.OnFailure.ROLLBACK:
+        return None
+    previous = case.supply.version_for(case.domain.withdrawn | {record.fingerprint})
+    now = case.supply.times.now
+    return plan_rollback(case.deployment, case.target, case.domain, record, previous, now)
+
+
+def _with_when(rollout: plans.Rollout, case: _Case) -> plans.Rollout:
+    if not rollout.steps or case.supply.is_coming:
+        return rollout
+    first, *later = rollout.steps
+    if isinstance(first, plans.Rollback):
+        return rollout
+    if case.fingerprint is None:
+        return replace(rollout, steps=(replace(first, when=plans.NotReady()), *later))
+    times = replace(case.supply.times, usual=case.target.rules.usual_change)
+    when = when_of(rollout, case.domain, case.served, fingerprint=case.fingerprint, times=times)
+    return replace(rollout, steps=(replace(first, when=when), *later))
+
+
+def _deploy(
+    case: _Case, https: certificate.DesiredHttps, *, repair: bool, left: observation.Changes
+) -> plans.Deploy | None:
+    changes = case.setting_changes(https)
+    reason = _why_deploy(case, changes)
+    if reason is None:
+        return None
+    if reason.code is not ReasonCode.SETTINGS_DRIFTED:
+        changes = (_certificate_change(case), *changes)
+    comes_later = case.domain.last is None and any(d.last for d in case.target.domains)
+    if comes_later and not case.supply.is_coming:
+        reason = why_new(case.deployment, case.target, case.domain, reason, case.supply.times)
+    upload_by = None
+    if case.version is not None and case.target.remote_of(case.version.fingerprint) is None:
+        upload_by = case.target.rules.upload_deadline(case.version.certificate)
+    return plans.Deploy(
+        *case.place,
+        https,
+        reason,
+        changes,
+        case.domain.kind,
+        fingerprint=case.fingerprint,
+        repair=repair,
+        left=left,
+        upload_by=upload_by,
+    )
+
+
+def _why_deploy(case: _Case, changes: observation.Changes) -> Reason | None:
+    domain = case.domain
+    if domain.bound is None:
+        return BINDING_UNKNOWN if domain.binding_hidden else HTTPS_OFF
+    if case.fingerprint is None:
+        return NEW_CERTIFICATE
+    bound = case.target.fingerprint_of(domain.bound)
+    failure = domain.problem if domain.state is observation.DomainState.FAILED else None
+    # If every address serves the certificate, the failure concerns another setting.
+    if bound == case.fingerprint and (failure is None or case.is_served):
+        return SETTINGS_DRIFTED if changes else None
+    if failure is not None:
+        sentence = Text("the last change failed: {problem}", problem=failure.message)
+        return Reason(ReasonCode.CHANGE_FAILED, sentence)
+    if bound in domain.withdrawn:
+        return BACK
+    if bound is not None:
+        return SERVES_PREVIOUS
+    remote_id = short(domain.bound)
+    sentence = Text("the bound certificate was not uploaded for it ({id})", id=remote_id)
+    return Reason(ReasonCode.SERVES_FOREIGN, sentence)
+
+
+def _certificate_change(case: _Case) -> observation.Change:
+    bound = case.domain.bound
+    return observation.Change(
+        observation.CERTIFICATE,
+        case.target.fingerprint_of(bound),
+        case.fingerprint,
+        untold=case.domain.binding_hidden,
+        remote_id=bound,
+    )
+
+
+def _not_seen(case: _Case) -> Reason:
+    if case.domain.state is not observation.DomainState.PROCESSING:
+        return NOT_SEEN
+    usual = case.target.rules.usual_change
+    return Reason(ReasonCode.NOT_SEEN, applying(case.deployment.target, usual))
+
+
+def _delivery(case: _Case) -> plans.Rollout:
+    reason = why_deliver(case.target, case.domain, case.version)
+    if reason is None:
+        return plans.Rollout(*case.place, ())
+    changes: observation.Changes = (
+        observation.Change(observation.CERTIFICATE, case.domain.bound, case.fingerprint),
+    )
+    if case.version is not None and case.domain.bound == case.fingerprint:
+        drift = () if case.domain.drift is None else case.domain.drift.changes
+        changes = (*_change_of_issuers(case.domain, case.version), *drift)
+    step = plans.Deploy(
+        *case.place,
+        certificate.DesiredHttps(),
+        reason,
+        changes,
+        case.domain.kind,
+        fingerprint=case.fingerprint,
+    )
+    return plans.Rollout(*case.place, (step,))
+
+
+def why_deliver(
+    target: observation.ObservedTarget, domain: observation.ObservedDomain, version: Version | None
 ) -> Reason | None:
-    """A pending order must be completed: the next run finishes an interrupted `--renew`."""
-    if ordered is None or not ordered.is_for(desired) or now >= ordered.at + ORDER_LIFETIME:
-        return None
-    sentence = Text("ordered at {moment}; the CA has not issued it yet", moment=ordered.at)
-    return Reason(ReasonCode.ORDERED, sentence)
-
-
-def must_not_be_due(observed: Observation, version: Version, now: datetime) -> Reason | None:
-    """The certificate has enough of its lifetime left, and what signed it is valid."""
-    if version.has_expired_issuer(now):
-        return issuer_expired(version, now)
-    current = version.certificate
-    moment = renew_at(current, version.window)
-    if moment <= now and version.window is not None:
-        moment = due_at(version, next(iter(observed.versions[1:]), None))
-    if now < moment:
-        return None
-    window = plausible_window(current, version.window)
-    if window is not None:
-        return Reason(ReasonCode.RENEWAL_DUE, window_in_words(window))
-    sentence = Text("renewal due ({left} left of {lifetime})").filled(
-        left=current.remaining(now), lifetime=current.lifetime
-    )
-    return Reason(ReasonCode.RENEWAL_DUE, sentence)
-
-
-def window_in_words(window: RenewalWindow) -> Text:
-    """Return when the CA wants a certificate replaced, and where it explains why."""
-    said = Text(
-        "the CA asks for renewal between {start} and {end}", start=window.start, end=window.end
-    )
-    if window.page is None:
-        return said
-    return Text("{said}: {page}", said=said, page=quoted(window.page))
-
-
-def issuer_expired(version: Version, now: datetime) -> Reason | None:
-    """Return that what signed it is not valid any more: clients refuse the chain."""
-    if version.issuer_not_after is None or not version.has_expired_issuer(now):
-        return None
-    sentence = Text("{issuer}, which signed the certificate, expired at {moment}").filled(
-        issuer=quoted(version.certificate.issuer), moment=version.issuer_not_after
-    )
-    return Reason(ReasonCode.ISSUER_EXPIRED, sentence)
-
-
-def due_at(version: Version, before: Version | None) -> datetime:
-    """Return when the version in force is due; one that came late in the window of the one `before`
-    is not at once.
+    """Return why a receiver needs a version (`None`: a version still to be issued); `None` if the
+    receiver has the version.
     """
-    moment = renew_at(version.certificate, version.window)
-    window = None if before is None else plausible_window(before.certificate, before.window)
-    if window is None or window.end > version.saved_at:
-        return moment
-    return max(moment, min(version.saved_at + GAP, renew_at(version.certificate)))
-
-
-def must_be_deployable(
-    current: Certificate, targets: Iterable[ObservedTarget], now: datetime
-) -> Reason | None:
-    """It can still be uploaded where it is missing, if a new one could be."""
-    left = current.remaining(now)
-    for target in targets:
-        wanted = target.rules.min_remaining
-        is_missing = bool(target.domains) and target.remote_of(current.fingerprint) is None
-        if is_missing and left < wanted <= current.lifetime:
-            sentence = Text(
-                "it is not uploaded yet, and {left} are left where the target wants {wanted}"
-            ).filled(left=left, wanted=wanted)
-            return Reason(ReasonCode.UPLOAD_DEADLINE_PASSED, sentence)
-    return None
-
-
-def first_violated(
-    desired: DesiredCertificate, observed: Observation, now: datetime
-) -> Reason | None:
-    """Return the first rule's reason to issue a certificate, or `None` when all are kept."""
-    version = observed.current
     if version is None:
-        return MISSING
-    if version.revocation is not None:
-        return version.revocation.why
-    current = version.certificate
-    asked = (
-        must_match_names(desired, current)
-        or must_match_key_type(desired, current)
-        or must_have_come(desired, observed.remembered.ordered, now)
-    )
-    if asked is not None or is_just_issued(version, now):
-        return asked
-    return (
-        must_not_be_due(observed, version, now)
-        or must_be_deployable(current, observed.targets, now)
-        or must_outlive_rollback(observed, version, now)
-    )
+        return NEW_CERTIFICATE
+    if domain.bound is None:
+        return Reason(ReasonCode.NOT_DELIVERED, Text("it has not been delivered yet"))
+    if domain.bound == version.fingerprint:
+        if _change_of_issuers(domain, version):
+            sentence = Text("it was delivered with other issuer certificates")
+            return Reason(ReasonCode.DELIVERED_PREVIOUS, sentence)
+        return None if domain.drift is None else domain.drift.reason
+    if target.fingerprint_of(domain.bound) is not None:
+        return Reason(ReasonCode.DELIVERED_PREVIOUS, Text("an earlier certificate was delivered"))
+    return Reason(ReasonCode.HOLDS_FOREIGN, Text("the certificate there was not delivered for it"))
 
 
-def is_just_issued(version: Version, now: datetime) -> bool:
-    """Return whether the certificate is too new to be followed by another one."""
-    was_new = version.saved_at - version.certificate.not_before <= BACKDATED
-    return was_new and version.saved_at <= now < version.saved_at + LEAST_GAP
+def _change_of_issuers(domain: observation.ObservedDomain, version: Version) -> observation.Changes:
+    """Return the change if the same leaf is held with other issuers; unknown digests are equal."""
+    held, wanted = domain.fullchain_digest, version.fullchain_digest
+    if held is None or wanted is None or held == wanted:
+        return ()
+    return (observation.Change(FULLCHAIN, held, wanted),)
+
+
+class _Claim(NamedTuple):
+    lineage: str
+    deployment: certificate.DesiredDeployment
+
+
+class Claims:
+    """The domains claimed by all declared certificates, indexed for files with thousands of them.
+
+    `elsewhere` maps (target, domain) to a lineage declared by other hosts' files.
+    """
+
+    def __init__(
+        self,
+        declared: Iterable[certificate.DesiredCertificate] = (),
+        elsewhere: Mapping[tuple[str, str], str] = MappingProxyType({}),
+    ) -> None:
+        all_declared = tuple(declared)
+        self.lineages = frozenset(desired.lineage for desired in all_declared)
+        self._elsewhere = elsewhere
+        self._named: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
+        self._covering: defaultdict[tuple[str, str], list[_Claim]] = defaultdict(list)
+        for desired in all_declared:
+            for deployment in desired.deployments:
+                claim, target = _Claim(desired.lineage, deployment), deployment.target
+                for domain in deployment.domains or ():
+                    self._named[target, domain].append(claim)
+                for name in desired.names if searches(deployment) else ():
+                    self._covering[target, name].append(claim)
+
+    def owns(
+        self,
+        lineage: str,
+        deployment: certificate.DesiredDeployment,
+        domain: str,
+        kind: certificate.Kind,
+    ) -> bool:
+        """Return whether this deployment serves a domain of this kind."""
+        owner = self._owner(deployment.target, domain, kind)
+        return owner is None or owner == (lineage, deployment)
+
+    def owner(self, target: str, domain: str, kind: certificate.Kind) -> str | None:
+        """Return the lineage that serves a domain; `None` for an unclaimed domain."""
+        owner = self._owner(target, domain, kind)
+        return None if owner is None else owner.lineage
+
+    def _owner(self, target: str, domain: str, kind: certificate.Kind) -> _Claim | None:
+        """Return the claim naming a domain; else another host's claim; else the closest claim
+        covering the domain.
+        """
+        for claim in self._named.get((target, domain), ()):
+            if claim.deployment.kind.is_about(kind):
+                return claim
+        if (target, domain) in self._elsewhere:
+            deployment = certificate.DesiredDeployment(target)
+            return _Claim(self._elsewhere[target, domain], deployment)
+        _, _, parent = domain.partition(".")
+        exact_first = (
+            *self._covering.get((target, domain), ()),
+            *self._covering.get((target, WILDCARD + parent), ()),
+        )
+        about = [claim for claim in exact_first if claim.deployment.kind.is_about(kind)]
+        if not any(claim.deployment.has_patterns for claim in about):
+            return next(iter(about), None)
+        finding = (claim for claim in about if is_found(claim.deployment, domain))
+        return max(finding, key=lambda c: closeness(c.deployment.globs, domain), default=None)

@@ -1,4 +1,4 @@
-"""Which copies of certificates a run removes at a target, and how many."""
+"""The copies of certificates that a run removes at a target, and the most removals in a run."""
 
 from __future__ import annotations
 
@@ -10,29 +10,32 @@ from certferry.core.certificates.lineage import Version, labels_of, owner_of, ow
 from certferry.core.desired.certificate import DesiredCertificate, Retirement
 from certferry.core.observed.observation import Observation
 from certferry.core.observed.records import OtherCertificate
-from certferry.core.planning.due import Times
-from certferry.core.planning.plan import Due, NotReady, Retire
+from certferry.core.planning.plan import NotReady, Retire, When
 from certferry.core.planning.rollbacks import versions_after_rollbacks
+from certferry.core.planning.timing import Times
 from certferry.core.reasons import Reason, ReasonCode, wait_for
 from certferry.text import Text
 
 MOST_SUPERSEDED, MOST_UNMANAGED = 20, 50
-"""Copies that one run removes: of a lineage, and of what nothing uses in an account. One host works
-on a lineage at a time, so hosts that share a state remove no more of it; of what nothing uses, each
-host's run may remove as many: the limit gives an operator time to see what a run removed, and each
-run reports it.
+"""The most copies that a run removes: superseded copies of a lineage, and unused copies of an
+account. Each run reports the removals, and the limits give operators time to read the report.
+
+Hosts sharing a state together keep the first limit, because a single host works on a lineage at a
+time. Each host has the second limit of its own.
 """
 
 
 def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str]]:
-    """Return what one run removes, and how many it leaves; what was refused before comes last."""
+    """Return the removals of one run, and the number left at each target. Removals refused before
+    come last.
+    """
     chosen: list[Retire] = []
     left: Counter[str] = Counter()
     taken: Counter[str] = Counter()
     for step in sorted(steps, key=lambda step: step.again):
-        whose, most = allowance(step)
-        taken[whose] += 1
-        if taken[whose] <= most:
+        owner, most = allowance(step)
+        taken[owner] += 1
+        if taken[owner] <= most:
             chosen.append(step)
         else:
             left[step.target] += 1
@@ -40,21 +43,21 @@ def in_one_run(steps: Iterable[Retire]) -> tuple[tuple[Retire, ...], Counter[str
 
 
 def allowance(step: Retire) -> tuple[str, int]:
-    """Return what a step counts against, its account or its lineage, and the most in a run."""
+    """Return the owner of the limit, an account or `""` for the lineage, and the limit."""
     return (step.target, MOST_UNMANAGED) if step.unmanaged else ("", MOST_SUPERSEDED)
 
 
 def left_to_later_runs(count: int) -> Text:
-    """Return in words that a run removes only so many."""
+    """Return the sentence on removals left to later runs."""
     return Text("certificates that later runs remove: {count}", count=count)
 
 
 def superseded(
     desired: DesiredCertificate, observed: Observation, now: datetime, *, issuing: bool
 ) -> tuple[Retire, ...]:
-    """List our superseded copies; the newest of them stays to go back to, until it expires."""
+    """List the superseded copies. The previous version stays until expiry, as a way back."""
     kept = _kept_fingerprints(observed, now, issuing=issuing)
-    # By place, since one account may stand in several deployments.
+    # Keyed by place, because an account may stand in several deployments.
     retired = {
         (deployment.target, remote.remote_id): Retire(
             deployment.target,
@@ -79,11 +82,11 @@ def _kept_fingerprints(observed: Observation, now: datetime, *, issuing: bool) -
     in_force, previous = ((), versions[:1]) if issuing else (versions[:1], versions[1:2])
     fallback = (version for version in previous if version.certificate.not_after > now)
     after_rollbacks = versions_after_rollbacks(observed, now)
-    return frozenset(one.fingerprint for one in (*in_force, *fallback, *after_rollbacks))
+    return frozenset(version.fingerprint for version in (*in_force, *fallback, *after_rollbacks))
 
 
 _KEPT = 2
-"""Versions of a lineage: the one in force, and the one before it to go back to."""
+"""Versions kept of a lineage: the version in force, and the previous version as a way back."""
 
 OTHERS_FIRST = Text("another certificate is still on its way to this account")
 
@@ -96,8 +99,10 @@ def unclaimed(
     remembered: Mapping[str, tuple[Version, ...]],
     now: datetime,
 ) -> tuple[OtherCertificate, ...]:
-    """Drop what another lineage owns: `declared` ones all, `remembered` ones two."""
-    theirs = {owner for lineage in declared for owner in owners(lineage)}
+    """Drop copies owned by a lineage: every copy of `declared` lineages, and the copies of the two
+    newest versions of `remembered` lineages.
+    """
+    declared_owners = {owner for lineage in declared for owner in owners(lineage)}
     kept = {
         label
         for lineage, versions in remembered.items()
@@ -105,11 +110,15 @@ def unclaimed(
         if version.certificate.not_after > now
         for label in labels_of(lineage, version.fingerprint)
     }
-    return tuple(o for o in others if o.label not in kept and owner_of(o.label) not in theirs)
+    return tuple(
+        copy
+        for copy in others
+        if copy.label not in kept and owner_of(copy.label) not in declared_owners
+    )
 
 
 def unused(desired: DesiredCertificate, observed: Observation, times: Times) -> tuple[Retire, ...]:
-    """List what nothing is known to use, once for each account, what ends first at the top."""
+    """List each account's copies without a known use, soonest expiry first."""
     now = times.now
     steps = {
         (deployment.target, other.remote_id): Retire(
@@ -121,7 +130,7 @@ def unused(desired: DesiredCertificate, observed: Observation, times: Times) -> 
             left=None if other.not_after is None else other.not_after - now,
             unmanaged=True,
             again=other.in_use_until is not None,
-            due=_due(target.unsettled_since, times),
+            when=_when(target.unsettled_since, times),
         )
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
         if deployment.retire is Retirement.ALL_UNUSED
@@ -131,8 +140,10 @@ def unused(desired: DesiredCertificate, observed: Observation, times: Times) -> 
     return tuple(sorted(steps.values(), key=lambda step: (step.target, step.not_after or now)))
 
 
-def _due(unsettled_since: datetime | None, times: Times) -> Due:
-    """Wait while another lineage's certificate is on its way to replace what may be served."""
+def _when(unsettled_since: datetime | None, times: Times) -> When:
+    """Return a wait while another lineage's certificate is on the way to the account: until then an
+    old copy may still be served.
+    """
     if unsettled_since is None:
         return None
     deadline = unsettled_since + times.timeout

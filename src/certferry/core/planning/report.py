@@ -1,4 +1,4 @@
-"""How steps ended, or stand; and how a lineage and a run ended."""
+"""The reports of steps, lineages and runs, and how waiting steps stand."""
 
 from __future__ import annotations
 
@@ -8,60 +8,22 @@ from datetime import datetime
 from enum import StrEnum
 
 from certferry import errors
-from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.observation import Observation, ObservedDomain, Served, in_sentences
 from certferry.core.planning import plan as plans
 from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
 from certferry.core.planning.rollbacks import in_words, previous_of
+from certferry.core.planning.undeclared import Undeclared
 from certferry.core.reasons import Waiting
-from certferry.errors import Problem, Severity
 from certferry.text import Text
 
-CODE = "undeclared"
-"""The code of a certificate that the file declares no more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Undeclared:
-    """A certificate that is not renewed any more; a declared one may be its new name."""
-
-    lineage: str
-    certificate: Certificate
-    renamed_to: str | None = None
-
-    @property
-    def problem(self) -> Problem:
-        """What that means, and how to end it."""
-        message = Text(
-            "{lineage} is not declared any more: certferry no longer renews or deploys it; its"
-            " certificate is valid until {moment}",
-            lineage=self.lineage,
-            moment=self.certificate.not_after,
-        )
-        hint = Text(
-            "declare it again, or, if it is meant to end, run `certferry forget {lineage}`",
-            lineage=self.lineage,
-        )
-        if self.renamed_to is not None:
-            renamed = {"old": self.lineage, "new": self.renamed_to}
-            message = Text(
-                "{old} is not declared any more, and {new} has exactly its names", **renamed
-            )
-            hint = Text(
-                "`certferry rename {old} {new}` keeps its certificate, and no new one is issued",
-                **renamed,
-            )
-        return Problem(CODE, message, hint, Severity.WARNING, self.lineage)
-
-
 UNEXPECTED = "unexpected"
-"""The code of a mistake in certferry itself."""
+"""The code of a mistake in certferry."""
 
 
 class Outcome(StrEnum):
-    """How a step ended, or that it has not."""
+    """How a step ended or stands."""
 
     DONE = "done"
     UNCHANGED = "unchanged"
@@ -73,19 +35,16 @@ class Outcome(StrEnum):
 
 
 StepKey = tuple[plans.Action | None, str | None, str | None]
-"""An action, its target, and the domain, remote id or label it is about."""
+"""An action, the target, and the domain, remote id or label."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepOutcome:
-    """What became of one step, or, without an `action`, of the pass itself. A domain that is `left`
-    is not as the file alone says: it drifted, or was rolled back. A `notice` kept nothing waiting.
-    What is done elsewhere is done by another `host`, `since` a moment.
-    """
+    """The outcome of a step, or of the whole pass."""
 
-    action: plans.Action | None
+    action: plans.Action | None  #: `None` for the pass.
     outcome: Outcome
-    detail: Text
+    detail: Text  #: The outcome in words.
     target: str | None = None
     domain: str | None = None
     label: str | None = None
@@ -93,12 +52,12 @@ class StepOutcome:
     hint: Text | None = None
     waiting: Waiting | None = None
     remote_id: str | None = None
-    unmanaged: bool = False
-    reason: str | None = None  # why safety refused it
-    left: bool = False
-    notice: bool = False
-    host: str | None = None
-    since: datetime | None = None
+    unmanaged: bool = False  #: Whether the removed copy was an unused copy of unknown origin.
+    reason: str | None = None  #: The code of safety's refusal.
+    left: bool = False  #: Whether the domain stays unlike the file: after drift, or a rollback.
+    notice: bool = False  #: Whether the outcome is information and delays nothing.
+    host: str | None = None  #: The host at work on an `ELSEWHERE` step.
+    since: datetime | None = None  #: Since when `host` is at work.
 
     @classmethod
     def of(
@@ -109,7 +68,7 @@ class StepOutcome:
         target: str | None = None,
         domain: str | None = None,
     ) -> StepOutcome:
-        """Return a step that an error ended so."""
+        """Return the outcome of a step ended by an error."""
         return cls(action, outcome, error.message, target, domain, error=error, hint=error.hint)
 
     @property
@@ -119,45 +78,45 @@ class StepOutcome:
 
     @property
     def code(self) -> str | None:
-        """What went wrong, for programs. A failure without an error of ours is our mistake."""
+        """The code of the failure, for programs; `UNEXPECTED` for a failure without an error."""
         if self.error is not None:
             return self.error.code
         return self.reason or (UNEXPECTED if self.outcome is Outcome.FAILED else None)
 
     @property
     def held_until(self) -> datetime | None:
-        """Until when no CA is asked for the certificate, by its limits or its own words."""
+        """The end of a wait for CAs, set by their limits or by an answer."""
         is_held = self.outcome is Outcome.WAITING and self.error is not None and self.error.is_early
         return self.error.retry.after if is_held and self.error is not None else None
 
     @property
     def is_left_alone(self) -> bool:
-        """Whether it waits since it failed before, and was not tried again."""
+        """Whether the step is paused after an earlier failure."""
         is_kept = self.outcome is Outcome.WAITING and self.held_until is None
         return is_kept and self.error is not None and self.error.retry.after is not None
 
     @property
     def key(self) -> StepKey:
-        """What identifies the step within its lineage."""
+        """The identity of the step within the lineage."""
         return (self.action, self.target, self.domain or self.remote_id or self.label)
 
     def with_error(self, error: errors.Reported, outcome: Outcome = Outcome.FAILED) -> StepOutcome:
-        """Return the step as an error ends it."""
+        """Return this step with an error as the end."""
         detail, hint = error.message, error.hint
         return replace(self, outcome=outcome, detail=detail, hint=hint, error=error, waiting=None)
 
 
 @dataclass(frozen=True, slots=True)
 class LineageReport:
-    """The result of one lineage in one run, with the `fingerprint` of the version in force."""
+    """The result of one lineage in one run."""
 
     lineage: str
-    fingerprint: str | None
+    fingerprint: str | None  #: The version in force.
     outcomes: tuple[StepOutcome, ...]
-    was_observed: bool = True
+    was_observed: bool = True  #: False if the run was stopped before.
 
     def having(self, outcome: Outcome) -> tuple[StepOutcome, ...]:
-        """The steps that ended so."""
+        """Return the steps with this outcome."""
         return tuple(step for step in self.outcomes if step.outcome is outcome)
 
     @property
@@ -170,12 +129,12 @@ class LineageReport:
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether this run left it to another host."""
+        """Whether this run left the lineage to another host."""
         return bool(self.having(Outcome.ELSEWHERE))
 
     @property
     def is_unchanged(self) -> bool:
-        """Whether there was nothing to do."""
+        """Whether everything was as declared from the beginning."""
         return self.was_observed and all(
             step.notice or step.outcome is Outcome.UNCHANGED for step in self.outcomes
         )
@@ -183,106 +142,60 @@ class LineageReport:
 
 @dataclass(frozen=True, slots=True)
 class SyncReport:
-    """The result of a run: `complete` unless stopped; `problem` kept it from storing its end."""
+    """The result of a run."""
 
     lineages: tuple[LineageReport, ...]
-    complete: bool = True
+    complete: bool = True  #: False if the run was stopped.
     renewing: bool = False
-    problem: errors.CertferryError | None = None
-    undeclared: tuple[Undeclared, ...] | None = None  # of a run for the whole file
+    problem: errors.CertferryError | None = None  #: Why the run's end could not be stored.
+    undeclared: tuple[Undeclared, ...] | None = None  #: `None` in a run for part of the file.
 
     @property
     def ok(self) -> bool:
-        """Whether every lineage is as declared, and that is written down."""
+        """Whether every lineage is as declared, and the result is stored."""
         return self.problem is None and all(lineage.ok for lineage in self.lineages)
 
     @property
     def has_succeeded(self) -> bool:
-        """Whether it ran to its end and nothing failed or was refused; what waits may wait."""
+        """Whether the run was completed without a failed or refused step; steps may still wait."""
         bad = self.any(Outcome.FAILED) or self.any(Outcome.REFUSED)
         return self.complete and self.problem is None and not bad
 
     @property
     def leaves_failures(self) -> bool:
-        """Whether a step has failed before and was left alone: what is wrong still is."""
-        return any(step.is_left_alone for each in self.lineages for step in each.outcomes)
+        """Whether a step is paused after an earlier failure, so the failure still stands."""
+        return any(step.is_left_alone for lineage in self.lineages for step in lineage.outcomes)
 
     @property
     def left(self) -> int:
-        """How many domains are left as they are, although the file alone says otherwise."""
+        """The number of domains left unlike the file, after drift or a rollback."""
         return sum(step.left for lineage in self.lineages for step in lineage.outcomes)
 
     @property
     def outdated(self) -> int:
-        """How many certificates are left to hosts whose declaration is newer."""
+        """The number of certificates left to hosts with a newer declaration."""
         code = errors.DeclarationOutdated.code
-        return sum(any(step.code == code for step in one.outcomes) for one in self.lineages)
+        return sum(any(step.code == code for step in row.outcomes) for row in self.lineages)
 
     def with_newer(self, newer: SyncReport) -> SyncReport:
-        """Return it with what a later try of the same run made of some of its lineages."""
-        known = {each.lineage: each for each in newer.lineages if each.was_observed}
-        lineages = tuple(known.get(each.lineage, each) for each in self.lineages)
+        """Return this report with the results of a later try of the same run for some lineages."""
+        later = {result.lineage: result for result in newer.lineages if result.was_observed}
+        lineages = tuple(later.get(result.lineage, result) for result in self.lineages)
         return replace(self, lineages=lineages, complete=newer.complete, problem=newer.problem)
 
     def any(self, outcome: Outcome) -> bool:
-        """Whether any step ended so."""
+        """Return whether any step has this outcome."""
         return any(lineage.having(outcome) for lineage in self.lineages)
 
 
-class Result(StrEnum):
-    """Stable words; they appear in JSON. What is not done yet waits for a later run."""
-
-    IN_ORDER = "in_order"
-    WAITING = "waiting"
-    FAILED = "failed"
-    REFUSED = "refused"
-    STOPPED = "stopped"
-    ELSEWHERE = "elsewhere"
-
-
-_WORST_FIRST = (Result.FAILED, Result.REFUSED, Result.WAITING)
-
-
-def of_lineage(report: LineageReport) -> Result:
-    """Judge one certificate by its worst outcome, unless the run was stopped before it."""
-    if not report.was_observed:
-        return Result.STOPPED
-    if not all(_is_of_the_database(step.error) for step in report.having(Outcome.FAILED)):
-        return Result.FAILED
-    if report.having(Outcome.REFUSED):
-        return Result.REFUSED
-    if report.ok and report.is_elsewhere:
-        return Result.ELSEWHERE
-    return Result.IN_ORDER if report.ok else Result.WAITING
-
-
-def _is_of_the_database(error: errors.Reported | None) -> bool:
-    """Return whether the state's server is all that was missing: the next run goes on."""
-    return isinstance(error, errors.DatabaseUnavailable)
-
-
-def of_run(report: SyncReport) -> Result:
-    """Judge a run, by its worst certificate; but first, whether it was stopped. What is done
-    elsewhere is in order.
-    """
-    if not report.complete:
-        return Result.STOPPED
-    if report.problem is not None and not _is_of_the_database(report.problem):
-        return Result.FAILED
-    found = {of_lineage(lineage) for lineage in report.lineages}
-    if report.problem is not None:
-        found.add(Result.WAITING)
-    return next((result for result in _WORST_FIRST if result in found), Result.IN_ORDER)
-
-
-# how the steps of a plan stand that it does not carry out now
+# how the other steps of a plan stand, beside the steps carried out now
 
 BOUND = Text("bound")
 SEEN = Text("served by every address that answers")
 
 
 def seen_at(served: Iterable[Served]) -> Text:
-    """Return that it is served, and which of the addresses that this host can ask are silent."""
+    """Return the sentence on a served certificate, with the silent addresses this host can ask."""
     lacks = EdgeProblemCode.NO_IPV6
     silent = [o.address for o in served if o.silent and (not o.problem or o.problem.code != lacks)]
     return Text("{said}; no answer from {silent}", said=SEEN, silent=silent) if silent else SEEN
@@ -295,7 +208,7 @@ _FIND_OUT = Text(
 
 
 def standings(plan: plans.Plan, observed: Observation) -> Iterator[StepOutcome]:
-    """Return how everything stands that this plan does not carry out now."""
+    """Return how everything stands beside the steps carried out now."""
     for target, lineages in plan.owned_elsewhere:
         yield StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
     for weight in (
@@ -307,10 +220,10 @@ def standings(plan: plans.Plan, observed: Observation) -> Iterator[StepOutcome]:
         yield from map(_of_finding, plan.having(weight))
     for rollout in plan.rollouts:
         step = rollout.steps[0]
-        match step.due:
-            case Waiting() as due:
+        match step.when:
+            case Waiting() as when:
                 place = (step.target, step.domain)
-                yield StepOutcome(step.action, Outcome.WAITING, due.why, *place, waiting=due)
+                yield StepOutcome(step.action, Outcome.WAITING, when.why, *place, waiting=when)
             case plans.TimedOut(error):
                 yield StepOutcome.of(step.action, error, Outcome.FAILED, step.target, step.domain)
     for target, domain in plan.unchanged:
@@ -324,12 +237,12 @@ def standings(plan: plans.Plan, observed: Observation) -> Iterator[StepOutcome]:
 
 
 def standings_left_alone(plan: plans.Plan) -> Iterator[StepOutcome]:
-    """Return which steps wait for a moment, and which another run has tried meanwhile."""
+    """Return the steps waiting for a moment, and the steps that another run has tried meanwhile."""
     for step in (plan.issue, *(rollout.steps[0] for rollout in plan.rollouts)):
         if step is None:
             continue
         place = (None, None) if isinstance(step, plans.Issue) else (step.target, step.domain)
-        match step.due:
+        match step.when:
             case plans.HeldUntil(until, error):
                 error = error or _paused(step, until, plan.lineage)
                 yield StepOutcome.of(step.action, error, Outcome.WAITING, *place)
@@ -366,11 +279,11 @@ def _of_finding(finding: plans.PlanFinding) -> StepOutcome:
         return replace(refused, hint=problem.hint, reason=problem.code)
     match finding.weight:
         case plans.Weight.SKIPPED if finding.target is None:
-            passed = StepOutcome.of(None, finding.error, Outcome.UNCHANGED)
-            return replace(passed, error=None, reason=problem.code)
+            information = StepOutcome.of(None, finding.error, Outcome.UNCHANGED)
+            return replace(information, error=None, reason=problem.code)
         case plans.Weight.SKIPPED:
-            passed = StepOutcome(plans.Action.DEPLOY, Outcome.SKIPPED, problem.message, *place)
-            return replace(passed, left=True, notice=True)
+            skipped = StepOutcome(plans.Action.DEPLOY, Outcome.SKIPPED, problem.message, *place)
+            return replace(skipped, left=True, notice=True)
         case plans.Weight.UNREAD:
             unread = StepOutcome.of(None, finding.error, Outcome.SKIPPED, finding.target)
             return replace(unread, notice=True)
@@ -382,31 +295,31 @@ def _of_finding(finding: plans.PlanFinding) -> StepOutcome:
 
 
 def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome:
-    at, found = observed.locate(target, domain)
-    if found.kind.is_receiver:
+    place, observed_domain = observed.locate(target, domain)
+    if observed_domain.kind.is_receiver:
         return StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, _HELD, target, domain)
-    back = previous_of(found, observed) if found.withdrawn else None
-    said = seen_at(at.served.get(domain, ()))
-    seen = StepOutcome(plans.Action.VERIFY, Outcome.UNCHANGED, said, target, domain)
+    back = previous_of(observed_domain, observed) if observed_domain.withdrawn else None
+    detail = seen_at(place.served.get(domain, ()))
+    seen = StepOutcome(plans.Action.VERIFY, Outcome.UNCHANGED, detail, target, domain)
     return seen if back is None else replace(seen, detail=in_words(back), left=True)
 
 
 def _as_found(drifted: plans.Drifted) -> StepOutcome:
-    said = Text(
+    detail = Text(
         'changed outside certferry, and left like that (drift = "{policy}"): {changes}'
     ).filled(policy=drifted.policy.value, changes=in_sentences(drifted.changes))
     place = (drifted.target, drifted.domain)
     hint = _FIND_OUT if drifted.policy is DriftPolicy.WARN else None
-    return StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, said, *place, hint=hint, left=True)
+    return StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, detail, *place, hint=hint, left=True)
 
 
 def _not_removed(plan: plans.Plan) -> Iterator[StepOutcome]:
-    """Return what waits at each target, and what is left to later runs."""
-    waiting = {step.target: step.due for step in plan.retirements if step.due is not None}
-    for target, due in waiting.items():
+    """Return the removals waiting at each target, and the removals left to later runs."""
+    waiting = {step.target: step.when for step in plan.retirements if step.when is not None}
+    for target, when in waiting.items():
         outcome = StepOutcome(plans.Action.RETIRE, Outcome.UNCHANGED, OTHERS_FIRST, target)
-        if isinstance(due, Waiting):
-            outcome = replace(outcome, outcome=Outcome.WAITING, waiting=due)
+        if isinstance(when, Waiting):
+            outcome = replace(outcome, outcome=Outcome.WAITING, waiting=when)
         yield outcome
     for target, count in plan.retire_later:
         if target not in waiting:
@@ -416,18 +329,20 @@ def _not_removed(plan: plans.Plan) -> Iterator[StepOutcome]:
 
 
 def served_by(lineages: Iterable[str]) -> Text:
-    """Return why a certificate has nothing to serve at a target."""
+    """Return the sentence that other lineages serve every covered domain of a target."""
     return Text("every domain that it covers is served by {lineages}", lineages=list(lineages))
 
 
 def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
-    """Return whether the previous certificate was bound again, or a drift was repaired."""
+    """Return the sentence on a finished deployment: the previous certificate, a repaired drift, or
+    the new certificate.
+    """
     last = domain.last
     previous = previous_of(domain, observed) if domain.withdrawn else None
     if previous is not None:
         until = previous.certificate.not_after
         return Text("bound: the previous certificate, valid until {moment}", moment=until)
-    # Repairs before this rollout stay in the record.
+    # The record also keeps repairs from before this rollout.
     if last is not None and last.repairs and last.repairs[0] >= last.started_at:
         return Text("bound: what another tool had changed is undone")
     return BOUND

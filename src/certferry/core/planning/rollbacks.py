@@ -1,4 +1,4 @@
-"""Going back to the previous certificate at one domain; see also `lineage.version_for`."""
+"""Rollbacks to the previous certificate at one domain; see also `lineage.version_for`."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from certferry.core.reasons import Reason, ReasonCode, Waiting, wait_for
 from certferry.text import Text
 
 CONFIRMED_AFTER = timedelta(minutes=2)
-"""How long edges must have refused a certificate: a node that restarts does so, too."""
+"""How long edges must have refused a certificate: a restarting node refuses, too."""
 
 NEXT_TRY = timedelta(days=3)
-"""How long after a certificate that was withdrawn the next one is issued, when the one that is
-served nears its end: a CA issues five a week for the same names (Let's Encrypt's "Rate Limits").
+"""The least time from a withdrawn certificate to the next order, made when the served certificate
+nears the end. A CA issues five certificates a week for the same names (Let's Encrypt's "Rate
+Limits").
 """
 
 BACK = Reason(
@@ -37,7 +38,7 @@ def plan_rollback(
     previous: Version | None,
     now: datetime,
 ) -> Rollback | None:
-    """Plan to withdraw a certificate that edges refuse, where the `previous` one can be bound."""
+    """Plan to withdraw a certificate refused by edges, if the `previous` version can be bound."""
     if previous is None:
         return None
     is_there = target.remote_of(previous.fingerprint) is not None
@@ -68,7 +69,7 @@ def _refusal_confirmed_at(
     served: observation.Addresses,
     now: datetime,
 ) -> datetime | None:
-    """Return when a refusal has lasted long enough, if it goes on; `None` without one."""
+    """Return when a lasting refusal counts as confirmed; `None` without a refusal."""
     if not record.worked_before or not _is_refused(domain, served):
         return None
     return (record.refused_since or now) + CONFIRMED_AFTER
@@ -80,7 +81,7 @@ def until_confirmed(
     served: observation.Addresses,
     now: datetime,
 ) -> Waiting | None:
-    """Return the wait until a refusal is reason enough to go back, though the time is over."""
+    """Return the wait until a refusal is confirmed, even after the time-out."""
     end = _refusal_confirmed_at(record, domain, served, now)
     if end is None or now >= end:
         return None
@@ -94,7 +95,9 @@ def with_refusal(
     served: observation.Addresses,
     now: datetime,
 ) -> RolloutRecord:
-    """Return a record of since when addresses refuse the certificate, at a target at rest."""
+    """Return the record with the moment since when addresses refuse the certificate, at a target at
+    rest.
+    """
     refuses = _is_refused(domain, served)
     if refuses == (record.refused_since is not None):
         return record
@@ -106,17 +109,17 @@ def _is_refused(domain: observation.ObservedDomain, served: observation.Addresse
 
 
 def all_work(served: observation.Addresses) -> bool:
-    """Return whether every address that is reached completes handshakes, and one is."""
+    """Return whether an address was reached and every reached address completed the handshake."""
     return any(address.fingerprint for address in served) and not _refusing(served)
 
 
 def _refusing(served: observation.Addresses) -> list[observation.Served]:
-    """Return the addresses that were reached and completed no handshake."""
+    """Return the addresses that were reached but refused the handshake."""
     return [address for address in served if address.answered and address.fingerprint is None]
 
 
 def versions_after_rollbacks(observed: observation.Observation, now: datetime) -> Iterator[Version]:
-    """Return what domains with a rollback serve, and would after another one."""
+    """Return the versions served after each rollback, and after a possible second rollback."""
     for target in observed.targets:
         for domain in target.domains:
             withdrawn = domain.withdrawn
@@ -127,31 +130,19 @@ def versions_after_rollbacks(observed: observation.Observation, now: datetime) -
                 withdrawn |= {version.fingerprint}
 
 
-def must_outlive_rollback(
-    observed: observation.Observation, current: Version, now: datetime
-) -> Reason | None:
-    """Where the certificate in force was withdrawn, the previous one is not near its end."""
-    for domain, moment in _renewals(observed, current, now):
-        if now >= moment:
-            sentence = Text(
-                "{domain} went back to the previous certificate, which has to be renewed",
-                domain=domain,
-            )
-            return Reason(ReasonCode.ROLLED_BACK, sentence)
-    return None
-
-
 def renew_after_rollback(
     observed: observation.Observation, current: Version, now: datetime
 ) -> datetime | None:
-    """Return from when `must_outlive_rollback` asks for a new certificate."""
-    return min((moment for _, moment in _renewals(observed, current, now)), default=None)
+    """Return when the first domain after a rollback needs a new certificate."""
+    return min(
+        (moment for _, moment in renewals_after_rollback(observed, current, now)), default=None
+    )
 
 
-def _renewals(
+def renewals_after_rollback(
     observed: observation.Observation, current: Version, now: datetime
 ) -> Iterator[tuple[str, datetime]]:
-    """Return the domains that went back, and from when each needs a new certificate."""
+    """Return the domains after a rollback, and when each needs a new certificate."""
     for target in observed.targets:
         for domain in target.domains:
             if current.fingerprint in domain.withdrawn:
@@ -160,7 +151,9 @@ def _renewals(
 
 
 def replaced_after(withdrawn: Version, serving: Version | None) -> datetime:
-    """Return from when the next certificate follows one that was withdrawn where another serves."""
+    """Return when the next certificate follows a withdrawn certificate at a domain where `serving`
+    serves.
+    """
     earliest = withdrawn.saved_at + NEXT_TRY
     return earliest if serving is None else max(earliest, overdue_at(serving.certificate))
 
@@ -168,7 +161,7 @@ def replaced_after(withdrawn: Version, serving: Version | None) -> datetime:
 def previous_of(
     domain: observation.ObservedDomain, observed: observation.Observation
 ) -> Version | None:
-    """Return what was bound in place of the certificate in force, where that was withdrawn."""
+    """Return the version bound to a domain in place of the withdrawn certificate in force."""
     current, last = observed.current, domain.last
     if current is None or last is None or current.fingerprint not in domain.withdrawn:
         return None
@@ -176,7 +169,7 @@ def previous_of(
 
 
 def in_words(previous: Version) -> Text:
-    """Return in words that a domain serves its previous certificate on purpose."""
+    """Return the sentence that a domain serves the previous certificate on purpose."""
     return Text(
         "rolled back: the previous certificate is served, valid until {moment}; a newer one takes"
         " its place when it is renewed",
@@ -187,7 +180,7 @@ def in_words(previous: Version) -> Text:
 def rolled_back(
     places: Iterable[tuple[str, str]], observed: observation.Observation
 ) -> Iterator[RolledBack]:
-    """Return where the previous certificate is served on purpose."""
+    """Return the places serving the previous certificate on purpose."""
     for place in places:
         previous = previous_of(observed.locate(*place)[1], observed)
         if previous is not None:

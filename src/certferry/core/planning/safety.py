@@ -1,4 +1,4 @@
-"""Refuse what a target would refuse, or what would break a site, before anything is sent."""
+"""Safety: refuse deployments that a target would refuse, or that would break a site."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from certferry.core.findings import Code, error, warning
 from certferry.core.observed.observation import Observation, ObservedTarget
 from certferry.core.planning.drift import next_repair, recent
 from certferry.core.planning.plan import Deploy, Plan, PlanFinding, Weight
-from certferry.core.planning.planner import issuer_expired
+from certferry.core.planning.renewal import expired_issuer
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import Problem
 from certferry.text import Text
 
 TIGHT = timedelta(days=7)
-"""A run that fails for this long, over a holiday, should still find a way to upload."""
+"""After a week of failing runs, over a holiday, an upload should still be possible."""
 
 _RENEWED = Text("run `certferry sync --renew {lineage}`")
 _RENEWED_ELSEWHERE = Text("have its own client issue it again; certferry only deploys {lineage}")
@@ -40,12 +40,12 @@ _CHAIN_INCOMPLETE = Reason(
 
 
 def _expired(version: Version, now: datetime) -> Iterator[Reason]:
-    """Return whether the certificate has expired, and what signed it."""
+    """Return a reason for an expired certificate, and a reason for an expired issuer."""
     not_after = version.certificate.not_after
     if not_after <= now:
         sentence = Text("the certificate expired at {moment}", moment=not_after)
         yield Reason(ReasonCode.EXPIRED, sentence)
-    unsigned = issuer_expired(version, now)
+    unsigned = expired_issuer(version, now)
     if unsigned is not None:
         yield unsigned
 
@@ -53,7 +53,7 @@ def _expired(version: Version, now: datetime) -> Iterator[Reason]:
 def judge_version(
     desired: DesiredCertificate, version: Version, now: datetime
 ) -> Iterator[Problem]:
-    """Judge the version in force by itself."""
+    """Judge the version in force, apart from any target."""
     lineage = desired.lineage
     fix = (_RENEWED_ELSEWHERE if desired.files else _RENEWED).filled(lineage=lineage)
     wrong = (
@@ -68,59 +68,59 @@ def judge_version(
 def judge_at_target(
     desired: DesiredCertificate, version: Version, target: ObservedTarget
 ) -> Iterator[Problem]:
-    """Judge certificates like this one by what a target takes."""
+    """Judge whether a target takes certificates like this version."""
     lineage, certificate, rules = desired.lineage, version.certificate, target.rules
     if rules.needs_common_name and not certificate.common_name:
-        said = _NO_COMMON_NAME.filled(target=target.label)
-        yield error(Code.COMMON_NAME_MISSING, lineage, said, _COMMON_NAME)
+        message = _NO_COMMON_NAME.filled(target=target.label)
+        yield error(Code.COMMON_NAME_MISSING, lineage, message, _COMMON_NAME)
     lifetime, window = certificate.lifetime, certificate.lifetime - rules.min_remaining
     fix = _LIVE_LONGER.filled(target=target.label)
     if window <= timedelta(0) and rules.min_remaining:
-        said = Text(
+        message = Text(
             "certificates like this live {lifetime}, and {target} takes those with {wanted} left"
         ).filled(lifetime=lifetime, target=target.label, wanted=rules.min_remaining)
-        yield error(Code.LIFETIME_TOO_SHORT, lineage, said, fix)
+        yield error(Code.LIFETIME_TOO_SHORT, lineage, message, fix)
     elif window < TIGHT and rules.min_remaining:
-        said = Text(
+        message = Text(
             "certificates like this live {lifetime}, of which {window} are left to upload them to"
             " {target}",
             lifetime=lifetime,
             window=window,
             target=target.label,
         )
-        yield warning(Code.LIFETIME_TIGHT, lineage, said, fix)
+        yield warning(Code.LIFETIME_TIGHT, lineage, message, fix)
 
 
 @dataclass(frozen=True, slots=True)
 class _Case:
-    """One deployment before it is carried out. `found=None`: the certificate is yet to come."""
+    """A deployment to check."""
 
     step: Deploy
     desired: DesiredCertificate
     observed: Observation
-    found: Version | None
+    issued: Version | None  #: `None` before the certificate is issued.
     now: datetime
 
     @property
     def version(self) -> Version:
-        """The version to deploy, once it is there."""
-        if self.found is None:
+        """The version to deploy. Raises `LookupError` before the certificate is issued."""
+        if self.issued is None:
             raise LookupError(self.desired.lineage)
-        return self.found
+        return self.issued
 
     @property
     def target(self) -> ObservedTarget:
-        """The target as it was found."""
+        """The observed target."""
         return self.observed.locate(self.step.target, self.step.domain)[0]
 
     @property
     def is_uploaded(self) -> bool:
-        """Whether it lies at the target already: then it is only bound, which no rule forbids."""
+        """Whether the target has a copy: then the step only binds, free of the target's rules."""
         return self.target.remote_of(self.version.fingerprint) is not None
 
     @property
     def another_one(self) -> Text:
-        """Advice where only another certificate helps."""
+        """Advice for problems solved only by another certificate."""
         if self.desired.files is not None:
             return Text("renew it with its own client; the present certificate stays until then")
         return Text(
@@ -131,7 +131,7 @@ class _Case:
 
 
 Refusal = tuple[Reason, Text] | None
-"""Why a deployment is refused, and what to do instead."""
+"""Why a deployment is refused, with advice."""
 
 _Check = Callable[[_Case], Refusal]
 
@@ -139,7 +139,7 @@ _Check = Callable[[_Case], Refusal]
 def without_refused(
     plan: Plan, desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> Plan:
-    """Return the plan without refused deployments, and removals where something is blocked."""
+    """Return the plan without refused deployments, and without removals at blocked targets."""
     refusals: list[PlanFinding] = []
     for step in filter(None, (rollout.deploy for rollout in plan.rollouts)):
         version = None if plan.issue_now else observed.version(step.fingerprint)
@@ -161,33 +161,33 @@ def without_refused(
         retirements=tuple(
             r for r in plan.retirements if r.target not in (blocked if r.unmanaged else obstructed)
         ),
-        retire_later=tuple(one for one in plan.retire_later if one[0] not in obstructed),
+        retire_later=tuple(left for left in plan.retire_later if left[0] not in obstructed),
     )
 
 
 def _refusal(case: _Case) -> Refusal:
     skipped = NOT_FOR_RECEIVERS if case.step.kind.is_receiver else frozenset[_Check]()
-    if case.found is None:
+    if case.issued is None:
         skipped |= frozenset(CHECKS) - CHECKS_BEFORE_IT_COMES
-    found = (check(case) for check in CHECKS if check not in skipped)
-    return next(filter(None, found), None)
+    refusals = (check(case) for check in CHECKS if check not in skipped)
+    return next(filter(None, refusals), None)
 
 
 def state_is_not_older(case: _Case) -> Refusal:
-    """No target has a newer certificate of ours; a name that is cut in a label proves nothing."""
+    """No target has a newer certificate of the lineage; a shortened label proves nothing."""
     lineage = case.desired.lineage
-    known = [version.certificate.not_before for version in case.observed.versions]
-    found = [
+    begins = [version.certificate.not_before for version in case.observed.versions]
+    newer = [
         (other.not_before, other)
         for target in case.observed.targets
         for other in target.unremembered
         if other.not_before is not None
         and is_owner(lineage, other.label)
-        and all(other.not_before > begin for begin in known)
+        and all(other.not_before > begin for begin in begins)
     ]
-    if case.desired.files is not None or not found:
+    if case.desired.files is not None or not newer:
         return None
-    begin, newest = max(found, key=lambda pair: pair[0])
+    begin, newest = max(newer, key=lambda pair: pair[0])
     sentence = Text(
         "{label}, valid from {moment}, is there already and newer than what the state knows"
     ).filled(label=newest.label, moment=begin)
@@ -220,7 +220,7 @@ def key_belongs(case: _Case) -> Refusal:
 
 
 def chain_is_complete(case: _Case) -> Refusal:
-    """The issuer certificates are there, in order."""
+    """The issuer certificates are complete and in order."""
     hint = Text(
         "run `certferry sync --renew {lineage}` for a new certificate with its chain",
         lineage=case.desired.lineage,
@@ -229,19 +229,19 @@ def chain_is_complete(case: _Case) -> Refusal:
 
 
 def is_not_revoked(case: _Case) -> Refusal:
-    """The certificate was not revoked."""
+    """The certificate is free of revocation."""
     revocation = case.version.revocation
     return None if revocation is None else (revocation.why, case.another_one)
 
 
 def has_not_expired(case: _Case) -> Refusal:
-    """It is valid still, and what signed it: what is there may be, even if this is not renewed."""
+    """Certificate and issuer are still valid; else the certificate served now stays."""
     reason = next(_expired(case.version, case.now), None)
     return None if reason is None else (reason, case.another_one)
 
 
 def lives_long_enough(case: _Case) -> Refusal:
-    """The target would accept an upload: long enough until the certificate ends."""
+    """The certificate is valid long enough for an upload to the target."""
     left, wanted = case.version.certificate.remaining(case.now), case.target.rules.min_remaining
     if case.is_uploaded or left >= wanted:
         return None
@@ -256,9 +256,9 @@ def lives_long_enough(case: _Case) -> Refusal:
 
 
 def has_common_name(case: _Case) -> Refusal:
-    """The certificate has a common name, where the target asks for one."""
+    """The certificate has a common name, if the target asks for a common name."""
     is_needed = case.target.rules.needs_common_name and not case.version.certificate.common_name
-    # What another client made is tried: whether the target refuses it is not known.
+    # Certificates of another client are tried, because the target may take them after all.
     if not is_needed or case.is_uploaded or case.desired.files is not None:
         return None
     sentence = _NO_COMMON_NAME.filled(target=case.step.target)
@@ -266,11 +266,11 @@ def has_common_name(case: _Case) -> Refusal:
 
 
 _NEEDED = 2
-"""Versions that are not superseded: the one in force, and the one before it to go back to."""
+"""Versions still needed: the version in force, and the previous version as a way back."""
 
 
 def account_has_room(case: _Case) -> Refusal:
-    """The account takes one certificate more, where this one is not there yet."""
+    """The account has room for another certificate, if this certificate is not there yet."""
     target, step = case.target, case.step
     quota = target.quota
     if quota is None or not quota.is_full(case.now):
@@ -293,10 +293,10 @@ def account_has_room(case: _Case) -> Refusal:
 
 
 def is_not_fought_over(case: _Case) -> Refusal:
-    """The domain was not repaired over and over: another tool changes it as well."""
+    """The domain was repaired rarely; frequent repairs show another tool at work."""
     step = case.step
     # The last repair may still be in progress.
-    if not step.repair or step.due is not None:
+    if not step.repair or step.when is not None:
         return None
     last = case.observed.locate(step.target, step.domain)[1].last
     repairs = () if last is None else last.repairs
@@ -330,7 +330,7 @@ CHECKS: tuple[_Check, ...] = (
 CHECKS_BEFORE_IT_COMES: frozenset[_Check] = frozenset(
     (domain_is_covered, account_has_room, is_not_fought_over)
 )
-"""What can be checked while the certificate is yet to be issued."""
+"""The checks possible before the certificate is issued."""
 
 NOT_FOR_RECEIVERS = CHECKS_BEFORE_IT_COMES | {lives_long_enough, has_common_name}
-"""What takes a certificate whole has no name that it must cover, and no rule of its own."""
+"""The checks that do not apply to receivers, which have neither domains nor rules."""

@@ -1,4 +1,4 @@
-"""What is due, for whom, and with which settings."""
+"""When steps are carried out, for whom, and with which settings."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import LAG, RolloutRecord
 from certferry.core.planning.drift import setting_changes
-from certferry.core.planning.due import Times, due_of, processing
-from certferry.core.planning.plan import Deploy, Due, Rollout, TimedOut, TriedInThisRun, Verify
-from certferry.core.planning.rollouts import Claims
+from certferry.core.planning.plan import Deploy, Rollout, TimedOut, TriedInThisRun, Verify, When
+from certferry.core.planning.planner import Claims
+from certferry.core.planning.problems import processing
+from certferry.core.planning.timing import Times, when_of
 from certferry.core.reasons import Reason, ReasonCode, Usual, Waiting
 from certferry.errors import CertferryError, DeployError, Problem, TargetStuck, VerificationError
 from certferry.text import Text
 from tests.core.strategies import NOW, certificates, settings_found
 
-# --- When a rollout's next step is due
+# --- When a rollout's next step is carried out
 
 
 OURS = "aa" * 32
@@ -52,7 +53,7 @@ DEPLOYING = Rollout("qiniu", "img.example.com", (DEPLOY, VERIFY))
 VERIFYING = Rollout("qiniu", "img.example.com", (VERIFY,))
 
 
-def due(
+def when(
     rollout: Rollout,
     state: DomainState = DomainState.READY,
     *served: Served,
@@ -60,12 +61,12 @@ def due(
     bound: str | None = "id",
     begun: datetime = START,
     usual: Usual | None = None,
-) -> Due:
+) -> When:
     """Choose for one domain, in a run that began a while ago."""
     problem = DeployError("verify https crt fail") if state is DomainState.FAILED else None
     domain = ObservedDomain("img.example.com", Kind.CDN, state, bound, problem=problem, last=last)
     times = Times(NOW, begun, TIMEOUT, usual=usual)
-    return due_of(rollout, domain, served, fingerprint=OURS, times=times)
+    return when_of(rollout, domain, served, fingerprint=OURS, times=times)
 
 
 def record(ago: timedelta = timedelta(0), *, problem: str = "None") -> RolloutRecord:
@@ -76,16 +77,16 @@ def record(ago: timedelta = timedelta(0), *, problem: str = "None") -> RolloutRe
     )
 
 
-def error_of(found: Due) -> CertferryError:
+def error_of(found: When) -> CertferryError:
     assert isinstance(found, TimedOut)
     return found.error
 
 
 def test_domain_at_rest_is_deployed_to() -> None:
-    """Nothing stands in the way: the deployment is due now."""
-    assert None is due(DEPLOYING)
-    assert None is due(DEPLOYING, DomainState.FAILED)
-    assert None is due(DEPLOYING, last=replace(record(), accepted_at=None))
+    """Nothing stands in the way: the deployment is carried out now."""
+    assert None is when(DEPLOYING)
+    assert None is when(DEPLOYING, DomainState.FAILED)
+    assert None is when(DEPLOYING, last=replace(record(), accepted_at=None))
 
 
 @given(st.sampled_from([DEPLOYING, VERIFYING]), st.sampled_from([None, record()]))
@@ -93,7 +94,7 @@ def test_processing_domain_is_never_written_to(
     rollout: Rollout, last: RolloutRecord | None
 ) -> None:
     """While a change is carried out, whichever program asked for it, we wait."""
-    found = due(rollout, DomainState.PROCESSING, last=last)
+    found = when(rollout, DomainState.PROCESSING, last=last)
 
     assert isinstance(found, Waiting)
     assert NOW + TIMEOUT == found.deadline
@@ -102,7 +103,7 @@ def test_processing_domain_is_never_written_to(
 @pytest.mark.parametrize("usual", [None, (timedelta(minutes=1), timedelta(minutes=5))])
 def test_what_is_usual_is_the_targets(usual: Usual | None) -> None:
     """It stands beside the deadline, and in what is said of a change that is still in progress."""
-    waiting = due(VERIFYING, last=record(), usual=usual)
+    waiting = when(VERIFYING, last=record(), usual=usual)
     hint = str(processing("qiniu", NOW, usual).hint)
 
     assert isinstance(waiting, Waiting)
@@ -113,25 +114,25 @@ def test_what_is_usual_is_the_targets(usual: Usual | None) -> None:
 
 def test_accepted_change_is_not_asked_for_twice() -> None:
     """A read that lags behind the write leads to no second write, in this run or the next."""
-    assert isinstance(due(DEPLOYING, last=record()), Waiting)
-    assert isinstance(due(DEPLOYING, last=record(timedelta(minutes=5)), begun=NOW), Waiting)
+    assert isinstance(when(DEPLOYING, last=record()), Waiting)
+    assert isinstance(when(DEPLOYING, last=record(timedelta(minutes=5)), begun=NOW), Waiting)
 
 
 def test_failed_change_is_reported_with_the_targets_words() -> None:
     """The description of the target is the error; the next run tries again."""
-    found = due(DEPLOYING, DomainState.FAILED, last=record())
+    found = when(DEPLOYING, DomainState.FAILED, last=record())
 
     assert "verify https crt fail" == str(error_of(found))
     earlier = record(timedelta(minutes=5))
-    assert None is due(DEPLOYING, DomainState.FAILED, last=earlier, begun=NOW)
+    assert None is when(DEPLOYING, DomainState.FAILED, last=earlier, begun=NOW)
 
 
 def test_old_failure_is_no_news_for_a_while() -> None:
     """A read that still tells of the failure before the change does not end the change."""
     words = "verify https crt fail"
 
-    soon = due(DEPLOYING, DomainState.FAILED, last=record(problem=words))
-    late = due(DEPLOYING, DomainState.FAILED, last=record(LAG, problem=words))
+    soon = when(DEPLOYING, DomainState.FAILED, last=record(problem=words))
+    late = when(DEPLOYING, DomainState.FAILED, last=record(LAG, problem=words))
 
     assert isinstance(soon, Waiting)
     assert isinstance(late, TimedOut)
@@ -142,9 +143,9 @@ def test_a_try_that_failed_for_good_is_one_in_a_run() -> None:
     failed = replace(record(LAG), accepted_at=None, failed_at=NOW - LAG)
     ahead = replace(failed, failed_at=NOW + 2 * LAG)
 
-    assert TriedInThisRun(NOW - LAG) == due(DEPLOYING, last=failed)
-    assert None is due(DEPLOYING, last=failed, begun=NOW)
-    assert None is due(DEPLOYING, last=ahead)
+    assert TriedInThisRun(NOW - LAG) == when(DEPLOYING, last=failed)
+    assert None is when(DEPLOYING, last=failed, begun=NOW)
+    assert None is when(DEPLOYING, last=ahead)
 
 
 def test_what_was_served_once_is_begun_anew() -> None:
@@ -161,8 +162,8 @@ def test_what_was_served_once_is_begun_anew() -> None:
         (replace(record(), fingerprint="bb" * 32), START, NOW),
         (ahead, START, NOW),
     ):
-        assert None is due(DEPLOYING, last=last)
-        waiting = due(VERIFYING, last=last, begun=begun)
+        assert None is when(DEPLOYING, last=last)
+        waiting = when(VERIFYING, last=last, begun=begun)
         assert isinstance(waiting, Waiting)
         assert since == waiting.since
 
@@ -175,13 +176,13 @@ def test_every_wait_ends(rollout: Rollout, state: DomainState) -> None:
     """At the deadline waiting becomes a failure with a hint; the next run asks for it again."""
     last = record(TIMEOUT)
 
-    assert error_of(due(rollout, state, last=last)).hint is not None
-    assert None is due(DEPLOYING, last=last, begun=NOW)
+    assert error_of(when(rollout, state, last=last)).hint is not None
+    assert None is when(DEPLOYING, last=last, begun=NOW)
 
 
 def test_stuck_change_names_since_when() -> None:
     """Support asks since when a task hangs."""
-    error = error_of(due(VERIFYING, DomainState.PROCESSING, last=record(TIMEOUT)))
+    error = error_of(when(VERIFYING, DomainState.PROCESSING, last=record(TIMEOUT)))
 
     assert isinstance(error, TargetStuck)
     assert "2026-11-24 11:00 UTC" in str(error)
@@ -196,7 +197,7 @@ def test_lagging_addresses_are_named() -> None:
     silent = Served("192.0.2.4", None, valid=False, problem=TIMED_OUT, silent=True)
     served = (right, other, broken, silent)
 
-    error = error_of(due(VERIFYING, DomainState.READY, *served, last=record(TIMEOUT)))
+    error = error_of(when(VERIFYING, DomainState.READY, *served, last=record(TIMEOUT)))
 
     assert isinstance(error, VerificationError)
     words = str(error)
@@ -210,7 +211,7 @@ def test_silence_is_reported_with_its_reasons() -> None:
     """When no address answers, each says why."""
     silent = Served("192.0.2.4", None, valid=False, problem=TIMED_OUT, silent=True)
 
-    error = error_of(due(VERIFYING, DomainState.READY, silent, last=record(TIMEOUT)))
+    error = error_of(when(VERIFYING, DomainState.READY, silent, last=record(TIMEOUT)))
 
     assert isinstance(error, VerificationError)
     assert "no answer" in str(error)
@@ -225,7 +226,7 @@ def test_settings_that_are_ignored_are_named() -> None:
     reason = Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
     rollout = replace(DEPLOYING, steps=(replace(DEPLOY, reason=reason, changes=changes), VERIFY))
 
-    error = error_of(due(rollout, last=record(TIMEOUT)))
+    error = error_of(when(rollout, last=record(TIMEOUT)))
 
     assert isinstance(error, DeployError)
     assert str(error).endswith(": http2 false → true, tls_versions unknown → TLSv1.3")
@@ -237,8 +238,8 @@ def test_change_of_a_moment_ago_is_being_applied() -> None:
     """Reads may lag behind writes: what is bound still is held against the target a minute later,
     and not at once.
     """
-    early = due(DEPLOYING, last=record(LAG / 2))
-    late = due(DEPLOYING, last=record(2 * LAG))
+    early = when(DEPLOYING, last=record(LAG / 2))
+    late = when(DEPLOYING, last=record(2 * LAG))
 
     assert isinstance(early, Waiting)
     assert isinstance(late, Waiting)
@@ -254,7 +255,7 @@ def test_change_without_effect_shows_what_is_bound(
     bound: str | None, words: str, hint: str
 ) -> None:
     """Another certificate is another tool's work; where HTTPS stays off, the target is at fault."""
-    error = error_of(due(DEPLOYING, last=record(TIMEOUT), bound=bound))
+    error = error_of(when(DEPLOYING, last=record(TIMEOUT), bound=bound))
 
     assert isinstance(error, DeployError)
     assert str(error).endswith(f"has not taken effect; {words}")

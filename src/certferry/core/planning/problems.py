@@ -1,0 +1,186 @@
+"""The problems that a rollout waits for: a busy or stuck target, a change without effect, and
+addresses that do not serve the certificate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+
+from certferry.core.certificates.certificate import short
+from certferry.core.observed import observation
+from certferry.core.planning.plan import Deploy
+from certferry.core.reasons import ReasonCode, Usual, applying, in_minutes
+from certferry.errors import DeployError, TargetBusy, TargetStuck, VerificationError
+from certferry.text import Text
+
+_CLOCKS = timedelta(minutes=1)
+"""The largest expected difference between the clocks of a target and of this machine."""
+
+
+def processing(target: str, since: datetime, usual: Usual | None) -> TargetBusy:
+    """Return the problem of a target still carrying out a change."""
+    hint = Text(
+        "the change began at {since}. If it does not end, ask the support of {target} to push the"
+        " domain's task"
+    )
+    minutes = {} if usual is None else in_minutes(usual)
+    if minutes:
+        hint = Text(
+            "the change began at {since}; it usually takes {least} to {most} minutes, sometimes"
+            " hours. If it does not end, ask the support of {target} to push the domain's task"
+        )
+    hint = hint.filled(target=target, since=since, **minutes)
+    return TargetBusy(applying(target, usual), hint=hint)
+
+
+def without_effect(
+    deploy: Deploy, domain: observation.ObservedDomain, since: datetime
+) -> DeployError:
+    """Return the problem of an accepted change without a visible effect."""
+    if deploy.reason.code is ReasonCode.SETTINGS_DRIFTED:
+        message = Text(
+            "the accepted change has not taken effect: {changes}",
+            changes=observation.in_sentences(deploy.changes),
+        )
+        hint = Text(
+            "it was accepted at {since}; the certificate is in force. The target may not offer this"
+            " for the domain: set it in its console or ask its support, or take it out of the file",
+            since=since,
+        )
+    elif domain.bound is None:
+        message = Text("the accepted change has not taken effect; nothing is bound")
+        hint = Text(
+            "it was accepted at {since}. If it stays like this, look at the domain in the"
+            " target's console, or ask its support",
+            since=since,
+        )
+    else:
+        bound = short(domain.bound)
+        message = Text("the accepted change has not taken effect; bound is {id}", id=bound)
+        hint = Text(
+            "it was accepted at {since}. If another tool binds its certificate to this domain, stop"
+            " it there; then run `certferry sync` again",
+            since=since,
+        )
+    return DeployError(message, hint=hint)
+
+
+def not_served(
+    served: observation.Addresses, fingerprint: str, since: datetime
+) -> VerificationError:
+    """Return the problem of silent addresses, or of addresses serving another certificate."""
+    answered = [address for address in served if address.answered]
+    if not answered:
+        problems = list(dict.fromkeys(a.problem.message for a in served if a.problem is not None))
+        hint = Text(
+            "check that the domain's CNAME points at the CDN, and that the port and the"
+            " resolvers under [verify] are right"
+        )
+        return VerificationError(
+            Text("no address answers ({problems})", problems=problems), hint=hint
+        )
+    others = [a for a in answered if a.fingerprint != fingerprint or not a.valid]
+    message = Text(
+        "{count} of {all} addresses do not serve it yet ({addresses})",
+        count=len(others),
+        all=len(answered),
+        addresses=[_in_words(address, fingerprint) for address in others],
+    )
+    hint = Text(
+        "bound since {since}; nothing is retired until every address serves it. If it stays"
+        " like this, ask the CDN's support about these addresses",
+        since=since,
+    )
+    return VerificationError(message, hint=hint)
+
+
+def _in_words(address: observation.Served, fingerprint: str) -> Text:
+    problem = address.problem
+    if problem is None or address.fingerprint not in {
+        None,
+        fingerprint,
+    }:  # another certificate is served
+        return Text("{address}", address=address.address)
+    return Text("{address}: {problem}", address=address.address, problem=problem.message)
+
+
+def stuck_since(
+    domain: observation.ObservedDomain, now: datetime, timeout: timedelta
+) -> datetime | None:
+    """Return the begin of a change that a target has been carrying out for at least `timeout`."""
+    if domain.state is not observation.DomainState.PROCESSING:
+        return None
+    since = min((moment for moment in _starts(domain) if moment <= now), default=now)
+    return since if now - since >= timeout else None
+
+
+def _starts(domain: observation.ObservedDomain) -> Iterator[datetime]:
+    last, reported = domain.last, None if domain.task is None else domain.task.since
+    if last is None or last.verified_at is not None or last.failed_at is not None:
+        if reported is not None:
+            yield reported
+        return
+    yield last.asked_at
+    # A time before the acceptance of certferry's change belongs to an earlier change.
+    is_ours = last.accepted_at is None or (reported and reported >= last.accepted_at - _CLOCKS)
+    if reported is not None and is_ours:
+        yield reported
+
+
+def stuck_error(
+    target: str,
+    domain: observation.ObservedDomain,
+    since: datetime,
+    now: datetime,
+    *,
+    served: observation.Addresses,
+    fingerprint: str,
+) -> TargetStuck:
+    """Return the problem of a stuck change, with the certificate that visitors get meanwhile."""
+    message = Text(
+        "{target} has not ended its change since {since}; the certificate is not served everywhere"
+    )
+    if observation.is_served(served, fingerprint):
+        message = Text(
+            "{target} has not ended its change since {since}; every address serves the"
+            " certificate already"
+        )
+    hint = Text(
+        "nothing is written to the domain until {target} has ended it: send the ticket to its"
+        " support (`certferry status` shows it)",
+        target=target,
+    )
+    ticket = tuple(_ticket(domain, since, now, served, fingerprint))
+    return TargetStuck(message.filled(target=target, since=since), hint=hint, ticket=ticket)
+
+
+def _ticket(
+    domain: observation.ObservedDomain,
+    since: datetime,
+    now: datetime,
+    served: observation.Addresses,
+    fingerprint: str,
+) -> Iterator[Text]:
+    """Return the lines of a ticket to the target's support, free of secrets."""
+    yield Text(
+        "Hello, a change of the HTTPS certificate of {domain} has not ended for {time}. Please look"
+        " at its task and push it on, or tell us what keeps it.",
+        domain=domain.domain,
+        time=now - since,
+    )
+    yield Text("domain: {domain} ({kind})", domain=domain.domain, kind=domain.kind.value)
+    yield Text("in progress since: {since}; now: {now}", since=since, now=now)
+    task, last = domain.task, domain.last
+    if task is not None:
+        yield Text("state: {state}; operation: {operation}; task: {number}").filled(
+            state=task.state, operation=task.operation or "—", number=task.number or "—"
+        )
+    if last is not None and last.request_id is not None:
+        yield Text("request: {id}, accepted at {moment}", id=last.request_id, moment=last.asked_at)
+    yield Text("certificate that is bound: {id}", id=domain.bound or "—")
+    answered = [address for address in served if address.answered]
+    if answered:
+        yield Text("addresses that serve the new certificate: {count} of {all}").filled(
+            count=sum(a.valid and a.fingerprint == fingerprint for a in answered), all=len(answered)
+        )
