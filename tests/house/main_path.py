@@ -27,7 +27,7 @@ ENGINE = ("core", "reconcile")
 OUTSIDE = (PACKAGE / "adapters", SANDBOX)
 """What lies behind a port belongs to the outside, whatever it calls."""
 
-MOST_FILES, MOST_LINES = 20, 6500
+MOST_FILES, MOST_LINES = 20, 6700
 """More than a newcomer should have to read."""
 
 

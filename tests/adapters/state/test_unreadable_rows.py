@@ -127,7 +127,7 @@ def of_static(store: StateStore) -> list[object]:
 
 
 def read_and_write_all(store: StateStore) -> None:
-    """Do what every run does, and everyone who looks at all that is stored."""
+    """Do the calls of every run, and of every command that reads the whole state."""
     run = store.begin_run(NOW)
     store.declare({"static": "cd" * 32}, "/etc/certferry.toml", lambda _: False)
     store.contested({"static": "ef" * 32, "img": "ef" * 32})

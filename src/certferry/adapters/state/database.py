@@ -215,7 +215,7 @@ class Table(Generic[T]):
     says how those are written that are not written as they are: `None` for one that has no column.
     A column without a field is among them for `unreadable_rows` alone.
 
-    A row that cannot be read counts as absent: whoever wrote it could have deleted the row. Rows
+    A row that cannot be read counts as absent: its writer could have deleted the row too. Rows
     that must not be absent are proven (`binding`).
     """
 
