@@ -14,12 +14,13 @@ import sys
 import tempfile
 import time
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from certferry.adapters.state.connect import connect
 from certferry.core.assessment.sightings import Sighting
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 
 LONGEST = 1.0

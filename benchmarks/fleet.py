@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -38,6 +37,7 @@ from certferry.ports.state import StateStore
 from certferry.reconcile.observe import AT_ONCE
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler
 from certferry.reconcile.run import WaitLimit, history_keeper
+from certferry.values import replace
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.support.postgresql import KEY, Postgresql, running_postgresql
 

@@ -57,10 +57,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import ClassVar, Self
+
+from msgspec import Struct
 
 from certferry.text import Text, naming, own_words, verbatim
 
@@ -79,8 +80,7 @@ class Severity(StrEnum):
         return tuple(Severity).index(self)
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """Something that an operator should know or fix."""
 
     #: A stable code, which appears in JSON.
@@ -100,8 +100,7 @@ class Problem:
         return self.severity is Severity.ERROR
 
 
-@dataclass(frozen=True, slots=True)
-class Retry:
+class Retry(Struct, frozen=True):
     """Whether a retry can help."""
 
     #: False: a retry fails in the same way.

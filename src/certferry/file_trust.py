@@ -18,8 +18,9 @@ import stat
 import struct
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path, PurePath
+
+from msgspec import Struct
 
 from certferry.text import Text
 
@@ -51,8 +52,7 @@ class NotTrusted(PermissionError):
         self.owner = owner
 
 
-@dataclass(frozen=True, slots=True)
-class PathCheck:
+class PathCheck(Struct, frozen=True):
     """A checked path: an open directory and a name in the directory. The name may be absent."""
 
     #: The open directory's descriptor.

@@ -5,11 +5,11 @@ Qiniu's stand-in with its edges.
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
 from certferry.core.planning.rollbacks import CONFIRMED_AFTER
+from certferry.values import replace
 from certferry_sandbox.world import World
 from tests.acceptance.host import Host
 from tests.sandbox.qiniu_calls import Client

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from certferry.values import replace
 from certferry_sandbox.world import World
 from tests.acceptance.footprint import Footprint, writes_since
 from tests.acceptance.host import Host, covering

@@ -6,11 +6,11 @@ import os
 import sqlite3
 import sys
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from certferry.values import replace
 from certferry_sandbox.world import World
 from tests.acceptance.host import Host, Run
 from tests.cli.terminals import Terminal

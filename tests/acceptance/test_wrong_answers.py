@@ -7,7 +7,6 @@ import socket
 import ssl
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import dns.message
@@ -15,6 +14,7 @@ import dns.query
 import pytest
 import trustme
 
+from certferry.values import replace
 from certferry_sandbox.heartbeat import HeartbeatService
 from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.assessment.notices import ChannelState
@@ -15,6 +14,7 @@ from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import Ports, Run, history_keeper
+from certferry.values import replace
 from certferry.wiring.notifications import RunNotifications
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.memory_dns import MemoryDns

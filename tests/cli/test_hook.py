@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from certferry.present.language import Voice
 from certferry.present.progress import progress_on_stdout
 from certferry.present.run_log import RunLog
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.cli import values
 from tests.cli.consoles import TestConsole, terminal

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from textwrap import dedent
 from typing import Any
@@ -34,6 +33,7 @@ from certferry.present.language import Voice
 from certferry.present.layout import aligned, fitted, plain
 from certferry.reconcile.run import Run
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.workspace import Overview, overview
 from tests.cli import values
 from tests.cli.consoles import TestConsole

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import timedelta
 from textwrap import dedent
 from typing import Any
@@ -23,6 +22,7 @@ from certferry.present.console import Verbosity
 from certferry.present.language import Voice, voice_in
 from certferry.reconcile.run import WaitLimit
 from certferry.text import Text
+from certferry.values import replace
 from tests.cli import values
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NEW, lineage, report

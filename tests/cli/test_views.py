@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
@@ -56,6 +55,7 @@ from certferry.present.console import Verbosity
 from certferry.present.language import Voice
 from certferry.present.run_log import Format
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.discovery import must_be_read
 from tests.cli import values
 from tests.cli.consoles import TestConsole

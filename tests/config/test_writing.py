@@ -7,7 +7,6 @@ import re
 import stat
 import subprocess
 import tomllib
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -42,6 +41,7 @@ from certferry.core.discovery.proposal import (
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.text import Text
+from certferry.values import replace
 from certferry.whole_file import free_copy
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.another_user import as_root, given_away

@@ -7,7 +7,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import requests
@@ -18,6 +18,7 @@ from certferry.console.guard import cookie_name, form_token
 from certferry.console.site import Site
 from certferry.core.access import Session, User, digest_of_secret
 from certferry.ports.state import StateStore
+from certferry.values import replace
 from certferry.wiring.runs import Runner
 from certferry.wiring.settings import load_checked
 from certferry.wiring.workspace import Workspace

@@ -6,7 +6,7 @@ import asyncio
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -23,6 +23,7 @@ from certferry.console.site import Site, Visitor
 from certferry.core.access import LINK_IS_GOOD_FOR, PasswordLink, Role, User, digest_of_secret
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.ports.state import StateStore
+from certferry.values import replace
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
 from tests.support.ports import HOST, free_port

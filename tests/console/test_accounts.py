@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
@@ -35,6 +34,7 @@ from certferry.errors import Problem
 from certferry.ports.state import AcmeAccount
 from certferry.present.language import Voice
 from certferry.text import Text, verbatim
+from certferry.values import replace
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from tests.console.serving import ANNA
 from tests.console.serving import console as guarded

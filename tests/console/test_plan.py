@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 
 import pytest
 
@@ -18,6 +17,7 @@ from certferry.present import plan_text
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import plain
 from certferry.text import Text
+from certferry.values import replace
 from tests.acceptance.host import Host
 from tests.cli import values
 from tests.console.machine import Machine, console_of, fields_of

@@ -9,7 +9,7 @@ import re
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -32,6 +32,7 @@ from certferry.core.observed.runs import (
 from certferry.ports.runs import RunStore
 from certferry.ports.state import StateStore
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.settings import load_checked
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.acceptance.host import Host

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -22,6 +21,7 @@ from certferry.core.dns_persist import (
     with_wildcards,
 )
 from certferry.core.network import Applicant, CaaRecord, CaaRefusal, allowed_by, why_forbidden
+from certferry.values import replace
 
 # --- Which CAA records let a CA issue, and which do not
 

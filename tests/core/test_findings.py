@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -33,6 +32,7 @@ from certferry.errors import (
     ZoneNotFound,
 )
 from certferry.text import Text
+from certferry.values import replace
 from tests.core import strategies
 from tests.core.strategies import NOW, certificate
 

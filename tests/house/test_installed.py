@@ -10,7 +10,6 @@ import tomllib
 import venv
 import zipfile
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from hatchling.builders.wheel import WheelBuilder
 from certferry import __version__
 from certferry.cli.commands import COMMANDS
 from certferry.present.pages import FOLDERS, PAGES, pages, schemas
+from certferry.values import replace
 from tests.house import constraints
 from tests.house.tree import PACKAGE, ROOT, modules, relative
 from tests.support.command import run_program
@@ -389,7 +389,6 @@ HEAVY = {
     "http",
     "josepy",
     "keyring",
-    "msgspec",
     "OpenSSL",
     "psycopg",
     "requests",

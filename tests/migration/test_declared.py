@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from certferry.core.desired.certificate import DesiredCertificate, DesiredDeploy
 from certferry.errors import CertificateError, ConfigError, PlanRefused
 from certferry.migration.renewed import declared_for
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_receiver import MemorySource
 

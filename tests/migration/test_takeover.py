@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 
@@ -21,6 +20,7 @@ from certferry.errors import LeaseHeld
 from certferry.migration.home import Installed, OldCertificate, OldHook
 from certferry.migration.takeover import adopt, as_remembered, propose_takeover
 from certferry.reconcile.run import held_lease
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.core.discovery.found import domain, places

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, timedelta, timezone
 from pathlib import Path
 from textwrap import dedent
@@ -29,6 +28,7 @@ from certferry.present import documents, plan_text, report_text, status_text
 from certferry.present.language import LANGUAGES, VARIABLE, WORDS, Voice, voice_for, voice_in
 from certferry.present.layout import aligned, plain, stacked, width, wrapped
 from certferry.text import Text
+from certferry.values import replace
 from tests.cli import values
 from tests.cli.consoles import TestConsole
 from tests.cli.values import IMG, NEW, NOON

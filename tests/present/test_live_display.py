@@ -6,7 +6,6 @@ import io
 import re
 import sys
 from collections.abc import Iterable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from textwrap import dedent
@@ -23,6 +22,7 @@ from certferry.present.language import Voice
 from certferry.present.layout import width
 from certferry.present.live_display import Display
 from certferry.text import Text, verbatim
+from certferry.values import replace
 from tests.cli import values
 from tests.cli.terminals import Terminal
 from tests.cli.values import IMG, NOON

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from textwrap import dedent
 
@@ -28,6 +27,7 @@ from certferry.errors import CertificateError, TargetRejected, TargetStuck
 from certferry.present import documents, plan_text
 from certferry.present.language import Voice
 from certferry.text import Text
+from certferry.values import replace
 from tests.cli import values
 from tests.cli.values import DRIFTED, HTTPS_OFF, IMG, NEW, OLD, plan, rollout
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import threading
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -15,6 +14,7 @@ from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.present.console import Console, Verbosity
 from certferry.present.progress import progress_lines, progress_on
 from certferry.text import Text
+from certferry.values import replace
 from tests.cli import values
 from tests.cli.consoles import TestConsole, terminal
 from tests.cli.values import IMG, NOON

@@ -5,7 +5,6 @@ can be killed between any two calls that go through a port.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from heapq import heappop, heappush
 from typing import Any
@@ -27,6 +26,7 @@ from certferry.ports.progress import each_of
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
 from certferry.reconcile.run import Ports, history_keeper
+from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Fate, Killed, Life, Port
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, StepOutcome
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports
+from certferry.values import replace
 from tests.reconcile.model import ModelWorld
 
 IMG = "img.example.com"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.certificate import CertificateBundle, RenewalInfo
@@ -27,6 +27,7 @@ from certferry.ports.state import Lease, StateStore
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, outcome

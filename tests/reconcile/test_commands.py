@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -50,6 +49,7 @@ from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
 from certferry.reconcile.run import Ports, Run
 from certferry.reconcile.status import MOST_SIGNS, SIGNS_OF_LIFE, Surveys, survey_accounts
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle, with_another_chain
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.core.strategies import hostnames, labels

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -30,6 +30,7 @@ from certferry.ports.target import Scope
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler
 from certferry.reconcile.run import WaitLimit
 from certferry.reconcile.status import plans_of, plans_to_confirm
+from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Altered
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.reconcile.company import Company

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any, cast
 
@@ -24,6 +23,7 @@ from certferry.errors import (
 from certferry.ports.target import DeployTarget, Scope
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import LINEAGE, Text
+from certferry.values import replace
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.reconcile.model import FALLEN, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, one_pass, outcome, synced

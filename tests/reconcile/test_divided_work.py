@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -37,6 +37,7 @@ from certferry.errors import LeaseHeld
 from certferry.ports.state import Lease
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler
 from certferry.reconcile.run import Ports, WaitLimit
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.contracts.state_issuance import make_order
 from certferry_sandbox.testing.interruptions import Altered

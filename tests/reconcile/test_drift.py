@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -29,6 +28,7 @@ from certferry.ports.probe import Probe
 from certferry.reconcile.by_hand import withdraw_by_hand
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import IMMORTAL, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, outcome

@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 
@@ -18,6 +17,7 @@ from certferry.core.findings import Code, info
 from certferry.errors import Interrupted, Problem, TargetAccessDenied
 from certferry.reconcile.examination import AT_ONCE, WITHIN, Check, carry_out_checks
 from certferry.text import Text
+from certferry.values import replace
 from tests.reconcile.model import START
 
 WHAT = Text("looking at it")

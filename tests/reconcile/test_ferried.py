@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -28,6 +27,7 @@ from certferry.reconcile.observe import as_known
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.status import plans_of, plans_to_confirm, statuses_of
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import (
     make_bundle,
     with_another_chain,

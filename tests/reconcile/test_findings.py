@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime, time, timedelta
 from pathlib import PurePath
 from typing import Any, cast
@@ -33,6 +32,7 @@ from certferry.reconcile.examination import (
 )
 from certferry.reconcile.status import recorded
 from certferry.text import Quoted, Text, own_words, verbatim
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_key
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.core.strategies import NOW

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from certferry.core.planning.report import SyncReport
 from certferry.ports.receiver import Delivered, Receiver
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import LineageReconciler
+from certferry.values import replace
 from tests.reconcile.model import ModelWorld
 from tests.support.postgresql import KEY, Postgresql
 

@@ -12,7 +12,7 @@ import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from heapq import heappop, heappush
@@ -31,6 +31,7 @@ from certferry.core.planning.planner import Claims
 from certferry.ports.state import StateStore, must_still_hold
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports, history_keeper
+from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Altered, Fate, Killed, Port
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from tests.reconcile.model import MOMENT, ModelWorld

@@ -4,7 +4,6 @@ an interruption between any two calls changes neither.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -18,6 +17,7 @@ from certferry.core.planning.drift import setting_changes
 from certferry.core.planning.plan import Weight
 from certferry.core.planning.planner import Claims
 from certferry.reconcile.removals import IN_USE_PAUSE
+from certferry.values import replace
 from tests.reconcile.model import ModelWorld
 from tests.support.tiers import examples, sampled
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -42,6 +41,7 @@ from certferry.reconcile.reconciler import LineageReconciler, Reconciler, plan_l
 from certferry.reconcile.run import Ports, WaitLimit, history_keeper
 from certferry.reconcile.status import plans_of
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.core.strategies import LINEAGE, NOW, situations
 from tests.reconcile.model import START, ModelWorld

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -23,6 +22,7 @@ from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports, StepContext, held_lease
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Altered
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_state import MemoryState

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -39,6 +38,7 @@ from certferry.present import documents, plan_text, report_text, status_text
 from certferry.present.language import Voice
 from certferry.reconcile.observe import observe
 from certferry.reconcile.run import WaitLimit
+from certferry.values import replace
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.cli.values import text_of
 from tests.core.strategies import NOW

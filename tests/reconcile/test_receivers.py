@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -25,6 +24,7 @@ from certferry.errors import CaUnavailable
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.memory_receiver import MemoryReceiver
 from tests.reconcile.model import FALLEN, ModelWorld
 from tests.support.tiers import examples, sampled

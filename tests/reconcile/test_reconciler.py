@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -46,6 +45,7 @@ from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import WORKERS, StepContext, WaitLimit
 from certferry.reconcile.status import plans_of, statuses_of
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Altered, failing
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.reconcile.company import Company, now

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -21,6 +20,7 @@ from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, Ta
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Removals
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import START, ModelWorld
 

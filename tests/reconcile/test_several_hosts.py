@@ -8,7 +8,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -42,6 +42,7 @@ from certferry.reconcile.issue import sweep_ownerless
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports
 from certferry.reconcile.status import plans_of
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld
 from tests.support.postgresql import KEY, Postgresql

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,6 +24,7 @@ from certferry.ports.issuer import IssueRequest
 from certferry.present.status_text import ticket
 from certferry.reconcile.observe import observe
 from certferry.reconcile.reconciler import LineageReconciler
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.core.strategies import NOW
 from tests.reconcile.model import ModelWorld, issuing_of

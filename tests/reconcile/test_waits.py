@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,6 +37,7 @@ from certferry.errors import (
 from certferry.ports.state import ChallengeRecord, Lease
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Altered
 from tests.core.strategies import NOW, certificate
 from tests.reconcile.model import START, ModelWorld

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import ModuleType
@@ -29,6 +28,7 @@ from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.status import WithoutOrders
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.accounts import bound
 from certferry.wiring.adapters import DNS_PROVIDERS, Described, Guard, installed
 from certferry.wiring.authorities import issuer_for, rehearsing

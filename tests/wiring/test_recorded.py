@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from certferry.core.planning.planner import Claims
 from certferry.core.planning.report import SyncReport
 from certferry.errors import ConfigError
 from certferry.ports.state import StateStore
+from certferry.values import replace
 from certferry.wiring.recorded import (
     domains_elsewhere,
     forget,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from certferry.present.console import Console
 from certferry.present.layout import Line, Span, Tone, columns, line
 from certferry.reconcile.run import Run
 from certferry.text import Text, verbatim
+from certferry.values import replace
 from certferry.wiring.network import probe_for
 from certferry.wiring.settings import ADAPTERS
 from certferry_sandbox.troubled import open_console

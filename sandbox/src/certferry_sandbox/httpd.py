@@ -11,7 +11,7 @@ import ssl
 import struct
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
 from http import HTTPStatus
@@ -19,6 +19,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
 
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.faults import Fault, FaultKind, Faults
 
 END_DEADLINE = 5.0  # seconds that end() gives the threads in charge to notice

@@ -12,7 +12,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -24,6 +23,7 @@ from certferry.core.redaction import Secret
 from certferry.present.console import Console
 from certferry.present.layout import Span, Tone, line
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.state import opened_state
 from certferry_sandbox.authority import Issued

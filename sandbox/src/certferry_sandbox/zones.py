@@ -12,7 +12,9 @@ import threading
 import time
 from bisect import bisect_right
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+
+from certferry.values import replace
 
 Clock = Callable[[], float]
 """Monotonic seconds."""

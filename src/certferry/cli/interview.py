@@ -6,11 +6,11 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Generic, TypeVar
 
 import click
+from msgspec import Struct
 
 from certferry.errors import ConfigError, Interrupted
 from certferry.present.console import Console
@@ -35,8 +35,7 @@ class Back(Exception):
         self.to = to
 
 
-@dataclass(frozen=True, slots=True)
-class Option:
+class Option(Struct, frozen=True):
     """An answer to choose from a list."""
 
     #: The label in the list.
@@ -179,8 +178,7 @@ class Interview:
         return answer
 
 
-@dataclass(frozen=True, slots=True)
-class Step(Generic[T]):
+class Step(Struct, Generic[T], frozen=True):
     """A step of an interview. `take` gets the answers so far, may ask, and returns all answers."""
 
     name: str

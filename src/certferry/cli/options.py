@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
+from msgspec import Struct
 
 from certferry.cli.commands import voice_of
 from certferry.cli.exits import Exit, UsageMistake
@@ -58,8 +58,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 T = TypeVar("T", bound=Callable[..., Any])
 
 
-@dataclass(frozen=True, slots=True)
-class Front:
+class Front(Struct, frozen=True):
     """The global options, and the console to print on."""
 
     #: Prints, and speaks the operator's language.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +22,7 @@ from certferry.present.language import one_or_many
 from certferry.present.progress import progress_on
 from certferry.reconcile.run import Run
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring import selection
 from certferry.wiring.clock import now
 from certferry.wiring.settings import load_checked, without_certificates

@@ -9,7 +9,6 @@ import sys
 import threading
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
@@ -28,6 +27,7 @@ from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.progress import logged_progress, progress_lines
 from certferry.reconcile.run import aside
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.settings import load_checked
 
 if TYPE_CHECKING:

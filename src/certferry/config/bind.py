@@ -27,13 +27,14 @@ import json
 import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType, NoneType
 from typing import Any, ClassVar, Literal, Protocol, TypeVar, get_args, get_origin, get_type_hints
+
+from msgspec import Struct
 
 from certferry.config import values
 from certferry.config.files import Paths
@@ -67,8 +68,7 @@ _AS_JSON = (bool, int, float, timedelta)
 """Types that TOML and JSON write in the same way."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Setting:
+class _Setting(Struct, frozen=True):
     """A field of an adapter's settings."""
 
     #: The key in the account's table.
@@ -258,8 +258,7 @@ def _words(value: object) -> tuple[str, ...]:
 # questions to ask for an account
 
 
-@dataclass(frozen=True, slots=True)
-class Question:
+class Question(Struct, frozen=True):
     """A key of an account to ask an operator for."""
 
     key: str
@@ -345,7 +344,7 @@ def _read_answer(setting: _Setting, answer: str) -> object:
 # options that a target declares for deployments
 
 KIND = "kind"
-_HTTPS = tuple(field.name for field in dataclasses.fields(DesiredHttps))
+_HTTPS = DesiredHttps.__struct_fields__
 
 
 def deployment_settings(settings_class: Any) -> tuple[str, ...]:

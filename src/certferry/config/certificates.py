@@ -7,12 +7,13 @@ import os.path
 import re
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from certferry.config import values
 from certferry.config.document import Place
@@ -28,6 +29,7 @@ from certferry.core.desired.certificate import DesiredCertificate, DesiredDeploy
 from certferry.core.planning.choice import AUTO
 from certferry.errors import ConfigError
 from certferry.text import Text
+from certferry.values import replace
 
 MOST_NAMES = 100
 """Maximum number of names in a certificate of Let's Encrypt (docs/facts/letsencrypt.md §1.1)."""
@@ -81,8 +83,7 @@ def with_equal_names(
             yield places[certificate.lineage].mistake("names", problem)
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateReader:
+class CertificateReader(Struct, frozen=True):
     """Reads the certificates and the deployments carried out by `host`. Mistakes are reported, and
     loading fails at the end, so a wrong value may be left out of the result.
     """

@@ -6,7 +6,6 @@ import ipaddress
 import re
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import replace
 from urllib.parse import urlsplit
 
 from certferry.config import values
@@ -16,6 +15,7 @@ from certferry.config.values import Read, TomlTable
 from certferry.core.network import is_loopback
 from certferry.errors import ConfigError
 from certferry.text import Text
+from certferry.values import replace
 
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:]+)):(?P<port>\d{1,5})")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

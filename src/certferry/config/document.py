@@ -6,15 +6,18 @@ import re
 import tomllib
 from bisect import bisect_right
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+
+from msgspec import Struct
 
 from certferry.config.files import OTHERS_READ, decode_text, read_file
 from certferry.config.mistakes import Mistake, config_error, mistake_at
 from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted
 from certferry.text import Text, verbatim
+from certferry.values import replace
 
 Trail = tuple[str | int, ...]
 """The way to a value: names of tables and keys, and numbers (from 0) of items in lists."""
@@ -32,8 +35,7 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SCALAR = re.compile(r"[^,\]}#\n]+")  # a number, a truth value, or a date, which may hold a space
 
 
-@dataclass(frozen=True, slots=True)
-class TableLines:
+class TableLines(Struct, frozen=True):
     """The lines (from 1) of one table, from the header to the last value, without tables below."""
 
     trail: Trail
@@ -215,8 +217,7 @@ class Document:
         return LineIndex(self.text).lines
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """A table of a document, for reporting mistakes in the table."""
 
     document: Document

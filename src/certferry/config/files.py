@@ -8,8 +8,9 @@ import pwd
 import shlex
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from certferry.errors import ConfigError, system_words
 from certferry.file_trust import NotTrusted, PathCheck, checked_path, group_that_reads
@@ -22,8 +23,7 @@ _LONGEST_UNTRUSTED = 1024 * 1024
 """Maximum number of bytes, far above the size of the largest configuration."""
 
 
-@dataclass(frozen=True, slots=True)
-class Paths:
+class Paths(Struct, frozen=True):
     """Start of relative paths, and of `~`."""
 
     directory: Path  #: Start of relative paths.

@@ -7,10 +7,11 @@ import re
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
+
+from msgspec import Struct
 
 from certferry.config import model, tables
 from certferry.config.certificates import CertificateReader
@@ -28,6 +29,7 @@ from certferry.errors import ConfigError
 from certferry.file_trust import NotTrusted, must_be_trusted
 from certferry.ports.adapter import DNS_GROUP, NOTIFY_GROUP, TARGET_GROUP, Variable
 from certferry.text import Text
+from certferry.values import replace
 
 VARIABLE = "CERTFERRY_CONFIG"
 NAME = "certferry.toml"
@@ -413,8 +415,7 @@ _NO_STATE = Path(os.devnull, "state.db")
 """A path where a state cannot exist."""
 
 
-@dataclass(frozen=True, slots=True)
-class Salvaged:
+class Salvaged(Struct, frozen=True):
     """The readable settings of a faulty file."""
 
     #: The channels, the heartbeat, and the state.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from certferry.errors import ConfigError, Problem
@@ -13,8 +12,7 @@ from certferry.text import Text
 REFERENCE = Text("`certferry help config` prints what every setting means")
 
 
-@dataclass(frozen=True, slots=True)
-class Mistake(Problem):
+class Mistake(Problem, frozen=True):
     """The problem of one setting. `subject` is the setting's place, such as `certferry.toml:12:
     [accounts.mine] token`. `hint` is given only if neither the message nor the reference says how
     to correct the setting.

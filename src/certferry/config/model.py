@@ -8,6 +8,8 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from certferry.config.document import Place
 from certferry.config.env_files import EnvFile
 from certferry.config.mistakes import Mistake
@@ -173,8 +175,7 @@ class AccountTable:
     place: Place
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelTable:
+class ChannelTable(Struct, frozen=True):
     """A channel's table in the file."""
 
     #: The keys of the channel's adapter.
@@ -189,8 +190,7 @@ HEARTBEAT, METRICS = "[heartbeat]", "[metrics]"
 """Names in messages, in place of a channel's name."""
 
 
-@dataclass(frozen=True, slots=True)
-class Monitoring:
+class Monitoring(Struct, frozen=True):
     """The monitors of runs; `None` for a monitor without settings."""
 
     #: The address that a run pings.
@@ -302,8 +302,7 @@ class Settings:
     console: ConsoleSettings = field(default_factory=ConsoleSettings)
 
 
-@dataclass(frozen=True, slots=True)
-class UsualAccount:
+class UsualAccount(Struct, frozen=True):
     """An account used without a file."""
 
     #: The account's type and label.
@@ -314,8 +313,7 @@ class UsualAccount:
     variables: tuple[Variable, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class UsualAccounts:
+class UsualAccounts(Struct, frozen=True):
     """The accounts used when there is no configuration file."""
 
     #: Proves the names of a certificate.

@@ -10,8 +10,10 @@ from __future__ import annotations
 import json
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from itertools import groupby, product
+
+from msgspec import Struct
 
 from certferry.config.certificates import account_among
 from certferry.config.document import Document, LineIndex
@@ -23,6 +25,7 @@ from certferry.core.discovery import proposal as proposals
 from certferry.core.discovery.proposal import LeftOut, ProposedCertificate, ProposedDeployment
 from certferry.errors import ConfigError
 from certferry.text import Text
+from certferry.values import replace
 
 Say = Callable[[Text], str]
 
@@ -30,8 +33,7 @@ _SHORT = 72
 """Maximum number of characters of a list on one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class NewAccount:
+class NewAccount(Struct, frozen=True):
     """An account to declare."""
 
     label: str
@@ -260,8 +262,7 @@ def _comment(*lines: str) -> str:
 _CERTIFICATES = "certificates"
 
 
-@dataclass(frozen=True, slots=True)
-class Edited:
+class Edited(Struct, frozen=True):
     """A changed text."""
 
     text: str

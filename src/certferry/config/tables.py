@@ -7,7 +7,6 @@ import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -24,6 +23,7 @@ from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import ExternalAccount
 from certferry.errors import ConfigError
 from certferry.text import Text
+from certferry.values import replace
 
 
 def read_monitoring(root: TomlTable, paths: Paths) -> model.Monitoring:

@@ -6,17 +6,19 @@ import ipaddress
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, time, timedelta
 from types import MappingProxyType
 from typing import TypeVar
 from urllib.parse import SplitResult, urlsplit
+
+from msgspec import Struct
 
 from certferry.config.document import Place
 from certferry.config.mistakes import Mistake, instead_of, nearest, said_below
 from certferry.core.network import is_loopback
 from certferry.errors import ConfigError
 from certferry.text import Text
+from certferry.values import replace
 
 DNS_PORT = 53  # RFC 1035 §4.2
 
@@ -40,8 +42,7 @@ _SERVER = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class ServerAddress:
+class ServerAddress(Struct, frozen=True):
     """A name server: its IP address and port."""
 
     host: str

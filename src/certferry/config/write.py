@@ -10,8 +10,9 @@ import shlex
 import stat
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from certferry.config.files import read_file
 from certferry.config.model import Settings
@@ -84,8 +85,7 @@ _ANOTHER_PLACE = Text("name another place")
 _NOTHING_CHANGED = Text("name another place with --output FILE; nothing was changed")
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(Struct, frozen=True):
     """A complete file on the disk, beside the place where the file will be put."""
 
     #: The path of the written file.

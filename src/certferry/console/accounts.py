@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from itertools import groupby
 from typing import cast
 from urllib.parse import quote
@@ -32,6 +31,7 @@ from certferry.present.layout import plain
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text, verbatim
+from certferry.values import replace
 from certferry.wiring import adapters
 
 MOST_NAMED = 10

@@ -6,14 +6,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from http import HTTPStatus
 from typing import Annotated, Any, Literal
 
 import msgspec
-from msgspec import Meta
+from msgspec import Meta, Struct
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
@@ -38,6 +37,7 @@ from certferry.present.language import LANGUAGES, Voice
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.recorded import expected, recorded
 from certferry.wiring.selection import history_of, select
 from certferry.wiring.workspace import Overview, overview
@@ -56,8 +56,7 @@ def _not_found(error: ConfigError) -> PageRefused:
     return PageRefused(HTTPStatus.NOT_FOUND, error.message, error.hint)
 
 
-@dataclass(frozen=True, slots=True)
-class ApiRequest:
+class ApiRequest(Struct, frozen=True):
     """A request of the API."""
 
     request: Request

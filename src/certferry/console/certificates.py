@@ -6,10 +6,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from urllib.parse import quote
 
+from msgspec import Struct
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
@@ -36,6 +36,7 @@ from certferry.reconcile.by_hand import steps_back
 from certferry.reconcile.run import Run
 from certferry.reconcile.status import statuses_of
 from certferry.text import Text
+from certferry.values import replace
 
 PAGE = 100
 """Certificates per page."""
@@ -51,8 +52,7 @@ STATES = {
 """The states for filtering the list."""
 
 
-@dataclass(frozen=True, slots=True)
-class State:
+class State(Struct, frozen=True):
     """How a certificate stands."""
 
     #: The class of the badge.
@@ -75,8 +75,7 @@ def state_of(life: Life) -> State:
 # the list
 
 
-@dataclass(frozen=True, slots=True)
-class ListView:
+class ListView(Struct, frozen=True):
     """A page of matching certificates, the earliest end on top."""
 
     lives: Sequence[Life]
@@ -239,8 +238,7 @@ def _plan_view(request: Request, plans: Found[WholePlan] | None) -> PlanView | N
 # the effect of an action
 
 
-@dataclass(frozen=True, slots=True)
-class ManualAction:
+class ManualAction(Struct, frozen=True):
     """An action that an operator may start for a certificate."""
 
     #: The label of the button.

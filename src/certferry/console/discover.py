@@ -6,10 +6,10 @@ background.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.routing import Route
@@ -32,6 +32,7 @@ from certferry.present.language import Voice
 from certferry.present.layout import plain
 from certferry.reconcile.run import Run
 from certferry.text import Text, naming, verbatim
+from certferry.values import replace
 from certferry.wiring.discovery import chosen, discovered, proposed
 from certferry.wiring.doctor import examine
 from certferry.wiring.machine import schedulers
@@ -40,8 +41,7 @@ MOST_TABLES = 100
 """Maximum number of tables to paste on a page. `/discover.toml` has all tables."""
 
 
-@dataclass(frozen=True, slots=True)
-class SurveyedAccounts:
+class SurveyedAccounts(Struct, frozen=True):
     """The result of surveying all accounts."""
 
     #: The contents of the accounts.
@@ -108,8 +108,7 @@ def _narrowed(everything: Discovery, asked: Mapping[str, str], now: datetime) ->
     return replace(everything, domains=tuple(domains), certificates=tuple(certificates))
 
 
-@dataclass(frozen=True, slots=True)
-class Discovered:
+class Discovered(Struct, frozen=True):
     """The page of a discovery."""
 
     #: The filters.

@@ -12,11 +12,11 @@ import hmac
 import ipaddress
 import re
 import secrets
-from dataclasses import dataclass
 from functools import cache
 from hashlib import sha256
 from urllib.parse import parse_qs, quote, unquote, urlencode, urlsplit
 
+from msgspec import Struct
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect, Request
@@ -96,8 +96,7 @@ def form_token(secret: str) -> str:
 # --- origin of the request
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """The other end of a connection."""
 
     #: `None` for a unix socket.

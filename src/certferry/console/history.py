@@ -5,10 +5,10 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from itertools import chain
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
@@ -22,6 +22,7 @@ from certferry.present.language import Voice
 from certferry.present.run_log import rfc3339
 from certferry.present.status_text import facts_of
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.selection import history_of
 from certferry.wiring.workspace import Workspace
 
@@ -33,8 +34,7 @@ _LONG = 19
 _KEYS = ("name", "host", "who", "from", "until", "before")
 
 
-@dataclass(frozen=True, slots=True)
-class Filters:
+class Filters(Struct, frozen=True):
     """The filters of a history page, as in the URL."""
 
     name: str = ""

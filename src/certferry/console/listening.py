@@ -12,7 +12,6 @@ import ssl
 import stat
 from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -22,6 +21,7 @@ from certferry.core.certificates.certificate import CertificateBundle, covered_b
 from certferry.core.desired.certificate import PemFiles
 from certferry.errors import CertferryError, ConfigError, system_words
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.machine import PemFileSource
 from certferry.wiring.workspace import Workspace
 

@@ -16,7 +16,6 @@ import secrets
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 
@@ -31,6 +30,7 @@ from certferry.console.refusals import PageRefused
 from certferry.console.site import LANGUAGE_NAMES, link, render, site_of, visitor_of, with_form
 from certferry.core import access
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.passwords import hashed, is_password, keep_access
 
 _log = logging.getLogger(__name__)

@@ -9,16 +9,19 @@ import logging
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Generic, TypeVar
+
+from msgspec import Struct
 
 from certferry.core.events import Begun, Event, LineageEnded
 from certferry.errors import CertferryError, Problem
 from certferry.ports.progress import Progress
 from certferry.reconcile.run import aside
 from certferry.text import Text
+from certferry.values import replace
 
 T = TypeVar("T")
 K = TypeVar("K", bound=Hashable)
@@ -35,8 +38,7 @@ threads, and the accounts' paces limit the requests to services anyway.
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Found(Generic[T]):
+class Found(Struct, Generic[T], frozen=True):
     """The last result of an observation."""
 
     #: `None` before the first success.

@@ -7,11 +7,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any, get_origin
 
 import msgspec
+from msgspec import Struct
 
 from certferry import __version__
 from certferry.present.pages import schemas
@@ -29,8 +29,7 @@ _FAILURES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Parameter:
+class Parameter(Struct, frozen=True):
     """A parameter of a query."""
 
     name: str
@@ -57,8 +56,7 @@ class Parameter:
         return value
 
 
-@dataclass(frozen=True, slots=True)
-class Operation:
+class Operation(Struct, frozen=True):
     """An operation of the API: a method at a path."""
 
     path: str

@@ -8,10 +8,10 @@ import re
 import secrets
 import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, timedelta
 from itertools import islice
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -29,6 +29,7 @@ from certferry.errors import Severity
 from certferry.present.check_text import concern_subject
 from certferry.present.language import certificate_count, one_or_many
 from certferry.text import Text
+from certferry.values import replace
 
 MOST_NEEDS, MOST_LIVES, MOST_HOSTS, MOST_OF_A_DAY = 25, 30, 5, 4
 """Maximums on the first screen; links lead to the rest."""
@@ -49,8 +50,7 @@ WORDS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Item:
+class Item(Struct, frozen=True):
     """Everything that needs a person about one certificate, channel or host, worst first."""
 
     subject: Text
@@ -73,8 +73,7 @@ class Item:
         return self.needs[0].concern.problem.severity
 
 
-@dataclass(frozen=True, slots=True)
-class View:
+class View(Struct, frozen=True):
     """The first screen."""
 
     #: The verdict in words.

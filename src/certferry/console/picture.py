@@ -7,8 +7,9 @@ Positions on the scale are percentages of the scale's width.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from certferry.core.assessment.agenda import Life
 from certferry.core.certificates.certificate import Certificate
@@ -22,24 +23,21 @@ _DAY = timedelta(days=1)
 _MOST_TICKS = 8
 
 
-@dataclass(frozen=True, slots=True)
-class Tick:
+class Tick(Struct, frozen=True):
     """The beginning of a month."""
 
     x: float
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
+class Stretch(Struct, frozen=True):
     """A part of the scale."""
 
     x: float  #: The left end.
     width: float
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
+class Bar(Struct, frozen=True):
     """The bar of a certificate. Parts outside the scale are `None`."""
 
     life: Life
@@ -55,8 +53,7 @@ class Bar:
     upload: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class Picture:
+class Picture(Struct, frozen=True):
     """The bars of certificates, in order."""
 
     bars: tuple[Bar, ...]
@@ -79,8 +76,7 @@ def picture_of(lives: Sequence[Life], now: datetime) -> Picture | None:
     return Picture(bars, tuple(_ticks(scale)), scale.at(now))
 
 
-@dataclass(frozen=True, slots=True)
-class _Scale:
+class _Scale(Struct, frozen=True):
     begin: datetime
     end: datetime
 

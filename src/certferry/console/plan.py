@@ -5,10 +5,10 @@ starts a run that carries out exactly this plan.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from urllib.parse import urlencode
 
+from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
@@ -38,8 +38,7 @@ from certferry.text import Text
 BADGES = {Tone.PENDING: "warning", Tone.BAD: "error"}
 
 
-@dataclass(frozen=True, slots=True)
-class WholePlan:
+class WholePlan(Struct, frozen=True):
     """The plans of some certificates, with facts derived once for all languages and visitors."""
 
     plans: Sequence[Plan]
@@ -94,8 +93,7 @@ def latest_plan(
     return site.observer.latest(kind, observe, anew=anew)
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedCertificate:
+class PlannedCertificate(Struct, frozen=True):
     """A certificate with something to show, unlike a certificate that is as declared."""
 
     name: str  #: The lineage.
@@ -103,8 +101,7 @@ class PlannedCertificate:
     entries: tuple[PlanEntry, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PlanView:
+class PlanView(Struct, frozen=True):
     """A page of a `WholePlan`."""
 
     certificates: tuple[PlannedCertificate, ...]
@@ -132,8 +129,7 @@ def view_of(whole: WholePlan, voice: Voice, page: int = 1) -> PlanView:
     return PlanView(certificates, whole.count, whole.digest, whole.has_changes, level, page, last)
 
 
-@dataclass(frozen=True, slots=True)
-class ChangedPlan:
+class ChangedPlan(Struct, frozen=True):
     """The difference between two plans of a certificate."""
 
     name: str

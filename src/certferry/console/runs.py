@@ -6,12 +6,12 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from typing import cast
 from urllib.parse import urlencode
 
+from msgspec import Struct
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -84,8 +84,7 @@ def runs_of(site: Site) -> RunStore:
     return site.workspace().state
 
 
-@dataclass(frozen=True, slots=True)
-class RunRow:
+class RunRow(Struct, frozen=True):
     """A run as shown."""
 
     run: StoredRun
@@ -150,8 +149,7 @@ def new_request() -> str:
     return secrets.token_urlsafe(16)
 
 
-@dataclass(frozen=True, slots=True)
-class ReportView:
+class ReportView(Struct, frozen=True):
     """A report as shown, made from the document printed by the command."""
 
     #: The certificates not in order, then the others if the report is short.

@@ -17,6 +17,7 @@ from urllib.parse import quote, urlencode
 
 import jinja2
 from markupsafe import Markup, escape
+from msgspec import Struct
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
 from starlette.requests import Request
@@ -101,8 +102,7 @@ class Site:
         return self.workspace().state.now()
 
 
-@dataclass(frozen=True, slots=True)
-class Visitor:
+class Visitor(Struct, frozen=True):
     """The user of a request."""
 
     user: User

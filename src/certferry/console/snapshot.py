@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from certferry.config.model import Settings
 from certferry.core.assessment.agenda import Agenda, agenda_of
@@ -22,8 +23,7 @@ STALE = timedelta(seconds=2)
 """Age after which the state is read again."""
 
 
-@dataclass(frozen=True, slots=True)
-class Snapshot:
+class Snapshot(Struct, frozen=True):
     """The content of the state at a moment, with conclusions."""
 
     at: datetime

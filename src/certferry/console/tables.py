@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from itertools import compress
 from typing import TypeVar
 from urllib.parse import quote, urlencode
+
+from msgspec import Struct
 
 from certferry.errors import Severity
 from certferry.present.language import Voice
 from certferry.present.layout import Span, Tone
 from certferry.present.status_text import NOTHING
 from certferry.text import Text
+from certferry.values import replace
 
 T = TypeVar("T")
 
@@ -26,8 +28,7 @@ _LONG = 9
 _TONES = {Tone.GOOD: "ok", Tone.PENDING: "notice", Tone.BAD: "error"}
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Struct, frozen=True):
     """A cell of a table."""
 
     #: The text, in lines.
@@ -59,8 +60,7 @@ def lines_of(sentences: Sequence[Text | None], voice: Voice) -> Cell:
     return Cell("\n".join(dict.fromkeys(lines)))
 
 
-@dataclass(frozen=True, slots=True)
-class TableView:
+class TableView(Struct, frozen=True):
     """A page of rows under headings. Empty columns are left out."""
 
     headings: tuple[Text, ...]

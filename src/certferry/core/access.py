@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from itertools import pairwise
 
+from msgspec import Struct
+
 from certferry.text import Text
 
 LINK_IS_GOOD_FOR = timedelta(hours=1)
@@ -42,8 +44,7 @@ class Role(StrEnum):
         return self is Role.OPERATOR
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(Struct, frozen=True):
     """A user of the console."""
 
     name: str
@@ -57,8 +58,7 @@ class User:
     seen_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class PasswordLink:
+class PasswordLink(Struct, frozen=True):
     """A link by which a user chooses a password, once."""
 
     #: The SHA-256 of the secret in the link.
@@ -84,8 +84,7 @@ class Session:
         return now - self.seen_at > SESSION_IDLE or now - self.began_at > SESSION_LONGEST
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
+class Token(Struct, frozen=True):
     """A token for the API."""
 
     name: str

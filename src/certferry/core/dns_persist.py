@@ -8,10 +8,11 @@ from __future__ import annotations
 import re
 from base64 import urlsafe_b64encode
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from hashlib import sha256
+
+from msgspec import Struct
 
 from certferry.core.certificates.names import base_name, is_wildcard
 from certferry.text import Text
@@ -30,8 +31,7 @@ _PARAMETER = re.compile(r"([A-Za-z0-9](?:-*[A-Za-z0-9])*)=([\x21-\x3a\x3c-\x7e]*
 _TIMESTAMP = re.compile(r"[0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Offer:
+class Offer(Struct, frozen=True):
     """A CA's offer of dns-persist-01, from the ACME directory."""
 
     #: The CA's issuer names (§3.2).
@@ -40,8 +40,7 @@ class Offer:
     prefix: str
 
 
-@dataclass(frozen=True, slots=True)
-class Holder:
+class Holder(Struct, frozen=True):
     """The ACME account named in a record."""
 
     url: str
@@ -50,8 +49,7 @@ class Holder:
     thumbprints: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class PersistRecord:
+class PersistRecord(Struct, frozen=True):
     """A TXT record to set."""
 
     #: Absolute, without a final dot.
@@ -80,8 +78,7 @@ class Fault(Enum):
     MISSING = Text("there is no TXT record for this CA at {place}")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The judgment on the records at a name."""
 
     #: Why the records prove nothing; `None` if they prove the name.

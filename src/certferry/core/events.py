@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
+
+from msgspec import Struct, field
 
 from certferry.core.planning.report import StepOutcome
 from certferry.text import Text
 
 
-@dataclass(frozen=True, slots=True)
-class Activity:
+class Activity(Struct, frozen=True):
     """The present activity of a lineage, reported at every beginning or change."""
 
     lineage: str
@@ -21,16 +21,14 @@ class Activity:
     deadline: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class StepEnded:
+class StepEnded(Struct, frozen=True):
     """The outcome of a step of a lineage, which may be `WAITING`."""
 
     lineage: str
     outcome: StepOutcome
 
 
-@dataclass(frozen=True, slots=True)
-class Happened:
+class Happened(Struct, frozen=True):
     """An event for the history."""
 
     lineage: str
@@ -39,16 +37,14 @@ class Happened:
     facts: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Begun:
+class Begun(Struct, frozen=True):
     """The beginning of a run."""
 
     #: The number of certificates, or of other things to observe.
     count: int
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(Struct, frozen=True):
     """A request to a service for a lineage, for the display only."""
 
     lineage: str
@@ -56,15 +52,13 @@ class Asking:
     what: Text
 
 
-@dataclass(frozen=True, slots=True)
-class LineageEnded:
+class LineageEnded(Struct, frozen=True):
     """The end of the work on a lineage, which counts towards `Begun.count`."""
 
     lineage: str
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
+class Counted(Struct, frozen=True):
     """The progress of a lineage's activity, counted in names."""
 
     lineage: str

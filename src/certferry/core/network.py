@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
+
+from msgspec import Struct
 
 from certferry.core.certificates.names import is_wildcard
 from certferry.core.findings import Code
@@ -111,8 +112,7 @@ class CaaRefusal(Enum):
     UNKNOWN_TAG = "a record that must be understood is not"
 
 
-@dataclass(frozen=True, slots=True)
-class CaaRecord:
+class CaaRecord(Struct, frozen=True):
     """A CAA record."""
 
     flags: int
@@ -121,8 +121,7 @@ class CaaRecord:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class Applicant:
+class Applicant(Struct, frozen=True):
     """The CA that should issue, with our account."""
 
     #: The CA's names in CAA records.

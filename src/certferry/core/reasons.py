@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from certferry.text import Text
 
@@ -62,8 +63,7 @@ class ReasonCode(StrEnum):
     ACCOUNT_FULL = "account_full"
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
+class Reason(Struct, frozen=True):
     """A code for programs and a sentence for people."""
 
     code: ReasonCode
@@ -90,8 +90,7 @@ and tenth is the age that a target's list may have.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Waiting:
+class Waiting(Struct, frozen=True):
     """A wait for a change."""
 
     why: Text

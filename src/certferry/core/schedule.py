@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, time, timedelta
 from enum import Enum
+
+from msgspec import Struct, field
 
 from certferry.core.observed.records import LastRun
 from certferry.text import Text
@@ -58,8 +59,7 @@ def last_due(moments: tuple[time, time], now: datetime) -> datetime:
     return max(past, default=datetime.combine(yesterday, moments[-1], now.tzinfo))
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """A job to install in the system's scheduler."""
 
     #: The command, with an absolute path.
@@ -83,8 +83,7 @@ class Installation(Enum):
     UNCHANGED = "unchanged"
 
 
-@dataclass(frozen=True, slots=True)
-class Scheduled:
+class Scheduled(Struct, frozen=True):
     """An installed job."""
 
     #: The place of the job, such as a crontab.
@@ -107,8 +106,7 @@ def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
     return len(recent(sent, now)) < (MOST if ends else MOST - 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Beat:
+class Beat(Struct, frozen=True):
     """The last heartbeat."""
 
     #: The host that sent the heartbeat.

@@ -6,9 +6,10 @@ import base64
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+
+from msgspec import Struct
 
 from certferry.core.desired.certificate import PemFiles
 from certferry.core.redaction import Secret
@@ -42,8 +43,7 @@ _VARIABLES = ("CERT_PATH", "CERT_KEY_PATH", "CERT_FULLCHAIN_PATH", "Le_Domain")
 """Signs that a command needs the directory or the variables in which acme.sh runs commands."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Entry:
+class _Entry(Struct, frozen=True):
     """A directory of acme.sh's home with a `.conf` named like the directory."""
 
     directory: Path

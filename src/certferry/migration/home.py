@@ -6,10 +6,11 @@ import os
 import re
 import stat
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct, field
 
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, CertificateBundle
 from certferry.core.certificates.names import base_name, normalise
@@ -152,8 +153,7 @@ class OldClient(StrEnum):
     LEGO = "lego"
 
 
-@dataclass(frozen=True, slots=True)
-class OldHook:
+class OldHook(Struct, frozen=True):
     """A command, or the name of a client's own hook, run at a renewal.
     certferry only reads the text.
     """
@@ -182,8 +182,7 @@ class OldHook:
         return "qiniu" in self.command.lower() and not self.calls_certferry
 
 
-@dataclass(frozen=True, slots=True)
-class Installed:
+class Installed(Struct, frozen=True):
     """The places of copies of a certificate's files, and the commands run at a renewal."""
 
     #: The copy's absolute path.
@@ -222,8 +221,7 @@ class Installed:
         return tuple(map(OldHook, filter(None, (self.reload, *self.hooks))))
 
 
-@dataclass(frozen=True, slots=True)
-class OldCertificate:
+class OldCertificate(Struct, frozen=True):
     """A certificate of another client."""
 
     #: The name in certferry.
@@ -250,16 +248,14 @@ class OldCertificate:
         return self.bundle.certificate.key_type
 
 
-@dataclass(frozen=True, slots=True)
-class Unreadable:
+class Unreadable(Struct, frozen=True):
     """An entry of the home that could not be read, and the reason."""
 
     entry: str
     problem: Text
 
 
-@dataclass(frozen=True, slots=True)
-class OldHome:
+class OldHome(Struct, frozen=True):
     """The home of another client."""
 
     client: OldClient

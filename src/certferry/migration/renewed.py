@@ -6,9 +6,10 @@ acme.sh exports the paths of its own files, certbot the lineage's directory, leg
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path, PurePath
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import Version
@@ -17,6 +18,7 @@ from certferry.core.desired.certificate import DesiredCertificate, PemFiles
 from certferry.errors import CertificateError, ConfigError, PlanRefused
 from certferry.ports.source import CertificateSource
 from certferry.text import Text
+from certferry.values import replace
 
 ACME_SH = "acme.sh"
 CERTBOT = "certbot"
@@ -24,8 +26,7 @@ QINIU = "qiniu"
 """The mode without a client: sync every declared certificate that is deployed to Qiniu."""
 
 
-@dataclass(frozen=True, slots=True)
-class Renewed:
+class Renewed(Struct, frozen=True):
     """A certificate just renewed by another client."""
 
     client: str
@@ -35,8 +36,7 @@ class Renewed:
     files: PemFiles
 
 
-@dataclass(frozen=True, slots=True)
-class HookCaller:
+class HookCaller(Struct, frozen=True):
     """How a client calls the hook."""
 
     #: The variables of the name, the fullchain and the key.

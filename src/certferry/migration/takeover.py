@@ -5,7 +5,6 @@ from __future__ import annotations
 import stat
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import replace
 from datetime import datetime
 
 from certferry.core.certificates.certificate import (
@@ -21,6 +20,7 @@ from certferry.core.observed.records import HistoryEntry
 from certferry.migration.home import Installed, OldCertificate, OldHook
 from certferry.ports.state import Lease, StateStore
 from certferry.text import Text
+from certferry.values import replace
 
 
 def one_for_each_directory(

@@ -47,6 +47,8 @@ from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Any, Protocol
 
+from msgspec import Struct
+
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import AccountMemory
 from certferry.text import Quoted, Text
@@ -133,8 +135,7 @@ TARGET_GROUP = "certferry.targets"
 NOTIFY_GROUP = "certferry.notify"
 
 
-@dataclass(frozen=True, slots=True)
-class Variable:
+class Variable(Struct, frozen=True):
     """A key of the settings with the environment variables that may hold the value."""
 
     #: The field of `Settings`.
@@ -150,16 +151,14 @@ class Variable:
     pattern: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class CodeMeaning:
+class CodeMeaning(Struct, frozen=True):
     """Advice on a code in a service's answers, and the meaning of the code."""
 
     advice: Text
     meaning: Text | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CommonNameRule:
+class CommonNameRule(Struct, frozen=True):
     """A target refuses certificates without a common name. A profile making such certificates is
     refused when the file is read.
     """
@@ -230,8 +229,7 @@ class Adapter(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(Struct, frozen=True):
     """How a program ended."""
 
     #: The exit code, negative for a signal.

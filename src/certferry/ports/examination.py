@@ -7,9 +7,10 @@ of them is left out of the report.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Protocol, runtime_checkable
+
+from msgspec import Struct
 
 from certferry.errors import Problem
 from certferry.text import Text
@@ -51,8 +52,7 @@ class PointedAt(Protocol):
         """Return, for each domain, the name its CNAME should point to. Raises `DeployError`."""
 
 
-@dataclass(frozen=True, slots=True)
-class AccountReport:
+class AccountReport(Struct, frozen=True):
     """The answers of an account, for a report in an issue."""
 
     service: str

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import CertificateBundle, KeyType, RenewalInfo
 from certferry.core.certificates.lineage import RevocationReason
@@ -17,8 +18,7 @@ from certferry.ports.progress import Progress
 from certferry.ports.state import Lease
 
 
-@dataclass(frozen=True, slots=True)
-class IssueRequest:
+class IssueRequest(Struct, frozen=True):
     """The certificate to order."""
 
     lineage: str
@@ -102,8 +102,7 @@ class Issuer(Protocol):
         """
 
 
-@dataclass(frozen=True, slots=True)
-class AccountFacts:
+class AccountFacts(Struct, frozen=True):
     """An account as shown by the CA."""
 
     url: str | None

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
+
+from msgspec import Struct
 
 from certferry.core.assessment.notices import Message
 from certferry.text import Text
 
 
-@dataclass(frozen=True, slots=True)
-class Sent:
+class Sent(Struct, frozen=True):
     """The service took the message."""
 
 
-@dataclass(frozen=True, slots=True)
-class RefusedForGood:
+class RefusedForGood(Struct, frozen=True):
     """The service refused the message and would refuse the message again."""
 
     problem: Text
@@ -25,8 +24,7 @@ class RefusedForGood:
     partly: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class AgainAt:
+class AgainAt(Struct, frozen=True):
     """The service did not take the message now, and may take the message later."""
 
     #: The earliest moment for the next try, aware.

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.observed.observation import ObservedDomain
 
 
-@dataclass(frozen=True, slots=True)
-class Delivered:
+class Delivered(Struct, frozen=True):
     """The last delivery to a receiver, as stored. `None` means unknown."""
 
     #: The leaf's fingerprint.

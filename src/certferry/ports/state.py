@@ -18,9 +18,10 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol, TypeVar
+
+from msgspec import Struct
 
 from certferry.core.assessment.notices import ChannelState, Notices
 from certferry.core.assessment.sightings import Sighting
@@ -55,8 +56,7 @@ class AccountMemory(Protocol):
         """Return this moment by the clock shared by all hosts, for moments written into notes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lease:
+class Lease(Struct, frozen=True):
     """The right to work on a lineage."""
 
     lineage: str
@@ -102,8 +102,7 @@ def held_leases() -> tuple[Lease, ...]:
     return tuple(lease for lease, _ in _HELD.get())
 
 
-@dataclass(frozen=True, slots=True)
-class AcmeAccount:
+class AcmeAccount(Struct, frozen=True):
     """An account at one directory of a CA."""
 
     directory: str
@@ -119,8 +118,7 @@ class AcmeAccount:
         return self.key_pem == key_pem and self.next_key_pem is None
 
 
-@dataclass(frozen=True, slots=True)
-class AcmeOrder:
+class AcmeOrder(Struct, frozen=True):
     """An order in progress."""
 
     lineage: str
@@ -135,8 +133,7 @@ class AcmeOrder:
     key_type: KeyType | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ChallengeRecord:
+class ChallengeRecord(Struct, frozen=True):
     """One of certferry's TXT values in DNS, stored before the value is sent."""
 
     lineage: str

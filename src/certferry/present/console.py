@@ -6,7 +6,7 @@ import io
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import Enum
 from itertools import chain
 from typing import TextIO
@@ -14,6 +14,7 @@ from typing import TextIO
 from certferry.present import layout
 from certferry.present.language import Voice
 from certferry.present.run_log import RunLog
+from certferry.values import replace
 
 _DUMB = {"", "dumb", "unknown"}
 """Values of `$TERM` for terminals without colour and cursor movement."""

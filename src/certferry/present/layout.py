@@ -6,9 +6,10 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from itertools import compress
+
+from msgspec import Struct
 
 from certferry.text import Text
 
@@ -32,8 +33,7 @@ _CODES = {Tone.STRONG: 1, Tone.FAINT: 2, Tone.BAD: 31, Tone.GOOD: 32, Tone.PENDI
 """The terminal's code for each tone (ECMA-48 §8.3.117)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Span:
+class Span(Struct, frozen=True):
     """Words in one tone."""
 
     words: str
@@ -180,8 +180,7 @@ def labelled(label: str, tone: Tone, words: str, indent: int = 0) -> Iterator[Li
 GAP = "  "
 
 
-@dataclass(frozen=True, slots=True)
-class TextTable:
+class TextTable(Struct, frozen=True):
     """Rows of cells under headers."""
 
     headers: tuple[str, ...]

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from rich.console import Console as Screen
@@ -29,6 +29,7 @@ from certferry.present.layout import Line, Span, Tone, line, visible
 from certferry.present.plan_text import INDENT
 from certferry.present.report_text import BELOW, head_of, subject_and_detail
 from certferry.text import Text
+from certferry.values import replace
 
 _REFRESHES = 4
 """Redraws per second, so the operator sees the waiting time advance."""

@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
+from msgspec import Struct
+
 from certferry.present.pages import Page, blocks
 
 _RUN = re.compile(r"[a-z0-9]+|[\u4e00-\u9fff]+")
@@ -121,8 +123,7 @@ class Section:
         return "\n\n".join("\n".join(_cut(block, wanted)) for block in self.blocks)
 
 
-@dataclass(frozen=True, slots=True)
-class Matches:
+class Matches(Struct, frozen=True):
     """The sections that match some words."""
 
     #: The best section of each topic, the best first.

@@ -6,8 +6,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from certferry.present.language import ENGLISH
 from certferry.present.layout import Line, Span, Tone, line, width, wrapped
@@ -137,8 +138,7 @@ _CODE = re.compile(r"^\| `([a-z_]+)` \|", re.MULTILINE)
 _PASTED = re.compile(r"`([^`]+)`")
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
+class Page(Struct, frozen=True):
     """A page, by the topic that an operator asks for."""
 
     topic: str

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import Change
@@ -16,6 +17,7 @@ from certferry.errors import CertferryError, Severity
 from certferry.present.language import Voice, at_target, in_brackets, once, one_or_many
 from certferry.present.layout import Line, Span, Tone, columns, labelled, line, padded
 from certferry.text import Text
+from certferry.values import replace
 
 INDENT = "  "
 VERB = 8
@@ -53,8 +55,7 @@ def headline(plan: planned.Plan, voice: Voice) -> str:
     return voice.say_on_one_line(Text("{reasons}", reasons=_reasons(plan)))
 
 
-@dataclass(frozen=True, slots=True)
-class PlanEntry:
+class PlanEntry(Struct, frozen=True):
     """A line of a plan."""
 
     #: The first word, a word for programs too: an action, an outcome or a kind of finding.

@@ -6,7 +6,6 @@ import contextlib
 import threading
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from certferry.present.report_text import in_one_line
 from certferry.present.run_log import Entry, Level, RunLog
 from certferry.present.status_text import ticket
 from certferry.text import Text, verbatim
+from certferry.values import replace
 
 
 @contextmanager

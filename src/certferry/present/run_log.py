@@ -24,11 +24,12 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from types import TracebackType
+
+from msgspec import Struct, field
 
 from certferry import __version__
 from certferry.core.redaction import discreet, redacted
@@ -168,8 +169,7 @@ class Level(StrEnum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """An event of the log."""
 
     #: The event's name, for programs.

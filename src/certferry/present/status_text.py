@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.access import Token, User
@@ -31,6 +30,7 @@ from certferry.present.language import (
 )
 from certferry.present.layout import Line, Span, TextTable, Tone, columns, line, without_empty
 from certferry.text import Text, verbatim
+from certferry.values import replace
 
 _LANGUAGE = "zh"
 """The language of tickets: the targets known to certferry are in China."""

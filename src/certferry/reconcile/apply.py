@@ -10,7 +10,6 @@ withdraw it, so that the next pass binds the previous one. The other steps have 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import Version, Withdrawal, label_of
@@ -28,6 +27,7 @@ from certferry.reconcile.receivers import deliver
 from certferry.reconcile.removals import clean, retire, retire_unmanaged
 from certferry.reconcile.run import StepContext
 from certferry.text import Text
+from certferry.values import replace
 
 _STOPPED_DURING = {
     plans.Action.ISSUE: Text("stopped during: issue"),

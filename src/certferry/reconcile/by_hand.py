@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
 
 from certferry import errors
 from certferry.core.certificates import lineage as lineages
@@ -28,6 +29,7 @@ from certferry.reconcile.observe import as_known, observe
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import Ports, StepContext, WaitLimit, held_lease
 from certferry.text import Text
+from certferry.values import replace
 
 _log = logging.getLogger(__name__)
 
@@ -209,8 +211,7 @@ def _begun(versions: Sequence[lineages.Version], now: datetime) -> list[lineages
     ]
 
 
-@dataclass(frozen=True, slots=True)
-class Revocations:
+class Revocations(Struct, frozen=True):
     """Revokes certificates, through the account at each CA.
 
     A revocation is stored before the request, so the next run repeats the request of a killed run.

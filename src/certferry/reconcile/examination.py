@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import PurePath
@@ -33,6 +33,7 @@ from certferry.ports.scheduler import Scheduler
 from certferry.reconcile.observe import observe, with_file_names
 from certferry.reconcile.run import Ports, aside
 from certferry.text import Text
+from certferry.values import replace
 
 AT_ONCE = 16
 WITHIN = timedelta(seconds=60)

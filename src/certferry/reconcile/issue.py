@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from certferry import errors
@@ -23,6 +23,7 @@ from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.survey import ZoneFinder, ZoneKeeper
 from certferry.reconcile.run import Ports, StepContext
 from certferry.text import Text
+from certferry.values import replace
 
 _SWEEPING = Text("removing challenge records that an earlier run left")
 

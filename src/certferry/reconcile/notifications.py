@@ -5,9 +5,11 @@ from __future__ import annotations
 import queue
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
+
+from msgspec import Struct
 
 from certferry.core.assessment import notices as notice_rules
 from certferry.errors import ConfigError, Problem, Reported
@@ -17,14 +19,14 @@ from certferry.ports.progress import Clock
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import Change, Run, aside, host_in_notices, stopped
 from certferry.text import Text
+from certferry.values import replace
 
 LONGEST = timedelta(seconds=10)
 """The total time that a run waits for its channels (contract, "Telling")."""
 AGAIN = timedelta(minutes=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Channel:
+class Channel(Struct, frozen=True):
     """A declared channel."""
 
     name: str

@@ -6,7 +6,8 @@ import logging
 import threading
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import (
     CertificateBundle,
@@ -40,6 +41,7 @@ from certferry.reconcile.receivers import observe_receiver
 from certferry.reconcile.removals import without_claimed
 from certferry.reconcile.run import Ports
 from certferry.text import Text
+from certferry.values import replace
 
 _SOURCES = "[sources]"
 """The name of the notes on which host has the files of a certificate made by another client."""
@@ -289,8 +291,7 @@ def with_renewal_info(
     return with_remembered(observed, desired, ports)
 
 
-@dataclass(frozen=True, slots=True)
-class _TargetObserver:
+class _TargetObserver(Struct, frozen=True):
     """Observes the targets of one lineage."""
 
     desired: DesiredCertificate

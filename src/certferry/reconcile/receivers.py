@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import Version, label_of
 from certferry.core.desired.certificate import CommandDelivery, DesiredDeployment
@@ -16,6 +14,7 @@ from certferry.ports.receiver import Delivered, Receiver
 from certferry.reconcile.handing_over import without_key
 from certferry.reconcile.run import StepContext
 from certferry.text import Text
+from certferry.values import replace
 
 
 def observe_receiver(

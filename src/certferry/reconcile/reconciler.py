@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
@@ -60,6 +59,7 @@ from certferry.reconcile.run import (
     others_of,
 )
 from certferry.text import Text
+from certferry.values import replace
 
 AT_LEAST = VERIFY_TIMEOUT
 """The least time to wait for another run's lease. The other run may be ordering and uploading a

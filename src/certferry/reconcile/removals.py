@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.lineage import owner_of, owners
@@ -18,6 +17,7 @@ from certferry.ports.state import Lease
 from certferry.reconcile.issue import provider_of, sweep
 from certferry.reconcile.run import Ports, StepContext
 from certferry.text import Text
+from certferry.values import replace
 
 IN_USE_PAUSE = timedelta(days=1)
 """How long a copy stays after the target refused to remove the copy as still used."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from certferry import errors
@@ -21,6 +21,7 @@ from certferry.ports.progress import Pause
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import WaitLimit
 from certferry.text import Text
+from certferry.values import replace
 
 
 @dataclass(eq=False)

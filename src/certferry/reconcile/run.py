@@ -17,9 +17,12 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Generic, Protocol, TypeVar
+
+from msgspec import Struct
+from msgspec import field as struct_field
 
 from certferry.core.assessment.hosts import of_this_host
 from certferry.core.assessment.notices import Notice, Notices, Subject, Topic
@@ -53,6 +56,7 @@ from certferry.ports.source import CertificateSource
 from certferry.ports.state import Lease, StateStore, holding
 from certferry.ports.target import DeployTarget
 from certferry.text import Text
+from certferry.values import replace
 
 CLEANING_UP = timedelta(seconds=3.5)
 """The total time that a stopped thread may wait while cleaning up: the process ends in five
@@ -210,8 +214,7 @@ def _words(run: BegunRun) -> Text:
     return message.filled(pid=run.pid, host=run.host, moment=run.began_at)
 
 
-@dataclass(frozen=True, slots=True)
-class Ports:
+class Ports(Struct, frozen=True):
     """The ports of one run."""
 
     issuer: Issuer
@@ -230,10 +233,10 @@ class Ports:
     #: The time within which a domain should serve the bound certificate.
     verify_timeout: timedelta = timedelta(hours=1)
     #: The claims of the whole configuration.
-    claims: Claims = field(default_factory=Claims)
-    run: Run = field(default_factory=Run)
+    claims: Claims = struct_field(default_factory=Claims)
+    run: Run = struct_field(default_factory=Run)
     #: By lineage, declarations superseded by another host's.
-    outdated: Mapping[str, Outdated] = field(default_factory=dict)
+    outdated: Mapping[str, Outdated] = struct_field(default_factory=dict)
 
     def part_of(self, desired: DesiredCertificate) -> DesiredCertificate:
         """Return the certificate, or this host's receivers only if another declaration counts."""
@@ -294,8 +297,7 @@ class Removals:
             return self._tried[key] <= most
 
 
-@dataclass(frozen=True, slots=True)
-class StepContext:
+class StepContext(Struct, frozen=True):
     """Everything that carrying out a step needs."""
 
     desired: DesiredCertificate
@@ -304,8 +306,8 @@ class StepContext:
     #: Needed by each write.
     lease: Lease | None = None
     #: Accounts that refuse to remove copies in this run.
-    keeping: set[str] = field(default_factory=set)
-    removals: Removals = field(default_factory=Removals)
+    keeping: set[str] = struct_field(default_factory=set)
+    removals: Removals = struct_field(default_factory=Removals)
 
     @property
     def lineage(self) -> str:
@@ -381,8 +383,7 @@ STOPPING = timedelta(seconds=4)
 """How long a stopped run waits for passes to clean up and give leases back."""
 
 
-@dataclass(frozen=True, slots=True)
-class WaitLimit:
+class WaitLimit(Struct, frozen=True):
     """How long a run keeps polling pending work."""
 
     #: `None` for polling until success or failure.
@@ -391,6 +392,9 @@ class WaitLimit:
     def allows(self, until: float) -> bool:
         """Return whether a moment, in seconds after the run's beginning, lies within the limit."""
         return self.limit is None or until <= self.limit.total_seconds()
+
+
+AS_LONG_AS_NEEDED = WaitLimit()
 
 
 class Work(Protocol):
@@ -423,7 +427,7 @@ class WorkQueue(Generic[W]):
         works: Iterable[W],
         run: Run,
         now: Clock,
-        limit: WaitLimit = WaitLimit(),
+        limit: WaitLimit = AS_LONG_AS_NEEDED,
         *,
         ended: Callable[[W], None] = lambda _: None,
         workers: int = WORKERS,

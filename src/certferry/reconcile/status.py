@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from certferry import errors
 from certferry.core.assessment.health import Recorded
@@ -52,6 +54,7 @@ from certferry.reconcile.run import (
     side_by_side,
 )
 from certferry.text import Text
+from certferry.values import replace
 
 T = TypeVar("T")
 
@@ -268,8 +271,7 @@ def _with(plan: Plan, error: errors.CertferryError, accounts: str | None) -> Pla
     return replace(plan, findings=(*plan.findings, finding))
 
 
-@dataclass(frozen=True, slots=True)
-class Rehearsed:
+class Rehearsed(Struct, frozen=True):
     """The result of a rehearsal."""
 
     #: The lineages with an order.

@@ -23,6 +23,8 @@ from traceback import format_tb
 from types import MappingProxyType, UnionType
 from typing import TYPE_CHECKING, Any, NoReturn, get_args, get_origin, get_type_hints
 
+from msgspec import Struct
+
 from certferry import errors
 from certferry.config.bind import deployment_settings, may_be_written
 from certferry.config.mistakes import Mistake, config_error, instead_of
@@ -248,8 +250,7 @@ log = logging.getLogger(__name__)
 _Raised = type[errors.CertferryError]
 
 
-@dataclass(frozen=True, slots=True)
-class Family:
+class Family(Struct, frozen=True):
     """The adapters of one port."""
 
     #: The group of the entry points.
@@ -462,8 +463,7 @@ def used_by(account: AccountTable, wrong: BrokenAdapter) -> BrokenAdapter:
     return BrokenAdapter(account.place.mistake("type", wrong.message).text, hint=wrong.hint)
 
 
-@dataclass(frozen=True, slots=True)
-class Guard:
+class Guard(Struct, frozen=True):
     """Protects runs from the errors of another package's port."""
 
     whose: Described  #: The adapter of the port.

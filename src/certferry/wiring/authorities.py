@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING, cast
@@ -21,6 +21,7 @@ from certferry.ports.issuer import CaAccount, Issuer, IssueRequest
 from certferry.ports.progress import Clock, Pause, Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.clock import clock_of
 from certferry.wiring.network import propagation_for, resolvers_for
 

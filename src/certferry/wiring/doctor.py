@@ -5,11 +5,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
+
+from msgspec import Struct
 
 from certferry.config.certificates import with_equal_names
 from certferry.config.model import Settings
@@ -73,8 +74,7 @@ def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
     return (port.report() for port in reporting)
 
 
-@dataclass(frozen=True, slots=True)
-class CheckedRun:
+class CheckedRun(Struct, frozen=True):
     """The subject of an examination: the settings, and the ports of a run with these settings."""
 
     settings: Settings

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -40,6 +40,7 @@ from certferry.present.language import voice_in
 from certferry.present.layout import plain
 from certferry.reconcile.run import aside, change_notices, host_in_notices
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now
 from certferry.wiring.recorded import expected, recorded

@@ -8,11 +8,13 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.state.connect import empty_state
@@ -26,6 +28,7 @@ from certferry.ports.notifier import Sent
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import Change, Run, change_notices, host_in_notices, others_of
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.clock import now
 from certferry.wiring.state import may_be_there
 
@@ -37,8 +40,7 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class _Notified:
+class _Notified(Struct, frozen=True):
     """The result of a notification."""
 
     #: The error of the state, if the state could not be used.

@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -29,6 +28,7 @@ from certferry.ports.state import StateStore
 from certferry.reconcile.observe import is_source_elsewhere
 from certferry.reconcile.status import recorded as stored
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.adapters import installed
 
 _LABEL, _NAME = "[certificates]", "files"

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -37,6 +37,7 @@ from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import Ports, Run, WaitLimit, aside, recorded_as_begun
 from certferry.reconcile.status import Rehearsed, plans_to_confirm, rehearse
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.accounts import forget_refusals
 from certferry.wiring.authorities import finish_revocations, rehearsal_issuer, rehearsing
 from certferry.wiring.clock import now

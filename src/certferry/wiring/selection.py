@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
 
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.load import find_file, usual_places
@@ -19,6 +20,7 @@ from certferry.core.observed.records import UNFILTERED, HistoryEntry, HistoryFil
 from certferry.errors import CertferryError, ConfigError, NoneDeclared
 from certferry.migration import renewed as renewals
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.settings import from_client, from_environment, load_checked
 from certferry.wiring.workspace import Workspace
 
@@ -178,8 +180,7 @@ def _unknown(name: str, lineages: Sequence[str]) -> ConfigError:
     return ConfigError(message.filled(name=name), hint=hint.filled(meant=meant, known=listed))
 
 
-@dataclass(frozen=True, slots=True)
-class Meant:
+class Meant(Struct, frozen=True):
     """The settings for another client's hook."""
 
     settings: Settings

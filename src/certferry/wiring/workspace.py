@@ -8,9 +8,11 @@ import threading
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Self
+
+from msgspec import Struct
 
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.model import Settings
@@ -25,6 +27,7 @@ from certferry.ports.progress import each_of
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import as_known
 from certferry.reconcile.run import Ports, Run, held_lease, history_keeper
+from certferry.values import replace
 from certferry.wiring.accounts import AccountNotes, Paces, VendorAccounts
 from certferry.wiring.authorities import issuer_for
 from certferry.wiring.clock import clock_of
@@ -134,8 +137,7 @@ class Workspace:
         return adopt(lineage, bundle, state=state, lease=lease, now=state.now(), who=who)
 
 
-@dataclass(frozen=True, slots=True)
-class Overview:
+class Overview(Struct, frozen=True):
     """How every certificate and channel stands."""
 
     statuses: Sequence[LineageStatus]  # The standing of each certificate, observed now.

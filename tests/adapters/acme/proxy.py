@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import ssl
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import requests
@@ -13,6 +12,7 @@ import trustme
 from cryptography import x509
 from josepy.b64 import b64decode
 
+from certferry.values import replace
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import HttpService, Request, Response
 from certferry_sandbox.pebble import Pebble

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -29,6 +28,7 @@ from certferry.errors import (
 )
 from certferry.ports.issuer import AccountFacts
 from certferry.ports.state import AcmeAccount
+from certferry.values import replace
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.pebble import Pebble

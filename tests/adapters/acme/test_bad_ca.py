@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from certferry.errors import (
     StateUnavailable,
 )
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import HttpService, Request, Response
 from certferry_sandbox.testing.certificates import make_bundle, make_key

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import dns.rcode
@@ -30,6 +29,7 @@ from certferry.errors import (
 from certferry.ports.issuer import IssueRequest
 from certferry.reconcile.issue import ZoneRouter
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.httpd import HttpService, Request, Response
 from certferry_sandbox.nameserver.service import DnsService
 from certferry_sandbox.testing.memory_dns import MemoryDns

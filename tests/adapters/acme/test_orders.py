@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from certferry.ports.progress import no_listener
 from certferry.ports.state import AcmeOrder
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports
+from certferry.values import replace
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.nameserver.service import DnsService

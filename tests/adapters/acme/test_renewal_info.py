@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,6 +18,7 @@ from certferry.adapters.acme.network import RESTS
 from certferry.core.certificates.certificate import CertificateBundle, RenewalInfo, plausible_window
 from certferry.core.certificates.pem import certificate_pem
 from certferry.errors import CaUnavailable, OrderFailed, RateLimited
+from certferry.values import replace
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response
 from tests.adapters.acme.bench import Bench

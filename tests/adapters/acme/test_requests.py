@@ -7,7 +7,6 @@ import socket
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -32,6 +31,7 @@ from certferry.errors import (
     Retry,
 )
 from certferry.ports.issuer import IssueRequest
+from certferry.values import replace
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.testing.memory_dns import MemoryDns

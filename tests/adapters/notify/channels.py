@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -15,6 +15,7 @@ from certferry.core.desired.certificate import Program
 from certferry.core.redaction import Secret
 from certferry.ports.adapter import Context, Ended
 from certferry.ports.notifier import Notifier
+from certferry.values import replace
 from certferry.wiring.adapters import CHANNELS, installed
 from certferry.wiring.channels import short_http
 from certferry_sandbox.messages import (

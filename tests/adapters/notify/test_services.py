@@ -6,7 +6,6 @@ import json
 import ssl
 import sys
 import time
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,6 +17,7 @@ from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Http
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
+from certferry.values import replace
 from certferry.wiring.channels import LONGEST_ANSWER
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import HttpService, Response

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 
 import pytest
 
@@ -13,6 +12,7 @@ from certferry.core.desired.certificate import DesiredHttps, HttpsSettings, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import TargetAccessDenied, TargetBusy, TargetRejected, TargetUnavailable
 from certferry.ports.target import Scope
+from certferry.values import replace
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.habits import bindings_nowhere
 from certferry_sandbox.qiniu.kodo import DomainType

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import secrets
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -20,6 +19,7 @@ from certferry.core.planning.problems import stuck_error
 from certferry.errors import TargetRejected
 from certferry.ports.target import Scope
 from certferry.present.status_text import ticket
+from certferry.values import replace
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import REQUEST_ID, WWW, Place, bundle, refusal
 from tests.sandbox import qiniu_calls

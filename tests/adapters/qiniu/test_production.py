@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs
@@ -20,6 +19,7 @@ from certferry.core.desired.certificate import DesiredHttps, Kind
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.errors import ClockWrong, TargetAccessDenied, TargetBusy, TargetInUse, TargetRejected
 from certferry.ports.target import Scope
+from certferry.values import replace
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu import habits
 from certferry_sandbox.qiniu.routes import QBOX, QINIU, Host

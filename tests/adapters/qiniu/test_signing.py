@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import string
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from certferry.core.planning.drift import setting_changes
 from certferry.core.redaction import Secret
 from certferry.errors import TargetRejected
 from certferry.ports.target import Scope
+from certferry.values import replace
 from tests.adapters.qiniu.place import WWW, Place, refusal
 from tests.sandbox import qiniu_calls
 

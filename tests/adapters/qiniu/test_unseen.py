@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,6 +14,7 @@ from certferry.core.certificates.lineage import label_of, short_label_of
 from certferry.core.observed.observation import DomainState, TargetRules
 from certferry.core.redaction import Secret
 from certferry.errors import TargetAccessDenied, TargetUnavailable
+from certferry.values import replace
 from certferry_sandbox.faults import Fault
 from tests.adapters.qiniu.place import SHORT, WWW, Place, bundle, bundle_of, refusal
 from tests.adapters.qiniu.test_observe import IMG, look

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from certferry.core.desired.certificate import FileDelivery
 from certferry.core.observed.observation import Change, ObservedDomain
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DeployError
+from certferry.values import replace
 from tests.adapters.receivers.bench import LINEAGE, directory, held, holds, issue, mode, program
 
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -19,6 +18,7 @@ from certferry.core.desired.certificate import FileDelivery
 from certferry.core.observed.observation import DomainState
 from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetRejected
+from certferry.values import replace
 from tests.adapters.receivers.bench import LINEAGE, directory, holds, issue, mode, program
 from tests.adapters.receivers.test_files import is_in_order, look
 from tests.adapters.state.test_full_disk import in_a_namespace_of_its_own

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Mapping
-from dataclasses import replace
 from datetime import UTC, datetime, time
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from certferry.adapters.schedule.cron import (
 from certferry.core.schedule import NIGHT_MOMENTS, Installation, Job, night_time, twice
 from certferry.errors import ScheduleError
 from certferry.text import Text
+from certferry.values import replace
 from tests.adapters.schedule.crontab_owner import AS_ROOT, CrontabOwner
 
 # --- The real `crontab`: what it accepts survives, and what it refuses is reported and changes

@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from certferry.adapters.schedule.systemd import (
 from certferry.core.schedule import Installation, Job
 from certferry.errors import ScheduleError
 from certferry.file_trust import user_name
+from certferry.values import replace
 from tests.adapters.schedule.crontab_owner import cron_daemon
 from tests.support.programs import needs
 

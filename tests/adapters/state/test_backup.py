@@ -8,7 +8,6 @@ import sqlite3
 import tarfile
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -26,6 +25,7 @@ from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import DIRECTORY, NOW

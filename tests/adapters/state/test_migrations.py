@@ -6,7 +6,6 @@ import shutil
 import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -33,6 +32,7 @@ from certferry.core.planning.limits import Allowance, Hold, Limits, PlannedOrder
 from certferry.errors import ConfigError, Problem, StateError, StateTooNew
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle, make_key, with_issuer_until
 from tests.adapters.state.child_program import NOW
 from tests.adapters.state.schemas import MIGRATIONS, make_one_of_schema, rows_kept

@@ -9,7 +9,6 @@ import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from certferry.core.observed.records import Upload
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle, make_key
 from tests.adapters.state.child_program import DIRECTORY, NOW
 from tests.another_user import NOBODY, as_root, given_away

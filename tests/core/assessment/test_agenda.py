@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -38,6 +37,7 @@ from certferry.core.observed.records import LastRun
 from certferry.errors import Problem, Severity
 from certferry.present.check_text import PluginStatus, plugin_status_of
 from certferry.text import Text
+from certferry.values import replace
 from tests.core.strategies import NOW, certificate, situations, version
 
 DAY, HOUR = timedelta(days=1), timedelta(hours=1)

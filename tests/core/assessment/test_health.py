@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -47,6 +46,7 @@ from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import Problem, Severity
 from certferry.present.check_text import PluginStatus, plugin_status_of
 from certferry.text import Text
+from certferry.values import replace
 from tests.core.strategies import NOW, certificate
 
 # --- How bad it is, by what is recorded

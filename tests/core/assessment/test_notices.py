@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -49,6 +48,7 @@ from certferry.errors import (
     Retry,
 )
 from certferry.text import Text
+from certferry.values import replace
 from tests.core.strategies import NOW, certificate
 
 # --- What a channel is sent: each beginning, each end, and a reminder a day

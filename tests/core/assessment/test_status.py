@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -16,6 +15,7 @@ from certferry.core.observed.records import LastRun
 from certferry.core.planning.planner import make_plan
 from certferry.core.planning.timing import Times
 from certferry.errors import Severity, TargetRejected
+from certferry.values import replace
 from tests.core.planning.test_planner import CURRENT, PREVIOUS, declared, world
 from tests.core.strategies import NOW, situations, version
 

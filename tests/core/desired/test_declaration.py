@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import fields, replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import fields
 
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired import certificate as desired
@@ -19,6 +19,7 @@ from certferry.core.desired.declaration import (
     digest_of_declaration,
     outdated,
 )
+from certferry.values import replace
 from tests.core.strategies import NOW, certificate, hostnames
 
 PROGRAM = desired.Program(("reload",), "/etc", timedelta(seconds=60))

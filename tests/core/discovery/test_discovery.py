@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -32,6 +31,7 @@ from certferry.core.observed.observation import Served
 from certferry.core.observed.records import Remembered, Upload
 from certferry.core.planning.planner import Claims
 from certferry.errors import Severity, TargetAccessDenied, TargetRejected, TargetUnavailable
+from certferry.values import replace
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 
 IMG = "img.example.com"

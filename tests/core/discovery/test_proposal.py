@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -23,6 +22,7 @@ from certferry.core.discovery.proposal import (
     with_https,
 )
 from certferry.text import Text
+from certferry.values import replace
 from tests.core.discovery.found import FROZEN, domain, places
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -29,6 +28,7 @@ from certferry.core.reasons import ReasonCode
 from certferry.errors import TargetRejected, TargetUnavailable
 from certferry.ports.target import Scope
 from certferry.text import Text
+from certferry.values import replace
 from tests.core.strategies import LINEAGE, NOW, certificate, version
 
 NAMES = ("example.com", "*.example.com", "*.img.example.com")

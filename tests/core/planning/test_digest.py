@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import timedelta
 
 from hypothesis import given
@@ -27,6 +26,7 @@ from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.timing import Times
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
+from certferry.values import replace
 from tests.core.strategies import NOW, situations
 
 WHY = Reason(ReasonCode.UNUSED, Text("for another reason"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection
-from dataclasses import replace
 from datetime import timedelta
 from itertools import combinations
 
@@ -28,6 +27,7 @@ from certferry.core.planning.division import (
     verified_since,
 )
 from certferry.core.planning.report import Outcome
+from certferry.values import replace
 from tests.core.strategies import NOW, certificate, version
 
 DOMAINS = ("a.example.com", "b.example.com")

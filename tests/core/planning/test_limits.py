@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -41,6 +40,7 @@ from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.safety import without_refused
 from certferry.core.planning.timing import Times
 from certferry.core.reasons import ReasonCode
+from certferry.values import replace
 from tests.core.planning.test_planner import CURRENT, OLDEST, PREVIOUS, copy_of, declared, world
 from tests.core.strategies import NOW, version
 

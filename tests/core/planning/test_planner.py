@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -36,6 +35,7 @@ from certferry.core.planning.timing import Times
 from certferry.core.reasons import ReasonCode
 from certferry.errors import DeployError, Problem, TargetRejected
 from certferry.text import Text
+from certferry.values import replace
 from tests.core.strategies import LINEAGE, NOW, certificate, situations, version
 
 Situation = tuple[DesiredCertificate, Observation]

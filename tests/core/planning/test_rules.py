@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import replace
 from datetime import datetime, timedelta
 from itertools import pairwise
 
@@ -32,6 +31,7 @@ from certferry.core.planning.safety import without_refused
 from certferry.core.planning.timing import Times
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
+from certferry.values import replace
 from tests.core.planning.test_planner import CURRENT, PREVIOUS, Situation, copy_of, declared, world
 from tests.core.strategies import LINEAGE, NOW, certificate, fingerprints, situations, version
 

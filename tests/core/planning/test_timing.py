@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from fnmatch import fnmatchcase
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import fields
 
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.chain import EdgeProblemCode
@@ -36,6 +36,7 @@ from certferry.core.planning.timing import Times, when_of
 from certferry.core.reasons import Reason, ReasonCode, Usual, Waiting
 from certferry.errors import CertferryError, DeployError, Problem, TargetStuck, VerificationError
 from certferry.text import Text
+from certferry.values import replace
 from tests.core.strategies import NOW, certificates, settings_found
 
 # --- When a rollout's next step is carried out

@@ -7,7 +7,6 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from hypothesis import strategies as st
 from qiniu.http import qn_http_client
 from qiniu.services.cdn.manager import DomainManager
 
+from certferry.values import replace
 from certferry_sandbox.httpd import Headers, Request
 from certferry_sandbox.qiniu.answers import Refused
 from certferry_sandbox.qiniu.service import QiniuService

@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import dns.exception
 
+from certferry.values import replace
 from certferry_sandbox.dnspod.accounts import Account, Accounts, Domain
 from certferry_sandbox.dnspod.answers import LONG_AGO, Body, Params, Refused, Status, in_china
 from certferry_sandbox.nameserver.lookup import rdata

@@ -10,7 +10,7 @@ from __future__ import annotations
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Self
 
 import dns.exception
@@ -20,6 +20,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from certferry.values import replace
 from certferry_sandbox.nameserver.daemon import DnsDaemon, Reply, Transport
 from certferry_sandbox.nameserver.lookup import (
     OUR_PAYLOAD,

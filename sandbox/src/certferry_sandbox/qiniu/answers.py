@@ -8,11 +8,12 @@ import base64
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Protocol, Self, TypeVar
 
+from certferry.values import replace
 from certferry_sandbox.httpd import Response
 
 # Codes of §4.5, §5.6 and §5.7; only the words of 612 and 404001 are Qiniu's.

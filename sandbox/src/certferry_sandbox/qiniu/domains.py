@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Literal
 
+from certferry.values import replace
 from certferry_sandbox.edges import Identity
 from certferry_sandbox.httpd import Response
 from certferry_sandbox.qiniu.answers import Fields, Pager, Refused, success

@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from secrets import token_urlsafe
@@ -54,6 +54,7 @@ from certferry.ports.progress import Progress
 from certferry.ports.state import AcmeOrder, ChallengeRecord, Edit, Lease, StateStore
 from certferry.ports.survey import ZoneKeeper
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Fate, Port
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 import itertools
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, covered_by
@@ -35,6 +35,7 @@ from certferry.errors import (
 )
 from certferry.ports.target import Scope
 from certferry.text import Text
+from certferry.values import replace
 
 NEVER = datetime.max.replace(tzinfo=UTC)
 """When a change is done that is stuck."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import TypeVar
@@ -28,6 +27,7 @@ from certferry.ports.issuer import AccountFacts
 from certferry.ports.progress import Pause
 from certferry.ports.state import AcmeAccount, Lease, StateStore, holding
 from certferry.text import Text
+from certferry.values import replace
 
 _EARLIER_KEYS = "earlier keys"
 """Name of the stored note with the thumbprints of a directory's replaced account keys."""

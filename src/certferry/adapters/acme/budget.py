@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import same_names
 from certferry.core.planning.limits import Allowance, Limits, rate_limit_hold
@@ -38,8 +39,7 @@ def limits_at(directory: str) -> Limits | None:
     return _KNOWN.get(directory)
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(Struct, frozen=True):
     """Checks orders at one directory against the CA's limits."""
 
     directory: str

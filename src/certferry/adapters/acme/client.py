@@ -9,7 +9,6 @@ import contextlib
 import json
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from http import HTTPStatus
@@ -26,6 +25,7 @@ from josepy.errors import Error as JoseError
 from josepy.json_util import field
 from josepy.jwa import ES256, ES384, RS256
 from josepy.jwk import JWKEC, JWKRSA
+from msgspec import Struct
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
@@ -69,8 +69,7 @@ _PREFIX = re.compile(r"[\x21\x23-\x3a\x3d\x3f-\x7e]+")
 _T = TypeVar("_T")
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
+class Order(Struct, frozen=True):
     """An order as the CA shows it (§7.1.3)."""
 
     url: str
@@ -90,8 +89,7 @@ class Order:
     retry_after: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Challenge:
+class Challenge(Struct, frozen=True):
     """A challenge of an authorization, with the answer for the CA."""
 
     url: str
@@ -102,8 +100,7 @@ class Challenge:
     answer: challenges.KeyAuthorizationChallengeResponse
 
 
-@dataclass(frozen=True, slots=True)
-class Authorization:
+class Authorization(Struct, frozen=True):
     """An authorization: the proof of one name (§7.1.4)."""
 
     url: str

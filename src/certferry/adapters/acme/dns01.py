@@ -6,8 +6,9 @@ import contextlib
 import logging
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.acme.client import PENDING, VALID, Authorization, Challenge, Client
@@ -22,6 +23,7 @@ from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import ChallengeRecord, StateStore
 from certferry.text import Text
+from certferry.values import replace
 
 VALIDATION = timedelta(minutes=5)
 """How long the CA may take to validate; seconds are usual."""
@@ -43,8 +45,7 @@ _NO_VALUE = "certferry-asks-whether-its-keys-are-taken"
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class OrderContext:
+class OrderContext(Struct, frozen=True):
     """Everything besides the CA that is needed to prove an order's names."""
 
     lineage: str
@@ -70,8 +71,7 @@ class OrderContext:
             self.progress(Counted(self.lineage, done, names))
 
 
-@dataclass(frozen=True, slots=True)
-class _Proof:
+class _Proof(Struct, frozen=True):
     """A name to prove, with the chosen challenge."""
 
     authorization: Authorization
@@ -278,8 +278,7 @@ def _must_not_have_failed(authorizations: Sequence[Authorization]) -> None:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Sweep:
+class Sweep(Struct, frozen=True):
     """Removes the challenge records that earlier runs left for a lineage."""
 
     state: StateStore

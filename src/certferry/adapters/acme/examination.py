@@ -6,12 +6,13 @@ import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 
 import dns.message
 import dns.rcode
 import dns.rdatatype
+from msgspec import Struct
 
 from certferry.adapters.acme.propagation import (
     SILENT,
@@ -30,6 +31,7 @@ from certferry.errors import DnsError, DnsRejected, DnsUnavailable, Problem, Sev
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated
 from certferry.text import Text, verbatim
+from certferry.values import replace
 
 AT_ONCE = 16
 """Names checked at once; unbounded bursts lose packets (docs/facts/libraries.md §2)."""
@@ -186,8 +188,7 @@ def _is_bogus(name: str, resolver: Resolvers) -> bool:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class ZonesLook:
+class ZonesLook(Struct, frozen=True):
     """Examines the zones of one DNS account."""
 
     #: The account's label.

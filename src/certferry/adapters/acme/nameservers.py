@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
 from functools import partial
@@ -18,6 +17,7 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
+from msgspec import Struct
 
 from certferry.adapters.acme import resolvers
 from certferry.errors import system_words
@@ -51,8 +51,7 @@ class Heard(Enum):
     NO_ROUTE = "the question could not be sent from this host"
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """The answer of one address about one name."""
 
     heard: Heard
@@ -211,8 +210,7 @@ NO_ADDRESS = Text("has no address")
 UNASKED = Reading(Heard.SILENCE, resolvers.NO_ANSWER)
 
 
-@dataclass(frozen=True, slots=True)
-class Sought:
+class Sought(Struct, frozen=True):
     """The values that a name must show at every name server of the zone."""
 
     name: str

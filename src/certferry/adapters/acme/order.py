@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
 from datetime import timedelta
+
+from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.acme import csr
@@ -22,6 +23,7 @@ from certferry.core.redaction import Secret
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import AcmeOrder, Lease
 from certferry.text import Text
+from certferry.values import replace
 
 MOST_CHAINS = 10  # besides the first; Let's Encrypt offers two or three
 ISSUANCE = timedelta(minutes=5)
@@ -36,8 +38,7 @@ _UNKNOWN_TO_PEBBLE = "could not find an order for the given certificate"
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Ordering:
+class Ordering(Struct, frozen=True):
     """Carries out one lineage's order at one CA."""
 
     settings: IssuerSettings

@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from msgspec import Struct
+
 from certferry.adapters.acme.account import holder_in
 from certferry.adapters.acme.examination import AT_ONCE
 from certferry.adapters.acme.propagation import Propagation, unwritable
@@ -31,8 +33,7 @@ ENDS_SOON = timedelta(days=30)
 """An operator who sets records by hand is warned this long before a record ends."""
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedName:
+class JudgedName(Struct, frozen=True):
     """A name, with the judgement on the records in DNS."""
 
     #: The name, without `*.`.

@@ -12,6 +12,8 @@ from functools import partial
 from itertools import chain
 from typing import Protocol
 
+from msgspec import Struct
+
 from certferry.adapters.acme import nameservers
 from certferry.adapters.acme.network import growing
 from certferry.adapters.acme.resolvers import DNS_PORT, DnsLookup, HttpsResolver
@@ -94,8 +96,7 @@ class Propagation(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class SilentServers:
+class SilentServers(Struct, frozen=True):
     """The silent name servers of a name's zone."""
 
     name: str
@@ -408,8 +409,7 @@ class DnsPropagation:
         return readings
 
 
-@dataclass(frozen=True, slots=True)
-class FixedWait:
+class FixedWait(Struct, frozen=True):
     """A `Propagation` that waits for a fixed time, without asking DNS."""
 
     #: How long to wait for each challenge.

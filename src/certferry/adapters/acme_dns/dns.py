@@ -19,6 +19,8 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import Annotated, Any
 
+from msgspec import Struct
+
 from certferry import errors
 from certferry.adapters.dns.answers import not_again
 from certferry.adapters.dns.records import revealed
@@ -252,8 +254,7 @@ def _none_for(name: str, registrations: Sequence[Registration]) -> errors.ZoneNo
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Registration:
+class Registration(Struct, frozen=True):
     """A name at the server, with the keys for the name."""
 
     username: Secret

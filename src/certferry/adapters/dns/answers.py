@@ -11,6 +11,8 @@ from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
+from msgspec import Struct
+
 from certferry import errors
 from certferry.adapters.dns import records
 from certferry.adapters.http import client
@@ -51,8 +53,7 @@ class Reply:
     pauses: tuple[float, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Lost:
+class Lost(Struct, frozen=True):
     """A call without a usable answer."""
 
     problem: Text

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Protocol
 
+from msgspec import Struct
+
 from certferry.core.certificates.names import suffixes
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import no_zone_for
@@ -81,8 +83,7 @@ class Zone:
         return self.name if host == "@" else f"{host}.{self.name}"
 
 
-@dataclass(frozen=True, slots=True)
-class TxtRecord:
+class TxtRecord(Struct, frozen=True):
     """A TXT record."""
 
     id: str

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated
 
+from msgspec import Struct
+
 from certferry import __version__
 from certferry.adapters.dns.answers import must_be_positive
 from certferry.adapters.dnspod.client import CODES, DnspodClient, DnspodRecords
@@ -138,8 +140,7 @@ from a wrong clock.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Rate:
+class Rate(Struct, frozen=True):
     """A rate: a burst of requests, then one request per interval."""
 
     #: Requests that may go at once.
@@ -153,8 +154,7 @@ class Rate:
         return self.burst * self.interval
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """The answer to a caller that wants to send a request."""
 
     #: Zero: send now. Else ask again after this time.
@@ -211,8 +211,7 @@ NOTE = "spent"
 """Name of the stored note with the moment of `_used_until`."""
 
 
-@dataclass(frozen=True, slots=True)
-class HourlyBudget:
+class HourlyBudget(Struct, frozen=True):
     """A `Pace` that takes a turn from the hour shared by all runs, then a turn from `pace`."""
 
     rate: Rate

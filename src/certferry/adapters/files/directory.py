@@ -19,9 +19,10 @@ import stat
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC
 from pathlib import Path
+
+from msgspec import Struct
 
 from certferry.core.certificates import certificate as certificates
 from certferry.errors import CertferryError, DeployError, Retry, TargetRejected, system_words
@@ -40,8 +41,7 @@ _PRIVATE_DIRECTORY = 0o700
 _DIRECTORY = 0o755
 
 
-@dataclass(frozen=True, slots=True)
-class OpenDirectory:
+class OpenDirectory(Struct, frozen=True):
     """An open directory. Every method raises `OSError`."""
 
     #: The file descriptor.
@@ -197,8 +197,7 @@ EXPORTED = (certificates.CERT, certificates.CHAIN, certificates.FULLCHAIN, certi
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-@dataclass(frozen=True, slots=True)
-class FileAccess:
+class FileAccess(Struct, frozen=True):
     """A file's mode, owner and group."""
 
     mode: int
@@ -219,8 +218,7 @@ class FileAccess:
         return " ".join([f"{self.mode:04o}", ":".join(map(str, owners))]).rstrip()
 
 
-@dataclass(frozen=True, slots=True)
-class FoundFile:
+class FoundFile(Struct, frozen=True):
     """A file in a directory."""
 
     #: SHA-256 of the content, in lower-case hex.

@@ -27,6 +27,7 @@ from typing import Any
 
 import requests
 import urllib3.exceptions
+from msgspec import Struct
 from urllib3.exceptions import HTTPError, InvalidHeader
 from urllib3.util import Retry
 
@@ -182,8 +183,7 @@ class Request:
     body: bytes | None = field(default=None, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
+class Exchange(Struct, frozen=True):
     """A request as it was sent, and the answer, or the kind of error that came in its place."""
 
     request: Request

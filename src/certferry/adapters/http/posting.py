@@ -10,6 +10,9 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
+from msgspec import Struct
+from msgspec import field as struct_field
+
 from certferry.core.assessment.notices import Message
 from certferry.core.network import is_loopback
 from certferry.core.redaction import Secret, quoted
@@ -116,8 +119,7 @@ class Posting:
         return AgainAt(self.now() + (usual if asked is None else timedelta(seconds=asked)), problem)
 
 
-@dataclass(frozen=True, slots=True)
-class PostedChannel:
+class PostedChannel(Struct, frozen=True):
     """A `ports.notifier.Notifier` that posts the `fields` of each message as JSON."""
 
     posting: Posting
@@ -129,14 +131,13 @@ class PostedChannel:
         return self.posting.send(self.address(), self.fields(message), self.judge)
 
 
-@dataclass(frozen=True, slots=True)
-class PostedAdapter:
+class PostedAdapter(Struct, frozen=True):
     """A `ports.adapter.Adapter` as a value, where one module has several."""
 
     SERVICE: str
     Settings: type[Any]
     connect: Callable[[Any, Context], Notifier]
-    CODES: Mapping[str, CodeMeaning] = field(default_factory=dict)
+    CODES: Mapping[str, CodeMeaning] = struct_field(default_factory=dict)
     ENVIRONMENT: tuple[Variable, ...] = ()
 
 

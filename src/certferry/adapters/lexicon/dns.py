@@ -30,6 +30,7 @@ from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 import requests
+from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.dns.records import STOP_CHECK, AccountTurns
@@ -339,8 +340,7 @@ _NOT_NOW = frozenset({429, 502, 503, 504})
 _NOT_HERE = frozenset({400, 404, 422})
 
 
-@dataclass(frozen=True, slots=True)
-class LexiconErrors:
+class LexiconErrors(Struct, frozen=True):
     """Makes the errors of one provider."""
 
     #: lexicon's name of the provider.

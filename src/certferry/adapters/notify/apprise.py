@@ -12,6 +12,8 @@ import sys
 from dataclasses import dataclass
 from typing import Annotated
 
+from msgspec import Struct
+
 from certferry.core.assessment.notices import Message
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
@@ -40,8 +42,7 @@ def connect(settings: Settings, context: Context, /) -> Notifier:
     return _Apprise(settings.url)
 
 
-@dataclass(frozen=True, slots=True)
-class _Apprise:
+class _Apprise(Struct, frozen=True):
     address: Secret
 
     def send(self, message: Message, /) -> Answered:

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import SplitResult, urlsplit
 
+from msgspec import Struct
+
 from certferry.core.assessment.notices import Message
 from certferry.core.redaction import Secret, quoted
 from certferry.errors import ConfigError, system_words
@@ -83,8 +85,7 @@ class _Refused(Exception):
         self.answered = answered
 
 
-@dataclass(frozen=True, slots=True)
-class _Mail:
+class _Mail(Struct, frozen=True):
     settings: Settings
     #: The parsed `url`.
     place: SplitResult

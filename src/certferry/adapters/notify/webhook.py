@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Annotated, Any
 
+from msgspec import Struct
+
 from certferry.adapters.http.posting import Posting, secret_address
 from certferry.core.assessment.notices import Message
 from certferry.core.redaction import Secret
@@ -44,8 +46,7 @@ def connect(settings: Settings, context: Context, /) -> Notifier:
     return _Webhook(address, settings.secret, Posting(SERVICE, context, hidden))
 
 
-@dataclass(frozen=True, slots=True)
-class _Webhook:
+class _Webhook(Struct, frozen=True):
     address: Secret
     secret: Secret | None
     posting: Posting

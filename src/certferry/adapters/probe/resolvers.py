@@ -5,7 +5,6 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +12,7 @@ import dns.exception
 import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
+from msgspec import Struct
 
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.certificates.names import base_name, is_wildcard
@@ -20,6 +20,7 @@ from certferry.core.findings import Code, error, warning
 from certferry.core.network import is_made_up
 from certferry.errors import Problem, Severity
 from certferry.text import Text
+from certferry.values import replace
 
 AT_ONCE = 16  # domains checked in parallel
 
@@ -30,8 +31,7 @@ _LET_PASS = Text(
 _NAME_SOME = Text("name resolvers that answer, such as 223.5.5.5, under [dns] and [verify]")
 
 
-@dataclass(frozen=True, slots=True)
-class Addresses:
+class Addresses(Struct, frozen=True):
     """The answers of all resolvers together: an address or a problem at least."""
 
     #: The addresses, sorted.
@@ -171,8 +171,7 @@ class ResolverCheck:
         return {a for answer in answers if answer is not None for a in answer.addresses}
 
 
-@dataclass(frozen=True, slots=True)
-class _Answer:
+class _Answer(Struct, frozen=True):
     """A resolver's answer for a name."""
 
     #: The targets of CNAMEs, in order.

@@ -9,7 +9,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -26,6 +26,7 @@ from certferry.errors import Interrupted, Problem, system_words
 from certferry.ports.progress import Pause
 from certferry.ports.state import must_still_hold
 from certferry.text import Text
+from certferry.values import replace
 
 DOMAINS_AT_ONCE = 4
 ADDRESSES_AT_ONCE = 8

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Annotated
 
+from msgspec import Struct
+
 from certferry.adapters.programs import run as programs
 from certferry.core.assessment.notices import Message
 from certferry.errors import ConfigError, DeployError
@@ -39,8 +41,7 @@ def connect(settings: Settings, context: Context, /) -> Notifier:
     return _Command(settings.command, context)
 
 
-@dataclass(frozen=True, slots=True)
-class _Command:
+class _Command(Struct, frozen=True):
     arguments: tuple[str, ...]
     context: Context
 

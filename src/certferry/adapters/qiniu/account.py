@@ -17,6 +17,7 @@ from functools import partial
 from typing import Generic, TypeVar
 
 import msgspec
+from msgspec import Struct
 
 from certferry.adapters.qiniu import errors, records
 from certferry.adapters.qiniu.client import QiniuClient
@@ -85,8 +86,7 @@ class TtlCache(Generic[T]):
             self._found = None
 
 
-@dataclass(frozen=True, slots=True)
-class Notes(Generic[T]):
+class Notes(Struct, Generic[T], frozen=True):
     """Values of one type that later runs find in the account's memory."""
 
     memory: AccountMemory
@@ -176,8 +176,7 @@ class Note(msgspec.Struct, frozen=True):
     detail: records.DomainRecord
 
 
-@dataclass(frozen=True, slots=True)
-class _Known:
+class _Known(Struct, frozen=True):
     """A detail, when it was read, and since when Qiniu has been seen at work on the domain."""
 
     detail: records.DomainRecord
@@ -343,8 +342,7 @@ ATTEMPTS = 2  # at a write whose answer does not come
 SEARCHES = (0.5, 1.5, 4.0)
 
 
-@dataclass(frozen=True, slots=True)
-class Settler:
+class Settler(Struct, frozen=True):
     """Makes writes that may be lost."""
 
     pause: Pause

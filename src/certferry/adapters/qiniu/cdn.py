@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+
+from msgspec import Struct
 
 from certferry.adapters.qiniu import errors, records
 from certferry.adapters.qiniu.account import AT_WORK, Details, Settler
@@ -19,8 +20,7 @@ from certferry.errors import DeployError, TargetBusy, TargetInUse
 from certferry.text import LINEAGE, Text
 
 
-@dataclass(frozen=True, slots=True)
-class CdnDomains:
+class CdnDomains(Struct, frozen=True):
     """Raises `QiniuFailure` and `DeployError`."""
 
     client: QiniuClient

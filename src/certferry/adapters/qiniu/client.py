@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any, TypeVar
@@ -26,6 +25,7 @@ from certferry.ports.adapter import Answer, OpenPace, Pace
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
 from certferry.text import Text
+from certferry.values import replace
 
 # Requests per second and account (§9). Of uc and Pili nothing is said: they are treated like api.
 RATE, FUSION_RATE = 10, 5

@@ -7,10 +7,11 @@ The table of meanings explains the codes that it has, the status everything else
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import TypeVar
+
+from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.http import client
@@ -29,8 +30,7 @@ NO_SUCH_DOMAIN = frozenset({612, 404001})  # of a write, and of a read
 WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", which comes without a code (§6.5)
 
 
-@dataclass(frozen=True, slots=True)
-class Meaning:
+class Meaning(Struct, frozen=True):
     """A code's words and advice, as templates (which may name the lineage), and its error."""
 
     words: str
@@ -282,8 +282,7 @@ def attempt(call: Callable[[], T]) -> T | QiniuFailure:
         return failure
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A call as it went out, for sentences. `worked_before`: Qiniu has accepted the same key;
     `is_proven`: also for a call of its group.
     """

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from http import HTTPStatus
 from typing import Generic, TypeVar
+
+from msgspec import Struct, field
 
 from certferry.adapters.qiniu import errors, records
 from certferry.adapters.qiniu.account import LIST_AGE, Certificates, Clock, Settler, TtlCache
@@ -25,6 +26,7 @@ from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.redaction import speech
 from certferry.errors import CopyGone, DeployError, TargetInUse
 from certferry.text import Text
+from certferry.values import replace
 
 log = logging.getLogger(__name__)
 
@@ -40,8 +42,7 @@ _SEE_CONSOLE = Text(
 R = TypeVar("R")
 
 
-@dataclass(frozen=True, slots=True)
-class Held(Generic[R]):
+class Held(Struct, Generic[R], frozen=True):
     """A domain as its bucket or hub lists it; `is_old`: as it did when it could last be read."""
 
     holder: str
@@ -49,8 +50,7 @@ class Held(Generic[R]):
     is_old: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Part(Generic[R]):
+class Part(Struct, Generic[R], frozen=True):
     """The domains of a part of the account, by name. `failure` says why there may be more."""
 
     domains: Mapping[str, Held[R]] = field(default_factory=dict)

@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import partial
 from typing import TypeVar
+
+from msgspec import Struct
 
 from certferry.adapters.http.client import journal
 from certferry.adapters.http.journal import judged, reported, shown_host
@@ -32,14 +33,14 @@ from certferry.errors import Problem, Severity
 from certferry.ports.examination import AccountReport
 from certferry.ports.survey import Looked
 from certferry.text import Text
+from certferry.values import replace
 
 AT_ONCE = 10  # requests on their way at a time: with answers of a second, what the rate allows (§9)
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class Surveyor:
+class Surveyor(Struct, frozen=True):
     """Lists the domains and certificates of an account. Raises `QiniuFailure`."""
 
     details: Details

@@ -13,7 +13,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
@@ -50,6 +50,7 @@ from certferry.ports.state import AccountMemory
 from certferry.ports.survey import Looked
 from certferry.ports.target import DeployTarget, Scope
 from certferry.text import Text
+from certferry.values import replace
 
 __all__ = ("CODES",)  # which `ports.adapter.Adapter` looks for here, beside what follows
 

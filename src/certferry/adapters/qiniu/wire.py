@@ -13,7 +13,6 @@ import hmac
 import logging
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from enum import StrEnum
@@ -22,6 +21,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Struct
 
 from certferry.adapters.http.client import Request, answers_too_many
 from certferry.adapters.qiniu.records import decode
@@ -29,6 +29,7 @@ from certferry.core.redaction import Secret, quoted, speech
 from certferry.ports.adapter import Answer
 from certferry.ports.state import AccountMemory
 from certferry.text import Quoted, Text
+from certferry.values import replace
 
 log = logging.getLogger(__name__)
 
@@ -60,8 +61,7 @@ WITH_BACKUP = {CallGroup.BUCKETS, CallGroup.BUCKET_DOMAINS, CallGroup.BINDINGS}
 UNDOCUMENTED = {CallGroup.BINDINGS, CallGroup.BIND}  # groups whose calls are in no document (§6)
 
 
-@dataclass(frozen=True, slots=True)
-class Hosts:
+class Hosts(Struct, frozen=True):
     """Base URLs, without a slash at the end; backups and Pili are "" where there is none."""
 
     api: str
@@ -72,8 +72,7 @@ class Hosts:
     pili: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(Struct, frozen=True):
     """A host, by its base URL, and a scheme; `form` distinguishes calls that ask for the same."""
 
     url: str
@@ -151,8 +150,7 @@ class Endpoints:
         self._memory.update(f"way: {group}", lambda _: noted)
 
 
-@dataclass(frozen=True, slots=True)
-class ApiCall:
+class ApiCall(Struct, frozen=True):
     """One call to Qiniu: `what` names it for sentences, `path` may depend on the endpoint."""
 
     group: CallGroup
@@ -181,8 +179,7 @@ PREFIX = "X-Qiniu-"
 DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
-@dataclass(frozen=True, slots=True)
-class QiniuKeys:
+class QiniuKeys(Struct, frozen=True):
     """An account's key pair. The access key goes over the wire; the secret key never does."""
 
     access_key: Secret
@@ -254,8 +251,7 @@ NO_CODE = frozenset({None, 401, 404, 401001, 401002})
 (§2.4)."""
 
 
-@dataclass(frozen=True, slots=True)
-class QiniuReply:
+class QiniuReply(Struct, frozen=True):
     """The part of an answer that all of Qiniu's APIs share: the outcome (§3)."""
 
     status: int

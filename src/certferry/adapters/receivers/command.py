@@ -6,7 +6,7 @@ after a failure, a killed run, or a change of the command.
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import KW_ONLY, dataclass, replace
+from dataclasses import KW_ONLY, dataclass
 from pathlib import Path
 
 from certferry.adapters.files import directory as pem_directory
@@ -20,6 +20,7 @@ from certferry.errors import DeployError
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Delivered
 from certferry.text import Text
+from certferry.values import replace
 
 
 @dataclass(frozen=True, slots=True)

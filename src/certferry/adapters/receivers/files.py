@@ -11,12 +11,14 @@ import json
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import KW_ONLY, asdict, dataclass
+from dataclasses import KW_ONLY, dataclass
 from functools import partial
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from certferry.adapters.files import directory as pem
 from certferry.adapters.programs import run as programs
@@ -248,8 +250,7 @@ RECEIPT = ".certferry"
 """The name of the file that holds it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(Struct, frozen=True):
     """The leaf's fingerprint, the SHA-256 of each file, and of the arguments of what was run."""
 
     fingerprint: str

@@ -14,7 +14,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Literal, cast
 
@@ -30,6 +29,7 @@ import dns.rdtypes.ANY.TXT
 import dns.rrset
 import dns.tsig
 import dns.update
+from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.http.bounds import first_connection
@@ -90,8 +90,7 @@ _REFUSALS: dict[dns.rcode.Rcode, tuple[type[errors.DnsError], Text]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ServerKey:
+class ServerKey(Struct, frozen=True):
     """A server and the key for its updates, as named in sentences."""
 
     server: str
@@ -99,8 +98,7 @@ class ServerKey:
     algorithm: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
+class _Seen(Struct, frozen=True):
     """The TXT records at a name."""
 
     values: tuple[bytes, ...] = ()
@@ -327,8 +325,7 @@ class Unsigned(Exception):
     """Raised for an answer without the key's signature, other than a refusal."""
 
 
-@dataclass(frozen=True, slots=True)
-class Conversation:
+class Conversation(Struct, frozen=True):
     """Sends questions and updates to one server, signed by one key. Thread-safe.
 
     Each exchange has its own TCP connection: answers over TCP are complete, and a silent server is

@@ -9,16 +9,19 @@ import shutil
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, time, timedelta
 from itertools import takewhile
 from pathlib import Path
+
+from msgspec import Struct
 
 from certferry.adapters.schedule.tools import call, complaint
 from certferry.core.schedule import NIGHT_MOMENTS, Installation, Job, Scheduled, night_time, twice
 from certferry.errors import ScheduleError
 from certferry.file_trust import user_name
 from certferry.text import Text
+from certferry.values import replace
 
 _TIMEOUT = timedelta(seconds=30)
 """Time limit of `crontab`: it handles one small file, but perhaps on a network mount."""
@@ -163,8 +166,7 @@ _USUAL_PATH = "/usr/bin:/bin"
 """PATH as set by Debian's cron, cronie and busybox (`_PATH_DEFPATH`, paths.h)."""
 
 
-@dataclass(frozen=True, slots=True)
-class CronEntry:
+class CronEntry(Struct, frozen=True):
     """certferry's line in a crontab."""
 
     #: The five fields of the time, as written.

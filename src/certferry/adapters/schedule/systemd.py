@@ -11,7 +11,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from certferry.core.schedule import Installation, Job, Scheduled
 from certferry.errors import ScheduleError, system_words
 from certferry.file_trust import user_name
 from certferry.text import Text, verbatim
+from certferry.values import replace
 from certferry.whole_file import replace_file
 
 SERVICE = "certferry.service"

@@ -4,7 +4,6 @@ of users and tokens are found in any case.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
@@ -14,6 +13,7 @@ from certferry.adapters.state.columns import MOMENT
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction, writes
 from certferry.adapters.state.sealing import Sealing
 from certferry.core import access
+from certferry.values import replace
 
 _ROLE = columns.Column(from_value=partial(columns.read_as, access.Role))
 _USERS = Table(

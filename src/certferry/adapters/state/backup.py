@@ -10,9 +10,10 @@ import sqlite3
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+
+from msgspec import Struct
 
 from certferry.adapters.state import sealing as seals
 from certferry.adapters.state.binding import upgrade_of
@@ -49,8 +50,7 @@ _IN_USE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _BROKEN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
 
 
-@dataclass(frozen=True, slots=True)
-class Restored:
+class Restored(Struct, frozen=True):
     """What a restore has put in place: the names of the certificates in it, and when the backup was
     made; what was there before is `kept`.
     """
@@ -172,8 +172,7 @@ def _unpacked(archive: bytes, source: Path) -> tuple[dict[str, bytes], datetime]
     return files, made_at
 
 
-@dataclass(frozen=True, slots=True)
-class _Key:
+class _Key(Struct, frozen=True):
     """The key of the backup: what is in force already, or a draft that has a `place` to go to."""
 
     key: Path | Secret

@@ -9,7 +9,8 @@ to the database and has no key makes none. It can delete rows, and put a whole r
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import Reader, Row, Transaction, Upgrade
@@ -24,8 +25,7 @@ _SEE_WHO = Text(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Binding:
+class Binding(Struct, frozen=True):
     """How the rows of a table are bound by proofs."""
 
     table: str

@@ -6,10 +6,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from string import Formatter
 from typing import Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import asdict
 
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import DesiredHttps, HttpsSettings
@@ -49,8 +51,7 @@ class NoText(str):
 _NAMED_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
-class Column:
+class Column(Struct, frozen=True):
     """How a field is written in its column and read from it; `None` is NULL. `name` is the
     column's, where it is not the field's.
     """

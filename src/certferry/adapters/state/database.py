@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
 from functools import cache, wraps
 from importlib import resources
 from pathlib import Path
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, TypeVar, cast
+
+from msgspec import Struct
 
 from certferry.adapters.state.columns import (
     MOMENT,
@@ -122,8 +123,7 @@ def _equal(key: Iterable[str]) -> str:
     return " AND ".join(f"{name} = ?" for name in key)
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
+class Dialect(Struct, frozen=True):
     """What only one kind of database understands: its `name` stands in the names of the schema's
     files that no other takes, `tables` asks for the names of its tables, `clock` is its present
     moment as a column has it, `statements` takes a script apart. `head` asks for the head of a
@@ -211,9 +211,10 @@ def writes(
 
 
 class Table(Generic[T]):
-    """The rows of one kind of record, a dataclass, with a column for each of its fields. `columns`
-    says how those are written that are not written as they are: `None` for one that has no column.
-    A column without a field is among them for `unreadable_rows` alone.
+    """The rows of one kind of record, a Struct or a dataclass. Each field has a column.
+
+    `columns` names the fields that are stored in another form, with `None` for a field without a
+    column. A column without a field is named for `unreadable_rows` alone.
 
     A row that cannot be read counts as absent: its writer could have deleted the row too. Rows
     that must not be absent are proven (`binding`).
@@ -226,17 +227,16 @@ class Table(Generic[T]):
         self, name: str, record: Callable[..., T], *key: str, **columns: Column | None
     ) -> None:
         self._name, self._key, self._record = name, key, record
-        known = [(field, columns.get(field.name, PLAIN)) for field in fields(cast("Any", record))]
+        fields: tuple[str, ...] = cast("Any", record).__match_args__  # of Structs and dataclasses
         self._columns = [
-            (field.name, column, column.name or field.name)
-            for field, column in known
-            if column is not None
+            (field, column, column.name or field)
+            for field in fields
+            if (column := columns.get(field, PLAIN)) is not None
         ]
         self._readers = [
             (field, one.from_value) for field, one, _ in self._columns if one.from_value
         ]
-        its_fields = {field.name for field, _ in known}
-        beside = {one: column for one, column in columns.items() if one not in its_fields}
+        beside = {name: column for name, column in columns.items() if name not in fields}
         #: The columns by their names in the table.
         self.by_name = {**beside, **{one: column for _, column, one in self._columns}}
         self.of.setdefault(name, []).append(self)
@@ -302,8 +302,7 @@ while the others are upgraded: nothing that it uses is taken away (docs/decision
 release knows an older one; a host that does would write rows that are not bound (0056)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Upgrade:
+class Upgrade(Struct, frozen=True):
     """What migrations need to know: the `host` that what was kept belongs to; by the number of a
     schema, what `binds` the rows of before with the state's key; how a new database is sealed. See
     `binding.upgrade_of`. One without rows is made without the key.
@@ -314,8 +313,7 @@ class Upgrade:
     seal: Callable[[Transaction], object] = lambda _: None
 
 
-@dataclass(frozen=True, slots=True)
-class Migration:
+class Migration(Struct, frozen=True):
     """What leads from one schema to the next: a script, then what no SQL can do."""
 
     number: int

@@ -27,7 +27,6 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from contextvars import Context
-from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +34,7 @@ from typing import TypeVar
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.state import database as databases
@@ -96,8 +96,7 @@ MAY_BE_LOST = frozenset(
 is in any other table is stored before the next call to any service."""
 
 
-@dataclass(frozen=True, slots=True)
-class Generation:
+class Generation(Struct, frozen=True):
     """A state as it was stored. The next one names it by the `digest` of its object."""
 
     number: int

@@ -8,7 +8,8 @@ the history is missed by `state check` (`chain`). So the history adds what the r
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
 
 from certferry.adapters.state import chain, columns
 from certferry.adapters.state.binding import VERSION, WITHDRAWAL
@@ -18,13 +19,13 @@ from certferry.adapters.state.sealing import Sealing
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version, Withdrawal
 from certferry.errors import StateError, StateForeign
 from certferry.text import Text
+from certferry.values import replace
 
 _ENTRIES = "SELECT * FROM history WHERE event IN ('revoked', 'rolled back', 'rollback refused')"
 """Schema 22 has an index of these alone."""
 
 
-@dataclass(frozen=True, slots=True)
-class Lasting:
+class Lasting(Struct, frozen=True):
     """Revocations and withdrawals, as the history has them."""
 
     #: By lineage and fingerprint.

@@ -6,10 +6,11 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from certferry.adapters.state import connect as states
 from certferry.adapters.state.binding import BINDINGS
@@ -35,8 +36,7 @@ _NOT_OF_LEASES = ("holder", "since", "until")
 """Columns of a lease that end with its holder; its token goes on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sealed:
+class Sealed(Struct, frozen=True):
     """A column that is sealed, and what its text is bound to: a kind, and columns of its row. The
     text of a proof is empty.
     """
@@ -65,8 +65,7 @@ _FINGERPRINT = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where a state is, and the key that opens it."""
 
     url: states.Location
@@ -74,8 +73,7 @@ class Address:
     password: Secret | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Moved:
+class Moved(Struct, frozen=True):
     """What a move has carried: from where, to where, how many rows of each table, and the hosts."""
 
     origin: Path | str
@@ -84,8 +82,7 @@ class Moved:
     hosts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Rotated:
+class Rotated(Struct, frozen=True):
     """What a change of the key has done."""
 
     #: How many keys and proofs were sealed anew.
@@ -94,8 +91,7 @@ class Rotated:
     left: tuple[Text, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Table:
+class _Table(Struct, frozen=True):
     """A table: its columns by name, those of its key in order, which hold true or false, and the
     statements after which the database numbers the next row.
     """

@@ -5,10 +5,11 @@ last run, the history.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
 from datetime import datetime
 from functools import partial
 from typing import TypeVar
+
+from msgspec.structs import asdict
 
 from certferry.adapters.state import chain, columns
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes

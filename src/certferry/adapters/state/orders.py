@@ -4,7 +4,6 @@ the order log: what was ordered, and what the CA said of it, which its limits co
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 
 from certferry.adapters.state import columns
@@ -24,6 +23,7 @@ from certferry.core.certificates.names import base_name, registered_domain
 from certferry.core.planning import limits as rate_limits
 from certferry.core.redaction import Secret
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, Lease
+from certferry.values import replace
 
 _ACCOUNT = "account"
 _NEXT_KEY = "next account key"

@@ -6,7 +6,6 @@ import base64
 import json
 import zlib
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from datetime import datetime
 from functools import partial
 from typing import Any
@@ -26,6 +25,7 @@ from certferry.core.observed.runs import (
 from certferry.core.redaction import redacted, without_secrets
 from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS, KEPT_WHOLE
 from certferry.text import Text
+from certferry.values import replace
 
 
 def _word_of(kind: type[RunKind | RunSource | RunState]) -> columns.Column:

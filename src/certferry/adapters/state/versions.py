@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, TypeVar
+
+from msgspec import Struct
 
 from certferry.adapters.state import columns, lasting
 from certferry.adapters.state.binding import ORDER, VERSION, WITHDRAWAL, Binding
@@ -55,8 +56,7 @@ _ORDERED = Table(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Tries:
+class _Tries(Struct, frozen=True):
     """The tries to issue a lineage's certificate since the last success."""
 
     tried_at: datetime | None = None

@@ -16,6 +16,8 @@ from datetime import UTC, datetime
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
+from msgspec import Struct
+
 from certferry import __version__
 from certferry.adapters.dns import answers
 from certferry.adapters.dns.records import TxtRecord, Zone
@@ -346,8 +348,7 @@ ALGORITHM = "TC3-HMAC-SHA256"
 SIGNED = "content-type;host"
 
 
-@dataclass(frozen=True, slots=True)
-class TencentKeys:
+class TencentKeys(Struct, frozen=True):
     """An API key of Tencent Cloud."""
 
     #: The key's id, sent with each call.
@@ -356,8 +357,7 @@ class TencentKeys:
     secret_key: Secret
 
 
-@dataclass(frozen=True, slots=True)
-class SignedCall:
+class SignedCall(Struct, frozen=True):
     """The parts of a POST covered by the signature."""
 
     #: The API's service name, for example `dnspod`.

@@ -8,8 +8,9 @@ import os
 import shlex
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from certferry.config.document import Document, read_document
 from certferry.config.env_files import EnvFile, env_files_of, environment_with
@@ -23,8 +24,7 @@ from certferry.whole_file import free_copy
 from certferry.wiring.settings import ADAPTERS
 
 
-@dataclass(frozen=True, slots=True)
-class Files:
+class Files(Struct, frozen=True):
     """The configuration file, and the environment files for keys."""
 
     #: The configuration file to write.
@@ -59,8 +59,7 @@ class Files:
         return (*(str(path.absolute()) for path in there if path != self.keys), *own)
 
 
-@dataclass(frozen=True, slots=True)
-class Beginning:
+class Beginning(Struct, frozen=True):
     """The base of the new file."""
 
     #: The operator's own settings, from `--settings`.
@@ -80,8 +79,7 @@ def revealed(keys: Mapping[str, Secret]) -> dict[str, str]:
     return {name: key.reveal() for name, key in keys.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Asked:
+class Asked(Struct, frozen=True):
     """The options of the command line."""
 
     #: The ACME client to take over from.

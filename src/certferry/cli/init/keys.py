@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
+
+from msgspec import Struct
+from msgspec import field as struct_field
 
 from certferry import errors
 from certferry.cli.init.files import Beginning
@@ -27,6 +30,7 @@ from certferry.present.layout import line
 from certferry.present.news_text import answer_lines
 from certferry.reconcile.run import Run
 from certferry.text import Text
+from certferry.values import replace
 from certferry.wiring.adapters import CHANNELS, Family, type_instead_of
 from certferry.wiring.monitoring import try_heartbeat
 from certferry.wiring.settings import Service, offered
@@ -56,8 +60,7 @@ Missing = tuple[Question, str]
 """An unanswered question, and the label of its account."""
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenKey:
+class WrittenKey(Struct, frozen=True):
     """A key as the configuration file refers to it."""
 
     #: The value in the file: a reference such as `env:NAME`, or a setting that is no secret.
@@ -68,14 +71,13 @@ class WrittenKey:
     fresh: Secret | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Keys:
+class Keys(Struct, frozen=True):
     """An account with references to its keys."""
 
     #: The account, or None for a skipped optional account.
     account: NewAccount | None = None
     #: Keys to store, by variable.
-    fresh: Mapping[str, Secret] = field(default_factory=dict)
+    fresh: Mapping[str, Secret] = struct_field(default_factory=dict)
     #: Unanswered questions.
     missing: tuple[Missing, ...] = ()
 
@@ -349,8 +351,7 @@ _WHAT_A_HEARTBEAT_IS = Text(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Alert:
+class Alert(Struct, frozen=True):
     """A channel or a heartbeat."""
 
     #: The channel as in the file.
@@ -358,11 +359,10 @@ class Alert:
     #: A reference to the heartbeat's URL, or "".
     heartbeat: str = ""
     #: Secrets to store, by variable.
-    fresh: Mapping[str, Secret] = field(default_factory=dict)
+    fresh: Mapping[str, Secret] = struct_field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Alerts:
+class Alerts(Struct, frozen=True):
     """Asks for a channel and a heartbeat, and tries both."""
 
     start: Beginning

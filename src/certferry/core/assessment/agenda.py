@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from certferry.core.assessment.health import (
     RUN_WITHIN,
@@ -29,6 +30,7 @@ from certferry.core.desired.certificate import Kind
 from certferry.core.planning.renewal import due_at
 from certferry.core.planning.rollbacks import replaced_after
 from certferry.errors import Severity
+from certferry.values import replace
 
 DAYS = 14
 """The number of days shown, today included."""
@@ -45,8 +47,7 @@ class Milestone(StrEnum):
     EXPIRY = "expiry"
 
 
-@dataclass(frozen=True, slots=True)
-class Coming:
+class Coming(Struct, frozen=True):
     """A coming milestone of a lineage."""
 
     at: datetime
@@ -54,8 +55,7 @@ class Coming:
     lineage: str
 
 
-@dataclass(frozen=True, slots=True)
-class Life:
+class Life(Struct, frozen=True):
     """The moments in the life of a lineage's newest version, with places and concerns."""
 
     lineage: str
@@ -126,8 +126,7 @@ class Life:
                 yield Coming(end, Milestone.EXPIRY, self.lineage)
 
 
-@dataclass(frozen=True, slots=True)
-class Need:
+class Need(Struct, frozen=True):
     """A matter for a person, and whether a run is the fix."""
 
     concern: Concern
@@ -136,8 +135,7 @@ class Need:
     run: tuple[str, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Day:
+class Day(Struct, frozen=True):
     """A day in UTC with its milestones."""
 
     date: date
@@ -145,8 +143,7 @@ class Day:
     coming: tuple[Coming, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class OverallVerdict:
+class OverallVerdict(Struct, frozen=True):
     """The summary of all certificates."""
 
     severity: Severity
@@ -170,8 +167,7 @@ class OverallVerdict:
         return self.needing + self.others
 
 
-@dataclass(frozen=True, slots=True)
-class Agenda:
+class Agenda(Struct, frozen=True):
     """The whole agenda."""
 
     verdict: OverallVerdict

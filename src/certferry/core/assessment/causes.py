@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
@@ -11,8 +12,7 @@ from certferry.errors import StateUnavailable
 from certferry.text import Text
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """An error without the certificate concerned, so equal errors of certificates are equal."""
 
     action: Action | None

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct, field
 
 from certferry.core.assessment.notices import OF_ALL, REFUSED, Notice, Subject, Topic
 from certferry.core.assessment.sightings import Sighting
@@ -21,6 +22,7 @@ from certferry.core.planning.renewal import expired_issuer
 from certferry.core.planning.undeclared import Undeclared
 from certferry.errors import Problem, Severity, StateForeign
 from certferry.text import Text
+from certferry.values import replace
 
 WARNING_SHARE, CRITICAL_SHARE = 6, 12
 """The shares of the lifetime at which an end is a warning or critical: a sixth, a twelfth.
@@ -46,8 +48,7 @@ UNJUDGED = frozenset({"clock_off", "none_declared"})
 """Codes of warnings that make all other judgments uncertain."""
 
 
-@dataclass(frozen=True, slots=True)
-class Expected:
+class Expected(Struct, frozen=True):
     """A declared certificate."""
 
     lineage: str
@@ -59,8 +60,7 @@ class Expected:
     gone: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Recorded:
+class Recorded(Struct, frozen=True):
     """The state's records of certificates and runs."""
 
     #: By lineage, newest first; `()` for a lineage with a row written by another program.
@@ -91,8 +91,7 @@ class Recorded:
         return tuple(notice for notice in of_runs if notice.problem.code != REFUSED)
 
 
-@dataclass(frozen=True, slots=True)
-class Concern:
+class Concern(Struct, frozen=True):
     """A matter for a person."""
 
     problem: Problem
@@ -106,16 +105,14 @@ class Concern:
         return self.problem.code in UNJUDGED
 
 
-@dataclass(frozen=True, slots=True)
-class Soonest:
+class Soonest(Struct, frozen=True):
     """The first certificate to end, among those in force and those that places still have."""
 
     lineage: str
     certificate: Certificate
 
 
-@dataclass(frozen=True, slots=True)
-class Checkup:
+class Checkup(Struct, frozen=True):
     """The result of a check of all declared certificates."""
 
     #: The worst first.

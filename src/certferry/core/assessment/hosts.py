@@ -6,8 +6,9 @@ Each host judges its own name and clock, and whether the other hosts run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from certferry.core.assessment.notices import Notice, Notices, Subject, Topic
 from certferry.core.findings import Code
@@ -73,8 +74,7 @@ def away_since(host: HostRecord, now: datetime) -> datetime | None:
     return None if last is None or now - last <= AWAY else last + AWAY
 
 
-@dataclass(frozen=True, slots=True)
-class HostStanding:
+class HostStanding(Struct, frozen=True):
     """A host with its problems, as judged by this host."""
 
     record: HostRecord

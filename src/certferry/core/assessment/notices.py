@@ -8,9 +8,10 @@ leaves the delivery stored, so a message may be lost, and is never sent twice.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from certferry.core.certificates.certificate import is_overdue
 from certferry.core.certificates.lineage import Version, Versions
@@ -21,6 +22,7 @@ from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, 
 from certferry.core.planning.undeclared import CODE
 from certferry.errors import CertferryError, DeclarationOutdated, OrderPostponed, Problem
 from certferry.text import Text
+from certferry.values import replace
 
 
 class Topic(StrEnum):
@@ -38,8 +40,7 @@ USUAL = (Topic.TROUBLE, Topic.RECOVERED)
 """The topics of a channel without the setting `on`."""
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Subject:
+class Subject(Struct, frozen=True, order=True):
     """The subject of a notice. With all fields empty, the run as a whole is the subject.
 
     Further examples: `Subject("shop")` is a certificate, `Subject("shop", "qiniu")` the certificate
@@ -59,8 +60,7 @@ OF_ALL = Subject()
 Key = tuple[Topic, Subject]
 
 
-@dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(Struct, frozen=True):
     """A fact for operators, standing until it is over."""
 
     topic: Topic
@@ -77,8 +77,7 @@ class Notice:
         return (self.topic, self.subject)
 
 
-@dataclass(frozen=True, slots=True)
-class Delivery:
+class Delivery(Struct, frozen=True):
     """The record of a notice sent to a channel."""
 
     topic: Topic
@@ -96,8 +95,7 @@ class Delivery:
         return (self.topic, self.subject)
 
 
-@dataclass(frozen=True, slots=True)
-class ChannelState:
+class ChannelState(Struct, frozen=True):
     """The stored records of a channel."""
 
     deliveries: tuple[Delivery, ...] = ()
@@ -335,8 +333,7 @@ def _notice(
 CUT = "…"
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
+class Message(Struct, frozen=True):
     """A message to a channel."""
 
     title: str
@@ -412,8 +409,7 @@ _ORDER = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Notification:
+class Notification(Struct, frozen=True):
     """A notice to send to a channel."""
 
     notice: Notice
@@ -421,8 +417,7 @@ class Notification:
     again: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Dispatch:
+class Dispatch(Struct, frozen=True):
     """Notifications claimed by a run for a channel."""
 
     notifications: tuple[Notification, ...]

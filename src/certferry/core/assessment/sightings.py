@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
+
+from msgspec import Struct
 
 from certferry.core.certificates.lineage import Version, Versions, version_for
 from certferry.core.desired.certificate import Kind
@@ -13,13 +14,13 @@ from certferry.core.observed import observation
 from certferry.core.planning.plan import Action
 from certferry.core.planning.planner import why_deliver
 from certferry.core.planning.report import LineageReport, Outcome
+from certferry.values import replace
 
 Place = tuple[str, str, str]
 """A lineage, a target, and a domain at the target."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sighting:
+class Sighting(Struct, frozen=True):
     """The last observation of a place."""
 
     lineage: str
@@ -46,8 +47,7 @@ class Sighting:
         return not self.domain
 
 
-@dataclass(frozen=True, slots=True)
-class Sighted:
+class Sighted(Struct, frozen=True):
     """The observation of a lineage by the last pass of a run."""
 
     places: tuple[Sighting, ...] = ()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from certferry.core.assessment.health import Concern, Recorded, by_share_of_life
 from certferry.core.assessment.notices import Notice, Subject
@@ -25,6 +26,7 @@ from certferry.core.planning.undeclared import CODE
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertferryError, Problem, Severity
 from certferry.text import Text
+from certferry.values import replace
 
 WHOLE_ACCOUNT = "*"
 """Stands for the domains of an account that could not be asked, or that has none to serve."""
@@ -80,8 +82,7 @@ or only another client can renew.
 """
 
 
-@dataclass(frozen=True, slots=True)
-class LastFailure:
+class LastFailure(Struct, frozen=True):
     """The failure of the last try."""
 
     problem: Problem
@@ -93,8 +94,7 @@ class LastFailure:
     again_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DomainStatus:
+class DomainStatus(Struct, frozen=True):
     """The standing of one domain at one target."""
 
     target: str
@@ -125,8 +125,7 @@ class DomainStatus:
         return Severity.ERROR if is_wrong else self.standing.severity
 
 
-@dataclass(frozen=True, slots=True)
-class LineageStatus:
+class LineageStatus(Struct, frozen=True):
     """The standing of one lineage with its domains."""
 
     lineage: str

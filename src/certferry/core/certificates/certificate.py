@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from certferry.core.certificates.names import base_name, is_wildcard
 from certferry.core.redaction import Secret
@@ -28,8 +29,7 @@ class KeyType(StrEnum):
     RSA4096 = "rsa4096"
 
 
-@dataclass(frozen=True, slots=True)
-class Certificate:
+class Certificate(Struct, frozen=True):
     """The facts of a leaf certificate."""
 
     #: The certificate's identity: SHA-256 over the DER, in lower-case hex.
@@ -82,8 +82,7 @@ CERT, CHAIN, FULLCHAIN, PRIVKEY = "cert.pem", "chain.pem", "fullchain.pem", "pri
 """The file names of a bundle, as in certbot."""
 
 
-@dataclass(frozen=True, slots=True)
-class CertificateBundle:
+class CertificateBundle(Struct, frozen=True):
     """A certificate with chain and key."""
 
     certificate: Certificate
@@ -153,8 +152,7 @@ _DIGITS = 13
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class RenewalWindow:
+class RenewalWindow(Struct, frozen=True):
     """The period in which the CA wants a certificate replaced (RFC 9773 §4.2)."""
 
     start: datetime
@@ -163,8 +161,7 @@ class RenewalWindow:
     page: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RenewalInfo:
+class RenewalInfo(Struct, frozen=True):
     """A CA's answer to a query for renewal information."""
 
     window: RenewalWindow | None = None

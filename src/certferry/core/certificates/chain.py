@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import Enum, StrEnum
+
+from msgspec import Struct
 
 from certferry.core.certificates import certificate
 from certferry.errors import CertificateRejected, Problem
@@ -54,8 +55,7 @@ _MOST_LISTED = 3
 """The most names in a sentence: a CDN's own certificate has a hundred."""
 
 
-@dataclass(frozen=True, slots=True)
-class Presented:
+class Presented(Struct, frozen=True):
     """A certificate in a served chain."""
 
     fingerprint: str
@@ -76,8 +76,7 @@ class End(Enum):
     MISSING_ISSUER = "missing_issuer"
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """The way from a leaf to a root, as far as issuers were presented or are trusted."""
 
     #: Leaf first, each followed by its issuer.

@@ -5,13 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, RenewalWindow
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.text import Text
+from certferry.values import replace
 
 
 class RevocationReason(StrEnum):
@@ -32,8 +34,7 @@ class RevocationReason(StrEnum):
 _CODES = dict(zip(RevocationReason, (0, 1, 3, 4, 5), strict=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Revocation:
+class Revocation(Struct, frozen=True):
     """A revocation, stored before the request to the CA."""
 
     at: datetime
@@ -63,8 +64,7 @@ def is_in_progress(revocation: Revocation | None, not_after: datetime, now: date
     return revocation is not None and not revocation.is_answered and not_after > now
 
 
-@dataclass(frozen=True, slots=True)
-class Withdrawal:
+class Withdrawal(Struct, frozen=True):
     """A certificate withdrawn from a domain: a run does not bind the certificate there again."""
 
     lineage: str
@@ -87,8 +87,7 @@ _TAG, _SHORT_PREFIX = 7, 12
 """The hex digits in a label of 23 characters, a length Qiniu accepts (docs/facts/qiniu.md §4.1)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Version:
+class Version(Struct, frozen=True):
     """A certificate of a lineage as stored, without PEM and key."""
 
     #: The version's number; numbers grow by one.

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import ClassVar
+
+from msgspec import Struct, field
 
 from certferry.core.certificates.certificate import Certificate, KeyType
 from certferry.core.redaction import Secret
@@ -17,8 +19,7 @@ from certferry.text import Text
 MODE, KEY_MODE = 0o644, 0o600
 
 
-@dataclass(frozen=True, slots=True)
-class Program:
+class Program(Struct, frozen=True):
     """A program to run, without a shell."""
 
     #: The program and its arguments, which may hold a secret.
@@ -34,8 +35,7 @@ class Program:
         return hashlib.sha256("\0".join(self.arguments).encode()).hexdigest()
 
 
-@dataclass(frozen=True, slots=True)
-class FileDelivery:
+class FileDelivery(Struct, frozen=True):
     """A delivery as four PEM files in a directory."""
 
     directory: str
@@ -48,8 +48,7 @@ class FileDelivery:
     reload: Program | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class CommandDelivery:
+class CommandDelivery(Struct, frozen=True):
     """A delivery to a program."""
 
     #: The program's name in reports.
@@ -83,8 +82,7 @@ class OnFailure(StrEnum):
     ROLLBACK = "rollback"
 
 
-@dataclass(frozen=True, slots=True)
-class Authority:
+class Authority(Struct, frozen=True):
     """A certificate authority."""
 
     #: The operator's name for the CA.
@@ -93,8 +91,7 @@ class Authority:
     directory: str
 
 
-@dataclass(frozen=True, slots=True)
-class Issuance:
+class Issuance(Struct, frozen=True):
     """How to order certificates."""
 
     #: By preference; empty for the CA's default profile.
@@ -107,8 +104,7 @@ class Issuance:
     dns_persist: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class HttpsSettings:
+class HttpsSettings(Struct, frozen=True):
     """A domain's HTTPS settings as reported by the target; `None` for an unreported setting."""
 
     force_https: bool | None = None
@@ -183,8 +179,7 @@ Kind.AUTO, Kind.CDN, Kind.DCDN = Kind("auto"), Kind("cdn"), Kind("dcdn")
 Kind.FILES, Kind.COMMAND = Kind("files"), Kind("command")
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredHttps:
+class DesiredHttps(Struct, frozen=True):
     """The declared HTTPS settings of a domain; `None` keeps the present setting."""
 
     force_https: bool | None = None
@@ -192,8 +187,7 @@ class DesiredHttps:
     tls_versions: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredDeployment:
+class DesiredDeployment(Struct, frozen=True):
     """A deployment of a certificate to domains of a target, or to a receiver.
 
     A domain owned by another deployment is left out, even if named or matched here.
@@ -231,16 +225,14 @@ def delivered(delivery: Delivery) -> DesiredDeployment:
     return DesiredDeployment(kind.value, (name,), kind, retire=Retirement.NEVER, delivery=delivery)
 
 
-@dataclass(frozen=True, slots=True)
-class PemFiles:
+class PemFiles(Struct, frozen=True):
     """The paths of the files in which another client keeps a certificate."""
 
     fullchain: str
     privkey: str
 
 
-@dataclass(frozen=True, slots=True)
-class DesiredCertificate:
+class DesiredCertificate(Struct, frozen=True):
     """A lineage as declared."""
 
     lineage: str

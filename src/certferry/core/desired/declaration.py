@@ -6,13 +6,16 @@ import hashlib
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, dataclass, fields, is_dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from functools import cache
+
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import fields
 
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, PemFiles
 from certferry.errors import DeclarationOutdated
 from certferry.text import Text
+from certferry.values import replace
 
 TOLERATED = timedelta(hours=1)
 """How long hosts may declare a certificate differently, while their files are replaced."""
@@ -62,7 +65,7 @@ def _in_order(deployment: DesiredDeployment) -> DesiredDeployment:
 def _as_json(value: object) -> object:
     if isinstance(value, tuple):
         return [_as_json(item) for item in value]
-    if is_dataclass(value) and not isinstance(value, type):
+    if isinstance(value, Struct):
         return {name: _as_json(setting) for name, setting in _chosen(value)}
     return value
 
@@ -76,17 +79,24 @@ def only_receivers(desired: DesiredCertificate) -> DesiredCertificate:
     return replace(desired, files=None, deployments=deployments)
 
 
-def _chosen(value: Any) -> Iterator[tuple[str, object]]:
+def _chosen(value: Struct) -> Iterator[tuple[str, object]]:
     """Yield the fields with another value than the default."""
-    for field in fields(value):
-        made = None if field.default_factory is MISSING else field.default_factory()
-        default = made if field.default is MISSING else field.default
-        if (chosen := getattr(value, field.name)) != default:
-            yield field.name, chosen
+    defaults = _defaults(type(value))
+    for name in value.__struct_fields__:
+        if (chosen := getattr(value, name)) != defaults[name]:
+            yield name, chosen
 
 
-@dataclass(frozen=True, slots=True)
-class Declaration:
+@cache
+def _defaults(kind: type[Struct]) -> dict[str, object]:
+    """Return the default of each field; a field without a default has `NODEFAULT`."""
+    return {
+        field.name: field.default if field.default_factory is NODEFAULT else field.default_factory()
+        for field in fields(kind)
+    }
+
+
+class Declaration(Struct, frozen=True):
     """A host's declaration of a lineage. Moments are by the database's clock."""
 
     lineage: str
@@ -99,8 +109,7 @@ class Declaration:
     first_seen_at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Outdated:
+class Outdated(Struct, frozen=True):
     """This host's declaration of a lineage, superseded by another host's newer declaration."""
 
     lineage: str

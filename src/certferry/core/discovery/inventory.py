@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import IntEnum
 from types import MappingProxyType
+
+from msgspec import Struct, field
 
 from certferry.core.certificates.names import WILDCARD
 from certferry.core.desired.certificate import DesiredCertificate, HttpsSettings, Kind
@@ -16,10 +17,10 @@ from certferry.core.observed.observation import Served
 from certferry.core.planning.planner import Claims
 from certferry.errors import CertferryError, Problem, Severity
 from certferry.text import Text
+from certferry.values import replace
 
 
-@dataclass(frozen=True, slots=True)
-class FoundDomain:
+class FoundDomain(Struct, frozen=True):
     """A domain as listed by a target."""
 
     domain: str
@@ -45,8 +46,7 @@ class FoundDomain:
     failure: CertferryError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class FoundCertificate:
+class FoundCertificate(Struct, frozen=True):
     """A certificate as listed by a target."""
 
     remote_id: str
@@ -57,8 +57,7 @@ class FoundCertificate:
     not_after: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
+class Survey(Struct, frozen=True):
     """All domains and certificates of a target."""
 
     domains: tuple[FoundDomain, ...]
@@ -67,8 +66,7 @@ class Survey:
     certificates: tuple[FoundCertificate, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class FoundZone:
+class FoundZone(Struct, frozen=True):
     """A zone of a DNS account."""
 
     name: str
@@ -93,8 +91,7 @@ class Urgency(IntEnum):
     IN_ORDER = 4
 
 
-@dataclass(frozen=True, slots=True)
-class Bound:
+class Bound(Struct, frozen=True):
     """The certificate bound to a domain; `None` for unknown facts."""
 
     owner: Owner | None
@@ -104,8 +101,7 @@ class Bound:
     not_after: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class DiscoveredDomain:
+class DiscoveredDomain(Struct, frozen=True):
     """A domain of an account, joined with declared and served certificates."""
 
     account: str
@@ -154,8 +150,7 @@ class DiscoveredDomain:
         return Urgency.ENDING if end is not None and end <= now + SOON else Urgency.UNCOVERED
 
 
-@dataclass(frozen=True, slots=True)
-class DiscoveredCertificate:
+class DiscoveredCertificate(Struct, frozen=True):
     """A certificate of an account, joined with the state's records."""
 
     account: str
@@ -167,8 +162,7 @@ class DiscoveredCertificate:
     bound_to: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """The filters of `discover`; all must match."""
 
     #: Only domains without a declared certificate, and certificates bound to such domains.
@@ -185,8 +179,7 @@ class Wanted:
         return self.expiring is None or (end is not None and end <= now + self.expiring)
 
 
-@dataclass(frozen=True, slots=True)
-class AccountSurvey:
+class AccountSurvey(Struct, frozen=True):
     """The survey of one account, with the certificates at the edges."""
 
     #: The account's name in the configuration.
@@ -212,8 +205,7 @@ class AccountSurvey:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Discovery:
+class Discovery(Struct, frozen=True):
     """The result of `discover`."""
 
     #: The surveyed accounts.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from enum import Enum
 from itertools import chain, count
+
+from msgspec import Struct, field
 
 from certferry.core.certificates.certificate import CertificateBundle, KeyType, covered_by, first_of
 from certferry.core.certificates.names import CHALLENGE, WILDCARD, base_name, is_wildcard, suffixes
@@ -14,6 +15,7 @@ from certferry.core.desired.certificate import KEY_MODE, MODE, PemFiles
 from certferry.core.discovery.inventory import FoundDomain, FoundZone
 from certferry.errors import DnsRejected, ZoneNotFound
 from certferry.text import Text
+from certferry.values import replace
 
 _NAMED = 5  # zones, in a message
 _NO_ZONE = Text("it has none at all")
@@ -76,8 +78,7 @@ class Grouping(Enum):
     EACH = "each"
 
 
-@dataclass(frozen=True, slots=True)
-class Access:
+class Access(Struct, frozen=True):
     """The owner, group and modes of delivered files. `None` stands for certferry's own user."""
 
     owner: str | None = None
@@ -86,8 +87,7 @@ class Access:
     key_mode: int = KEY_MODE
 
 
-@dataclass(frozen=True, slots=True)
-class ProposedDeployment:
+class ProposedDeployment(Struct, frozen=True):
     """A proposed deployment to an account, or to a directory."""
 
     #: The account, or the kind of receiver.
@@ -101,8 +101,7 @@ class ProposedDeployment:
     access: Access = field(default_factory=Access)
 
 
-@dataclass(frozen=True, slots=True)
-class ProposedCertificate:
+class ProposedCertificate(Struct, frozen=True):
     """A certificate to declare."""
 
     lineage: str
@@ -125,8 +124,7 @@ class ProposedCertificate:
         return self.names if self.adopts is None else self.adopts.certificate.names
 
 
-@dataclass(frozen=True, slots=True)
-class LeftOut:
+class LeftOut(Struct, frozen=True):
     """A domain left out of a proposal."""
 
     name: str
@@ -135,16 +133,14 @@ class LeftOut:
     certificate: ProposedCertificate | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Proposal:
+class Proposal(Struct, frozen=True):
     """Proposed declarations, and the domains left out."""
 
     certificates: tuple[ProposedCertificate, ...] = ()
     left_out: tuple[LeftOut, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
+class Places(Struct, frozen=True):
     """A DNS account to prove names with, and a target account with domains."""
 
     #: The label of the DNS account; empty for none.

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from msgspec import Struct
+
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.observed.observation import Served
 from certferry.errors import Problem, Severity
@@ -36,16 +38,14 @@ class Host:
         return name if self.port == HTTPS else f"{name}:{self.port}"
 
 
-@dataclass(frozen=True, slots=True)
-class HostProblem:
+class HostProblem(Struct, frozen=True):
     """A problem of several addresses together, such as a difference during a change at a CDN."""
 
     problem: Problem
     addresses: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class HostObservation:
+class HostObservation(Struct, frozen=True):
     """The certificates presented by all addresses of a host at one moment."""
 
     host: Host
@@ -167,8 +167,7 @@ def _problem(
     return HostProblem(Problem(code, message, hint, severity), tuple(a.address for a in group))
 
 
-@dataclass(frozen=True, slots=True)
-class Changes:
+class Changes(Struct, frozen=True):
     """The differences between two observations of a host."""
 
     #: Addresses with another answer, each with its earlier answer, `None` for a new address.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import Version, Withdrawal, labels_of, owner_of
@@ -15,6 +16,7 @@ from certferry.core.desired.certificate import DesiredDeployment
 from certferry.core.observed import observation
 from certferry.core.observed.records import NO_LINEAGE, Remembered, RolloutRecord, Upload
 from certferry.errors import CertferryError
+from certferry.values import replace
 
 
 class Owner(StrEnum):
@@ -130,8 +132,7 @@ def _bound(
     return likely_binding(target.remotes, served, last, now, timeout)
 
 
-@dataclass(frozen=True, slots=True)
-class LastChange:
+class LastChange(Struct, frozen=True):
     """Our last request to bind a certificate to a domain."""
 
     fingerprint: str

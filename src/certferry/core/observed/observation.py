@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from certferry.core.certificates.certificate import Certificate, short
 from certferry.core.certificates.chain import Presented
@@ -18,8 +19,7 @@ from certferry.errors import CertferryError, Problem
 from certferry.text import Text
 
 
-@dataclass(frozen=True, slots=True)
-class Scope:
+class Scope(Struct, frozen=True):
     """The domains and copies to observe at a target for one deployment of a lineage.
 
     `core.planning.choice.choose` picks the domains from `names`, `domains`, `globs` and `exclude`.
@@ -56,8 +56,7 @@ NOTHING, TO_COME = "—", "…"
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """A setting, or the certificate, changed by a step."""
 
     #: The name of the setting, or `CERTIFICATE`.
@@ -120,8 +119,7 @@ class DomainState(StrEnum):
     UNAVAILABLE = "unavailable"
 
 
-@dataclass(frozen=True, slots=True)
-class Served:
+class Served(Struct, frozen=True):
     """The certificate presented by one address in a handshake."""
 
     address: str
@@ -145,16 +143,14 @@ Addresses = Sequence[Served]
 """The certificates presented by the addresses of one domain."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiverDrift:
+class ReceiverDrift(Struct, frozen=True):
     """How a receiver's present content differs from the last delivery, or what is still to do."""
 
     reason: Reason
     changes: Changes = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedDomain:
+class ObservedDomain(Struct, frozen=True):
     """A domain at its target, or a receiver, as observed."""
 
     domain: str
@@ -189,8 +185,7 @@ class ObservedDomain:
         return self.last.verified_at if self.last is not None and is_last else None
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteCertificate:
+class RemoteCertificate(Struct, frozen=True):
     """A target's copy of a certificate of ours, recognised by label and fingerprint."""
 
     remote_id: str
@@ -201,8 +196,7 @@ class RemoteCertificate:
     in_use_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TargetRules:
+class TargetRules(Struct, frozen=True):
     """A target's demands on a certificate, and the usual duration of a change there."""
 
     #: The validity that a certificate must still have at upload.
@@ -215,8 +209,7 @@ class TargetRules:
         return certificate.not_after - self.min_remaining
 
 
-@dataclass(frozen=True, slots=True)
-class ObservedTarget:
+class ObservedTarget(Struct, frozen=True):
     """The target of one deployment as observed.
 
     The target's adapter returns the domains and the copies. The engine adds `label`, `served`,
@@ -272,8 +265,7 @@ class ObservedTarget:
         return next((r.fingerprint for r in self.remotes if r.remote_id == remote_id), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(Struct, frozen=True):
     """All facts for decisions about one lineage."""
 
     #: Newest first; the version in the files of another client, if any, comes before all others.

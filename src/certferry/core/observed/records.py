@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from msgspec import Struct
+
 from certferry.core.certificates.certificate import KeyType, same_names
 from certferry.core.certificates.lineage import Version, Withdrawal
 from certferry.core.desired.certificate import DesiredCertificate, DesiredHttps, HttpsSettings
 
 
-@dataclass(frozen=True, slots=True)
-class RolloutRecord:
+class RolloutRecord(Struct, frozen=True):
     """How far one certificate has come at one domain."""
 
     lineage: str
@@ -63,8 +64,7 @@ NO_LINEAGE = ""
 """The lineage of another tool's `Upload`, stored only because something uses the copy."""
 
 
-@dataclass(frozen=True, slots=True)
-class Upload:
+class Upload(Struct, frozen=True):
     """A copy of a certificate at a target, put there by certferry."""
 
     lineage: str
@@ -77,8 +77,7 @@ class Upload:
     in_use_until: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Ordered:
+class Ordered(Struct, frozen=True):
     """The order in progress of a lineage."""
 
     at: datetime
@@ -98,8 +97,7 @@ class Ordered:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class OtherCertificate:
+class OtherCertificate(Struct, frozen=True):
     """A certificate at a target that belongs to another lineage or another tool."""
 
     remote_id: str
@@ -114,8 +112,7 @@ TRIED_AGAIN = timedelta(days=1)
 """How long an account counts as full after a refused upload: its quota may be raised meanwhile."""
 
 
-@dataclass(frozen=True, slots=True)
-class Quota:
+class Quota(Struct, frozen=True):
     """How full an account is after a refusal to store another certificate."""
 
     #: The number of certificates at the account now.
@@ -130,8 +127,7 @@ class Quota:
         return self.held >= self.most and now < self.until
 
 
-@dataclass(frozen=True, slots=True)
-class TargetTask:
+class TargetTask(Struct, frozen=True):
     """A change of a domain as described by the target."""
 
     #: In the target's words.
@@ -142,8 +138,7 @@ class TargetTask:
     number: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class LastRun:
+class LastRun(Struct, frozen=True):
     """The end of the last run over declared certificates."""
 
     ended_at: datetime
@@ -156,8 +151,7 @@ class LastRun:
         return self.succeeded_at == self.ended_at
 
 
-@dataclass(frozen=True, slots=True)
-class HostRecord:
+class HostRecord(Struct, frozen=True):
     """A host that uses the state. `machine` to `clock_ahead` are from the last run begun there."""
 
     name: str
@@ -174,8 +168,7 @@ class HostRecord:
     running_since: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HostWork:
+class HostWork(Struct, frozen=True):
     """A host's lineages."""
 
     #: The number of lineages declared by the host, as far as stored.
@@ -186,8 +179,7 @@ class HostWork:
     holds: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class BegunRun:
+class BegunRun(Struct, frozen=True):
     """A run that began and has not ended yet."""
 
     #: Identifies the run among simultaneous runs.
@@ -217,8 +209,7 @@ class HistoryEntry:
     host: str | None = field(default=None, compare=False)
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryFilter:
+class HistoryFilter(Struct, frozen=True):
     """Conditions on history entries; a `None` sets no condition."""
 
     #: The host that stored the entry.
@@ -247,8 +238,7 @@ class Damage(StrEnum):
     GONE = "gone"
 
 
-@dataclass(frozen=True, slots=True)
-class HistoryBreak:
+class HistoryBreak(Struct, frozen=True):
     """The first damage in the history of a lineage."""
 
     lineage: str
@@ -258,8 +248,7 @@ class HistoryBreak:
     at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class VerifiedHistory:
+class VerifiedHistory(Struct, frozen=True):
     """The result of following the history's chain of digests."""
 
     #: The number of entries in the chain.
@@ -273,8 +262,7 @@ class VerifiedHistory:
     of_console: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(Struct, frozen=True):
     """The state's records of a lineage at one moment, without keys."""
 
     #: Newest first.

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct, field
 
 from certferry.text import Text
 
@@ -44,8 +45,7 @@ class RunState(StrEnum):
     DIED = "died"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRun:
+class StoredRun(Struct, frozen=True):
     """A run as stored."""
 
     id: str
@@ -64,8 +64,7 @@ class StoredRun:
     ended_at: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunEvent:
+class RunEvent(Struct, frozen=True):
     """An event of a run: the end of a step, an activity, or a warning."""
 
     #: The position among the run's events.
@@ -80,8 +79,7 @@ class RunEvent:
     domain: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RunReport:
+class RunReport(Struct, frozen=True):
     """The report printed at the end of a run."""
 
     #: The JSON document of the command, with sentences as `Text`.

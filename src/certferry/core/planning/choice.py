@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
 from itertools import takewhile
+
+from msgspec import Struct, field
 
 from certferry.core.certificates.certificate import covered_by, first_of
 from certferry.core.certificates.names import STAR, match_of
@@ -15,6 +16,7 @@ from certferry.core.planning.timing import Times
 from certferry.core.reasons import Reason
 from certferry.errors import AllExcluded, TargetRejected
 from certferry.text import Text
+from certferry.values import replace
 
 AUTO = "auto"
 
@@ -22,8 +24,7 @@ Selection = Scope | DesiredDeployment
 """The wanted domains: named domains, all covered domains, or domains matching a pattern."""
 
 
-@dataclass(frozen=True, slots=True)
-class Chosen:
+class Chosen(Struct, frozen=True):
     """The domains of a target beside the domains named by a deployment."""
 
     wanted: list[str] = field(default_factory=list)  #: Found by a pattern or by `auto`.

@@ -14,12 +14,12 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 
 from certferry.core.planning import plan as plans
 from certferry.core.reasons import ReasonCode
 from certferry.errors import PlanChanged, Problem
 from certferry.text import Text
+from certferry.values import replace
 
 LENGTH = 32
 """Characters of a digest: half of SHA-256, enough to rule out equal digests by chance."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import DesiredDeployment, DesiredHttps, HttpsSettings
 from certferry.core.observed import observation
 from certferry.core.observed.records import LAG, OtherCertificate, RolloutRecord
 from certferry.core.planning.plan import Deploy
+from certferry.values import replace
 
-_NAMES = tuple(field.name for field in fields(DesiredHttps))
+_NAMES = DesiredHttps.__struct_fields__
 
 _Https = DesiredHttps | HttpsSettings | None
 
@@ -76,8 +78,7 @@ def _in_words(value: object) -> str:
     return ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
+class Drift(Struct, frozen=True):
     """The changes of another tool at a domain that was as declared."""
 
     certificate: bool = False  #: Whether another certificate is bound.

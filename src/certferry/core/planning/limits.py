@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import Certificate, same_names
 from certferry.core.certificates.lineage import Version
@@ -36,16 +37,14 @@ and by address over three hours (docs/facts/letsencrypt.md §2).
 """
 
 
-@dataclass(frozen=True, slots=True)
-class Allowance:
+class Allowance(Struct, frozen=True):
     """A limit: at most `most` events within any period of the length `within`."""
 
     most: int
     within: timedelta
 
 
-@dataclass(frozen=True, slots=True)
-class Limits:
+class Limits(Struct, frozen=True):
     """The limits that a CA grants every account."""
 
     orders: Allowance  #: New orders of an account.
@@ -54,8 +53,7 @@ class Limits:
     failed_proofs: Allowance  #: Refused proofs of a name.
 
 
-@dataclass(frozen=True, slots=True)
-class PlannedOrder:
+class PlannedOrder(Struct, frozen=True):
     """An order to be made."""
 
     names: tuple[str, ...]
@@ -63,8 +61,7 @@ class PlannedOrder:
     exempt: bool = False  #: Whether the CA counts the order under no limit.
 
 
-@dataclass(frozen=True, slots=True)
-class PastOrder:
+class PastOrder(Struct, frozen=True):
     """An order that was made, or was about to be made, and may lead to a certificate."""
 
     names: tuple[str, ...]
@@ -81,16 +78,14 @@ class PastOrder:
         return None if self.given_up else self.ordered_at
 
 
-@dataclass(frozen=True, slots=True)
-class FailedProof:
+class FailedProof(Struct, frozen=True):
     """A name with a proof refused by the CA, and the moment."""
 
     name: str
     at: datetime
 
 
-@dataclass(frozen=True, slots=True)
-class Hold:
+class Hold(Struct, frozen=True):
     """A CA's request to wait."""
 
     names: tuple[str, ...]  #: The names of the refused order.
@@ -107,8 +102,7 @@ class Hold:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Spent:
+class Spent(Struct, frozen=True):
     """The stored orders, failed proofs and holds of a directory counting against an order."""
 
     orders: tuple[PastOrder, ...] = ()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import KeyType
 from certferry.core.desired.certificate import Authority, DesiredHttps, DriftPolicy, Kind
@@ -27,30 +28,26 @@ class Action(StrEnum):
     CLEAN = "clean"
 
 
-@dataclass(frozen=True, slots=True)
-class TimedOut:
+class TimedOut(Struct, frozen=True):
     """The run stops waiting."""
 
     error: CertferryError  #: The failure of the change, or why the change takes too long.
 
 
-@dataclass(frozen=True, slots=True)
-class TriedInThisRun:
+class TriedInThisRun(Struct, frozen=True):
     """The step failed since this run began, in this run or in another run."""
 
     at: datetime  #: The moment of the failure.
 
 
-@dataclass(frozen=True, slots=True)
-class HeldUntil:
+class HeldUntil(Struct, frozen=True):
     """The step waits for a moment: after an earlier failure, or because of a CA's limits."""
 
     until: datetime
     error: CertferryError | None = None  #: Why the CA would refuse the order.
 
 
-@dataclass(frozen=True, slots=True)
-class NotReady:
+class NotReady(Struct, frozen=True):
     """The step needs a certificate to be issued or delivered first."""
 
 
@@ -60,8 +57,7 @@ When = Waiting | NotInThisRun | None
 """When a step is carried out: now (`None`), after the earlier steps; later; or not in this run."""
 
 
-@dataclass(frozen=True, slots=True)
-class Issue:
+class Issue(Struct, frozen=True):
     """Order a certificate from a CA, or adopt the certificate in another client's files."""
 
     names: tuple[str, ...]
@@ -73,8 +69,7 @@ class Issue:
     standing: tuple[str, ...] = ()  #: Names proven by standing records; see `core.dns_persist`.
 
 
-@dataclass(frozen=True, slots=True)
-class Deploy:
+class Deploy(Struct, frozen=True):
     """Bind a certificate to a domain; upload the certificate first if the target lacks a copy."""
 
     target: str
@@ -91,8 +86,7 @@ class Deploy:
     left: Changes = ()  #: Changes of another tool that stay.
 
 
-@dataclass(frozen=True, slots=True)
-class Verify:
+class Verify(Struct, frozen=True):
     """Store that every address presents the certificate."""
 
     target: str
@@ -105,8 +99,7 @@ class Verify:
     fingerprint: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Rollback:
+class Rollback(Struct, frozen=True):
     """Withdraw a certificate from a domain for good; the domain gets the previous certificate."""
 
     target: str
@@ -119,8 +112,7 @@ class Rollback:
     when: When = None
 
 
-@dataclass(frozen=True, slots=True)
-class Retire:
+class Retire(Struct, frozen=True):
     """Remove a copy at a target."""
 
     target: str
@@ -135,8 +127,7 @@ class Retire:
     when: When = None
 
 
-@dataclass(frozen=True, slots=True)
-class Clean:
+class Clean(Struct, frozen=True):
     """Remove challenge records that an earlier run left in DNS."""
 
     reason: Reason
@@ -146,8 +137,7 @@ class Clean:
 Step = Issue | Deploy | Verify | Rollback | Retire | Clean
 
 
-@dataclass(frozen=True, slots=True)
-class Rollout:
+class Rollout(Struct, frozen=True):
     """The steps bringing the certificate to one domain."""
 
     target: str
@@ -188,8 +178,7 @@ class Weight(StrEnum):
         return Severity.ERROR if self in {Weight.BLOCKED, Weight.REFUSED} else Severity.WARNING
 
 
-@dataclass(frozen=True, slots=True)
-class PlanFinding:
+class PlanFinding(Struct, frozen=True):
     """A problem that the plan reports and leaves, such as a frozen domain or a refused step."""
 
     weight: Weight
@@ -218,8 +207,7 @@ class PlanFinding:
         return cls(Weight.REFUSED, problem, step.target, step.domain, step=step)
 
 
-@dataclass(frozen=True, slots=True)
-class Drifted:
+class Drifted(Struct, frozen=True):
     """A domain changed by another tool and left as found."""
 
     target: str
@@ -228,8 +216,7 @@ class Drifted:
     changes: Changes
 
 
-@dataclass(frozen=True, slots=True)
-class RolledBack:
+class RolledBack(Struct, frozen=True):
     """A domain serving the previous certificate on purpose."""
 
     target: str
@@ -237,8 +224,7 @@ class RolledBack:
     words: Text
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The steps that bring one lineage from the observed to the declared state."""
 
     lineage: str

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import FULLCHAIN, short
 from certferry.core.certificates.lineage import Version, version_for
@@ -31,10 +32,10 @@ from certferry.core.planning.timing import Times, open_record, wait_or_fail, wai
 from certferry.core.reasons import Reason, ReasonCode, applying
 from certferry.errors import CertferryError, CertificateError, TargetRejected
 from certferry.text import Text
+from certferry.values import replace
 
 
-@dataclass(frozen=True, slots=True)
-class Supply:
+class Supply(Struct, frozen=True):
     """The certificates available to domains."""
 
     version: Version | None  #: The version to serve; `None` before the first certificate.
@@ -179,8 +180,7 @@ NOT_SEEN = Reason(ReasonCode.NOT_SEEN, Text("not yet seen at every address"))
 NOT_RECORDED = Reason(ReasonCode.NOT_SEEN, Text("served by every address; not recorded yet"))
 
 
-@dataclass(frozen=True, slots=True)
-class TargetPlan:
+class TargetPlan(Struct, frozen=True):
     """The plan for the target of one deployment."""
 
     rollouts: tuple[plans.Rollout, ...] = ()
@@ -262,8 +262,7 @@ def _unavailable(
     return plans.PlanFinding.of(plans.Weight.BLOCKED, error, deployment.target, domain.domain)
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(Struct, frozen=True):
     """A domain to plan, with the deployment, the target and the supply."""
 
     deployment: certificate.DesiredDeployment

@@ -7,10 +7,11 @@ in docs/explanation/when-it-renews.md; a test compares page and code. `plan_issu
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import (
     RenewalWindow,
@@ -39,8 +40,7 @@ class Issuing(StrEnum):
     NEVER = "never"
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(Struct, frozen=True):
     """A lineage at a moment: everything that a reason depends on."""
 
     desired: DesiredCertificate

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
+
+from msgspec import Struct
 
 from certferry import errors
 from certferry.core.certificates.chain import EdgeProblemCode
@@ -17,6 +18,7 @@ from certferry.core.planning.rollbacks import in_words, previous_of
 from certferry.core.planning.undeclared import Undeclared
 from certferry.core.reasons import Waiting
 from certferry.text import Text
+from certferry.values import replace
 
 UNEXPECTED = "unexpected"
 """The code of a mistake in certferry."""
@@ -38,8 +40,7 @@ StepKey = tuple[plans.Action | None, str | None, str | None]
 """An action, the target, and the domain, remote id or label."""
 
 
-@dataclass(frozen=True, slots=True)
-class StepOutcome:
+class StepOutcome(Struct, frozen=True):
     """The outcome of a step, or of the whole pass."""
 
     action: plans.Action | None  #: `None` for the pass.
@@ -106,8 +107,7 @@ class StepOutcome:
         return replace(self, outcome=outcome, detail=detail, hint=hint, error=error, waiting=None)
 
 
-@dataclass(frozen=True, slots=True)
-class LineageReport:
+class LineageReport(Struct, frozen=True):
     """The result of one lineage in one run."""
 
     lineage: str
@@ -140,8 +140,7 @@ class LineageReport:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class SyncReport:
+class SyncReport(Struct, frozen=True):
     """The result of a run."""
 
     lineages: tuple[LineageReport, ...]

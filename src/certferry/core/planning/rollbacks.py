@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from datetime import datetime, timedelta
 
 from certferry.core.certificates.certificate import overdue_at
@@ -14,6 +13,7 @@ from certferry.core.observed.records import RolloutRecord
 from certferry.core.planning.plan import Rollback, RolledBack
 from certferry.core.reasons import Reason, ReasonCode, Waiting, wait_for
 from certferry.text import Text
+from certferry.values import replace
 
 CONFIRMED_AFTER = timedelta(minutes=2)
 """How long edges must have refused a certificate: a restarting node refuses, too."""

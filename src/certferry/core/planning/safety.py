@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.certificates.lineage import Version, is_owner
@@ -17,6 +18,7 @@ from certferry.core.planning.renewal import expired_issuer
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import Problem
 from certferry.text import Text
+from certferry.values import replace
 
 TIGHT = timedelta(days=7)
 """After a week of failing runs, over a holiday, an upload should still be possible."""
@@ -91,8 +93,7 @@ def judge_at_target(
         yield warning(Code.LIFETIME_TIGHT, lineage, message, fix)
 
 
-@dataclass(frozen=True, slots=True)
-class _Case:
+class _Case(Struct, frozen=True):
     """A deployment to check."""
 
     step: Deploy

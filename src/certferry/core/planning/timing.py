@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Self
+
+from msgspec import Struct
 
 from certferry.core.observed import observation
 from certferry.core.observed.records import LAG, RolloutRecord
@@ -21,12 +22,12 @@ from certferry.core.planning.rollbacks import until_confirmed
 from certferry.core.reasons import Usual, Waiting, applying, wait_for
 from certferry.errors import CertferryError, DeployError
 from certferry.text import Text
+from certferry.values import replace
 
 VERIFY_TIMEOUT = timedelta(hours=1)
 
 
-@dataclass(frozen=True, slots=True)
-class Times:
+class Times(Struct, frozen=True):
     """The moments and limits by which a plan decides about waiting."""
 
     now: datetime

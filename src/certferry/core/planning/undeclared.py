@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 from certferry.core.certificates.certificate import Certificate
 from certferry.errors import Problem, Severity
@@ -12,8 +12,7 @@ CODE = "undeclared"
 """The code of a certificate that the file no longer declares."""
 
 
-@dataclass(frozen=True, slots=True)
-class Undeclared:
+class Undeclared(Struct, frozen=True):
     """A certificate that is stored but no longer declared, and no longer renewed."""
 
     lineage: str

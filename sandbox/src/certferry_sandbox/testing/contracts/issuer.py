@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import ClassVar
 
@@ -28,6 +27,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.issuer import Issuer, IssueRequest
 from certferry.ports.state import ChallengeRecord, Lease, StateStore
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.interruptions import Fate, Killed, Life, Port, Shock
 from certferry_sandbox.testing.memory_state import MemoryState

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -25,6 +24,7 @@ from certferry.core.observed.records import Ordered, Remembered
 from certferry.errors import LeaseHeld, LeaseLost, Problem, Retry
 from certferry.ports.state import Lease, StateStore, held_leases, holding, must_still_hold
 from certferry.text import Quoted, Text
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.contracts.state_console import AccessContract, RunsContract
 from certferry_sandbox.testing.contracts.state_declarations import DeclarationsContract

@@ -5,7 +5,6 @@ every run.
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -32,6 +31,7 @@ from certferry.core.planning.limits import (
 )
 from certferry.errors import LeaseLost, OrderPostponed
 from certferry.ports.state import StateStore
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)

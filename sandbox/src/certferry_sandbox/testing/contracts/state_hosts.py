@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -14,6 +13,7 @@ from certferry.core.observed.records import HostRecord, LastRun
 from certferry.errors import LeaseHeld, Problem
 from certferry.ports.state import StateStore
 from certferry.text import Text
+from certferry.values import replace
 from certferry_sandbox.testing.contracts.state_deployments import rollout
 
 NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)

@@ -7,7 +7,6 @@ from __future__ import annotations
 import secrets
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
@@ -18,6 +17,7 @@ from certferry.core.certificates.pem import parse_bundle
 from certferry.core.observed.records import Upload
 from certferry.errors import LeaseLost, StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, ChallengeRecord, StateStore
+from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle, make_key, with_another_chain
 
 COUNTS = 40

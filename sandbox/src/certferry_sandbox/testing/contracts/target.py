@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 
 import pytest
 
@@ -21,6 +20,7 @@ from certferry.errors import (
     TargetRejected,
 )
 from certferry.ports.target import DeployTarget, Scope
+from certferry.values import replace
 
 LINEAGE = "img"
 IMG = "img.example.com"

@@ -1,0 +1,29 @@
+"""`replace` for values of both kinds: msgspec's Structs, and the dataclasses of settings.
+
+Values are Structs because defining a Struct costs a fortieth of defining a frozen dataclass with
+slots (0.02 against 0.84 ms, of some 300 classes that a command imports). Settings are dataclasses
+because adapters from elsewhere describe their settings as such (`ports.adapter`).
+
+    later = replace(version, number=version.number + 1)
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct, structs
+
+__all__ = ["replace"]
+
+T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from dataclasses import replace  # mypy checks the fields of `dataclasses.replace`
+else:
+
+    def replace(value: T, /, **changes: Any) -> T:
+        """Return a copy of a value with other values for some of its fields."""
+        if isinstance(value, Struct):
+            return structs.replace(value, **changes)
+        return dataclasses.replace(value, **changes)
