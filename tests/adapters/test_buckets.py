@@ -230,7 +230,7 @@ def test_bucket_of_kodo_that_takes_nothing(
 def test_bucket_of_another_region(kodo: ObjectStore, bucket: Bucket) -> None:
     """Qiniu's words name the host."""
     bucket.up_elsewhere = "up-z1.qiniup.com"
-    with pytest.raises(ConfigError, match="incorrect region, please use up-z1"):
+    with pytest.raises(ConfigError, match=r"incorrect region, please use up-•••\.qiniup\.com"):
         kodo.create("a", CONTENT)
 
 

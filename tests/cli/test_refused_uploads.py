@@ -8,37 +8,18 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from itertools import cycle
 from pathlib import Path
 
 from certferry.cli.exits import Exit
 from certferry_sandbox.faults import Fault
+from certferry_sandbox.qiniu.answers import request_id
 from certferry_sandbox.world import demonstration
 from tests.support.command import run_here
+from tests.support.quotations import QUOTATIONS, parts_of
 
-FRAMED = re.compile(r"-----BEGIN PRIVATE KEY-----(.*?)-----END", re.DOTALL)
-
-
-def body_of(key: str) -> str:
-    framed = FRAMED.search(key)
-    assert framed is not None
-    return framed[1].replace("\n", "")
-
-
-QUOTATIONS: dict[str, Callable[[str], str]] = {
-    "whole": lambda key: key,
-    "blanks": lambda key: " ".join(body_of(key)),
-    "commas": lambda key: ",".join(body_of(key)),
-    "eights": lambda key: " ".join(re.findall(".{1,8}", body_of(key))),
-    "list": lambda key: json.dumps(re.findall(".{1,8}", body_of(key))),
-    "backwards": lambda key: body_of(key)[::-1],
-    "codes": lambda key: " ".join(str(ord(character)) for character in body_of(key)),
-    "hexadecimal": lambda key: body_of(key).encode().hex(" "),
-    "numbered": lambda key: " ".join(f"{n}:{part}" for n, part in enumerate(body_of(key))),
-    "fours between words": lambda key: " then ".join(re.findall(".{1,4}", body_of(key))),
-    "shifted": lambda key: "".join(chr(ord(character) + 1) for character in body_of(key)),
-}
+REQUEST_ID = request_id(datetime.now(UTC))
 
 
 def test_key_that_refusals_quote(tmp_path: Path) -> None:
@@ -57,7 +38,7 @@ def test_key_that_refusals_quote(tmp_path: Path) -> None:
     with demonstration() as world:
         common = ["--config", str(world.write_files(tmp_path)), "--log-file", str(log), "-v"]
         environ = os.environ | world.environment
-        fault = Fault.quoting(400, quotation, [("X-Reqid", "kx0AAABo3vJvbsMY")])
+        fault = Fault.quoting(400, quotation, [("X-Reqid", REQUEST_ID)])
         world.qiniu.fusion.faults.add(fault, on="POST *", times=None)
         ended = []
         while len(quoted) < len(QUOTATIONS):
@@ -73,9 +54,63 @@ def test_key_that_refusals_quote(tmp_path: Path) -> None:
         assert [] == [one for one in quoted if any(part in where for part in parts_of(one))]
         assert "400000 [words withheld: they may quote the private key]" in where
     assert "do not belong together (400324 [words withheld" in told
-    assert "X-Reqid kx0AAABo3vJvbsMY" in told
+    assert f"X-Reqid {REQUEST_ID}" in told
 
 
-def parts_of(words: str) -> Iterator[str]:
-    """Yield parts that are long enough to stand in nothing else."""
-    return (words[at : at + 12] for at in range(len(words) - 11))
+def test_key_that_later_answers_quote(tmp_path: Path) -> None:
+    """An upload succeeds; every answer after it quotes the key, also to commands of processes that
+    have never held the key.
+    """
+    taken: list[str] = []
+    log = tmp_path / "certferry.log"
+    with demonstration() as world:
+        common = ["--config", str(world.write_files(tmp_path)), "--log-file", str(log), "-v"]
+        environ = os.environ | world.environment
+        world.qiniu.before = lambda request: taken.extend(keys_in(request.body))
+        world.qiniu.api.faults.add(Fault.status(400, b"{}"), on="PUT *", times=None)
+        assert Exit.FAILED == run_here([*common, "sync"], environ).code
+        key, quoted, ended = taken[0], [], []
+        for way in ("eights", "twos", "backwards", "Base64 of Base64", "Base32"):
+            quoted.append(QUOTATIONS[way](key))
+            refusal = json.dumps({"code": 400999, "error": f"no: {quoted[-1]}"}).encode()
+            header = [("X-Reqid", quoted[-1][:60])]
+            world.qiniu.api.faults.clear()
+            world.qiniu.api.faults.add(Fault.status(400, refusal, headers=header), times=None)
+            commands = ("sync", "plan", "status", "check", "discover", "doctor", "sync --json")
+            ended += [run_here([*common, *words.split()], environ) for words in commands]
+
+    with sqlite3.connect(tmp_path / "state.db") as state:
+        kept = "\n".join(state.iterdump())
+    told = "\n".join([*(one.out + one.err for one in ended), log.read_text()])
+    assert "400999 •••" in told
+    for where in (told, kept):
+        assert [] == [one for one in quoted if any(part in where for part in parts_of(one))]
+
+
+def keys_in(body: bytes) -> list[str]:
+    """Return the private key of an upload, and nothing of another request."""
+    return [json.loads(body)["pri"]] if b'"pri"' in body else []
+
+
+def test_pair_that_is_refused(tmp_path: Path) -> None:
+    """The advice is what follows: the next run uploads the same pair, and `--renew` another one."""
+    taken: list[str] = []
+
+    def refused(request: bytes) -> bytes:
+        taken.extend(keys_in(request))
+        return json.dumps({"code": 400324, "error": "no pair"}).encode()
+
+    with demonstration() as world:
+        common = ["--config", str(world.write_files(tmp_path))]
+        environ = os.environ | world.environment
+        fault = Fault.quoting(400, refused)
+        world.qiniu.fusion.faults.add(fault, on="POST *", times=None)
+        first = run_here([*common, "sync"], environ)
+        run_here([*common, "sync"], environ)
+        pairs = {*taken}
+        lineage = re.findall(r"sync --renew ([\w.-]+)", first.out + first.err)[0]
+        run_here([*common, "sync", "--renew", lineage], environ)
+
+    assert "later runs upload the same pair again" in " ".join((first.out + first.err).split())
+    assert len(taken) > len(pairs)
+    assert pairs < {*taken}

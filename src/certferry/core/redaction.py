@@ -414,6 +414,36 @@ def quoted(said: object, secrets: Iterable[Secret] = ()) -> Quoted:
     return Quoted(words if len(words) <= LONGEST else words[: LONGEST - 1] + "…")
 
 
+_ALONE = re.compile(
+    r"[A-Za-z0-9]+"
+    # What is neither ASCII, nor Chinese, nor a mark of Chinese or English sentences.
+    r"|[^\x00-\x7f\u3400-\u9fff\u3000-\u303f\uff01-\uff0f\uff1a-\uff1f\u2018-\u201d—…•]+"
+)
+"""Words of a sentence, each by itself: names and paths are several."""
+
+_OF_SPEECH = re.compile(
+    r"(?i:a|an|as|at|be|by|cn|do|go|hk|id|if|in|io|ip|is|it|me|my|no|of|ok|on|or|so|to|up|us|we)"
+    r"|[A-Z]?[a-z]{3,20}[0-9]{0,2}|[A-Z]{3,12}|[0-9]{1,8}"
+)
+"""Words of sentences. Base64 and hexadecimal digits, alone, in twos or in eights, are none."""
+
+_MOST_OTHERS, _MOST_NUMBERS = 3, 3
+"""Words and numbers from which on words are taken for something that was spelt."""
+
+
+def speech(said: object) -> Quoted:
+    """Return the words of a service that holds private keys: words and up to three numbers alone,
+    with `•••` for everything else, and for the whole where that is much. A key is recognised by no
+    knowledge of the key, so the mask holds in later runs too, for every key and most spellings.
+    """
+    words = quoted(said)
+    alone = _ALONE.findall(words)
+    others = [word for word in alone if not _OF_SPEECH.fullmatch(word)]
+    if len(others) > _MOST_OTHERS or sum(map(str.isdigit, alone)) > _MOST_NUMBERS:
+        return Quoted(MASK)
+    return Quoted(_ALONE.sub(lambda word: word[0] if word[0] not in others else MASK, words))
+
+
 def quoted_id(said: str, secrets: Iterable[Secret] = ()) -> str:
     """Return the id of a request, one word that may look like a key; "" when it is no such."""
     return redacted(said, secrets) if _ID.fullmatch(said) else ""

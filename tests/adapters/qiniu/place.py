@@ -30,7 +30,7 @@ from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
 
 WWW = "www.example.com"
-REQUEST_ID = "req-4711"
+REQUEST_ID = "62kAAGDqvW9Ab6sY"
 RULES = TargetRules(timedelta(days=30))
 LOST = (Fault.reset_after(), Fault.truncated())
 """Faults after which it is not known whether Qiniu carried a request out."""

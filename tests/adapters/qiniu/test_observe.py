@@ -21,7 +21,7 @@ from certferry.errors import TargetRejected
 from certferry.ports.target import Scope
 from certferry.present.status_text import ticket
 from certferry_sandbox.faults import Fault
-from tests.adapters.qiniu.place import WWW, Place, bundle, refusal
+from tests.adapters.qiniu.place import REQUEST_ID, WWW, Place, bundle, refusal
 from tests.sandbox import qiniu_calls
 
 IMG = "img.example.com"
@@ -338,7 +338,7 @@ def test_ticket_holds_no_secret(where: str, secret: str, place: Place) -> None:
     place.service.add_account(OWN_ACCESS_KEY, OWN_SECRET_KEY)
     place.service.add_domain(WWW)
     record = {"name": WWW, "operatingState": "processing", where: secret}
-    answer = Fault.status(200, json.dumps(record).encode(), headers=[("X-Reqid", "req-4711")])
+    answer = Fault.status(200, json.dumps(record).encode(), headers=[("X-Reqid", REQUEST_ID)])
     place.service.api.faults.add(answer, on=f"GET /domain/{WWW}", times=None)
     target = place.target(access_key=OWN_ACCESS_KEY, secret=OWN_SECRET_KEY)
 

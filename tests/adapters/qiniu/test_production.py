@@ -464,7 +464,11 @@ def test_wrong_keys_with_a_right_clock_are_reported_as_that(place: Place) -> Non
 
 SHAPES: dict[str, tuple[bytes, str, str]] = {
     "a list": (b"[]", "application/json", "got `array` - at `$`"),
-    "a number as text": (b'{"name":"x","https":"1"}', "application/json", "at `$.https`"),
+    "a number as text": (
+        b'{"name":"www.example.com","https":"1"}',
+        "application/json",
+        "at `$.https`",
+    ),
     "null": (b"null", "application/json", "got `null` - at `$`"),
     "html": (b"<html></html>", "text/html", "answered with a web page"),
 }

@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import base64
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from http import HTTPStatus
 from typing import Any, Protocol, Self, TypeVar
 
@@ -46,6 +48,13 @@ MESSAGES: Mapping[int, str] = {
     404908: "the certificate belongs to another account",
     500923: "the domain is frozen",
 }
+
+
+def request_id(moment: datetime) -> str:
+    """Return an X-Reqid: a number of a process, and the moment in nanoseconds (§1.4)."""
+    nanoseconds = int(moment.timestamp()) * 10**9 + secrets.randbelow(10**9)
+    raw = secrets.randbelow(2**22).to_bytes(4, "little") + nanoseconds.to_bytes(8, "little")
+    return base64.urlsafe_b64encode(raw).decode()
 
 
 class Refused(Exception):

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 import base64
 import json
-import secrets
 import threading
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ from urllib.parse import parse_qs, parse_qsl, unquote
 
 from certferry_sandbox.edges import Clock
 from certferry_sandbox.httpd import HttpService, Request, Response
-from certferry_sandbox.qiniu.answers import Refused
+from certferry_sandbox.qiniu.answers import Refused, request_id
 from certferry_sandbox.qiniu.signing import Accounts, Scheme
 
 EXISTS, NO_SUCH_BUCKET, NO_SUCH_OBJECT = 614, 631, 612
@@ -107,7 +106,7 @@ class Objects:
                 response = work(request)
         except Refused as refusal:
             response = refusal.response()
-        return response.with_header("X-Reqid", secrets.token_urlsafe(12))
+        return response.with_header("X-Reqid", request_id(self._clock()))
 
     def _bucket(self, name: str, uid: int) -> Bucket:
         found = self.buckets.get(name)

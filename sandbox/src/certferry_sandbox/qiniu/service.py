@@ -6,7 +6,6 @@ hosts, schemes, bodies and certificates are checked as the documents say.
 
 from __future__ import annotations
 
-import secrets
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
@@ -20,7 +19,7 @@ from cryptography import x509
 
 from certferry_sandbox.edges import Clock, Edges, Identity
 from certferry_sandbox.httpd import HttpService, Request, Response, utc_now
-from certferry_sandbox.qiniu.answers import Refused, with_null_lists
+from certferry_sandbox.qiniu.answers import Refused, request_id, with_null_lists
 from certferry_sandbox.qiniu.certificates import Certificates
 from certferry_sandbox.qiniu.domains import CERTIFICATE_FAILURE, Change, Domain, Domains, HttpsConf
 from certferry_sandbox.qiniu.kodo import BucketDomain, DomainType, Kodo
@@ -325,7 +324,7 @@ class QiniuService:
                 response = with_null_lists(response)
         except Refused as refusal:
             response = _refusal(host, refusal)
-        return response.with_header("X-Reqid", secrets.token_urlsafe(12))
+        return response.with_header("X-Reqid", request_id(self._clock()))
 
     def _work(self, host: Host, request: Request, now: datetime) -> Response:
         if host in {Host.UC, Host.UC_BACKUP} and request.path == "/v4/query":

@@ -6,19 +6,23 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from certferry.adapters.http.client import Exchange, Request
 from certferry.core.network import is_loopback
-from certferry.core.redaction import quoted_id
 from certferry.ports.adapter import Answer
 from certferry.text import Text, verbatim
 
 HIDDEN, LONGEST = "…", 1500
-_FIELD, _CODE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,29}"), re.compile(r"-?[0-9]{1,10}")
+_CODE = re.compile(r"-?[0-9]{1,10}")
+_FIELD = re.compile(
+    r"(?=.{1,30}\Z)(?=\D*\d?\D*\Z)"
+    r"_?(?:(?:[A-Z]?[a-z]{2,}|By|ID|Id|IP|Ip|Is|TTL|UID|URL|[A-Z](?=_))[0-9]?_*)+|[A-Z]{2,5}|[a-z]"
+)
+"""The name of a field: words that were joined. A part of a key is none."""
 _KINDS: Mapping[type, str] = {
     type(None): "null",
     bool: "boolean",
@@ -34,13 +38,19 @@ def judged(section: str, assumed: Text, holds: bool | None) -> Text:  # noqa: FB
     return Text("§{section} {it}: {holds}", section=section, it=assumed, holds=_HOLDS[holds])
 
 
-def reported(exchanges: Iterable[Exchange], public: Collection[str]) -> Iterator[Text]:
-    """Render what was called, where, and the shape of the answer."""
+def reported(
+    exchanges: Iterable[Exchange],
+    public: Collection[str],
+    request_id: Callable[[Mapping[str, str]], str] = lambda _: "",
+) -> Iterator[Text]:
+    """Render what was called, where, and the shape of the answer; of a refused call the id that
+    `request_id` reads in the headers.
+    """
     for one in exchanges:
         way = shown_host(one.request.url, public)
         scheme = one.request.headers.get("Authorization", "").partition(" ")[0]
         way += f" ({scheme})" if scheme in public else ""
-        call, answer = _call(one.request, public), _answer(one.came)
+        call, answer = _call(one.request, public), _answer(one.came, request_id)
         yield Text("{call} at {way}: {answer}", call=call, way=way, answer=answer)
 
 
@@ -78,13 +88,12 @@ def _call(request: Request, public: Collection[str]) -> str:
     return f"{request.method} {path}?{'&'.join(names)}".rstrip("?")
 
 
-def _answer(came: Answer | str) -> Text:
+def _answer(came: Answer | str, request_id: Callable[[Mapping[str, str]], str]) -> Text:
     if isinstance(came, str):
         return Text("no answer ({kind})", kind=came)
     said = str(came.status)
-    request_id = quoted_id(came.headers.get("X-Reqid", ""))
-    if request_id and came.status >= HTTPStatus.BAD_REQUEST:
-        said += f", X-Reqid {request_id}"
+    if came.status >= HTTPStatus.BAD_REQUEST and (of_request := request_id(came.headers)):
+        said += f", X-Reqid {of_request}"
     try:
         found = json.loads(came.body)
         seen = shape(found)[:LONGEST]

@@ -397,7 +397,7 @@ class Copies:
         """Find the copies of a lineage's certificates, by mark, names and dates."""
         for certificate in known:
             for record in _copies(lineage, certificate, self.certificates.all()):
-                label, proof = record.name or "", certificate.fingerprint
+                label, proof = record.label, certificate.fingerprint
                 yield RemoteCertificate(record.certid, label, proof, certificate.not_after)
 
     def others(self, ours: Sequence[RemoteCertificate]) -> Iterator[OtherCertificate]:
@@ -459,7 +459,7 @@ class Copies:
 
     def retire(self, copy: CertificateRecord, label: str, *, unmanaged: bool) -> bool:
         """Remove a copy whose name is the label: a mark of ours, unless it is `unmanaged`."""
-        if (copy.name or "") != label or not (unmanaged or lineages.owner_of(label) is not None):
+        if copy.label != label or not (unmanaged or lineages.owner_of(label) is not None):
             sentence = Text("certificate {id} at Qiniu does not carry our mark {label}")
             hint = Text("certferry removes only what it uploaded; look at it in Qiniu's console")
             raise errors.rejected(sentence, hint, id=short(copy.certid), label=label)
@@ -538,4 +538,4 @@ def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
 
 
 def _other(record: CertificateRecord) -> OtherCertificate:
-    return OtherCertificate(record.certid, record.name or "", record.ends, not_before=record.begins)
+    return OtherCertificate(record.certid, record.label, record.ends, not_before=record.begins)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -30,7 +31,7 @@ from certferry.adapters.http.client import (
     is_server_error,
 )
 from certferry.adapters.qiniu import wire
-from certferry.adapters.qiniu.records import decode
+from certferry.adapters.qiniu.records import HOST, decode
 from certferry.core.network import is_loopback, judge_clock
 from certferry.errors import CertferryError, ConfigError, DatabaseUnavailable
 from certferry.ports.adapter import Answer, json_object
@@ -151,12 +152,13 @@ class KodoObjects:
             host = str(self._region[service]["domains"][0])
             url = host if "://" in host else f"https://{host}"
             parts = urlsplit(url)
+            name = parts.hostname or ""
+            if not (is_loopback(name) or re.match(rf"{HOST}|[0-9.]{{7,15}}$", name)):
+                raise ValueError  # noqa: TRY301 - as what is no address at all
         except (KeyError, IndexError, TypeError, ValueError):
             said = Text("Qiniu names no host ({service}) for the bucket {bucket}")
             raise DatabaseUnavailable(said.filled(service=service, bucket=self._bucket)) from None
-        if parts.scheme == "https" or (
-            parts.scheme == "http" and is_loopback(parts.hostname or "")
-        ):
+        if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(name)):
             return url
         raise ConfigError(
             Text("{host} of {place} would be asked without https", host=host, place=self.place),
@@ -200,7 +202,7 @@ class KodoObjects:
     def _refused(self, answer: Answer) -> CertferryError:
         reply = wire.read_reply(answer)
         said = Text("the state in {place}: Qiniu says {status} {words}")
-        message = said.filled(place=self.place, status=answer.status, words=reply.words)
+        message = said.filled(place=self.place, status=answer.status, words=reply.shown)
         if is_server_error(answer) or wire.too_many(answer):
             return DatabaseUnavailable(message, hint=Text("run it again later"))
         if answer.status in {NO_SUCH_BUCKET, HTTPStatus.NOT_FOUND}:

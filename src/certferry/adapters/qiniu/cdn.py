@@ -14,7 +14,7 @@ from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import DomainState, ObservedDomain
 from certferry.core.observed.records import TargetTask
-from certferry.core.redaction import quoted, quoted_code
+from certferry.core.redaction import quoted
 from certferry.errors import DeployError, TargetBusy, TargetInUse
 from certferry.text import LINEAGE, Text
 
@@ -139,10 +139,10 @@ def observe(domain: str, record: records.DomainRecord) -> ObservedDomain:
 def _task(record: records.DomainRecord) -> TargetTask:
     """Return the last change, for tickets. That it began at `modifyAt` is a guess (§5.2)."""
     return TargetTask(
-        state=quoted(record.operating_state or ""),
-        operation=quoted(record.operation_type or "") or None,
+        state=record.operating_state or "",
+        operation=record.operation_type,
         since=_moment_written(record.modify_at),
-        number=quoted_code(str(record.oper_task_id or "")) or None,
+        number=str(record.oper_task_id or "") or None,
     )
 
 
@@ -177,8 +177,8 @@ def why_unusable(domain: str, record: records.DomainRecord) -> DeployError | Non
         return errors.rejected(sentence, errors.advice_on(400407), domain=domain)
     if state not in _STATES:
         hint = Text("look at the domain in Qiniu's console")
-        sentence = Text("{domain} is {state} at Qiniu")
-        return errors.rejected(sentence, hint, domain=domain, state=quoted(state or "—"))
+        sentence = Text("the state of {domain} at Qiniu is unknown to certferry")
+        return errors.rejected(sentence, hint, domain=domain)
     return None
 
 
@@ -190,7 +190,7 @@ def failed_change(record: records.DomainRecord) -> DeployError | None:
     return errors.rejected(
         Text("Qiniu could not carry out {operation}: {description}"),
         _ADVICE.get(description, _SEE_CONSOLE),
-        operation=quoted(record.operation_type or "—"),
+        operation=record.operation_type or "—",
         # Known words are no foreign ones, and the history may keep them.
         description=description if description in _ADVICE else quoted(description),
     )
@@ -216,7 +216,7 @@ def must_be_at_rest(domain: str, record: records.DomainRecord) -> None:
         raise unusable
     if record.operating_state == AT_WORK:
         sentence = Text("Qiniu is still carrying out an earlier change of {domain} ({operation})")
-        operation = quoted(record.operation_type or "—")
+        operation = record.operation_type or "—"
         hint = errors.advice_on(400030)
         raise errors.rejected(sentence, hint, TargetBusy, domain=domain, operation=operation)
 

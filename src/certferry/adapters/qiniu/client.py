@@ -20,6 +20,7 @@ from certferry.adapters.http import client
 from certferry.adapters.http.client import TIMEOUTS as HTTP_TIMEOUTS
 from certferry.adapters.qiniu import errors, records, wire
 from certferry.core.certificates.certificate import short
+from certferry.core.redaction import speech
 from certferry.errors import TargetUnavailable
 from certferry.ports.adapter import Answer, OpenPace, Pace
 from certferry.ports.progress import Pause
@@ -257,7 +258,7 @@ class QiniuClient:
     def list_buckets(self) -> list[str]:
         """List the account's Kodo buckets (§6.4)."""
         call = wire.ApiCall(wire.CallGroup.BUCKETS, "/buckets", Text("the list of buckets"))
-        return self.transport.read_list(call, str)
+        return self.transport.read_list(call, records.Container)
 
     def list_bucket_domains(self, bucket: str) -> list[records.BucketDomain]:
         """List the domains of a bucket; 404 is how Qiniu says that there are none (§6.4)."""
@@ -267,7 +268,7 @@ class QiniuClient:
                 return f"/domain?{urlencode({'bucket': bucket, 'type': 'source'})}"
             return f"/v3/domains?{urlencode({'tbl': bucket})}"
 
-        what = Text("the domains of bucket {bucket}", bucket=bucket)
+        what = Text("the domains of bucket {bucket}", bucket=speech(bucket))
         call = wire.ApiCall(wire.CallGroup.BUCKET_DOMAINS, path, what)
         try:
             return self.transport.read_list(call, records.BucketDomain)
@@ -302,7 +303,7 @@ class QiniuClient:
 
     def list_live_domains(self, hub: str) -> list[records.LiveRecord]:
         """List the domains of a hub."""
-        what = Text("the domains of hub {hub}", hub=hub)
+        what = Text("the domains of hub {hub}", hub=speech(hub))
         call = wire.ApiCall(wire.CallGroup.LIVE, f"/v2/hubs/{hub}/domains", what)
         return self.transport.read_pages(call, records.LiveRecord, lambda record: record.domain)
 

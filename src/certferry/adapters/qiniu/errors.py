@@ -15,7 +15,7 @@ from typing import TypeVar
 from certferry import errors
 from certferry.adapters.http import client
 from certferry.adapters.qiniu import wire
-from certferry.core.redaction import quoted, quoted_id
+from certferry.core.redaction import quoted
 from certferry.ports.adapter import Answer, CodeMeaning
 from certferry.text import LINEAGE, Text
 
@@ -96,8 +96,9 @@ MEANINGS = {
     ),
     400324: Meaning(
         "certificate and private key do not belong together",
-        "a new pair is needed: `certferry sync --renew {lineage}`, or from the client that"
-        " makes it",
+        "later runs upload the same pair again, after longer and longer pauses; if Qiniu refuses"
+        " it each time, use a new pair: `certferry sync --renew {lineage}`, or one from the client"
+        " that makes it",
     ),
     400326: Meaning(
         "the certificate does not cover the domain",
@@ -106,8 +107,9 @@ MEANINGS = {
     ),
     400045: Meaning(
         "the private key is not accepted",
-        "a new pair is needed: `certferry sync --renew {lineage}`, or from the client that"
-        " makes it",
+        "later runs upload the same pair again, after longer and longer pauses; if Qiniu refuses"
+        " it each time, use a new pair: `certferry sync --renew {lineage}`, or one from the client"
+        " that makes it",
     ),
     400329: Meaning(
         "the certificate has expired",
@@ -363,7 +365,7 @@ def explain_failure(
     """Return the failure of a call without an answer."""
     problem = _with_endpoints(failure.problem, tried)
     message = Text("Qiniu could not be asked for {what}: {problem}", what=what, problem=problem)
-    hint = _with_request_id(_NETWORK, quoted_id(failure.headers.get("X-Reqid", "")))
+    hint = _with_request_id(_NETWORK, wire.request_id(failure.headers))
     error = errors.TargetUnavailable(message, hint=hint)
     return QiniuFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
 
@@ -466,7 +468,7 @@ def _error(
     """Fill a sentence on a call with what was asked and answered, by all the endpoints tried."""
     said = Text("{number}", number=reply.number)
     if reply.words:
-        said = Text("{number} {words}", number=reply.number, words=reply.words)
+        said = Text("{number} {words}", number=reply.number, words=reply.shown)
     answer = _with_endpoints(said, call.tried)
     message = sentence.filled(host=call.host, what=call.asked.what, answer=answer, **more)
     return kind(message, hint=_with_request_id(advice, reply.request_id))

@@ -22,6 +22,7 @@ from certferry.core.certificates.certificate import short
 from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.discovery.inventory import FoundDomain
 from certferry.core.observed.observation import DomainState, ObservedDomain
+from certferry.core.redaction import speech
 from certferry.errors import CopyGone, DeployError, TargetInUse
 from certferry.text import Text
 
@@ -184,7 +185,7 @@ class SourceDomains:
         if held is None or not held.record.freeze_types:
             return None
         hint = Text("Qiniu's console says why (ICP filing, content); lift that first")
-        reasons = list(held.record.freeze_types)
+        reasons = [*map(speech, held.record.freeze_types)]
         sentence = Text("{domain} is frozen at Kodo ({reasons})")
         return errors.rejected(sentence, hint, domain=domain, reasons=reasons)
 
@@ -298,13 +299,14 @@ class LiveDomains:
         self._domains.forget()
         return request_id or None
 
-    def must_not_use(self, remote_id: str, label: str, *, unmanaged: bool) -> None:
+    def must_not_use(self, copy: records.CertificateRecord, label: str, *, unmanaged: bool) -> None:
         """Raise `TargetInUse` for a certificate that a live domain is bound to, or may be. One of
         ours, by an account that may not see Pili, is not.
         """
+        remote_id = copy.certid
         live = self.all()
         for name, held in live.domains.items():
-            if held.record.bound in {remote_id, label} - {""}:
+            if held.record.bound in _spellings(copy):
                 hint = Text("bind the live domain to another certificate; a later run tries again")
                 sentence = Text("the live domain {domain} of Pili still uses {label}")
                 raise errors.rejected(
@@ -392,7 +394,7 @@ def _id_of(bound: str, certificates: Mapping[str, records.CertificateRecord]) ->
     """Return the id of the oldest certificate that is named so, or the name of an unknown one."""
     named = (one for one in certificates.values() if bound in _spellings(one))
     found = min(named, key=lambda one: one.age_order, default=None)
-    return bound if found is None else found.certid
+    return records.shown_name(bound) if found is None else found.certid
 
 
 def _spellings(certificate: records.CertificateRecord) -> frozenset[str]:
@@ -409,7 +411,7 @@ def _is_gone(domain: str, hub: str = "") -> DeployError:
         "it was removed at Qiniu; put it back in Qiniu's console (直播云), or take the domain"
         " out of `domains`"
     )
-    return errors.rejected(sentence, hint, hub=hub, domain=domain)
+    return errors.rejected(sentence, hint, hub=speech(hub), domain=domain)
 
 
 def _may_be_used(label: str, problem: Text, hint: Text | None) -> DeployError:

@@ -1,7 +1,9 @@
 """What Qiniu sends and is sent: the fields that certferry uses
 (docs/facts/qiniu.md §4.3, §5.1, §5.2, §6, §7).
 
-Everything but what names a thing may be missing or null; a private key is never asked for.
+Everything but what names a thing may be missing or null; a private key is never asked for. Qiniu
+holds keys all the same, and may quote one anywhere. So a value that is shown or stored has a form
+that leaves no room for a key; a name that is needed as it is has its `shown` beside it.
 """
 
 from __future__ import annotations
@@ -9,16 +11,32 @@ from __future__ import annotations
 import logging
 import re
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
+from certferry.core.certificates.lineage import owner_of
 from certferry.core.certificates.names import WILDCARD
 from certferry.core.desired.certificate import HttpsSettings, Kind
+from certferry.core.redaction import MASK, speech
 
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+
+def shown_id(given: str) -> str:
+    """Return an id of a certificate, which may be empty, or a mask for what is none."""
+    return given if not given or re.match(ID, given) else MASK
+
+
+def shown_name(given: str) -> str:
+    """Return the name of a certificate as it may be shown: ours whole, of others' the words."""
+    return given if owner_of(given) is not None else speech(given)
+
+
+_LONGEST = 254  # characters of a name (RFC 1035 §2.3.4), with the leading dot
+_TLS_VERSION = re.compile(r"(TLS|SSL)v[0-9](\.[0-9])?")
 
 KODO = Kind("kodo")  # a source domain of a bucket
 
@@ -27,11 +45,20 @@ PILI = Kind("pili")  # a live domain of a hub
 WITHOUT_SETTINGS = frozenset({KODO, PILI})
 """Kinds of domains that have a certificate, and nothing else to set."""
 
-HOST = r"^(\*?\.)?[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\.?$"
-"""As hosts are written, with the leading dot of Qiniu's wildcards (§5.2)."""
+HOST = r"^(\*?\.)?([A-Za-z0-9_-][a-z0-9_-]{0,62}\.)+[A-Za-z][a-z0-9-]{1,62}\.?$"
+"""As hosts are written, with the leading dot of Qiniu's wildcards (§5.2). Capitals within a word
+are Base64's, and no host's."""
 
-_HUB = r"^[A-Za-z0-9_.-]+$"
-"""What a hub's name may be, since it becomes part of the address of calls [G]."""
+ID = r"^[0-9a-z-]{1,36}$"
+"""An id of a certificate, or of a change: those known have 24 hexadecimal digits (§4.1)."""
+
+Host: TypeAlias = Annotated[str, msgspec.Meta(pattern=HOST, max_length=254)]
+Id: TypeAlias = Annotated[str, msgspec.Meta(pattern=ID)]
+Container: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
+"""A bucket, or a hub: the name becomes part of the address of calls [G]."""
+
+
+_PATTERN = re.compile(r"Expected `str` matching regex '.*'")
 
 
 def decode(body: bytes, into: type[T]) -> T:
@@ -39,7 +66,7 @@ def decode(body: bytes, into: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=into, strict=False)
     except msgspec.ValidationError as problem:
-        said = str(problem)
+        said = _PATTERN.sub("a value of another form", str(problem))
         raise ValueError(said if "`$" in said else f"{said} - at `$`") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise ValueError(str(problem)) from None
@@ -73,12 +100,25 @@ class ListPage(msgspec.Struct, frozen=True):
 class CertificateRecord(msgspec.Struct, frozen=True):
     """An upload in the list; moments are unix seconds."""
 
-    certid: str
+    certid: Id
     name: str | None = None
     dnsnames: tuple[str, ...] | None = None
     not_before: int | None = None
     not_after: int | None = None
     create_time: int | None = None
+
+    @property
+    def label(self) -> str:
+        """The name as it may be shown."""
+        return shown_name(self.name or "")
+
+    @property
+    def shown_names(self) -> tuple[str, ...] | None:
+        """The DNS names, without what is none."""
+        if self.dnsnames is None:
+            return None
+        lowered = (name.lower() for name in self.dnsnames)
+        return tuple(name for name in lowered if len(name) <= _LONGEST and re.match(HOST, name))
 
     @property
     def begins(self) -> datetime | None:
@@ -117,13 +157,9 @@ class UploadBody(msgspec.Struct, frozen=True):
 
 
 class Uploaded(msgspec.Struct, frozen=True):
-    """The answer to an upload. The third spelling of one id, after `certid` and `certId`. The form
-    leaves no room for the key that was sent: the history keeps the id for ever.
-    """
+    """The answer to an upload. The third spelling of one id, after `certid` and `certId`."""
 
-    cert_id: Annotated[str, msgspec.Meta(pattern="^[0-9A-Za-z_-]{1,32}$")] = msgspec.field(
-        name="certID"
-    )
+    cert_id: Id = msgspec.field(name="certID")
 
 
 class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
@@ -136,12 +172,18 @@ class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
     # The documents say string, the server wants and gives an array (§5.3).
     tls_versions: tuple[str, ...] | str | None = None
 
+    def __post_init__(self) -> None:
+        """Put a mask in the place of an id that is none, and leave out versions that are none."""
+        msgspec.structs.force_setattr(self, "cert_id", shown_id(self.cert_id or ""))
+        found = self.tls_versions or ()
+        listed = re.split(r"[,;\s]+", found) if isinstance(found, str) else found
+        versions = tuple(sorted(filter(_TLS_VERSION.fullmatch, listed)))
+        msgspec.structs.force_setattr(self, "tls_versions", versions or None)
+
     @property
     def versions(self) -> tuple[str, ...] | None:
         """TLS versions in rising order, `None` when the domain does not report them."""
-        found = self.tls_versions or ()
-        listed = re.split(r"[,;\s]+", found) if isinstance(found, str) else found
-        return tuple(sorted(version for version in listed if version)) or None
+        return tuple(self.tls_versions or ()) or None
 
     @property
     def says_anything(self) -> bool:
@@ -168,12 +210,31 @@ class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
         return fields
 
 
+_FORMS = {
+    name: re.compile(form)
+    for name, form in {
+        "type": "normal|wildcard|pan|test",
+        "product": "cdn|dcdn",
+        "cname": HOST,
+        "operating_state": (
+            "success|processing|failed|frozen|notIcpFrozen|offlined|deleted|waitCNAME"
+        ),
+        "operation_type": r"[a-z]{2,12}(_[a-z]{2,12}){0,4}",
+        "modify_at": r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)|\d{1,13}",
+        "oper_task_id": ID,
+        "protocol": "https?",
+        "pare_domain": HOST,
+    }.items()
+}
+"""The forms of a domain's values (§5.2, §5.6). A value of another form counts as missing."""
+
+
 class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
     """A CDN or DCDN domain in the list, without certificate and settings. Its name becomes part of
     addresses, so it has to be one; all else may be anything.
     """
 
-    name: Annotated[str, msgspec.Meta(pattern=HOST)]
+    name: Host
     type: str | None = None
     product: str | None = None
     cname: str | None = None
@@ -186,6 +247,16 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
     could_operate_by_self: Any = None
     uid_is_freezed: Any = None
     pare_domain: Any = None
+
+    def __post_init__(self) -> None:
+        """Leave out what has not its form: the account's memory stores a domain whole."""
+        for name, form in _FORMS.items():
+            value = getattr(self, name)
+            if value is not None and not form.fullmatch(str(value)[: _LONGEST + 1]):
+                msgspec.structs.force_setattr(self, name, None)
+        if self.operating_state_desc is not None:
+            words = str(speech(self.operating_state_desc))
+            msgspec.structs.force_setattr(self, "operating_state_desc", words)
 
     @property
     def kind(self) -> Kind:
@@ -211,7 +282,6 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
 class DomainRecord(DomainItem, frozen=True, rename="camel"):
     """A CDN or DCDN domain by itself."""
 
-    name: str
     operating_state: str | None = None
     operation_type: str | None = None
     operating_state_desc: str | None = None
@@ -254,7 +324,7 @@ class BucketDomain(msgspec.Struct, frozen=True):
     (§6.4). Another call says the same in `domain_types` (§6.4).
     """
 
-    domain: str
+    domain: Host
     tbl: str | None = None
     domaintype: int | None = None
     domain_types: tuple[str, ...] | None = None
@@ -271,14 +341,18 @@ class BucketDomain(msgspec.Struct, frozen=True):
 class Binding(msgspec.Struct, frozen=True):
     """A source domain and its certificate. The id is spelled as in the list of certificates."""
 
-    domain: str
+    domain: Host
     certid: str
+
+    def __post_init__(self) -> None:
+        """Put a mask in the place of an id that is none."""
+        msgspec.structs.force_setattr(self, "certid", shown_id(self.certid))
 
 
 class Hub(msgspec.Struct, frozen=True):
     """A hub (直播空间) in the list."""
 
-    name: Annotated[str, msgspec.Meta(pattern=_HUB)]
+    name: Container
 
 
 class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
@@ -286,7 +360,7 @@ class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
     id (§7), empty without one, and perhaps with one [G].
     """
 
-    domain: Annotated[str, msgspec.Meta(pattern=HOST)]
+    domain: Host
     type: str | None = None
     cert_enable: bool | None = None
     cert_name: str | None = None

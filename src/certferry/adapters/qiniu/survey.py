@@ -24,11 +24,10 @@ from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import NO_SUCH_DOMAIN, QiniuFailure, attempt
 from certferry.adapters.qiniu.parts import LiveDomains, SourceDomains
 from certferry.adapters.qiniu.records import CertificateRecord, DomainItem, name_here
-from certferry.adapters.qiniu.wire import CallGroup, endpoints_of
+from certferry.adapters.qiniu.wire import CallGroup, endpoints_of, request_id
 from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Survey
 from certferry.core.findings import Code, info, of_refusal, warning
 from certferry.core.network import WANTED
-from certferry.core.redaction import quoted
 from certferry.errors import Problem, Severity
 from certferry.ports.examination import AccountReport
 from certferry.ports.survey import Looked
@@ -109,7 +108,7 @@ class Surveyor:
             bound=record.bound,
             is_free=record.is_free,
             binding_hidden=record.hides_https,
-            state=quoted(record.operating_state or "") or None,
+            state=record.operating_state,
             https=record.settings,
             failure=failed_change(record),
         )
@@ -131,8 +130,7 @@ def _with_end(domain: FoundDomain, certificates: Mapping[str, CertificateRecord]
 
 
 def _certificate(record: CertificateRecord) -> FoundCertificate:
-    names = None if record.dnsnames is None else tuple(n.lower() for n in record.dnsnames)
-    return FoundCertificate(record.certid, record.name or "", names, record.ends)
+    return FoundCertificate(record.certid, record.label, record.shown_names, record.ends)
 
 
 _SEVERITIES = {
@@ -204,7 +202,7 @@ def report_of(client: QiniuClient) -> AccountReport:
     """See `ports.examination.Reporting.report`, and what the calls show of the guesses (§10)."""
     with journal() as made:
         shown = tuple(_asked(client))
-    lines = (*shown, *reported(made, PUBLIC))
+    lines = (*shown, *reported(made, PUBLIC, request_id))
     return AccountReport("Qiniu", lines, credentials_work=bool(client.transport.proven))
 
 

@@ -40,7 +40,7 @@ from certferry.core.discovery.inventory import Survey
 from certferry.core.observed import observation
 from certferry.core.planning.choice import choose, searches
 from certferry.core.reasons import Usual
-from certferry.core.redaction import Secret
+from certferry.core.redaction import Secret, speech
 from certferry.errors import CertferryError, CopyGone, DeployError, Problem, TargetUnavailable
 from certferry.ports.adapter import CommonNameRule, Context, Variable
 from certferry.ports.examination import AccountReport
@@ -327,7 +327,7 @@ class Qiniu:
         copy = self._certificates.find(remote_id)
         if copy is None:
             return False
-        self._live.must_not_use(remote_id, label, unmanaged=unmanaged)
+        self._live.must_not_use(copy, label, unmanaged=unmanaged)
         self._sources.must_not_use(remote_id, label)
         self._cdn.must_not_use(copy, label)
         return self._copies.retire(copy, label, unmanaged=unmanaged)
@@ -396,7 +396,7 @@ class ObservedDomains:
                 "{domain} is a source domain of the Kodo bucket {bucket}, not a CDN domain"
             )
             hint = Text('set kind = "kodo" for it, or leave `kind` out')
-            bucket = "—" if source is None else source.holder
+            bucket = "—" if source is None else speech(source.holder)
             return _problem(domain, KODO, rejected(sentence, hint, domain=domain, bucket=bucket))
         live = self._live.named(domain)
         if live is None:
@@ -406,7 +406,7 @@ class ObservedDomains:
             return live
         sentence = Text("{domain} is a live domain of the Pili hub {hub}, not a CDN domain")
         hint = Text('set kind = "pili" for it, or leave `kind` out')
-        hub = self._live.all().domains[domain].holder
+        hub = speech(self._live.all().domains[domain].holder)
         return _problem(domain, PILI, rejected(sentence, hint, domain=domain, hub=hub))
 
     def _named_source(self, domain: str) -> observation.ObservedDomain:

@@ -11,9 +11,11 @@ import base64
 import hashlib
 import hmac
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from enum import StrEnum
 from http import HTTPStatus
 from typing import Any
@@ -23,7 +25,7 @@ import msgspec
 
 from certferry.adapters.http.client import Request, answers_too_many
 from certferry.adapters.qiniu.records import decode
-from certferry.core.redaction import Secret, quoted, quoted_id
+from certferry.core.redaction import Secret, quoted, speech
 from certferry.ports.adapter import Answer
 from certferry.ports.state import AccountMemory
 from certferry.text import Quoted, Text
@@ -259,7 +261,13 @@ class QiniuReply:
     status: int
     code: int | None
     words: Quoted
+    """For decisions alone: Qiniu may quote a private key in any answer after an upload."""
     request_id: str
+
+    @property
+    def shown(self) -> Quoted:
+        """The words as they may be shown."""
+        return speech(self.words)
 
     @property
     def has_own_code(self) -> bool:
@@ -296,7 +304,27 @@ def read_reply(answer: Answer) -> QiniuReply:
         body = _Body()
     code = body.code if isinstance(body.code, int) else None
     words = quoted(body.error if isinstance(body.error, str) else "")
-    return QiniuReply(answer.status, code, words, quoted_id(answer.headers.get("X-Reqid", "")))
+    return QiniuReply(answer.status, code, words, request_id(answer.headers))
+
+
+_ID_OF_REQUEST = re.compile(r"[0-9A-Za-z_-]{16}")
+_SAME_MOMENT = timedelta(hours=1)
+
+
+def request_id(headers: Mapping[str, str]) -> str:
+    """Return the id of a request, the last part of X-Reqid: "" unless the id holds the moment of
+    the answer (§1.4). Sixteen characters of a key do not.
+    """
+    last = headers.get("X-Reqid", "").rpartition(".")[2]
+    if not _ID_OF_REQUEST.fullmatch(last):
+        return ""
+    nanoseconds = int.from_bytes(base64.urlsafe_b64decode(last)[4:], "little")
+    try:
+        asked = datetime.fromtimestamp(nanoseconds / 1e9, UTC)
+        is_moment = abs(parsedate_to_datetime(headers["Date"]) - asked) < _SAME_MOMENT
+    except (KeyError, TypeError, ValueError, OverflowError, OSError):
+        return ""
+    return last if is_moment else ""
 
 
 def too_many(answer: Answer) -> bool:

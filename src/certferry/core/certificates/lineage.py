@@ -143,7 +143,7 @@ def version_for(withdrawn: Collection[str], versions: Versions, now: datetime) -
     return None
 
 
-_MARK = re.compile(rf"{MARK}-(?P<owner>[a-z0-9.-]*)-[0-9a-f]{{{_PREFIX}}}")
+_MARK = re.compile(rf"{MARK}-(?P<owner>[a-z0-9.-]{{0,{_SLUG}}})-[0-9a-f]{{{_PREFIX}}}")
 _SHORT_MARK = re.compile(rf"(?P<owner>{SHORT}-[0-9a-f]{{{_TAG}}})-[0-9a-f]{{{_SHORT_PREFIX}}}")
 
 
