@@ -210,7 +210,7 @@ class Objects:
         return Response(HTTPStatus.OK, bucket.objects[key], "application/octet-stream")
 
     def _must_be_signed(self, request: Request, bucket: Bucket) -> None:
-        # What is signed is the address that was asked, whoever passes the request on.
+        # The address is signed as the client asked: a proxy before Kodo changes nothing.
         url = f"http://{request.headers.get('Host')}{request.path}?{request.query}"
         covered, _, token = url.partition("&token=")
         access_key, _, signature = token.partition(":")
