@@ -89,3 +89,27 @@ def test_key_that_later_answers_quote(tmp_path: Path) -> None:
 def keys_in(body: bytes) -> list[str]:
     """Return the private key of an upload, and nothing of another request."""
     return [json.loads(body)["pri"]] if b'"pri"' in body else []
+
+
+def test_pair_that_is_refused(tmp_path: Path) -> None:
+    """The advice is what follows: the next run uploads the same pair, and `--renew` another one."""
+    taken: list[str] = []
+
+    def refused(request: bytes) -> bytes:
+        taken.extend(keys_in(request))
+        return json.dumps({"code": 400324, "error": "no pair"}).encode()
+
+    with demonstration() as world:
+        common = ["--config", str(world.write_files(tmp_path))]
+        environ = os.environ | world.environment
+        fault = Fault.quoting(400, refused)
+        world.qiniu.fusion.faults.add(fault, on="POST *", times=None)
+        first = run_here([*common, "sync"], environ)
+        run_here([*common, "sync"], environ)
+        pairs = {*taken}
+        lineage = re.findall(r"sync --renew ([\w.-]+)", first.out + first.err)[0]
+        run_here([*common, "sync", "--renew", lineage], environ)
+
+    assert "later runs upload the same pair again" in " ".join((first.out + first.err).split())
+    assert len(taken) > len(pairs)
+    assert pairs < {*taken}

@@ -28,12 +28,14 @@ from certferry.core.redaction import (
     quoted,
     quoted_code,
     quoted_id,
+    speech,
 )
 from certferry.errors import _SYSTEM_SAYS, DeployError, system_words
 from certferry.present.language import voice_in
 from certferry.text import LINEAGE, Text, naming, own_words, verbatim
 from certferry_sandbox.testing.certificates import make_key
 from tests.core.strategies import NOW
+from tests.support.quotations import QUOTATIONS, parts_of
 
 # --- Sentences, and what never appears in them
 
@@ -246,6 +248,38 @@ def test_digits_of_a_key(raw: bytes, around: str) -> None:
 
     assert raw.hex() not in said
     assert MASK in said
+
+
+@pytest.mark.parametrize("way", sorted(QUOTATIONS))
+def test_key_in_the_words_of_a_target(way: str) -> None:
+    """No spelling is left, although the mask does not know the key."""
+    written = QUOTATIONS[way](make_key().reveal())
+
+    said = speech(f"bad input: {written} (see the manual)")
+
+    assert [] == [part for part in parts_of(written) if part in said]
+
+
+@given(st.text(max_size=40))
+def test_words_of_a_target_once_more(words: str) -> None:
+    """The account's memory stores them masked, and reads them again."""
+    assert speech(words).split() == speech(speech(words)).split()
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("the origin img.example.com is not found", "the origin img.example.com is not found"),
+        ("证书与私钥不匹配,请重新上传", "证书与私钥不匹配,请重新上传"),
+        ("should more than 30 days", "should more than 30 days"),
+        ("domain have no icp", "domain have no icp"),
+        ("certID 5f8a1b2c3d4e5f6a7b8c9d0e not found", "••• ••• not found"),
+        ("x509: signed by unknown authority", "•••: signed by unknown authority"),
+    ],
+)
+def test_speech_of_a_target(said: str, shown: str) -> None:
+    """Sentences stay, with a mask where a word is none."""
+    assert shown == speech(said)
 
 
 def test_very_long_words() -> None:

@@ -30,7 +30,10 @@ VALUES: tuple[Any, ...] = (
     *("urn:", [], {}, [[]], [None], [{}], {"": ""}, {"type": "urn:x", "detail": 5}, [{"id": [1]}]),
     [0] * 50,
 )
-HEADERS = ("Retry-After", "Location", "Replay-Nonce", "Content-Type", "Link", "X-Reqid", "Date")
+HEADERS = (
+    *("Retry-After", "Location", "Replay-Nonce", "Content-Type", "Link", "X-Reqid", "Date"),
+    *("ETag", "Last-Modified"),
+)
 HEADER_VALUES = (
     "",
     "x" * 300,

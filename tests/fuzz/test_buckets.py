@@ -1,0 +1,137 @@
+"""Whatever a bucket's service answers, a state in the bucket has certferry's errors and no others,
+and no answer takes more memory than its own bytes by far.
+"""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from itertools import count
+
+import pytest
+from hypothesis import given
+
+from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.qiniu.bucket import KodoObjects
+from certferry.adapters.qiniu.wire import QiniuKeys
+from certferry.adapters.s3.objects import S3Objects
+from certferry.core.redaction import Secret
+from certferry.ports.objects import ObjectStore
+from certferry_sandbox.httpd import Response
+from certferry_sandbox.qiniu.service import QiniuService
+from certferry_sandbox.s3 import S3Service
+from tests.fuzz.bent import Bend, Bent, bends
+from tests.fuzz.outcomes import only_ours, over_sockets
+
+KEYS = ("access", "secret")
+AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+FRESH = count()
+MOST_MEMORY = 32 * 2**20
+"""Bytes: no bent answer is longer than one of these megabytes."""
+
+
+def at_once(_: float) -> None:
+    """Pause for no time."""
+
+
+@dataclass(frozen=True)
+class BentBucket:
+    """A bucket, and what stands before each host of its service."""
+
+    fronts: dict[str, Bent]
+    objects: Callable[[], ObjectStore]
+
+    def bend(self, bend: Bend) -> None:
+        """Begin a conversation that goes so, at whichever host; each host is named by its front."""
+        turn = bend.turns()
+        for front in self.fronts.values():
+            front.turn = lambda response: turn(self._fronted(response))
+
+    def _fronted(self, response: Response) -> Response:
+        body = response.body
+        for url, front in self.fronts.items():
+            body = body.replace(url.encode(), front.url.encode())
+        return Response(response.status, body, response.content_type, response.headers)
+
+    def is_used(self, bend: Bend) -> None:
+        """Make every call, each in a conversation of its own that is bent alike."""
+        for call in (
+            lambda objects: objects.names(),
+            lambda objects: objects.read("0000000001"),
+            lambda objects: objects.read("none"),
+            lambda objects: objects.create(f"{next(FRESH):010}", b"\x00\xff"),
+            lambda objects: objects.create("0000000001", b"other"),
+            lambda objects: objects.remove(["0000000002", "none"]),
+            lambda objects: objects.may_anybody_read("0000000001"),
+        ):
+            self.bend(bend)
+            tracemalloc.start()
+            try:
+                only_ours(partial(call, self.objects()))
+                _, most = tracemalloc.get_traced_memory()
+            finally:
+                tracemalloc.stop()
+            assert most < MOST_MEMORY
+
+
+@pytest.fixture(scope="module")
+def kodo() -> Iterator[BentBucket]:
+    with QiniuService() as service, ExitStack() as running:
+        service.add_account(*KEYS)
+        service.add_bucket("states").objects["a/b/0000000001"] = b"one"
+        hosts = (service.uc, *service.objects.services)
+        fronts = {host.url: running.enter_context(Bent(host.url)) for host in hosts}
+
+        def objects() -> ObjectStore:
+            http = HttpClient(pace=Pacer(1e6, pause=at_once), pause=at_once)
+            uc = fronts[service.uc.url].url
+            keys = QiniuKeys(*map(Secret, KEYS))
+            now = partial(datetime.now, UTC)
+            return KodoObjects("states", "a/b", keys, uc=uc, http=http, now=now)
+
+        yield BentBucket(fronts, objects)
+
+
+@pytest.fixture
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[BentBucket]:
+    for name, value in zip(AWS, KEYS, strict=True):
+        monkeypatch.setenv(name, value)
+    with S3Service(*KEYS) as service, Bent(service.url) as front:
+        service.add_bucket("states").objects["a/b/0000000001"] = b"one"
+
+        def objects() -> ObjectStore:
+            within = timedelta(seconds=5)
+            return S3Objects("states", "a/b", endpoint=front.url, pause=at_once, for_list=within)
+
+        yield BentBucket({service.url: front}, objects)
+
+
+@over_sockets
+@given(bend=bends())
+def test_kodo_is_used(kodo: BentBucket, bend: Bend) -> None:
+    """Where the bucket is, lists, objects, batches, refusals."""
+    kodo.is_used(bend)
+
+
+@over_sockets
+@given(bend=bends())
+def test_s3_is_used(s3: BentBucket, bend: Bend) -> None:
+    """Lists, objects, refusals: XML, which is bent as bytes."""
+    s3.is_used(bend)
+
+
+@pytest.mark.parametrize("bucket", ["kodo", "s3"])
+def test_nothing_is_bent(bucket: str, request: pytest.FixtureRequest) -> None:
+    """Then the calls do what they are for, so that what is bent is a true answer."""
+    bent: BentBucket = request.getfixturevalue(bucket)
+    bent.bend(Bend(10**6, 10**6, 0))
+    objects = bent.objects()
+
+    assert "0000000001" in objects.names()
+    assert b"one" == objects.read("0000000001")
+    assert not objects.create("0000000001", b"other")
+    assert not objects.may_anybody_read("0000000001")
