@@ -155,6 +155,7 @@ class Host:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
+        self.begun = process
         try:
             yield process
         finally:

@@ -192,6 +192,23 @@ def once(label: str, then: Callable[[], object]) -> Callable[[Request], None]:
     return act
 
 
+def while_it_stands(
+    runner: Runner, runs: list[Run], other: Callable[[], Run]
+) -> Callable[[], None]:
+    """Return what runs another command while the runner's process is stopped: it waits for no
+    answer meanwhile, however long the other command takes.
+    """
+
+    def act() -> None:
+        runner.begun.send_signal(signal.SIGSTOP)
+        try:
+            runs.append(other())
+        finally:
+            runner.begun.send_signal(signal.SIGCONT)
+
+    return act
+
+
 @pytest.fixture
 def beside(runner: Runner, tmp_path: Path) -> Callable[..., Run]:
     """Run the command on another machine with the same bucket, while one is at work."""
@@ -207,9 +224,10 @@ def test_run_that_another_has_overtaken(
     together they have ordered and uploaded one certificate.
     """
     before, later = Footprint.of(world), list[Run]()
-    world.qiniu.before = once("GET /domain", lambda: later.append(beside("sync")))
+    other = while_it_stands(runner, later, lambda: beside("sync"))
+    world.qiniu.before = once("GET /domain", other)
 
-    run = runner.run("-q", "sync")
+    run = runner.run_apart("-q", "sync")
 
     assert [Exit.OK] == [one.code for one in later], (later, run)
     assert Exit.TRY_LATER == run.code, run
@@ -226,9 +244,10 @@ def test_run_that_meets_a_move(
     runner.run("sync")
     there, moved = tmp_path / "moved" / "state.db", list[Run]()
     words = ("state", "move", f"sqlite:///{there}", "--key", "env:CERTFERRY_KEY")
-    world.qiniu.before = once("GET /domain", lambda: moved.append(beside(*words)))
+    other = while_it_stands(runner, moved, lambda: beside(*words))
+    world.qiniu.before = once("GET /domain", other)
 
-    run = runner.run("-q", "sync", "--renew", "--all")
+    run = runner.run_apart("-q", "sync", "--renew", "--all")
 
     assert [Exit.OK] == [one.code for one in moved], moved
     assert Exit.USAGE == run.code, run
@@ -245,9 +264,10 @@ def test_command_by_hand_that_another_run_has_overtaken(
     runner.run("sync")
     runner.run("sync", "--renew", name)
     later, (word, *more) = list[Run](), command
-    world.qiniu.objects.before = once("POST /", lambda: later.append(beside("sync")))
+    other = while_it_stands(runner, later, lambda: beside("sync"))
+    world.qiniu.objects.before = once("POST /", other)
 
-    run = runner.run("-q", word, name, *more)
+    run = runner.run_apart("-q", word, name, *more)
 
     assert [Exit.OK] == [one.code for one in later], (later, run)
     assert Exit.TRY_LATER == run.code, run
