@@ -497,8 +497,10 @@ def cost(bench: Bench, act: Callable[[Bench], LineageReport] = run) -> list[str]
 
 
 @with_renewal_info
-def test_run_with_nothing_due_costs_one_request_in_half_a_day(bench: Bench) -> None:
-    """None at all after the first in it; the run that issues has asked already."""
+def test_run_with_nothing_due_costs_two_requests_in_half_a_day(bench: Bench) -> None:
+    """A look at the directory and the question; none at all after the first run in it. The run that
+    issues has asked already.
+    """
     first = cost(bench)
     assert "/renewalInfo/" in first[-1]
     assert 1 == sum("/renewalInfo/" in label for label in first)
@@ -506,7 +508,8 @@ def test_run_with_nothing_due_costs_one_request_in_half_a_day(bench: Bench) -> N
 
     for _ in range(6):
         bench.clock.advance(HALF_DAY)
-        (asked,) = cost(bench)
+        directory, asked = cost(bench)
+        assert "GET /dir" == directory
         assert "/renewalInfo/" in asked
         assert [] == cost(bench)
     assert 1 == len(bench.state.versions(bench.lineage))

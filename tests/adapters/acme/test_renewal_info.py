@@ -113,18 +113,26 @@ def test_pebble_names_a_window_for_its_certificate(bench: Bench) -> None:
 
 
 def test_question_is_one_request(bench: Bench) -> None:
-    """The order has read where to ask; a later run remembers it, a new state finds out again."""
+    """Beside one look at the directory, for all certificates of a run."""
     bundle = bench.issue()
-    before = len(bench.proxy.journal)
+    before, issuer = len(bench.proxy.journal), bench.issuer()
 
-    bench.issuer().renewal_info(bundle.cert_pem)
-    bench.issuer().renewal_info(bundle.cert_pem)
-    assert before + 2 == len(bench.proxy.journal)
-    assert 2 == len(bench.proxy.requests(ASKED))
+    for _ in range(3):
+        issuer.renewal_info(bundle.cert_pem)
 
-    bench.state.update_account_note(bench.proxy.directory_url, "renewal-info", lambda _: None)
-    bench.issuer().renewal_info(bundle.cert_pem)
     assert before + 4 == len(bench.proxy.journal)
+    assert 3 == len(bench.proxy.requests(ASKED))
+
+
+def test_address_that_another_program_stored(bench: Bench) -> None:
+    """The CA's directory alone says where to ask: a note in the state sends no request anywhere."""
+    bundle = bench.issue()
+    elsewhere = f"{bench.proxy.directory_url}/elsewhere"
+    bench.state.update_account_note(bench.proxy.directory_url, "renewal-info", lambda _: elsewhere)
+
+    assert bench.issuer().renewal_info(bundle.cert_pem).window is not None
+    assert [] == bench.proxy.requests("GET /dir/elsewhere*")
+    assert 1 == len(bench.proxy.requests(ASKED))
 
 
 def test_directory_without_renewal_information(bench: Bench) -> None:

@@ -40,9 +40,6 @@ MOST_ORDERS = 20
 
 TURN_REST = 0.25  # seconds between two tries to take a turn
 
-_RENEWAL_INFO = "renewal-info"
-"""Name of the stored note with a directory's address of renewal information."""
-
 
 @dataclass(kw_only=True, eq=False)
 class AcmeIssuer:
@@ -66,6 +63,8 @@ class AcmeIssuer:
             raise errors.ConfigError(Text("there is no file {path}", path=bundle), hint=hint)
         self._directory = settings.directory
         self._silent: errors.CaUnavailable | None = None
+        self._renewal_resources: list[str | None] = []
+        self._reading = threading.Lock()
         self._turns = threading.BoundedSemaphore(MOST_ORDERS)
         self._accounts = AccountKeeper(settings, self.state, self.pause, self.now)
         self._persist: PersistProofs | None = None
@@ -122,9 +121,7 @@ class AcmeIssuer:
             raise self._silent
         try:
             with opened_network(self.settings, self.pause, self.now) as network:
-                resource = self.state.account_note(self._directory, _RENEWAL_INFO)
-                if resource is None:
-                    resource = self._read_directory(network).renewal_info
+                resource = self._renewal_resource(network)
                 if resource is None:
                     return RenewalInfo()
                 return ask_renewal_info(network, resource, identifier, self.now)
@@ -184,15 +181,17 @@ class AcmeIssuer:
     @contextlib.contextmanager
     def _client(self) -> Iterator[Client]:
         with opened_network(self.settings, self.pause, self.now) as network:
-            yield self._read_directory(network)
+            yield Client.at(self._directory, network)
 
-    def _read_directory(self, network: Network) -> Client:
-        """Read the directory, and store the address of renewal information."""
-        client = Client.at(self._directory, network)
-        resource = client.renewal_info
-        if resource != self.state.account_note(self._directory, _RENEWAL_INFO):
-            self.state.update_account_note(self._directory, _RENEWAL_INFO, lambda _: resource)
-        return client
+    def _renewal_resource(self, network: Network) -> str | None:
+        """Return the directory's address of renewal information, read once a run.
+
+        Any program that can write to the state could choose an address in the state.
+        """
+        with self._reading:
+            if not self._renewal_resources:
+                self._renewal_resources = [Client.at(self._directory, network).renewal_info]
+            return self._renewal_resources[0]
 
 
 def persist_record(
