@@ -201,6 +201,28 @@ def test_what_is_wrong_with_monitors_is_reported_once_by_the_channels(
     must_hide(status, service)
 
 
+@pytest.mark.parametrize(
+    "note",
+    ["[" * 99_999, '["2026-01-01T00:00:00"]', "[5]", "{}", "5", "x", '[["a", "b", 1e999]]'],
+    ids=["deep", "no zone", "a number in a list", "an object", "a number", "a word", "endless"],
+)
+def test_notes_that_another_program_wrote(
+    beating: Host, service: HeartbeatService, note: str
+) -> None:
+    """They are as no notes: the run ends in order, pings, and counts anew."""
+    declare(beating, '[metrics]\nfile = "certferry.prom"\n')
+    assert OK == beating.run("sync").code
+    with beating.remembering() as store:
+        for account, name in (("[heartbeat]", "sent"), ("[certificates]", "files")):
+            store.update_account_note(account, name, lambda _: note)
+        store.update_host_note("[metrics]", "steps", lambda _: note)
+
+    run = beating.run("sync")
+
+    assert (OK, "") == (run.code, run.err)
+    assert OK == beating.run("check").code
+
+
 @thorough
 @long
 def test_a_heartbeat_that_hangs_holds_a_run_up_for_seconds(

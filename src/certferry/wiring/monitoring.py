@@ -15,10 +15,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any
 
 from certferry.adapters.monitoring.heartbeat import MISSED, SERVICE, Heartbeat
 from certferry.adapters.monitoring.metrics_file import MISSED as NOT_WRITTEN
 from certferry.adapters.monitoring.metrics_file import write_metrics
+from certferry.adapters.state.columns import to_moment
 from certferry.config.model import HEARTBEAT, METRICS, Settings
 from certferry.core.assessment.notices import of_channel
 from certferry.core.planning.report import SyncReport
@@ -43,6 +45,7 @@ from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now
+from certferry.wiring.notes import read_note
 from certferry.wiring.recorded import expected, recorded
 from certferry.wiring.state import may_be_there
 
@@ -214,11 +217,11 @@ def _encoded(beat: Beat) -> str:
 
 
 def _beat(note: str | None) -> Beat | None:
-    try:
-        host, at, succeeded = json.loads(note or "")
-        return Beat(str(host), datetime.fromisoformat(at), bool(succeeded))
-    except (ValueError, TypeError):
-        return None
+    def read(value: Any) -> Beat | None:
+        host, at, succeeded = value
+        return Beat(str(host), to_moment(at), bool(succeeded))
+
+    return read_note(note, read, None)
 
 
 def _is_no_alarm(report: SyncReport) -> bool:
@@ -260,17 +263,14 @@ def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tup
 
 def _counts(note: str | None) -> dict[tuple[str, str], int]:
     """Read the stored sums. Unreadable sums begin anew, as Prometheus counters may."""
-    try:
-        return {
-            (str(activity), str(outcome)): int(number)
-            for activity, outcome, number in json.loads(note or "[]")
-        }
-    except (ValueError, TypeError):
-        return {}
+    return read_note(
+        note,
+        lambda sums: {
+            (str(activity), str(outcome)): int(number) for activity, outcome, number in sums
+        },
+        {},
+    )
 
 
 def _moments(note: str | None) -> tuple[datetime, ...]:
-    try:
-        return tuple(datetime.fromisoformat(moment) for moment in json.loads(note or "[]"))
-    except (ValueError, TypeError):
-        return ()
+    return read_note(note, lambda moments: tuple(map(to_moment, moments)), ())

@@ -30,6 +30,7 @@ from certferry.reconcile.status import recorded as stored
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.adapters import installed
+from certferry.wiring.notes import read_note
 
 _LABEL, _NAME = "[certificates]", "files"
 _FORGOTTEN = ""
@@ -176,10 +177,7 @@ def _change(more: Mapping[str, str], state: StateStore) -> None:
 
 
 def _files(note: str | None) -> dict[str, str]:
-    try:
-        return {str(lineage): str(file) for lineage, file in json.loads(note or "{}").items()}
-    except (ValueError, AttributeError):
-        return {}
+    return read_note(note, lambda files: {str(one): str(file) for one, file in files.items()}, {})
 
 
 def _exists(file: str) -> bool:
