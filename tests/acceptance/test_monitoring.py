@@ -85,6 +85,18 @@ def test_a_run_that_ends_before_it_looked_says_so(beating: Host, service: Heartb
     assert "DP_Key" in service.pings[1].said
 
 
+def test_only_run_ended_early(host: Host) -> None:
+    """`check` and `status` say that it began, and when, beside what ended it."""
+    assert "no run of `certferry sync` is recorded" in host.run("check").out
+    assert 0 == host.run("state", "init").code
+    assert 0 != host.run("sync", DP_Key="").code
+
+    check, status = host.run("check").out, host.run("status").out
+
+    assert "no run of `certferry sync` has come to its end: one began at 20" in check
+    assert "no run has come to its end yet: one began at 20" in status
+
+
 def test_only_a_run_for_all_certificates_is_a_heartbeat(
     beating: Host, service: HeartbeatService, name: str
 ) -> None:

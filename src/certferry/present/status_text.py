@@ -163,7 +163,11 @@ def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
     yield from troubles(recorded, voice)
     last = recorded.last_run
     if last is None:
-        yield line(Span(voice.say(Text("no run is recorded yet")), Tone.FAINT))
+        said = Text("no run is recorded yet")
+        if recorded.begun_at is not None:
+            said = Text("no run has come to its end yet: one began at {moment}")
+            said = said.filled(moment=recorded.begun_at)
+        yield line(Span(voice.say(said), Tone.FAINT))
         return
     success = Text("none") if last.succeeded_at is None else Text("{moment}")
     ended = Text("{moment}")

@@ -146,12 +146,15 @@ def recorded(state: StateStore) -> Recorded:
     except errors.StateError as error:
         problem = error.problem()
     stood = [_here(notice, state.host) for notice in state.notices()]
+    last_run = state.last_run()
+    hosts = state.hosts() if last_run is None else ()
     return Recorded(
         state.versions_in_use(),
         state.sightings(),
         (*notices_of_unended(state), *with_away(stood, others_of(state), state.now())),
-        state.last_run(),
+        last_run,
         problem,
+        begun_at=next((one.seen_at for one in hosts if one.name == state.host), None),
     )
 
 

@@ -73,6 +73,8 @@ class Recorded(Struct, frozen=True):
     undeclared: tuple[Undeclared, ...] = ()
     #: Certificates made by another client on another host, where the files are.
     sources_elsewhere: frozenset[str] = frozenset()
+    #: When this host's last run began, if no run of the host has ended.
+    begun_at: datetime | None = None
 
     @property
     def foreign(self) -> frozenset[str]:
@@ -224,6 +226,9 @@ def _of_runs(recorded: Recorded, now: datetime, within: timedelta) -> Iterator[C
     )
     if last is None:
         message = Text("no run of `certferry sync` is recorded")
+        if recorded.begun_at is not None:
+            message = Text("no run of `certferry sync` has come to its end: one began at {moment}")
+            message = message.filled(moment=recorded.begun_at)
         yield _warning("run_missing", message, hint)
     elif now - last.ended_at > within:
         message = Text("the last run ended at {moment}", moment=last.ended_at)
