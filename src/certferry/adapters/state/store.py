@@ -94,9 +94,9 @@ class SqlState(
 
     def unopened(self) -> tuple[tuple[str, StateError], ...]:
         wrong = []
-        for subject, read in self._sealed():
+        for subject, open_key in self._sealed():
             try:
-                read()
+                open_key()
             except StateUnavailable:
                 raise
             except StateForeign:  # see `foreign`
