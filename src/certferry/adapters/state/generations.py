@@ -277,7 +277,7 @@ def _name(number: int) -> str:
 
 
 class _NotingTransaction(databases.Transaction):
-    """A transaction that notes whether statements change rows, and rows that must not be lost."""
+    """A transaction that notes changes, and the changes that must not be lost."""
 
     def __init__(self, transaction: databases.Transaction) -> None:
         self._transaction = transaction
@@ -357,7 +357,7 @@ class BucketDatabase(InMemory):
                 changes, urgent = self._changes, self._urgent
             if self._overtaken_by is not None:
                 raise self._overtaken_by
-            # A context without a lease: the bucket's own requests would call this method again.
+            # Without a lease in the context: else the bucket's requests call this method again.
             Context().run(self._store)
             with self._guard:
                 self._stored, self._urgent_stored = changes, urgent

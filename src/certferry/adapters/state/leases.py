@@ -149,7 +149,7 @@ class HostState(SqlState):
                 # Locked inside the write, so other runs see a row only with a taken lock.
                 number = self._lock_number(lock)
                 gone = {run.number for run in self._begun(transaction) if self._is_gone(run)}
-                # The row of `number` may count as alive: `status` takes a lock to try the lock.
+                # This run's own lock, and `status` trying a lock, make a dead run look alive.
                 for left in {number, *gone}:
                     transaction.remove("begun_run", host=self.host, number=left)
                 detach_runs(transaction, self.host, number)

@@ -33,7 +33,7 @@ from certferry.file_trust import checked_path, group_that_reads, must_be_trusted
 from certferry.text import Text
 from certferry.whole_file import draft_beside, replace_file, sync_directory
 
-_NONCE_BYTES = 12  # NIST SP 800-38D §8.2; a random one for each secret
+_NONCE_BYTES = 12  # NIST SP 800-38D §8.2; each secret has a random nonce
 _CHECKS = (
     ("check", "certferry"),
     ("check", "certferry", "rows are bound"),
@@ -177,7 +177,7 @@ class Sealing:
         return plain == ""
 
     def is_proven(self, proof: str | None, *bound_to: Value) -> bool:
-        """Return whether a proof fits the values by the key in force, without reading the key file."""
+        """Return whether a proof fits the values by the key in force. The key file stays unread."""
         key = self._in_force
         return key is not None and proof is not None and key.open(proof, *bound_to) == ""
 
