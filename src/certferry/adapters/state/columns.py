@@ -181,7 +181,7 @@ def _read_json(text: str, convert: Callable[[Any], T]) -> T:
 
 
 def read_as(kind: Callable[[Any], T], value: object) -> T:
-    """Return a member of `kind`, such as an enumeration. Raises `StateError` for an unknown value."""
+    """Return a value as `kind`, such as an enumeration. Raises `StateError` for unknown values."""
     try:
         return kind(value)
     except ValueError as problem:

@@ -387,7 +387,7 @@ class BucketDatabase(InMemory):
             self._number, self._before = number, present
 
     def _overtaken(self) -> errors.Reported:
-        """Return the error by the newest generation: the state was moved, or another run goes on."""
+        """Return the error to raise: the state was moved, or another run has stored the state."""
         newest = self.generations.read(self.generations.numbers()[-1])
         with closing(BucketDatabase(self.generations, newest, "")) as other:
             try:
@@ -438,7 +438,7 @@ class BucketState(HostState):
         self._reads_only = reads_only
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
-        """See `StateStore.reserve`: a generation for each request would cost more than collisions."""
+        """See `StateStore.reserve`: a generation per request would cost more than collisions."""
         del account, name, interval, count
         return None
 
@@ -516,7 +516,7 @@ def _opened(
     makes: bool = True,
     reads_only: bool = False,
 ) -> tuple[BucketState, bool]:
-    """Open the newest generation. Return the state, and whether the state is new or was migrated."""
+    """Open the newest generation. Return the state, and whether the state is new or migrated."""
     generations = Generations(objects, key)
     numbers = generations.numbers()
     newest = generations.read(numbers[-1]) if numbers else None

@@ -34,7 +34,7 @@ class Lasting(Struct, frozen=True):
     withdrawals: Mapping[tuple[str, ...], Withdrawal]
 
     def with_revocation(self, lineage: str, version: Version) -> Version:
-        """Return a version, with the revocation from the history if the row lacks the revocation."""
+        """Return a version, with the history's revocation if the row lacks the revocation."""
         revocation = self.revocations.get((lineage, version.fingerprint))
         is_stored = version.revocation is not None and version.revocation.is_answered
         return (

@@ -330,7 +330,7 @@ def _carry(
     host: str,
     now: datetime,
 ) -> Mapping[str, int]:
-    """Copy all rows, read the copy back, and mark the origin. Return the number of rows by table."""
+    """Copy all rows, read the copy back, and mark the origin. Return the rows' number by table."""
     _make_room(destination, here, host)
     with closing(_opened(destination, host)) as there:
         other, _ = there.whole

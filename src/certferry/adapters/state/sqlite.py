@@ -471,7 +471,7 @@ def _is_made(path: Path) -> bool:
 
 
 def _is_at_rest(path: Path) -> bool:
-    """Return whether the file alone is complete: closed by all processes, after whole transactions."""
+    """Return whether the file alone is complete: closed by all processes after a commit."""
     beside = [path.with_name(path.name + end) for end in ("-wal", "-journal")]
     with suppress(OSError):
         return not any(file.exists() and file.stat().st_size for file in beside)
