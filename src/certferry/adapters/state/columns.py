@@ -91,7 +91,7 @@ class Column(Struct, frozen=True):
 
 
 def from_moment(moment: datetime) -> str:
-    """Return a moment as RFC 3339 text in UTC with microseconds. The texts sort in order of time."""
+    """Return a moment as RFC 3339 text in UTC with microseconds. Texts sort in order of time."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
@@ -103,7 +103,7 @@ def to_moment(text: str) -> datetime:
 
 
 def to_validity(text: str) -> datetime:
-    """Return the begin or end of a certificate, perhaps the calendar's end (RFC 5280 §4.1.2.5).
+    """Return the start or end of a validity, perhaps the calendar's end (RFC 5280 §4.1.2.5).
     Raises `StateError`.
     """
     return _moment(text, range(1950, 10_000))

@@ -115,11 +115,11 @@ class HostTables(Tables):
         return lineages
 
     def _running(self, reader: Reader) -> Mapping[str, datetime]:
-        """Return, for each host with a run in progress, the begin of the oldest such run."""
+        """Return, for each host with a run in progress, the start of the oldest such run."""
         raise NotImplementedError
 
     def _store_presence(self, transaction: Transaction, now: datetime) -> None:
-        """Store the begin of a run of this host."""
+        """Store that a run of this host has begun."""
         transaction.save(
             "host",
             ("name",),

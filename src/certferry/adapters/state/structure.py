@@ -73,6 +73,6 @@ def _by_table(columns: Iterable[tuple[Any, Any]]) -> dict[str, set[str]]:
 
 def _foreign(difference: Text, hint: Text = _SEE_WHO) -> StateForeign:
     message = Text(
-        "the tables of the state are not as certferry made them: {difference}", what=difference
+        "the tables of the state are not as certferry made them: {what}", what=difference
     )
     return StateForeign(message, hint=hint)
