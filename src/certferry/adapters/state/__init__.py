@@ -1,1 +1,1 @@
-"""What certferry stores, in one SQL schema."""
+"""The state: everything certferry stores, in a single SQL schema."""

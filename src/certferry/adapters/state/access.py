@@ -1,5 +1,5 @@
-"""Who may open the console: users with their links and sessions, tokens, and failed logins. Names
-of users and tokens are found in any case.
+"""Access to the console: users with links and sessions, tokens, and failed logins. The names of
+users and tokens are case-insensitive.
 """
 
 from __future__ import annotations
@@ -40,15 +40,17 @@ _TOKENS = Table(
 )
 
 SEEN_EVERY, USED_EVERY = timedelta(minutes=1), timedelta(hours=1)
-"""How often at most it is stored that a session was seen, and that a token was used."""
+"""The shortest time between two stored moments of a session's last use, and of a token's."""
 
 _GUESSES_COUNT_FOR = timedelta(minutes=15)
 _MOST_GUESSES = 1_000_000
-"""More than a minute has room for: each is hashed."""
+"""More guesses than a minute has time for, because each guess is hashed."""
 
 
 class AccessTables(Tables):
-    """See `AccessStore`. What another program wrote lets no one in; adding takes its place."""
+    """See `AccessStore`. Users and tokens of another program are ignored, and replaced by
+    additions.
+    """
 
     _sealing: Sealing
 
@@ -78,7 +80,7 @@ class AccessTables(Tables):
 
     @writes
     def remove_user(self, transaction: Transaction, name: str) -> bool:
-        """See `AccessStore.remove_user`: the tables of links and sessions refer to the user's."""
+        """See `AccessStore.remove_user`: links and sessions go with the user (foreign keys)."""
         return _remove(transaction, "console_user", name)
 
     @writes
@@ -112,7 +114,7 @@ class AccessTables(Tables):
     def change_password(
         self, transaction: Transaction, name: str, password: str, now: datetime, keep: str
     ) -> None:
-        # An operator may have reset the user since the request began.
+        # The session is gone if an operator has reset the user since the request began.
         if self._session(transaction, keep, now) is None:
             return
         self._save_password(transaction, user := _id_of(name), password, now)
@@ -130,17 +132,17 @@ class AccessTables(Tables):
             MOMENT.write(now - access.SESSION_IDLE),
             MOMENT.write(now - access.SESSION_LONGEST),
         )
-        found = self._user(transaction, user := _id_of(session.user))
-        # A password takes a while to verify: an operator may have reset the user meanwhile.
-        if found is not None and verified in {None, found.password}:
+        stored = self._user(transaction, user := _id_of(session.user))
+        # While the password was verified, an operator may have reset the user.
+        if stored is not None and verified in {None, stored.password}:
             SESSION.save(self._sealing, transaction, **_SESSIONS.values(session, user_id=user))
             transaction.update("console_user", {"id": user}, seen_at=MOMENT.write(now))
 
     def session(self, digest: str, now: datetime) -> tuple[access.Session, access.User] | None:
-        found = self._database.read(lambda reader: self._session(reader, digest, now))
-        if found is None or now - found[0].seen_at < SEEN_EVERY:
-            return found
-        session, user = found
+        stored = self._database.read(lambda reader: self._session(reader, digest, now))
+        if stored is None or now - stored[0].seen_at < SEEN_EVERY:
+            return stored
+        session, user = stored
         self._save_seen(digest, user.name, now)
         return replace(session, seen_at=now), replace(user, seen_at=now)
 
@@ -190,8 +192,8 @@ class AccessTables(Tables):
 
     @writes
     def count_guess(self, transaction: Transaction, whose: str, now: datetime) -> int:
-        """See `AccessStore.count_guess`: guesses are counted by the minute. Counts that certferry
-        cannot have stored do not count: another program's would lock out for ever.
+        """See `AccessStore.count_guess`: count guesses by the minute. Impossible counts, stored by
+        another program, are ignored, because such counts would lock users out for ever.
         """
         minute = now.replace(second=0, microsecond=0)
         transaction.add(
@@ -211,7 +213,7 @@ class AccessTables(Tables):
         )
         rows = transaction.rows(query, whose, *counts, _MOST_GUESSES)
         counted: int = sum(row["guesses"] for row in rows)
-        if counted == 1:  # seldom: it reads all of the table, which guesses at once would repeat
+        if counted == 1:  # only once per attack, because the deletion reads the whole table
             others = "DELETE FROM console_guess WHERE minute NOT BETWEEN ? AND ?"
             transaction.execute(others, *counts)
         return counted
@@ -251,7 +253,7 @@ class AccessTables(Tables):
     def _save_password(
         self, transaction: Transaction, user: str, password: str, now: datetime
     ) -> None:
-        """Store the hash of a password; a link of that user is good no more."""
+        """Store the hash of a password, and end the user's link for choosing a password."""
         row = {"password": password, "password_at": MOMENT.write(now)}
         USER.change(self._sealing, transaction, {"id": user}, **row)
         transaction.remove("console_user_link", user_id=user)
@@ -262,7 +264,7 @@ def _id_of(name: str) -> str:
 
 
 def _remove(transaction: Transaction, table: str, name: str) -> bool:
-    """Delete the row of a name, whichever program wrote it; return whether there was one."""
-    found = transaction.rows(f"SELECT 1 FROM {table} WHERE id = ?", _id_of(name))  # noqa: S608 - a constant
+    """Delete the row of a name, also another program's row. Return whether the row existed."""
+    rows = transaction.rows(f"SELECT 1 FROM {table} WHERE id = ?", _id_of(name))  # noqa: S608 - a constant
     transaction.remove(table, id=_id_of(name))
-    return bool(found)
+    return bool(rows)

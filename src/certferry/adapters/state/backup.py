@@ -1,5 +1,5 @@
-"""A backup of a state in one archive: the database as SQLite copies it while others write, and the
-key that opens it. What is not whole, or not opened by its key, is neither made nor taken in.
+"""A backup of a state in one archive: a copy of the database, made by SQLite while others write,
+and the state's key. Backup and restore refuse a damaged state, and a state sealed with another key.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ from certferry.whole_file import draft_beside, free_copy, sync_directory
 
 _STATE, _KEY = "state.db", "secret.key"
 _HEADER = 20
-"""Bytes of a database of which the last two say whether it has a write-ahead log
+"""The length of a database's beginning in bytes. The last two bytes show a write-ahead log
 (sqlite.org/fileformat.html, "The Database Header")."""
 
 _NO_LOG = b"\1\1"
 _BESIDE = ("-wal", "-shm")
-"""What SQLite calls its own files beside a database."""
+"""The suffixes of SQLite's own files beside a database."""
 
 _NOT_COPIED = (
     "begun_run",
@@ -41,28 +41,30 @@ _NOT_COPIED = (
     "console_user_session",
     "console_user_link",
 )
-"""A run in progress was not killed, and how it ended is not known; every user logs in again."""
+"""Rows absent from a backup. A run in progress would count as killed after a restore; after a
+restore, every user logs in again."""
 
 _PATIENCE = timedelta(seconds=1)
-"""How long a restore waits for a run that is just ending."""
+"""How long a restore waits for a run about to end."""
 
 _IN_USE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _BROKEN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
 
 
 class Restored(Struct, frozen=True):
-    """What a restore has put in place: the names of the certificates in it, and when the backup was
-    made; what was there before is `kept`.
-    """
+    """The result of a restore."""
 
+    #: The names of the certificates in the backup.
     lineages: tuple[str, ...]
+    #: When the backup was made.
     made_at: datetime
+    #: The files replaced by the restore, under new names.
     kept: tuple[Path, ...]
 
 
 def back_up(path: Path, key: Path | Secret, now: datetime) -> tuple[bytes, tuple[str, ...]]:
-    """Return an archive of a state and its key, and the names of the certificates in it. Runs may
-    go on meanwhile. Raises `StateError`.
+    """Return an archive of a state and the state's key, and the names of the state's certificates.
+    Runs may go on meanwhile. Raises `StateError`.
     """
     with translating_errors(path):
         if not path.exists():
@@ -73,22 +75,21 @@ def back_up(path: Path, key: Path | Secret, now: datetime) -> tuple[bytes, tuple
     state = _copied(path)
     lineages = _must_be_whole(state, path, seals.Sealing(key))
     if isinstance(key, Path) and not key.exists():
-        seals.make_key(key)  # nothing is sealed yet: the first secret will be, with this one
+        seals.make_key(key)  # the key for the state's first secret
     return _packed({_STATE: state, _KEY: seals.encoded(seals.key_of(key))}, now), lineages
 
 
 def restore(archive: bytes, source: Path, path: Path, key: Path | Secret) -> Restored:
-    """Put the state and the key of an archive in their places; `source` is how messages call it.
-    What is there is kept beside, under another name. A key that is given must be that of the
-    archive.
+    """Put the state and the key of an archive in place; messages name the archive `source`. The
+    replaced files are kept under other names. A given key must be the archive's key.
 
-    Raises `LeaseHeld` while another process works with the state, and `StateError` for what is no
-    backup, or not a whole one; then nothing has changed.
+    Raises `LeaseHeld` while another process works with the state, and `StateError` for anything but
+    a whole backup. After an error, the old state and key are in place.
     """
     files, made_at = _unpacked(archive, source)
-    with _key_in_place(files[_KEY], key, source) as found:
+    with _key_in_place(files[_KEY], key, source) as backup_key:
         try:
-            lineages = _must_be_whole(files[_STATE], source, seals.Sealing(found.key))
+            lineages = _must_be_whole(files[_STATE], source, seals.Sealing(backup_key.key))
         except StateTooNew:
             raise
         except StateError as wrong:
@@ -96,7 +97,7 @@ def restore(archive: bytes, source: Path, path: Path, key: Path | Secret) -> Res
                 Text("{path} does not hold a whole state that its key opens", path=source),
                 hint=Text("take another backup; nothing was changed"),
             ) from wrong
-        kept = _replace(files[_STATE], path, found)
+        kept = _replace(files[_STATE], path, backup_key)
     return Restored(lineages, made_at, kept)
 
 
@@ -107,9 +108,9 @@ def _copied(path: Path) -> bytes:
         closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
     ):
         state.backup(copy)
-        # What has to do with a process of then, or with a browser, ends with this machine. An older
-        # schema has fewer tables; a state that was moved is refused below.
-        copy.execute("PRAGMA foreign_keys = ON")  # the events of a run go with it
+        # Processes and browsers' sessions end with this machine. Errors are ignored: an older
+        # schema has fewer tables, and `_must_be_whole` refuses a moved state.
+        copy.execute("PRAGMA foreign_keys = ON")  # deletes a run's events with the run
         for rows in _NOT_COPIED:
             with suppress(sqlite3.OperationalError, sqlite3.IntegrityError):
                 copy.execute(f"DELETE FROM {rows}")  # noqa: S608 - constants of this module
@@ -117,13 +118,13 @@ def _copied(path: Path) -> bytes:
 
 
 def _without_log(content: bytes) -> bytes:
-    # One with a log has files beside it, which there are not in memory.
+    # A database with a log needs files beside the database, which memory lacks.
     return content[: _HEADER - 2] + _NO_LOG + content[_HEADER:]
 
 
 def _must_be_whole(content: bytes, place: Path, sealing: seals.Sealing) -> tuple[str, ...]:
-    """Return the names of the certificates of a state, having opened every key in it. Raises
-    `StateError`: `StateTooNew` for one that this version does not know.
+    """Check a state by opening every sealed key. Return the names of the state's certificates.
+    Raises `StateError`, and `StateTooNew` for the state of a newer version.
     """
     with closing(InMemory(place, _without_log(content))) as copy:
         for row in copy.rows("PRAGMA integrity_check"):
@@ -152,7 +153,9 @@ def _packed(files: Mapping[str, bytes], now: datetime) -> bytes:
 
 
 def _unpacked(archive: bytes, source: Path) -> tuple[dict[str, bytes], datetime]:
-    """Take an archive apart. Nothing of it goes to the disk, whatever its members are called."""
+    """Return the files of an archive, and when the archive was made. Files are read in memory only,
+    because the names of members may point anywhere.
+    """
     files: dict[str, bytes] = {}
     made_at = datetime.fromtimestamp(0, UTC)
     with (
@@ -173,15 +176,17 @@ def _unpacked(archive: bytes, source: Path) -> tuple[dict[str, bytes], datetime]
 
 
 class _Key(Struct, frozen=True):
-    """The key of the backup: what is in force already, or a draft that has a `place` to go to."""
+    """The key of a backup, in force already or to be put in place."""
 
+    #: The key in force, or a draft of the key file.
     key: Path | Secret
+    #: The destination of a draft; `None` for a key in force.
     place: Path | None = None
 
     @contextmanager
     def put(self) -> Iterator[list[Path]]:
-        """Put it in its place. What was there stays under another, which is given, and comes back
-        where the `with` block fails.
+        """Put the key file in place for a `with` block. Yield the replaced file's new name in a
+        list. If the block raises, put the replaced file back.
         """
         if self.place is None or isinstance(self.key, Secret):
             yield []
@@ -202,7 +207,7 @@ class _Key(Struct, frozen=True):
 
 @contextmanager
 def _key_in_place(content: bytes, key: Path | Secret, source: Path) -> Iterator[_Key]:
-    if _is_there(content, key):  # where Kubernetes mounts it, it cannot be written either
+    if _is_there(content, key):  # a key file mounted by Kubernetes is read-only
         yield _Key(key)
         return
     if isinstance(key, Secret):
@@ -228,9 +233,9 @@ def _is_there(content: bytes, key: Path | Secret) -> bool:
 
 
 def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
-    """Put a state in the place of another, in one transaction: other processes see the one or the
-    other, and so do those after a crash. The key comes first: killed between the two, no run goes
-    on, and the same restore does.
+    """Replace a state by another, in one transaction: other processes, also after a crash, see
+    either the old or the new state. The key is replaced first: after a kill between the two, runs
+    refuse the state, and the same restore can be repeated.
     """
     with translating_errors(path):
         seals.make_directory(path.parent)
@@ -245,8 +250,8 @@ def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
 
 
 def _alone_with(path: Path, *, is_new: bool) -> tuple[sqlite3.Connection, list[Path]]:
-    """Open a state that no other process works with, and let none begin. What it holds is kept
-    beside it, in a file that is named. Raises `LeaseHeld`.
+    """Open a state for this process alone. Return the state, and the copy of the old content beside
+    the state. Raises `LeaseHeld` while another process works with the state.
     """
     state = _opened(path)
     try:
@@ -274,8 +279,8 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _lock(state: sqlite3.Connection) -> None:
-    """Lock it until it is closed. To do without the log succeeds only where no other process has
-    the database open, be it at work with it or not (sqlite.org/wal.html).
+    """Lock a state until the state is closed. Switching the log off succeeds only if this process
+    alone has the database open (sqlite.org/wal.html).
     """
     for command in (
         "PRAGMA locking_mode = EXCLUSIVE",
@@ -299,7 +304,7 @@ def _kept_beside(state: sqlite3.Connection, path: Path) -> Path:
 
 
 def _moved_away(path: Path) -> Path:
-    """Move a file that is no database, and what SQLite has beside it, to a free name."""
+    """Move a damaged database file, with SQLite's files beside the database, to a free name."""
     kept = free_copy(path)
     for end in ("", *_BESIDE):
         with suppress(FileNotFoundError):

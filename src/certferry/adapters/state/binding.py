@@ -1,9 +1,12 @@
-"""Rows that are bound by the state's key: a row that another program wrote, or in which it changed
-a column that decides, is known by its proof, and counts for nothing.
+"""Rows bound by the state's key, so that certferry ignores rows written or changed by another
+program.
 
-A proof is an empty text, sealed, and bound to the values of those columns. A program that can write
-to the database and has no key makes none. It can delete rows, and put a whole row back as it was
-(docs/decisions/0056).
+Each such row has a proof: an empty text, sealed with the state's key and bound to the values of
+the columns that decide. A program with access to the database, but without the key, can make no
+proof. The program can still delete rows, and restore a whole earlier row (docs/decisions/0056).
+
+To bind a new kind of row, declare a `Binding` in this module, add the binding to `BINDINGS`, write
+with `save` or `change`, and read with `find` or `ours`.
 """
 
 from __future__ import annotations
@@ -26,40 +29,41 @@ _SEE_WHO = Text(
 
 
 class Binding(Struct, frozen=True):
-    """How the rows of a table are bound by proofs."""
+    """The rule for the proofs of a table: the columns covered, and a row's name in messages."""
 
     table: str
-    #: The first word that a proof is of: a proof serves no row of another kind.
+    #: The first word covered by a proof, so a proof fits rows of one kind only.
     kind: str
-    #: The columns of the row's key: a proof is of their values, too.
+    #: The columns of the row's key, covered by the proof.
     key: tuple[str, ...]
-    #: The other columns that decide.
+    #: The other columns covered by the proof: every column that decides.
     others: tuple[str, ...]
-    #: How messages name a row, by its columns.
+    #: The row's name in messages, a template for the row's columns.
     name: Text
-    #: How an operator ends the trouble, by the row's columns and the `statements` that delete it.
+    #: The hint to an operator, a template for the row's columns and the `statements` to delete
+    #: the row.
     fix: Text = _SEE_WHO
-    #: The rows that are bound, as a constant in SQL.
+    #: A WHERE clause for the bound rows, a constant; empty if all rows are bound.
     condition: str = ""
-    #: The tables with rows of the same key that refer to the row, and are deleted before.
+    #: Tables referring to the row by the same key, deleted before the row.
     parts: tuple[str, ...] = ()
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Return the columns whose values a proof is of."""
+        """Return the columns with values covered by a proof."""
         return (*self.key, *self.others)
 
     def bound_to(self, row: Row | Mapping[str, Value]) -> tuple[Value, ...]:
-        """Return what the proof of a row is bound to."""
+        """Return the values covered by a row's proof."""
         return (self.kind, *(row[name] for name in self.columns))
 
     def is_ours(self, sealing: Sealing, row: Row) -> bool:
-        """Return whether a row is as certferry wrote it. Raises `StateError` without a key."""
+        """Return whether certferry wrote this row. Raises `StateError` without a key."""
         return sealing.is_bound(row["proof"], *self.bound_to(row))
 
     def is_shown(self, sealing: Sealing, row: Row) -> bool:
-        """Return whether a row is as certferry wrote it, or may be: without the key, rows are shown
-        as the database has them, and no run goes on.
+        """Return whether certferry wrote this row, or may have written this row: without the key,
+        commands show all rows, and runs stop.
         """
         try:
             return self.is_ours(sealing, row)
@@ -69,8 +73,8 @@ class Binding(Struct, frozen=True):
             return True
 
     def must_be_ours(self, sealing: Sealing, reader: Reader, row: Row) -> None:
-        """Raise `StateForeign` for a row that is not as certferry wrote it, and `StateError` where
-        the key is another one.
+        """Raise `StateForeign` for a row written or changed by another program, and `StateError` if
+        the key is not the key of the state.
         """
         if not self.is_ours(sealing, row):
             sealing.must_open(reader)
@@ -79,8 +83,8 @@ class Binding(Struct, frozen=True):
     def unseal(
         self, sealing: Sealing, reader: Reader, row: Row, sealed: str, *bound_to: str
     ) -> Secret:
-        """Open a secret of a row. Raises `StateError`, which blames the key where the key opens
-        nothing else, and the row otherwise.
+        """Return a row's secret, opened. Raises `StateError`: about the key if the key opens
+        nothing in the state, otherwise about the row.
         """
         secret = sealing.unseal(sealed, *bound_to)
         if secret is None:
@@ -89,12 +93,12 @@ class Binding(Struct, frozen=True):
         return secret
 
     def wrong(self, row: Row, problem: Text) -> StateError:
-        """Return the error for a row that is proven, with something beside it that is not right."""
+        """Return the error for a proven row with wrong data outside the proof, such as a key."""
         message = Text("{row}: {problem}").filled(row=self._named(row), problem=problem)
         return StateError(message, hint=self._fix(row))
 
     def foreign(self, row: Row | Mapping[str, Value]) -> StateForeign:
-        """Return the error for a row of another program."""
+        """Return the error for a row written or changed by another program."""
         message = Text("the state contains data that certferry did not write: {row}")
         return StateForeign(message.filled(row=self._named(row)), hint=self._fix(row))
 
@@ -106,16 +110,16 @@ class Binding(Struct, frozen=True):
         return self.fix.filled(**named, statements=" ".join(self._deletions(row)))
 
     def _deletions(self, row: Row | Mapping[str, Value]) -> Iterator[str]:
-        """Return the statements that delete a row, each as a person types it."""
-        these = " AND ".join(f"{name} = {_quoted(row[name])}" for name in self.key)
+        """Return the statements that delete a row, for a person to type."""
+        condition = " AND ".join(f"{name} = {_quoted(row[name])}" for name in self.key)
         for table in (*self.parts, self.table):
-            yield f"DELETE FROM {table} WHERE {these};"  # noqa: S608 - shown, and quoted
+            yield f"DELETE FROM {table} WHERE {condition};"  # noqa: S608 - shown, and quoted
 
     def save(self, sealing: Sealing, transaction: Transaction, **row: Value) -> None:
-        """Store a row in the place of the row with the same key, and prove the values given here.
+        """Store a row over the row with the same key, and prove the given values.
 
-        A trigger may change the row while the database writes it, so a proof is never of values
-        that the database returns. Raises `StateForeign` for a row that was changed like that.
+        A trigger may change a row during the write, so a proof covers the given values, never
+        values read back. Raises `StateForeign` for a row changed by a trigger.
         """
         proven = {**row, "proof": sealing.bind(transaction, *self.bound_to(row))}
         transaction.save(self.table, self.key, **proven)
@@ -124,19 +128,20 @@ class Binding(Struct, frozen=True):
     def change(
         self, sealing: Sealing, transaction: Transaction, key: Mapping[str, Value], **row: Value
     ) -> None:
-        """Set columns of the row with the values of `key`, if the row is there, and prove it anew.
-        Raises as `must_be_ours` and `save`: what another program has changed is never proven.
+        """Set columns of the row matching `key`, if the row exists, and prove the row anew.
+
+        Raises as `must_be_ours` and `save`, so another program's change is never proven.
         """
         for before in self._rows(transaction, key):
             self.must_be_ours(sealing, transaction, before)
             after = {**{name: before[name] for name in self.columns}, **row}
             proof = sealing.bind(transaction, *self.bound_to(after))
-            these = {name: before[name] for name in self.key}
-            transaction.update(self.table, these, **row, proof=proof)
+            row_key = {name: before[name] for name in self.key}
+            transaction.update(self.table, row_key, **row, proof=proof)
             self._must_stand(transaction, {**after, "proof": proof})
 
     def _must_stand(self, reader: Reader, row: Mapping[str, Value]) -> None:
-        """Raise `StateForeign` where the database holds other values than were written."""
+        """Raise `StateForeign` if the database holds other values than the written `row`."""
         columns = (*self.columns, "proof")
         for stored in self._rows(reader, {name: row[name] for name in self.key}):
             if all(stored[name] == row[name] for name in columns):
@@ -148,19 +153,19 @@ class Binding(Struct, frozen=True):
     def ours(
         self, sealing: Sealing, reader: Reader, condition: str, *values: Value
     ) -> Iterator[Row]:
-        """Return the rows of a condition, a constant, without those of another program."""
+        """Return the rows of a condition, a constant, without rows of another program."""
         for row in reader.rows(f"SELECT * FROM {self.table} {condition}", *values):  # noqa: S608 - constants, by contract
             if self.is_ours(sealing, row):
                 yield row
 
     def find(self, sealing: Sealing, reader: Reader, **key: Value) -> Row | None:
-        """Return the row with the values of its key, if certferry wrote it."""
+        """Return the row matching `key`, or `None` if certferry wrote no such row."""
         ours = (row for row in self._rows(reader, key) if self.is_ours(sealing, row))
         return next(ours, None)
 
     def _rows(self, reader: Reader, key: Mapping[str, Value]) -> Sequence[Row]:
-        these = " AND ".join(f"{name} = ?" for name in key)
-        return reader.rows(f"SELECT * FROM {self.table} WHERE {these}", *key.values())  # noqa: S608 - names of the schema
+        condition = " AND ".join(f"{name} = ?" for name in key)
+        return reader.rows(f"SELECT * FROM {self.table} WHERE {condition}", *key.values())  # noqa: S608 - names of the schema
 
 
 VERSION = Binding(
@@ -229,7 +234,7 @@ UPLOAD = Binding(
     ("target", "remote_id"),
     ("lineage", "fingerprint"),
     Text("the copy {remote_id} at {target}"),
-    # Of what is no lineage's, nothing is ever bound to a domain.
+    # A copy without a lineage is never bound to a domain.
     condition="WHERE lineage <> ''",
 )
 CHALLENGE = Binding(
@@ -251,7 +256,7 @@ ROLLOUT = Binding(
     ),
     Text("the delivery of {lineage} to {domain} on host {host}"),
     Text("see who else can write to the database; the next run there delivers again"),
-    # Only the row shows that a command ran. Targets are observed, and so are files.
+    # Targets and files are observed; only the row shows that a command ran.
     condition="WHERE target = 'command'",
 )
 MOVED = Binding(
@@ -265,18 +270,20 @@ MOVED = Binding(
 _SINCE_21 = (VERSION, WITHDRAWAL, ACCOUNT, ORDER, USER, LINK, SESSION, TOKEN)
 _SINCE_22 = (ROLLOUT, MOVED)
 BINDINGS = (*_SINCE_21, UPLOAD, CHALLENGE, ROLLOUT)
-"""The tables whose proofs are carried to another state, and sealed with another key: a state that
-was moved is neither.
+"""Bindings with proofs to carry to another state, or to seal with another key. `MOVED`, the mark of
+a moved state, belongs to a single state and is absent.
 """
 
 
 def foreign_rows(sealing: Sealing, reader: Reader) -> Iterator[tuple[str, StateForeign]]:
-    """Return each row that another program wrote or changed, and whose it is."""
-    for one in BINDINGS:
-        for row in _all(reader, one):
-            if not one.is_ours(sealing, row):
-                whose = row["lineage"] if "lineage" in one.columns else row[one.columns[0]]
-                yield str(whose), one.foreign(row)
+    """Return the subject and the error of each row written or changed by another program."""
+    for binding in BINDINGS:
+        for row in _all(reader, binding):
+            if not binding.is_ours(sealing, row):
+                subject = (
+                    row["lineage"] if "lineage" in binding.columns else row[binding.columns[0]]
+                )
+                yield str(subject), binding.foreign(row)
 
 
 def _all(reader: Reader, binding: Binding) -> Sequence[Row]:
@@ -286,18 +293,20 @@ def _all(reader: Reader, binding: Binding) -> Sequence[Row]:
 
 
 def _quoted(value: Value) -> str:
-    """Write a value as SQL has it: another program may have chosen its text."""
+    """Return a value as an SQL literal, quoted: another program may have chosen the text."""
     if value is None or isinstance(value, int):
         return "NULL" if value is None else str(int(value))
     return "'" + str(value).replace("'", "''") + "'"
 
 
-# --- What was stored before
+# --- Rows stored by older versions
 
 
 def upgrade_of(host: str, sealing: Sealing) -> Upgrade:
-    """Return what migrations need to know. Each proves once what was stored before: schema 8 the
-    challenge records; schema 22 what is proven since 21 and 22, unless 21 was.
+    """Return the input of migrations that prove rows stored by older versions, once.
+
+    The migration to schema 8 proves challenge records. The migration to schema 22 proves the rows
+    bound since 22, and, unless schema 21 already has, the rows bound since 21.
     """
 
     def bind_challenges(transaction: Transaction) -> None:
@@ -316,9 +325,9 @@ def _prove(
 ) -> None:
     rows = [(binding, row) for binding in bindings for row in _all(transaction, binding)]
     key = sealing.key_before_binding(transaction, most) if rows else None
-    if key is None:  # a state without a secret: certferry wrote no such row there
+    if key is None:  # a state without secrets: another program wrote row_key rows
         return
     for binding, row in rows:
-        these = {name: row[name] for name in binding.key}
+        row_key = {name: row[name] for name in binding.key}
         proof = key.seal("", *binding.bound_to(row))
-        transaction.update(binding.table, these, proof=proof)
+        transaction.update(binding.table, row_key, proof=proof)

@@ -1,10 +1,12 @@
-"""The chain of each lineage's history, sealed by a key that the database does not have.
+"""The chain of each lineage's history, sealed with a key kept outside the database.
 
-`history.link` is `PLACE.BEFORE.SEAL`: the entry's place in the chain, the seal before it, and a
-seal of both and of every column. The first one continues the entries that are older than the chain,
-which have no link. `history_head` has the number of entries and `SEAL.HEAD`: the last seal, and a
-seal of both that no entry has, so that none can take its place when the end is cut off. The head of
-`_ALL` counts the lineages.
+- `history.link` is `PLACE.BEFORE.SEAL`: the entry's place in the chain, the previous entry's seal,
+  and a seal of both and of every column. The first link continues the entries older than the chain,
+  which have an empty `link`.
+- `history_head` has the number of entries, and `SEAL.HEAD` in `link`: the last entry's seal, and a
+  seal of the number and the last seal. A head's seal differs in kind from an entry's seal, so after
+  cutting off the end of a chain, a program without the key can make no fitting head.
+- The head of `_ALL` counts the lineages.
 """
 
 from __future__ import annotations
@@ -22,22 +24,23 @@ from certferry.adapters.state.database import Reader, Row, Statement, Transactio
 from certferry.core.observed.records import ACCESS, Damage, HistoryBreak, VerifiedHistory
 from certferry.errors import StateError
 
-_ALL = ""  # no lineage is called this
+_ALL = ""  # differs from every lineage's name
 _BROKEN = "broken"
-"""Stands for the seal before an entry that found the end changed: it is stored, the break stays."""
+"""In place of the previous seal, if the end of the chain was changed before the entry. The entry is
+stored, and the break stays visible."""
 
 _COLUMNS = ("number", "at", "lineage", "event", "who", "facts", "host")
 _REPLACE = "ON CONFLICT (lineage) DO UPDATE SET entries = excluded.entries, link = excluded.link"
 
 
 def append(transaction: Transaction, head: str, key: bytes, row: dict[str, Value]) -> None:
-    """Store an entry with its link; `head` is the dialect's."""
+    """Store an entry with a link to the previous entry; `head` is `Dialect.head`."""
     lineage = row["lineage"]
-    [found] = transaction.rows(head, lineage)
-    place, before = _read(key, lineage, found) or (0, _BROKEN)
-    if not found["entries"]:
+    [row_of_head] = transaction.rows(head, lineage)
+    place, before = _read(key, lineage, row_of_head) or (0, _BROKEN)
+    if not row_of_head["entries"]:
         before = _begin(transaction, head, key, lineage)
-    row["number"], signed = found["number"], f"{place + 1}.{before}"
+    row["number"], signed = row_of_head["number"], f"{place + 1}.{before}"
     seal = _seal(key, "entry", signed, *_values(row))
     transaction.execute_all(
         insertion("history", **row, link=f"{signed}.{seal}"), _head(key, lineage, place + 1, seal)
@@ -45,16 +48,16 @@ def append(transaction: Transaction, head: str, key: bytes, row: dict[str, Value
 
 
 def is_ours(key: bytes, row: Row) -> bool:
-    """Return whether certferry wrote an entry, wherever it stands in a chain."""
+    """Return whether certferry wrote an entry, at any place in a chain."""
     signed, _, seal = str(row["link"]).rpartition(".")
     return row["link"] is not None and seal == _seal(key, "entry", signed, *_values(row))
 
 
 def _begin(transaction: Transaction, head: str, key: bytes, lineage: Value) -> str:
-    """Count a lineage whose chain begins, and return what its first entry continues."""
+    """Count a lineage with a new chain. Return the seal for the first entry to continue."""
     [all_] = transaction.rows(head, _ALL)
-    if (known := _read(key, _ALL, all_)) is not None:
-        transaction.execute_all(_head(key, _ALL, known[0] + 1, ""))
+    if (counted := _read(key, _ALL, all_)) is not None:
+        transaction.execute_all(_head(key, _ALL, counted[0] + 1, ""))
     before = ""
     for row in transaction.rows("SELECT * FROM history WHERE lineage = ? ORDER BY number", lineage):
         if row["link"] is not None:  # the head was removed
@@ -69,7 +72,7 @@ def _head(key: bytes, lineage: Value, entries: int, last: str) -> Statement:
 
 
 def _read(key: bytes, lineage: Value, row: Row) -> tuple[int, str] | None:
-    """Return the number of entries and the last seal; `None` for a head that is not ours."""
+    """Return the number of entries and the last seal, or `None` for another program's head."""
     if not row["entries"]:
         return 0, ""
     last, _, seal = str(row["head"]).partition(".")
@@ -82,11 +85,11 @@ def _values(row: Row | Mapping[str, Value]) -> list[Value]:
 
 
 def _seal(key: bytes, *sealed: Value) -> str:
-    # JSON, because joined words could be cut elsewhere.
+    # JSON, because joined words would be ambiguous.
     return hmac.digest(key, json.dumps(sealed).encode(), "sha256").hex()
 
 
-# --- Verifying it
+# --- Verification
 
 _ENTRIES = (
     "SELECT history.*, entries, history_head.link AS head FROM history"
@@ -111,15 +114,17 @@ _COUNTED = (
 def verified(
     reader: Reader, key_of: Callable[[Reader], bytes], lineage: str | None = None
 ) -> VerifiedHistory:
-    """Follow the chain of a lineage, or of all, page by page; without any, no key is needed."""
-    key, which = cache(partial(key_of, reader)), (lineage, lineage is None)
-    [counts] = reader.rows(_COUNTS, ACCESS, *which)
+    """Return the breaks in the chain of a lineage, or of all lineages. Read page by page; an empty
+    history needs no key.
+    """
+    key, condition = cache(partial(key_of, reader)), (lineage, lineage is None)
+    [counts] = reader.rows(_COUNTS, ACCESS, *condition)
     breaks: list[HistoryBreak | None] = []
     for name, rows in groupby(_rows(reader, lineage), lambda row: row["lineage"]):
         if lineage not in {None, name}:
             break
         breaks.append(_first_break(key(), name, rows))
-    without = reader.rows(_WITHOUT_ENTRIES, _ALL, *which)
+    without = reader.rows(_WITHOUT_ENTRIES, _ALL, *condition)
     breaks += [HistoryBreak(row["lineage"], Damage.REMOVED) for row in without]
     [all_] = reader.rows(_COUNTED, _ALL)
     is_begun = all_["found"] or all_["entries"] is not None
@@ -135,7 +140,7 @@ def verified(
 
 
 def _counts_all(key: bytes, head: Row) -> bool:
-    # One that counts none was emptied: the head is made with the first lineage.
+    # A count of zero was changed: the head is made when the first lineage is counted.
     return head["entries"] != 0 and _read(key, _ALL, head) == (head["found"], "")
 
 
@@ -147,7 +152,7 @@ def _rows(reader: Reader, lineage: str | None) -> Iterator[Row]:
 
 
 def _first_break(key: bytes, lineage: str, rows: Iterator[Row]) -> HistoryBreak | None:
-    """Return where the entries of a lineage first do not continue one another."""
+    """Return the first break in the entries of a lineage, or `None` for a whole chain."""
     place, before, last = 0, "", None
     for row in rows:
         signed, _, seal = str(row["link"]).rpartition(".")

@@ -1,5 +1,9 @@
-"""How values stand in the columns of the schema. A value that cannot be read back was written by
-another program, and is an error of the state.
+"""Conversions between fields and the columns of the schema.
+
+certferry can read every value written by certferry, so an unreadable value was written by another
+program, and raises `StateError`. To store a field in another form, name a column in the `Table`::
+
+    Table("issue_try", Try, "lineage", tried_at=MOMENT, names=NAMES)
 """
 
 from __future__ import annotations
@@ -21,24 +25,26 @@ from certferry.text import Text
 T = TypeVar("T")
 
 Value = str | int | None
-"""What a column holds. A `bool` is an `int`, and is bound as it is."""
+"""A value in a column. A `bool` is an `int`, and needs no conversion."""
 
 UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError)
 
 
 class NoText(str):
-    """Bytes that another program stored as a value in SQLite, named by a text: parsing the text
-    fails, no proof fits, and a row with such a value counts as absent. A query that has the value
-    as a parameter asks for the bytes.
+    """Bytes stored in SQLite by another program, shown as a text.
+
+    Parsing the text fails, and proofs never fit the text, so a row with a `NoText` counts as
+    absent. As a parameter of a query, a `NoText` stands for the bytes.
     """
 
     __slots__ = ("raw",)
 
+    #: The stored bytes.
     raw: bytes
 
     @classmethod
     def of(cls, raw: bytes) -> NoText:
-        """Return the value for bytes, named by the first of them."""
+        """Return a text for bytes, showing the first bytes."""
         named = cls(f"x'{raw[:_NAMED_BYTES].hex()}'")
         named.raw = raw
         return named
@@ -52,55 +58,60 @@ _NAMED_BYTES = 32
 
 
 class Column(Struct, frozen=True):
-    """How a field is written in its column and read from it; `None` is NULL. `name` is the
-    column's, where it is not the field's.
-    """
+    """The conversion between a field and the field's column; `None` is NULL in both directions."""
 
+    #: Converts the field's value; without a function the value is stored unchanged.
     to_value: Callable[[Any], Value] | None = None
+    #: Converts the column's value; raises `StateError` for another program's value.
     from_value: Callable[[Any], Any] | None = None
+    #: The column's name, if different from the field's name.
     name: str | None = None
 
     def write(self, value: Any) -> Value:
-        """Return what the column is to hold."""
+        """Return the column's value for a field's value."""
         held: Value = value if value is None or self.to_value is None else self.to_value(value)
         return held
 
     def read(self, held: Any) -> Any:
-        """Return what the column says. Raises `StateError`."""
+        """Return the field's value for a column's value. Raises `StateError`."""
         if isinstance(held, NoText):
             raise corrupt()
         return held if held is None or self.from_value is None else self.from_value(held)
 
     def can_read(self, held: Any) -> bool:
-        """Return whether the column holds a value of its kind."""
+        """Return whether `read` can read a column's value."""
         try:
             return self.read(held) is not _UNREADABLE_TEXT
         except StateError:
             return False
 
     def named(self, name: str) -> Column:
-        """Return the same under another name."""
+        """Return the same conversion for a column with another name."""
         return Column(self.to_value, self.from_value, name)
 
 
 def from_moment(moment: datetime) -> str:
-    """Write a moment as RFC 3339 text in UTC with microseconds: sorted as text, sorted in time."""
+    """Return a moment as RFC 3339 text in UTC with microseconds. Texts sort in order of time."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
 
 
-def to_moment(written: str) -> datetime:
-    """Read a moment of our own: to add to it or take from it leads to no end of the calendar."""
-    return _moment(written, range(1970, 9000))
+def to_moment(text: str) -> datetime:
+    """Return a moment text by certferry, far enough from the ends of the calendar for sums. Raises
+    `StateError`.
+    """
+    return _moment(text, range(1970, 9000))
 
 
-def to_validity(written: str) -> datetime:
-    """Read when a certificate begins or ends: with the calendar, perhaps (RFC 5280 §4.1.2.5)."""
-    return _moment(written, range(1950, 10_000))
+def to_validity(text: str) -> datetime:
+    """Return the start or end of a validity, perhaps the calendar's end (RFC 5280 §4.1.2.5).
+    Raises `StateError`.
+    """
+    return _moment(text, range(1950, 10_000))
 
 
-def _moment(written: str, years: range) -> datetime:
+def _moment(text: str, years: range) -> datetime:
     try:
-        moment = datetime.fromisoformat(written)
+        moment = datetime.fromisoformat(text)
     except UNREADABLE as problem:
         raise corrupt() from problem
     if moment.tzinfo is None or moment.year not in years:
@@ -109,13 +120,13 @@ def _moment(written: str, years: range) -> datetime:
 
 
 def from_names(names: Iterable[str]) -> str:
-    """Write names, in their order."""
+    """Return names as JSON, in the given order."""
     return json.dumps(list(names))
 
 
-def to_names(written: str) -> tuple[str, ...]:
-    """Read names."""
-    return _read_json(written, _strings)
+def to_names(text: str) -> tuple[str, ...]:
+    """Return the names in JSON. Raises `StateError`."""
+    return _read_json(text, _strings)
 
 
 def _strings(values: Any) -> tuple[str, ...]:
@@ -154,23 +165,23 @@ def _settings(kind: type[T]) -> Column:
         return kind(**settings | {"tls_versions": listed})
 
     return Column(
-        lambda settings: json.dumps(asdict(settings)), lambda written: _read_json(written, read)
+        lambda settings: json.dumps(asdict(settings)), lambda text: _read_json(text, read)
     )
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False)  # Chinese stays readable in the database
+    return json.dumps(value, ensure_ascii=False)  # so Chinese stays readable in the database
 
 
-def _read_json(written: str, read: Callable[[Any], T]) -> T:
+def _read_json(text: str, convert: Callable[[Any], T]) -> T:
     try:
-        return read(json.loads(written))
+        return convert(json.loads(text))
     except UNREADABLE as problem:
         raise corrupt() from problem
 
 
 def read_as(kind: Callable[[Any], T], value: object) -> T:
-    """Return a value of a kind. Raises `StateError` for a value that the kind does not have."""
+    """Return a value as `kind`, such as an enumeration. Raises `StateError` for unknown values."""
     try:
         return kind(value)
     except ValueError as problem:
@@ -178,7 +189,7 @@ def read_as(kind: Callable[[Any], T], value: object) -> T:
 
 
 def corrupt() -> StateError:
-    """Return the error for what certferry did not write."""
+    """Return the error for data written by another program."""
     return StateError(
         Text("the state contains data that certferry did not write"),
         hint=Text("put it back from a backup, and see who else can write to it"),
@@ -186,20 +197,20 @@ def corrupt() -> StateError:
 
 
 def from_text(text: Text) -> str:
-    """Write a sentence with its values."""
+    """Return a sentence, with the sentence's values, as JSON."""
     return _json(as_plain(text))
 
 
 _UNREADABLE_TEXT = Text("the state contains a sentence that certferry did not write")
 _LONGEST_TEXT = 1_000_000
-"""Characters of a sentence with its values, far more than any has that is stored."""
+"""The most characters of a filled sentence, far more than certferry stores."""
 _DEEPEST_TEXT = 20
-"""How deep sentences stand in one another: an error that quotes another error has three."""
+"""How deep sentences may be nested: an error that quotes another error has three levels."""
 
 
 def to_text(written: str) -> Text:
-    """Read a sentence. Of one that certferry did not write, the sentence says that alone: it raises
-    nothing, neither here nor when it is rendered, and does not grow.
+    """Return the sentence in JSON. For another program's text, return a sentence about this fact,
+    so neither reading nor rendering raises an error.
     """
     try:
         text = _read_json(written, from_plain)
@@ -209,9 +220,9 @@ def to_text(written: str) -> Text:
 
 
 def as_plain(value: object) -> object:
-    """Return a sentence, or a value of one, as JSON can hold it."""
+    """Return a sentence, or a sentence's value, as a value for JSON."""
     if isinstance(value, Text):
-        values = {name: as_plain(one) for name, one in value.values.items()}
+        values = {name: as_plain(filled) for name, filled in value.values.items()}
         return {"text": value.template, "values": values}
     if isinstance(value, datetime):
         return {"moment": from_moment(value)}
@@ -220,32 +231,33 @@ def as_plain(value: object) -> object:
     if isinstance(value, int | float):
         return value
     if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-        return [as_plain(one) for one in value]
+        return [as_plain(item) for item in value]
     return str(value)
 
 
 def from_plain(value: object) -> object:
-    """Read a sentence, or a value of one. Raises what its parts raise where they are no such, and
-    `ValueError` for a sentence that cannot be filled, or becomes too long.
+    """Return a sentence, or a sentence's value, from a value of JSON. Raises an error of
+    `UNREADABLE` or `StateError` for other values, and `ValueError` for a sentence that lacks values
+    or becomes too long.
     """
-    read = _from_plain(value, _DEEPEST_TEXT)
-    if _length(read) > _LONGEST_TEXT:
+    text = _from_plain(value, _DEEPEST_TEXT)
+    if _length(text) > _LONGEST_TEXT:
         raise ValueError
-    return read
+    return text
 
 
 def _from_plain(value: object, depth: int) -> object:
     if depth == 0:
         raise ValueError
     if isinstance(value, list):
-        return [_from_plain(one, depth - 1) for one in value]
+        return [_from_plain(item, depth - 1) for item in value]
     if not isinstance(value, Mapping):
         return value
     if "moment" in value:
         return to_moment(value["moment"])
     if "seconds" in value:
         return timedelta(seconds=value["seconds"])
-    values = {name: _from_plain(one, depth - 1) for name, one in value["values"].items()}
+    values = {name: _from_plain(plain, depth - 1) for name, plain in value["values"].items()}
     if not isinstance(value["text"], str):
         raise ValueError
     text = Text(value["text"], **values)
@@ -255,8 +267,8 @@ def _from_plain(value: object, depth: int) -> object:
 
 
 def _places(text: Text) -> Iterator[str]:
-    """Return the places of a sentence, each as often as it stands there. Raises `ValueError` for
-    one that asks for more than its value as it is: a width would be as many characters.
+    """Return the placeholders of a sentence, with repetitions. Raises `ValueError` for a
+    placeholder with a format, because a width could make the sentence arbitrarily long.
     """
     for _, place, form, conversion in Formatter().parse(text.template):
         if place is not None:
@@ -266,13 +278,13 @@ def _places(text: Text) -> Iterator[str]:
 
 
 def _length(value: object) -> int:
-    """Return how many characters a value may have when it is rendered."""
+    """Return the most characters of a value, once rendered."""
     if isinstance(value, Text):
-        lengths = {name: _length(one) for name, one in value.values.items()}
+        lengths = {name: _length(filled) for name, filled in value.values.items()}
         filled = _places(value) if lengths else ()
         return len(value.template) + sum(lengths[place] for place in filled)
     if isinstance(value, list):
-        return sum(_length(one) + len(", ") for one in value)
+        return sum(_length(item) + len(", ") for item in value)
     return len(str(value))
 
 
@@ -284,10 +296,10 @@ MOMENT = Column(from_moment, to_moment)
 VALIDITY = Column(from_moment, to_validity)
 MOMENTS = Column(
     lambda moments: from_names(map(from_moment, moments)),
-    lambda written: tuple(map(to_moment, to_names(written))),
+    lambda text: tuple(map(to_moment, to_names(text))),
 )
 NAMES = Column(from_names, to_names)
-KEY_TYPE = Column(from_value=lambda written: read_as(KeyType, written))
-FACTS = Column(lambda facts: _json(dict(facts)), lambda written: _read_json(written, _facts))
+KEY_TYPE = Column(from_value=lambda value: read_as(KeyType, value))
+FACTS = Column(lambda facts: _json(dict(facts)), lambda text: _read_json(text, _facts))
 DESIRED, SETTINGS = _settings(DesiredHttps), _settings(HttpsSettings)
 TEXT = Column(from_text, to_text)

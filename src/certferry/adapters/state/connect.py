@@ -1,4 +1,4 @@
-"""Open the state that a URL names, or that is in a bucket."""
+"""Open a state: the state at a URL, in a file, or in a bucket."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ _SQLITE = "sqlite:///"
 _SERVERS = ("postgresql://", "postgresql:///", "postgres://", "postgres:///")
 _MODULES = {_SQLITE: "certferry.adapters.state.sqlite"}
 _MODULES |= dict.fromkeys(_SERVERS, "certferry.adapters.state.postgresql")
-"""What opens the URLs that begin like this, imported when one is opened."""
+"""Modules by the beginning of a URL, imported when a state is opened."""
 
 Location = str | Path | ObjectStore
-"""Where a state is: the URL of a database, the path of a SQLite database, or the objects of a
-bucket."""
+"""The location of a state: the URL of a database, the path of a SQLite database, or the objects of
+a bucket."""
 
 _BEGINNING = re.compile(r"[a-z][a-z0-9+.-]*:/{2,3}", re.IGNORECASE)  # RFC 3986 §3
 
@@ -36,16 +36,18 @@ def connect(
     reads_only: bool = False,
     password: Secret | None = None,
 ) -> StateStore:
-    """Open the state at a location. `key` opens what is sealed: it is given, or in a file that is
-    made with the first secret. `host` is what this host is called in
-    the keys of what belongs to it.
+    """Open the state at a location.
 
-    A SQLite database is made and migrated when necessary; for a caller who `reads_only` none is
-    made: where there is no state, an empty one is read. So it is in a bucket. That of a server is
-    made by `prepare` alone, and takes a `password`.
+    `key` is the state's key, or the path of the key file, made with the first secret. `host` is
+    this host's name, in the keys of rows with a single host as owner. `password` is for a server.
 
-    Raises `ConfigError` for a URL of another kind, or one that leads to no state, and `StateError`
-    (`StateUnavailable`, `StateTooNew`); of a server, `ConfigError` where waiting does not help.
+    A SQLite database is made and migrated if necessary, and so is the state in a bucket. With
+    `reads_only`, an absent state stays absent and reads as empty. Only `prepare` makes the state on
+    a server.
+
+    Raises `ConfigError` for an unknown kind of URL and for a URL without a state, and `StateError`
+    (`StateUnavailable`, `StateTooNew`). Errors of a server beyond the help of waiting are
+    `ConfigError`.
     """
     server = {} if password is None else {"password": password}
     opened: StateStore = _module(url).connect(
@@ -57,8 +59,8 @@ def connect(
 def open_whole(
     url: Location, key: Path | Secret, *, host: str = "localhost", password: Secret | None = None
 ) -> SqlState:
-    """Open a state to carry or change all of it: also one that was moved, or into which a move did
-    not end. None is made. Raises as `connect`.
+    """Open an existing state to move or change the whole state. A moved state, and the destination
+    of an unfinished move, open as well. Raises as `connect`.
     """
     server = {} if password is None else {"password": password}
     opened: SqlState = _module(url).open_whole(_named(url), key, host, **server)
@@ -73,8 +75,8 @@ def prepare(
     init: bool,
     password: Secret | None = None,
 ) -> bool:
-    """Make the state at a URL (`init`), or bring the one that is there up to date. Return whether
-    there was anything to do. Raises as `connect`.
+    """Make the state at a URL (`init`), or migrate the existing state. Return whether anything
+    changed. Raises as `connect`.
     """
     server = {} if password is None else {"password": password}
     done: bool = _module(url).prepare(_named(url), key, host, init=init, **server)
@@ -91,7 +93,7 @@ def _module(url: Location) -> Any:
     named = _BEGINNING.match(str(url))
     beginning = _SQLITE if named is None else named[0]
     if beginning not in _MODULES:
-        # The URL is not shown: it may hold a password.
+        # Without the URL, because the URL may contain a password.
         raise ConfigError(
             Text("there is no state at {beginning}", beginning=beginning),
             hint=Text("write sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db"),
@@ -101,13 +103,13 @@ def _module(url: Location) -> Any:
     except ModuleNotFoundError as missing:
         if (missing.name or "").split(".")[0] != "psycopg":
             raise
-        said = Text("the library for PostgreSQL is not installed")
-        raise ConfigError(said, hint=how_to_install_with("postgresql")) from missing
+        message = Text("the library for PostgreSQL is not installed")
+        raise ConfigError(message, hint=how_to_install_with("postgresql")) from missing
 
 
 def may_exist(path: Path) -> bool:
-    """Return whether there is a state at a path, or may be: in a directory that may not be entered,
-    none can be seen.
+    """Return whether a state may exist at a path. In a directory closed to this user, a state may
+    exist unseen.
     """
     try:
         path.stat()
@@ -119,7 +121,7 @@ def may_exist(path: Path) -> bool:
 
 
 def empty_state() -> StateStore:
-    """Return a state in memory that is gone with its caller: for what cannot be remembered."""
+    """Return an empty state in memory, for a caller without a stored state."""
     module: Any = import_module(_MODULES[_SQLITE])
     made: StateStore = module.in_memory()
     return made

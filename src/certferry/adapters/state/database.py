@@ -1,7 +1,16 @@
-"""What the tables need of a database, whichever it is, and how its schema is brought up to date.
+"""The interface between the tables and any database, and the migrations of the schema.
 
-Their SQL is the same for every database. What only one has is behind this: how it is opened and
-kept private, what its errors mean, its `Dialect`.
+Every database runs the same SQL. `Dialect` and the classes of a database hide the differences
+between SQLite and PostgreSQL: opening, privacy, the meaning of errors.
+
+Declare and call a method that writes::
+
+    @writes
+    def save_note(self, transaction: Transaction, text: str) -> None:
+        transaction.save("note", ("host",), host=self.host, text=text)
+
+
+    state.save_note("…")  # one transaction, run again after a conflict with another writer
 """
 
 from __future__ import annotations
@@ -34,17 +43,17 @@ T = TypeVar("T")
 
 
 class Row(Protocol):
-    """What a query found: values by the names of their columns, and in their order."""
+    """A row of a result: values by the names of the columns, and in the columns' order."""
 
     def __getitem__(self, column: str, /) -> Any:
-        """Return a value."""
+        """Return the value of a column."""
 
     def __iter__(self) -> Iterator[Any]:
-        """Return the values."""
+        """Return the values in the columns' order."""
 
 
 class NamedRow:
-    """See `Row`: values, and the place of each column among them."""
+    """See `Row`: the values, and the position of each column among the values."""
 
     __slots__ = ("_places", "_values")
 
@@ -63,57 +72,59 @@ Statement = tuple[str, tuple[Value, ...]]
 
 
 class Reader(Protocol):
-    """Answers queries, in which values stand as `?`: a transaction, of its moment, or a database,
-    each query of its own moment.
+    """Answers queries with `?` in place of values.
+
+    A transaction answers all queries from one snapshot; a database answers each query afresh.
     """
 
     def rows(self, query: str, *values: Value) -> Sequence[Row]:
-        """Read. Takes no lock that a writer would have to wait for."""
+        """Return the rows of a query. Writers can go on during the query."""
 
     def each(self, *queries: Statement) -> Sequence[Sequence[Row]]:
-        """Read with several queries, all of one moment: a server is asked once."""
+        """Return the rows of several queries from a single snapshot, in one request to a server."""
         return [self.rows(query, *values) for query, values in queries]
 
 
 class Transaction(Reader, Protocol):
-    """What a function given to `Database.run` reads and writes with. Tables, columns and conflicts
-    are constants.
+    """A transaction, given to a function of `Database.run`.
+
+    Names of tables, columns and conflict clauses become SQL, so callers pass constants only.
     """
 
     def execute(self, query: str, *values: Value) -> None:
-        """Write."""
+        """Carry out a statement that writes."""
 
     def execute_each(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
-        """Write with the values of each row."""
+        """Carry out a statement once for each row's values."""
 
     def execute_all(self, *statements: Statement) -> None:
-        """Write with several statements."""
+        """Carry out several statements."""
         for query, values in statements:
             self.execute(query, *values)
 
     def add(self, table: str, conflict: str = "", /, **row: Value) -> None:
-        """Insert a row; `conflict` is the clause for one that is there."""
+        """Insert a row; `conflict` is the `ON CONFLICT` clause for an existing row."""
         query, values = insertion(table, conflict, **row)
         self.execute(query, *values)
 
     def save(self, table: str, key: Sequence[str], /, **row: Value) -> None:
-        """Insert a row, or give the one with its key these values."""
+        """Insert a row, or overwrite the existing row with the same key."""
         changes = ", ".join(f"{name} = excluded.{name}" for name in row if name not in key)
         self.add(table, f"ON CONFLICT ({', '.join(key)}) DO UPDATE SET {changes}", **row)
 
     def update(self, table: str, key: Mapping[str, Value], /, **row: Value) -> None:
-        """Set the columns of the row in the rows with the values of the key."""
+        """Set the columns given as `row` in every row matching `key`."""
         changes = ", ".join(f"{name} = ?" for name in row)
         query = f"UPDATE {table} SET {changes} WHERE {_equal(key)}"  # noqa: S608 - constants, by contract
         self.execute(query, *row.values(), *key.values())
 
     def remove(self, table: str, /, **key: Value) -> None:
-        """Delete the rows with these values."""
+        """Delete the rows matching `key`."""
         self.execute(f"DELETE FROM {table} WHERE {_equal(key)}", *key.values())  # noqa: S608 - constants, by contract
 
 
 def insertion(table: str, conflict: str = "", /, **row: Value) -> Statement:
-    """Return what `Transaction.add` carries out."""
+    """Return the statement that `Transaction.add` carries out."""
     places = ", ".join("?" * len(row))
     query = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({places}) {conflict}"  # noqa: S608 - constants, by contract
     return query, tuple(row.values())
@@ -124,70 +135,76 @@ def _equal(key: Iterable[str]) -> str:
 
 
 class Dialect(Struct, frozen=True):
-    """What only one kind of database understands: its `name` stands in the names of the schema's
-    files that no other takes, `tables` asks for the names of its tables, `clock` is its present
-    moment as a column has it, `statements` takes a script apart. `head` asks for the head of a
-    lineage's history, which no other writer changes then, and for the number of its next entry.
-    `share` ends a query whose rows no other writer changes before the transaction ends, where
-    others may write beside it. `oldest` asks for the oldest schema whose certferry may use a newer
-    one, where there is any. `attached` asks for triggers and the like on tables: the `table_name`,
-    its `kind` and `name`, a `definition` as the scripts of the schema have it, and the statement
-    for its `removal`.
+    """SQL that differs between the kinds of database."""
 
-    `columns` asks for every column: `table_name`, `name`, its `place` in the key or 0, `is_flag`,
-    and the statement to `renumber` by. For tables, `alone` returns the statements after which no
-    other transaction writes, `stop` those after which every write fails with a sentence, `drop`
-    those that remove them.
-    """
-
+    #: The dialect's name: the suffix of schema files for this kind of database alone.
     name: str
+    #: A query for the `name` of each table.
     tables: str
+    #: An expression for the present moment, in the form of the columns.
     clock: str
+    #: Splits a script into statements.
     statements: Callable[[str], Iterator[str]]
+    #: A query for a lineage's history: `head`, `entries` and the `number` of the next entry. The
+    #: head stays locked against other writers until the transaction ends.
     head: str
+    #: A query for all columns: `table_name`, `name`, `place` in the key (0 outside the key),
+    #: `is_flag`, and `renumber`, a statement that sets the numbering after rows were copied.
     columns: str
+    #: A query for triggers, rules and the like: `table_name`, `kind`, `name`, `definition` as the
+    #: schema's scripts write the definition, and `removal`, a statement.
     attached: str
+    #: Returns statements that lock tables against other writers.
     alone: Callable[[Sequence[str]], Iterator[str]]
+    #: Returns statements that make every later write to tables fail with a sentence.
     stop: Callable[[Sequence[str], str], Iterator[str]]
+    #: Returns statements that remove tables.
     drop: Callable[[Sequence[str]], Iterator[str]]
+    #: The end of a query that locks rows against change until the transaction ends. Empty if
+    #: the database has one writer at a time.
     share: str = ""
+    #: A query for `oldest`: the oldest schema whose certferry may use a newer schema. Empty if
+    #: only one host uses the state.
     oldest: str = ""
 
 
 class Database(Reader, Protocol):
-    """A database of one state. It may be used from several threads at once, and not within a
-    function that it carries out: that is given its transaction. Raises `StateError` and nothing
-    foreign.
+    """The database of one state; several threads may use the database at once.
+
+    A function carried out by the database uses the given transaction, never the database.
+    Methods translate the driver's errors to `StateError`.
     """
 
     @property
     def place(self) -> Path | str:
-        """How messages name it; no password is in it."""
+        """The database's name in messages, without a password."""
 
     @property
     def dialect(self) -> Dialect:
-        """Return its dialect."""
+        """Return the database's dialect."""
 
     def read(self, function: Callable[[Reader], T]) -> T:
-        """Return what a function reads, all of it of one moment."""
+        """Return the result of a function whose queries all read a single snapshot."""
 
     def run(self, function: Callable[[Transaction], T]) -> T:
-        """Return what a function returns that writes: all of it has happened then, or nothing when
-        it raises. What it read is still true when it has written. It may run again, where another
-        writer came first, so it changes nothing but the database.
+        """Return the result of a function that writes in one serializable transaction.
+
+        If the function raises, all its writes are undone. After a conflict with another writer the
+        function runs again, so the function may change only the database.
         """
 
     def change_schema(self, function: Callable[[Transaction], T]) -> T:
-        """Return what a function returns that changes tables: as `run`, one after the other."""
+        """Return the result of a function that changes tables: as `run`, one change at a time."""
 
     def close(self) -> None:
-        """Close the connections of every thread. Nothing is asked afterwards."""
+        """Close the connections of every thread. Later queries raise `StateError`."""
 
 
 class Tables:
-    """Some tables of a database, as one host sees them."""
+    """Some tables of a database, as one host sees the tables."""
 
     _database: Database
+    #: This host's name, in the keys of rows with a single host as owner.
     host: str
 
     def _write(self, function: Callable[[Transaction], T]) -> T:
@@ -201,7 +218,7 @@ P = ParamSpec("P")
 def writes(
     method: Callable[Concatenate[Some, Transaction, P], T],
 ) -> Callable[Concatenate[Some, P], T]:
-    """Carry out a method as a function of `Database.run`."""
+    """Make a method run as one transaction of `Database.run`."""
 
     @wraps(method)
     def run(self: Some, /, *args: P.args, **named: P.kwargs) -> T:
@@ -213,14 +230,17 @@ def writes(
 class Table(Generic[T]):
     """The rows of one kind of record, a Struct or a dataclass. Each field has a column.
 
-    `columns` names the fields that are stored in another form, with `None` for a field without a
-    column. A column without a field is named for `unreadable_rows` alone.
+    ``ORDERS = Table("acme_order", Ordered, "lineage", names=NAMES)`` stores each `Ordered` as a
+    row of `acme_order`, with the key `lineage`, and converts `names`.
 
-    A row that cannot be read counts as absent: its writer could have deleted the row too. Rows
-    that must not be absent are proven (`binding`).
+    `columns` gives the form of the fields stored in another form, and `None` for a field without
+    a column. `unreadable_rows` alone uses the columns without a field.
+
+    An unreadable row counts as absent, because the program that wrote the row could as well have
+    deleted the row. Rows that must be present are proven (`binding`).
     """
 
-    #: Every table of records, by the name of its table.
+    #: All tables of records, by the table's name in the database.
     of: ClassVar[dict[str, list[Table[Any]]]] = {}
 
     def __init__(
@@ -234,34 +254,35 @@ class Table(Generic[T]):
             if (column := columns.get(field, PLAIN)) is not None
         ]
         self._readers = [
-            (field, one.from_value) for field, one, _ in self._columns if one.from_value
+            (field, column.from_value) for field, column, _ in self._columns if column.from_value
         ]
         beside = {name: column for name, column in columns.items() if name not in fields}
         #: The columns by their names in the table.
-        self.by_name = {**beside, **{one: column for _, column, one in self._columns}}
+        self.by_name = {**beside, **{stored_as: column for _, column, stored_as in self._columns}}
         self.of.setdefault(name, []).append(self)
 
     def of_row(self, row: Row, **more: Any) -> T:
-        """Read a record, with `more` fields. Raises `StateError`."""
+        """Return the record of a row, with `more` fields. Raises `StateError`."""
         values = {field: row[name] for field, _, name in self._columns}
         if NoText in map(type, values.values()):
             raise corrupt()
         try:
-            for field, read in self._readers:  # few of the columns: a run reads many rows
+            # Only the columns to convert: a run reads many rows.
+            for field, from_value in self._readers:
                 if values[field] is not None:
-                    values[field] = read(values[field])
+                    values[field] = from_value(values[field])
             return self._record(**values, **more)
         except UNREADABLE as problem:
             raise corrupt() from problem
 
     def query(self, condition: str, *values: Value) -> Statement:
-        """Return what asks for the rows of a condition, which is a constant."""
+        """Return the query for the rows of a condition. The condition is a constant."""
         return f"SELECT * FROM {self._name} {condition}", values  # noqa: S608 - constants, by contract
 
     def read(
         self, rows: Iterable[Row], more: Callable[[Row], Mapping[str, Any]] = lambda _: {}
     ) -> tuple[T, ...]:
-        """Read the records of rows, each with `more` fields, and leave out unreadable rows."""
+        """Return the records of the readable rows, each with `more` fields."""
         records = []
         for row in rows:
             with suppress(StateError):
@@ -269,63 +290,68 @@ class Table(Generic[T]):
         return tuple(records)
 
     def first(self, rows: Iterable[Row], **more: Any) -> T | None:
-        """Read the first record of rows, with `more` fields; `None` where no row is readable."""
+        """Return the first readable record, with `more` fields, or `None`."""
         return next(iter(self.read(rows, lambda _: more)), None)
 
     def found(self, reader: Reader, condition: str, *values: Value) -> tuple[T, ...]:
-        """Read the records of a condition, which is a constant; see `read`."""
+        """Return the records of a condition, a constant; see `read`."""
         query, values = self.query(condition, *values)
         return self.read(reader.rows(query, *values))
 
     def values(self, record: T, **more: Value) -> dict[str, Value]:
-        """Return what the columns of a record hold, with `more` columns."""
-        written = {name: one.write(getattr(record, field)) for field, one, name in self._columns}
-        return {**written, **more}
+        """Return the values of a record by column, with `more` columns."""
+        values = {
+            name: column.write(getattr(record, field)) for field, column, name in self._columns
+        }
+        return {**values, **more}
 
     def save(self, transaction: Transaction, record: T, **more: Value) -> None:
-        """Store a record in the place of the one with its key, with `more` columns."""
+        """Store a record, with `more` columns, over the record with the same key."""
         transaction.save(self._name, self._key, **self.values(record, **more))
 
     def remove(self, transaction: Transaction, record: T, **more: Value) -> None:
-        """Delete the record with this one's key."""
+        """Delete the record with the same key as the given record."""
         values = self.values(record, **more)
         transaction.remove(self._name, **{name: values[name] for name in self._key})
 
 
 _MIGRATIONS = "certferry_migration"
 _WHOLE = "_whole."
-"""Stands between the number and the dialect of a script that leads from nothing to that schema."""
+"""Part of the name of a script that makes a whole schema: `<number>_whole.<dialect>.sql`."""
 
 OLDEST = 22
-"""The newest schema of the release before this one, whose hosts go on working in a shared state
-while the others are upgraded: nothing that it uses is taken away (docs/decisions/0043). No
-release knows an older one; a host that does would write rows that are not bound (0056)."""
+"""The newest schema of the previous release. Hosts with that release go on working in a shared
+state during an upgrade, so migrations keep everything that schema uses (docs/decisions/0043). No
+release knows an older schema; a host with an older schema would write unbound rows (0056)."""
 
 
 class Upgrade(Struct, frozen=True):
-    """What migrations need to know: the `host` that what was kept belongs to; by the number of a
-    schema, what `binds` the rows of before with the state's key; how a new database is sealed. See
-    `binding.upgrade_of`. One without rows is made without the key.
-    """
+    """The input of migrations; see `binding.upgrade_of`."""
 
+    #: The host to own existing rows: rows of a single host, stored before rows named hosts.
     host: str
+    #: By the number of a schema: binds the existing rows with the state's key.
     binds: Mapping[int, Callable[[Transaction], None]]
+    #: Seals a new database. By default the key stays unused: for a database without rows.
     seal: Callable[[Transaction], object] = lambda _: None
 
 
 class Migration(Struct, frozen=True):
-    """What leads from one schema to the next: a script, then what no SQL can do."""
+    """The way from one schema to the next."""
 
+    #: The number of the schema after the migration.
     number: int
     name: str
+    #: SQL, carried out first.
     script: str
+    #: Work beyond SQL, such as digests, carried out after the script.
     finish: Callable[[Transaction, Upgrade], None] = lambda *_: None
 
 
 @cache
 def read_migrations(dialect: str) -> tuple[Migration, ...]:
-    """Return the migrations this version knows: each its plain SQL, then what a dialect adds. The
-    first is a script for the whole schema, where the dialect has one.
+    """Return this version's migrations: each script, followed by the dialect's addition. If the
+    dialect has a script for a whole schema, that script comes first and replaces older migrations.
     """
     scripts = {
         file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
@@ -346,18 +372,18 @@ def read_migrations(dialect: str) -> tuple[Migration, ...]:
 
 
 def migrate(database: Database, upgrade: Upgrade, known: Sequence[Migration] = ()) -> bool:
-    """Apply the missing migrations, all of them or none; where none is missing, only read. Return
-    whether there were any.
+    """Apply the missing migrations in one transaction. Return whether any were missing; an
+    up-to-date database is only read.
 
-    Raises `StateTooNew` for a database that a newer version has migrated, and `StateError` for one
-    that is another program's.
+    Raises `StateTooNew` for a database migrated by a newer version, and `StateError` for another
+    program's database.
     """
     migrations = known or read_migrations(database.dialect.name)
     if is_migrated(database, migrations):
         return False
 
     def carry_out(transaction: Transaction) -> bool:
-        # Asked again: another process may have been first.
+        # Read again: another process may have migrated since.
         missing = _missing(transaction, database, migrations)
         for migration in missing:
             _apply(transaction, database.dialect, migration, upgrade)
@@ -369,12 +395,12 @@ def migrate(database: Database, upgrade: Upgrade, known: Sequence[Migration] = (
 
 
 def is_migrated(database: Database, known: Sequence[Migration] = ()) -> bool:
-    """Return whether a database lacks nothing. Raises as `migrate` does."""
+    """Return whether a database has every migration. Raises as `migrate` does."""
     return not _missing(database, database, known or read_migrations(database.dialect.name))
 
 
 def schema_of(database: Database) -> int:
-    """Return the number of a database's schema, 0 for one without tables. Raises as `migrate`."""
+    """Return the number of a database's schema, 0 without tables. Raises as `migrate`."""
     applied = _applied(database, database)
     _must_be_known(applied, database, database, read_migrations(database.dialect.name))
     return max(applied, default=0)
@@ -405,7 +431,7 @@ def _must_be_known(
 
 
 def _is_meant_for(schema: int, reader: Reader, dialect: Dialect) -> bool:
-    """Return whether a newer schema still has all that this one has."""
+    """Return whether a newer schema keeps everything that `schema` has."""
     return bool(dialect.oldest) and reader.rows(dialect.oldest)[0]["oldest"] <= schema
 
 
@@ -432,7 +458,7 @@ def _apply(
 
 
 def _add_digests(transaction: Transaction, _: Upgrade) -> None:
-    """Compute the digests of what was stored before there were any: see schema 3."""
+    """Compute the digests of chains stored before schema 3, which added the digests."""
     for version, fullchain_pem in _fullchains(transaction):
         digest = hashlib.sha256(fullchain_pem.encode()).hexdigest()
         transaction.update("version", version, fullchain_digest=digest)
@@ -444,7 +470,7 @@ def _add_digests(transaction: Transaction, _: Upgrade) -> None:
 
 
 def _add_issuer_ends(transaction: Transaction, _: Upgrade) -> None:
-    """Read until when the issuers of what was stored before are valid: see schema 15."""
+    """Store the end of the issuers' validity for versions stored before schema 15."""
     for version, fullchain_pem in _fullchains(transaction):
         with suppress(CertificateError):
             end = MOMENT.write(issuer_end(parse_chain(fullchain_pem)))
@@ -457,13 +483,13 @@ def _fullchains(reader: Reader) -> Iterator[tuple[dict[str, Value], str]]:
 
 
 def _begin(transaction: Transaction, upgrade: Upgrade) -> None:
-    """Store what belongs to a new state: the host that makes it, and what its key alone opens."""
+    """Store the first rows of a new state: the host that makes the state, and the key's check."""
     transaction.add("host", name=upgrade.host)
     upgrade.seal(transaction)
 
 
 def _give_to_host(transaction: Transaction, upgrade: Upgrade) -> None:
-    """Assign what was stored without a host, and belongs to one, to this host: see schema 17."""
+    """Assign this host to rows stored before schema 17, which added the column `host`."""
     host = upgrade.host
     transaction.add("host", name=host)
     for target in ("files", "command"):

@@ -1,4 +1,4 @@
-"""What the files of hosts declare, by the database's clock."""
+"""The declarations of each host's file, with moments by the database's clock."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SUPERSEDED = (
     " AND newer.first_seen_at >= old.first_seen_at WHERE mine.host = ?"
 )
 _AT_ONCE = 200
-"""Rows that a statement writes or lineages that it asks for."""
+"""The most rows or lineages in a statement."""
 
 
 class DeclarationTables(Tables):
@@ -33,7 +33,7 @@ class DeclarationTables(Tables):
     def declare(
         self, digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool]
     ) -> None:
-        """See `DeclarationStore.declare`. Where nothing has changed, it only reads."""
+        """See `DeclarationStore.declare`. An unchanged file needs only a query."""
         changes = partial(_changes, digests, file, is_gone)
 
         def write(transaction: Transaction) -> None:
@@ -68,14 +68,14 @@ class DeclarationTables(Tables):
 
     def _contested(self, digests: Mapping[str, str], reader: Reader) -> tuple[Declaration, ...]:
         own = {row["lineage"]: row["digest"] for row in reader.rows(_OF_HOST, self.host)}
-        new = {one: digest for one, digest in digests.items() if own.get(one) != digest}
+        new = {name: digest for name, digest in digests.items() if own.get(name) != digest}
         old = {row["lineage"] for row in reader.rows(_SUPERSEDED, self.host)} & digests.keys()
-        found = _DECLARATIONS.read(_among(reader, _DECLARED, old | new.keys()))
-        others = [one for one in found if one.host != self.host or one.lineage not in new]
+        stored = _DECLARATIONS.read(_among(reader, _DECLARED, old | new.keys()))
+        others = [row for row in stored if row.host != self.host or row.lineage not in new]
         return (*others, *self._as_if_declared(reader, new))
 
     def _as_if_declared(self, reader: Reader, new: Mapping[str, str]) -> Iterator[Declaration]:
-        """Yield how this host's declarations would stand if they were stored now."""
+        """Yield this host's new declarations, as if stored now."""
         seen = {
             (row["lineage"], row["digest"]): to_moment(row["first_seen_at"])
             for row in _among(reader, _SEEN, new)
@@ -95,11 +95,11 @@ class DeclarationTables(Tables):
         for row in _among(self._database, query, lineages):
             if (row["host"], row["file"]) != (self.host, besides):
                 hosts[row["lineage"]].add(row["host"])
-        return {lineage: tuple(sorted(found)) for lineage, found in hosts.items()}
+        return {lineage: tuple(sorted(names)) for lineage, names in hosts.items()}
 
 
 def declared_unlike(reader: Reader) -> tuple[Declaration, ...]:
-    """Return what each host declares of the lineages that hosts do not declare alike."""
+    """Return all declarations of the lineages that hosts declare differently."""
     unlike = (
         "SELECT lineage FROM host_declaration GROUP BY lineage HAVING COUNT(DISTINCT digest) > 1"
     )
@@ -109,11 +109,13 @@ def declared_unlike(reader: Reader) -> tuple[Declaration, ...]:
 def _changes(
     digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool], stored: Iterable[Row]
 ) -> tuple[list[str], list[str]]:
-    """Return the lineages that a host's file declares anew, and those that no file of it does."""
-    known = {row["lineage"]: (row["digest"], row["file"]) for row in stored}
-    new = [one for one, digest in digests.items() if known.get(one) != (digest, file)]
-    left = known.keys() - digests.keys()
-    return new, [one for one in left if known[one][1] == file or is_gone(known[one][1])]
+    """Return the lineages with new or changed declarations in a host's file, and the lineages that
+    the host has ceased to declare.
+    """
+    before = {row["lineage"]: (row["digest"], row["file"]) for row in stored}
+    new = [name for name, digest in digests.items() if before.get(name) != (digest, file)]
+    left = before.keys() - digests.keys()
+    return new, [name for name in left if before[name][1] == file or is_gone(before[name][1])]
 
 
 def _among(reader: Reader, query: str, lineages: Iterable[str]) -> Iterator[Row]:

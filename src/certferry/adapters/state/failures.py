@@ -1,4 +1,4 @@
-"""What the database and the file system report, in certferry's words."""
+"""Translations of the errors of databases and the file system to `StateError` and `ConfigError`."""
 
 from __future__ import annotations
 
@@ -18,31 +18,34 @@ if TYPE_CHECKING:
     import psycopg
 
 PRIMARY = 0xFF
-"""The low byte of an extended result code is the primary one (https://sqlite.org/rescode.html)."""
+"""The mask for the primary code, the low byte of an extended result code
+(https://sqlite.org/rescode.html)."""
 
 _LEAST_ROOM = 64 * 1024
-"""The index of the write-ahead log takes half of it at once (https://sqlite.org/walformat.html)."""
+"""Bytes. The index of the write-ahead log takes half at once (https://sqlite.org/walformat.html).
+"""
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 LONGEST_RESULT = 64 * 2**20
-"""Bytes that one query may return, whichever program wrote the rows: the largest of ten thousand
-certificates has about ten mebibytes."""
+"""The most bytes in the result of a query, a limit against another program's rows. With ten
+thousand certificates the largest result has about ten mebibytes."""
 
 OF_A_ROW = 100
-"""Bytes that a row counts beside its text: a million empty ones take memory, too."""
+"""Bytes counted for each row in addition to the text, because a million empty rows take memory too.
+"""
 
 _TABLE = re.compile(r"\b(?:FROM|JOIN|INTO|UPDATE)\s+(?!certferry_rows)(\w+)", re.IGNORECASE)
 
 
 def table_of(query: str) -> str:
-    """Return the tables that a query names."""
+    """Return the names of the tables in a query, joined by commas."""
     return ", ".join(dict.fromkeys(_TABLE.findall(query)))
 
 
 class Unreadable(Exception):
-    """Rows that certferry did not write: more than it could have, or no text."""
+    """Another program's rows: more than certferry writes, or bytes in place of text."""
 
     def __init__(self, problem: Text) -> None:
         super().__init__(str(problem))
@@ -50,20 +53,21 @@ class Unreadable(Exception):
 
 
 def too_long(table: str) -> Unreadable:
-    """Return the error for a table of which one query finds more than it may."""
+    """Return the error for a table with a result longer than `LONGEST_RESULT`."""
     most = LONGEST_RESULT // 2**20
-    said = Text("what is to be read of the table {table} is longer than {count} MiB")
-    return Unreadable(said.filled(table=table, count=most))
+    message = Text("what is to be read of the table {table} is longer than {count} MiB")
+    return Unreadable(message.filled(table=table, count=most))
 
 
 def no_text(table: str) -> Unreadable:
-    """Return the error for a table with text that is not UTF-8, or with bytes."""
+    """Return the error for a table with bytes, or with text in another encoding than UTF-8."""
     return Unreadable(Text("the table {table} has text that is not UTF-8", table=table))
 
 
-class translating_errors:  # noqa: N801 - reads as the function that it stands for
-    """Translate every foreign error about a file in a `with` block. A run reads the state several
-    times a certificate, and a generator would cost each time twice as much.
+class translating_errors:  # noqa: N801 - used like a function
+    """Translate errors about a file in a `with` block to certferry's errors.
+
+    A class, because a generator would cost twice as much, several times per certificate and run.
     """
 
     __slots__ = ("_path",)
@@ -87,17 +91,17 @@ NAME_THE_NEW_ONE = Text(
     "write the new one as `url` of [state], with its `key`, then run: certferry sync"
 )
 MOVED = "the state was moved to "
-"""How the sentence begins with which every write to a state fails that was moved."""
+"""The beginning of the database's error after a write to a moved state."""
 
 
 def _moved(place: Path | str) -> errors.StateMoved:
-    # Where to, the next run reads from a row that is proven; any program can make a trigger.
-    said = Text("the state in {place} was moved", place=place)
+    # Without the destination: any program can make such a trigger, and only the mark is proven.
+    message = Text("the state in {place} was moved", place=place)
     hint = Text(
         "`certferry state check` says where: write that as `url` of [state], with its `key`, then"
         " run: certferry sync"
     )
-    return errors.StateMoved(said, hint=hint)
+    return errors.StateMoved(message, hint=hint)
 
 
 def _of_database(exc: sqlite3.Error, path: Path) -> errors.StateError:
@@ -115,7 +119,7 @@ def _of_database(exc: sqlite3.Error, path: Path) -> errors.StateError:
         case sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
             return _not_permitted(path, str(exc)) if _is_writable(path) else _read_only(path)
         case sqlite3.SQLITE_IOERR if _has_no_room(path.parent):
-            # What SQLite says when it is the index of the log that cannot grow.
+            # SQLite reports this error if the disk has no room for the index of the log.
             return _full(path)
         case sqlite3.SQLITE_IOERR:
             return errors.StateUnavailable(
@@ -146,7 +150,7 @@ def _of_file(exc: OSError, path: Path) -> errors.StateError:
 
 
 def _is_writable(path: Path) -> bool:
-    """Return whether its file system takes writes: after an error of its disk it may not."""
+    """Return whether a file's file system takes writes; an error of the disk may end writes."""
     try:
         return not os.statvfs(path.parent).f_flag & os.ST_RDONLY
     except OSError:
@@ -154,7 +158,7 @@ def _is_writable(path: Path) -> bool:
 
 
 def takes_no_writes(path: Path) -> bool:
-    """Return whether what is wrong with a file is that its disk is full, or may only be read."""
+    """Return whether a file's disk is full, or mounted read-only."""
     try:
         return not _is_writable(path) or _has_no_room(path.parent)
     except OSError:
@@ -187,8 +191,8 @@ def _not_permitted(path: Path, problem: Text | str) -> errors.StateUnavailable:
 
 
 def damaged(path: Path | str, problem: Text | str) -> errors.StateError:
-    """Return the error for a database that is no state, or no longer one; a `path` that is no
-    `Path` is a server's.
+    """Return the error for a damaged state, or for another program's database. A `path` of type
+    `str` names a server's database.
     """
     hint = Text("put it back from a backup, or name a database or schema of its own in `url`")
     if isinstance(path, Path):
@@ -204,15 +208,18 @@ def damaged(path: Path | str, problem: Text | str) -> errors.StateError:
     )
 
 
-# --- A server's database
+# --- A database on a server
 
 
 def of_server(
     problem: psycopg.Error, place: str, *, is_connected: bool, is_lost: bool, is_patient: bool
 ) -> errors.StateError | errors.ConfigError:
-    """Return what the server reported, or what ended its connection (`is_lost`), which may never
-    have stood (`is_connected`). Where waiting does not help, it is a `ConfigError`. What was ended
-    sooner than certferry would end it (not `is_patient`) was ended by a setting of the server.
+    """Return the error for an error of a server. Errors beyond the help of waiting are
+    `ConfigError`.
+
+    `is_connected` means that the server has answered before, `is_lost` that the connection ended.
+    If a statement timed out before certferry's own limit (not `is_patient`), the cause is a setting
+    of the server.
     """
     code = problem.sqlstate or ""
     words = _words(problem)
@@ -260,7 +267,7 @@ _TIME_OUTS = {
     "25P04": "transaction_timeout",
     "57P05": "idle_session_timeout",
 }
-"""The settings by which a server ends what takes long, by SQLSTATE (PostgreSQL, "Error Codes")."""
+"""The server's settings for time-outs, by the SQLSTATE of the error (PostgreSQL, "Error Codes")."""
 
 _TEMPORARY = {
     "53100": (
@@ -280,7 +287,8 @@ _TEMPORARY = {
         Text("the next run tries again"),
     ),
 }
-"""By SQLSTATE, or how it begins: what another run may meet no more (PostgreSQL, "Error Codes")."""
+"""Messages and hints for errors that may be over in the next run, by a pattern for the beginning of
+the SQLSTATE (PostgreSQL, "Error Codes")."""
 
 _NO_WAITING = {
     r"^invalid ": Text("correct `url` of [state]"),
@@ -289,8 +297,8 @@ _NO_WAITING = {
         " user's password set anew, pg_hba.conf), or write sslmode=verify-full and sslrootcert=FILE"
         " in `url`"
     ),
-    # As the server says it in English and in Chinese (src/backend/po/zh_CN.po), since libpq tells
-    # no code of an error before the connection stands.
+    # The server's words in English and Chinese (src/backend/po/zh_CN.po), because libpq gives no
+    # SQLSTATE for errors during the connection.
     r"database .* does not exist|数据库.*不存在": Text(
         "make it: createdb, as the server's administrator; then `certferry state init`"
     ),
@@ -309,7 +317,9 @@ _NO_WAITING = {
 
 
 def _of_connecting(words: str, place: str) -> errors.StateError | errors.ConfigError:
-    """Return what a connection ended with that never stood. Its words say whether waiting helps."""
+    """Return the error for a failed connection, a `ConfigError` if the words show a lasting
+    problem.
+    """
     message = Text("{place} cannot be opened: {problem}", place=place, problem=words)
     for pattern, hint in _NO_WAITING.items():
         if re.search(pattern, words):
@@ -326,6 +336,6 @@ _PREFIX = re.compile(
 
 
 def _words(problem: psycopg.Error) -> str:
-    """Return what the server or libpq says, on one line, without what was sent to it."""
-    said = problem.diag.message_primary or str(problem).strip().splitlines()[0]
-    return _PREFIX.sub("", said, count=1)
+    """Return the message of the server or libpq on a single line, without the failed statement."""
+    words = problem.diag.message_primary or str(problem).strip().splitlines()[0]
+    return _PREFIX.sub("", words, count=1)

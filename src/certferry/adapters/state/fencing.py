@@ -1,4 +1,4 @@
-"""Fencing: what a run that lost its lease still writes changes nothing."""
+"""Fencing: refuse the writes of a run that has lost the lease."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from certferry.text import Text
 def fenced(
     method: Callable[Concatenate[Some, Transaction, Lease, P], T],
 ) -> Callable[Concatenate[Some, Lease, P], T]:
-    """Carry out a method as a function of `Database.run`, unless its lease is not in force there
-    (`LeaseLost`). Every write that needs its lineage's lease goes through here.
+    """Make a method run as one transaction of `Database.run`, after checking the given lease in the
+    same transaction. Raises `LeaseLost`. Decorate every write that needs a lineage's lease.
     """
 
     @wraps(method)
@@ -33,9 +33,9 @@ def fenced(
 
 
 def must_be_in_force(reader: Reader, dialect: Dialect, lease: Lease) -> None:
-    """Raise `LeaseLost` when another holder has come since, or the lease's time is over by the
-    database's clock. One that is held by a lock has no such time. In a write it stays in force
-    until the write's end: no other host takes it in between.
+    """Raise `LeaseLost` if another holder has taken the lease, or the lease has ended by the
+    database's clock. A lease held by a file lock has no end. In a transaction that writes, the
+    lease stays in force until the transaction's end, because the query locks the row.
     """
     query = (
         "SELECT 1 FROM lease WHERE lineage = ? AND holder = ? AND token = ?"  # noqa: S608 - a dialect's constants
@@ -46,7 +46,7 @@ def must_be_in_force(reader: Reader, dialect: Dialect, lease: Lease) -> None:
 
 
 def taken_over(lease: Lease) -> LeaseLost:
-    """Return the error for a holder whose lease is not in force any more."""
+    """Return the error for the former holder of a lease."""
     return LeaseLost(
         Text("{lineage}: another run has taken over", lineage=lease.lineage),
         hint=Text("nothing of this run was written; the other one goes on"),

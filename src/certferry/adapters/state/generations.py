@@ -1,18 +1,21 @@
-"""The state in a bucket, for machines without a disk: a SQLite database in memory, of which each
-generation is an object that is created once and never changed.
+"""The state in a bucket, for machines without a disk: a SQLite database in memory, stored as
+generations. A generation is an object, created once and never changed.
 
-A run reads the newest generation and works in memory. What must not be lost is stored as the next
-generation before the next call to any service (`ports.state.must_still_hold`); what may be lost, at
-the end. Of two runs that read the same generation one creates the next, and the other ends: it has
-done nothing that this state does not know, since each first call of a lineage follows its lease,
-which is such a write. A run that reads what another one has stored takes its leases over, as after
-a kill; that other one ends before its next call that depends on a write.
+1. A run reads the newest generation and works in memory.
+2. Before the next call to any service (`ports.state.must_still_hold`), the run stores a next
+   generation if rows have changed that must not be lost.
+3. At the end, the run stores all other changes.
 
-An object is a line of JSON (its number, the bucket and prefix, a check of the key, and the SHA-256
-of the object before it) and the database, compressed and sealed with AES-GCM; the line is bound to
-it. So a generation that was changed, put under another's name, or comes from another state with the
-same key is refused. That the newest ones were deleted cannot be seen by a run that knows only the
-bucket.
+If two runs start from the same generation, only one can create the next; the other run ends. The
+ended run has sent nothing yet: a run takes a lineage's lease before the first call, and taking a
+lease is itself a change to store. If a run reads a generation with another run's leases, the run
+takes these leases over, as after a kill; the other run ends before a call that depends on a write.
+
+An object is a line of JSON and the database, compressed and sealed with AES-GCM and bound to the
+line. The line has the number, the bucket and prefix, a check of the key, and the SHA-256 of the
+previous object. So certferry refuses a generation that was changed, renamed, or copied from another
+state with the same key. A deletion of the newest generations stays unnoticed, because a run knows
+only the bucket.
 """
 
 from __future__ import annotations
@@ -53,14 +56,14 @@ from certferry.text import Text
 T = TypeVar("T")
 
 KEPT = 30
-"""How many generations stay, for an operator who wants an older one."""
+"""How many generations are kept, for an operator in need of an older state."""
 
 _SPARE = 20
-"""How many more there may be before the oldest are deleted: deleting costs a request."""
+"""How many more may gather before a run deletes the oldest: deleting costs a request."""
 
 LONGEST_RUN = timedelta(hours=6)
-"""How long a run that has not stored its end may still be at work on another machine, whose end
-cannot be seen from here: a job of GitHub Actions ends after six hours
+"""How long a run without a stored end may still be at work on another machine. Only the time shows
+the run's death: a job of GitHub Actions ends after six hours
 (docs.github.com/actions/reference/limits, 2026-11)."""
 
 _NONCE_BYTES = 12  # NIST SP 800-38D §8.2
@@ -92,15 +95,17 @@ MAY_BE_LOST = frozenset(
         "told",
     ]
 )
-"""Tables whose loss costs a few requests, a line of history, or a message that is sent again. What
-is in any other table is stored before the next call to any service."""
+"""Tables that may lose changes. The loss costs a few requests, a line of history, or a repeated
+message. Changes to all other tables are stored before the next call to any service."""
 
 
 class Generation(Struct, frozen=True):
-    """A state as it was stored. The next one names it by the `digest` of its object."""
+    """A stored state."""
 
     number: int
+    #: The SHA-256 of the object, repeated in the next generation.
     digest: str
+    #: The SQLite database.
     content: bytes
 
 
@@ -121,7 +126,7 @@ class Generations:
         return sorted(int(name) for name in self.objects.names() if _NUMBERED.fullmatch(name))
 
     def read(self, number: int) -> Generation:
-        """Return a generation. Raises `ConfigError` for one that is not as it was stored."""
+        """Return a generation. Raises `ConfigError` for a changed object, or for another key."""
         stored = self.objects.read(_name(number))
         line, _, sealed = stored.partition(b"\n")
         facts = _facts_of(line)
@@ -150,7 +155,7 @@ class Generations:
         return Generation(number, digest_of_object(stored), content)
 
     def sealed(self, number: int, before: str, content: bytes) -> bytes:
-        """Return the object of a generation that follows the one with the digest `before`."""
+        """Return the object of a generation; `before` is the previous generation's digest."""
         facts = {
             "certferry": 1,
             "number": number,
@@ -163,15 +168,16 @@ class Generations:
         return line + b"\n" + nonce + self._cipher.encrypt(nonce, zlib.compress(content), line)
 
     def create(self, number: int, stored: bytes) -> str:
-        """Store the object of a generation; return the digest of the one that is there then."""
+        """Store the object of a generation, unless the number is taken. Return the digest of the
+        object with this number.
+        """
         if not self.objects.create(_name(number), stored):
             stored = self.objects.read(_name(number))
         return digest_of_object(stored)
 
     def damage(self) -> Iterator[errors.Reported]:
-        """Follow the chain of the generations that are there, and return an error for each that is
-        not the one which the next names, and for each gap; and whether they can be read without a
-        signature.
+        """Follow the chain of the generations. Return an error for each gap, for each generation
+        whose digest differs from the digest in the next, and for a public bucket.
         """
         numbers = self.numbers()
         try:
@@ -179,7 +185,7 @@ class Generations:
                 self._must_be_private(_name(number))
         except errors.ConfigError as public:
             yield public
-        # Before those that stay, a deletion that was cut short may have left some.
+        # Gaps before the kept generations are normal: an interrupted deletion leaves some.
         kept = numbers[-KEPT:]
         for earlier, later in pairwise(kept):
             if later - earlier > 1:
@@ -193,12 +199,12 @@ class Generations:
             named_by_next = facts.get("before") if number - 1 in numbers else None
 
     def remove_oldest(self, numbers: Sequence[int]) -> None:
-        """Delete those beyond the ones that stay."""
+        """Delete all generations except the newest `KEPT`."""
         self.objects.remove([_name(number) for number in numbers[:-KEPT]])
 
     def must_be_fit(self) -> None:
-        """Raise `ConfigError` for a bucket that overwrites what it was to create only, or whose
-        objects need no signature to be read. An object is made to try that, and deleted again.
+        """Raise `ConfigError` for a public bucket, and for a bucket that overwrites an object on a
+        request to create only. The check makes an object, and deletes the object again.
         """
         name = f"probe-{os.urandom(8).hex()}"
         place = self.objects.place
@@ -216,7 +222,7 @@ class Generations:
             self._must_be_private(name)
 
     def _must_be_private(self, name: str) -> None:
-        """Raise `ConfigError` where an object can be read without a signature."""
+        """Raise `ConfigError` if anyone can read an object without a signature."""
         if self.objects.may_anybody_read(name):
             raise errors.ConfigError(
                 Text("{place} is public: it is read without a key", place=self.objects.place),
@@ -237,9 +243,9 @@ class Generations:
         )
 
     def _missing(self, earlier: int, later: int) -> errors.StateError:
-        said = Text("{place} has the generations {earlier} and {later}, and none between them")
+        message = Text("{place} has the generations {earlier} and {later}, and none between them")
         return errors.StateError(
-            said.filled(place=self.objects.place, earlier=earlier, later=later),
+            message.filled(place=self.objects.place, earlier=earlier, later=later),
             hint=Text(
                 "find out who deletes there; a run goes on from the newest one, which has"
                 " everything"
@@ -247,15 +253,15 @@ class Generations:
         )
 
     def _replaced(self, number: int) -> errors.StateError:
-        said = Text("generation {number} in {place} is not the one that the next was made from")
+        message = Text("generation {number} in {place} is not the one that the next was made from")
         return errors.StateError(
-            said.filled(number=number, place=self.objects.place),
+            message.filled(number=number, place=self.objects.place),
             hint=Text("find out who writes there besides certferry"),
         )
 
 
 def digest_of_object(stored: bytes) -> str:
-    """Return the digest by which the next generation names an object."""
+    """Return the digest of an object, as the next generation stores the digest."""
     return hashlib.sha256(stored).hexdigest()
 
 
@@ -271,7 +277,7 @@ def _name(number: int) -> str:
 
 
 class _NotingTransaction(databases.Transaction):
-    """A transaction of which is noted whether it changes what must not be lost."""
+    """A transaction that notes changes, and the changes that must not be lost."""
 
     def __init__(self, transaction: databases.Transaction) -> None:
         self._transaction = transaction
@@ -292,16 +298,16 @@ class _NotingTransaction(databases.Transaction):
         self._transaction.execute_each(query, rows)
 
     def _note(self, query: str) -> None:
-        found = _CHANGE.match(query)
-        change, table = ("", "") if found is None else (found[1].upper(), found[2])
-        # A lease that is given back may be lost: its holder has ended by then.
+        match = _CHANGE.match(query)
+        change, table = ("", "") if match is None else (match[1].upper(), match[2])
+        # The release of a lease may be lost, because the holder has ended by then.
         is_given_back = (change, table) == ("UPDATE", "lease")
         self.is_change = True
         self.is_urgent |= not (table in MAY_BE_LOST or is_given_back)
 
 
 class BucketDatabase(InMemory):
-    """See `Database`: in memory, and stored in a bucket."""
+    """See `Database`: a database in memory, stored in a bucket."""
 
     def __init__(self, generations: Generations, newest: Generation | None, host: str) -> None:
         self.generations = generations
@@ -311,7 +317,7 @@ class BucketDatabase(InMemory):
         self._before = "" if newest is None else newest.digest
         self._tried: set[str] = set()
         self._storing = threading.Lock()
-        self._changes = self._urgent = 0  # how many there were
+        self._changes = self._urgent = 0  # counts of transactions
         self._stored = self._urgent_stored = 0
         self._overtaken_by: errors.Reported | None = None
 
@@ -336,12 +342,14 @@ class BucketDatabase(InMemory):
     change_schema = run
 
     def store(self, *, urgent_only: bool = False) -> None:
-        """Store a generation, if anything has changed that the last one does not have. Raises
-        `StateOvertaken`, or `StateMoved`, for this and every later time, `StateUnavailable` and
-        `ConfigError`.
+        """Store a generation if anything has changed since the last; with `urgent_only`, if rows
+        have changed that must not be lost.
+
+        Raises `StateOvertaken` or `StateMoved`, in this and every later call, and
+        `StateUnavailable` and `ConfigError`.
         """
         if not self._has_to_store(urgent_only=urgent_only):
-            return  # most calls: they wait for no other thread
+            return  # most calls end here, without waiting for another thread
         with self._storing:
             if not self._has_to_store(urgent_only=urgent_only):
                 return
@@ -349,7 +357,7 @@ class BucketDatabase(InMemory):
                 changes, urgent = self._changes, self._urgent
             if self._overtaken_by is not None:
                 raise self._overtaken_by
-            # Its own requests need no lease, and would ask for this generation again.
+            # Without a lease in the context: else the bucket's requests call this method again.
             Context().run(self._store)
             with self._guard:
                 self._stored, self._urgent_stored = changes, urgent
@@ -360,7 +368,7 @@ class BucketDatabase(InMemory):
             return is_urgent or (not urgent_only and self._changes != self._stored)
 
     def discard(self) -> None:
-        """Count as stored what has changed: its caller knows that it is not."""
+        """Count all changes as stored, and so give the changes up."""
         with self._guard:
             self._stored, self._urgent_stored = self._changes, self._urgent
 
@@ -371,15 +379,15 @@ class BucketDatabase(InMemory):
             stored = self.generations.sealed(number, self._before, content)
             mine = digest_of_object(stored)
             self._tried.add(mine)
-            found = self.generations.create(number, stored)
-            if found not in self._tried:
+            present = self.generations.create(number, stored)
+            if present not in self._tried:
                 self._overtaken_by = self._overtaken()
                 raise self._overtaken_by
-            # It may be one of an earlier try, whose answer was lost.
-            self._number, self._before = number, found
+            # `present` may be the object of an earlier try with a lost answer: go on from there.
+            self._number, self._before = number, present
 
     def _overtaken(self) -> errors.Reported:
-        """Return what the newest generation says: the state was moved, or another run goes on."""
+        """Return the error to raise: the state was moved, or another run has stored the state."""
         newest = self.generations.read(self.generations.numbers()[-1])
         with closing(BucketDatabase(self.generations, newest, "")) as other:
             try:
@@ -393,7 +401,7 @@ class BucketDatabase(InMemory):
 
 
 class ThreadLocks(LeaseLocks):
-    """Locks of the threads of one process: no other process has its database."""
+    """Locks between the threads of a process: a database in memory has a single process."""
 
     def __init__(self) -> None:
         self._taken: set[str] = set()
@@ -411,8 +419,8 @@ class ThreadLocks(LeaseLocks):
 
 
 class BucketState(HostState):
-    """See `StateStore`: each run is on a machine of its own, and knows the bucket alone. One that
-    `reads_only` stores nothing that may be lost.
+    """See `StateStore`: each run is on another machine, and knows only the bucket. With
+    `reads_only`, the run stores only changes that must not be lost.
     """
 
     _database: BucketDatabase
@@ -430,13 +438,13 @@ class BucketState(HostState):
         self._reads_only = reads_only
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
-        """See `StateStore.reserve`: a generation for each request would cost more than it saves."""
+        """See `StateStore.reserve`: a generation per request would cost more than collisions."""
         del account, name, interval, count
         return None
 
     def must_hold(self, lease: Lease) -> None:
-        """See `LeaseStore.must_hold`: what the next call depends on is stored first. Raises
-        `StateNotStored`, so that no step takes it for its own failure.
+        """See `LeaseStore.must_hold`: first store all changes that the next call depends on. Raises
+        `StateNotStored`, which ends the run rather than the step.
         """
         del lease
         try:
@@ -455,14 +463,14 @@ class BucketState(HostState):
         return (*super().damage(), *self._database.generations.damage())
 
     def key_changed(self, key: Secret) -> None:
-        """See `SqlState.key_changed`: the next generation is sealed with it."""
+        """See `SqlState.key_changed`: seal the next generation with `key`."""
         self._database.generations = Generations(self._database.generations.objects, key)
 
     def _is_gone(self, run: BegunRun) -> bool:
         return super()._is_gone(run) and self.now() - run.began_at > LONGEST_RUN
 
     def close(self) -> None:
-        """See `StateStore.close`: what may be lost is stored now. Raises `StateError`."""
+        """See `StateStore.close`: store all remaining changes first. Raises `StateError`."""
         try:
             self.flush()
         finally:
@@ -472,7 +480,7 @@ class BucketState(HostState):
 def connect(
     objects: ObjectStore, key: Path | Secret, host: str, *, reads_only: bool
 ) -> BucketState:
-    """See `connect.connect`; where there is no state, the first run makes it."""
+    """See `connect.connect`; the first run makes the state."""
     state, _ = _opened(objects, key, host, reads_only=reads_only)
     database, sealing = state.whole
     try:
@@ -508,7 +516,7 @@ def _opened(
     makes: bool = True,
     reads_only: bool = False,
 ) -> tuple[BucketState, bool]:
-    """Open the newest generation; return whether there is none, or it was brought up to date."""
+    """Open the newest generation. Return the state, and whether the state is new or migrated."""
     generations = Generations(objects, key)
     numbers = generations.numbers()
     newest = generations.read(numbers[-1]) if numbers else None

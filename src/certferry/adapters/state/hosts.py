@@ -1,4 +1,4 @@
-"""The hosts that use the state: what each is, when it ran, and what is deleted with it."""
+"""The hosts that use the state: their machines, runs and work, and the removal of a host."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ _WITH_LAST_RUNS = (
 )
 _DECLARES = "SELECT host, COUNT(*) AS declares FROM host_declaration GROUP BY host"
 _OF_A_HOST = "rollout sighting account_note last_run begun_run host_declaration notice told run"
-"""Tables in which a row is one host's."""
+"""Tables with rows of a single host, deleted with the host."""
 
 
 class HostTables(Tables):
-    """See `HostStore`: of a state of one host, unless it is overridden."""
+    """See `HostStore`, for a state with a single host; `SharedState` overrides the clock."""
 
     is_shared: bool
+    #: A digest of the machine's identity, see `this_machine`.
     _machine: str
 
     def now(self) -> datetime:
@@ -52,7 +53,7 @@ class HostTables(Tables):
         return timedelta(0)
 
     def other_machine_seen_at(self) -> datetime | None:
-        """See `HostStore.other_machine_seen_at`. A file may be moved to another machine."""
+        """See `HostStore.other_machine_seen_at`. The file of a single host may change machines."""
         query = "SELECT seen_at FROM host WHERE name = ? AND machine <> ?"
         rows = self._database.rows(query, self.host, self._machine) if self.is_shared else ()
         seen = (MOMENT.read(row["seen_at"]) for row in rows if MOMENT.can_read(row["seen_at"]))
@@ -83,14 +84,16 @@ class HostTables(Tables):
         }
 
     def _holds(self, reader: Reader) -> Mapping[str, list[str]]:
-        """Return which lineages each host works on, by the leases in force."""
-        found = defaultdict[str, list[str]](list)
+        """Return each host's lineages at work, by the leases in force."""
+        lineages_of = defaultdict[str, list[str]](list)
         clock = self._database.dialect.clock
         query = f"SELECT lineage, holder FROM lease WHERE until > {clock} ORDER BY lineage"  # noqa: S608 - a dialect's constant
         for row in reader.rows(query):
-            if row["holder"] and row["lineage"].isprintable():  # others are no lineages
-                found[row["holder"].rsplit("/", 2)[0]].append(row["lineage"])
-        return found
+            if (
+                row["holder"] and row["lineage"].isprintable()
+            ):  # the leases of runs have unprintable names
+                lineages_of[row["holder"].rsplit("/", 2)[0]].append(row["lineage"])
+        return lineages_of
 
     @writes
     def forget_host(self, transaction: Transaction, name: str) -> tuple[str, ...]:
@@ -112,11 +115,11 @@ class HostTables(Tables):
         return lineages
 
     def _running(self, reader: Reader) -> Mapping[str, datetime]:
-        """Return since when each host has had a run in progress, without those that have none."""
+        """Return, for each host with a run in progress, the start of the oldest such run."""
         raise NotImplementedError
 
     def _store_presence(self, transaction: Transaction, now: datetime) -> None:
-        """Store that a run of this host begins."""
+        """Store that a run of this host has begun."""
         transaction.save(
             "host",
             ("name",),
@@ -133,15 +136,16 @@ _IDS = ("/etc/machine-id", "/var/lib/dbus/machine-id")
 
 @cache
 def this_machine() -> str:
-    """Return a digest of the machine's id, which is not to be shown as it is (machine-id(5)). A
-    system without one, such as a container, is known by where certferry is installed: what is
-    started from one image is one machine.
+    """Return a digest of the machine's id; the id itself is confidential (machine-id(5)).
+
+    A system without an id, such as a container, is identified by certferry's path, so containers of
+    the same image count as a single machine.
     """
     identity = sys.prefix
     for path in _IDS:
         with suppress(OSError, ValueError):
-            found = Path(path).read_text("ascii").strip()
-            if re.fullmatch("[0-9a-f]{32}", found):
-                identity = found
+            machine_id = Path(path).read_text("ascii").strip()
+            if re.fullmatch("[0-9a-f]{32}", machine_id):
+                identity = machine_id
                 break
     return hashlib.sha256(f"certferry {identity}".encode()).hexdigest()[:32]

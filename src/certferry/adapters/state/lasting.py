@@ -1,8 +1,8 @@
-"""Facts of the history that hold for ever: a certificate was revoked, or is not to serve a domain
-again.
+"""Facts of the history that hold for ever: revocations and withdrawals of certificates.
 
-A program without the key can put a row back as the row was before, or delete the row. An entry of
-the history is missed by `state check` (`chain`). So the history adds what the rows lack.
+A program without the key can restore an earlier row of `version` or `withdrawal`, or delete the
+row. If the program deletes an entry of the history, `state check` reports the gap (`chain`). So
+certferry adds revocations and withdrawals from the history to the facts in the rows.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from certferry.text import Text
 from certferry.values import replace
 
 _ENTRIES = "SELECT * FROM history WHERE event IN ('revoked', 'rolled back', 'rollback refused')"
-"""Schema 22 has an index of these alone."""
+"""Schema 22 has an index for exactly this query."""
 
 
 class Lasting(Struct, frozen=True):
-    """Revocations and withdrawals, as the history has them."""
+    """Revocations and withdrawals in the history."""
 
     #: By lineage and fingerprint.
     revocations: Mapping[tuple[str, str], Revocation]
@@ -34,7 +34,7 @@ class Lasting(Struct, frozen=True):
     withdrawals: Mapping[tuple[str, ...], Withdrawal]
 
     def with_revocation(self, lineage: str, version: Version) -> Version:
-        """Return a version with its revocation, if its row has lost the revocation."""
+        """Return a version, with the history's revocation if the row lacks the revocation."""
         revocation = self.revocations.get((lineage, version.fingerprint))
         is_stored = version.revocation is not None and version.revocation.is_answered
         return (
@@ -42,7 +42,9 @@ class Lasting(Struct, frozen=True):
         )
 
     def with_lost(self, lineage: str, stored: Sequence[Withdrawal]) -> Iterator[Withdrawal]:
-        """Return the withdrawals of a lineage: those of rows, then those without one."""
+        """Return a lineage's withdrawals: the stored rows, then withdrawals found only in the
+        history.
+        """
         yield from stored
         places = {(row.target, row.domain, row.fingerprint) for row in stored}
         for withdrawal in self.withdrawals.values():
@@ -55,7 +57,7 @@ _NOTHING = Lasting({}, {})
 
 
 def entries_of(lineages: Sequence[str]) -> Statement:
-    """Return what asks for the entries of some lineages."""
+    """Return the query for the entries of some lineages."""
     return (
         f"{_ENTRIES} AND lineage IN ({', '.join('?' * len(lineages))}) ORDER BY lineage, number",
         (*lineages,),
@@ -63,12 +65,12 @@ def entries_of(lineages: Sequence[str]) -> Statement:
 
 
 def every_entry() -> Statement:
-    """Return what asks for the entries of all lineages."""
+    """Return the query for the entries of all lineages."""
     return f"{_ENTRIES} ORDER BY lineage, number", ()
 
 
 def read(sealing: Sealing, reader: Reader, entries: Iterable[Row]) -> Lasting:
-    """Read entries, without those that certferry did not write; none without the key."""
+    """Return the facts of entries written by certferry. Without the key, return `_NOTHING`."""
     entries = list(entries)
     if not entries:
         return _NOTHING
@@ -94,7 +96,7 @@ def read(sealing: Sealing, reader: Reader, entries: Iterable[Row]) -> Lasting:
             withdrawal = Withdrawal(*place, facts["fingerprint"], at)
             withdrawals[*place, withdrawal.fingerprint] = withdrawal
         else:
-            for refused in [known for known in withdrawals if known[:3] == place]:
+            for refused in [stored for stored in withdrawals if stored[:3] == place]:
                 del withdrawals[refused]
     return Lasting(revocations, withdrawals)
 
@@ -111,7 +113,9 @@ _GO_BY_THE_HISTORY = Text(
 
 
 def undone(sealing: Sealing, reader: Reader) -> Iterator[tuple[str, StateForeign]]:
-    """Return what another program has undone for the newest certificate of each lineage."""
+    """Return an error for each revocation or withdrawal of a lineage's newest certificate that
+    another program has removed from the rows.
+    """
     query, values = every_entry()
     lasting = read(sealing, reader, reader.rows(query, *values))
     if lasting == _NOTHING:
@@ -128,8 +132,8 @@ def undone(sealing: Sealing, reader: Reader) -> Iterator[tuple[str, StateForeign
             yield lineage, _gone(lineage, WITHDRAWAL.name.filled(**columns_of_key))
 
 
-def _gone(lineage: str, what: Text) -> StateForeign:
+def _gone(lineage: str, row: Text) -> StateForeign:
     return StateForeign(
-        Text("another program has removed from the state: {row}", row=what),
+        Text("another program has removed from the state: {row}", row=row),
         hint=_GO_BY_THE_HISTORY.filled(lineage=lineage),
     )

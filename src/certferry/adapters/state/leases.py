@@ -1,5 +1,6 @@
-"""The leases and the runs in progress of one host: the system's locks say who is at work, the
-database who came last.
+"""The leases and runs in progress of a state with a single host.
+
+A file lock shows whether the holder of a lease is alive; the database stores the last holder.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ _BETWEEN = "/"
 _ENDED = Text("try again when it has ended")
 
 MOST_TURNS = 3000
-"""Turns that 375 hosts with eight threads each may have reserved. Turns further ahead were reserved
-before the clock was set back, and are dropped."""
+"""The most turns reserved ahead: 375 hosts with eight threads each. A reservation further ahead was
+made before the clock was set back, and is dropped."""
 
 _RESERVED = "SELECT until FROM pace WHERE account = ? AND name = ?"
 _RESERVE = (
@@ -57,11 +58,12 @@ BEGUN_RUNS = Table(
 
 
 class HostState(SqlState):
-    """See `StateStore`: a state all of whose runs are on one host.
+    """See `StateStore`: a state with all runs on one host.
 
-    A lease is held while its lock is, which ends with its process: nothing has to be extended, and
-    the column `until` stays empty. Its token grows with every new holder and is never forgotten: it
-    still refuses what a former holder writes, should the lock's file have been removed.
+    A lease lasts as long as a file lock, and the lock ends with the holder's process. So leases
+    need no extension, and the column `until` stays empty. A lease's token grows with every new
+    holder and is kept for ever: even after the removal of the lock's file, the token refuses the
+    writes of a former holder.
     """
 
     is_shared = False
@@ -94,7 +96,7 @@ class HostState(SqlState):
 
         try:
             return self._database.run(take)
-        except StateUnavailable:  # a file that takes no writes: `plan` may still read and send
+        except StateUnavailable:  # a read-only file: `plan` may still read, and send requests
             return None
 
     def acquire(self, lineage: str, now: datetime) -> Lease:
@@ -102,9 +104,9 @@ class HostState(SqlState):
         with ExitStack() as lock:
 
             def take(transaction: Transaction) -> Lease:
-                # Locked inside the write, and unlocked inside one: a run that finds it locked reads
-                # who has it now.
-                lock.close()  # of an earlier try of this function
+                # Taken and released inside a write, so the row of a locked lease names the
+                # present holder.
+                lock.close()  # the lock of an earlier try of this function
                 taken = self._locks.take(lineage)
                 if taken is None:
                     raise held_by_another(transaction, lineage)
@@ -116,11 +118,11 @@ class HostState(SqlState):
         return lease
 
     def extend(self, lease: Lease) -> None:
-        """See `LeaseStore.extend`: there is nothing to do but to look."""
+        """See `LeaseStore.extend`: the lock lasts, so only check the lease's row."""
         must_be_in_force(self._database, self._database.dialect, lease)
 
     def must_hold(self, lease: Lease) -> None:
-        """See `LeaseStore.must_hold`: a process that is at work has its lock."""
+        """See `LeaseStore.must_hold`: a living process keeps the lock."""
 
     def release(self, lease: Lease) -> None:
         """See `LeaseStore.release`."""
@@ -143,11 +145,11 @@ class HostState(SqlState):
         with ExitStack() as lock:
 
             def begin(transaction: Transaction) -> BegunRun:
-                lock.close()  # of an earlier try of this function
-                # Locked inside the write: another run finds no row without its lock.
+                lock.close()  # the lock of an earlier try of this function
+                # Locked inside the write, so other runs see a row only with a taken lock.
                 number = self._lock_number(lock)
-                gone = {one.number for one in self._begun(transaction) if self._is_gone(one)}
-                # Of this number too: `status` may have its lock while it asks whether it is free.
+                gone = {run.number for run in self._begun(transaction) if self._is_gone(run)}
+                # This run's own lock, and `status` trying a lock, make a dead run look alive.
                 for left in {number, *gone}:
                     transaction.remove("begun_run", host=self.host, number=left)
                 detach_runs(transaction, self.host, number)
@@ -164,18 +166,22 @@ class HostState(SqlState):
         """See `LeaseStore.end_run`."""
         with self._held.pop(run, ExitStack()):
             self._database.run(
-                lambda one: one.remove("begun_run", host=self.host, number=run.number)
+                lambda transaction: transaction.remove(
+                    "begun_run", host=self.host, number=run.number
+                )
             )
 
     def unended_runs(self) -> tuple[BegunRun, ...]:
         """See `LeaseStore.unended_runs`."""
         gone = [run for run in self._begun(self._database) if self._is_gone(run)]
-        # What has ended since the rows were read has removed its own.
+        # A run that ended after the first query has removed its own row, so query again.
         still_there = self._begun(self._database) if gone else ()
         return tuple(run for run in gone if run in still_there)
 
     def must_be_idle(self, transaction: Transaction) -> None:
-        """See `SqlState.must_be_idle`: no lock is held, and none is taken outside a transaction."""
+        """See `SqlState.must_be_idle`: every lock is free, and locks are taken in transactions
+        only.
+        """
         for row in transaction.rows("SELECT lineage FROM lease WHERE holder IS NOT NULL"):
             with self._locks.take(row["lineage"]) or nullcontext() as lock:
                 if lock is None:
@@ -200,7 +206,7 @@ class HostState(SqlState):
             return lock is not None
 
     def _lock_number(self, lock: ExitStack) -> int:
-        """Lock the first number that no run has."""
+        """Lock the lowest free number for a run, and return the number."""
         number = 1
         while (taken := self._locks.take(_lock_of(number))) is None:
             number += 1
@@ -212,19 +218,19 @@ class HostState(SqlState):
         super().close()
 
     def release_locks(self) -> None:
-        """Release every lease and run that is still held, as the end of the process does."""
+        """Release every held lease and run, as the end of the process does."""
         while self._held:
             _, lock = self._held.popitem()
             lock.close()
 
 
 def _lock_of(number: int) -> str:
-    return f"\0run {number}"  # no lineage is called so
+    return f"\0run {number}"  # differs from every lineage's name
 
 
 def _write_down(transaction: Transaction, lineage: str, now: datetime) -> Lease:
-    found = transaction.rows("SELECT token FROM lease WHERE lineage = ?", lineage)
-    token = NUMBER.read(found[0]["token"]) + 1 if found else 1
+    rows = transaction.rows("SELECT token FROM lease WHERE lineage = ?", lineage)
+    token = NUMBER.read(rows[0]["token"]) + 1 if rows else 1
     row = {
         "holder": (holder := new_holder(platform.node())),
         "since": from_moment(now),
@@ -235,8 +241,8 @@ def _write_down(transaction: Transaction, lineage: str, now: datetime) -> Lease:
 
 
 def new_holder(host: str) -> str:
-    """Return a name for the holder of a lease: anew for each acquisition, since a database that was
-    put back from a backup gives tokens again.
+    """Return a new name for the holder of a lease. Each acquisition has a name of its own, because
+    a database restored from a backup issues the same tokens again.
     """
     return _BETWEEN.join((host, str(os.getpid()), secrets.token_hex(8)))
 
@@ -251,11 +257,13 @@ def _holder_of(name: str) -> tuple[str, str]:
 
 
 def held_by_another(reader: Reader, lineage: str, *, is_shared: bool = False) -> LeaseHeld:
-    """Return the error for a lease that another holder has, with what is readable of its row."""
+    """Return the error for another holder's lease, naming the holder if the lease's row is
+    readable.
+    """
     for row in reader.rows(_HOLDER, lineage):
         with suppress(StateError):
             return _held_by(lineage, row, is_shared=is_shared)
-    # It was put back from a backup under the holder, or has just been released.
+    # A restored backup lacks the holder, or the holder has just released the lease.
     return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=_ENDED)
 
 
@@ -291,7 +299,7 @@ def _in_progress(pid: str, host: str, since: datetime) -> LeaseHeld:
 
 
 def must_be_unheld(reader: Reader, condition: str) -> None:
-    """Raise `LeaseHeld` where a lease is in force, by a condition that is a constant."""
+    """Raise `LeaseHeld` for a lease in force; `condition`, a constant, selects such leases."""
     query = f"SELECT holder, since FROM lease WHERE {condition} ORDER BY lineage"  # noqa: S608 - constants, by contract
     for row in reader.rows(query):
         host, pid = _holder_of(row["holder"])
@@ -299,25 +307,25 @@ def must_be_unheld(reader: Reader, condition: str) -> None:
 
 
 class LeaseLocks:
-    """Locks that end with the process that holds them, however it ends (flock(2)).
+    """File locks (flock(2)), released by the system when the holder's process ends in any way.
 
-    Each belongs to one opening of its file, so threads exclude each other as well, and a program
-    that the holder started inherits nothing. The files are empty and stay: removing one would let
-    two runs lock two files of one name. A file system without locks is an error.
+    Each lock belongs to one opening of the lock's file, so threads exclude each other too, and
+    programs started by the holder inherit no lock. The files are empty and stay: after a removal,
+    two runs could lock two files with the same name. A file system without locks is an error.
     """
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
 
     def take(self, lineage: str) -> ExitStack | None:
-        """Lock a lineage, until what is returned is closed; `None` while it is locked already.
-        Raises `StateUnavailable`.
+        """Lock a lineage until the caller closes the returned stack. Return `None` if the lineage
+        is locked already. Raises `StateUnavailable`.
         """
-        # A lineage may have any characters, and more of them than a file's name.
+        # Hashed: a lineage's name may be too long for a file's name, and have any characters.
         path = self._directory / hashlib.sha256(lineage.encode()).hexdigest()
         with translating_errors(path), ExitStack() as opened:
             make_directory(self._directory)
-            # Writable: NFS locks exclusively through nothing less (flock(2)).
+            # Open for writing: NFS requires this for an exclusive lock (flock(2)).
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, OWNER_ONLY_FILE)
             opened.callback(os.close, descriptor)
             try:

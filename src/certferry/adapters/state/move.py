@@ -1,4 +1,4 @@
-"""The whole of a state: carried to another state, or sealed anew with another key."""
+"""Changes to a whole state: a move to another state, and a change of the key."""
 
 from __future__ import annotations
 
@@ -24,30 +24,30 @@ from certferry.errors import ConfigError, StateError, StateForeign, StateTooNew
 from certferry.text import Text
 
 _PAGE = 500
-"""Rows that are read and written at once: a statement of them takes a fraction of a second."""
+"""Rows read and written by one statement, which then takes a fraction of a second."""
 
 _FEW = {"run_report": 10}
-"""Of a table whose rows may have megabytes, so many."""
+"""Smaller pages, by table, for rows with megabytes."""
 
 _NOT_CARRIED = frozenset({"certferry_migration", "certferry_schema", "moved", "sealing"})
-"""Tables of which each state has its own rows."""
+"""Tables with rows that belong to one state, and stay there."""
 
 _NOT_OF_LEASES = ("holder", "since", "until")
-"""Columns of a lease that end with its holder; its token goes on."""
+"""Columns of a lease that a move empties; the token is kept."""
 
 
 class Sealed(Struct, frozen=True):
-    """A column that is sealed, and what its text is bound to: a kind, and columns of its row. The
-    text of a proof is empty.
-    """
+    """A sealed column. The sealed text of a proof is empty."""
 
     table: str
     column: str
+    #: The first word bound to the text.
     kind: str
+    #: The columns of the row with the other bound values.
     bound_to: tuple[str, ...]
 
     def of_row(self, row: Row) -> tuple[Value, ...]:
-        """Return what the text of a row is bound to."""
+        """Return the values bound to the text of a row."""
         return (self.kind, *(row[name] for name in self.bound_to))
 
 
@@ -57,7 +57,7 @@ SEALED = (
     Sealed("acme_account", "sealed_key_pem", "account", ("directory",)),
     Sealed("acme_account", "sealed_next_key_pem", "next account key", ("directory",)),
     Sealed("acme_order", "sealed_key_pem", "order", ("lineage", "url")),
-    *(Sealed(one.table, _PROOF, one.kind, one.columns) for one in BINDINGS),
+    *(Sealed(binding.table, _PROOF, binding.kind, binding.columns) for binding in BINDINGS),
 )
 _FINGERPRINT = (
     ", (SELECT fingerprint FROM version WHERE version.lineage = version_pem.lineage"
@@ -66,49 +66,57 @@ _FINGERPRINT = (
 
 
 class Address(Struct, frozen=True):
-    """Where a state is, and the key that opens it."""
+    """The location of a state, and the key to open the state."""
 
     url: states.Location
+    #: The key, or the path of the key file.
     key: Path | Secret
+    #: The password of the database server.
     password: Secret | None = None
 
 
 class Moved(Struct, frozen=True):
-    """What a move has carried: from where, to where, how many rows of each table, and the hosts."""
+    """The result of a move."""
 
     origin: Path | str
     destination: Path | str
+    #: How many rows each table has.
     rows: Mapping[str, int]
+    #: The names of the hosts in the moved state.
     hosts: tuple[str, ...]
 
 
 class Rotated(Struct, frozen=True):
-    """What a change of the key has done."""
+    """The result of a change of the key."""
 
     #: How many keys and proofs were sealed anew.
     count: int
-    #: The keys and proofs that the old key does not open.
+    #: The keys and proofs left as they were, because the old key fails to open the text.
     left: tuple[Text, ...]
 
 
 class _Table(Struct, frozen=True):
-    """A table: its columns by name, those of its key in order, which hold true or false, and the
-    statements after which the database numbers the next row.
-    """
+    """A table in the schema of a state."""
 
     name: str
+    #: All columns, sorted by name.
     columns: tuple[str, ...]
+    #: The columns of the primary key, in order.
     key: tuple[str, ...]
+    #: The columns that hold true or false.
     flags: frozenset[str]
+    #: Statements that set the number of the next row, after rows were copied.
     renumber: tuple[str, ...]
 
     @property
     def sealed(self) -> tuple[Sealed, ...]:
-        """Return its columns that are sealed."""
-        return tuple(one for one in SEALED if one.table == self.name)
+        """Return the table's sealed columns."""
+        return tuple(column for column in SEALED if column.table == self.name)
 
     def pages(self, reader: Reader) -> Iterator[Sequence[Row]]:
-        """Read its rows in the order of the key. What has none is small, and read at once."""
+        """Return the rows page by page, in the order of the key. A table without a key is small,
+        and a single page.
+        """
         shown = ", ".join(self.columns) + _FINGERPRINT * (self.name == "version_pem")
         order = ", ".join(self.key or self.columns)
         places = ", ".join("?" * len(self.key))
@@ -126,21 +134,23 @@ class _Table(Struct, frozen=True):
 
 
 def _tables(reader: Reader, dialect: Dialect) -> tuple[_Table, ...]:
-    """Read what tables there are, by name: what refers to another comes after it."""
+    """Return the tables of a state, by name. In this order, a table follows every table referred
+    to.
+    """
     ours = {row["name"] for row in reader.rows(dialect.tables)}
-    found: dict[str, list[Row]] = {}
+    columns_of: dict[str, list[Row]] = {}
     for row in reader.rows(dialect.columns):
         if row["table_name"] in ours:
-            found.setdefault(row["table_name"], []).append(row)
+            columns_of.setdefault(row["table_name"], []).append(row)
     return tuple(
         _Table(
             name,
-            tuple(sorted(row["name"] for row in found[name])),
-            tuple(row["name"] for row in found[name] if row["place"]),
-            frozenset(row["name"] for row in found[name] if row["is_flag"]),
-            tuple(row["renumber"] for row in found[name] if row["renumber"]),
+            tuple(sorted(row["name"] for row in columns_of[name])),
+            tuple(row["name"] for row in columns_of[name] if row["place"]),
+            frozenset(row["name"] for row in columns_of[name] if row["is_flag"]),
+            tuple(row["renumber"] for row in columns_of[name] if row["renumber"]),
         )
-        for name in sorted(found)
+        for name in sorted(columns_of)
     )
 
 
@@ -149,37 +159,39 @@ def _carried(tables: Sequence[_Table]) -> list[_Table]:
 
 
 def _plain(table: _Table, row: Row, key: Key | None) -> dict[str, Any]:
-    """Read a row with what is sealed in it opened: a list of one text. A text that does not open
-    stays as it is, for it does not open anywhere else either.
+    """Return a row's values with sealed texts opened. An opened text stands in a list; a text that
+    fails to open stays a string, because the text opens nowhere else either.
     """
     plain = {name: row[name] for name in table.columns}
     plain |= {name: bool(plain[name]) for name in table.flags if plain[name] is not None}
     if table.name == "lease":
         plain |= dict.fromkeys(_NOT_OF_LEASES)
-    for one in table.sealed:
-        if row[one.column] is None or key is None:
+    for sealed in table.sealed:
+        if row[sealed.column] is None or key is None:
             continue
-        text = key.open(row[one.column], *one.of_row(row))
+        text = key.open(row[sealed.column], *sealed.of_row(row))
         if text is not None:
-            plain[one.column] = [text]
+            plain[sealed.column] = [text]
     return plain
 
 
 def _sealed(table: _Table, row: Row, plain: Mapping[str, Any], key: Key) -> dict[str, Any]:
-    """Return what a row is to hold where this key is in force."""
-    opened = [one for one in table.sealed if isinstance(plain[one.column], list)]
-    anew = {one.column: key.seal(plain[one.column][0], *one.of_row(row)) for one in opened}
+    """Return a row's values, with opened texts sealed by `key`."""
+    opened = [sealed for sealed in table.sealed if isinstance(plain[sealed.column], list)]
+    anew = {
+        sealed.column: key.seal(plain[sealed.column][0], *sealed.of_row(row)) for sealed in opened
+    }
     return {**plain, **anew}
 
 
 def _must_open(table: _Table, plain: Mapping[str, Any]) -> None:
-    """Raise `StateError` for a secret that did not open. A row whose proof did not open is another
-    program's, and is so everywhere.
+    """Raise `StateError` for a secret that failed to open. An unopened proof passes: the row is
+    another program's row, here and in the other state.
     """
-    for one in table.sealed:
-        if one.column != _PROOF and isinstance(plain[one.column], str):
+    for sealed in table.sealed:
+        if sealed.column != _PROOF and isinstance(plain[sealed.column], str):
             raise StateError(
-                Text("{text} does not open", text=_named(table, plain, one.column)),
+                Text("{text} does not open", text=_named(table, plain, sealed.column)),
                 hint=Text("`certferry state check` says what to do; then run the same again"),
             )
 
@@ -190,26 +202,28 @@ def _named(table: _Table, row: Mapping[str, Any], column: str) -> Text:
 
 
 class _Tally:
-    """How many rows there are in each table, and a digest of what they say, in their order."""
+    """The number of rows in each table, and a digest of the rows in order."""
 
     def __init__(self) -> None:
         self.rows: dict[str, int] = {}
         self._digests: dict[str, bytes] = {}
 
     def add(self, table: str, plain: Mapping[str, Any]) -> None:
-        """Count a row."""
+        """Count a row, and add the row to the table's digest."""
         self.rows[table] = self.rows.get(table, 0) + 1
-        said = json.dumps(plain, sort_keys=True).encode()
-        self._digests[table] = hashlib.sha256(self._digests.get(table, b"") + said).digest()
+        text = json.dumps(plain, sort_keys=True).encode()
+        self._digests[table] = hashlib.sha256(self._digests.get(table, b"") + text).digest()
 
     def difference(self, other: _Tally) -> str | None:
-        """Return the first table in which there are other rows."""
-        mine, its = self._digests, other._digests
-        return next((name for name in sorted(mine | its) if mine.get(name) != its.get(name)), None)
+        """Return the first table with different rows, or `None` if all are equal."""
+        mine, theirs = self._digests, other._digests
+        return next(
+            (name for name in sorted(mine | theirs) if mine.get(name) != theirs.get(name)), None
+        )
 
 
 def _tally(reader: Reader, state: SqlState) -> _Tally:
-    """Read all of a state, as `_copy` has."""
+    """Return the tally of a whole state, to compare with the tally of `_copy`."""
     database, sealing = state.whole
     key, tally = sealing.must_open(reader), _Tally()
     for table in _carried(_tables(reader, database.dialect)):
@@ -220,9 +234,8 @@ def _tally(reader: Reader, state: SqlState) -> _Tally:
 
 
 def _alone(state: SqlState, function: Callable[[Transaction, tuple[_Table, ...]], T]) -> T:
-    """Return what a function returns that has the state to itself, with its tables: nothing else
-    is written until its transaction ends, and no run begins. Raises `LeaseHeld` while one is in
-    progress.
+    """Carry out a function, given the tables, in a transaction that excludes other writers and new
+    runs. Return the function's result. Raises `LeaseHeld` while a run is in progress.
     """
     database, _ = state.whole
 
@@ -236,34 +249,39 @@ def _alone(state: SqlState, function: Callable[[Transaction, tuple[_Table, ...]]
     return database.change_schema(carry_out)
 
 
-# --- Carried to another state
+# --- Move to another state
 
 
 def move(origin: Address, destination: Address, host: str, now: datetime) -> Moved:
-    """Carry everything to a destination that is empty or not there, and mark the origin, so that no
-    run goes on with it. `host` is what a new state's host is called until those of the origin are
-    there.
+    """Move a state to an empty or absent destination.
 
-    What has arrived is marked as well until the origin is, so that no run begins with it. A move
-    that was stopped starts over, or ends where only that mark is left. Raises `LeaseHeld` while a
-    run is in progress, `ConfigError` and `StateError`.
+    1. Make an empty state at the destination, with the host `host`.
+    2. Copy every row, and mark the destination as arriving, so runs refuse the destination.
+    3. Read the copy back, and mark the origin as moved, so runs refuse the origin.
+    4. Delete the destination's mark.
+
+    After an interruption, the same call starts over, or, after step 3, only deletes the mark.
+    Raises `LeaseHeld` while a run is in progress, `ConfigError` and `StateError`.
     """
     with closing(_opened(origin, host)) as here:
         name, rows, at = _name(here), None, here.now() if here.is_shared else now
         marked = mark_of(*here.whole)
         if marked is None:
             rows = _alone(
-                here, lambda one, tables: _carry(one, tables, here, destination, host, at)
+                here,
+                lambda transaction, tables: _carry(
+                    transaction, tables, here, destination, host, at
+                ),
             )
         elif not _lacks_its_end(here, marked["destination"], destination, host):
             must_be_in_use(*here.whole)
-    # The origin is closed, and so its mark is stored, before the destination's is deleted.
+    # Closing the origin has stored the origin's mark, so the destination's mark may go.
     with closing(_opened(destination, host)) as there:
         other, _ = there.whole
-        found = rows or other.read(lambda reader: _tally(reader, there)).rows
-        other.run(lambda one: one.execute("DELETE FROM moved"))
+        counts = rows or other.read(lambda reader: _tally(reader, there)).rows
+        other.run(lambda transaction: transaction.execute("DELETE FROM moved"))
         hosts = other.rows("SELECT name FROM host ORDER BY name")
-        return Moved(name, _name(there), found, tuple(row["name"] for row in hosts))
+        return Moved(name, _name(there), counts, tuple(row["name"] for row in hosts))
 
 
 def _opened(address: Address, host: str) -> SqlState:
@@ -272,7 +290,7 @@ def _opened(address: Address, host: str) -> SqlState:
 
 @contextmanager
 def _any(address: Address, host: str) -> Iterator[SqlState | None]:
-    """Open a state for a `with` block; `None` if it cannot be opened."""
+    """Open a state for a `with` block; yield `None` if opening raises `ConfigError`."""
     try:
         state = _opened(address, host)
     except ConfigError:
@@ -283,22 +301,22 @@ def _any(address: Address, host: str) -> Iterator[SqlState | None]:
 
 
 def _lacks_its_end(here: SqlState, mark: str, destination: Address, host: str) -> bool:
-    """Return whether the destination is where the state went, and nothing but its mark is left."""
+    """Return whether a move to this destination only has to delete the destination's mark."""
     with _any(destination, host) as there:
         return there is not None and _name(there) == mark and _has_left(here, there)
 
 
 def _has_left(here: SqlState, there: SqlState) -> bool:
-    """Return whether what is in the one came from the other, and a move into it did not end."""
+    """Return whether `there` is the destination of an unfinished move from `here`."""
     try:
         marked = mark_of(*there.whole)
-    except StateForeign:  # perhaps of a move with another key
+    except StateForeign:  # perhaps the mark of a move with another key
         return False
     return marked is not None and marked["destination"] == ARRIVING + _name(here)
 
 
 def _name(state: SqlState) -> str:
-    """Return how a mark names a state: no password is in it."""
+    """Return a state's name in marks, without a password."""
     database, _ = state.whole
     place = database.place
     return str(place.resolve() if isinstance(place, Path) else place)
@@ -312,20 +330,20 @@ def _carry(
     host: str,
     now: datetime,
 ) -> Mapping[str, int]:
-    """Copy everything, read it back, and mark the origin; return how many rows there are."""
+    """Copy all rows, read the copy back, and mark the origin. Return the rows' number by table."""
     _make_room(destination, here, host)
     with closing(_opened(destination, host)) as there:
         other, _ = there.whole
         sent = other.change_schema(
-            lambda one: _copy(transaction, tables, here, one, there, from_moment(now))
+            lambda arriving: _copy(transaction, tables, here, arriving, there, from_moment(now))
         )
-    with closing(_opened(destination, host)) as there:  # what was stored
+    with closing(_opened(destination, host)) as there:  # read back after a new opening
         other, _ = there.whole
         wrong = sent.difference(other.read(lambda reader: _tally(reader, there)))
         if wrong is not None:
-            said = Text("{place} does not hold what was sent: {table}")
+            message = Text("{place} does not hold what was sent: {table}")
             raise StateError(
-                said.filled(place=other.place, table=wrong),
+                message.filled(place=other.place, table=wrong),
                 hint=Text("nothing was changed here; see what else writes there, and run it again"),
             )
         name = _name(there)
@@ -338,8 +356,8 @@ def _carry(
 
 
 def _make_room(destination: Address, here: SqlState, host: str) -> None:
-    """Make an empty state at a destination, in the place of what a move that was stopped has left
-    there. Raises `ConfigError` where there is another one.
+    """Make an empty state at a destination; remove the remains of an interrupted move first. Raises
+    `ConfigError` if another state is there.
     """
     with _any(destination, host) as there:
         if there is not None:
@@ -349,7 +367,7 @@ def _make_room(destination: Address, here: SqlState, host: str) -> None:
             if _has_left(here, there):
                 tables = _tables(database, database.dialect)
                 dropped = database.dialect.drop([table.name for table in reversed(tables)])
-                database.change_schema(lambda one: [*map(one.execute, [*dropped])])
+                database.change_schema(lambda emptied: [*map(emptied.execute, [*dropped])])
     states.prepare(
         destination.url, destination.key, host=host, init=True, password=destination.password
     )
@@ -371,20 +389,22 @@ def _copy(
     there: SqlState,
     at: str,
 ) -> _Tally:
-    """Copy everything from a reader of one state to a transaction of the other; its keys are sealed
-    with the other's.
+    """Copy all rows from a reader of the state `here` to a transaction of the state `there`, sealed
+    with the key of `there`.
     """
-    (database, sealing), (other, its) = here.whole, there.whole
+    (database, sealing), (other, new_sealing) = here.whole, there.whole
     ours, theirs = _carried(tables), _carried(_tables(transaction, other.dialect))
-    if [(one.name, one.columns) for one in ours] != [(one.name, one.columns) for one in theirs]:
+    if [(table.name, table.columns) for table in ours] != [
+        (table.name, table.columns) for table in theirs
+    ]:
         raise StateTooNew(
             Text("{path} was written by a newer certferry", path=database.place),
             hint=Text("install the newest certferry; nothing was changed"),
         )
-    opened_by, key, tally = sealing.must_open(reader), its.begin(transaction), _Tally()
+    opened_by, key, tally = sealing.must_open(reader), new_sealing.begin(transaction), _Tally()
     if opened_by is not None:
-        its.keep_history_key(transaction, sealing.history_key(reader))
-    mark(transaction, its, ARRIVING + _name(here), at)
+        new_sealing.keep_history_key(transaction, sealing.history_key(reader))
+    mark(transaction, new_sealing, ARRIVING + _name(here), at)
     transaction.execute("DELETE FROM host")
     for table in ours:
         places = ", ".join("?" * len(table.columns))
@@ -410,13 +430,15 @@ def _copy(
     return tally
 
 
-# --- Sealed anew with another key
+# --- Change of the key
 
 
 def rotate(address: Address, new: Secret, host: str, now: datetime) -> Rotated:
-    """Seal everything in a state with a new key, in one transaction. A key file gets the new one:
-    it is written beside before, and put in its place afterwards (or by the next run: see
-    `Sealing`). Raises `LeaseHeld` while a run is in progress, and `StateError`.
+    """Seal everything in a state with a new key, in one transaction.
+
+    A new key file is written beside the old file first, and replaces the old file after the
+    transaction; after an interruption, the next run replaces the file (see `Sealing`). Raises
+    `LeaseHeld` while a run is in progress, and `StateError`.
     """
     with closing(_opened(address, host)) as state:
         database, sealing = state.whole
@@ -438,8 +460,8 @@ def rotate(address: Address, new: Secret, host: str, now: datetime) -> Rotated:
                 if table.sealed
             ]
             change_key(transaction, Key(raw), from_moment(at), host)
-            left = [text for one in sealed for text in one.left]
-            return Rotated(sum(one.count for one in sealed), tuple(left)), beside
+            left = [text for result in sealed for text in result.left]
+            return Rotated(sum(result.count for result in sealed), tuple(left)), beside
 
         rotated, beside = _alone(state, seal_anew)
         state.key_changed(new)
@@ -449,10 +471,10 @@ def rotate(address: Address, new: Secret, host: str, now: datetime) -> Rotated:
 
 
 def _seal_anew(transaction: Transaction, table: _Table, opened_by: Key | None, key: Key) -> Rotated:
-    count, left, columns = 0, list[Text](), [one.column for one in table.sealed]
+    count, left, columns = 0, list[Text](), [sealed.column for sealed in table.sealed]
     changes = ", ".join(f"{column} = ?" for column in columns)
-    these = " AND ".join(f"{column} = ?" for column in table.key)
-    query = f"UPDATE {table.name} SET {changes} WHERE {these}"  # noqa: S608 - names of the schema
+    condition = " AND ".join(f"{column} = ?" for column in table.key)
+    query = f"UPDATE {table.name} SET {changes} WHERE {condition}"  # noqa: S608 - names of the schema
     for page in table.pages(transaction):
         rows = []
         for row in page:

@@ -1,5 +1,5 @@
-"""What the state keeps for people and monitors: notices, what each channel was sent, notes, the
-last run, the history.
+"""Rows for people and monitors: notices, deliveries of each channel, notes, last runs, and the
+history.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ T = TypeVar("T")
 
 _SUBJECT = ("topic", "lineage", "target", "domain", "channel", "host")
 _IN_ORDER = f"ORDER BY {', '.join(_SUBJECT)}"
-_TOPIC = columns.Column(from_value=lambda written: columns.read_as(notice_rules.Topic, written))
+_TOPIC = columns.Column(from_value=lambda value: columns.read_as(notice_rules.Topic, value))
 
 _NOTICES = Table(
     "notice",
@@ -70,6 +70,7 @@ class NoticeTables(Tables):
     """See `NoticeStore`."""
 
     _sealing: Sealing
+    #: The key of the history's chain, read with the first entry.
     _history_key: bytes | None = None
 
     def notices(self) -> tuple[notice_rules.Notice, ...]:
@@ -81,13 +82,13 @@ class NoticeTables(Tables):
         transaction: Transaction,
         change: Callable[[tuple[notice_rules.Notice, ...]], tuple[notice_rules.Notice, ...]],
     ) -> tuple[notice_rules.Notice, ...]:
-        before = {one.key: one for one in _notices(transaction)}
-        after = {one.key: one for one in change(tuple(before.values()))}
+        before = {notice.key: notice for notice in _notices(transaction)}
+        after = {notice.key: notice for notice in change(tuple(before.values()))}
         for key in before.keys() - after.keys():
             _NOTICES.remove(transaction, before[key], **asdict(key[1]))
-        for key, one in after.items():
-            if before.get(key) != one:
-                _save_notice(transaction, one)
+        for key, notice in after.items():
+            if before.get(key) != notice:
+                _save_notice(transaction, notice)
         return tuple(after.values())
 
     def channel(self, name: str) -> notice_rules.ChannelState:
@@ -144,7 +145,7 @@ class NoticeTables(Tables):
     def append_history(self, transaction: Transaction, entry: records.HistoryEntry) -> None:
         row = _HISTORY.values(entry) | {"host": self.host}
         if self._history_key is None:
-            # Without the key this raises, and the run warns that the event is missing.
+            # Raises without the key, so the run warns about the missing event.
             self._sealing.begin(transaction)
             self._history_key = self._sealing.history_key(transaction)
         chain.append(transaction, self._database.dialect.head, self._history_key, row)
@@ -156,7 +157,7 @@ class NoticeTables(Tables):
         before: int | None = None,
         which: records.HistoryFilter = records.UNFILTERED,
     ) -> tuple[records.HistoryEntry, ...]:
-        """See `NoticeStore.history`. For most conditions there is an index."""
+        """See `NoticeStore.history`. Most conditions have an index."""
         wanted = {
             "number < ?": before or _LAST,
             "lineage = ?": lineage,
@@ -184,10 +185,13 @@ def _of_notice(row: Row) -> dict[str, object]:
     return {"subject": _subject(row), "problem": Problem(row["code"], message, hint)}
 
 
-def _save_notice(transaction: Transaction, one: notice_rules.Notice) -> None:
-    message, hint = columns.TEXT.write(one.problem.message), columns.TEXT.write(one.problem.hint)
-    row = {**asdict(one.subject), "code": one.problem.code, "message": message, "hint": hint}
-    _NOTICES.save(transaction, one, **row)
+def _save_notice(transaction: Transaction, notice: notice_rules.Notice) -> None:
+    message, hint = (
+        columns.TEXT.write(notice.problem.message),
+        columns.TEXT.write(notice.problem.hint),
+    )
+    row = {**asdict(notice.subject), "code": notice.problem.code, "message": message, "hint": hint}
+    _NOTICES.save(transaction, notice, **row)
 
 
 def _channel(reader: Reader, name: str) -> notice_rules.ChannelState:
@@ -213,10 +217,10 @@ def _save_channel(
     before: notice_rules.ChannelState,
     after: notice_rules.ChannelState,
 ) -> None:
-    for one in set(before.deliveries) - set(after.deliveries):
-        _DELIVERIES.remove(transaction, one, name=name, **asdict(one.subject))
-    for one in set(after.deliveries) - set(before.deliveries):
-        _DELIVERIES.save(transaction, one, name=name, **asdict(one.subject))
+    for delivery in set(before.deliveries) - set(after.deliveries):
+        _DELIVERIES.remove(transaction, delivery, name=name, **asdict(delivery.subject))
+    for delivery in set(after.deliveries) - set(before.deliveries):
+        _DELIVERIES.save(transaction, delivery, name=name, **asdict(delivery.subject))
     refusal = after.refusal
     _CHANNELS.save(
         transaction,

@@ -1,5 +1,5 @@
-"""What must survive a killed run at the CA: accounts, orders in progress, challenge records. And
-the order log: what was ordered, and what the CA said of it, which its limits count.
+"""Rows about the CA: accounts, orders in progress and challenge records, which must survive a
+killed run, and the log of orders, failed proofs and holds, which the CA's limits count.
 """
 
 from __future__ import annotations
@@ -72,9 +72,11 @@ _HOLDS = Table(
 
 
 class OrderTables(Tables):
-    """See `OrderStore`. Keys are sealed. Challenge records are bound, since by another name or
-    value another program's record would be removed; a handle is not: what it leads to is looked at
-    first.
+    """See `OrderStore`. Keys are sealed.
+
+    Challenge records are bound, because a changed name or value would make certferry remove another
+    program's DNS record. The handle is left out of the proof, because certferry reads the handle's
+    record before the removal.
     """
 
     _sealing: Sealing
@@ -150,7 +152,7 @@ class OrderTables(Tables):
 
     @fenced
     def save_order(self, transaction: Transaction, lease: Lease, order: AcmeOrder) -> None:
-        del lease  # is in force
+        del lease  # checked by `fenced`
         bound_to = (_ORDER, order.lineage, order.url)
         sealed = self._sealing.seal(transaction, order.key_pem, *bound_to)
         row = _ORDERS.values(order, sealed_key_pem=sealed)
@@ -192,8 +194,8 @@ class OrderTables(Tables):
         )
 
     def challenge_records(self, lineage: str) -> tuple[ChallengeRecord, ...]:
-        """See `OrderStore.challenge_records`: with those of rows that another program wrote or
-        changed.
+        """See `OrderStore.challenge_records`. Rows of another program are included, with `is_ours`
+        false.
         """
         rows = self._database.rows(
             "SELECT * FROM challenge_record WHERE lineage = ? ORDER BY created_at, name, value",
@@ -211,7 +213,7 @@ class OrderTables(Tables):
         def save(transaction: Transaction) -> None:
             row = _CHALLENGES.values(record)
             proof = self._sealing.bind(transaction, *CHALLENGE.bound_to(row))
-            # Stored again before it is sent again, a known handle is still the best there is.
+            # Stored again without a handle before the record is sent again: keep the stored handle.
             transaction.add(
                 "challenge_record",
                 "ON CONFLICT (lineage, name, value) DO UPDATE SET"
@@ -221,7 +223,8 @@ class OrderTables(Tables):
                 proof=proof,
             )
 
-        # No token refuses a handle: the value is in DNS, and the next run has to find it.
+        # A handle is stored even after the loss of the lease: the record is in DNS, and the next
+        # run has to find the record.
         write = self._write if record.handle is None else self._database.run
         write(save)
 
@@ -295,22 +298,22 @@ _LAST_THAT_COUNTS = (
     "SELECT ordered_at FROM issuance WHERE directory = ? AND NOT renews"
     " ORDER BY ordered_at DESC LIMIT 1 OFFSET ?"
 )
-"""Since when so many orders were made as any limit by account counts."""
+"""A query for the moment of the oldest order that a limit by account can count."""
 
 
 def _orders_that_count(directory: str, wanted: rate_limits.PlannedOrder) -> Statement:
-    """Return what asks for the orders that decide: with a hundred thousand certificates, the others
-    of a month would take a second, for each that waits.
+    """Return the query for the orders that decide. With a hundred thousand certificates, reading a
+    whole month of orders would take a second for each waiting order.
     """
-    which, values = "names = ?", [_SET.write(wanted.names)]
+    condition, values = "names = ?", [_SET.write(wanted.names)]
     if not wanted.renews:
         domains = sorted({registered_domain(name) for name in wanted.names})
         like = " OR names LIKE ?" * len(domains)
         since = f"COALESCE(({_LAST_THAT_COUNTS}), '')"
-        which = f"(names = ? OR (NOT renews AND (ordered_at >= {since}{like})))"
+        condition = f"(names = ? OR (NOT renews AND (ordered_at >= {since}{like})))"
         values += [directory, rate_limits.MOST_ORDERS - 1, *(f'%{name}"%' for name in domains)]
     return _PAST_ORDERS.query(
-        f"WHERE directory = ? AND {which} ORDER BY number", directory, *values
+        f"WHERE directory = ? AND {condition} ORDER BY number", directory, *values
     )
 
 
@@ -337,7 +340,7 @@ def _log_order(
 
 
 def note_issued(transaction: Transaction, lineage: str, now: datetime) -> None:
-    """Store that the order in progress has led to a certificate."""
+    """Store that a lineage's order in progress has led to a certificate."""
     transaction.execute(
         "UPDATE issuance SET issued_at = ?"
         " WHERE lineage = ? AND issued_at IS NULL AND NOT given_up",
@@ -347,7 +350,7 @@ def note_issued(transaction: Transaction, lineage: str, now: datetime) -> None:
 
 
 def _give_up(transaction: Transaction, lineage: str, directory: str | None = None) -> None:
-    """Store that the order in progress leads to no certificate: that at a directory, or any."""
+    """Store that a lineage's order in progress, at a directory or at any, was given up."""
     transaction.execute(
         "UPDATE issuance SET given_up = TRUE WHERE lineage = ? AND issued_at IS NULL"
         " AND COALESCE(?, directory) = directory",

@@ -1,5 +1,5 @@
-"""What was put where: copies at targets, how far each domain is, what each place was last seen to
-have.
+"""Rows about places: copies at targets, the rollout of each domain, withdrawals, and the last
+sighting of each place.
 """
 
 from __future__ import annotations
@@ -51,17 +51,19 @@ _SIGHTINGS = Table(
 
 
 class PlaceTables(Tables):
-    """See `PlaceStore`. Uploads are bound, since by another remote id a domain would get another
-    owner's certificate; so are rollouts of commands, since nothing else shows that a command ran.
-    Receivers belong to this host, and everything else to none.
+    """See `PlaceStore`.
+
+    Uploads are bound, because a changed remote id would give a domain another owner's certificate.
+    Rollouts of commands are bound, because only the row shows that a command ran. Rows of receivers
+    belong to this host; all other rows belong to all hosts.
     """
 
     _sealing: Sealing
 
     def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
-        """See `PlaceStore.uploads`. Ignores rows that another program wrote or changed."""
+        """See `PlaceStore.uploads`. Ignore rows written or changed by another program."""
         condition = "WHERE lineage = ? AND target = ? ORDER BY uploaded_at DESC, remote_id DESC"
-        if lineage == NO_LINEAGE:  # of which nothing is ever bound to a domain
+        if lineage == NO_LINEAGE:  # copies without a lineage are never bound to a domain
             return UPLOADS.found(self._database, condition, lineage, target)
         ours = UPLOAD.ours(self._sealing, self._database, condition, lineage, target)
         return UPLOADS.read(ours)
@@ -86,7 +88,9 @@ class PlaceTables(Tables):
         return self._rollouts(self._database.rows(query, *values))
 
     def _rollouts(self, rows: Iterable[Row]) -> tuple[RolloutRecord, ...]:
-        """Read rollouts. A command's row without its proof is left out: the command has not run."""
+        """Return the rollouts of rows. An unproven row of a command is ignored: the command counts
+        as not run.
+        """
         return ROLLOUTS.read(
             row
             for row in rows
@@ -123,7 +127,7 @@ class PlaceTables(Tables):
 
     @writes
     def save_withdrawal(self, transaction: Transaction, withdrawal: Withdrawal) -> None:
-        """See `PlaceStore.save_withdrawal`: the first one stays."""
+        """See `PlaceStore.save_withdrawal`: an earlier withdrawal stays."""
         row = WITHDRAWALS.values(withdrawal)
         key = {name: row[name] for name in WITHDRAWAL.key}
         if WITHDRAWAL.find(self._sealing, transaction, **key) is None:
@@ -146,14 +150,14 @@ class PlaceTables(Tables):
         transaction: Transaction,
         change: Callable[[tuple[Sighting, ...]], tuple[Sighting, ...]],
     ) -> tuple[Sighting, ...]:
-        before = {one.place: one for one in self._sightings(transaction)}
-        after = {one.place: one for one in change(tuple(before.values()))}
+        before = {sighting.place: sighting for sighting in self._sightings(transaction)}
+        after = {sighting.place: sighting for sighting in change(tuple(before.values()))}
         for place in before.keys() - after.keys():
-            one = before[place]
-            _SIGHTINGS.remove(transaction, one, host=self._host_of(one.target))
-        for place, one in after.items():
-            if before.get(place) != one:
-                _SIGHTINGS.save(transaction, one, host=self._host_of(one.target))
+            gone = before[place]
+            _SIGHTINGS.remove(transaction, gone, host=self._host_of(gone.target))
+        for place, sighting in after.items():
+            if before.get(place) != sighting:
+                _SIGHTINGS.save(transaction, sighting, host=self._host_of(sighting.target))
         return tuple(after[place] for place in sorted(after))
 
     def _host_of(self, target: str) -> str:

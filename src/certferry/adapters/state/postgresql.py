@@ -1,5 +1,7 @@
-"""The state in a PostgreSQL database, which several hosts share; through PgBouncer in transaction
-mode too: nothing is kept in a session, no statement is prepared, no lock outlives its transaction.
+"""The state in a PostgreSQL database, shared by several hosts.
+
+PgBouncer in transaction mode works too: sessions keep nothing, statements stay unprepared, and
+locks end with the transaction.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ from certferry.errors import ConfigError, DatabaseUnavailable, StateError, State
 from certferry.text import Text
 
 _OLDEST_SERVER = 140_000
-"""PostgreSQL 14, the oldest that its authors still mend in 2026
-(postgresql.org/support/versioning); it has `pg_xact_status` and reports `in_hot_standby`."""
+"""PostgreSQL 14, the oldest version with support in 2026 (postgresql.org/support/versioning).
+Version 14 has `pg_xact_status` and reports `in_hot_standby`."""
 
 _CONNECTION: Mapping[str, str | int] = {
     "application_name": "certferry",
@@ -58,13 +60,14 @@ _CONNECTION: Mapping[str, str | int] = {
     "keepalives_count": 3,
     "tcp_user_timeout": 20_000,
 }
-"""For what the URL does not say (libpq, "Parameter Key Words"): its own time-outs are hours."""
+"""Defaults for parameters absent from the URL (libpq, "Parameter Key Words"). libpq's own time-outs
+are hours."""
 
 _IDLE = 8
-"""How many connections are kept that none works with: as many as visits of a run at once."""
+"""How many idle connections are kept: as many as a run's passes at once."""
 
 _PAUSES = (0.005, 0.1)
-"""Seconds, between which the pause before another try is drawn."""
+"""The shortest and the longest pause before another try, in seconds; the pause is random."""
 
 T = TypeVar("T")
 
@@ -76,20 +79,20 @@ _IN_SHARED = re.compile(r"\b(INTEGER PRIMARY KEY|INTEGER|TEXT(?! COLLATE))\b")
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Return a script as the one string that the server takes, with types of the same range and
-    order as SQLite's.
+    """Return a script as a single string, with types of the same range and order as SQLite's. The
+    server takes a whole script at once.
     """
-    yield _IN_SHARED.sub(lambda found: _WORDS[found[0]], script)
+    yield _IN_SHARED.sub(lambda match: _WORDS[match[0]], script)
 
 
 def _alone(tables: Sequence[str]) -> Iterator[str]:
-    # What is read meanwhile goes to another state, which may take its time.
+    # The transaction is idle while another state takes the rows, perhaps slowly.
     yield "SET LOCAL idle_in_transaction_session_timeout = 0"
     yield f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE"
 
 
-def _stop(tables: Sequence[str], said: str) -> Iterator[str]:
-    quoted = said.replace("'", "''")
+def _stop(tables: Sequence[str], sentence: str) -> Iterator[str]:
+    quoted = sentence.replace("'", "''")
     yield (
         "CREATE FUNCTION state_stays() RETURNS trigger LANGUAGE plpgsql AS"
         f" $$BEGIN RAISE EXCEPTION USING MESSAGE = '{quoted}'; END$$"
@@ -120,24 +123,27 @@ WHERE relkind IN ('r', 'p')
     AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
 ORDER BY table_name, kind, name
 """
-"""What may change a statement on a table, or hide rows from it (PostgreSQL, "System Catalogs")."""
+"""A query for triggers, rules and policies, which may change statements or hide rows (PostgreSQL,
+"System Catalogs")."""
 
 
 class PostgresqlDatabase:
-    """See `Database`: a server's. Each transaction takes a connection that none works with, or
-    opens one; two transactions of one thread at once are a mistake. It waits `patience` for a
-    server that was there. One that `reads_only` may be a read replica.
+    """See `Database`: a database on a server.
+
+    Each transaction takes an idle connection, or opens a connection. A second transaction in the
+    same thread raises `RuntimeError`. If a server used before stops answering, the database retries
+    for `patience`. With `reads_only`, the server may be a read replica.
     """
 
     dialect = databases.Dialect(
         "postgresql",
-        # What an extension has put there is no other program's.
+        # Without the tables of extensions, which belong to no program.
         "SELECT relname AS name FROM pg_class WHERE relkind IN ('r', 'p') AND relnamespace ="
         " (SELECT oid FROM pg_namespace WHERE nspname = current_schema())"
         " AND NOT EXISTS (SELECT 1 FROM pg_depend WHERE objid = pg_class.oid AND deptype = 'e')",
         "to_char(clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')",
         _statements,
-        # A write and no query: a query would have writers of other lineages run again.
+        # A write rather than a query: a query would make writers of other lineages run again.
         "INSERT INTO history_head (lineage, entries, link) VALUES (?, 0, '')"
         " ON CONFLICT (lineage) DO UPDATE SET entries = history_head.entries RETURNING"
         " entries, link AS head, nextval(pg_get_serial_sequence('history', 'number')) AS number",
@@ -185,9 +191,7 @@ class PostgresqlDatabase:
         return self.repeat(query, *values)
 
     def repeat(self, statement: str, *values: Value) -> list[databases.NamedRow]:
-        """Carry out one statement that may be carried out twice, by itself: its answer may have
-        been lost.
-        """
+        """Carry out a single statement by itself; after a lost answer, a second time."""
         query = to_positional(bounded(statement))
 
         def work(connection: BoundedConnection) -> list[databases.NamedRow]:
@@ -198,23 +202,25 @@ class PostgresqlDatabase:
 
     def each(self, *queries: databases.Statement) -> list[list[databases.NamedRow]]:
         return self._patiently(
-            lambda one: carried_out(one, READ, lambda it: it.each(*queries, ("COMMIT", ()))[:-1])
+            lambda connection: carried_out(
+                connection, READ, lambda reader: reader.each(*queries, ("COMMIT", ()))[:-1]
+            )
         )
 
     def read(self, function: Callable[[databases.Reader], T]) -> T:
-        return self._patiently(lambda one: carried_out(one, READ, function))
+        return self._patiently(lambda connection: carried_out(connection, READ, function))
 
     def run(self, function: Callable[[databases.Transaction], T]) -> T:
-        """See `Database.run`: serializable. A transaction that the server refuses to serialize, or
-        whose connection is lost, runs again.
+        """See `Database.run`. The transaction is serializable, and runs again after the server's
+        refusal to serialize, and after the loss of the connection.
         """
-        return self._patiently(lambda one: carried_out(one, WRITE, function))
+        return self._patiently(lambda connection: carried_out(connection, WRITE, function))
 
     def change_schema(self, function: Callable[[databases.Transaction], T]) -> T:
-        return self._patiently(lambda one: carried_out(one, SCHEMA, function))
+        return self._patiently(lambda connection: carried_out(connection, SCHEMA, function))
 
     def close(self) -> None:
-        """Close every connection; one at work is closed when it is given back."""
+        """Close every connection; a connection at work is closed when the work has ended."""
         with self._guard:
             self._closed = True
             for connection in self._idle:
@@ -245,7 +251,7 @@ class PostgresqlDatabase:
         if self._may_help(problem) and time.monotonic() <= deadline:
             return
         lost = is_lost(problem)
-        if lost:  # next time, a server that is gone is not waited for
+        if lost:  # the next call fails at once if the server is still gone
             self._has_connected = False
         raise failures.of_server(
             problem,
@@ -256,15 +262,15 @@ class PostgresqlDatabase:
         ) from problem
 
     def _may_help(self, problem: psycopg.Error) -> bool:
-        """Return whether the same may succeed soon: after another write, or over another
-        connection, where there has been one.
+        """Return whether another try may succeed soon: after a conflict with another write, or over
+        another connection if the server has answered before.
         """
         is_conflict = problem.sqlstate in {"40001", "40P01"}
         return is_conflict or (self._has_connected and is_lost(problem))
 
     def _has_happened(self, lost: CommitUnanswered, deadline: float) -> bool:
-        """Ask the server whether a transaction was committed. Raises `StateError` where it cannot
-        be known.
+        """Ask the server whether a transaction was committed. Raises `StateError` if the server
+        gives no answer.
         """
         query = "SELECT pg_xact_status(%s::xid8) AS status"
         while True:
@@ -302,19 +308,19 @@ class PostgresqlDatabase:
             if is_usable and not self._closed and len(self._idle) < _IDLE:
                 self._idle.append(connection)
                 return
-            # What has ended one connection has ended those that lie idle.
+            # A server that ended this connection has ended the idle connections too.
             gone = [connection] if is_usable else [connection, *self._idle]
             if not is_usable:
                 self._idle.clear()
-        for one in gone:
-            one.close()
+        for dropped in gone:
+            dropped.close()
 
     def _connect(self) -> BoundedConnection:
         secret = {} if self._password is None else {"password": self._password.reveal()}
         connection = BoundedConnection.connect(
             **self._parameters | secret,
-            autocommit=True,  # transactions are begun where `run` says so
-            prepare_threshold=None,  # a statement that is prepared stays behind in a pooler
+            autocommit=True,  # only `carried_out` begins transactions
+            prepare_threshold=None,  # a prepared statement would stay behind in a pooler
             row_factory=rows_of,
         )
         try:
@@ -323,14 +329,14 @@ class PostgresqlDatabase:
         except BaseException as problem:
             connection.close()
             if self._was_usable and isinstance(problem, ConfigError):
-                # A failover may lead to a server for a moment that is none to write to yet.
+                # During a failover the new server may refuse writes for a moment.
                 raise psycopg.OperationalError(str(problem.message)) from problem
             raise
         self._has_connected = self._was_usable = True
         return connection
 
     def _must_be_fit(self, *, is_replica: bool) -> None:
-        """Raise `ConfigError` for a read replica, unless it is only read: then say what it is."""
+        """Raise `ConfigError` for a read replica; with `reads_only`, log a warning instead."""
         if not is_replica:
             return
         if not self._reads_only:
@@ -342,12 +348,12 @@ class PostgresqlDatabase:
                 ),
             )
         if not self._was_usable:
-            said = Text("{place} is a read replica: what it has may be some moments old")
-            _log.warning(said.filled(place=self.place))
+            message = Text("{place} is a read replica: what it has may be some moments old")
+            _log.warning(message.filled(place=self.place))
 
 
 def _must_be_new_enough(connection: BoundedConnection, place: str) -> None:
-    """Raise `ConfigError` for a server that is too old."""
+    """Raise `ConfigError` for too old a server."""
     if connection.info.server_version < _OLDEST_SERVER:
         raise ConfigError(
             Text("{place}: PostgreSQL 14 or newer is needed", place=place),
@@ -357,18 +363,18 @@ def _must_be_new_enough(connection: BoundedConnection, place: str) -> None:
 
 def _is_replica(connection: BoundedConnection) -> bool:
     is_replica = connection.info.parameter_status("in_hot_standby")
-    if is_replica is None:  # a pooler that does not pass it on
+    if is_replica is None:  # a pooler hides the parameter
         [row] = connection.execute("SELECT pg_is_in_recovery() AS found").fetchall()
         is_replica = "on" if row["found"] else "off"
     return is_replica == "on"
 
 
-# --- The URL, and what is demanded of it
+# --- The URL, and the demands on a URL
 
 
 def _parameters(url: str) -> dict[str, Any]:
-    """Return the parameters of a connection, without a password. Raises `ConfigError`; the URL is
-    not shown, since a password may stand in it.
+    """Return the parameters of a connection, without a password. Raises `ConfigError`, without
+    showing the URL, because the URL may contain a password.
     """
     try:
         given = conninfo_to_dict(url)
@@ -387,10 +393,14 @@ def _parameters(url: str) -> dict[str, Any]:
             Text("`service` in `url` of [state] is not supported"),
             hint=Text("write host, port and database in the URL"),
         )
-    usual = {one.keyword.decode(): one.val.decode() for one in Conninfo.get_defaults() if one.val}
+    usual = {
+        option.keyword.decode(): option.val.decode()
+        for option in Conninfo.get_defaults()
+        if option.val
+    }
     where = {**usual, **given}
     host = str(given.get("hostaddr") or where.get("hostaddr") or where.get("host") or "")
-    elsewhere = [one for one in host.split(",") if not _is_here(one)]
+    elsewhere = [name for name in host.split(",") if not _is_here(name)]
     if elsewhere and where.get("sslmode") != "verify-full":
         raise ConfigError(
             Text(
@@ -405,8 +415,8 @@ def _parameters(url: str) -> dict[str, Any]:
     shown: dict[str, Any] = {
         name: where[name] for name in ("host", "port", "dbname", "user") if name in where
     }
-    # A server that has not proved who it is gets no password to read, nor the digest that stands
-    # for one: another program may listen on this machine's port.
+    # An unproven server gets neither the password nor a password's digest, because another program
+    # may listen on this machine's port.
     is_known = where.get("sslmode") == "verify-full" or "require_auth" in where
     proven = {} if is_known else {"require_auth": "!password,!md5"}
     return {**_CONNECTION, **proven, **shown, **given}
@@ -422,27 +432,27 @@ def _is_here(host: str) -> bool:
 
 
 def _place(parameters: Mapping[str, Any]) -> str:
-    """Return how messages name a database: its host and its name."""
+    """Return the database's name in messages: a URL with the host and the database."""
     host, port = str(parameters.get("host") or ""), str(parameters.get("port") or "")
     database = parameters.get("dbname") or parameters.get("user") or ""
     if host.startswith("/"):
         return f"postgresql:///{database}?host={host}"
-    written = f"[{host}]" if ":" in host else host
-    return f"postgresql://{written}{port and ':' + port}/{database}"
+    shown_host = f"[{host}]" if ":" in host else host
+    return f"postgresql://{shown_host}{port and ':' + port}/{database}"
 
 
-# --- Opening one
+# --- Opening a state
 
 
 def connect(
     url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
-    """See `connect.connect`. Nothing is written: a host is known by its first run."""
+    """See `connect.connect`. Only reads: the first run of a host stores the host."""
     state = open_whole(url, key, host, password, reads_only=reads_only)
     database, sealing = state.whole
     try:
         must_be_in_use(database, sealing)
-        state.now()  # asked while it answers: no moment of a run waits for the database
+        state.now()  # sets the clock, so later calls need no answer of the database
     except BaseException:
         state.close()
         raise
@@ -472,8 +482,8 @@ def open_whole(
 def prepare(
     url: str, key: Path | Secret, host: str, *, init: bool, password: Secret | None = None
 ) -> bool:
-    """Make the schema of a state (`init`), or bring it up to date. Return whether there was
-    anything to do. Raises as `connect`, but for what it mends.
+    """Make the schema of a state (`init`), or migrate the schema. Return whether anything changed.
+    Raises as `connect`, except for a missing or old schema, which this function corrects.
     """
     sealing = Sealing(key)
     with closing(PostgresqlDatabase(url, password)) as database, _refusing():
@@ -491,7 +501,7 @@ def prepare(
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Raise `ConfigError` for a state that no waiting makes usable."""
+    """Raise `ConfigError` for a state that stays unusable, however long a run waits."""
     try:
         yield
     except StateError as error:

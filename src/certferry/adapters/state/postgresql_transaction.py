@@ -1,4 +1,4 @@
-"""One transaction of PostgreSQL's: what it sends together, and whether it has happened."""
+"""A PostgreSQL transaction: sends statements together, and finds out whether a commit succeeded."""
 
 from __future__ import annotations
 
@@ -16,24 +16,23 @@ from certferry.adapters.state import failures
 from certferry.adapters.state.columns import Value
 
 PATIENCE = timedelta(seconds=10)
-"""How long a write waits for others', and by default for a server that was there and is starting
-again."""
+"""How long a write waits for other writes, and by default for a server's restart."""
 
 ANSWER = timedelta(seconds=30)
-"""How long one answer is waited for: a server that is frozen closes no connection."""
+"""The longest wait for an answer, because a frozen server keeps the connection open."""
 
 _LIMITS = (
     f"; SET LOCAL statement_timeout = {int(PATIENCE.total_seconds())}000"
     f"; SET LOCAL idle_in_transaction_session_timeout = {int(PATIENCE.total_seconds())}000"
 )
 READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + _LIMITS
-# The number is for the question whether a commit has happened whose answer was lost.
+# If the answer to a commit is lost, the server is asked about the transaction by this number.
 _NUMBERED = _LIMITS + "; SELECT pg_current_xact_id()::text AS number"
 WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE" + _NUMBERED
 _LOCKED = 5_271_849_203_316
-"""The advisory lock of a change of tables: certferry's own number."""
+"""The number of the advisory lock for changes of tables, certferry's own."""
 
-# Each statement sees what was committed before it: what another host has made while this waited.
+# READ COMMITTED: after the wait for the lock, statements see the tables made by another host.
 SCHEMA = (
     "BEGIN ISOLATION LEVEL READ COMMITTED"
     f"{_LIMITS}; SELECT pg_advisory_xact_lock({_LOCKED})"
@@ -43,7 +42,7 @@ SCHEMA = (
 T = TypeVar("T")
 
 
-# The server refuses before it sends a row: the cast fails, and says which table it was.
+# For too long a result the cast fails before the server sends a row, and names the table.
 _BOUNDED = (
     "WITH certferry_rows AS MATERIALIZED ({query}) SELECT * FROM certferry_rows WHERE COALESCE(("  # noqa: S608 - constants, by contract
     f"SELECT CASE WHEN SUM(OCTET_LENGTH(certferry_rows::TEXT) + {failures.OF_A_ROW})"
@@ -51,20 +50,20 @@ _BOUNDED = (
     " ELSE TRUE END FROM certferry_rows), TRUE)"
 )
 _TOO_LONG = re.compile(r"certferry_rows (.*) \d+\b")
-_NO_TEXT = {"22021", "22P05"}  # of PostgreSQL's "Error Codes"
+_NO_TEXT = {"22021", "22P05"}  # PostgreSQL, "Error Codes"
 
 
 def bounded(query: str) -> str:
-    """Return a query that fails where it would find more than one may."""
+    """Return a query that fails if the result is longer than `LONGEST_RESULT`."""
     if not query.startswith("SELECT"):
-        return query  # a write that returns its row, or a setting
+        return query  # a setting, or a write that returns the row
     return _BOUNDED.format(query=query, table=failures.table_of(query))
 
 
 @contextmanager
 def reading(query: str) -> Iterator[None]:
-    """Raise `Unreadable` for what a query finds in a `with` block that certferry did not write. A
-    database without an encoding holds any bytes, which the server may refuse to send.
+    """Raise `Unreadable` if a query in the `with` block finds too many rows, or bytes instead of
+    text. A database without an encoding holds any bytes, and the server may refuse to send bytes.
     """
     try:
         yield
@@ -73,26 +72,26 @@ def reading(query: str) -> Iterator[None]:
     except psycopg.DataError as problem:
         if problem.sqlstate in _NO_TEXT:
             raise failures.no_text(failures.table_of(query)) from problem
-        found = _TOO_LONG.search(problem.diag.message_primary or "")
-        if found is None:
+        match = _TOO_LONG.search(problem.diag.message_primary or "")
+        if match is None:
             raise
-        raise failures.too_long(found[1]) from problem
+        raise failures.too_long(match[1]) from problem
 
 
 def to_positional(query: str) -> str:
-    """Return a query with the places for values as psycopg has them."""
+    """Return a query with psycopg's placeholders for values."""
     return query.replace("%", "%%").replace("?", "%s")
 
 
 def rows_of(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], databases.NamedRow]:
-    """Return what makes rows of a result's values (psycopg, "Row factories")."""
+    """Return a function that makes a row of a result's values (psycopg, "Row factories")."""
     columns = [column.name for column in cursor.description or ()]
     places = {name: place for place, name in enumerate(columns)}
     return lambda values: databases.NamedRow(values, places)
 
 
 class BoundedConnection(psycopg.Connection[databases.NamedRow]):
-    """One that waits for no answer for ever."""
+    """A connection that waits for an answer at most as long as `ANSWER`."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """See `psycopg.Connection.wait`."""
@@ -100,8 +99,8 @@ class BoundedConnection(psycopg.Connection[databases.NamedRow]):
 
 
 class PostgresqlTransaction(databases.Transaction):
-    """See `Transaction`. Its beginning and its writes are sent with its next query, or its end: an
-    answer that is waited for costs a host in another town some milliseconds.
+    """See `Transaction`. The beginning and the writes wait, and are sent with the next query or the
+    commit, because each answer costs a distant host some milliseconds.
     """
 
     def __init__(self, connection: BoundedConnection, begin: str) -> None:
@@ -120,62 +119,64 @@ class PostgresqlTransaction(databases.Transaction):
         return self._send()[-len(queries) :]
 
     def execute(self, query: str, *values: Value) -> None:
-        # Without values it is perhaps a script of many statements, in which nothing stands for one.
+        # Without values the query may be a script with many statements and without placeholders.
         whole = self._written.mogrify(to_positional(query), values) if values else query
         self._unsent.append(whole)
 
     def execute_each(self, query: str, rows: Iterable[Sequence[Value]]) -> None:
-        """See `Transaction.execute_each`: the server is sent them without waiting for each."""
+        """See `Transaction.execute_each`: send all rows without waiting for each answer."""
         if self._unsent:
             self._send()
         with self._connection.cursor() as cursor:
             cursor.executemany(to_positional(query), rows)
 
     def number_itself(self) -> None:
-        """Have the server number a transaction that only writes, before anything can be lost."""
+        """Have the server number a transaction that only writes, before the commit can be lost."""
         if self._unsent[:1] == [self._begin] != self._unsent:
-            _, *written = self._unsent
+            _, *writes = self._unsent
             self._unsent = [self._begin]
             self._send()
-            self._unsent = written
+            self._unsent = writes
 
     def commit(self) -> None:
-        """End it, if it has begun."""
+        """Commit the transaction, if begun."""
         if self._connection.info.transaction_status is not TransactionStatus.IDLE:
             self._unsent.append("COMMIT")
             self._send()
 
     def _send(self) -> list[list[databases.NamedRow]]:
-        """Send what is not sent, as one string, and return the rows that each statement found."""
+        """Send the waiting statements as a single string, and return the rows of each statement."""
         statements, self._unsent = self._unsent, []
         script = "\n;\n".join(statements)
-        found: list[list[databases.NamedRow]] = []
+        results: list[list[databases.NamedRow]] = []
         is_more: bool | None = True
         with reading(script):
             cursor = self._connection.execute(script)
             while is_more:
-                found.append(cursor.fetchall() if cursor.description else [])
+                results.append(cursor.fetchall() if cursor.description else [])
                 is_more = cursor.nextset()
         if statements[0] is self._begin and self._begin != READ:
-            [[self.number]] = found[self._begin.count(";")]
-        return found
+            [[self.number]] = results[self._begin.count(";")]
+        return results
 
 
 class CommitUnanswered(Exception):
-    """A commit got no answer: the problem, its transaction's number, its function's result."""
+    """A commit without an answer."""
 
     def __init__(self, problem: psycopg.Error, number: str, result: Any) -> None:
         super().__init__()
         self.problem = problem
+        #: The transaction's number at the server.
         self.number = number
+        #: The result of the transaction's function, valid if the commit succeeded.
         self.result = result
 
 
 def carried_out(
     connection: BoundedConnection, begin: str, function: Callable[[PostgresqlTransaction], T]
 ) -> T:
-    """Carry out a function in a transaction. Raises `CommitUnanswered` where only the server knows
-    whether it was committed.
+    """Carry out a function in a transaction, and return the function's result. Raises
+    `CommitUnanswered` if only the server knows whether the commit succeeded.
     """
     transaction = PostgresqlTransaction(connection, begin)
     try:
@@ -201,8 +202,8 @@ def _roll_back(connection: BoundedConnection) -> None:
 
 
 def is_lost(problem: psycopg.Error) -> bool:
-    """Return whether an error is of the connection, and not of what was asked. A server that stops,
-    or starts, says so (class 57P; PostgreSQL, "Error Codes").
+    """Return whether an error concerns the connection rather than the statement. A stopping or
+    starting server reports class 57P (PostgreSQL, "Error Codes").
     """
     code = problem.sqlstate or ""
     if code:

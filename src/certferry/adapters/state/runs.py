@@ -1,4 +1,4 @@
-"""The runs that are stored: who started each, what happened in it, whether its process lives."""
+"""Stored runs: who started each run, the events and the report, and whether the process lives."""
 
 from __future__ import annotations
 
@@ -52,20 +52,20 @@ _DELETE_EVENTS = (
     "DELETE FROM run_event WHERE run IN (SELECT id FROM run AS old WHERE ended_at IS NOT NULL"  # noqa: S608 - constants of this module
     f" AND id IN (SELECT id FROM run {_IN_ORDER} OFFSET {KEPT_WHOLE}))"
 )
-_ALL = 1_000_000  # SQLite knows no OFFSET without a LIMIT
+_ALL = 1_000_000  # SQLite requires a LIMIT before an OFFSET
 _NAMES = "', ' || substr(names, 2)"
 
 _DETACH = "UPDATE run SET number = NULL WHERE host = ? AND number = ? AND ended_at IS NULL"
 
 
 def detach_runs(transaction: Transaction, host: str, number: int) -> None:
-    """Take a process's number from runs that did not end: another process has it from now on."""
+    """Remove a process's number from unended runs, because a new process takes the number."""
     transaction.execute(_DETACH, host, number)
 
 
 class RunTables(Tables):
-    """See `RunStore`. What a run reports is its own, and no lineage's: it is stored without regard
-    to leases, so that a run that lost one can report that.
+    """See `RunStore`. Runs are stored without a check of leases, so a run can report the loss of a
+    lease.
     """
 
     def save_run_begin(self, run: StoredRun, request: str | None = None) -> StoredRun:
@@ -93,7 +93,7 @@ class RunTables(Tables):
 
         def append(transaction: Transaction) -> None:
             if not _RUNS.found(transaction, "WHERE id = ?", run):
-                return  # so many have begun since that it was deleted
+                return  # deleted as too old, after many later runs
             transaction.execute_each(query, [tuple(row.values()) for row in rows])
             oldest = max(event.number for event in events) - EVENTS_OF_A_RUN
             if oldest > 0:
@@ -119,8 +119,8 @@ class RunTables(Tables):
         self._database.run(end)
 
     def stored_run(self, run: str) -> StoredRun | None:
-        found = _RUNS.found(self._database, "WHERE id = ?", run)
-        return next(iter(self._as_they_stand(found)), None)
+        runs = _RUNS.found(self._database, "WHERE id = ?", run)
+        return next(iter(self._as_they_stand(runs)), None)
 
     def stored_runs(
         self,
@@ -131,7 +131,7 @@ class RunTables(Tables):
         host: str | None = None,
         who: str | None = None,
     ) -> tuple[StoredRun, ...]:
-        # A name stands in `names` behind a comma and a quote, which no other name has in itself.
+        # In `names`, a name follows a comma and a quote; names contain neither.
         quoted = None if lineage is None else f", {json.dumps(lineage)}"
         conditions: dict[str, Value] = {
             "(started_at, id) < (SELECT started_at, id FROM run WHERE id = ?)": before,
@@ -141,8 +141,8 @@ class RunTables(Tables):
         }
         asked = {condition: value for condition, value in conditions.items() if value is not None}
         where = f"WHERE {' AND '.join(asked)}" if asked else ""
-        found = _RUNS.found(self._database, f"{where} {_IN_ORDER}", *asked.values(), limit)
-        return self._as_they_stand(found)
+        runs = _RUNS.found(self._database, f"{where} {_IN_ORDER}", *asked.values(), limit)
+        return self._as_they_stand(runs)
 
     def run_events(self, run: str, after: int = 0, limit: int = 1000) -> tuple[RunEvent, ...]:
         condition = "WHERE run = ? AND number > ? ORDER BY number LIMIT ?"
@@ -157,33 +157,34 @@ class RunTables(Tables):
         return next((_unpacked(row["documents"]) for row in rows), None)
 
     def _as_they_stand(self, runs: tuple[StoredRun, ...]) -> tuple[StoredRun, ...]:
-        """Return runs with `DIED` where their process is gone."""
+        """Return runs, with the state `DIED` for unended runs of dead processes."""
         if all(run.ended_at for run in runs):
             return runs
         living = self._living(self._database)
         gone = [run.id for run in runs if not run.ended_at and (run.host, run.number) not in living]
-        # A run stores its end before its process gives its number back: what has ended since the
-        # rows were read is read again.
+        # A run stores its end before the process releases the number. So an apparently dead run may
+        # have ended after the first query: query again.
         places = ", ".join("?" * len(gone))
-        known = _RUNS.found(self._database, f"WHERE id IN ({places})", *gone) if gone else ()
-        died = {run.id: replace(run, state=RunState.DIED) for run in known if not run.ended_at}
-        anew = {run.id: run for run in known} | died
+        stored = _RUNS.found(self._database, f"WHERE id IN ({places})", *gone) if gone else ()
+        died = {run.id: replace(run, state=RunState.DIED) for run in stored if not run.ended_at}
+        anew = {run.id: run for run in stored} | died
         return tuple(anew.get(run.id, run) for run in runs)
 
     def _living(self, reader: Reader) -> Collection[tuple[str, int]]:
-        """Return the host and the number of each run whose process lives."""
+        """Return the host and the number of each run with a living process."""
         raise NotImplementedError
 
 
 _VALUES = ""
-"""The key of a report whose sentences are values; releases before it stored one by language."""
+"""The key of the report with sentences as values. Older releases stored a report for each language,
+by the language's code."""
 
 
 def _packed(report: RunReport) -> str:
-    """Write a report in a tenth of its length: one of a thousand certificates has megabytes."""
+    """Return a report, compressed to a tenth: a report on a thousand certificates has megabytes."""
     by_key = {_VALUES: report.document, **report.rendered}
-    said = json.dumps(by_key, ensure_ascii=False, default=_plain)
-    return base64.b64encode(zlib.compress(said.encode())).decode()
+    text = json.dumps(by_key, ensure_ascii=False, default=_plain)
+    return base64.b64encode(zlib.compress(text.encode())).decode()
 
 
 def _plain(text: Text) -> object:
@@ -192,7 +193,7 @@ def _plain(text: Text) -> object:
 
 def _unpacked(packed: str) -> RunReport:
     try:
-        # No more than one may read: a row may have come from elsewhere.
+        # Bounded, because another program may have written the row.
         plain = zlib.decompressobj().decompress(base64.b64decode(packed), LONGEST_RESULT)
         by_key = dict(json.loads(plain))
         return RunReport(_with_sentences(by_key.pop(_VALUES, {})), by_key)
@@ -205,7 +206,7 @@ def _with_sentences(value: Any) -> Any:
         case {"text": _, "values": _}:
             return columns.from_plain(value)
         case dict():
-            return {key: _with_sentences(one) for key, one in value.items()}
+            return {key: _with_sentences(item) for key, item in value.items()}
         case list():
-            return [_with_sentences(one) for one in value]
+            return [_with_sentences(item) for item in value]
     return value

@@ -1,8 +1,8 @@
-"""Private keys at rest: AES-GCM, each bound to the row it belongs to. Rows without a secret can be
-bound in the same way, so that they cannot be made others.
+"""Private keys at rest: sealed with AES-GCM, each bound to the key's row. Rows without a secret are
+bound in the same way (`binding`), so another program's changes to the rows are noticed.
 
-The key lies in its own file, or is given by the configuration, so that the database alone, or a
-backup of it, gives nothing away.
+The state's key lies in a file, or comes from the configuration. So the database alone, or a backup
+of the database, reveals no secret.
 """
 
 from __future__ import annotations
@@ -33,21 +33,21 @@ from certferry.file_trust import checked_path, group_that_reads, must_be_trusted
 from certferry.text import Text
 from certferry.whole_file import draft_beside, replace_file, sync_directory
 
-_NONCE_BYTES = 12  # NIST SP 800-38D §8.2; a random one for each secret
+_NONCE_BYTES = 12  # NIST SP 800-38D §8.2; each secret has a random nonce
 _CHECKS = (
     ("check", "certferry"),
     ("check", "certferry", "rows are bound"),
     ("check", "certferry", "deliveries are bound"),
 )
-"""What the check of a state is bound to, by how many times its rows were bound: schema 21 did that,
-and schema 22.
+"""The words bound to a state's check, by how often migrations have bound the rows. Schemas 21 and
+22 bind rows.
 """
 _CHECK = _CHECKS[-1]
 _HISTORY = ("history", "certferry")
 
 
 class Key:
-    """Seals text, and opens what it sealed; what it is bound to has to be the same again."""
+    """A key: seals text bound to words, and opens the sealed text with the same words."""
 
     def __init__(self, key: bytes) -> None:
         self.raw = key
@@ -60,7 +60,7 @@ class Key:
         return base64.b64encode(nonce + sealed).decode("ascii")
 
     def open(self, sealed: str, *bound_to: Value) -> str | None:
-        """Return the text, `None` where it was sealed by another key, or bound to other words."""
+        """Return the text, or `None` if another key sealed the text or the words differ."""
         try:
             raw = base64.b64decode(sealed, validate=True)
             nonce, rest = raw[:_NONCE_BYTES], raw[_NONCE_BYTES:]
@@ -70,42 +70,45 @@ class Key:
 
 
 class Sealing:
-    """Seals and opens secrets with the key of a file, or with one that is given.
+    """Seals and opens secrets with the key in a file, or with a given key.
 
-    What a secret is bound to (its kind, lineage, fingerprint …) has to be said again to open it:
-    a sealed text that is moved to another row stays shut there.
+    A secret is bound to words (a kind, a lineage, a fingerprint …). Opening requires the same
+    words, so a sealed text copied to another row stays shut there::
+
+        sealed = sealing.seal(transaction, secret, "order", lineage, url)
+        sealing.unseal(sealed, "order", lineage, url)  # the secret
     """
 
     def __init__(self, key: Path | Secret) -> None:
         self._source = key
-        # What opened the check or a proof last: a run reads hundreds of bound rows, and the key
-        # file once for all of them.
+        # The key of the last opened check or proof, kept because a run reads hundreds of bound
+        # rows, and should read the key file once.
         self._in_force: Key | None = None
 
     def seal(self, transaction: Transaction, secret: Secret, *bound_to: str) -> str:
-        """Seal a secret inside a write. The first one ever makes the key file.
+        """Return a secret, sealed. The first secret of a state makes the key file.
 
-        Raises `StateError` when the key is not the one that the rest of the database is sealed
-        with: two keys in one database would mean that neither file opens all of it.
+        Raises `StateError` if another key has sealed the database: with two keys in one database,
+        neither key file would open everything.
         """
         return self.begin(transaction).seal(secret.reveal(), *bound_to)
 
     def unseal(self, sealed: str, *bound_to: str) -> Secret | None:
-        """Open a secret; `None` for one that this key did not seal for the same words. Raises
-        `StateError` without a key.
+        """Return a secret, opened, or `None` if another key sealed the secret or the words differ.
+        Raises `StateError` without a key.
         """
         _, plain = self._opened(sealed, bound_to)
         return None if plain is None else Secret(plain)
 
     def must_open(self, reader: Reader) -> Key | None:
-        """Return the key that the database is sealed with, `None` before the first secret. Raises
-        `StateError` when this is another one.
+        """Return the database's key, or `None` before the first secret. Raises `StateError` if the
+        given key is another key.
         """
         key, _ = self._opened_check(reader)
         return key
 
     def times_bound(self, reader: Reader) -> int:
-        """Return how many migrations have bound the rows of before. Raises as `must_open`."""
+        """Return how many migrations have bound existing rows. Raises as `must_open`."""
         _, times = self._opened_check(reader)
         return times
 
@@ -120,9 +123,10 @@ class Sealing:
         return None, 0
 
     def key_before_binding(self, transaction: Transaction, most: int) -> Key | None:
-        """Return the key of a state whose rows are to be bound, `None` before its first secret.
-        Raises `StateForeign` where rows were bound more than `most` times: another program took the
-        schema back, to have rows of its own bound.
+        """Return the key for a migration that binds rows, or `None` before the first secret.
+
+        Raises `StateForeign` if rows were bound more than `most` times: another program has set the
+        schema back, so that certferry would bind that program's rows.
         """
         key, times = self._opened_check(transaction)
         if times > most:
@@ -135,15 +139,15 @@ class Sealing:
         return key
 
     def note_bound(self, transaction: Transaction) -> None:
-        """Store that every row is bound from now on, by what the key alone can write."""
+        """Store that every row is bound from now on. Only the holder of the key can store this."""
         key = self.must_open(transaction)
         if key is not None:
             check = key.seal("", *_CHECK)
             transaction.update("sealing", {"number": 1}, sealed_check=check)
 
     def begin(self, transaction: Transaction) -> Key:
-        """Return the key in force, and store what only this one opens, unless it is there. Raises
-        as `seal` does.
+        """Return the key in force; before the first secret, store the check that only this key
+        opens. Raises as `seal` does.
         """
         key = self.must_open(transaction)
         if key is None:
@@ -153,17 +157,17 @@ class Sealing:
         return key
 
     def bind(self, transaction: Transaction, *bound_to: Value) -> str:
-        """Return the proof that a row was written here, inside a write. Raises as `seal` does."""
+        """Return a proof for a row to be written. Raises as `seal` does."""
         return self.begin(transaction).seal("", *bound_to)
 
     def is_bound(self, proof: object, *bound_to: Value) -> bool:
-        """Return whether a row is as it was written. Raises `StateError` where there is no key."""
+        """Return whether a proof fits the values of a row. Raises `StateError` without a key."""
         if not isinstance(proof, str):
             return False
         if self.is_proven(proof, *bound_to):
             return True
         try:
-            key, plain = self._opened(proof, bound_to)  # it may have been changed since
+            key, plain = self._opened(proof, bound_to)  # perhaps the key was changed since
         except StateError:
             if self.is_in_force:
                 return False
@@ -173,20 +177,22 @@ class Sealing:
         return plain == ""
 
     def is_proven(self, proof: str | None, *bound_to: Value) -> bool:
-        """Return whether the key that opened something before opens this as well."""
+        """Return whether a proof fits the values by the key in force. The key file stays unread."""
         key = self._in_force
         return key is not None and proof is not None and key.open(proof, *bound_to) == ""
 
     @property
     def is_in_force(self) -> bool:
-        """Whether the key has opened anything: until then, no row can be told from another
-        program's.
+        """Whether the key has opened anything yet. Before, certferry's rows and another program's
+        rows look alike.
         """
         return self._in_force is not None
 
     def history_key(self, reader: Reader) -> bytes:
-        """Return the key of the history's chain: derived from the state's (RFC 5869), or kept from
-        the one before, since entries are never sealed anew. Raises `StateError` without the key.
+        """Return the key of the history's chain. Raises `StateError` without the state's key.
+
+        The chain's key is derived from the state's first key (RFC 5869). After a change of the
+        state's key the chain's key stays, because entries are never sealed anew.
         """
         key = self.must_open(reader)
         for row in reader.rows("SELECT history_key FROM sealing WHERE history_key IS NOT NULL"):
@@ -198,7 +204,7 @@ class Sealing:
         return derivation.derive(self._key())
 
     def keep_history_key(self, transaction: Transaction, kept: bytes) -> None:
-        """Store the key of the history's chain where this key takes another's place."""
+        """Store the key of the history's chain, sealed with this key, after a change of the key."""
         sealed = Key(self._key()).seal(encoded(kept).decode().strip(), *_HISTORY)
         transaction.execute("UPDATE sealing SET history_key = ?", sealed)
 
@@ -218,14 +224,14 @@ class Sealing:
 
 
 def change_key(transaction: Transaction, key: Key, at: str, host: str) -> None:
-    """Store that a state is sealed with another key from now on, and who changed it."""
+    """Store that `key` seals a state from now on, and the time and host of the change."""
     check = key.seal("", *_CHECK)
     transaction.update("sealing", {"number": 1}, sealed_check=check, changed_at=at, changed_on=host)
 
 
 def _opened_by_new(path: Path, sealed: str, bound_to: tuple[Value, ...]) -> tuple[Key, str] | None:
-    """Open a text with the key of a change that was stopped when the state was sealed anew and its
-    file was not yet in its place; it is put there, where that is possible.
+    """Return a text, opened with the new key of an interrupted change: the state was sealed anew,
+    but the new key file was not yet in place. Put the file in place if possible.
     """
     for new in new_key_files(path):
         with suppress(StateError):
@@ -239,16 +245,16 @@ def _opened_by_new(path: Path, sealed: str, bound_to: tuple[Value, ...]) -> tupl
 
 
 def _changed(reader: Reader, source: Path | Secret) -> StateError | None:
-    """Return the error for the key before the last change; `None` where there was no change."""
+    """Return the error for a key from before the last change, or `None` without a change."""
     query = "SELECT changed_at, changed_on FROM sealing WHERE changed_at IS NOT NULL"
     with suppress(StateError):  # before schema 18
         for row in reader.rows(query):
             hint = Text("write the new one as `key` of [state]; nothing was changed")
             if isinstance(source, Path):
                 hint = Text("put the new one into {path}; nothing was changed", path=source)
-            said = Text("the key of the state was changed at {moment} on host {host}")
+            message = Text("the key of the state was changed at {moment} on host {host}")
             at = to_moment(row["changed_at"])
-            return StateError(said.filled(moment=at, host=row["changed_on"]), hint=hint)
+            return StateError(message.filled(moment=at, host=row["changed_on"]), hint=hint)
     return None
 
 
@@ -264,58 +270,59 @@ def _other_key(source: Path | Secret) -> StateError:
     )
 
 
-# Made once: a run reads hundreds of bound rows. In SQLite another program may have put bytes.
+# Made once, because a run reads hundreds of bound rows. `repr` is for bytes, which another program
+# may have stored in SQLite.
 _AS_JSON = json.JSONEncoder(default=repr).encode
 
 
 def _associated(bound_to: tuple[Value, ...]) -> bytes:
-    # JSON, because joined words could be cut elsewhere: ("a", "bc") is not ("ab", "c"). A flag is a
-    # number in SQLite.
+    # JSON, because joined words would be ambiguous: ("a", "bc") is not ("ab", "c"). A flag becomes
+    # a number, as SQLite stores flags.
     if bool in map(type, bound_to):
-        bound_to = tuple(int(one) if isinstance(one, bool) else one for one in bound_to)
+        bound_to = tuple(int(word) if isinstance(word, bool) else word for word in bound_to)
     return _AS_JSON(bound_to).encode()
 
 
 KEY_BYTES = 32  # AES-256
 
 _LONGEST = 1024
-"""Bytes that are read: anything may lie there, and a key has 45."""
+"""The most bytes to read from a key file. A key has 45 bytes, but any file may lie there."""
 
 
 def make_key(path: Path) -> None:
-    """Make the file with a new key, unless there is one; only its owner can ever read it."""
+    """Make the file with a new key, readable only by the owner, or keep the existing file."""
     with translating_errors(path):
         make_directory(path.parent)
         make_file(path, encoded(secrets.token_bytes(KEY_BYTES)))
 
 
 def new_key() -> str:
-    """Return a new key as `key` of [state] has it."""
+    """Return a new key, in the form of `key` of [state]."""
     return encoded(secrets.token_bytes(KEY_BYTES)).decode().strip()
 
 
 def key_of(source: Path | Secret) -> bytes:
-    """Return the given key, or that of a file. Raises as `read_key`, and `ConfigError`
-    for one that is given and is no key.
+    """Return the given key, or the key in a file. Raises as `read_key`, and `ConfigError` for a
+    given text other than a key.
     """
     if isinstance(source, Path):
         return read_key(source)
-    found = _decoded(source.reveal().encode())
-    if found is None:
+    key = _decoded(source.reveal().encode())
+    if key is None:
         raise ConfigError(
             Text("`key` of [state] is not a key: {count} bytes in base64", count=KEY_BYTES),
             hint=_A_NEW_ONE,
         )
-    if _is_guessed(found):
+    if _is_guessed(key):
         raise ConfigError(Text("`key` of [state] can be guessed"), hint=_A_NEW_ONE)
-    return found
+    return key
 
 
 _A_NEW_ONE = Text("`certferry state key` prints a new one, for a new state")
 
 _LEAST_DIFFERENT = 8
-"""Of 32 random bytes so many differ, but for one key in 10**36: zeros, or a word again and again,
-are no secret."""
+"""The fewest different bytes in a key. Only one random key in 10**36 has fewer; zeros, or a
+repeated word, can be guessed."""
 
 
 def _is_guessed(key: bytes) -> bool:
@@ -323,12 +330,14 @@ def _is_guessed(key: bytes) -> bool:
 
 
 def encoded(key: bytes) -> bytes:
-    """Write a key as its file has it."""
+    """Return a key in the form of the key file."""
     return base64.b64encode(key) + b"\n"
 
 
 def read_key(path: Path) -> bytes:
-    """Return the key. Raises `StateError` when it is not there, not a key, or open to others."""
+    """Return the key in a file. Raises `StateError` if the file is absent, open to others, or holds
+    anything else.
+    """
     with translating_errors(path):
         try:
             content = _read(path)
@@ -338,15 +347,14 @@ def read_key(path: Path) -> bytes:
 
 
 _NEW = ".new-"
-"""Stands between the name of a key file and the number of the key that is to take its place."""
+"""The middle of the name of a new key file: `<key file>.new-<number of the new key>`."""
 
 
 def add_new_key(path: Path, key: bytes, in_force: Key | None) -> Path:
-    """Write the key that is to take the place of another beside its file, for the same readers, and
-    return where; what an earlier change has left there is removed, unless that is the key in force.
-    Raises `StateError`.
+    """Write a new key beside the old key's file, for the same readers, and return the new path.
 
-    Its name follows from the key, so that no other change puts its own there.
+    Remove files of earlier changes, unless one of these files holds the key in force. The name of
+    the new file follows from the key, so two changes write two files. Raises `StateError`.
     """
     file = path.resolve()
     new = file.with_name(file.name + _NEW + hashlib.sha256(key).hexdigest()[:8])
@@ -365,15 +373,15 @@ def add_new_key(path: Path, key: bytes, in_force: Key | None) -> Path:
 
 
 def new_key_files(path: Path) -> tuple[Path, ...]:
-    """Return what a change of the key has left beside its file: it was stopped before the new file
-    was in the old one's place.
+    """Return the new key files beside a key file: changes interrupted before the new file replaced
+    the old file.
     """
     file = path.resolve()
     return tuple(sorted(file.parent.glob(f"{glob.escape(file.name + _NEW)}*")))
 
 
 def put_key(new: Path, path: Path) -> None:
-    """Put a new key file in the place of the old one, unless another process has. Raises
+    """Replace the old key file by a new key file, unless another process already has. Raises
     `StateError`.
     """
     with translating_errors(path), suppress(FileNotFoundError):
@@ -382,7 +390,7 @@ def put_key(new: Path, path: Path) -> None:
 
 
 def way_out(path: Path) -> Text:
-    """Return how to go on where the key file is not the one that the state is sealed with."""
+    """Return the hint for a state sealed with another key than the key file's."""
     return Text(
         "put {path} back from the backup that belongs to this state (`certferry restore FILE`, if"
         " certferry made it); without a backup, start over:"
@@ -393,13 +401,13 @@ def way_out(path: Path) -> Text:
 
 
 def _read(path: Path) -> bytes:
-    with checked_path(path) as found, os.fdopen(found.open(), "rb", buffering=0) as file:
+    with checked_path(path) as checked, os.fdopen(checked.open(), "rb", buffering=0) as file:
         facts = os.fstat(file.fileno())
         if not stat.S_ISREG(facts.st_mode):  # opening a FIFO would wait for a writer
             raise _no_key(path)
         if stat.S_IMODE(facts.st_mode) & (OPEN_TO_OTHERS & ~group_that_reads(facts)):
             raise _open_to_others(path)
-        found.judge(facts)
+        checked.judge(facts)
         return file.read(_LONGEST)
 
 
@@ -455,8 +463,8 @@ OPEN_TO_OTHERS = 0o077
 
 
 def make_directory(path: Path) -> None:
-    """Make a directory, and those above it that are missing. Raises `OSError`: `NotTrusted` where
-    others could put files there, or another directory in its place.
+    """Make a directory and the missing directories above. Raises `OSError`: `NotTrusted` if other
+    users could put files there, or replace the directory.
     """
     if path.exists():
         must_be_trusted(path, makes_files=True)
@@ -466,10 +474,10 @@ def make_directory(path: Path) -> None:
 
 
 def make_file(path: Path, content: bytes) -> None:
-    """Make a file that appears whole, or leave the one that is there. Raises `OSError`.
+    """Make a file with all its content at once, or keep the existing file. Raises `OSError`.
 
-    It is written under another name and linked: when two make it at the same moment, one of
-    them wins, and neither reads a half-written one.
+    The content is written under another name, then linked. If two processes make the file at the
+    same moment, the first wins, and both read a whole file.
     """
     if path.exists():
         return
@@ -479,5 +487,5 @@ def make_file(path: Path, content: bytes) -> None:
             os.link(draft, path)
     finally:
         draft.unlink()
-    # A key file that is lost takes every sealed key with it.
+    # If the key file is lost, every sealed key is lost as well.
     sync_directory(path.parent)

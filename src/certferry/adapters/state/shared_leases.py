@@ -1,5 +1,6 @@
-"""What several hosts share by the database's clock: leases, each with an end that its holder moves
-on while it works, runs in progress, and the paces of accounts.
+"""Leases, runs in progress and paces of accounts for several hosts, by the database's clock.
+
+Each lease has an end, which the working holder keeps moving into the future.
 """
 
 from __future__ import annotations
@@ -32,15 +33,15 @@ from certferry.ports.state import Lease, held_leases
 from certferry.text import Text
 
 LENGTH = timedelta(minutes=2)
-"""How long a lease is in force after its holder's last word: what a dead host costs."""
+"""How long a lease is in force after the last renewal: the time lost when a host dies."""
 
 _RENEWALS = 3
-"""In the length of a lease: one may be missed without harm."""
+"""Renewals in the length of a lease, so a single renewal may fail harmlessly."""
 
 _JUST_RENEWED = 1 / 24
-"""Of the length of a lease, so long ago: five seconds, in which no other host can take it."""
+"""The part of a lease's length, five seconds, in which `extend` skips the renewal."""
 
-# `clock_timestamp`, since `now` stands still in a transaction, and would be old after a wait.
+# `clock_timestamp`, because `now` is fixed in a transaction, and outdated after a wait.
 _FORM = '\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\''
 _NOW = f"to_char(clock_timestamp() AT TIME ZONE 'UTC', {_FORM})"
 _END = (
@@ -48,7 +49,7 @@ _END = (
     f" AT TIME ZONE 'UTC', {_FORM})"
 )
 
-# A row that is taken already is this holder's when the answer to its first asking was lost.
+# The row may name this holder already, if the answer to an earlier attempt was lost.
 _TAKE = (
     "INSERT INTO lease AS held (lineage, token, holder, since, until)"  # noqa: S608 - constants of this module
     f" VALUES (?, 1, ?, ?, {_END}) ON CONFLICT (lineage) DO UPDATE SET"
@@ -67,8 +68,8 @@ _RELEASE = (
     "UPDATE lease SET holder = NULL, since = NULL, until = NULL WHERE {these} RETURNING token"
 )
 
-# Computed when the row is locked: each host's turns follow those of the one before. A lost answer,
-# or a host that ends, loses turns and nothing else.
+# Computed under the row's lock, so each host's turns follow the previous host's turns. A lost
+# answer, or the end of a host, wastes only turns.
 _TURNS = "CAST(? AS DOUBLE PRECISION) * INTERVAL '1 second'"
 _RESERVE = (
     "INSERT INTO pace AS held (account, name, until)"  # noqa: S608 - constants of this module
@@ -78,7 +79,8 @@ _RESERVE = (
     f" END + {_TURNS}) AT TIME ZONE 'UTC', {_FORM}) RETURNING until, {_NOW} AS now"
 )
 _RUN = "\1run "
-"""How the lease of a run begins, before its host and its number: no lineage is called so."""
+"""The beginning of the name of a run's lease, followed by the host and the run's number. No
+lineage's name begins like this."""
 
 _IN_FORCE = (
     "EXISTS (SELECT 1 FROM lease WHERE holder IS NOT NULL"  # noqa: S608 - constants of this module
@@ -90,20 +92,22 @@ _LIVING = f"SELECT host, number FROM begun_run WHERE {_IN_FORCE}"  # noqa: S608 
 
 
 class SharedDatabase(Database, Protocol):
-    """A database that other hosts write to as well."""
+    """A database with other hosts as writers."""
 
     def repeat(self, statement: str, *values: Value) -> Sequence[Row]:
-        """Carry out one statement by itself, perhaps twice."""
+        """Carry out a single statement by itself; after a lost answer, a second time."""
 
 
 _QUICK = 1.0
-"""Seconds: an answer of the database's clock that took longer says less than an earlier one."""
+"""Seconds. A slower answer of the database's clock is less exact than an earlier answer."""
 
 
 class SharedClock:
-    """The database's clock, read on this host: what it said, and how much time has `passed` since.
-    It differs from that clock by at most half of the time that the answer took. The `machine`'s
-    clock, which may be wrong or jump, is compared with it, and decides nothing.
+    """The database's clock, read on this host: the clock's last answer, plus the time `passed`
+    since that answer.
+
+    The error is at most half of the answer's duration. The clock of the `machine` may be wrong or
+    jump, so the machine's clock is only compared with the database's clock.
     """
 
     def __init__(
@@ -112,24 +116,26 @@ class SharedClock:
         self._ask = ask
         self._passed = passed
         self._machine = machine
-        self._said: tuple[datetime, float] | None = None
+        self._answer: tuple[datetime, float] | None = None
         self._latest = datetime.min.replace(tzinfo=UTC)
 
-    def set(self, said: str, asked: float) -> tuple[datetime, float]:
-        """Take what the database said, which was asked at a moment of `passed`; return what is
-        known now, and of which moment.
+    def set(self, answer: str, asked: float) -> tuple[datetime, float]:
+        """Store the database's answer, unless slow, to a question `asked` at a moment of `passed`.
+        Return the stored answer and the answer's moment of `passed`.
         """
         answered = self._passed()
-        if self._said is None or answered - asked <= _QUICK:
-            self._said = to_moment(said), (asked + answered) / 2
-        return self._said
+        if self._answer is None or answered - asked <= _QUICK:
+            self._answer = to_moment(answer), (asked + answered) / 2
+        return self._answer
 
     def now(self) -> datetime:
-        """Return this moment, never one before an earlier answer: a beginning in the future makes a
-        run wait for minutes. The database is asked for the first one only. Raises `StateError`.
+        """Return the present moment. Only the first call asks the database. Raises `StateError`.
+
+        The moments never go back, because a run waits for minutes if a stored beginning lies in the
+        future.
         """
         asked = self._passed()
-        moment, at = self._said or self.set(self._ask(), asked)
+        moment, at = self._answer or self.set(self._ask(), asked)
         self._latest = max(self._latest, moment + timedelta(seconds=self._passed() - at))
         return self._latest
 
@@ -139,13 +145,12 @@ class SharedClock:
 
 
 class SharedState(SqlState):
-    """See `StateStore`: a state that several hosts share.
+    """See `StateStore`: a state shared by several hosts.
 
-    A thread renews every lease that is held, in one statement, until the store is closed. A process
-    that is killed, or frozen for longer than `length`, loses its leases; what it writes then is
-    fenced. The host's own clock decides nothing: `clock` only measures how old a renewal is, and
-    how long ago the database said what time it is. One that `reads_only` may be on a server that
-    takes no writes.
+    A thread renews all held leases, in one statement, until the store is closed. A process killed,
+    or frozen for longer than `length`, loses the leases; later writes of the process are refused.
+    The database's clock decides; the host's `clock` only measures the time since a renewal, and
+    since the last answer of the database's clock. With `reads_only`, the server may refuse writes.
     """
 
     is_shared = True
@@ -188,8 +193,9 @@ class SharedState(SqlState):
         return lease
 
     def extend(self, lease: Lease) -> None:
-        """See `LeaseStore.extend`: renew it, and never trust an answer that took too long. One that
-        was taken or renewed a moment ago is as good as renewed: a deployment asks three times.
+        """See `LeaseStore.extend`: renew the lease, again if the answer took too long to be
+        trusted. A lease taken or renewed within five seconds counts as renewed, because a
+        deployment calls this method three times.
         """
         renewed = self._held.get(_key(lease))
         if renewed is not None and self._passed() - renewed <= self._length * _JUST_RENEWED:
@@ -208,7 +214,9 @@ class SharedState(SqlState):
                 return
 
     def must_hold(self, lease: Lease) -> None:
-        """See `LeaseStore.must_hold`: from half of its length on, another host may have it soon."""
+        """See `LeaseStore.must_hold`: past half of the length, another host may soon take the
+        lease.
+        """
         if self._may_have_ended(lease):
             raise _not_renewed(lease)
 
@@ -217,8 +225,8 @@ class SharedState(SqlState):
         return renewed is None or self._passed() - renewed > self._length / 2
 
     def _write(self, function: Callable[[Transaction], T]) -> T:
-        """Write only while the leases are in force under which this thread works: every write of a
-        lineage carries its token.
+        """Write only if this thread's leases are in force: every write of a lineage is checked
+        against the token of the lineage's lease.
         """
         leases, dialect = held_leases(), self._database.dialect
 
@@ -236,7 +244,7 @@ class SharedState(SqlState):
         self._shared.repeat(_RELEASE.format(these=_THIS), *_key(lease))
 
     def begin_run(self, now: datetime) -> BegunRun:
-        """See `LeaseStore.begin_run`: it has a lease, like a lineage."""
+        """See `LeaseStore.begin_run`: a run has a lease, like a lineage."""
         number = 1
         while True:
             with suppress(LeaseHeld):
@@ -263,7 +271,9 @@ class SharedState(SqlState):
         """See `LeaseStore.end_run`."""
         try:
             self._database.run(
-                lambda one: one.remove("begun_run", host=self.host, number=run.number)
+                lambda transaction: transaction.remove(
+                    "begun_run", host=self.host, number=run.number
+                )
             )
         finally:
             self._release_run(run)
@@ -276,7 +286,7 @@ class SharedState(SqlState):
             self.release(Lease(*key))
 
     def unended_runs(self) -> tuple[BegunRun, ...]:
-        """See `LeaseStore.unended_runs`: a run is known to be gone when its lease has ended."""
+        """See `LeaseStore.unended_runs`: a run is dead once the run's lease has ended."""
         return BEGUN_RUNS.found(self._database, _UNENDED, self.host, _RUN)
 
     def must_be_idle(self, transaction: Transaction) -> None:
@@ -291,7 +301,7 @@ class SharedState(SqlState):
         except StateUnavailable:
             if not self._reads_only:
                 raise
-            return None  # a look keeps its own pace where the server takes no writes
+            return None  # a reader keeps a pace of its own if the server refuses writes
         first = to_moment(row["until"]) - count * interval
         return max(first - to_moment(row["now"]), timedelta())
 
@@ -309,9 +319,7 @@ class SharedState(SqlState):
         return {(row["host"], row["number"]) for row in reader.rows(_LIVING, _RUN)}
 
     def now(self) -> datetime:
-        """See `HostStore.now`: the clock is set when it is first asked, and with each lease that is
-        taken or renewed.
-        """
+        """See `HostStore.now`: the first call, and each lease taken or renewed, set the clock."""
         return self._clock.now()
 
     def clock_ahead(self) -> timedelta:
@@ -323,7 +331,7 @@ class SharedState(SqlState):
         return str(row["moment"])
 
     def close(self) -> None:
-        """See `StateStore.close`. Where the database does not answer, the leases end by time."""
+        """See `StateStore.close`. If the database stays silent, the leases end by time."""
         self._is_closed.set()
         with self._guard:
             held, renewing = list(self._held), self._renewing
@@ -341,7 +349,7 @@ class SharedState(SqlState):
             self._renewing.start()
 
     def _keep(self) -> None:
-        """Renew what is held until the store is closed; after a failure, sooner again."""
+        """Renew the held leases until the store is closed; after a failure, retry sooner."""
         pause = self._length / _RENEWALS
         while not self._is_closed.wait(pause):
             with self._guard:
@@ -354,7 +362,7 @@ class SharedState(SqlState):
                 pause /= 4
 
     def _renew(self, held: Sequence[tuple[str, str, int]]) -> bool:
-        """Renew leases that are in force; return whether all are."""
+        """Renew the leases still in force; return whether all were."""
         asked = self._passed()
         query = _RENEW.format(these=_any(held))
         rows = self._shared.repeat(query, str(self._length), *_flat(held))

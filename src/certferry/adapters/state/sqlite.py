@@ -28,7 +28,7 @@ from certferry.ports.state import StateStore
 from certferry.text import Text
 
 PATIENCE = timedelta(seconds=10)
-"""How long a write waits for another process's."""
+"""How long a write waits for another process's write."""
 _PAUSE = 0.01
 
 T = TypeVar("T")
@@ -36,12 +36,12 @@ T = TypeVar("T")
 _WRITE_AHEAD = "wal"
 
 _File = tuple[int, int]
-"""Which file it is, whatever it is called: the numbers of its device and its inode."""
+"""The identity of a file under any name: the numbers of the device and the inode."""
 
 
 class _Own:
-    """A thread's connection. In a `with` block it is not closed: SQLite would bring down the whole
-    process. A thread may not begin one within another.
+    """A thread's connection. `close` waits for the end of a `with` block, because SQLite would
+    crash the process. Nested `with` blocks of one thread raise `RuntimeError`.
     """
 
     def __init__(self, connection: sqlite3.Connection, place: Path, file: _File | None) -> None:
@@ -67,14 +67,14 @@ class _Own:
         self._in_use.release()
 
     def close(self) -> None:
-        """Close the connection, once the thread does not work with it."""
+        """Close the connection as soon as the thread's `with` block has ended."""
         with self._in_use:
             self._is_closed = True
             self.connection.close()
 
 
 class _SqliteTransaction(databases.Transaction):
-    """See `Transaction`: a connection that has begun one."""
+    """See `Transaction`: a connection with a transaction in progress."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -93,16 +93,18 @@ class _SqliteTransaction(databases.Transaction):
 def _rows(
     connection: sqlite3.Connection, query: str, values: Sequence[Value]
 ) -> list[databases.Row]:
-    """Read what a query finds, bytes as `NoText`. Raises `Unreadable` for more than a state has."""
+    """Return the rows of a query, with bytes as `NoText`. Raises `Unreadable` for too long a
+    result.
+    """
     try:
         return _bounded(connection, query, values)
-    except sqlite3.DataError as problem:  # a value that is longer than the connection's limit
+    except sqlite3.DataError as problem:  # a value longer than the connection's limit
         raise failures.too_long(failures.table_of(query)) from problem
     except sqlite3.OperationalError as problem:
-        # The words are the module's: SQLite has no code for that.
+        # Recognised by the words of Python's module, because SQLite has no code for this error.
         if connection.text_factory is not str or "decode to UTF-8" not in str(problem):
             raise
-    connection.text_factory = _text_or_bytes  # takes longer for each text
+    connection.text_factory = _text_or_bytes  # slower, so only for this query
     try:
         return _rows(connection, query, values)
     finally:
@@ -142,19 +144,19 @@ def _text_or_bytes(raw: bytes) -> str | bytes:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Take a script apart: `executescript` would commit before it begins."""
+    """Return the statements of a script: `executescript` would first commit the transaction."""
     statement = ""
     for piece in script.split(";"):
         statement += piece + ";"
-        # A semicolon may also stand in a string, a comment or a trigger's body.
+        # A semicolon may belong to a string, a comment or a trigger's body.
         if sqlite3.complete_statement(statement):
             yield statement
             statement = ""
     yield statement
 
 
-def _stop(tables: Sequence[str], said: str) -> Iterator[str]:
-    quoted = said.replace("'", "''")
+def _stop(tables: Sequence[str], sentence: str) -> Iterator[str]:
+    quoted = sentence.replace("'", "''")
     for table in tables:
         for change in ("INSERT", "UPDATE", "DELETE"):
             yield (
@@ -164,8 +166,8 @@ def _stop(tables: Sequence[str], said: str) -> Iterator[str]:
 
 
 class SqliteDatabase:
-    """See `Database`: the file behind a state. It must exist; an empty one is a database without
-    tables.
+    """See `Database`: the file behind a state. The file must exist; an empty file is a database
+    without tables.
     """
 
     dialect = databases.Dialect(
@@ -181,7 +183,7 @@ class SqliteDatabase:
         "SELECT tbl_name AS table_name, 'TRIGGER' AS kind, name, sql || ';' AS definition,"
         " printf('DROP TRIGGER \"%w\";', name) AS removal FROM sqlite_schema"
         " WHERE type = 'trigger' ORDER BY table_name, name",
-        lambda _: iter(()),  # there is one writer at a time
+        lambda _: iter(()),  # SQLite has one writer at a time
         _stop,
         lambda tables: (f"DROP TABLE {table}" for table in tables),
     )
@@ -206,15 +208,15 @@ class SqliteDatabase:
             return _rows(connection, query, values)
 
     def each(self, *queries: databases.Statement) -> Sequence[Sequence[databases.Row]]:
-        return self.read(lambda one: one.each(*queries))
+        return self.read(lambda reader: reader.each(*queries))
 
     def read(self, function: Callable[[databases.Reader], T]) -> T:
         with translating_errors(self.path):
             return self._carry_out("BEGIN", function)
 
     def run(self, function: Callable[[databases.Transaction], T]) -> T:
-        """See `Database.run`. There is one writer at a time; it begins as that (`IMMEDIATE`),
-        before it has read anything.
+        """See `Database.run`. SQLite has one writer at a time; the transaction becomes the writer
+        (`IMMEDIATE`) before reading anything.
         """
         with translating_errors(self.path):
             return self._patiently(partial(self._carry_out, "BEGIN IMMEDIATE", function))
@@ -234,8 +236,8 @@ class SqliteDatabase:
             return result
 
     def _patiently(self, work: Callable[[], T]) -> T:
-        """Work again while SQLite says "busy" without its own waiting, as to one of two processes
-        that open a new file at the same moment.
+        """Repeat the work while SQLite reports "busy" without having waited, as when two processes
+        open a new file at the same moment.
         """
         deadline = time.monotonic() + self._patience
         while True:
@@ -248,18 +250,21 @@ class SqliteDatabase:
                 time.sleep(_PAUSE)
 
     def _own(self) -> _Own:
-        """Return the thread's connection to the file that is there now. One that was moved away or
-        replaced could still be written: what is stored there would be lost, and users who are
-        removed from the new one would still be logged in.
+        """Return the thread's connection to the file now at the path.
+
+        A file moved away or replaced would still take writes: the writes would be lost, and users
+        removed from the new file would stay logged in.
         """
-        found, file = self._connections.get(threading.current_thread()), self._file_there()
-        if found is not None and found.file != file:
-            found.close()
-            found = None
-        return self._open(file) if found is None else found
+        own, file = self._connections.get(threading.current_thread()), self._file_there()
+        if own is not None and own.file != file:
+            own.close()
+            own = None
+        return self._open(file) if own is None else own
 
     def _file_there(self) -> _File | None:
-        """Return which file is there, `None` before it is made. Raises `OSError` if it is gone."""
+        """Return the identity of the file, `None` before the file is made. Raises `OSError` if the
+        file is gone.
+        """
         try:
             there = self.path.stat()
         except FileNotFoundError:
@@ -270,7 +275,7 @@ class SqliteDatabase:
         return there.st_dev, there.st_ino
 
     def use_write_ahead_log(self) -> None:
-        """Switch the file to a write-ahead log, for ever: no reader waits for a writer."""
+        """Switch the file to a write-ahead log, for ever, so readers need not wait for writers."""
         with translating_errors(self.path):
             if self._journal_mode("PRAGMA journal_mode") == _WRITE_AHEAD:
                 return
@@ -286,12 +291,12 @@ class SqliteDatabase:
         return str(row[0])
 
     def content(self) -> bytes:
-        """Return the file that it is, or would be."""
+        """Return the database as the content of a file."""
         with self._own() as connection:
             return connection.serialize()
 
     def close(self) -> None:
-        """Close every thread's connection, those of threads that have ended too."""
+        """Close the connections of all threads, living and ended."""
         with self._guard:
             self._closed = True
             for own in self._connections.values():
@@ -312,13 +317,13 @@ class SqliteDatabase:
             self._file,
             uri=str(self._file).startswith("file:"),
             timeout=self._patience,
-            isolation_level=None,  # transactions are begun where `run` says so
-            check_same_thread=False,  # used by one thread, but closed with all others
+            isolation_level=None,  # only `run` begins transactions
+            check_same_thread=False,  # `close` closes other threads' connections
         )
         connection.row_factory = sqlite3.Row
         connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, failures.LONGEST_RESULT)
         try:
-            # A write is on the disk when it returns: a power failure loses no account and no key.
+            # A write returns once stored on the disk, so accounts and keys survive a power failure.
             connection.execute("PRAGMA synchronous = FULL")
             connection.execute("PRAGMA foreign_keys = ON")
         except sqlite3.Error:
@@ -337,15 +342,16 @@ def _has_been_closed(path: Path) -> StateError:
 
 _SCHEME = "sqlite:///"
 _LEASES = "-leases"
-"""What the folder of the lease locks is called behind the database's name, as SQLite calls its own
-files beside it."""
+"""The suffix of the folder of lease locks, after the database's name, like the suffixes of SQLite's
+own files."""
 
 
 def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> StateStore:
-    """See `connect.connect`; three slashes stand before the path, which may begin with a fourth.
+    """See `connect.connect`. In the URL, the path follows three slashes, and may begin with a
+    fourth.
 
-    What is made can be read by its owner only: directories 0700, files 0600. A file belongs to one
-    host, whose name it keeps: the machine may be called otherwise when it is opened again.
+    Only the owner can read new directories (0700) and files (0600). A file belongs to one host and
+    keeps the host's name, even if the machine has another name later.
     """
     path = Path(url.removeprefix(_SCHEME))
     with translating_errors(path):
@@ -358,11 +364,11 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
     except StateUnavailable as problem:
         if not (reads_only and takes_no_writes(path) and _is_at_rest(path)):
             raise
-        # As the file is, without those that SQLite makes beside it (https://sqlite.org/uri.html).
+        # Read the file alone, and make no files beside it (https://sqlite.org/uri.html).
         as_it_is = SqliteDatabase(path, file=f"{path.absolute().as_uri()}?immutable=1")
         if not databases.is_migrated(as_it_is):
             raise
-        # Just then an operator wants to look.
+        # A full or read-only disk is when an operator needs `status`.
         return _in_use(as_it_is, sealing, host, problem)
 
 
@@ -423,10 +429,10 @@ def _in_use(
 def _state(
     database: SqliteDatabase, sealing: Sealing, host: str, problem: StateError | None = None
 ) -> HostState:
-    # Whichever way leads to a database, its leases are the same.
+    # Resolved, so all paths to a database lead to the same leases.
     path = database.path.resolve()
     locks = LeaseLocks(path.with_name(path.name + _LEASES))
-    # The first is the file's own: another program may have added some, or made it unreadable.
+    # The first row is the file's host; another program may have added rows, or damaged the first.
     names = [row["name"] for row in database.rows("SELECT name FROM host ORDER BY rowid")]
     name = next(filter(PLAIN.can_read, names), host)
     return HostState(database, sealing, locks, name, problem)
@@ -437,7 +443,7 @@ def _opened(path: Path, upgrade: databases.Upgrade) -> SqliteDatabase:
         make_directory(path.parent)
         make_file(path, b"")
         must_be_trusted(path)
-        # SQLite's files beside it are made where a link leads to.
+        # SQLite makes more files in the directory of a link's destination.
         must_be_trusted(path.resolve().parent, makes_files=True)
     database = SqliteDatabase(path)
     try:
@@ -450,12 +456,12 @@ def _opened(path: Path, upgrade: databases.Upgrade) -> SqliteDatabase:
 
 
 def _is_made(path: Path) -> bool:
-    """Return whether there is a state. Raises `OSError` when it cannot be known: behind a directory
-    that is closed, or where a link leads nowhere, as to a disk that is not there just now.
+    """Return whether a state exists. Raises `OSError` if this is unknown: behind a closed
+    directory, or at a broken link, such as a link to an absent disk.
     """
     for place in (path, *path.parents):
         try:
-            place.stat()  # no `exists`: from Python 3.14 on it says no, whatever the trouble is
+            place.stat()  # from Python 3.14 on, `exists` returns False after any error
         except FileNotFoundError:
             if place.is_symlink() and not (place == path and path.resolve().parent.is_dir()):
                 raise
@@ -465,7 +471,7 @@ def _is_made(path: Path) -> bool:
 
 
 def _is_at_rest(path: Path) -> bool:
-    """Return whether the file alone has everything: no process has it open, nor left it halfway."""
+    """Return whether the file alone is complete: closed by all processes after a commit."""
     beside = [path.with_name(path.name + end) for end in ("-wal", "-journal")]
     with suppress(OSError):
         return not any(file.exists() and file.stat().st_size for file in beside)
@@ -473,8 +479,8 @@ def _is_at_rest(path: Path) -> bool:
 
 
 class InMemory(SqliteDatabase):
-    """One that ends with its process, with the content of a file. Its threads share one connection,
-    one after another.
+    """A database in memory, filled with the content of a file. The threads take turns with a single
+    connection.
     """
 
     def __init__(self, path: Path, content: bytes) -> None:
@@ -499,7 +505,7 @@ class InMemory(SqliteDatabase):
 
 @cache
 def empty(host: str) -> bytes:
-    """Return a database without rows: to migrate one takes as long as hundreds of queries."""
+    """Return a database without rows, cached: a migration takes as long as hundreds of queries."""
     with closing(SqliteDatabase(Path(":memory:"))) as nowhere:
         databases.migrate(nowhere, databases.Upgrade(host, {}))
         return nowhere.content()

@@ -1,4 +1,4 @@
-"""The state in a database of SQL tables, but for its leases."""
+"""The state in SQL tables, without leases: all tables together, and the mark of a moved state."""
 
 from __future__ import annotations
 
@@ -43,11 +43,14 @@ class SqlState(
     RunTables,
     AccessTables,
 ):
-    """Every protocol of `StateStore` but `LeaseStore`: how a lease ends with its process differs
-    from database to database. `host` is in the keys of what belongs to this host, `machine` tells
-    it from another of that name. With a `problem` the state can be read, and no run can use it.
+    """Every protocol of `StateStore` except `LeaseStore`.
+
+    Subclasses add the leases, because each kind of database ends the lease of a dead process in
+    another way. `machine` distinguishes this host from another host with the same name. With a
+    `problem`, commands can read the state, and runs raise the problem.
     """
 
+    #: Whether several hosts share the state.
     is_shared: bool
 
     def __init__(
@@ -66,7 +69,7 @@ class SqlState(
 
     @property
     def whole(self) -> tuple[Database, Sealing]:
-        """Return what all of it is in, and what opens it."""
+        """Return the state's database, and the sealing that opens the database's secrets."""
         return self._database, self._sealing
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
@@ -78,12 +81,12 @@ class SqlState(
             raise self._problem
         try:
             must_be_in_use(self._database, self._sealing)
-        except ConfigError as error:  # a move, since this process opened it
+        except ConfigError as error:  # the state was moved after this process opened the state
             raise StateMoved(error.message, hint=error.hint) from None
         self._sealing.must_open(self._database)
 
     def must_be_idle(self, transaction: Transaction) -> None:
-        """Raise `LeaseHeld` while a run is in progress, or holds a lease."""
+        """Raise `LeaseHeld` if a run is in progress or holds a lease."""
         raise NotImplementedError
 
     def is_sealed(self) -> bool:
@@ -91,9 +94,9 @@ class SqlState(
 
     def unopened(self) -> tuple[tuple[str, StateError], ...]:
         wrong = []
-        for subject, read in self._sealed():
+        for subject, open_key in self._sealed():
             try:
-                read()
+                open_key()
             except StateUnavailable:
                 raise
             except StateForeign:  # see `foreign`
@@ -113,7 +116,7 @@ class SqlState(
         return self._database.read(read)
 
     def _sealed(self) -> Iterator[tuple[str, Callable[[], object]]]:
-        """Return whose each sealed key is, and what opens it."""
+        """Return the subject of each sealed key, and a function that opens the key."""
         for row in self._database.rows("SELECT directory FROM acme_account ORDER BY directory"):
             yield row["directory"], partial(self.account, row["directory"])
         for row in self._database.rows("SELECT lineage FROM acme_order ORDER BY lineage"):
@@ -123,27 +126,27 @@ class SqlState(
             yield row["lineage"], partial(self.bundle, row["lineage"], row["number"])
 
     def damage(self) -> tuple[Reported, ...]:
-        """See `StateStore.damage`: the tables are compared with those of a new state."""
+        """See `StateStore.damage`: compare the tables with the tables of a new state."""
         return tuple(differences(self._database))
 
     def key_changed(self, key: Secret) -> None:
-        """Go on with the key that every row is sealed with now."""
+        """Use `key` from now on: every row has been sealed anew with `key`."""
 
     def flush(self) -> None:
-        """See `StateStore.flush`: each write has stored what it changed."""
+        """See `StateStore.flush`: each write has been stored already."""
 
     def close(self) -> None:
         self._database.close()
 
 
 ARRIVING = "from "
-"""Stands before the name of the state that a move brings here, until that has ended."""
+"""The prefix of `moved.destination` in a new state, until the move from the old state has ended."""
 
 
 def mark_of(database: Database, sealing: Sealing) -> Row | None:
-    """Return the row about where a state has been moved, or is arriving from (`ARRIVING`); `None`
-    for a state in use. Raises `StateForeign` for a row without its proof: the URL in the row would
-    lead an operator to another program's state.
+    """Return the row with a moved state's destination, or with an arriving state's origin
+    (`ARRIVING`); return `None` for a state in use. Raises `StateForeign` for an unproven row: the
+    row's URL would lead an operator to another program's state.
     """
     for row in database.rows("SELECT * FROM moved"):
         with suppress(StateError):
@@ -163,28 +166,28 @@ def mark_of(database: Database, sealing: Sealing) -> Row | None:
 
 
 def mark(transaction: Transaction, sealing: Sealing, destination: str, at: str) -> None:
-    """Store where a state is moved, or arrives from."""
+    """Store the destination of a moved state, or the origin of an arriving state."""
     row: dict[str, Value] = {"destination": destination, "at": at}
     proof = sealing.bind(transaction, *MOVED.bound_to(row))
     transaction.add(MOVED.table, **row, proof=proof)
 
 
 def must_be_in_use(database: Database, sealing: Sealing) -> None:
-    """Raise `ConfigError` for a state that was moved, or that a move has not finished, and as
-    `mark_of`.
+    """Raise `ConfigError` for a moved state, and for the destination of an unfinished move. Raises
+    as `mark_of`.
     """
     row = mark_of(database, sealing)
     if row is None:
         return
     destination, place = row["destination"], database.place
     if destination.startswith(ARRIVING):
-        said = Text("the move of the state from {origin} to {place} did not end")
+        message = Text("the move of the state from {origin} to {place} did not end")
         raise ConfigError(
-            said.filled(origin=destination.removeprefix(ARRIVING), place=place),
+            message.filled(origin=destination.removeprefix(ARRIVING), place=place),
             hint=Text("run the same `certferry state move` again, where the state was before"),
         )
-    said = Text("the state in {place} was moved to {destination} at {moment}")
+    message = Text("the state in {place} was moved to {destination} at {moment}")
     raise ConfigError(
-        said.filled(place=place, destination=destination, moment=to_moment(row["at"])),
+        message.filled(place=place, destination=destination, moment=to_moment(row["at"])),
         hint=NAME_THE_NEW_ONE,
     )

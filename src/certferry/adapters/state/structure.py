@@ -1,5 +1,5 @@
-"""Whether the tables of a state are as certferry made them. Another program may have put a trigger
-there that changes what is written, or a view in the place of a table.
+"""A comparison of a state's tables with certferry's schema. Another program may have added a
+trigger that changes written rows, or replaced a table by a view.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _SEE_WHO = Text("see who else can change the tables, and put the state back from
 
 
 def differences(database: Database) -> Iterator[StateForeign]:
-    """Return what certferry did not make of its tables. Other tables of the same database are their
-    owner's, and so is the schema of a newer certferry.
+    """Return an error for each difference between certferry's tables and the schema. Other tables
+    in the database are ignored, and so are all differences in a newer certferry's schema.
     """
     migrations = read_migrations(database.dialect.name)
     if schema_of(database) != migrations[-1].number:
@@ -40,17 +40,19 @@ def differences(database: Database) -> Iterator[StateForeign]:
         lacking.discard(row["name"])
         if row["table_name"] not in made or (has_our_name and row["definition"] in script):
             continue
-        what = Text("{kind} {name} on {table}").filled(
+        difference = Text("{kind} {name} on {table}").filled(
             kind=row["kind"], name=row["name"], table=row["table_name"]
         )
         removal = Text("see who else can change the tables, then run: {statement}")
-        yield _foreign(what, _SEE_WHO if has_our_name else removal.filled(statement=row["removal"]))
+        yield _foreign(
+            difference, _SEE_WHO if has_our_name else removal.filled(statement=row["removal"])
+        )
     for name in sorted(lacking):
         yield _foreign(Text("the trigger {name} is gone", name=name))
 
 
 def _made() -> dict[str, set[str]]:
-    """Return the columns of each table of a new state: they are the same in every database."""
+    """Return the columns of each table of a new state, equal in every kind of database."""
     with closing(sqlite3.connect(":memory:")) as new:
         for migration in read_migrations("sqlite"):
             new.executescript(migration.script)
@@ -69,6 +71,8 @@ def _by_table(columns: Iterable[tuple[Any, Any]]) -> dict[str, set[str]]:
     return columns_of
 
 
-def _foreign(what: Text, hint: Text = _SEE_WHO) -> StateForeign:
-    message = Text("the tables of the state are not as certferry made them: {what}", what=what)
+def _foreign(difference: Text, hint: Text = _SEE_WHO) -> StateForeign:
+    message = Text(
+        "the tables of the state are not as certferry made them: {what}", what=difference
+    )
     return StateForeign(message, hint=hint)

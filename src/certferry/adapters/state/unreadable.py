@@ -1,5 +1,5 @@
-"""Rows that no column's reader can read: each is named by its table, its key and its columns, and
-counts as absent elsewhere (`database.Table`).
+"""A search for unreadable rows, which count as absent elsewhere (`database.Table`). Errors name the
+row's table, key and unreadable columns.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from certferry.errors import StateForeign
 from certferry.text import Text
 
 _PAGE = 500
-"""Rows that are read at once."""
+"""Rows read by one query."""
 
 _READ_OTHERWISE = frozenset(
     {*("certferry_migration", "certferry_schema", "moved", "sealing"), *("history", "history_head")}
 )
-"""Tables of which every row is read whenever a state is opened, and those of the chain."""
+"""Tables read whole whenever a state is opened, and the tables checked by `chain`."""
 
 _BESIDE: Mapping[tuple[str, str], Column] = {
     ("lease", "token"): NUMBER,
@@ -29,14 +29,14 @@ _BESIDE: Mapping[tuple[str, str], Column] = {
     ("console_guess", "minute"): MOMENT,
     ("console_guess", "guesses"): NUMBER,
 }
-"""Columns of tables that have no record."""
+"""Columns to check in tables without a record."""
 
-_PROVEN = {(one.table, name) for one in BINDINGS for name in (*one.columns, "proof")}
-"""Columns whose values a proof is of: a row that another program changed is named by that."""
+_PROVEN = {(binding.table, name) for binding in BINDINGS for name in (*binding.columns, "proof")}
+"""Columns covered by a proof. `binding.foreign_rows` reports changes in these columns."""
 
 
 def unreadable_rows(reader: Reader, dialect: Dialect) -> Iterator[tuple[str, StateForeign]]:
-    """Return each row with a column that cannot be read, and whose the row is."""
+    """Return the subject and the error of each row with unreadable columns."""
     columns: dict[str, list[Row]] = {}
     ours = {row["name"] for row in reader.rows(dialect.tables)} - _READ_OTHERWISE
     for column in reader.rows(dialect.columns):
@@ -52,7 +52,9 @@ def unreadable_rows(reader: Reader, dialect: Dialect) -> Iterator[tuple[str, Sta
 
 
 def _rows(reader: Reader, table: str, key: Sequence[str]) -> Iterator[Row]:
-    """Read a table page by page: counted, because a key that no text is has no next one."""
+    """Return the rows of a table, page by page. Pages are found by OFFSET, because a key made of
+    bytes has no successor.
+    """
     order = ", ".join(key)
     query = f"SELECT * FROM {table} ORDER BY {order} LIMIT {_PAGE} OFFSET ?"  # noqa: S608 - names of the schema
     start = 0
@@ -64,7 +66,7 @@ def _rows(reader: Reader, table: str, key: Sequence[str]) -> Iterator[Row]:
 def _is_unreadable(table: str, name: str, row: Row) -> bool:
     columns = [
         _BESIDE.get((table, name)),
-        *(one.by_name.get(name) for one in Table.of.get(table, ())),
+        *(record.by_name.get(name) for record in Table.of.get(table, ())),
     ]
     return not all((column or PLAIN).can_read(row[name]) for column in columns)
 
@@ -75,12 +77,12 @@ def _whose(table: str, names: Sequence[str], row: Row) -> str:
 
 
 def _foreign(table: str, key: Sequence[str], wrong: Sequence[str], row: Row) -> StateForeign:
-    said = Text(
+    message = Text(
         "the state contains data that certferry did not write: {columns} of the row {key} in the"
         " table {table}"
     )
     return StateForeign(
-        said.filled(columns=list(wrong), key=[str(row[name]) for name in key], table=table),
+        message.filled(columns=list(wrong), key=[str(row[name]) for name in key], table=table),
         hint=Text(
             "see who else can write to the database; put the state back from a backup, or delete"
             " this row"

@@ -1,4 +1,4 @@
-"""The lineages and their versions: the facts for every run, chain and sealed key for deploying."""
+"""Lineages and versions: facts for every run, and chains with sealed keys for deployments."""
 
 from __future__ import annotations
 
@@ -59,9 +59,13 @@ _ORDERED = Table(
 class _Tries(Struct, frozen=True):
     """The tries to issue a lineage's certificate since the last success."""
 
+    #: When the last try failed.
     tried_at: datetime | None = None
+    #: When the last try ended with a wrong certificate from the CA.
     rejected_at: datetime | None = None
+    #: How often issuing has failed.
     tries: int | None = None
+    #: Since when tries have failed because of the CA.
     failing_since: datetime | None = None
 
 
@@ -77,8 +81,8 @@ _TRIES = Table(
 
 
 class VersionTables(PlaceTables):
-    """See `VersionStore`. Two tables: `version` with the facts, `version_pem` with chain and sealed
-    key.
+    """See `VersionStore`. The table `version` has the facts, and `version_pem` the chain and the
+    sealed key.
     """
 
     def lineages(self) -> tuple[str, ...]:
@@ -86,24 +90,24 @@ class VersionTables(PlaceTables):
         return tuple(row["lineage"] for row in rows)
 
     def remembered(self, lineage: str) -> Remembered:
-        """See `VersionStore.remembered`; nothing is unsealed."""
+        """See `VersionStore.remembered`; keys stay sealed."""
         return self.remembered_of((lineage,))[lineage]
 
     def remembered_of(self, lineages: Sequence[str]) -> dict[str, Remembered]:
-        """See `VersionStore.remembered_of`; nothing is unsealed. It takes as many queries for many
-        lineages as for one, all sent at once.
+        """See `VersionStore.remembered_of`; keys stay sealed. The number of queries is the same for
+        any number of lineages, and all queries are sent at once.
         """
-        these, places = tuple(lineages), ", ".join(["(CAST(? AS TEXT))"] * len(lineages))
-        among = f"WHERE lineage IN ({', '.join('?' * len(these))})"
+        wanted, places = tuple(lineages), ", ".join(["(CAST(? AS TEXT))"] * len(lineages))
+        among = f"WHERE lineage IN ({', '.join('?' * len(wanted))})"
         of_host = f"{among} AND host IN ('', ?) ORDER BY target, domain"
         reader = self._database
         rest, versions, uploads, rollouts, withdrawals, entries = reader.each(
-            (_REST.format(these=places), these),
-            (f"SELECT {_COLUMNS} FROM version {among} ORDER BY number DESC", these),  # noqa: S608 - constants of this module
-            UPLOADS.query(f"{among} ORDER BY target, uploaded_at DESC, remote_id DESC", *these),
-            ROLLOUTS.query(of_host, *these, self.host),
-            WITHDRAWALS.query(f"{among} ORDER BY target, domain, withdrawn_at", *these),
-            lasting.entries_of(these),
+            (_REST.format(these=places), wanted),
+            (f"SELECT {_COLUMNS} FROM version {among} ORDER BY number DESC", wanted),  # noqa: S608 - constants of this module
+            UPLOADS.query(f"{among} ORDER BY target, uploaded_at DESC, remote_id DESC", *wanted),
+            ROLLOUTS.query(of_host, *wanted, self.host),
+            WITHDRAWALS.query(f"{among} ORDER BY target, domain, withdrawn_at", *wanted),
+            lasting.entries_of(wanted),
         )
         history = lasting.read(self._sealing, reader, entries)
         versions_of = defaultdict[str, list[Version]](list)
@@ -115,10 +119,10 @@ class VersionTables(PlaceTables):
         uploads_of = _by_lineage(UPLOADS.read(uploads))
         rollouts_of = _by_lineage(self._rollouts(rollouts))
         withdrawals_of = _by_lineage(WITHDRAWALS.read(withdrawals))
-        found = {}
+        remembered = {}
         for row in rest:
             lineage, tried = row["lineage"], _TRIES.first([row]) or _Tries()
-            found[lineage] = Remembered(
+            remembered[lineage] = Remembered(
                 tuple(versions_of.get(lineage, ())),
                 None if row["created_at"] is None else _ORDERED.first([row]),
                 tried.tried_at,
@@ -130,22 +134,22 @@ class VersionTables(PlaceTables):
                 tried.tries or 0,
                 tried.failing_since,
             )
-        return found
+        return remembered
 
     def versions(self, lineage: str) -> tuple[Version, ...]:
-        """See `VersionStore.versions`; no certificate is parsed, nothing unsealed."""
+        """See `VersionStore.versions`; certificates stay unparsed, and keys sealed."""
         return self._versions(self._database, lineage)
 
     def versions_of(self, lineages: Iterable[str]) -> dict[str, tuple[Version, ...]]:
-        found: dict[str, tuple[Version, ...]] = {}
+        versions: dict[str, tuple[Version, ...]] = {}
         for lineage in lineages:
-            found[lineage] = ()
+            versions[lineage] = ()
             with suppress(StateForeign):
-                found[lineage] = self.versions(lineage)
-        return found
+                versions[lineage] = self.versions(lineage)
+        return versions
 
     def versions_in_use(self) -> dict[str, tuple[Version, ...]]:
-        found: dict[str, list[Version]] = {}
+        readable: dict[str, list[Version]] = {}
         foreign: dict[str, tuple[Version, ...]] = {}
         query = (
             f"SELECT {_COLUMNS} FROM version"  # noqa: S608 - a constant
@@ -162,10 +166,10 @@ class VersionTables(PlaceTables):
             lineage = row["lineage"]
             try:
                 version = history.with_revocation(lineage, self._version(self._database, row))
-                found.setdefault(lineage, []).append(version)
+                readable.setdefault(lineage, []).append(version)
             except StateForeign:
                 foreign[lineage] = ()
-        return {lineage: tuple(versions) for lineage, versions in found.items()} | foreign
+        return {lineage: tuple(versions) for lineage, versions in readable.items()} | foreign
 
     def bundle(self, lineage: str, number: int) -> CertificateBundle:
         for row in self._database.rows(
@@ -189,7 +193,7 @@ class VersionTables(PlaceTables):
             raise VERSION.wrong(row, exc.message) from exc
         if bundle.certificate.fingerprint != fingerprint:
             raise VERSION.wrong(row, Text("a certificate stands in another's place"))
-        # The leaf may have been given another chain; its digest is bound, and the chain is not.
+        # Another program may have replaced the chain: the proof covers only the chain's digest.
         if row["fullchain_digest"] != bundle.fullchain_digest:
             raise VERSION.wrong(row, Text("a chain stands in another's place"))
         return bundle
@@ -201,8 +205,8 @@ class VersionTables(PlaceTables):
         return tuple(history.with_revocation(lineage, self._version(reader, row)) for row in rows)
 
     def _ordered_at(self, reader: Reader, lineage: str, bundle: CertificateBundle) -> str | None:
-        """Return the directory of the order that a certificate came from, `None` where it came from
-        elsewhere.
+        """Return the CA's directory for a certificate from this lineage's order, or `None` for a
+        certificate from elsewhere.
         """
         row = ORDER.find(self._sealing, reader, lineage=lineage)
         if row is None or {*columns.NAMES.read(row["names"])} != {*bundle.certificate.names}:
@@ -210,15 +214,17 @@ class VersionTables(PlaceTables):
         return str(row["directory"])
 
     def _version(self, reader: Reader, row: Row) -> Version:
-        """Read a row of `_COLUMNS`. Raises `StateForeign` for another program's."""
+        """Return the version in a row of `_COLUMNS`. Raises `StateForeign` for another program's
+        row.
+        """
         lineage, *facts, proof = row
         if not self._sealing.is_proven(proof, VERSION.kind, lineage, *facts):
             self._must_be_ours(VERSION, reader, row)
         return _version(facts)
 
     def _must_be_ours(self, binding: Binding, reader: Reader, row: Row) -> None:
-        """Raise `StateForeign` for another program's row. Without the key, what stands is shown all
-        the same: no run goes on (`must_unseal`), and nothing is delivered.
+        """Raise `StateForeign` for another program's row. Without the key, commands show every row;
+        a run ends before a delivery (`must_unseal`).
         """
         try:
             binding.must_be_ours(self._sealing, reader, row)
@@ -238,11 +244,12 @@ class VersionTables(PlaceTables):
         note_issued(transaction, lineage, now)
         versions = self._versions(transaction, lineage)
         leaf = bundle.certificate
-        known = [one for one in versions if one.fingerprint == leaf.fingerprint]
-        if known and not known[0].should_replace(bundle):
-            return known[0]
-        newest = max((one.number for one in versions), default=0)  # under the lease
-        version = known[0] if known else Version(newest + 1, leaf, now, directory=directory)
+        stored = [version for version in versions if version.fingerprint == leaf.fingerprint]
+        if stored and not stored[0].should_replace(bundle):
+            return stored[0]
+        # The lease excludes other writers, so the next number is free.
+        newest = max((version.number for version in versions), default=0)
+        version = stored[0] if stored else Version(newest + 1, leaf, now, directory=directory)
         version = version.with_pem_of(bundle)
         VERSION.save(self._sealing, transaction, **_row_of(lineage, version))
         bound_to = (_KIND, lineage, leaf.fingerprint)
@@ -286,7 +293,7 @@ class VersionTables(PlaceTables):
 
 
 def _row_of(lineage: str, version: Version) -> dict[str, Value]:
-    """Return what every column of a version holds."""
+    """Return the values of a version by column."""
     return _VERSIONS.values(
         version,
         lineage=lineage,
@@ -313,7 +320,7 @@ def _row_of_revocation(revocation: Revocation | None) -> dict[str, Value]:
 
 
 def _version(row: Iterable[Any]) -> Version:
-    """Read the facts of a row in their order: a run reads many."""
+    """Return the version of a row's facts, read by position: faster, and a run reads many rows."""
     number, fingerprint, names, common_name, serial, issuer, *rest = row
     not_before, not_after, key_type, saved_at, key_matches, chain_complete, *rest = rest
     start, end, page, digest, ask_after, directory, *revoked, issuer_end = rest
@@ -349,7 +356,7 @@ def _revocation(at: str, reason: str, answered: int | None) -> Revocation:
     )
 
 
-# One query instead of three: each costs more than its answer, with many threads at it.
+# A single query in place of three: with many threads, a query costs more than the answer.
 _REST = (
     "SELECT one.lineage, created_at, names, key_type, tried_at, rejected_at, tries, failing_since,"
     " EXISTS (SELECT 1 FROM challenge_record WHERE lineage = one.lineage) AS has_records"
@@ -363,7 +370,7 @@ _Of = TypeVar("_Of", Upload, RolloutRecord, Withdrawal)
 
 
 def _by_lineage(records: Iterable[_Of]) -> Mapping[str, list[_Of]]:
-    found: dict[str, list[_Of]] = {}
+    grouped: dict[str, list[_Of]] = {}
     for record in records:
-        found.setdefault(record.lineage, []).append(record)
-    return found
+        grouped.setdefault(record.lineage, []).append(record)
+    return grouped
