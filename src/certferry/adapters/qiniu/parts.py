@@ -133,7 +133,8 @@ class SourceDomains:
     def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> None:
         """Bind a domain to a certificate, unless already bound. A binding takes effect at once.
 
-        Raises `DeployError` for a frozen domain. `https` is unused: source domains have no settings.
+        Raises `DeployError` for a frozen domain. `https` is unused: source domains lack
+        settings.
         """
         del https
         if (frozen := self._why_frozen(domain)) is not None:
@@ -146,7 +147,7 @@ class SourceDomains:
     def must_not_use(self, remote_id: str, label: str) -> None:
         """Raise `TargetInUse` for a certificate bound to a source domain.
 
-        With hidden bindings the check is left to Qiniu, which refuses to remove a bound certificate.
+        With hidden bindings the check is left to Qiniu, which also refuses such a removal.
         """
         try:
             bindings = self.bindings.get()
