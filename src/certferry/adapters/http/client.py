@@ -1,8 +1,8 @@
 """HTTP exchanges of adapters: each ends in an answer or in an `HttpFailure` with a plain sentence,
 and safe requests are repeated.
 
-The sentences replace the libraries' own messages, because a library quotes addresses and headers, which
-may hold secrets.
+The sentences replace the libraries' own messages, because a library quotes addresses and headers,
+which may hold secrets.
 """
 
 from __future__ import annotations
@@ -435,11 +435,11 @@ class _Turns:
     """The moments at which the threads of this process may send.
 
     The first waiter reserves turns for every thread waiting at that moment, in one statement. So
-    every reserved turn is used, a lone caller sends at once, and eight simultaneous callers cost two
-    statements. The pace bounds the statements, because each request costs at most one: for all
-    hosts together 15 a second for a Qiniu account (10 at api, 5 at fusion), 2 for a DNSPod account.
-    PostgreSQL carries thousands a second (benchmarks/claims.py), and answers sooner than the next
-    turn is due.
+    every reserved turn is used, a lone caller waits for no other caller, and eight simultaneous
+    callers cost two statements. Each request costs at most one statement, so the pace also bounds
+    the statements of all hosts together: 15 a second for a Qiniu account (10 at api, 5 at fusion),
+    2 for a DNSPod account. PostgreSQL carries thousands a second (benchmarks/claims.py), and
+    answers before the next turn is due.
     """
 
     def __init__(
