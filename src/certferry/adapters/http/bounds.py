@@ -150,7 +150,9 @@ class _Socket(socket.socket):
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """A `_Socket` with TLS. Behind an https proxy, `recv` reads the host's TLS."""
+    """A `_Socket` with TLS. Behind an https proxy, `recv` reads the host's TLS inside the
+    proxy's.
+    """
 
     def recv_into(self, *args: Any) -> int:
         return int(_within_limits(self, super().recv_into, *args))

@@ -178,9 +178,7 @@ TIMEOUTS = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=15))
 FIRST_BACK_OFF = 0.2  # seconds
 FIRST_BACK_OFF_OF_TOO_MANY = 1.0  # seconds: rates are counted by the second
 LONGEST_BACK_OFF = 5.0  # seconds
-LONGEST_RETRY_AFTER = (
-    30.0  # seconds; after a longer Retry-After the exchange ends, and a later run tries again
-)
+LONGEST_RETRY_AFTER = 30.0  # seconds; a longer Retry-After is left to a later run
 
 
 @dataclass(frozen=True)
@@ -224,7 +222,7 @@ def answers_too_many(answer: Answer) -> bool:
 class HttpClient:
     """One service's connections. Safe to share between threads.
 
-    Redirects are refused and cookies dropped, because a signed request is meant for exactly one
+    Redirects stay unfollowed and cookies are dropped, because a signed request is meant for exactly one
     address. The environment's proxies and certificate bundles are used.
     """
 

@@ -6,7 +6,7 @@ a pair of the main account with the right to list Kodo's buckets; live domains n
 Pili.
 
 A domain listed by the CDN and by another part of Qiniu is a CDN domain, because Kodo refuses to
-bind CDN domains (§6.5). CDN domains go on while Kodo's or Pili's domains are unreadable.
+bind CDN domains (§6.5). Unreadable domains of Kodo or Pili leave the CDN domains unaffected.
 """
 
 from __future__ import annotations
@@ -522,7 +522,8 @@ class ObservedDomains:
     def _found_live(self) -> list[observation.ObservedDomain]:
         """Return the chosen live domains.
 
-        Keys without the right to Pili cost only the live domains, unless `kind` asks for Pili.
+        If the keys lack the right to Pili, only the live domains are missing; the observation
+        fails only if `kind` asks for Pili, and no domain is known.
         """
         names = self._chosen(self._live.served_by_themselves())
         domains = [domain for domain in map(self._live.named, names) if domain is not None]
@@ -538,9 +539,9 @@ class ObservedDomains:
     def _found_sources(self) -> list[observation.ObservedDomain]:
         """Return the chosen source domains.
 
-        Keys without the right to the buckets cost only the source domains, unless `kind` asks for
-        Kodo. Visible domains with hidden bindings are returned with a problem: left out, they
-        would expire unnoticed.
+        If the keys lack the right to the buckets, only the source domains are missing, unless
+        `kind` asks for Kodo. Visible domains with hidden bindings are returned with a
+        problem: left out, they would expire unnoticed.
         """
         part, is_asked_for = self._sources.all(), self._scope.kind == KODO
         at_cdn = self._at_cdn(part.domains)
