@@ -222,8 +222,8 @@ def answers_too_many(answer: Answer) -> bool:
 class HttpClient:
     """One service's connections. Safe to share between threads.
 
-    Redirects stay unfollowed and cookies are dropped, because a signed request is meant for exactly one
-    address. The environment's proxies and certificate bundles are used.
+    Redirects stay unfollowed and cookies are dropped, because a signed request is meant for exactly
+    one address. The environment's proxies and certificate bundles are used.
     """
 
     pace: Pace

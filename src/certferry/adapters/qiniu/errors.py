@@ -405,9 +405,8 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
         return QiniuFailure(error, code=WRONG_DOMAIN_TYPE)
     is_too_short = _TOO_SHORT_WORDS in reply.words.lower()
     meaning = MEANINGS.get(code) or (_TOO_SHORT if is_too_short else None)
-    if (
-        meaning is NO_DOMAIN and call.asked.group is wire.CallGroup.LIVE
-    ):  # Pili sends the code for hubs too
+    # Pili sends the code of a missing domain for hubs too.
+    if meaning is NO_DOMAIN and call.asked.group is wire.CallGroup.LIVE:
         meaning = None
     if meaning is not None:
         sentence = Text("Qiniu refused {what}: {meaning} ({answer})")
@@ -444,9 +443,7 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
         error = _error(errors.ClockWrong, sentence, call, reply, _SET_CLOCK, amount=amount)
         return QiniuFailure(error, is_common=True)
     sentence = Text("{host} does not accept access_key and secret_key for {what} ({answer})")
-    if (
-        reply.status == HTTPStatus.FORBIDDEN
-    ):  # the keys may be right, and lack the right to the call
+    if reply.status == HTTPStatus.FORBIDDEN:  # the keys may be right, and lack a permission
         sentence = Text("Qiniu refused {what} ({answer})")
     error = _error(errors.TargetAccessDenied, sentence, call, reply, _advice_on_keys(call, reply))
     is_this_path = call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED
