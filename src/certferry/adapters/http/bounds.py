@@ -127,14 +127,14 @@ class _Limits:
 _CURRENT: ContextVar[_Limits] = ContextVar("limits")
 
 
-def _within_limits(sock: socket.socket, read: Callable[..., Any], *args: Any) -> Any:
-    """Call `read` once. Raises `TimeoutError` if the exchange has used up time or bytes."""
+def _within_limits(sock: socket.socket, receive: Callable[..., Any], *args: Any) -> Any:
+    """Return the result of `receive`. Raises `TimeoutError` if the exchange has used up time or bytes."""
     limits, usual = _CURRENT.get(), sock.gettimeout()
     if limits.seconds_left <= 0 or limits.bytes_left < 0:
         raise TimeoutError
     sock.settimeout(min(limits.seconds_left, usual or limits.seconds_left))
     try:
-        piece = read(*args)
+        piece = receive(*args)
     finally:
         # Restore the time-out, because a later exchange may reuse the connection.
         sock.settimeout(usual)

@@ -256,7 +256,7 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
     protocol: Any = None
     operating_state_desc: Any = None
     could_operate_by_self: Any = None
-    #: Whether Qiniu has frozen the domain's account.
+    #: Whether Qiniu treats the domain as frozen, like the state `frozen` (§5.2).
     uid_is_freezed: Any = None
     #: The wildcard domain with the certificate of a `pan` domain.
     pare_domain: Any = None

@@ -75,9 +75,8 @@ class FilesReceiver:
         except DeployError as problem:
             return observed(DomainState.UNAVAILABLE, None, problem=problem)
         fullchain = None
-        if (
-            receipt is not None and receipt.fingerprint == leaf
-        ):  # else another certificate's receipt
+        # The receipt of another leaf says nothing about this fullchain.
+        if receipt is not None and receipt.fingerprint == leaf:
             fullchain = receipt.digests.get(FULLCHAIN)
         return observed(DomainState.READY, leaf, drift=drift, fullchain_digest=fullchain)
 
