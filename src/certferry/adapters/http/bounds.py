@@ -128,7 +128,7 @@ _CURRENT: ContextVar[_Limits] = ContextVar("limits")
 
 
 def _within_limits(sock: socket.socket, receive: Callable[..., Any], *args: Any) -> Any:
-    """Return the result of `receive`. Raises `TimeoutError` if the exchange has used up time or bytes."""
+    """Return the result of `receive`. Raises `TimeoutError` if time or bytes are used up."""
     limits, usual = _CURRENT.get(), sock.gettimeout()
     if limits.seconds_left <= 0 or limits.bytes_left < 0:
         raise TimeoutError
