@@ -1,8 +1,13 @@
-"""A value that never prints itself; and a mask over what must not leave the program in words:
-private keys in PEM, header lines and tokens that prove an identity, and the secrets that are known.
+"""Secrets, and masks over secrets in words.
 
-One function does it for all words: what a program printed, before that is split into lines, cut or
-quoted; each sentence, where it is said; the records of the log.
+- `Secret` holds a password, token or private key, and prints as `•••`.
+- `redacted` masks private keys in PEM, headers and tokens proving an identity, and given secrets.
+  The function serves a program's output (before any splitting, cutting or quoting), sentences, and
+  the records of the log.
+- `quoted` prepares a service's words for a sentence, `speech` the words of a service with access to
+  private keys.
+
+    message = Text("{service} refused", service=quoted(words, [token]))
 """
 
 from __future__ import annotations
@@ -22,7 +27,7 @@ from certferry.text import Quoted, Text
 MASK = "•••"
 
 _NAMES_A_SECRET = re.compile(
-    # Whole words of a name, between `_`: a KEYBOARD and a KEYMAP are none. PWD is where one is.
+    # Match whole words between `_`: KEYBOARD and KEYMAP are harmless. PWD alone is a directory.
     r"(?!pwd\Z)(?:.*_)?"
     r"(?:(?:[^\W_]*(?:access|api|auth|private|secret|ssh))?keys?|[^\W_]*(?:secret|token)s?"
     r"|[^\W_]*passw[^\W_]*|(?:ssh)?pass|[^\W_]*passphrases?|pwd|[^\W_]*credentials?)(?:_|\Z)",
@@ -30,13 +35,13 @@ _NAMES_A_SECRET = re.compile(
 )
 
 _SHORTEST_GUESSED = 8
-"""Characters from which letters with digits are taken for a secret because of a name alone."""
+"""Least characters of letters with digits to count as a secret, under a name such as `API_KEY`."""
 _LONGER_THAN_WORDS = 12
-"""Characters from which anything is: `production` is shorter, and generated passwords are not."""
+"""Least characters of other values: `production` is shorter, generated passwords are longer."""
 
 
 class Secret:
-    """A password, token or private key: prints as `•••`, and refuses to be pickled."""
+    """A password, token or private key. Prints as `•••`, and refuses to be pickled."""
 
     __slots__ = ("__weakref__", "_pieces", "_value")
 
@@ -46,12 +51,14 @@ class Secret:
         _ALIVE[id(self)] = self
 
     def reveal(self) -> str:
-        """Return the value itself, to send or use it."""
+        """Return the value itself, for use."""
         return self._value
 
     @property
     def pieces(self) -> frozenset[str]:
-        """What betrays a part of it: see `_pieces_of`. Computed once, for a key has thousands."""
+        """The strings that betray a part of the secret, see `_pieces_of`. Cached, because a key has
+        thousands.
+        """
         if self._pieces is None:
             self._pieces = frozenset(_pieces_of(self._value))
         return self._pieces
@@ -70,7 +77,7 @@ class Secret:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Secret):
             return NotImplemented
-        # What is no UTF-8 in the environment comes as surrogates (PEP 383).
+        # Invalid UTF-8 in the environment arrives as surrogates (PEP 383).
         mine, others = self._value, other._value
         return hmac.compare_digest(
             mine.encode(errors="surrogatepass"), others.encode(errors="surrogatepass")
@@ -88,64 +95,67 @@ _ALIVE: WeakValueDictionary[int, Secret] = WeakValueDictionary()
 
 
 def secrets_in_use() -> frozenset[Secret]:
-    """Return every secret that the process holds: what no log is to show."""
-    # Not `values()`, which another thread's new secret would break off.
-    found = (reference() for reference in _ALIVE.valuerefs())
-    return frozenset(one for one in found if one is not None)
+    """Return every secret held by the process, for masking the log."""
+    # `values()` would fail if another thread made a secret meanwhile.
+    alive = (reference() for reference in _ALIVE.valuerefs())
+    return frozenset(secret for secret in alive if secret is not None)
 
 
 def names_a_secret(name: str) -> bool:
-    """Return whether something is called as what holds secrets is, `DP_Key` among them."""
+    """Return whether a name suggests a secret value, such as `DP_Key`."""
     return _NAMES_A_SECRET.match(name) is not None
 
 
 def may_be_a_secret(value: str) -> bool:
-    """Return whether what is called so may be one. `production` is a word, and is to stay one."""
+    """Return whether a value under a secret's name is long enough for a secret.
+
+    Shorter values, such as `production`, stay visible.
+    """
     value = value.strip()
     mixed = any(map(str.isalpha, value)) and any(map(str.isdigit, value))
     return len(value) >= (_SHORTEST_GUESSED if mixed else _LONGER_THAN_WORDS)
 
 
 _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
-"""What percent-encoding leaves as it is (RFC 3986 §2.3)."""
+"""Characters unchanged by percent-encoding (RFC 3986 §2.3)."""
 
 _SHORTEST = 4
-"""Characters from which a secret is masked: a shorter one could be any word by chance."""
+"""Least characters of a masked secret: a shorter secret could be any word by chance."""
 _SHORTEST_WITHIN = 8
-"""Characters from which a part of a word, or its beginning, is masked."""
+"""Least characters of a secret, or of a secret's beginning, masked inside a word."""
 _SHORTEST_LINE = 16
-"""Characters from which one of its lines is, and is not something like `fi` or `=`."""
+"""Least characters of a secret's masked line: shorter lines are like `fi` or `=`."""
 
-_BETWEEN_LINES = re.compile(r"[\r\n]+|\\n")  # a key in one line has its lines' ends as `\n`
-_FRAME = "-----"  # of PEM: what stands there is no secret
+_BETWEEN_LINES = re.compile(r"[\r\n]+|\\n")  # a key on a single line has `\n` for the ends of lines
+_FRAME = "-----"  # PEM's frame, which is public
 _KEY = "PRIVATE KEY"
 
-# RFC 7468, and what resembles it: PGP's (a BLOCK), and that of SSH2 with four hyphens.
-# Atomic and possessive: else each `PRIVATE KEY` of a long line would be tried as the last one.
+# The frame of RFC 7468, of PGP (a BLOCK), and of SSH2 (four hyphens). Atomic and possessive
+# groups: otherwise the pattern would try each `PRIVATE KEY` of a long line as the last.
 _BEGIN, _END = (
     rf"-{{4,5}} ?{edge} (?>[^-\r\n]*?{_KEY})[^-\r\n]*+-{{4,5}}" for edge in ("BEGIN", "END")
 )
 
 _VALUE = (
-    # Up to the quote that closes it, or to the end of the line; what is hidden already stays so.
+    # A value reaches to the closing quote, or to the end of the line. A mask stays a mask.
     rf"(\\?[\"'])(?!{MASK})([^\r\n]+?)(?=\1)"
     rf"|(?!\\?[\"']?{MASK})(\S[^\r\n]*)"
 )
 
 _HEADER_BEGINS = r"(?:^[ \t]*|[\"'{\[,<>][ \t]*|\\[rn])"
-"""Where a header can begin: "Failed authorization: DNS problem" is a sentence."""
+"""The place before a header's name: "Failed authorization: DNS problem" is a sentence."""
 
 _SIGNED = r"[\w-]+:[\w-]+="
-"""The name of a key and what was signed with it, in Base64: how CDNs and clouds have it proven."""
+"""A key's name and a signature in Base64, as sent to CDNs and clouds."""
 
 _SCHEMES = rf"(?:(?:basic|bearer|digest|\w+-hmac-sha256)[ \t]+\S|\w+[ \t]+{_SIGNED})"
-"""What begins a header's value wherever it is quoted (RFC 9110 §11.1)."""
+"""The beginnings of an Authorization header's value (RFC 9110 §11.1)."""
 
 _MASKED = (
-    # A key whose end or beginning was cut off reaches as far as the words do.
+    # A key without an end, or without a beginning, extends over the rest of the words.
     re.compile(rf"{_BEGIN}.*?(?:{_END}|\Z)", re.DOTALL),
     re.compile(rf"\A(?:(?!{_BEGIN}).)*?{_END}", re.DOTALL),
-    re.compile(r"\b[A-Za-z]\w+ ([\w-]{8,}:[\w-]{8,}=)"),  # shorter ones stand in sentences
+    re.compile(r"\b[A-Za-z]\w+ ([\w-]{8,}:[\w-]{8,}=)"),  # shorter matches occur in sentences
     re.compile(r"login_token=([^&\s'\"]+)", re.IGNORECASE),
     re.compile(
         rf"{_HEADER_BEGINS}(?:proxy-)?authorization(?:\\?[\"'])?[ \t]*:[ \t]*(?:{_VALUE})",
@@ -153,8 +163,10 @@ _MASKED = (
     ),
     re.compile(rf"authorization[ \t]*:[ \t]*(?!{MASK})({_SCHEMES}[^\r\n]*)", re.IGNORECASE),
 )
-"""Private keys, signed proofs, tokens of a login, any Authorization header. What must not be seen
-is the last group, or all of it. A `Secret` hides itself; this is for what others quote."""
+"""Patterns of private keys, signed proofs, login tokens and Authorization headers.
+
+The mask covers the last group of the match, or the whole match. The patterns are for words from
+elsewhere: a `Secret` already prints as a mask."""
 
 _CUT = re.compile("…")  # see `text.cut`
 _QUERY_VALUE = re.compile(r"=([^&#]*)")
@@ -163,13 +175,14 @@ _Spans = Iterator[tuple[int, int]]
 
 
 def redacted(words: str, secrets: Iterable[Secret] = ()) -> str:
-    """Return words with `•••` for what must not be seen, be it known or not, and where they repeat
-    a secret, one of its lines, or at their end or before a `…` the beginning of one: who said it
-    may have been stopped in the middle. Where two overlap, nothing of either stays. Words that
-    still hold pieces of a secret are `•••` as a whole.
+    """Return words with `•••` over the known patterns, and over every occurrence of a secret.
+
+    An occurrence is the whole secret, a line of the secret, or a beginning cut off by the end of
+    the words or by `…`. Overlapping occurrences are masked together. Words still holding pieces of
+    a secret become `•••` entirely.
     """
-    known = set(secrets)
-    spans = sorted({*_patterns(words), *_repeated(words, known)})
+    distinct = set(secrets)
+    spans = sorted({*_patterns(words), *_repeated(words, distinct)})
     shown: list[str] = []
     end = 0
     for start, stop in spans:
@@ -177,21 +190,24 @@ def redacted(words: str, secrets: Iterable[Secret] = ()) -> str:
             shown += words[end:start], MASK
         end = max(end, stop)
     masked = "".join(shown) + words[end:]
-    return MASK if hold_pieces(masked, known) else masked
+    return MASK if hold_pieces(masked, distinct) else masked
 
 
 def discreet(words: str) -> str:
-    """Return the words of a log without any secret that the process holds."""
+    """Return a log's words without the secrets held by the process."""
     return redacted(words, secrets_in_use())
 
 
-def without_secrets(said: Text, hide: Callable[[str], str] = discreet) -> Text:
-    """Return a sentence for what is stored: `hide` has removed secrets from its values, by default
-    all that the process holds.
+def without_secrets(sentence: Text, hide: Callable[[str], str] = discreet) -> Text:
+    """Return a sentence for storage, with `hide` applied to every string among the values.
+
+    By default `hide` masks the secrets held by the process.
     """
-    if not said.values:
-        return said
-    return said.filled(**{name: _hidden(one, hide) for name, one in said.values.items()})
+    if not sentence.values:
+        return sentence
+    return sentence.filled(
+        **{name: _hidden(value, hide) for name, value in sentence.values.items()}
+    )
 
 
 def _hidden(value: object, hide: Callable[[str], str]) -> object:
@@ -201,18 +217,18 @@ def _hidden(value: object, hide: Callable[[str], str]) -> object:
         case str():
             return hide(value)
         case list() | tuple():
-            return [_hidden(one, hide) for one in value]
+            return [_hidden(item, hide) for item in value]
     return value
 
 
 def _patterns(words: str) -> _Spans:
     for pattern in _MASKED:
-        for found in pattern.finditer(words):
-            yield found.span(found.lastindex or 0)
+        for match in pattern.finditer(words):
+            yield match.span(match.lastindex or 0)
 
 
 def repeats(words: str, secrets: Iterable[Secret]) -> bool:
-    """Return whether words repeat a whole secret, or one of its lines, in whatever spelling."""
+    """Return whether words contain a whole secret, or a secret's line, in any known spelling."""
     return any(
         True
         for secret in secrets
@@ -222,12 +238,13 @@ def repeats(words: str, secrets: Iterable[Secret]) -> bool:
 
 
 _PIECE = 8
-"""Letters and digits of a secret that are no chance, one after the other, whatever is between."""
+"""Consecutive letters and digits of a secret, beyond chance, with anything in between."""
 _LONGER_PIECE = 16
-"""The same of its bytes written as numbers, and of a key's letters alone: dates are numbers too."""
+"""A longer piece, for a secret's bytes as numbers, and for a key's letters without digits: dates
+are numbers too."""
 
 _NUMBERS = ("{}", "{:02x}", "0x{:02x}", "x{:02x}", "u{:04x}", "{:o}", "{:08b}")
-"""How programs write bytes and characters: decimal, hexadecimal, escaped, octal, binary."""
+"""Programs' notations of bytes and characters: decimal, hexadecimal, escaped, octal, binary."""
 
 _CLOSED = re.compile(r"[^0-9a-z]+")
 _NOT_LETTERS = re.compile(r"[^a-z]+")
@@ -235,24 +252,29 @@ _FRAMED = re.compile(rf"{_BEGIN}(.*?){_END}", re.DOTALL)
 
 
 def hold_pieces(words: str, secrets: Iterable[Secret]) -> bool:
-    """Return whether words hold a part of a secret, with anything between its characters, numbered,
-    backwards, in Base64 or as numbers. What was enciphered is not recognised.
+    """Return whether words hold a piece of a secret.
+
+    Recognised are pieces with anything between the characters, numbered, backwards, in Base64, and
+    as numbers. Enciphered pieces pass.
     """
     sought = [secret.pieces for secret in secrets]
     if not any(sought):
         return False
     closed = _CLOSED.sub("", words.lower())
-    seen = {
+    present = {
         *_parts(closed, _PIECE),
         *_parts(closed, _LONGER_PIECE),
         *_parts(_NOT_LETTERS.sub("", closed), _LONGER_PIECE),
     }
-    return any(not seen.isdisjoint(pieces) for pieces in sought)
+    return any(not present.isdisjoint(pieces) for pieces in sought)
 
 
 def _pieces_of(value: str) -> Iterator[str]:
-    """Yield the pieces of a secret that is no word and no address: those of a key, and of a token
-    those that have letters and digits. Of its numbers every eighth begins one.
+    """Yield the pieces of a secret, except pieces like plain words or plain numbers.
+
+    All pieces of a PEM key count; of another secret, pieces with letters and digits. An address
+    counts by its secret parts. In the notations as numbers, a piece begins at every eighth
+    character.
     """
     framed = _FRAMED.search(value)
     parts = [value] if "://" not in value else [*_proofs_in(value)]
@@ -277,7 +299,9 @@ def _pieces_of(value: str) -> Iterator[str]:
 
 
 def _as_numbers(raw: bytes) -> Iterator[str]:
-    """Yield bytes as numbers without what separates them, and in Base64 from any place in it."""
+    """Yield bytes in each notation of `_NUMBERS` without separators, and in Base64 at each of the
+    three offsets.
+    """
     for number in _NUMBERS:
         yield "".join(map(number.format, raw))
     for before in range(3):
@@ -302,7 +326,7 @@ def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
 
 
 def _proofs_in(value: str) -> Iterator[str]:
-    """Return the parts of an address that prove an identity, such as Feishu's UUIDs."""
+    """Yield the parts of an address that may prove an identity, such as Feishu's UUIDs."""
     authority, _, rest = value.partition("://")[2].partition("/")
     path, _, query = rest.partition("?")
     caller = authority.rpartition("@")[0].split(":")
@@ -311,7 +335,7 @@ def _proofs_in(value: str) -> Iterator[str]:
 
 
 def _spread(compact: str, places: Sequence[int], spelling: str) -> _Spans:
-    """Return where words repeat a spelling with blanks between its characters."""
+    """Yield the spans of a spelling spread over blanks."""
     closed = "".join(character for character in spelling if not _is_blank(character))
     if len(closed) >= _SHORTEST_WITHIN:
         for start, end in _spans(compact, closed):
@@ -323,13 +347,13 @@ def _is_blank(character: str) -> bool:
 
 
 def _spans(words: str, spelling: str) -> _Spans:
-    """Return where words repeat a spelling, wherever that begins, and where they are cut within."""
+    """Yield the spans of a spelling in words, and of beginnings cut off by the end or by `…`."""
     if spelling[:_SHORTEST_WITHIN] not in words:
-        return  # nearly always
+        return  # the usual case, decided cheaply
     yield from _whole(words, spelling)
     for end in (len(words), *(cut.start() for cut in _CUT.finditer(words))):
-        if begun := _begun_before(end, words, spelling):
-            yield end - begun, end
+        if length := _begun_before(end, words, spelling):
+            yield end - length, end
 
 
 def _whole(words: str, spelling: str) -> _Spans:
@@ -346,21 +370,21 @@ def _stands_alone(words: str, start: int, end: int) -> bool:
 
 
 def _spellings(value: str) -> Iterator[str]:
-    """Return what a secret looks like where a program prints it, or a shell shows what it does."""
+    """Yield the spellings of a secret in programs' output, and in a shell's trace."""
     value = value.strip("\r\n")
     if not value.strip():
         return
     lines = map(str.strip, _BETWEEN_LINES.split(value))
     yield from (line for line in lines if len(line) >= _SHORTEST_LINE and _FRAME not in line)
     if len(value) >= _SHORTEST and not {"\r", "\n"} & set(value):
-        # As it is, and as bash and dash quote it with `set -x`.
+        # The value itself, and bash's and dash's quoting under `set -x`.
         yield from (value.replace("'", shown) for shown in ("'", r"'\''", "'\"'\"'"))
-        yield repr(value)[1:-1]  # as the message of a KeyError has it
+        yield repr(value)[1:-1]  # in the message of a KeyError
         yield from _encoded(value.encode(errors="surrogatepass"))
 
 
 def _encoded(raw: bytes) -> Iterator[str]:
-    """Return what services and libraries make of a value before they send or quote it."""
+    """Yield a value in the encodings of services: Base64, hexadecimal, percent-encoding."""
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         yield from (encode(raw).decode(), encode(raw).decode().rstrip("="))
     yield from (raw.hex(), raw.hex().upper())
@@ -369,74 +393,80 @@ def _encoded(raw: bytes) -> Iterator[str]:
 
 
 def _begun_before(end: int, words: str, spelling: str) -> int:
-    """Return how many characters of a spelling stand before a cut, if it is more than chance."""
+    """Return the number of a spelling's first characters before a cut; 0 if within chance."""
     lengths = range(min(len(spelling), end), _SHORTEST_WITHIN - 1, -1)
     return next((n for n in lengths if words.endswith(spelling[:n], 0, end)), 0)
 
 
 LONGEST = 1000
-"""Characters that are kept. The rest helps no operator."""
+"""Characters kept of a service's words."""
 _READ = 2 * LONGEST
-"""Characters that are looked at, before anything else is done with them."""
+"""Characters read of a service's words, before any other step."""
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
-"""Unicode's categories of what controls a terminal, turns writing around, or is nothing."""
+"""Unicode's categories of characters that control a terminal, reverse the writing, or are
+unassigned."""
 
 _WORD = r"(?:[A-Z]?[a-z]{1,18}(?:[A-Z][a-z]{1,18})*|[A-Z]{1,12}|v?\d{1,15})"
 _PLAIN = re.compile(rf"[-_/+=%~]*{_WORD}(?:[-_/+=~]+{_WORD})*[-_/+=%~]*")
-"""Words and small numbers with marks between them, such as a path's, or `accountDoesNotExist`."""
+"""Words and small numbers joined by marks, such as a path, or `accountDoesNotExist`."""
 
 _TOKEN = re.compile(
-    # What has dots and ends like a host's name is one, with the scheme that stands before it.
+    # A host's name: labels joined by dots, with an ending like a top-level domain.
     r"(?P<host>(?<![\w+=%~.-])(?:[a-z0-9_*-]{1,63}\.)+[a-z][a-z0-9-]{1,62}(?![\w+=%~-]))"
-    # RFC 9562: how most services write the id of a request.
-    # Twenty-four lower-case hexadecimal digits: how Qiniu writes the id of a certificate.
+    # A UUID (RFC 9562), most services' id of a request; or 24 lowercase hexadecimal digits, Qiniu's
+    # id of a certificate.
     r"|(?P<id>(?<![\w+/=%~.-])"
     r"(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9a-f]{24})(?![\w+/=%~-]))"
-    # Twenty of what base64, hexadecimal digits and percent-encoding are made of; with it the short
+    # At least twenty characters of Base64, hexadecimal digits or percent-encoding, with the short
     # last line of a key.
     r"|(?P<run>[A-Za-z0-9+/=_%~-]{20,}(?:\s+[A-Za-z0-9+/]{1,19}={1,2})?)"
-    # As OpenSSL prints the numbers of a key.
+    # OpenSSL's print of a key's numbers.
     r"|(?P<digits>(?<![\w:])[0-9A-Fa-f]{2}(?:[: ]+[0-9A-Fa-f]{2}){9,})",
-    re.ASCII,  # a Chinese word may stand right beside a name
+    re.ASCII,  # a Chinese word may touch a name
 )
 
 _ID = re.compile(r"[\w.:/+=-]{1,64}", re.ASCII)
 
 
-def quoted(said: object, secrets: Iterable[Secret] = ()) -> Quoted:
-    """Return a service's words for a sentence: at most a kilobyte on one line, without what
-    controls or turns the writing, with `•••` for the secrets that are known and for each run of
-    twenty characters or more that could be a key. Hosts, addresses of pages and words are none.
+def quoted(message: object, secrets: Iterable[Secret] = ()) -> Quoted:
+    """Return a service's words for a sentence, on a single line of at most `LONGEST` characters.
+
+    Control characters are removed. `•••` replaces given secrets, the patterns of `redacted`, a
+    key's numbers as printed by OpenSSL, and runs of at least twenty characters, except hosts,
+    addresses of pages, ids and plain words.
     """
-    words = _visible(str(said)[:_READ])
+    words = _visible(str(message)[:_READ])
     words = _TOKEN.sub(_unless_known, redacted(words, secrets))
     return Quoted(words if len(words) <= LONGEST else words[: LONGEST - 1] + "…")
 
 
 _ALONE = re.compile(
     r"[A-Za-z0-9]+"
-    # What is neither ASCII, nor Chinese, nor a mark of Chinese or English sentences.
+    # Everything outside ASCII, Chinese, and the marks of Chinese and English sentences.
     r"|[^\x00-\x7f\u3400-\u9fff\u3000-\u303f\uff01-\uff0f\uff1a-\uff1f\u2018-\u201d—…•]+"
 )
-"""Words of a sentence, each by itself: names and paths are several."""
+"""Single words of a sentence. Names and paths consist of several words."""
 
 _OF_SPEECH = re.compile(
     r"(?i:a|an|as|at|be|by|cn|do|go|hk|id|if|in|io|ip|is|it|me|my|no|of|ok|on|or|so|to|up|us|we)"
     r"|[A-Z]?[a-z]{3,20}[0-9]{0,2}|[A-Z]{3,12}|[0-9]{1,8}"
 )
-"""Words of sentences. Base64 and hexadecimal digits, alone, in twos or in eights, are none."""
+"""Words and numbers of natural language. Base64 and hexadecimal digits, alone, in twos or in
+eights, fail to match."""
 
 _MOST_OTHERS, _MOST_NUMBERS = 3, 3
-"""Words and numbers from which on words are taken for something that was spelt."""
+"""Most other words, and most numbers, in natural language: more may spell a key."""
 
 
-def speech(said: object) -> Quoted:
-    """Return the words of a service that holds private keys: words and up to three numbers alone,
-    with `•••` for everything else, and for the whole where that is much. A key is recognised by no
-    knowledge of the key, so the mask holds in later runs too, for every key and most spellings.
+def speech(message: object) -> Quoted:
+    """Return the words of a service with access to private keys: only natural words, and up to
+    three numbers.
+
+    `•••` replaces every other word, and all words if there are many others. The mask needs no
+    knowledge of the key, so later runs are safe too, for every key and most spellings.
     """
-    words = quoted(said)
+    words = quoted(message)
     alone = _ALONE.findall(words)
     others = [word for word in alone if not _OF_SPEECH.fullmatch(word)]
     if len(others) > _MOST_OTHERS or sum(map(str.isdigit, alone)) > _MOST_NUMBERS:
@@ -444,14 +474,17 @@ def speech(said: object) -> Quoted:
     return Quoted(_ALONE.sub(lambda word: word[0] if word[0] not in others else MASK, words))
 
 
-def quoted_id(said: str, secrets: Iterable[Secret] = ()) -> str:
-    """Return the id of a request, one word that may look like a key; "" when it is no such."""
-    return redacted(said, secrets) if _ID.fullmatch(said) else ""
+def quoted_id(value: str, secrets: Iterable[Secret] = ()) -> str:
+    """Return the id of a request, with `•••` over secrets; "" for several words or odd characters.
+
+    An id may look like a key, so the mask of `quoted` would hide the id.
+    """
+    return redacted(value, secrets) if _ID.fullmatch(value) else ""
 
 
-def quoted_code(said: str, secrets: Iterable[Secret] = ()) -> str:
-    """Return the code of an answer, of words and numbers; "" when it could be a key."""
-    return said if _ID.fullmatch(said) and quoted(said, secrets) == said else ""
+def quoted_code(value: str, secrets: Iterable[Secret] = ()) -> str:
+    """Return the code of an answer; "" if the code could be a key."""
+    return value if _ID.fullmatch(value) and quoted(value, secrets) == value else ""
 
 
 def _visible(words: str) -> str:

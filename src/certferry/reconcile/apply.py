@@ -1,10 +1,14 @@
-"""Carry out the steps of a plan that are ready, and store since when the others wait. Every failure
-becomes an outcome, so that one domain's failure stops neither the others nor the other
-certificates.
+"""Carry out the ready steps of a plan, and store since when the other steps wait.
 
-Here are the steps of a rollout: have a target serve a certificate under a domain, uploading it
-where it is missing, and binding it; note that it is served; and where edges that worked refuse it,
-withdraw it, so that the next pass binds the previous one. The other steps have files of their own.
+Every failure becomes an outcome, so other domains and certificates go on after a domain's failure.
+
+`carry_out` is the entry. The module holds the steps of a rollout, the other steps have modules of
+their own:
+
+- `deploy` uploads a missing certificate to a target, and binds the certificate to a domain;
+- `verify` stores that every address serves the certificate;
+- `roll_back` withdraws a certificate refused by edges that worked before, so the next pass binds
+  the previous certificate.
 """
 
 from __future__ import annotations
@@ -40,7 +44,7 @@ _STOPPED_DURING = {
 
 
 def carry_out(steps: Sequence[plans.Step], context: StepContext) -> Iterator[StepOutcome]:
-    """Carry out ready steps, and yield the outcome of each. Raises `LeaseLost`, `Interrupted`."""
+    """Carry out ready steps, and yield each step's outcome. Raises `LeaseLost`, `Interrupted`."""
     unmanaged: list[plans.Retire] = []
     for step in steps:
         match step:
@@ -79,7 +83,7 @@ def _executed(
 
 
 def store_waits(plan: plans.Plan, context: StepContext) -> None:
-    """Store what the plan waits for, since when, and what it leaves as it was found."""
+    """Store since when the plan waits for each rollout, and the settings left as drift."""
     for rollout in plan.rollouts:
         if isinstance(rollout.when, Waiting) and not rollout.unread:
             _begin(rollout, context)
@@ -100,9 +104,9 @@ def _begin(rollout: plans.Rollout, context: StepContext) -> None:
     (verify,) = (step for step in rollout.steps if isinstance(step, plans.Verify))
     target, domain = context.observed.locate(verify.target, verify.domain)
     if domain.seen_at(verify.fingerprint) is not None:
-        return  # stays known as seen: what another tool binds next is drift
+        return  # stays stored as seen: a later binding by another tool is drift
     record = context.begin(verify)
-    if record.worked_before:  # otherwise there is nothing that a rollback would mend
+    if record.worked_before:  # else a rollback would mend nothing
         served = target.served.get(verify.domain, ())
         after = with_refusal(record, domain, served, context.now)
         if after != record:
@@ -110,20 +114,20 @@ def _begin(rollout: plans.Rollout, context: StepContext) -> None:
 
 
 def _note_drift(drifted: plans.Drifted, context: StepContext) -> None:
-    """Add a drift that is left as it is to the history, once."""
+    """Store a drift left in place, and add the drift to the history once."""
     last = context.observed.locate(drifted.target, drifted.domain)[1].last
-    found = in_one_line(drifted.changes)
-    if last is None or last.drift == found:
+    changes = in_one_line(drifted.changes)
+    if last is None or last.drift == changes:
         return
-    if context.ports.state.replace_rollout(last, replace(last, drift=found)):
-        context.record("drift found", target=drifted.target, domain=drifted.domain, found=found)
+    if context.ports.state.replace_rollout(last, replace(last, drift=changes)):
+        context.record("drift found", target=drifted.target, domain=drifted.domain, found=changes)
 
 
 def verify(step: plans.Verify, context: StepContext) -> StepOutcome:
-    """Store that every address was seen to serve the certificate."""
+    """Store that every address serves the certificate; return the outcome."""
     target, domain = context.observed.locate(step.target, step.domain)
-    said, last = seen_at(target.served.get(step.domain, ())), domain.last
-    # Without a lease another run may have gone on meanwhile: then that one records it.
+    addresses, last = seen_at(target.served.get(step.domain, ())), domain.last
+    # A run without a lease may be overtaken by another run, which then records the event.
     if last is not None and context.ports.state.replace_rollout(
         last, replace(last, verified_at=context.now)
     ):
@@ -134,28 +138,31 @@ def verify(step: plans.Verify, context: StepContext) -> StepOutcome:
             fingerprint=last.fingerprint,
             **{change.what: f"{change.was} → {change.becomes}" for change in step.changes},
         )
-    seen = StepOutcome(plans.Action.VERIFY, Outcome.DONE, said, step.target, step.domain)
+    result = StepOutcome(plans.Action.VERIFY, Outcome.DONE, addresses, step.target, step.domain)
     if not step.changes:
-        return seen
+        return result
     detail = Text("{said}; the target changed other settings: {changes}").filled(
-        said=said, changes=in_sentences(step.changes)
+        said=addresses, changes=in_sentences(step.changes)
     )
     hint = Text(
         "set the wanted values in the deployment (`force_https`, `http2`, `tls_versions`),"
         " and the next run restores them"
     )
-    return replace(seen, detail=detail, hint=hint)
+    return replace(result, detail=detail, hint=hint)
 
 
 LISTED_WITHIN = timedelta(minutes=10)
-"""How long an upload of ours may be missing from a target's list, which lags behind writes
-(docs/facts/qiniu.md §5.1), before it counts as gone and is made anew."""
+"""How long our upload may be missing from a target's list before the upload is repeated: lists lag
+behind writes (docs/facts/qiniu.md §5.1)."""
 
 _RETURNING = Text("the previous certificate is bound again")
 
 
 def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
-    """Have a target serve the version in force, uploaded where needed. Raises `LeaseLost`."""
+    """Have a target serve the version in force under a domain, uploading a missing copy.
+
+    Return the outcome: waiting after an accepted change, or failed. Raises `LeaseLost`.
+    """
     target, _ = context.observed.locate(step.target, step.domain)
     detail = applying(step.target, target.rules.usual_change)
     result = StepOutcome(plans.Action.DEPLOY, Outcome.WAITING, detail, step.target, step.domain)
@@ -166,7 +173,7 @@ def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
         sent = _with_edges(step, record, context)
         remote_id, request_id = _bind(step, context)
     except TargetBusy as error:
-        if step.repair:  # nothing was written
+        if step.repair:  # the target refused before any change, so no repair counts
             context.ports.state.save_rollout(replace(record, repairs=before))
         if context.now >= record.started_at + context.ports.verify_timeout:
             return result.with_error(error)
@@ -182,7 +189,10 @@ def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
 
 
 def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext) -> RolloutRecord:
-    """Store, before the change, whether all addresses work: a refusal then is no news later."""
+    """Return the record with `worked_before`, stored before the change if all addresses work.
+
+    A rollback needs the fact: only a refusal by edges that worked before is due to the change.
+    """
     may_roll_back = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK
         for deployment in context.desired.deployments
@@ -197,7 +207,10 @@ def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext)
 
 
 def _bind(step: plans.Deploy, context: StepContext) -> tuple[str, str | None]:
-    """Return the remote id that was bound, and the request's. A copy that is gone is made anew."""
+    """Bind the version; return the bound remote id and the request's id.
+
+    A copy gone from the target is uploaded again.
+    """
     target, domain = context.observed.locate(step.target, step.domain)
     version = context.version_of(step)
     remote = target.remote_of(version.fingerprint)
@@ -208,17 +221,17 @@ def _bind(step: plans.Deploy, context: StepContext) -> tuple[str, str | None]:
     try:
         return remote_id, bind(step.domain, domain.kind, remote_id, step.https)
     except CopyGone:
-        # Removed by other hands since it was listed or uploaded.
+        # Another tool removed the copy since the listing or the upload.
         context.ports.state.drop_upload(step.target, remote_id)
         another = _upload(step.target, version, context)
-        if another == remote_id:  # the target lists it, and does not take it
+        if another == remote_id:  # the target lists the copy, and still refuses the binding
             raise
     context.renew_lease()
     return another, bind(step.domain, domain.kind, another, step.https)
 
 
 def _uploaded(target: str, version: Version, context: StepContext) -> str:
-    """Return the remote id of a version, uploaded where it is not known to be there."""
+    """Return the remote id of a version's recent upload, or upload the version."""
     fingerprint = version.fingerprint
     oldest = context.now - LISTED_WITHIN
     for upload in context.ports.state.uploads(context.lineage, target):
@@ -243,12 +256,15 @@ def _upload(target: str, version: Version, context: StepContext) -> str:
 def _store_acceptance(
     step: plans.Deploy, remote_id: str, record: RolloutRecord, context: StepContext
 ) -> datetime:
-    """Store when the target took the change, and what it said of the domain before."""
+    """Store that the target accepted the change, with the domain's earlier problem and settings.
+
+    Return the moment.
+    """
     _, domain = context.observed.locate(step.target, step.domain)
     now, sent = context.now, step.https
     if record.sent is not None:
-        # What was sent before of the settings that are left stays known as drift, and no later
-        # run sets it.
+        # Settings left as drift keep the earlier sent value, so later runs recognise the drift and
+        # leave the settings alone.
         left = {change.what: getattr(record.sent, change.what) for change in step.left}
         sent = replace(sent, **left)
     context.ports.state.save_rollout(
@@ -274,7 +290,10 @@ def _wait(result: StepOutcome, why: Text, since: datetime, context: StepContext)
 
 
 def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcome]:
-    """Withdraw a certificate that edges refuse, and have the lineage reconciled again at once."""
+    """Withdraw a certificate refused by edges, and have the lineage reconciled again at once.
+
+    Yield two outcomes: the failed rollout, and the waiting deployment of the previous certificate.
+    """
     context.renew_lease()
     withdraw(step, context)
     error = VerificationError(
@@ -293,7 +312,7 @@ def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcom
 
 
 def withdraw(step: plans.Rollback, context: StepContext, *, by_hand: bool = False) -> None:
-    """Store that a certificate is not to be bound to a domain again."""
+    """Store that a certificate must stay unbound from a domain; `by_hand`: by the operator."""
     place = (step.target, step.domain, step.fingerprint)
     context.ports.state.save_withdrawal(
         Withdrawal(context.lineage, *place, context.now, by_hand=by_hand)

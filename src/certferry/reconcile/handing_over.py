@@ -1,7 +1,7 @@
-"""A failed call that was given a private key: nothing that is said of the failure repeats the key.
+"""Removal of the private key from the error of a failed upload or delivery.
 
-A service may quote what it was sent, in any spelling, and no mask knows every spelling. So the
-words of a service are withheld as a whole, and what an adapter says itself is searched for the key.
+A service may quote the sent key in any spelling, and masks recognise only known spellings. So a
+service's words are withheld entirely, and an adapter's own sentences are searched for the key.
 """
 
 from __future__ import annotations
@@ -15,12 +15,14 @@ _MESSAGE = Text("what was said of it is withheld: it quotes the private key")
 
 
 def without_key(error: CertferryError, key: Secret, *, withholds_words: bool) -> CertferryError:
-    """Return an error without the key. With `withholds_words` it loses whatever it quotes; a
-    program's words stay, since the program is the operator's own.
+    """Return the error without pieces of the key.
+
+    `withholds_words` also removes all quoted words, for services. An operator's own program keeps
+    the quoted words.
     """
 
-    def worded(said: Text) -> Text:
-        said = own_words(said, _WORDS) if withholds_words else said
-        return _MESSAGE if hold_pieces(str(said), [key]) else said
+    def worded(sentence: Text) -> Text:
+        sentence = own_words(sentence, _WORDS) if withholds_words else sentence
+        return _MESSAGE if hold_pieces(str(sentence), [key]) else sentence
 
     return error.reworded(worded)

@@ -1,1 +1,1 @@
-"""HTTP for adapters: exchanges that end, and messages that are posted."""
+"""HTTP for adapters: bounded exchanges, posted messages, and a journal for reports."""

@@ -1,9 +1,13 @@
-"""Answers that end: each is read whole within a time and up to a size, or not at all.
+"""Limits for HTTP exchanges: each answer is read whole within a time and a size, or refused.
 
-What lexicon and Apprise send with `requests` is held to what certferry holds itself to: one host,
-by https or to this machine, a certificate that is looked at, and an answer that comes to an end. By
-themselves they follow redirects to other hosts with keys in their headers, take plain http where
-an address says so, and read for as long as a server sends (dns-lexicon 3.25, Apprise 2.3).
+The libraries lexicon and Apprise send with `requests`. By themselves they follow redirects to other
+hosts with keys in the headers, accept addresses with plain http, and read for as long as a server
+sends (dns-lexicon 3.25, Apprise 2.3). Inside `held()`, their requests obey certferry's own limits:
+a single host, https except to this machine, a verified certificate, and a bounded answer.
+
+    with held() as refused:
+        library.send()
+    if refused:  # sentences for the operator
 """
 
 from __future__ import annotations
@@ -31,31 +35,33 @@ from certferry.core.network import is_loopback
 from certferry.ports.state import must_still_hold
 from certferry.text import Text
 
-WHOLE = timedelta(seconds=60)  # for a whole exchange; what certferry asks for takes a second or two
+WHOLE = timedelta(seconds=60)  # for a whole exchange; certferry's requests take a second or two
 LONGEST_ANSWER = 16 * 2**20  # bytes; a page of a thousand domains is about one mebibyte
-FRAMES = 2  # times that: what may come in all, with headers and the frames of chunks
+FRAMES = 2  # times LONGEST_ANSWER: all bytes of an answer, with headers and frames of chunks
 CHUNK = 64 * 2**10  # bytes read at once
-POOL_SIZE = 16  # connections kept per host: two for each lineage that is worked on by default
+POOL_SIZE = 16  # connections kept per host: two for each lineage in parallel, by default
 
 Place = tuple[socket.AddressFamily, socket.SocketKind, int, str, Any]
 """An address of a host, as `socket.getaddrinfo` returns it."""
 
 
 class TooSlow(requests.exceptions.Timeout):
-    """An answer that was not complete in time."""
+    """The answer was incomplete at the deadline."""
 
 
 class TooLong(requests.exceptions.RequestException):
-    """An answer that did not end."""
+    """The answer exceeded the limit of bytes."""
 
 
 class UnknownProxy(requests.exceptions.ProxyError):
-    """The environment names a proxy of a kind that certferry does not speak to: of this scheme."""
+    """The environment names a proxy of an unsupported scheme. The message is the scheme."""
 
 
 class BoundedAdapter(HTTPAdapter):
-    """Reads each answer whole before it returns it, within the time `whole` from the first address
-    that is tried to the last byte, and up to the `longest` body in bytes.
+    """A `requests` adapter that returns only complete answers.
+
+    `whole` limits the time from the first attempt to connect to the last byte; `longest` limits
+    the body, in bytes.
     """
 
     def __init__(self, whole: timedelta = WHOLE, longest: int = LONGEST_ANSWER) -> None:
@@ -64,26 +70,28 @@ class BoundedAdapter(HTTPAdapter):
         super().__init__(pool_maxsize=POOL_SIZE)
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
-        """Return a pool whose connections read within the limits of their exchange."""
+        """Return a pool of connections bound to the limits of the exchange."""
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
         pool.ConnectionCls = _CONNECTIONS[pool.scheme]
         return pool
 
     def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
-        """Raise `UnknownProxy` for SOCKS: its connections would not end with the exchange."""
+        """Return the manager of an HTTP proxy. Raises `UnknownProxy` for SOCKS, whose connections
+        would outlive the exchange.
+        """
         if (scheme := proxy.partition("://")[0].lower()) not in _CONNECTIONS:
             raise UnknownProxy(scheme)
         return super().proxy_manager_for(proxy, **kwargs)
 
     def send(self, *args: Any, **kwargs: Any) -> requests.Response:
         """Send a request. Raises requests' exceptions, `TooSlow` and `TooLong` among them."""
-        must_still_hold()  # before it connects; `_PlainConnection.send` asks again
+        must_still_hold()  # before connecting; `_PlainConnection.send` checks again
         deadline = time.monotonic() + self._whole.total_seconds()
         limits = _Limits(deadline, FRAMES * self._longest)
         before = _CURRENT.set(limits)
         try:
             response = super().send(*args, **kwargs)
-            with contextlib.closing(response):  # which ends the connection, unless all was read
+            with contextlib.closing(response):  # ends the connection of an unread answer
                 body = bytearray()
                 for piece in response.iter_content(CHUNK):
                     body += piece
@@ -98,15 +106,17 @@ class BoundedAdapter(HTTPAdapter):
             raise
         finally:
             _CURRENT.reset(before)
-        response._content = bytes(body)  # noqa: SLF001 - as `Response.content` keeps it
+        response._content = bytes(body)  # noqa: SLF001 - where `Response.content` keeps the body
         return response
 
 
 @dataclass
 class _Limits:
-    """What one exchange may still take: seconds, and bytes."""
+    """The remaining limits of an exchange."""
 
+    #: In the seconds of `time.monotonic`.
     deadline: float
+    #: Negative once the answer exceeded the limit.
     bytes_left: int
 
     @property
@@ -117,30 +127,32 @@ class _Limits:
 _CURRENT: ContextVar[_Limits] = ContextVar("limits")
 
 
-def _within_limits(sock: socket.socket, read: Callable[..., Any], *args: Any) -> Any:
-    """Read once. Raises `TimeoutError` where the time is over, or the answer does not end."""
+def _within_limits(sock: socket.socket, receive: Callable[..., Any], *args: Any) -> Any:
+    """Return the result of `receive`. Raises `TimeoutError` if time or bytes are used up."""
     limits, usual = _CURRENT.get(), sock.gettimeout()
     if limits.seconds_left <= 0 or limits.bytes_left < 0:
         raise TimeoutError
     sock.settimeout(min(limits.seconds_left, usual or limits.seconds_left))
     try:
-        got = read(*args)
+        piece = receive(*args)
     finally:
-        # The connection may be used again, by an exchange with all its time before it.
+        # Restore the time-out, because a later exchange may reuse the connection.
         sock.settimeout(usual)
-    limits.bytes_left -= got if isinstance(got, int) else len(got)
-    return got
+    limits.bytes_left -= piece if isinstance(piece, int) else len(piece)
+    return piece
 
 
 class _Socket(socket.socket):
-    """A connection that reads within the limits of the exchange in progress."""
+    """A connection bound to the limits of the exchange in progress."""
 
     def recv_into(self, *args: Any) -> int:
         return int(_within_limits(self, super().recv_into, *args))
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """The same with TLS. From a proxy, `recv` reads the host's TLS within the proxy's."""
+    """A `_Socket` with TLS. Behind an https proxy, `recv` reads the host's TLS inside the
+    proxy's.
+    """
 
     def recv_into(self, *args: Any) -> int:
         return int(_within_limits(self, super().recv_into, *args))
@@ -152,8 +164,10 @@ class _TlsSocket(ssl.SSLSocket):
 def first_connection(
     places: Iterable[Place], timeout: float, latest: float, options: Iterable[Any] = ()
 ) -> socket.socket:
-    """Connect to the first of a host's addresses that accepts, with so many seconds for each, and
-    for all together until the moment `latest` (`time.monotonic`). Raises the last `OSError`.
+    """Return a connection to the first address that accepts.
+
+    Each address has `timeout` seconds, all together have until `latest` (in the seconds of
+    `time.monotonic`). Raises the `OSError` of the last address.
     """
     failure: OSError = TimeoutError()
     for family, kind, protocol, _, place in places:
@@ -176,10 +190,12 @@ def first_connection(
 
 
 class _PlainConnection(HTTPConnection):
-    """HTTP. By itself, urllib3 gives each address the whole time-out."""
+    """An HTTP connection with a limit on all addresses together: urllib3 gives each address the
+    whole time-out.
+    """
 
     def send(self, data: Any) -> None:
-        """Send what a run may send that still holds its lease: connecting may have taken long."""
+        """Send data, if the run still holds the lease: connecting may have outlasted the lease."""
         if self.sock is None and self.auto_open:
             self.connect()
         must_still_hold()
@@ -206,12 +222,12 @@ class _PlainConnection(HTTPConnection):
 
 
 class _TlsConnection(_PlainConnection, HTTPSConnection):
-    """HTTPS."""
+    """An HTTPS connection with the limits of `_PlainConnection`."""
 
     def connect(self) -> None:
         super().connect()
         if isinstance(self.sock, ssl.SSLSocket):
-            self.sock.__class__ = _TlsSocket  # urllib3 has made it
+            self.sock.__class__ = _TlsSocket  # made by urllib3
 
     def _connect_tls_proxy(self, hostname: str, sock: socket.socket) -> ssl.SSLSocket:
         secured = super()._connect_tls_proxy(hostname, sock)
@@ -223,23 +239,26 @@ _CONNECTIONS = {"http": _PlainConnection, "https": _TlsConnection}
 
 
 TIMEOUT = (5.0, 15.0)
-"""Seconds for a connection and for each next byte, where a library asks for none."""
+"""Seconds for a connection and for each next byte, if a library sets no time-out."""
 
 Refusals = list[Text]
 
 _REFUSED: ContextVar[Refusals | None] = ContextVar("refused", default=None)
-"""What was refused of the work in progress; `None` where nothing is held."""
+"""The refusals in the present `held` block; `None` outside such a block."""
 
 _usual = requests.Session.get_adapter
 
 
 class NotHeld(requests.RequestException):
-    """A request, or an answer, that certferry lets no library have."""
+    """A library's request, or the answer, was refused by certferry."""
 
 
 @contextmanager
 def held() -> Iterator[Refusals]:
-    """Hold the requests of libraries in a `with` block and its context; yield what was refused."""
+    """Apply certferry's limits to libraries' requests inside a `with` block.
+
+    Yield the list of refusals, filled during the block. A refused request raises `NotHeld`.
+    """
     refused: Refusals = []
     before = _REFUSED.set(refused)
     try:
@@ -249,12 +268,17 @@ def held() -> Iterator[Refusals]:
 
 
 class _HeldAdapter(BoundedAdapter):
+    """The adapter for one request of a library inside `held`."""
+
     def __init__(self, refused: Refusals) -> None:
         super().__init__()
         self._refused = refused
 
     def send(self, request: requests.PreparedRequest, *_: Any, **how: Any) -> requests.Response:
-        """Send it, with a certificate that is verified, whatever the library says."""
+        """Send a request. The certificate is verified even against the library's settings.
+
+        Raises `NotHeld` for plain http to another machine, a redirect, and an endless answer.
+        """
         parts = urlsplit(request.url or "")
         host = parts.hostname or ""
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
@@ -265,18 +289,18 @@ class _HeldAdapter(BoundedAdapter):
         try:
             response = super().send(request, **how)
         except TooLong as endless:
-            said = Text("the answer of {host} is longer than any should be", host=host)
-            raise self._not_held(said) from endless
+            sentence = Text("the answer of {host} is longer than any should be", host=host)
+            raise self._not_held(sentence) from endless
         finally:
             self.close()
         if response.is_redirect:
-            said = Text("{host} redirects elsewhere, and certferry does not follow", host=host)
-            raise self._not_held(said)
+            sentence = Text("{host} redirects elsewhere, and certferry does not follow", host=host)
+            raise self._not_held(sentence)
         return response
 
-    def _not_held(self, said: Text) -> NotHeld:
-        self._refused.append(said)
-        return NotHeld(str(said))
+    def _not_held(self, sentence: Text) -> NotHeld:
+        self._refused.append(sentence)
+        return NotHeld(str(sentence))
 
 
 def _adapter_of(session: requests.Session, url: str | bytes) -> BaseAdapter:
@@ -284,5 +308,6 @@ def _adapter_of(session: requests.Session, url: str | bytes) -> BaseAdapter:
     return _usual(session, url) if refused is None else _HeldAdapter(refused)  # type: ignore[arg-type]  # bytes pass through
 
 
-# Neither library takes a session from its caller: each service makes its own where it sends.
+# lexicon and Apprise accept no session from the caller: each service makes a session of its own,
+# so the method of all sessions is replaced.
 requests.Session.get_adapter = _adapter_of  # type: ignore[assignment,method-assign]  # see above

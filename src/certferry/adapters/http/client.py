@@ -1,6 +1,8 @@
-"""One HTTP exchange that ends in an answer or in a plain sentence, repeated where that is safe.
+"""HTTP exchanges of adapters: each ends in an answer or in an `HttpFailure` with a plain sentence,
+and safe requests are repeated.
 
-The libraries' own messages are not passed on: they quote addresses and headers, maybe secret.
+The sentences replace the libraries' own messages, because a library quotes addresses and headers,
+which may hold secrets.
 """
 
 from __future__ import annotations
@@ -40,7 +42,7 @@ from certferry.text import Text
 
 
 class Contact(Enum):
-    """How far a request went that got no usable answer."""
+    """How far a request without a usable answer went."""
 
     NONE = "there was no connection"
     SILENCE = "nothing came within the time"
@@ -48,8 +50,10 @@ class Contact(Enum):
 
 
 class HttpFailure(NoAnswer):
-    """No usable answer came. `maybe_done`: the server may have carried the request out; `passing`:
-    the next attempt may fare better. `status` and `headers` are those of a web page in its place.
+    """A request without a usable answer.
+
+    `maybe_done` (see `ports.adapter.NoAnswer`) says whether the server may have carried out the
+    request.
     """
 
     def __init__(
@@ -63,18 +67,23 @@ class HttpFailure(NoAnswer):
         headers: Mapping[str, str] = NO_HEADERS,
     ) -> None:
         super().__init__(problem, maybe_done=maybe_done)
+        #: Whether the next attempt may succeed.
         self.passing = passing
         self.contact = contact
+        #: Status and headers of a web page in the answer's place; `None` and empty otherwise.
         self.status = status
         self.headers = headers
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """How long to wait for a connection, for each next byte of an answer, and for the whole."""
+    """The limits of an exchange in time."""
 
+    #: For a connection.
     connect: timedelta
+    #: For each next byte of the answer.
     read: timedelta
+    #: For the whole exchange.
     whole: timedelta = bounds.WHOLE
 
 
@@ -96,8 +105,8 @@ _LASTING = (
     ValueError,
 )
 
-# The first that fits counts: a proxy that is not there is also a refused connection, and to
-# urllib3 a refused connection is a kind of timeout.
+# The first match counts: an absent proxy is also a refused connection, and urllib3 treats a refused
+# connection as a kind of timeout.
 _SENTENCES: tuple[tuple[type[BaseException], Text], ...] = (
     (ssl.SSLCertVerificationError, Text("the certificate of {host} is not trusted: {reason}")),
     (
@@ -129,10 +138,10 @@ _SENTENCES: tuple[tuple[type[BaseException], Text], ...] = (
 
 
 def explain(failure: Exception, host: str, timeouts: Timeouts) -> HttpFailure:
-    """Return what an exception of requests or urllib3 means."""
+    """Return the failure for an exception of requests or urllib3."""
     causes = tuple(_causes(failure))
     kind, sentence = next(
-        one for one in _SENTENCES if any(isinstance(cause, one[0]) for cause in causes)
+        entry for entry in _SENTENCES if any(isinstance(cause, entry[0]) for cause in causes)
     )
     is_unsent = any(isinstance(c, urllib3.exceptions.NewConnectionError) for c in causes)
     contact = Contact.SILENCE if kind in _SILENT else Contact.WORDS
@@ -170,12 +179,12 @@ TIMEOUTS = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=15))
 FIRST_BACK_OFF = 0.2  # seconds
 FIRST_BACK_OFF_OF_TOO_MANY = 1.0  # seconds: rates are counted by the second
 LONGEST_BACK_OFF = 5.0  # seconds
-LONGEST_RETRY_AFTER = 30.0  # seconds; a service that asks for more is left to a later run
+LONGEST_RETRY_AFTER = 30.0  # seconds; a longer Retry-After is left to a later run
 
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it is sent. Headers and body carry secrets, so they stay out of its repr."""
+    """A request. The repr leaves out headers and body, because both carry secrets."""
 
     method: str
     url: str
@@ -184,9 +193,10 @@ class Request:
 
 
 class Exchange(Struct, frozen=True):
-    """A request as it was sent, and the answer, or the kind of error that came in its place."""
+    """A sent request with the outcome, for `journal`."""
 
     request: Request
+    #: The answer, or the name of the exception.
     came: Answer | str
 
 
@@ -195,7 +205,7 @@ _JOURNAL: ContextVar[list[Exchange]] = ContextVar("journal")
 
 @contextmanager
 def journal() -> Iterator[list[Exchange]]:
-    """Collect what this thread exchanges inside the `with` block."""
+    """Yield a list collecting this thread's exchanges inside a `with` block."""
     token = _JOURNAL.set([])
     try:
         yield _JOURNAL.get()
@@ -204,7 +214,7 @@ def journal() -> Iterator[list[Exchange]]:
 
 
 def answers_too_many(answer: Answer) -> bool:
-    """Return whether the server refused a request, undone, because there were too many."""
+    """Return whether the server refused a request, undone, because of too many requests."""
     return answer.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
@@ -212,18 +222,22 @@ def answers_too_many(answer: Answer) -> bool:
 class HttpClient:
     """One service's connections. Safe to share between threads.
 
-    No redirect is followed and no cookie is kept: a signed request means exactly one address.
-    The environment's proxies and certificate bundles are used. `too_many` recognises a rate limit;
-    `jitter` returns 0 to 1; a host that is secret is `called` otherwise.
+    Redirects stay unfollowed and cookies are dropped, because a signed request is meant for exactly
+    one address. The environment's proxies and certificate bundles are used.
     """
 
     pace: Pace
     pause: Pause
+    #: Most attempts per exchange.
     attempts: int = 4
     timeouts: Timeouts = TIMEOUTS
+    #: Recognises an answer of a rate limit.
     too_many: Callable[[Answer], bool] = answers_too_many
+    #: Returns a number from 0 to 1, to spread the attempts of several clients.
     jitter: Callable[[], float] = random.random
+    #: The longest body of an answer, in bytes.
     longest: int = bounds.LONGEST_ANSWER
+    #: Replaces a secret host in sentences.
     called: str = ""
 
     def __post_init__(self) -> None:
@@ -243,11 +257,12 @@ class HttpClient:
         return self.exchange(lambda: request, repeatable=repeatable)
 
     def exchange(self, prepare: Callable[[], Request], *, repeatable: bool) -> Answer:
-        """Send what `prepare` returns, called anew for each attempt; return the last answer.
+        """Send a request; return the answer of the last attempt.
 
-        A repeatable request is repeated after transport errors and statuses 5xx, any request
-        when surely nothing was done: without a connection, or after too many requests. Raises
-        `HttpFailure`, and what `pause` raises.
+        `prepare` is called for each attempt, so each attempt has a fresh date and signature. A
+        `repeatable` request is repeated after transport errors and statuses 5xx. Any request is
+        repeated if surely undone: after a failed connection, and after too many requests. Raises
+        `HttpFailure`, and the exceptions of `pause`.
         """
         maybe_done = False
         for attempt in itertools.count(1):
@@ -282,7 +297,7 @@ class HttpClient:
     def _wait_before_repeating(
         self, outcome: Answer | HttpFailure, attempt: int, *, repeatable: bool
     ) -> float | None:
-        """Return the seconds to wait before the next attempt; `None` if there is no other."""
+        """Return the seconds to wait before the next attempt; `None` after the last attempt."""
         first = FIRST_BACK_OFF
         if isinstance(outcome, HttpFailure):
             is_worth_it = outcome.passing and (repeatable or not outcome.maybe_done)
@@ -301,32 +316,35 @@ class HttpClient:
 
 
 def is_server_error(answer: Answer) -> bool:
-    """Return whether the server failed, the outcome unknown. Qiniu's 612 is a plain refusal."""
+    """Return whether the server failed with an unknown outcome. Qiniu's 612 is a refusal."""
     return HTTPStatus.INTERNAL_SERVER_ERROR <= answer.status < 600  # noqa: PLR2004 - RFC 9110 §15
 
 
 def surely_undone(status: int) -> bool:
-    """Return whether such an answer means that nothing was done. 408 does not: a gateway sends it
-    while the service may be at work (RFC 9110 §15.5.9).
+    """Return whether a status proves that the server did nothing.
+
+    408 is no proof: a gateway may send 408 while the service is at work (RFC 9110 §15.5.9).
     """
     is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
     return is_refused and status != HTTPStatus.REQUEST_TIMEOUT
 
 
 def seconds_asked_for(answer: Answer) -> float | None:
-    """Return the seconds of Retry-After (RFC 9110 §10.2.3), six hours at most (urllib3's limit)."""
-    written = answer.headers.get("Retry-After")
-    if written is None:
+    """Return the seconds of Retry-After (RFC 9110 §10.2.3), six hours at most (urllib3's limit);
+    `None` if absent or malformed.
+    """
+    value = answer.headers.get("Retry-After")
+    if value is None:
         return None
     try:
-        seconds: float = Retry().parse_retry_after(written)
+        seconds: float = Retry().parse_retry_after(value)
     except (InvalidHeader, ValueError, OverflowError):
         return None
     return seconds
 
 
 def _web_page(answer: Answer, host: str) -> HttpFailure | None:
-    """Recognise a gateway, or a hotel's login page, that answers in the service's place.
+    """Return a failure if a gateway or a hotel's login page answered in the service's place.
 
     DNSPod declares its JSON as a web page (docs/facts/dnspod.md §1.1), so the body decides too.
     """
@@ -334,14 +352,14 @@ def _web_page(answer: Answer, host: str) -> HttpFailure | None:
     if not declared or answer.body.lstrip()[:1] == b"{":
         return None
     refused, status = surely_undone(answer.status), answer.status
-    said = Text("{host} answered with a web page (status {status})", host=host, status=status)
+    sentence = Text("{host} answered with a web page (status {status})", host=host, status=status)
     return HttpFailure(
-        said, maybe_done=not refused, passing=not refused, status=status, headers=answer.headers
+        sentence, maybe_done=not refused, passing=not refused, status=status, headers=answer.headers
     )
 
 
 class PlainSession(requests.Session):
-    """Follows no redirect, keeps no cookie, reads no ~/.netrc: see `BoundedAdapter`."""
+    """A `requests` session without redirects, cookies and ~/.netrc, with a `BoundedAdapter`."""
 
     def __init__(self, whole: timedelta, longest: int = bounds.LONGEST_ANSWER) -> None:
         super().__init__()
@@ -353,27 +371,32 @@ class PlainSession(requests.Session):
             self.mount(scheme, bounds.BoundedAdapter(whole, longest))
 
     def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request. Raises requests' exceptions, and urllib3's for what is no address."""
+        """Send a request. Raises requests' exceptions, and urllib3's for a malformed address."""
         kwargs["allow_redirects"] = False
         return super().request(*args, **kwargs)
 
 
 def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Leave the request alone: without this, a line in ~/.netrc would replace Authorization."""
+    """Return the request unchanged. Without this function, requests would replace Authorization
+    by a line of ~/.netrc.
+    """
     return request
 
 
 Reserve = Callable[[int], timedelta | None]
-"""Reserve so many turns of an account among all who share its pace, and return how long it is until
-the first; `None` where this process alone keeps the pace. Raises `StateError`.
+"""Reserve a number of an account's turns among all processes with the same pace.
+
+Return the time until the first turn; `None` if this process keeps the pace alone. Raises
+`StateError`.
 """
 
-LATE = 1.0  # seconds
+LATE = 1.0  # seconds after which a turn is lost
 
 
 class Pacer:
-    """Spaces requests evenly, so that no second ever holds more than the limit; with `reserve`,
-    together with all who share the account's pace.
+    """Spaces requests evenly, so every second stays within the limit.
+
+    With `reserve`, the limit holds for all processes with the account's pace together.
     """
 
     def __init__(
@@ -389,15 +412,15 @@ class Pacer:
         self.pause = pause
 
     def joined_by(self, pause: Pause) -> Pacer:
-        """Return one that shares these turns, and waits with another run's pause."""
+        """Return a pacer with the same turns, and with another run's pause."""
         joined = copy.copy(self)
         joined.pause = pause
         return joined
 
     def wait(self) -> None:
         """See `ports.adapter.Pace.wait`."""
-        # The wait itself holds no lock, so that a stopped run is not held by its neighbours. A
-        # process that was frozen in it has lost its turn: others have sent since.
+        # Wait outside the locks, so a stopped run ends independently of other runs. A process
+        # frozen during the wait has lost the turn, because others have sent meanwhile.
         while True:
             moment = self._turns.take()
             if (delay := moment - self._clock()) > 0:
@@ -409,18 +432,19 @@ class Pacer:
 class _Turns:
     """The moments at which the threads of this process may send.
 
-    One of them reserves for all that are waiting then, so that each turn is used, a lone caller
-    waits for no other, and eight that come at once cost two statements. There are never more
-    statements than requests, which the pace itself bounds for all hosts together: 15 a second for
-    an account of Qiniu (10 at api, 5 at fusion), 2 for one of DNSPod. PostgreSQL carries thousands
-    (benchmarks/claims.py). The answer takes less time than the turns are apart.
+    The first waiter reserves turns for every thread waiting at that moment, in one statement. So
+    every reserved turn is used, a lone caller waits for no other caller, and eight simultaneous
+    callers cost two statements. Each request costs at most one statement, so the pace also bounds
+    the statements of all hosts together: 15 a second for a Qiniu account (10 at api, 5 at fusion),
+    2 for a DNSPod account. PostgreSQL carries thousands a second (benchmarks/claims.py), and
+    answers before the next turn is due.
     """
 
     def __init__(
         self, per_second: float, clock: Callable[[], float], reserve: Reserve | None
     ) -> None:
         self._interval = 1 / per_second
-        self._most = max(1, int(per_second))  # no batch is for more than a second
+        self._most = max(1, int(per_second))  # a batch covers a second at most
         self._clock = clock
         self._reserve = reserve
         self._next = clock()
@@ -429,7 +453,7 @@ class _Turns:
         self._counting, self._taking = threading.Lock(), threading.Lock()
 
     def take(self) -> float:
-        """Return when, by the clock, the caller may send."""
+        """Return the moment of the caller's turn, in the seconds of the clock."""
         with self._counting:
             self._waiting += 1
         with self._taking:
@@ -444,7 +468,7 @@ class _Turns:
     def _fill(self) -> None:
         count = min(self._waiting, self._most)
         ahead = None if self._reserve is None else self._reserve(count)
-        now = self._clock()  # after the answer: a turn is never used before its moment
+        now = self._clock()  # read after the answer, so each turn begins at its moment or later
         first = max(self._next, now) if ahead is None else now + ahead.total_seconds()
         self._next = first + count * self._interval
         self._ready.extend(first + number * self._interval for number in range(count))
@@ -456,23 +480,23 @@ def client_in(
     per_second: float,
     too_many: Callable[[Answer], bool] = answers_too_many,
 ) -> HttpClient:
-    """Return an account's client of a service, at the pace of all who use it."""
+    """Return an account's client of a service, at the account's shared pace."""
     pace = pace_in(context, service, per_second)
     return HttpClient(pace=pace, pause=context.pause, too_many=too_many)
 
 
 def pace_in(context: Context, service: str, per_second: float) -> Pace:
-    """Return the pace of an account's requests to a service, which all who use it share."""
+    """Return the pace of an account's requests to a service, shared by all users of the account."""
     if context.pace is None:
         return Pacer(per_second, pause=context.pause)
     return context.pace(service, per_second)
 
 
 def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Return how far an answer's Date is ahead (RFC 9110 §6.6.1); `None` without a Date or zone."""
+    """Return how far an answer's Date is ahead (RFC 9110 §6.6.1); `None` without Date or zone."""
     try:
         date = parsedate_to_datetime(headers.get("Date", ""))
-    except (ValueError, OverflowError):  # no date; a zone of as many digits as one likes
+    except (ValueError, OverflowError):  # a malformed date; a zone of too many digits
         return None
     return None if date.tzinfo is None else date - now
 
@@ -480,7 +504,10 @@ def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
 def ask_the_time(
     http: HttpClient, request: Request, now: Callable[[], datetime]
 ) -> timedelta | None:
-    """Return how far a service's clock is ahead, by any answer at all. Raises `HttpFailure`."""
+    """Return how far a service's clock is ahead, by an answer of any status.
+
+    Raises `HttpFailure` if the service does not answer.
+    """
     try:
         headers = http.exchange(lambda: request, repeatable=True).headers
     except HttpFailure as failure:

@@ -1,5 +1,6 @@
-"""Calls as a report shows them: host, scheme, status, code and shape, never a value; of addresses,
-what the adapter says is `public`.
+"""HTTP calls for the operator's report: host, scheme, status, code and shape, without values.
+
+An address shows only the words declared `public` by the adapter, and a mask for the rest.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _FIELD = re.compile(
     r"(?=.{1,30}\Z)(?=\D*\d?\D*\Z)"
     r"_?(?:(?:[A-Z]?[a-z]{2,}|By|ID|Id|IP|Ip|Is|TTL|UID|URL|[A-Z](?=_))[0-9]?_*)+|[A-Z]{2,5}|[a-z]"
 )
-"""The name of a field: words that were joined. A part of a key is none."""
+"""A field's name: joined words, unlike the parts of a key."""
 _KINDS: Mapping[type, str] = {
     type(None): "null",
     bool: "boolean",
@@ -34,7 +35,7 @@ _HOLDS = {True: Text("yes"), False: Text("no"), None: Text("not seen")}
 
 
 def judged(section: str, assumed: Text, holds: bool | None) -> Text:  # noqa: FBT001 - a value
-    """Return whether an assumption of docs/facts holds; `None` where the answers do not show it."""
+    """Render whether an assumption of docs/facts holds; `None`: the answers leave it open."""
     return Text("§{section} {it}: {holds}", section=section, it=assumed, holds=_HOLDS[holds])
 
 
@@ -43,47 +44,52 @@ def reported(
     public: Collection[str],
     request_id: Callable[[Mapping[str, str]], str] = lambda _: "",
 ) -> Iterator[Text]:
-    """Render what was called, where, and the shape of the answer; of a refused call the id that
-    `request_id` reads in the headers.
+    """Render a line for each exchange: the call, host and scheme, and the shape of the answer.
+
+    `request_id` reads the id of a refused call from the headers.
     """
-    for one in exchanges:
-        way = shown_host(one.request.url, public)
-        scheme = one.request.headers.get("Authorization", "").partition(" ")[0]
+    for exchange in exchanges:
+        way = shown_host(exchange.request.url, public)
+        scheme = exchange.request.headers.get("Authorization", "").partition(" ")[0]
         way += f" ({scheme})" if scheme in public else ""
-        call, answer = _call(one.request, public), _answer(one.came, request_id)
+        call, answer = _call(exchange.request, public), _answer(exchange.came, request_id)
         yield Text("{call} at {way}: {answer}", call=call, way=way, answer=answer)
 
 
 def shown_host(url: str, public: Collection[str]) -> str:
-    """Return the host, if it may be shown: a mirror may bear the operator's name."""
+    """Return the host if public or local, else a mask: a mirror may bear the operator's name."""
     parts = urlsplit(url)
     is_public = parts.netloc in public or is_loopback(parts.hostname or "")
     return parts.netloc if is_public else HIDDEN
 
 
-def shape(*found: object) -> str:
-    """Return the shape that values have together, as `{items: [2 × {name: string, id?: null}]}`."""
-    shapes = {_KINDS[type(one)] for one in found if type(one) in _KINDS}
-    objects = [one for one in found if isinstance(one, dict)]
-    lists = [one for one in found if isinstance(one, list)]
+def shape(*values: object) -> str:
+    """Return the common shape of values, such as `{items: [2 × {name: string, id?: null}]}`."""
+    shapes = {_KINDS[type(value)] for value in values if type(value) in _KINDS}
+    objects = [value for value in values if isinstance(value, dict)]
+    lists = [value for value in values if isinstance(value, list)]
     if objects:
-        keys = dict.fromkeys(key if _FIELD.fullmatch(key) else "" for one in objects for key in one)
+        keys = dict.fromkeys(
+            key if _FIELD.fullmatch(key) else "" for fields_of in objects for key in fields_of
+        )
         fields = (_field(key, objects) if key else HIDDEN for key in keys)
         shapes.add(f"{{{', '.join(fields)}}}")
     if lists:
-        items = [item for one in lists for item in one]
+        items = [item for items_of in lists for item in items_of]
         shapes.add(f"[{len(items)} × {shape(*items)}]" if items else "[]")
     return " | ".join(sorted(shapes))
 
 
 def _field(key: str, objects: Sequence[dict[str, Any]]) -> str:
-    values = [one[key] for one in objects if key in one]
+    values = [value[key] for value in objects if key in value]
     return f"{key}{'?' if len(values) < len(objects) else ''}: {shape(*values)}"
 
 
 def _call(request: Request, public: Collection[str]) -> str:
     parts = urlsplit(request.url)
-    path = "/".join(one if one in public or not one else HIDDEN for one in parts.path.split("/"))
+    path = "/".join(
+        word if word in public or not word else HIDDEN for word in parts.path.split("/")
+    )
     names = filter(public.__contains__, parse_qs(parts.query, keep_blank_values=True))
     return f"{request.method} {path}?{'&'.join(names)}".rstrip("?")
 
@@ -91,16 +97,16 @@ def _call(request: Request, public: Collection[str]) -> str:
 def _answer(came: Answer | str, request_id: Callable[[Mapping[str, str]], str]) -> Text:
     if isinstance(came, str):
         return Text("no answer ({kind})", kind=came)
-    said = str(came.status)
+    summary = str(came.status)
     if came.status >= HTTPStatus.BAD_REQUEST and (of_request := request_id(came.headers)):
-        said += f", X-Reqid {of_request}"
+        summary += f", X-Reqid {of_request}"
     try:
-        found = json.loads(came.body)
-        seen = shape(found)[:LONGEST]
+        body = json.loads(came.body)
+        body_shape = shape(body)[:LONGEST]
     except (ValueError, RecursionError):
-        return Text("{status}, no JSON", status=said)
-    outer = found if isinstance(found, dict) else {}
+        return Text("{status}, no JSON", status=summary)
+    outer = body if isinstance(body, dict) else {}
     inner = outer.get("status")
     code = str((inner if isinstance(inner, dict) else outer).get("code"))
-    said += f", code {code}" if _CODE.fullmatch(code) else ""
-    return verbatim(f"{said}, `{seen}`")
+    summary += f", code {code}" if _CODE.fullmatch(code) else ""
+    return verbatim(f"{summary}, `{body_shape}`")

@@ -1,4 +1,9 @@
-"""A message posted to a service, once, at a secret address. The body of the answer decides."""
+"""Messages posted as JSON to a service at a secret address. The answer's body decides.
+
+An adapter of such a service builds a channel from three functions:
+
+    PostedChannel(Posting(SERVICE, context, hidden=[url]), lambda: url, fields_of, judge)
+"""
 
 from __future__ import annotations
 
@@ -29,9 +34,9 @@ from certferry.ports.adapter import (
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood
 from certferry.text import Text
 
-SOON = timedelta(minutes=1)  # after which a service that did not answer, or broke, is tried again
+SOON = timedelta(minutes=1)  # until the next attempt after silence or a server error
 
-REQUESTS_PER_SECOND = 5.0  # what Feishu takes; a run sends one message
+REQUESTS_PER_SECOND = 5.0  # Feishu's limit; a run sends a single message
 
 API_HELP = Text("the address of the service; change it for tests and mirrors only")
 
@@ -40,14 +45,15 @@ _AS_JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 @dataclass(frozen=True)
 class PostReply:
-    """What a service said: its status, and the fields of its JSON."""
+    """A service's answer."""
 
     status: int
+    #: The fields of the JSON object.
     fields: Mapping[str, Any] = field(repr=False)
     headers: Mapping[str, str] = field(repr=False)
 
     def number(self, name: str) -> int | None:
-        """Return a field that should be a number; `None` if it is not."""
+        """Return a field's integer; `None` for any other value."""
         value = self.fields.get(name)
         return value if isinstance(value, int) and not isinstance(value, bool) else None
 
@@ -56,7 +62,7 @@ Judge = Callable[[PostReply], Answered]
 
 
 class Posting:
-    """The way to one service. `hidden` is not shown of its words."""
+    """Posts to one service. Secrets in `hidden` are masked in the service's words."""
 
     def __init__(self, service: str, context: Context, hidden: Iterable[Secret]) -> None:
         self.service = service
@@ -65,22 +71,25 @@ class Posting:
         self._hidden = tuple(hidden)
 
     def send(self, address: Secret, fields: Mapping[str, object], judge: Judge) -> Answered:
-        """Post fields as JSON, and judge the JSON that comes back."""
+        """Post fields as JSON; return the judgement on the JSON of the answer."""
         body = json.dumps(fields, ensure_ascii=False).encode()
         answer = self.exchange(address, body)
         if not isinstance(answer, Answer):
             return answer
-        found = json_object(answer.body)
-        if found is None:
+        reply_fields = json_object(answer.body)
+        if reply_fields is None:
             bad = Text("{service} answered with something else than its API does (status {status})")
             problem = bad.filled(service=self.service, status=answer.status)
             return RefusedForGood(problem, Text("check the address of the channel"))
-        return judge(PostReply(answer.status, found, answer.headers))
+        return judge(PostReply(answer.status, reply_fields, answer.headers))
 
     def exchange(
         self, address: Secret, body: bytes, headers: Mapping[str, str] = NO_HEADERS
     ) -> Answer | AgainAt | RefusedForGood:
-        """Post JSON; return the answer, or what no answer, a redirect and a status 5xx mean."""
+        """Post JSON; return the answer.
+
+        Return `AgainAt` for a missing answer or a status 5xx, and `RefusedForGood` for a redirect.
+        """
         try:
             answer = self._http.send("POST", address.reveal(), {**_AS_JSON, **headers}, body)
         except NoAnswer as failed:
@@ -95,24 +104,24 @@ class Posting:
             return self.later(failed_itself, answer.headers)
         return answer
 
-    def refused(self, code: object, said: object, hint: Text | None = None) -> RefusedForGood:
-        """Return that the service refused the message, with its code and its words."""
-        return RefusedForGood(self.in_its_words(code, said), hint)
+    def refused(self, code: object, words: object, hint: Text | None = None) -> RefusedForGood:
+        """Return the service's final refusal of the message, with code and words."""
+        return RefusedForGood(self.in_its_words(code, words), hint)
 
-    def in_its_words(self, code: object, said: object) -> Text:
-        """Return the service's words, where it said anything."""
+    def in_its_words(self, code: object, words: object) -> Text:
+        """Return a sentence on a refusal, with the service's words and code if present."""
         sentence = Text("{service} refused the message: {words} ({code})")
-        if not said:
+        if not words:
             sentence = Text("{service} refused the message ({code})")
             if code is None:
                 sentence = Text("{service} refused the message and did not say why")
-        shown = {"words": quoted(said, self._hidden), "code": quoted(code, self._hidden)}
+        shown = {"words": quoted(words, self._hidden), "code": quoted(code, self._hidden)}
         return sentence.filled(service=self.service, **shown)
 
     def later(
         self, problem: Text, headers: Mapping[str, str] = NO_HEADERS, usual: timedelta = SOON
     ) -> AgainAt:
-        """Return when the message may be sent again: as the service says, or after a usual time."""
+        """Return when to send the message again: after Retry-After, or after the `usual` time."""
         from certferry.adapters.http.client import seconds_asked_for
 
         asked = seconds_asked_for(Answer(0, headers, b""))
@@ -132,7 +141,7 @@ class PostedChannel(Struct, frozen=True):
 
 
 class PostedAdapter(Struct, frozen=True):
-    """A `ports.adapter.Adapter` as a value, where one module has several."""
+    """A `ports.adapter.Adapter` as a value, for a module with several adapters."""
 
     SERVICE: str
     Settings: type[Any]
@@ -142,36 +151,43 @@ class PostedAdapter(Struct, frozen=True):
 
 
 def next_day(now: datetime) -> datetime:
-    """Return when the day ends in China, where these services count their days."""
+    """Return the end of the day in China, because these services count by China's days."""
     china = now + timedelta(hours=8)
     midnight = china.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return midnight - timedelta(hours=8)
 
 
-def secret_address(written: Secret, api: str = "", usual: str = "") -> Secret:
-    """Return the address, moved to `api` if that is not `usual`. Raises `ConfigError`."""
-    parts = must_be_address("url", written.reveal())
+def secret_address(url: Secret, api: str = "", usual: str = "") -> Secret:
+    """Return the address, moved below the base URL `api` if `api` differs from `usual`.
+
+    Raises `ConfigError` for a wrong address.
+    """
+    parts = must_be_address("url", url.reveal())
     if api == usual:
-        return written
+        return url
     query = f"?{parts.query}" if parts.query else ""
     return Secret(f"{api.rstrip('/')}{parts.path}{query}")
 
 
 def must_be_address(key: str, address: str) -> SplitResult:
-    """Return an address's parts. Raises `ConfigError` for a wrong one, or http to elsewhere."""
+    """Return an address's parts.
+
+    Raises `ConfigError` for an incomplete address, a user name or password in the address, and
+    plain http to another machine.
+    """
     try:
         parts = urlsplit(address)
         complete = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
     except ValueError:
         complete = False
     if not complete:
-        said = Text("`{key}` must be the whole address, such as https://host/path", key=key)
-        raise ConfigError(said)
+        sentence = Text("`{key}` must be the whole address, such as https://host/path", key=key)
+        raise ConfigError(sentence)
     if parts.username is not None or parts.password is not None:
         raise ConfigError(Text("`{key}` must not hold a user name or password", key=key))
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        said = Text(
+        sentence = Text(
             "`{key}` must begin with https://; http:// is for addresses of this machine only"
         )
-        raise ConfigError(said.filled(key=key))
+        raise ConfigError(sentence.filled(key=key))
     return parts

@@ -1,9 +1,11 @@
-"""What a Qiniu account holds: listed at most every few seconds, our own writes always counted in.
+"""A Qiniu account's certificates, domains and uploads, shared by all lineages of a run.
 
-A thousand lineages on one account read the same lists, and Qiniu's lists may lag behind a
-write for some seconds (docs/facts/qiniu.md §5.1): without the memory of what was just uploaded, it
-would be uploaded again. The detail of a domain stands while the list of domains shows no change,
-since at ten requests a second ten thousand domains take a quarter of an hour.
+- `Certificates` caches the list of certificates, and adds the uploads and removals of this process:
+  Qiniu's lists lag behind writes by some seconds (docs/facts/qiniu.md §5.1), and a copy missing
+  from the list would be uploaded again.
+- `Details` caches the detail of each domain while the list of domains shows the same state: at ten
+  requests a second, ten thousand details take a quarter of an hour.
+- `Settler` repeats a write after a lost answer; `Copies` finds, uploads and removes our copies.
 """
 
 from __future__ import annotations
@@ -33,68 +35,71 @@ from certferry.text import Text
 
 log = logging.getLogger(__name__)
 
-LIST_AGE = 5.0  # seconds that a list is good for
-CERTIFICATES_AGE = 30.0  # seconds; what this process uploads and removes is counted in anyway
-PER_SECOND = 50  # certificates for which a list may be a second older before an upload
-OWN_WRITES_AGE = 120.0  # seconds until any list shows what we wrote
+LIST_AGE = 5.0  # seconds until a cached list is read again
+CERTIFICATES_AGE = 30.0  # seconds; `Certificates` adds the writes of this process to the list
+PER_SECOND = 50  # before an upload, the list may be a second older for every 50 certificates
+OWN_WRITES_AGE = 120.0  # seconds after which every list shows our writes
 
 DETAIL_AGE = 300.0
-"""Seconds that a detail is good for while the list shows no change. That each change moves what is
-compared is a guess, so it is not good for ever."""
-TASK_AGE = 900.0  # the same while Qiniu works on the domain: what can change then is in the list
+"""Seconds until a detail is read again although the list shows no change: we only guess that each
+change of a domain moves a compared field of the list."""
+TASK_AGE = 900.0  # the same while Qiniu works on the domain: the list shows the end of the work
 NOTE_AGE = timedelta(hours=36)
-"""How long a later run goes by what this one read: the next of daily runs does, the one after it
-reads everything anew."""
+"""How long later runs may use a stored detail: the next daily run uses it, the second one reads
+every detail again."""
 
 CROWD, DOMAINS_PER_SECOND = 100, 400
-"""Domains up to which the list is as fresh as each wait wants it, and, of larger accounts, domains
-for which it may be a second old: reading it must not take the requests that their changes need."""
+"""Up to 100 domains, the list is refreshed whenever a wait needs it. In a larger account the list
+may be a second old for every 400 domains, so reading the list leaves requests for the changes."""
 
 AT_WORK = "processing"
 
 T = TypeVar("T")
-Clock = Callable[[], float]  # counts seconds, and never goes back
+Clock = Callable[[], float]  # monotonic seconds
 
 
 class TtlCache(Generic[T]):
-    """A value that is fetched when it has grown too old; callers meanwhile wait for it."""
+    """A cached value, fetched again once too old. Other callers wait during a fetch."""
 
     def __init__(self, fetch: Callable[[], T], age: float, clock: Clock) -> None:
         self._fetch = fetch
         self._age = age
         self._clock = clock
         self._lock = threading.Lock()
-        self._found: tuple[float, T] | None = None
+        self._cached: tuple[float, T] | None = None
 
     def get(self, *, anew: bool = False, age: float | None = None) -> T:
-        """Return the value, fetched `anew` or where it is older than the `age`."""
+        """Return the value; fetch it first if `anew`, or if the cached value is older than `age`
+        (in seconds, at most the cache's own age).
+        """
         oldest = self._age if age is None else min(age, self._age)
         with self._lock:
             asked = self._clock()
-            if anew or self._found is None or asked - self._found[0] >= oldest:
-                self._found = (asked, self._fetch())
-            return self._found[1]
+            if anew or self._cached is None or asked - self._cached[0] >= oldest:
+                self._cached = (asked, self._fetch())
+            return self._cached[1]
 
     @property
     def cached(self) -> tuple[float, T] | None:
-        """The value that was fetched last, however old, and when it was asked for."""
-        return self._found
+        """The moment of the last fetch and its value of any age; `None` before the first fetch."""
+        return self._cached
 
     def forget(self) -> None:
-        """Let the next caller fetch it."""
+        """Have the next caller fetch the value."""
         with self._lock:
-            self._found = None
+            self._cached = None
 
 
 class Notes(Struct, Generic[T], frozen=True):
-    """Values of one type that later runs find in the account's memory."""
+    """Values of one type, stored in the account's memory for later runs."""
 
     memory: AccountMemory
     type_: type[T]
+    #: Precedes the names of these notes in the memory.
     prefix: str = ""
 
     def read(self, name: str) -> T | None:
-        """Return a note's value; `None` if there is no note, or a newer certferry wrote it."""
+        """Return a note's value; `None` if it is absent, or unreadable for this version."""
         text = self.memory.note(self.prefix + name)
         if text is None:
             return None
@@ -110,7 +115,7 @@ class Notes(Struct, Generic[T], frozen=True):
         self.memory.update(self.prefix + name, lambda _: text)
 
     def remove(self, name: str) -> None:
-        """Remove a note, if it is there."""
+        """Remove a note, if present."""
         if self.memory.note(self.prefix + name) is not None:
             self.memory.update(self.prefix + name, lambda _: None)
 
@@ -121,71 +126,81 @@ class Certificates:
     def __init__(self, client: QiniuClient, clock: Clock) -> None:
         self._clock = clock
         self._listed = TtlCache(
-            lambda: {one.certid: one for one in client.list_certificates()}, CERTIFICATES_AGE, clock
+            lambda: {record.certid: record for record in client.list_certificates()},
+            CERTIFICATES_AGE,
+            clock,
         )
         self._lock = threading.Lock()
-        # An id → what became of it by our hand (None: removed), and when.
+        # The writes of this process by id: their moment, and the record (None: removed).
         self._own: dict[str, tuple[float, records.CertificateRecord | None]] = {}
 
     def all(
         self, *, anew: bool = False, age: float | None = None
     ) -> dict[str, records.CertificateRecord]:
-        """Return every certificate, our own writes counted in."""
-        found = dict(self._listed.get(anew=anew, age=age))
+        """Return the listed certificates, with the writes of this process applied."""
+        certificates = dict(self._listed.get(anew=anew, age=age))
         with self._lock:
             oldest = self._clock() - OWN_WRITES_AGE
             self._own = {id_: own for id_, own in self._own.items() if own[0] > oldest}
             own_writes = list(self._own.items())
         for cert_id, (_, record) in own_writes:
             if record is None:
-                found.pop(cert_id, None)
+                certificates.pop(cert_id, None)
             else:
-                found.setdefault(cert_id, record)
-        return found
+                certificates.setdefault(cert_id, record)
+        return certificates
 
     def find(self, cert_id: str) -> records.CertificateRecord | None:
-        """Return a certificate; `None` if even a list that is read now lacks it."""
+        """Return a certificate; `None` if a freshly read list lacks the id too."""
         return self.all().get(cert_id) or self.all(anew=True).get(cert_id)
 
     def for_uploads(self) -> dict[str, records.CertificateRecord]:
-        """Return the list to find a copy in before an upload: fresh, for another machine may have
-        had the lease a moment ago, but a long one is not read for each of many uploads.
+        """Return the list to search for a copy before an upload.
+
+        The list is fresh, because another machine may have uploaded a moment ago under the
+        lineage's lease. A long list may be older, so that many uploads share one reading.
         """
         cached = self._listed.cached
         return self.all(age=max(LIST_AGE, 0.0 if cached is None else len(cached[1]) / PER_SECOND))
 
     def note_own(self, cert_id: str, record: records.CertificateRecord | None) -> None:
-        """Count a certificate in from now on, or out where there is no record of it."""
+        """Store a write of this process: an uploaded record, or `None` for a removal."""
         with self._lock:
             self._own[cert_id] = (self._clock(), record)
 
     def forget_own(self, cert_id: str) -> None:
-        """Let the list alone decide, before a removal is looked for in it."""
+        """Drop our write for an id, so that the list alone shows whether a removal worked."""
         with self._lock:
             self._own.pop(cert_id, None)
 
     def forget(self) -> None:
-        """Have the next caller read the list."""
+        """Have the next caller read the list again."""
         self._listed.forget()
 
 
 class Note(msgspec.Struct, frozen=True):
-    """What the account's memory keeps of a domain: its detail, and when it was read."""
+    """A domain's detail as stored in the account's memory."""
 
+    #: When the detail was read.
     at: datetime
     detail: records.DomainRecord
 
 
 class _Known(Struct, frozen=True):
-    """A detail, when it was read, and since when Qiniu has been seen at work on the domain."""
+    """A domain's detail as this process read it. Moments are those of the monotonic clock."""
 
     detail: records.DomainRecord
     read_at: float
+    #: When this process first saw Qiniu at work on the domain; `None` at rest.
     at_work_since: float | None
 
 
 class Details:
-    """The CDN and DCDN domains of an account, safe to share. `now` is the wall clock."""
+    """The details of an account's CDN and DCDN domains, for all threads of a run.
+
+    `read` serves observations, `read_now` serves writes. `clock` is monotonic, `now` is the
+    wall clock.
+    """
 
     def __init__(
         self, client: QiniuClient, memory: AccountMemory, clock: Clock, now: Callable[[], datetime]
@@ -196,38 +211,39 @@ class Details:
         self._now = now
         self.listed = TtlCache(self._list, LIST_AGE, clock)
         self._lock = threading.Lock()
-        # Without a value: what an earlier run read has had its one use.
+        # None: the note of an earlier run has been used, and this run has read no detail yet.
         self._known: dict[str, _Known | None] = {}
         self._unlisted_until = clock()
 
     def read(self, domain: str) -> records.DomainRecord:
-        """Return a domain's detail to observe it by: what is known of it, where the list shows that
-        it is so still. What an earlier run read is good for one observation, so that what is done
-        about it is decided by a detail that was read now.
+        """Return a domain's detail for an observation.
+
+        Reuse the cached detail while the list shows no change. A detail stored by an earlier run
+        is used once, so decisions after the first observation rest on a fresh detail.
         """
         with self._lock:
             is_first = domain not in self._known
-            known = self._known.setdefault(domain, None)
+            cached = self._known.setdefault(domain, None)
         note = self._note(domain) if is_first else None
-        if known is None and note is None:
+        if cached is None and note is None:
             return self.read_now(domain)
-        item = self._fresh_list(known).get(domain)
+        item = self._fresh_list(cached).get(domain)
         if item is None:
             return self.read_now(domain)
-        if known is None:
+        if cached is None:
             return note if note and shows_no_change(item, note) else self.read_now(domain)
-        age = TASK_AGE if known.detail.operating_state == AT_WORK else DETAIL_AGE
-        if self._clock() - known.read_at >= age:
+        age = TASK_AGE if cached.detail.operating_state == AT_WORK else DETAIL_AGE
+        if self._clock() - cached.read_at >= age:
             return self.read_now(domain)
-        if self._is_listed_before(known.read_at) or shows_no_change(item, known.detail):
-            return known.detail
+        if self._is_listed_before(cached.read_at) or shows_no_change(item, cached.detail):
+            return cached.detail
         if item.operating_state != AT_WORK:
             return self.read_now(domain)
-        # The certificate and the settings are those from before, until the change is done.
-        return self._keep(domain, _as_listed(known.detail, item), known.read_at)
+        # During the work, the domain keeps its certificate and settings: only the state moves.
+        return self._keep(domain, _as_listed(cached.detail, item), cached.read_at)
 
     def read_now(self, domain: str) -> records.DomainRecord:
-        """Return a domain's detail as it is, for a write to go by."""
+        """Read a domain's detail from Qiniu, for a write. Raises `QiniuFailure`."""
         read_at = self._clock()
         try:
             detail = self._client.read_domain(records.name_at_qiniu(domain))
@@ -240,7 +256,7 @@ class Details:
         return self._keep(domain, detail, read_at)
 
     def survey(self, item: records.DomainItem) -> records.DomainRecord:
-        """Return a listed domain's detail, from the list or an earlier run where these suffice."""
+        """Return a listed domain's detail: from the list or an earlier run, else from Qiniu."""
         if (without_https := item.without_https) is not None:
             return without_https
         note = self._note(records.name_here(item.name))
@@ -249,21 +265,22 @@ class Details:
         return self._client.read_domain(item.name)
 
     def doubt(self, domain: str) -> None:
-        """Have the next observation read a domain whose edges contradict its detail, although the
-        list shows no change. A detail that is as young as a list may be is not read again.
+        """Have the next observation read a domain whose edges contradict the cached detail.
+
+        The list shows no change of the domain in this case. A detail younger than `LIST_AGE` stays.
         """
-        known = self._known.get(domain)
-        if known is None or self._clock() - known.read_at >= LIST_AGE:
+        cached = self._known.get(domain)
+        if cached is None or self._clock() - cached.read_at >= LIST_AGE:
             self._known[domain] = None
             self._notes.remove(domain)
 
     def forget(self, domain: str) -> None:
-        """Have the next observation, also a later run's, read a domain that is about to change."""
+        """Have the next observation, in any run, read a domain that is about to change."""
         self._known[domain] = None
         self._notes.remove(domain)
 
     def note_change(self, domain: str, before: records.DomainRecord) -> None:
-        """Store that Qiniu works on a domain, until a newer list or the domain says otherwise."""
+        """Store that Qiniu works on a domain, until a newer list or detail shows another state."""
         processing = msgspec.structs.replace(
             before, operating_state=AT_WORK, modify_at=None, oper_task_id=None
         )
@@ -283,9 +300,9 @@ class Details:
         self, domain: str, detail: records.DomainRecord, read_at: float
     ) -> records.DomainRecord:
         with self._lock:
-            known, since = self._known.get(domain), None
+            cached, since = self._known.get(domain), None
             if detail.operating_state == AT_WORK:
-                since = self._clock() if known is None else known.at_work_since or self._clock()
+                since = self._clock() if cached is None else cached.at_work_since or self._clock()
             self._known[domain] = _Known(detail, read_at, since)
         return detail
 
@@ -293,12 +310,15 @@ class Details:
         cached = self.listed.cached
         return cached is not None and cached[0] < read_at
 
-    def _fresh_list(self, known: _Known | None) -> Mapping[str, records.DomainItem]:
-        """Return the list, fresh enough for the wait; empty if unreadable, but common failures."""
+    def _fresh_list(self, cached: _Known | None) -> Mapping[str, records.DomainItem]:
+        """Return the list, fresh enough for the wait; empty if only the list is unreadable.
+
+        Raises `QiniuFailure` for a failure that any other call would share.
+        """
         if self._clock() < self._unlisted_until:
             return {}
         try:
-            return self.listed.get(age=self._list_age(known))
+            return self.listed.get(age=self._list_age(cached))
         except QiniuFailure as failure:
             if failure.is_common:
                 raise
@@ -306,11 +326,13 @@ class Details:
             self._unlisted_until = self._clock() + LIST_AGE
             return {}
 
-    def _list_age(self, known: _Known | None) -> float:
-        """Return how old the list may be: the share of `core.reasons`' rule that targets decide."""
-        if known is None or known.at_work_since is None:
+    def _list_age(self, cached: _Known | None) -> float:
+        """Return how old the list may be, in seconds: the target's share of the waiting rule in
+        `core.reasons`. A longer wait allows an older list.
+        """
+        if cached is None or cached.at_work_since is None:
             return LIST_AGE
-        waited = self._clock() - known.at_work_since
+        waited = self._clock() - cached.at_work_since
         return min(max(waited / 60 + 0.2, self._freshest()), LIST_AGE)
 
     def _freshest(self) -> float:
@@ -320,10 +342,10 @@ class Details:
 
 
 def shows_no_change(item: records.DomainItem, detail: records.DomainItem) -> bool:
-    """Return whether the list shows the change, task and state that the detail was read with."""
+    """Return whether list and detail agree on the last change, the task and the state."""
     pairs = ((item.modify_at, detail.modify_at), (item.oper_task_id, detail.oper_task_id))
-    known = [one == other for one, other in pairs if one and other]
-    return bool(known) and all(known) and item.operating_state == detail.operating_state
+    equal = [listed == cached for listed, cached in pairs if listed and cached]
+    return bool(equal) and all(equal) and item.operating_state == detail.operating_state
 
 
 def _as_listed(detail: records.DomainRecord, item: records.DomainItem) -> records.DomainRecord:
@@ -337,18 +359,22 @@ def _as_listed(detail: records.DomainRecord, item: records.DomainItem) -> record
     )
 
 
-ATTEMPTS = 2  # at a write whose answer does not come
-# Seconds before each search for a write without an answer: it may still be on its way.
+ATTEMPTS = 2  # for a write with lost answers
+# Seconds before each search for an unanswered write, which Qiniu may still be carrying out.
 SEARCHES = (0.5, 1.5, 4.0)
 
 
 class Settler(Struct, frozen=True):
-    """Makes writes that may be lost."""
+    """Repeats writes after a lost answer, unless a search shows that the write was done."""
 
     pause: Pause
 
     def until_settled(self, write: Callable[[], T], find: Callable[[], T | None]) -> T:
-        """Write; when the answer is lost, find out whether it was done before doing it again."""
+        """Return the result of `write`, or of `find` after a lost answer.
+
+        `find` returns `None` while the write has left no trace; then the write is repeated.
+        Raises `QiniuFailure`.
+        """
         for _ in range(ATTEMPTS):
             try:
                 return write()
@@ -358,33 +384,37 @@ class Settler(Struct, frozen=True):
                 lost = failure
             for seconds in SEARCHES:
                 self.pause(seconds)
-                if (found := find()) is not None:
-                    return found
+                if (result := find()) is not None:
+                    return result
         raise lost
 
 
 _QUOTA = "most certificates"
 _NAMES, _SHORT = "names of certificates", "short"
-"""A note of the account, and what it says where the usual name of a certificate is too long."""
-_TOO_LONG = "name too long"  # as in "certification name too long", whose code is not known (§4.1)
+"""The note that Qiniu refused the usual name of a certificate as too long: name and value."""
+_TOO_LONG = "name too long"  # as in "certification name too long", of unknown code (§4.1)
 
 
 class QuotaNote(msgspec.Struct, frozen=True):
-    """What the account's memory keeps: how many there were when one more was refused."""
+    """The last refusal of an upload to a full account, as stored in the account's memory."""
 
+    #: Certificates in the account at the refusal.
     held: int
+    #: When Qiniu refused the upload.
     at: datetime
 
 
 @dataclass(eq=False)
 class Copies:
-    """Copies of certificates at one account, and how many it may hold. `now` is the wall clock."""
+    """Our copies of certificates at one account, and the account's quota."""
 
     client: QiniuClient
     certificates: Certificates
     settler: Settler
     memory: AccountMemory
+    #: The wall clock.
     now: Callable[[], datetime]
+    #: Held during an upload, so two lineages upload one after the other.
     _uploading: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     @property
@@ -392,14 +422,14 @@ class Copies:
         return Notes(self.memory, QuotaNote)
 
     def of(self, lineage: str, known: Sequence[Certificate]) -> Iterator[RemoteCertificate]:
-        """Find the copies of a lineage's certificates, by mark, names and dates."""
+        """Yield the copies of a lineage's certificates, found by label, names and dates."""
         for certificate in known:
             for record in _copies(lineage, certificate, self.certificates.all()):
                 label, proof = record.label, certificate.fingerprint
                 yield RemoteCertificate(record.certid, label, proof, certificate.not_after)
 
     def others(self, ours: Sequence[RemoteCertificate]) -> Iterator[OtherCertificate]:
-        """Return every certificate of the account but ours."""
+        """Return the account's other certificates."""
         ids = {remote.remote_id for remote in ours}
         listed = self.certificates.all().values()
         return (_other(record) for record in listed if record.certid not in ids)
@@ -407,10 +437,17 @@ class Copies:
     def unremembered(
         self, lineage: str, known: Sequence[Certificate]
     ) -> Iterator[OtherCertificate]:
-        """Return what has the lineage's label and is not known; nothing where nothing is known."""
+        """Yield copies with a label of the lineage for a certificate outside `known`.
+
+        An empty `known` yields nothing: every copy would look unknown.
+        """
         if not known:
             return
-        labels = {label for one in known for label in lineages.labels_of(lineage, one.fingerprint)}
+        labels = {
+            label
+            for certificate in known
+            for label in lineages.labels_of(lineage, certificate.fingerprint)
+        }
         begins, ours = lineages.prefixes(lineage), lineages.owners(lineage)
         for record in self.certificates.all().values():
             name = record.name or ""
@@ -418,7 +455,9 @@ class Copies:
                 yield _other(record)
 
     def quota(self) -> Quota | None:
-        """Return how full the account is, `None` where it refused nothing in the last day."""
+        """Return how full the account is; `None` unless Qiniu refused an upload within
+        `TRIED_AGAIN`.
+        """
         refused = self._quota.read(_QUOTA)
         if refused is None or not timedelta(0) <= self.now() - refused.at < TRIED_AGAIN:
             return None
@@ -430,33 +469,40 @@ class Copies:
         self._quota.remove(_QUOTA)
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """Adopt the copy that is there, or upload one. One upload at a time for the account."""
+        """Return the id of an existing copy, or upload one. Uploads follow one another.
+
+        Raises `QiniuFailure`.
+        """
 
         def find(listed: Mapping[str, CertificateRecord]) -> str | None:
             copies = _copies(lineage, bundle.certificate, listed)
             return copies[0].certid if copies else None
 
         with self._uploading:
-            found = None
+            cert_id = None
             try:
-                found = find(self.certificates.for_uploads())
+                cert_id = find(self.certificates.for_uploads())
             except errors.QiniuFailure as unread:
-                # A list in an unknown shape would hold up every upload for ever; one that does not
-                # come holds the run up, since there may be a copy in it.
+                # An absent list stops the upload, because the list may name a copy. A list in an
+                # unknown shape is ignored: otherwise it would stop every upload for ever.
                 if unread.is_common or unread.is_passing:
                     raise
-            return found or self.settler.until_settled(
+            return cert_id or self.settler.until_settled(
                 lambda: self._upload(lineage, bundle),
                 lambda: find(self.certificates.all(anew=True)),
             )
 
     def forget(self, remote_id: str) -> None:
-        """Have the next upload look again for what Qiniu says it does not have."""
+        """Have the next upload search a new list, after Qiniu denied having this copy."""
         self.certificates.forget_own(remote_id)
         self.certificates.forget()
 
     def retire(self, copy: CertificateRecord, label: str, *, unmanaged: bool) -> bool:
-        """Remove a copy whose name is the label: a mark of ours, unless it is `unmanaged`."""
+        """Remove a copy named `label`; return whether the copy was there.
+
+        The label must be one of certferry's, except for an `unmanaged` certificate. Raises
+        `TargetRejected` for another name or label, and `QiniuFailure`.
+        """
         if copy.label != label or not (unmanaged or lineages.owner_of(label) is not None):
             sentence = Text("certificate {id} at Qiniu does not carry our mark {label}")
             hint = Text("certferry removes only what it uploaded; look at it in Qiniu's console")
@@ -468,7 +514,9 @@ class Copies:
         )
 
     def _upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """Upload under the usual name, or under a short one where that was once too long."""
+        """Upload under the usual name, or under the short name if Qiniu refused a usual name as
+        too long.
+        """
         fingerprint = bundle.certificate.fingerprint
         if self.memory.note(_NAMES) == _SHORT:
             return self._upload_as(lineages.short_label_of(lineage, fingerprint), bundle)
@@ -498,7 +546,7 @@ class Copies:
         return cert_id
 
     def _note_full(self) -> None:
-        """Remember that an upload was refused. How many there are now is read anew."""
+        """Store that the account was full, with the present number of certificates."""
         listed = errors.attempt(partial(self.certificates.all, anew=True))
         if isinstance(listed, errors.QiniuFailure):
             log.info("how many certificates there are cannot be seen: %s", listed)
@@ -519,14 +567,18 @@ class Copies:
 def _copies(
     lineage: str, certificate: Certificate, listed: Mapping[str, CertificateRecord]
 ) -> list[CertificateRecord]:
-    """List the copies of a certificate, oldest first, so that every run adopts the same one."""
+    """Return the copies of a certificate, oldest first, so every run adopts the same copy."""
     labels = lineages.labels_of(lineage, certificate.fingerprint)
-    found = (one for one in listed.values() if one.name in labels and _agrees(one, certificate))
-    return sorted(found, key=lambda record: record.age_order)
+    copies = (
+        record
+        for record in listed.values()
+        if record.name in labels and _agrees(record, certificate)
+    )
+    return sorted(copies, key=lambda record: record.age_order)
 
 
 def _agrees(record: CertificateRecord, certificate: Certificate) -> bool:
-    """Return whether the list's entry for a copy, beside its mark, fits the certificate."""
+    """Return whether names and dates of a listed copy fit the certificate."""
     names = {name.lower() for name in record.dnsnames or certificate.names}
     return (
         names == set(certificate.names)

@@ -1,11 +1,11 @@
-"""Objects in a private bucket of Kodo: created once, listed, read with a signed URL, deleted
+"""Objects in a private Kodo bucket: created once, listed, read with a signed URL, deleted
 (docs/facts/qiniu.md §6.6).
 
-- Where a bucket's region answers is asked once a run: `GET /v4/query` names the hosts for uploads,
-  lists, changes, and the source host of the bucket, from which a private object is read without a
-  domain that is bound to it. A bound CDN domain may cache that there is no such object.
-- An upload's token carries the policy: this key alone, and `insertOnly`. A key that is there with
-  other bytes is refused with 614; the same bytes are a success, so each object needs a nonce.
+- `GET /v4/query`, asked once a run, names the hosts of the bucket's region for uploads, lists and
+  changes, and the bucket's source host. Private objects are read from the source host, because a
+  CDN domain bound to the bucket may cache the absence of an object.
+- An upload's token carries the policy: only this key, and `insertOnly`. An existing key with other
+  bytes is refused with 614. The same bytes succeed again, so each object needs a nonce.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ from certferry.ports.objects import MOST_OBJECTS, no_end, not_readable
 from certferry.text import Text
 
 TOKEN_IS_GOOD_FOR = timedelta(minutes=20)
-"""Qiniu takes a clock that is 15 minutes off (§2.3); no call takes longer than the rest."""
+"""Qiniu tolerates a clock 15 minutes off (§2.3), and each call ends within the other minutes."""
 
 EXISTS, NO_SUCH_BUCKET, NO_SUCH_OBJECT = 614, 631, 612
-SOME_FAILED = 298  # of a batch
-_LISTED_AT_ONCE = 1000  # the most there may be
+SOME_FAILED = 298  # for a batch
+_LISTED_AT_ONCE = 1000  # Qiniu's limit
 
 
 class _Item(msgspec.Struct, frozen=True):
@@ -53,14 +53,14 @@ class _Item(msgspec.Struct, frozen=True):
 
 
 class _Page(msgspec.Struct, frozen=True):
-    """A page of a list; the last one has no `marker`."""
+    """A page of a list; the last page lacks a `marker`."""
 
     items: tuple[_Item, ...] | None = None
     marker: str | None = None
 
 
 class KodoObjects:
-    """See `ObjectStore`: the objects under a prefix of a bucket."""
+    """The objects under a prefix of a bucket, see `ports.objects.ObjectStore`."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class KodoObjects:
     def names(self) -> Sequence[str]:
         keys: list[str] = []
         marker = ""
-        # A page may be empty, and a marker may come again: the number of pages has an end as well.
+        # Pages are bounded too: a page may be empty, and a marker may come again.
         for _ in range(MOST_OBJECTS // _LISTED_AT_ONCE):
             asked = {"bucket": self._bucket, "prefix": self._prefix, "limit": _LISTED_AT_ONCE}
             query = urlencode(asked | ({"marker": marker} if marker else {}))
@@ -113,8 +113,8 @@ class KodoObjects:
     def create(self, name: str, content: bytes) -> bool:
         key = self._prefix + name
         policy = {"scope": f"{self._bucket}:{key}", "deadline": self._deadline(), "insertOnly": 1}
-        written = base64.urlsafe_b64encode(json.dumps(policy).encode())
-        fields = {"key": key, "token": f"{self._token(written)}:{written.decode()}"}
+        encoded = base64.urlsafe_b64encode(json.dumps(policy).encode())
+        fields = {"key": key, "token": f"{self._token(encoded)}:{encoded.decode()}"}
         headers, body = _form(fields, name, content)
         answer = self._exchange(lambda: Request("POST", f"{self._host('up')}/", headers, body))
         if answer.status == EXISTS:
@@ -126,7 +126,7 @@ class KodoObjects:
     def remove(self, names: Sequence[str]) -> None:
         entries = (f"{self._bucket}:{self._prefix}{name}".encode() for name in names)
         operations = [
-            ("op", f"/delete/{base64.urlsafe_b64encode(one).decode()}") for one in entries
+            ("op", f"/delete/{base64.urlsafe_b64encode(entry).decode()}") for entry in entries
         ]
         if operations:
             self._called("POST", f"{self._host('rs')}/batch", urlencode(operations).encode())
@@ -154,10 +154,12 @@ class KodoObjects:
             parts = urlsplit(url)
             name = parts.hostname or ""
             if not (is_loopback(name) or re.match(rf"{HOST}|[0-9.]{{7,15}}$", name)):
-                raise ValueError  # noqa: TRY301 - as what is no address at all
+                raise ValueError  # noqa: TRY301 - treated like a malformed address
         except (KeyError, IndexError, TypeError, ValueError):
-            said = Text("Qiniu names no host ({service}) for the bucket {bucket}")
-            raise DatabaseUnavailable(said.filled(service=service, bucket=self._bucket)) from None
+            sentence = Text("Qiniu names no host ({service}) for the bucket {bucket}")
+            raise DatabaseUnavailable(
+                sentence.filled(service=service, bucket=self._bucket)
+            ) from None
         if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(name)):
             return url
         raise ConfigError(
@@ -182,13 +184,13 @@ class KodoObjects:
         return answer
 
     def _exchange(self, prepare: Callable[[], Request]) -> Answer:
-        # Every call may be repeated: an object that is created twice is the same, or not created.
+        # Every call is repeatable: a second creation succeeds with the same bytes, or is refused.
         try:
             return self._http.exchange(prepare, repeatable=True)
         except HttpFailure as failure:
-            said = Text("the state in {place} cannot be reached: {problem}")
+            sentence = Text("the state in {place} cannot be reached: {problem}")
             raise DatabaseUnavailable(
-                said.filled(place=self.place, problem=failure.problem)
+                sentence.filled(place=self.place, problem=failure.problem)
             ) from None
 
     def _not_understood(self) -> DatabaseUnavailable:
@@ -201,8 +203,8 @@ class KodoObjects:
 
     def _refused(self, answer: Answer) -> CertferryError:
         reply = wire.read_reply(answer)
-        said = Text("the state in {place}: Qiniu says {status} {words}")
-        message = said.filled(place=self.place, status=answer.status, words=reply.shown)
+        sentence = Text("the state in {place}: Qiniu says {status} {words}")
+        message = sentence.filled(place=self.place, status=answer.status, words=reply.shown)
         if is_server_error(answer) or wire.too_many(answer):
             return DatabaseUnavailable(message, hint=Text("run it again later"))
         if answer.status in {NO_SUCH_BUCKET, HTTPStatus.NOT_FOUND}:
@@ -219,7 +221,7 @@ class KodoObjects:
 
 
 def _form(fields: dict[str, str], name: str, content: bytes) -> tuple[dict[str, str], bytes]:
-    """Return the headers and the body of a form with a file (RFC 7578)."""
+    """Return headers and body of a form with a file (RFC 7578)."""
     boundary = os.urandom(16).hex()
     parts = [
         f'--{boundary}\r\nContent-Disposition: form-data; name="{key}"\r\n\r\n{value}\r\n'.encode()

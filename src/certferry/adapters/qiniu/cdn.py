@@ -1,4 +1,4 @@
-"""The CDN and DCDN domains of a Qiniu account: found, read, bound (docs/facts/qiniu.md §5)."""
+"""The CDN and DCDN domains of a Qiniu account: listed, read and bound (docs/facts/qiniu.md §5)."""
 
 from __future__ import annotations
 
@@ -21,33 +21,34 @@ from certferry.text import LINEAGE, Text
 
 
 class CdnDomains(Struct, frozen=True):
-    """Raises `QiniuFailure` and `DeployError`."""
+    """An account's CDN and DCDN domains. Methods raise `QiniuFailure` and `DeployError`."""
 
     client: QiniuClient
     details: Details
     settler: Settler
 
     def has(self, domain: str) -> bool:
-        """Return whether the account has such a domain."""
+        """Return whether the account's list has the domain."""
         return domain in self.details.listed.get()
 
     def served_by_themselves(self) -> dict[str, records.DomainItem]:
-        """Return the domains that take a certificate of their own, by name."""
+        """Return the domains with a certificate of their own, by name."""
         listed = self.details.listed.get()
         return {name: item for name, item in listed.items() if item.by_itself}
 
     def read(
         self, domains: Iterable[str], *, anew: bool
     ) -> Iterator[tuple[str, records.DomainRecord | errors.QiniuFailure]]:
-        """Read domains, by what was read before or `anew`, since lists may lag behind other runs.
+        """Yield the detail, or the failure, of each domain.
 
-        The failure of one hides no other. Raises only what the next one would fail of as well:
-        refused keys, a rate limit, no connection, and silence twice in a row.
+        Details come from the cache, or `anew` from Qiniu: lists may lag behind other runs. Raises
+        only a failure that the next domain would share: refused keys, a rate limit, a missing
+        connection, or a second silence in a row.
         """
-        read = self.details.read_now if anew else self.details.read
+        read_detail = self.details.read_now if anew else self.details.read
         was_silent = False
         for domain in domains:
-            came = errors.attempt(partial(read, domain))
+            came = errors.attempt(partial(read_detail, domain))
             is_silent = False
             if isinstance(came, errors.QiniuFailure):
                 is_silent = came.silent
@@ -57,7 +58,11 @@ class CdnDomains(Struct, frozen=True):
             yield domain, came
 
     def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> str | None:
-        """Switch HTTPS on, or change it, unless it is as desired; return a change's X-Reqid."""
+        """Bind a certificate with the desired settings, and switch HTTPS on where off.
+
+        Return the X-Reqid; `None` if the domain is already as desired, or the X-Reqid was lost.
+        Raises `TargetBusy` while Qiniu works on the domain.
+        """
         record = self.details.read_now(domain)
         must_be_at_rest(domain, record)
         conf = wanted_conf(record, remote_id, https)
@@ -71,9 +76,12 @@ class CdnDomains(Struct, frozen=True):
         return request_id or None
 
     def must_not_use(self, certificate: records.CertificateRecord, label: str) -> None:
-        """Raise `TargetInUse` if a covered, readable domain is bound to it. So does Qiniu."""
+        """Raise `TargetInUse` if a covered, readable domain is bound to the certificate.
+
+        Qiniu refuses such a removal too.
+        """
         names, cert_id = certificate.dnsnames or (), certificate.certid
-        covered = [one for one in self.details.listed.get() if covered_by(names, one)]
+        covered = [name for name in self.details.listed.get() if covered_by(names, name)]
         for domain, came in self.read(covered, anew=False):
             if not isinstance(came, errors.QiniuFailure) and came.bound == cert_id:
                 sentence, label = Text("{domain} is still bound to {label}"), label or cert_id
@@ -84,7 +92,10 @@ class CdnDomains(Struct, frozen=True):
     def _change(
         self, record: records.DomainRecord, conf: records.HttpsConf, https: DesiredHttps
     ) -> str:
-        """Write by the call that fits, and by the other where HTTPS is off after all (§5.4)."""
+        """Call `httpsconf` for a domain with HTTPS, else `sslize`; return the X-Reqid.
+
+        If Qiniu answers that HTTPS is off after all, call `sslize` (§5.4).
+        """
         write = self.client.httpsconf if record.has_https else self.client.sslize
         try:
             return write(record.name, conf)
@@ -96,7 +107,10 @@ class CdnDomains(Struct, frozen=True):
         return ""
 
     def _is_taken(self, before: records.DomainRecord, conf: records.HttpsConf) -> str | None:
-        """Return "", no known id, if a change went through: work on a resting domain is ours."""
+        """Return "" (unknown X-Reqid) if the change was made; `None` otherwise.
+
+        Work on a domain at rest a moment ago counts as our change.
+        """
         now = self.client.read_domain(before.name)
         return "" if now.operating_state == AT_WORK or is_in_force(now, conf) else None
 
@@ -109,9 +123,9 @@ _UNUSABLE = {
     "deleted": (Text("{domain} is deleted at Qiniu"), 404001),
     "waitCNAME": (Text("{domain} waits at Qiniu for its CNAME"), 404904),
 }
-"""States in which a domain cannot be changed, and the code that the advice belongs to."""
+"""Unchangeable states of a domain: the sentence, and the code with the advice."""
 SWITCHED_OFF = frozenset(_UNUSABLE) - {"waitCNAME"}
-"""States of domains that serve no visitors until the operator acts at Qiniu (§5.6)."""
+"""States of domains closed to visitors until the operator acts at Qiniu (§5.6)."""
 _STATES = {
     "success": DomainState.READY,
     AT_WORK: DomainState.PROCESSING,
@@ -121,7 +135,7 @@ KNOWN_STATES = frozenset({*_UNUSABLE, *_STATES})
 
 
 def observe(domain: str, record: records.DomainRecord) -> ObservedDomain:
-    """Return what Qiniu shows of a domain."""
+    """Return the observation of a domain from Qiniu's detail."""
     unusable = why_unusable(domain, record)
     state = _STATES.get(record.operating_state or "", DomainState.UNAVAILABLE)
     return ObservedDomain(
@@ -137,7 +151,7 @@ def observe(domain: str, record: records.DomainRecord) -> ObservedDomain:
 
 
 def _task(record: records.DomainRecord) -> TargetTask:
-    """Return the last change, for tickets. That it began at `modifyAt` is a guess (§5.2)."""
+    """Return the last change, for tickets. The beginning, `modifyAt`, is a guess (§5.2)."""
     return TargetTask(
         state=record.operating_state or "",
         operation=record.operation_type,
@@ -146,17 +160,17 @@ def _task(record: records.DomainRecord) -> TargetTask:
     )
 
 
-def _moment_written(written: object) -> datetime | None:
-    """Read RFC 3339; anything else, or a moment without offset, says nothing."""
+def _moment_written(value: object) -> datetime | None:
+    """Read a moment of RFC 3339; return `None` for anything else, or without an offset."""
     try:
-        moment = datetime.fromisoformat(str(written))
+        moment = datetime.fromisoformat(str(value))
     except ValueError:
         return None
     return moment if moment.tzinfo is not None else None
 
 
 def why_unusable(domain: str, record: records.DomainRecord) -> DeployError | None:
-    """Return why a domain cannot be changed, however long one waits; `None` when it can."""
+    """Return the reason why a domain cannot be changed, now or later; `None` if it can."""
     state = "frozen" if record.uid_is_freezed else record.operating_state or ""
     if record.type == "pan":
         parent = records.name_here(record.pare_domain or "")
@@ -171,7 +185,7 @@ def why_unusable(domain: str, record: records.DomainRecord) -> DeployError | Non
     if state in _UNUSABLE:
         sentence, code = _UNUSABLE[state]
         return errors.rejected(sentence, errors.advice_on(code), domain=domain)
-    # While a change is carried out, whether another would be allowed says nothing about later.
+    # During a change, the flag says only that a second change is refused meanwhile.
     if record.could_operate_by_self is False and state != AT_WORK:
         sentence = Text("{domain} cannot be changed by self-service at Qiniu")
         return errors.rejected(sentence, errors.advice_on(400407), domain=domain)
@@ -183,7 +197,7 @@ def why_unusable(domain: str, record: records.DomainRecord) -> DeployError | Non
 
 
 def failed_change(record: records.DomainRecord) -> DeployError | None:
-    """Return why the last change of a domain failed, `None` when it did not."""
+    """Return the error of a domain's last change; `None` unless the change failed."""
     if record.operating_state != "failed":
         return None
     description = record.operating_state_desc or "—"
@@ -191,7 +205,7 @@ def failed_change(record: records.DomainRecord) -> DeployError | None:
         Text("Qiniu could not carry out {operation}: {description}"),
         _ADVICE.get(description, _SEE_CONSOLE),
         operation=record.operation_type or "—",
-        # Known words are no foreign ones, and the history may keep them.
+        # Words in our table are safe for the history; other words are marked as quoted.
         description=description if description in _ADVICE else quoted(description),
     )
 
@@ -210,7 +224,7 @@ _ADVICE = {
 
 
 def must_be_at_rest(domain: str, record: records.DomainRecord) -> None:
-    """Raise `TargetBusy` for a domain that Qiniu works on, `TargetRejected` for an unusable one."""
+    """Raise `TargetBusy` while Qiniu works on a domain, `TargetRejected` for an unusable domain."""
     unusable = why_unusable(domain, record)
     if unusable is not None:
         raise unusable
@@ -224,33 +238,36 @@ def must_be_at_rest(domain: str, record: records.DomainRecord) -> None:
 def wanted_conf(
     record: records.DomainRecord, cert_id: str, desired: DesiredHttps
 ) -> records.HttpsConf:
-    """Return what to send; not what the domain hides, for a guess would replace it (§5.3)."""
+    """Return the body to send: desired settings, else the domain's own.
+
+    Hidden settings are left out, because a guess would replace them (§5.3).
+    """
     if not record.has_https:
         return first_conf(cert_id, desired)
-    found = record.settings
+    present = record.settings
     return records.HttpsConf(
         cert_id=cert_id,
-        force_https=found.force_https if desired.force_https is None else desired.force_https,
-        http2_enable=found.http2 if desired.http2 is None else desired.http2,
-        tls_versions=desired.tls_versions or found.tls_versions,
+        force_https=present.force_https if desired.force_https is None else desired.force_https,
+        http2_enable=present.http2 if desired.http2 is None else desired.http2,
+        tls_versions=desired.tls_versions or present.tls_versions,
     )
 
 
 def first_conf(cert_id: str, desired: DesiredHttps) -> records.HttpsConf:
-    """Return what to send to switch HTTPS on: visitors are redirected only if that is declared."""
+    """Return the body for switching HTTPS on. Redirect visitors only if declared."""
     return records.HttpsConf(
         cert_id, bool(desired.force_https), bool(desired.http2), desired.tls_versions
     )
 
 
 def is_in_force(record: records.DomainRecord, conf: records.HttpsConf) -> bool:
-    """Return whether a domain is as desired; after a failed change, what it shows may not be."""
-    found = record.settings
+    """Return whether a domain is as desired. After a failed change the detail is not trusted."""
+    present = record.settings
     versions = None if conf.tls_versions is None else tuple(sorted(conf.tls_versions))
     return (
         record.operating_state != "failed"
         and record.bound == conf.cert_id
-        and conf.force_https in {None, bool(found.force_https)}
-        and conf.http2_enable in {None, bool(found.http2)}
-        and found.tls_versions == versions
+        and conf.force_https in {None, bool(present.force_https)}
+        and conf.http2_enable in {None, bool(present.http2)}
+        and present.tls_versions == versions
     )

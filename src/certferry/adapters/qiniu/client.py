@@ -1,7 +1,9 @@
-"""Qiniu's calls for certificates, CDN domains, bucket domains and live domains, each at the first
-endpoint that answers it: signed, paced, read, explained if refused (docs/facts/qiniu.md §1 to §7).
+"""Qiniu's calls for certificates, CDN domains, bucket domains and live domains
+(docs/facts/qiniu.md §1 to §7).
 
-Where each call is answered and how it is signed stands in `wire`.
+`QiniuClient` has a method per call. `QiniuTransport` signs and paces each call, sends the call to
+one endpoint after another until an endpoint answers, and explains refusals. `wire` holds the
+endpoints and signatures.
 """
 
 from __future__ import annotations
@@ -27,24 +29,23 @@ from certferry.ports.state import AccountMemory
 from certferry.text import Text
 from certferry.values import replace
 
-# Requests per second and account (§9). Of uc and Pili nothing is said: they are treated like api.
+# Requests per second and account (§9). uc and Pili document no rate, and get the rate of api.
 RATE, FUSION_RATE = 10, 5
 
-CERTIFICATES_PER_PAGE = 200  # what a widespread client asks for (§4.2)
-DOMAINS_PER_PAGE = 1000  # the most there may be (§5.1)
-MOST_PAGES = 200  # of a list: forty thousand certificates
-MOST_WITHOUT_NEWS = 10  # pages one after the other that bring nothing new, where the marker goes on
+CERTIFICATES_PER_PAGE = 200  # as in a widespread client (§4.2)
+DOMAINS_PER_PAGE = 1000  # Qiniu's limit (§5.1)
+MOST_PAGES = 200  # per list: forty thousand certificates
+MOST_WITHOUT_NEWS = 10  # consecutive pages without a new entry, while the marker goes on
 
 T = TypeVar("T")
-# Null stands for no entries; each entry is still to be decoded.
+# A list with undecoded entries; null is an empty list.
 RawList: Any = tuple[msgspec.Raw, ...] | None
 
 
 class QiniuTransport:
-    """Qiniu's hosts, for one account. Safe to share between threads; raises `QiniuFailure`.
+    """Sends one account's calls to Qiniu's hosts. Safe to share between threads.
 
-    `now` dates signatures, `clock` paces requests. `with_iam_key`: the key is a sub-account's;
-    `proven`: the endpoint that answered each group of calls with success.
+    `now` dates signatures, `clock` paces requests. Every method raises `QiniuFailure`.
     """
 
     def __init__(
@@ -60,25 +61,31 @@ class QiniuTransport:
         pace: OpenPace | None = None,
     ) -> None:
         def paced(url: str) -> Pace:
-            # Hosts that are one share the lower rate.
+            # If `fusion` and another host have one address, both share the lower rate.
             rate = FUSION_RATE if url == hosts.fusion else RATE
             return client.Pacer(rate, clock=clock, pause=pause) if pace is None else pace(url, rate)
 
         self.hosts = hosts
+        #: Whether the access key belongs to a sub-account.
         self.with_iam_key = keys.access_key.reveal().startswith(errors.IAM_PREFIX)
         self._keys = keys
         self._now = now
         self._endpoints = wire.Endpoints(hosts, memory)
+        #: The endpoint of the last success, for each group of calls.
         self.proven: dict[wire.CallGroup, wire.Endpoint] = {}
         self._https = {
             url: client.HttpClient(
                 pace=paced(url), pause=pause, timeouts=timeouts, too_many=wire.too_many
             )
-            for url in {one.url for group in wire.endpoints_of(hosts).values() for one in group}
+            for url in {
+                endpoint.url
+                for endpoints in wire.endpoints_of(hosts).values()
+                for endpoint in endpoints
+            }
         }
 
     def clock_ahead(self) -> timedelta | None:
-        """Return how far Qiniu's clock is ahead, by any answer to a request without keys."""
+        """Return how far Qiniu's clock is ahead, by the answer to a request without keys."""
         url = self._endpoints.of(wire.CallGroup.DOMAINS)[0].url
         try:
             return client.ask_the_time(
@@ -88,12 +95,14 @@ class QiniuTransport:
             raise errors.explain_failure(Text("the time of the service"), failure) from None
 
     def send(self, call: wire.ApiCall) -> Answer:
-        """Return the first answer of success. Raises the failure that says most about why there is
-        none, with `maybe_done` for a change whose answer is lost.
+        """Return the first successful answer of the call's endpoints.
+
+        Raises the most telling failure otherwise, with `maybe_done` for a change with a lost
+        answer.
         """
         tried: list[tuple[wire.Endpoint, Answer | client.HttpFailure]] = []
         for endpoint in self._endpoints.of(call.group):
-            if any(one.url == endpoint.url and _is_unreached(got) for one, got in tried):
+            if any(other.url == endpoint.url and _is_unreached(came) for other, came in tried):
                 continue
             came = self._exchange(call, endpoint)
             tried.append((endpoint, came))
@@ -102,15 +111,15 @@ class QiniuTransport:
             self._endpoints.failed(call.group, endpoint)
         endpoint, came = tried[-1]
         if _asks_for_another_endpoint(call.group, came):
-            # A 401 is about the keys, a 404 only about a host.
-            endpoint, came = min(tried, key=lambda one: one[1].status or 500)
+            # Prefer 401 to 404: 401 concerns the keys, 404 only a host.
+            endpoint, came = min(tried, key=lambda attempt: attempt[1].status or 500)
         endpoints = tuple(endpoint for endpoint, _ in tried)
         if isinstance(came, client.HttpFailure):
             raise errors.explain_failure(call.what, came, endpoints) from None
         if not wire.read_reply(came).is_success:
-            known, host = call.group in self.proven, endpoint.host
+            is_proven, host = call.group in self.proven, endpoint.host
             sent = errors.Call(
-                call, host, endpoints, self.with_iam_key, bool(self.proven), is_proven=known
+                call, host, endpoints, self.with_iam_key, bool(self.proven), is_proven=is_proven
             )
             raise errors.explain_refusal(sent, came, self._now())
         self._endpoints.worked(call.group, endpoint)
@@ -118,7 +127,7 @@ class QiniuTransport:
         return came
 
     def read(self, call: wire.ApiCall, into: type[T]) -> T:
-        """Return what the answer of success holds."""
+        """Return the body of a successful answer, decoded `into` a type."""
         answer = self.send(call)
         try:
             return records.decode(answer.body, into)
@@ -126,34 +135,37 @@ class QiniuTransport:
             raise errors.explain_nonsense(call.what, answer, str(problem)) from None
 
     def read_list(self, call: wire.ApiCall, into: type[T]) -> list[T]:
-        """Read a list, or null (§3.3), whose odd entries are passed over."""
+        """Read a list, without undecodable entries. Null is an empty list (§3.3)."""
         raws = self.read(call, RawList) or ()
         return [item for raw in raws if (item := records.decode_entry(raw, into)) is not None]
 
     def read_pages(
         self, call: wire.ApiCall, into: type[T], identity: Callable[[T], str], *, limit: int = 0
     ) -> list[T]:
-        """Read a list until a page has no marker (§4.2), up to `limit` entries a page. Raises
-        `QiniuFailure` for a list that leads on to nothing new, or without an end.
+        """Read a list page by page until a page lacks a marker (§4.2), without undecodable entries.
+
+        `identity` returns an entry's key, so an entry on two pages counts once; `limit` is the
+        number of entries per page. Raises `QiniuFailure` for an endless list: a repeated marker
+        without new entries, or too many pages.
         """
-        found: dict[str, T | None] = {}
-        marker, seen, without_news = "", {""}, 0
+        entries: dict[str, T | None] = {}
+        marker, markers, without_news = "", {""}, 0
         for _ in range(MOST_PAGES):
             query = f"?marker={quote(marker, safe='')}"
             query = f"{query}&limit={limit}" if limit else query if marker else ""
             page = self.read(replace(call, path=f"{call.path}{query}"), records.ListPage)
-            marker, before = page.marker or "", len(found)
+            marker, before = page.marker or "", len(entries)
             for raw in page.entries:
                 item = records.decode_entry(raw, into)
-                # What cannot be read is counted by its bytes: a page of it is no end of the list.
+                # An undecodable entry counts by its bytes: a page full of them is still news.
                 key = bytes(raw).decode(errors="replace") if item is None else identity(item)
-                found[key] = item
+                entries[key] = item
             if not marker:
-                return [item for item in found.values() if item is not None]
-            without_news = 0 if len(found) > before else without_news + 1
-            if without_news > MOST_WITHOUT_NEWS or (without_news and marker in seen):
+                return [item for item in entries.values() if item is not None]
+            without_news = 0 if len(entries) > before else without_news + 1
+            if without_news > MOST_WITHOUT_NEWS or (without_news and marker in markers):
                 break
-            seen.add(marker)
+            markers.add(marker)
         sentence = Text("{what} at Qiniu does not come to an end")
         hint = Text("the next run reads it again; if it stays so, tell Qiniu's support")
         raise errors.QiniuFailure(
@@ -175,7 +187,7 @@ class QiniuTransport:
 
 
 def _asks_for_another_endpoint(group: wire.CallGroup, came: Answer | client.HttpFailure) -> bool:
-    # Pili has one endpoint. A host that does not know a path may say so with a web page.
+    # Pili has one endpoint. A host may answer an unknown path with a web page, an `HttpFailure`.
     is_refused = group is not wire.CallGroup.LIVE and (
         came.status == HTTPStatus.UNAUTHORIZED
         or (came.status == HTTPStatus.NOT_FOUND and group not in wire.ANSWERING_404)
@@ -190,7 +202,10 @@ def _is_unreached(came: Answer | client.HttpFailure) -> bool:
 
 
 class QiniuClient:
-    """The calls of one account, safe to share. Raises `QiniuFailure`; reads are repeated."""
+    """The calls of one account, safe to share between threads.
+
+    Every method raises `QiniuFailure`. The transport repeats reads after a lost answer.
+    """
 
     def __init__(self, transport: QiniuTransport) -> None:
         self.transport = transport
@@ -202,20 +217,23 @@ class QiniuClient:
             wire.CallGroup.CERTIFICATES, "/sslcert", Text("the list of certificates")
         )
         return self.transport.read_pages(
-            call, records.CertificateRecord, lambda one: one.certid, limit=CERTIFICATES_PER_PAGE
+            call,
+            records.CertificateRecord,
+            lambda record: record.certid,
+            limit=CERTIFICATES_PER_PAGE,
         )
 
     def upload_certificate(self, upload: records.UploadBody) -> str:
-        """Upload a certificate and return its id; the same one twice gets two ids (§4.1)."""
-        what = Text("the upload of {label}", label=upload.name)
-        call = wire.ApiCall(wire.CallGroup.CERTIFICATES, "/sslcert", what, "POST", upload)
+        """Upload a certificate and return the new id; a second upload gets another id (§4.1)."""
+        subject = Text("the upload of {label}", label=upload.name)
+        call = wire.ApiCall(wire.CallGroup.CERTIFICATES, "/sslcert", subject, "POST", upload)
         return self.transport.read(call, records.Uploaded).cert_id
 
     def delete_certificate(self, cert_id: str) -> None:
-        """Remove a certificate that nothing is bound to (§4.4)."""
-        what = Text("the removal of certificate {id}", id=short(cert_id))
+        """Remove an unbound certificate (§4.4)."""
+        subject = Text("the removal of certificate {id}", id=short(cert_id))
         path = f"/sslcert/{cert_id}"
-        self.transport.send(wire.ApiCall(wire.CallGroup.CERTIFICATES, path, what, "DELETE"))
+        self.transport.send(wire.ApiCall(wire.CallGroup.CERTIFICATES, path, subject, "DELETE"))
 
     def list_domains(self) -> list[records.DomainItem]:
         """List every CDN and DCDN domain of the account (§5.1)."""
@@ -225,29 +243,33 @@ class QiniuClient:
         )
 
     def read_domain(self, name: str) -> records.DomainRecord:
-        """Read a domain as it is now (§5.2). A wildcard domain's name begins with a dot."""
-        what = Text("the domain {domain}", domain=name)
-        call = wire.ApiCall(wire.CallGroup.DOMAINS, f"/domain/{name}", what)
+        """Read a domain's detail (§5.2). A wildcard domain's name begins with a dot."""
+        subject = Text("the domain {domain}", domain=name)
+        call = wire.ApiCall(wire.CallGroup.DOMAINS, f"/domain/{name}", subject)
         return self.transport.read(call, records.DomainRecord)
 
     def httpsconf(self, name: str, conf: records.HttpsConf) -> str:
-        """Change certificate or settings where HTTPS is on; return the X-Reqid (§5.3)."""
-        what = Text("the change of {domain}", domain=name)
-        return self._configure(f"/domain/{name}/httpsconf", what, conf)
+        """Change certificate or settings of a domain with HTTPS; return the X-Reqid (§5.3)."""
+        subject = Text("the change of {domain}", domain=name)
+        return self._configure(f"/domain/{name}/httpsconf", subject, conf)
 
     def sslize(self, name: str, conf: records.HttpsConf) -> str:
-        """Switch HTTPS on for a domain that has none; return the X-Reqid (§5.4)."""
-        what = Text("HTTPS for {domain}", domain=name)
-        return self._configure(f"/domain/{name}/sslize", what, conf)
+        """Switch HTTPS on for a domain without HTTPS; return the X-Reqid (§5.4)."""
+        subject = Text("HTTPS for {domain}", domain=name)
+        return self._configure(f"/domain/{name}/sslize", subject, conf)
 
-    def _configure(self, path: str, what: Text, conf: records.HttpsConf) -> str:
-        """Send TLS versions in the form that Qiniu wants, found out once for the account (§5.3)."""
+    def _configure(self, path: str, subject: Text, conf: records.HttpsConf) -> str:
+        """Send settings; return the X-Reqid.
+
+        TLS versions go as an array or joined to a string (§5.3): the first refusal of a form
+        switches the account to the other form.
+        """
         joined = self._tls_versions_joined
-        call = wire.ApiCall(wire.CallGroup.DOMAINS, path, what, "PUT", conf.body(joined=joined))
+        call = wire.ApiCall(wire.CallGroup.DOMAINS, path, subject, "PUT", conf.body(joined=joined))
         try:
             return wire.read_reply(self.transport.send(call)).request_id
         except errors.QiniuFailure as failure:
-            words = failure.words.lower()  # as Go says that it could not decode a field
+            words = failure.words.lower()  # Go's message for an undecodable field
             if not conf.tls_versions or "unmarshal" not in words or "tlsversions" not in words:
                 raise
         call = replace(call, body=conf.body(joined=not joined))
@@ -261,15 +283,15 @@ class QiniuClient:
         return self.transport.read_list(call, records.Container)
 
     def list_bucket_domains(self, bucket: str) -> list[records.BucketDomain]:
-        """List the domains of a bucket; 404 is how Qiniu says that there are none (§6.4)."""
+        """List the domains of a bucket; Qiniu answers 404 for a bucket without domains (§6.4)."""
 
         def path(endpoint: wire.Endpoint) -> str:
             if endpoint.form == wire.SOURCE_FORM:
                 return f"/domain?{urlencode({'bucket': bucket, 'type': 'source'})}"
             return f"/v3/domains?{urlencode({'tbl': bucket})}"
 
-        what = Text("the domains of bucket {bucket}", bucket=speech(bucket))
-        call = wire.ApiCall(wire.CallGroup.BUCKET_DOMAINS, path, what)
+        subject = Text("the domains of bucket {bucket}", bucket=speech(bucket))
+        call = wire.ApiCall(wire.CallGroup.BUCKET_DOMAINS, path, subject)
         try:
             return self.transport.read_list(call, records.BucketDomain)
         except errors.QiniuFailure as failure:
@@ -278,20 +300,20 @@ class QiniuClient:
             raise
 
     def list_bindings(self) -> list[records.Binding]:
-        """List the source domains that have a certificate, and which (§6.3)."""
-        what = Text("the certificates of source domains")
-        call = wire.ApiCall(wire.CallGroup.BINDINGS, "/cert/bindings", what)
+        """List the source domains with a certificate, and the certificates (§6.3)."""
+        subject = Text("the certificates of source domains")
+        call = wire.ApiCall(wire.CallGroup.BINDINGS, "/cert/bindings", subject)
         return self.transport.read_list(call, records.Binding)
 
     def bind_source(self, domain: str, cert_id: str) -> None:
-        """Bind a source domain to a certificate, whatever it is bound to (§6.1)."""
-        what = Text("the certificate of source domain {domain}", domain=domain)
+        """Bind a source domain to a certificate, in place of any other (§6.1)."""
+        subject = Text("the certificate of source domain {domain}", domain=domain)
         body = {"certid": cert_id, "domain": domain}
-        self.transport.send(wire.ApiCall(wire.CallGroup.BIND, "/cert/bind", what, "POST", body))
+        self.transport.send(wire.ApiCall(wire.CallGroup.BIND, "/cert/bind", subject, "POST", body))
 
     @property
     def has_pili(self) -> bool:
-        """Whether the account has an address for Pili: a mirror of Qiniu may have none."""
+        """Whether the account has an address for Pili: a mirror of Qiniu may lack Pili."""
         return bool(self.transport.hosts.pili)
 
     def list_hubs(self) -> list[str]:
@@ -303,19 +325,19 @@ class QiniuClient:
 
     def list_live_domains(self, hub: str) -> list[records.LiveRecord]:
         """List the domains of a hub."""
-        what = Text("the domains of hub {hub}", hub=speech(hub))
-        call = wire.ApiCall(wire.CallGroup.LIVE, f"/v2/hubs/{hub}/domains", what)
+        subject = Text("the domains of hub {hub}", hub=speech(hub))
+        call = wire.ApiCall(wire.CallGroup.LIVE, f"/v2/hubs/{hub}/domains", subject)
         return self.transport.read_pages(call, records.LiveRecord, lambda record: record.domain)
 
     def read_live_domain(self, hub: str, domain: str) -> records.LiveRecord:
-        """Read a live domain, but for the keys of the answer that its links are signed with."""
-        what = Text("the live domain {domain}", domain=domain)
-        call = wire.ApiCall(wire.CallGroup.LIVE, f"/v2/hubs/{hub}/domains/{domain}", what)
+        """Read a live domain, except the keys for signing links in Qiniu's answer."""
+        subject = Text("the live domain {domain}", domain=domain)
+        call = wire.ApiCall(wire.CallGroup.LIVE, f"/v2/hubs/{hub}/domains/{domain}", subject)
         return self.transport.read(call, records.LiveRecord)
 
     def bind_live_domain(self, hub: str, domain: str, certificate: str) -> str:
-        """Bind a live domain to a certificate by its name or id; return the X-Reqid."""
-        what = Text("the certificate of live domain {domain}", domain=domain)
+        """Bind a live domain to a certificate, given by name or id; return the X-Reqid."""
+        subject = Text("the certificate of live domain {domain}", domain=domain)
         path = f"/v2/hubs/{hub}/domains/{domain}/cert"
-        call = wire.ApiCall(wire.CallGroup.LIVE, path, what, "POST", {"certName": certificate})
+        call = wire.ApiCall(wire.CallGroup.LIVE, path, subject, "POST", {"certName": certificate})
         return wire.read_reply(self.transport.send(call)).request_id

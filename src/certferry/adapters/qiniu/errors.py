@@ -1,7 +1,9 @@
-"""A call to Qiniu that did not succeed, as an error with a sentence, advice and X-Reqid.
+"""Explanations of failed calls to Qiniu: errors with a sentence, advice and X-Reqid.
 
-The table of meanings explains the codes that it has, the status everything else
-(docs/facts/qiniu.md §3).
+`MEANINGS` explains the listed codes, the status explains all other answers (docs/facts/qiniu.md
+§3). To explain a further code, add a line:
+
+    400999: Meaning("what Qiniu means", "what to do", errors.TargetRejected),
 """
 
 from __future__ import annotations
@@ -24,17 +26,18 @@ T = TypeVar("T")
 
 UNCHANGED = 400910
 ACCOUNT_FULL = 400500
-HTTPS_IS_OFF = frozenset({400302, 400})  # with its code, or none at all
-NO_SUCH_CERTIFICATE = frozenset({400401, 404001})  # 404001 is any resource (§4.4)
-NO_SUCH_DOMAIN = frozenset({612, 404001})  # of a write, and of a read
-WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", which comes without a code (§6.5)
+HTTPS_IS_OFF = frozenset({400302, 400})  # with a code, or as a bare status
+NO_SUCH_CERTIFICATE = frozenset({400401, 404001})  # 404001 is for any resource (§4.4)
+NO_SUCH_DOMAIN = frozenset({612, 404001})  # for a write, and for a read
+WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", sent without a code (§6.5)
 
 
 class Meaning(Struct, frozen=True):
-    """A code's words and advice, as templates (which may name the lineage), and its error."""
+    """The meaning of a code. Words and advice are templates with `{lineage}` as the only place."""
 
     words: str
     advice: str
+    #: The error to raise.
     error: type[errors.DeployError] = errors.TargetRejected
 
 
@@ -189,6 +192,7 @@ MEANINGS = {
     ),
 }
 
+# Codes with the meaning of another code.
 _SAME = {
     404001: (612,),
     400045: (400327,),
@@ -199,12 +203,12 @@ _SAME = {
     400407: (400722, 404905, 404910),
     404906: (404907,),
 }
-MEANINGS |= {code: MEANINGS[known] for known, codes in _SAME.items() for code in codes}
+MEANINGS |= {code: MEANINGS[same] for same, codes in _SAME.items() for code in codes}
 _TOO_SHORT_WORDS = "expire day should more than"  # without a code of its own (§4.6)
 
 
 def advice_on(code: int) -> Text:
-    """Return what to do about a code that the table has."""
+    """Return the advice on a code in `MEANINGS`."""
     return _advice_of(MEANINGS[code])
 
 
@@ -219,12 +223,12 @@ def rejected(
     /,
     **values: object,
 ) -> errors.DeployError:
-    """Return the error of a sentence whose places are filled with the values."""
+    """Return an error with the sentence, filled with the values."""
     return kind(sentence.filled(**values), hint=hint)
 
 
 def with_hint(error: errors.DeployError, hint: Text, *, instead: bool = True) -> errors.DeployError:
-    """Add a hint to an error's own: what to do `instead`, or what happens all the same."""
+    """Return the error with a second hint: an alternative (`instead`), or an addition."""
     if error.hint is not None:
         joined = Text("{one}; or {other}") if instead else Text("{one}; {other}")
         hint = joined.filled(one=error.hint, other=hint)
@@ -233,14 +237,11 @@ def with_hint(error: errors.DeployError, hint: Text, *, instead: bool = True) ->
 
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
 WRONG_CLOCK = timedelta(minutes=15)
-"""How far off a request's date may be before Qiniu refuses it (§2.3)."""
+"""Qiniu refuses requests with a date further off (§2.3)."""
 
 
 class QiniuFailure(Exception):
-    """A call that did not succeed. `error` is for the port. `maybe_done`: Qiniu may have carried it
-    out; `is_common`: any other call would fail as well, for keys, rate, clock or network;
-    `is_passing`: the same call may succeed later.
-    """
+    """A failed call."""
 
     def __init__(
         self,
@@ -254,28 +255,34 @@ class QiniuFailure(Exception):
         is_passing: bool = False,
     ) -> None:
         super().__init__(str(error))
+        #: For the port.
         self.error = error
         self.code = code
         self.status = None if reply is None else reply.status
+        #: Only for decisions, see `wire.QiniuReply.words`.
         self.words = "" if reply is None else reply.words
+        #: Whether Qiniu may have carried out the call.
         self.maybe_done = maybe_done
+        #: Whether the answer did not come in time.
         self.silent = contact is client.Contact.SILENCE
+        #: Whether any other call would fail too, because of keys, rate, clock or network.
         self.is_common = is_common or contact is client.Contact.NONE
+        #: Whether the same call may succeed later.
         self.is_passing = is_passing or contact is not None
 
     @property
     def is_denied(self) -> bool:
-        """Whether the keys may not do this."""
+        """Whether the keys lack the right to the call."""
         return isinstance(self.error, errors.TargetAccessDenied)
 
     @property
     def is_outage(self) -> bool:
-        """Whether any other call would fail as well, whatever the keys may do."""
+        """Whether any other call would fail too, for another reason than the keys."""
         return self.is_common and not self.is_denied
 
 
 def attempt(call: Callable[[], T]) -> T | QiniuFailure:
-    """Return what a call brings, or its failure."""
+    """Return the call's result, or the failure as a value."""
     try:
         return call()
     except QiniuFailure as failure:
@@ -283,15 +290,17 @@ def attempt(call: Callable[[], T]) -> T | QiniuFailure:
 
 
 class Call(Struct, frozen=True):
-    """A call as it went out, for sentences. `worked_before`: Qiniu has accepted the same key;
-    `is_proven`: also for a call of its group.
-    """
+    """A refused call, for sentences and advice."""
 
     asked: wire.ApiCall
+    #: The host of the explained answer.
     host: str
     tried: tuple[wire.Endpoint, ...]
+    #: Whether the access key belongs to a sub-account.
     with_iam_key: bool
+    #: Whether Qiniu has accepted the same keys in this process.
     worked_before: bool
+    #: Whether Qiniu has accepted the same keys for a call of the same group.
     is_proven: bool
 
 
@@ -355,30 +364,38 @@ CODES: Mapping[str, CodeMeaning] = {
         for code, meaning in MEANINGS.items()
     },
 }
-"""What is known of Qiniu's codes and of the statuses that come without one."""
+"""Advice on Qiniu's codes, and on statuses without a code (`ports.adapter.Adapter`)."""
 
 
 def explain_failure(
-    what: Text, failure: client.HttpFailure, tried: Sequence[wire.Endpoint] = ()
+    subject: Text, failure: client.HttpFailure, tried: Sequence[wire.Endpoint] = ()
 ) -> QiniuFailure:
     """Return the failure of a call without an answer."""
     problem = _with_endpoints(failure.problem, tried)
-    message = Text("Qiniu could not be asked for {what}: {problem}", what=what, problem=problem)
+    message = Text("Qiniu could not be asked for {what}: {problem}", what=subject, problem=problem)
     hint = _with_request_id(_NETWORK, wire.request_id(failure.headers))
     error = errors.TargetUnavailable(message, hint=hint)
     return QiniuFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
 
 
-def explain_nonsense(what: Text, answer: Answer, problem: str) -> QiniuFailure:
-    """Return the failure of a success that cannot be read: the change was probably made."""
+def explain_nonsense(subject: Text, answer: Answer, problem: str) -> QiniuFailure:
+    """Return the failure for a successful answer in an unreadable form.
+
+    `maybe_done` is set, because a change was probably made.
+    """
     sentence = Text("Qiniu's answer about {what} cannot be read: {problem}")
     hint = _with_request_id(_LATER, wire.read_reply(answer).request_id)
-    error = errors.TargetUnavailable(sentence.filled(what=what, problem=quoted(problem)), hint=hint)
+    error = errors.TargetUnavailable(
+        sentence.filled(what=subject, problem=quoted(problem)), hint=hint
+    )
     return QiniuFailure(error, maybe_done=True)
 
 
 def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
-    """Return the failure that an answer means which is not a success."""
+    """Return the failure for an answer other than a success.
+
+    The code's meaning comes first, then the rate limit, refused keys, and server errors.
+    """
     reply = wire.read_reply(answer)
     code = reply.code or reply.status
     refused = Text("Qiniu refused {what} ({answer})")
@@ -387,7 +404,8 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
         return QiniuFailure(error, code=WRONG_DOMAIN_TYPE)
     is_too_short = _TOO_SHORT_WORDS in reply.words.lower()
     meaning = MEANINGS.get(code) or (_TOO_SHORT if is_too_short else None)
-    if meaning is NO_DOMAIN and call.asked.group is wire.CallGroup.LIVE:  # Pili says so of hubs too
+    # Pili sends the code of a missing domain for hubs too.
+    if meaning is NO_DOMAIN and call.asked.group is wire.CallGroup.LIVE:
         meaning = None
     if meaning is not None:
         sentence = Text("Qiniu refused {what}: {meaning} ({answer})")
@@ -412,10 +430,10 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
 
 
 def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -> QiniuFailure:
-    """Return the failure of a request with refused keys: of the clock before the keys are blamed.
+    """Return the failure for a request with refused keys. A wrong clock is blamed before the keys.
 
-    A 401 where the same endpoint has worked is about this one path, since Qiniu answers so for
-    paths that it does not know (§1.3).
+    If the group of calls has worked before, a 401 concerns the path alone: Qiniu answers 401 for
+    unknown paths (§1.3).
     """
     ahead = _wrong_clock(reply, answer, now)
     if ahead is not None:
@@ -424,7 +442,7 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
         error = _error(errors.ClockWrong, sentence, call, reply, _SET_CLOCK, amount=amount)
         return QiniuFailure(error, is_common=True)
     sentence = Text("{host} does not accept access_key and secret_key for {what} ({answer})")
-    if reply.status == HTTPStatus.FORBIDDEN:  # the keys are known, and may be right
+    if reply.status == HTTPStatus.FORBIDDEN:  # the keys may be right, and lack a permission
         sentence = Text("Qiniu refused {what} ({answer})")
     error = _error(errors.TargetAccessDenied, sentence, call, reply, _advice_on_keys(call, reply))
     is_this_path = call.is_proven and reply.status == HTTPStatus.UNAUTHORIZED
@@ -432,7 +450,7 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
 
 
 def _wrong_clock(reply: wire.QiniuReply, answer: Answer, now: datetime) -> timedelta | None:
-    """Return how far this machine's clock is ahead, if that may be why the request was refused."""
+    """Return how far this machine's clock is ahead, if the clock may explain the refusal."""
     theirs = client.ahead_of(answer.headers, now)
     if theirs is None:
         return None
@@ -464,23 +482,23 @@ def _error(
     advice: Text | None,
     **more: object,
 ) -> errors.DeployError:
-    """Fill a sentence on a call with what was asked and answered, by all the endpoints tried."""
-    said = Text("{number}", number=reply.number)
+    """Return the error of a call: the sentence filled with call, answer and tried endpoints."""
+    outcome = Text("{number}", number=reply.number)
     if reply.words:
-        said = Text("{number} {words}", number=reply.number, words=reply.shown)
-    answer = _with_endpoints(said, call.tried)
+        outcome = Text("{number} {words}", number=reply.number, words=reply.shown)
+    answer = _with_endpoints(outcome, call.tried)
     message = sentence.filled(host=call.host, what=call.asked.what, answer=answer, **more)
     return kind(message, hint=_with_request_id(advice, reply.request_id))
 
 
-def _with_endpoints(said: Text, tried: Sequence[wire.Endpoint]) -> Text:
+def _with_endpoints(outcome: Text, tried: Sequence[wire.Endpoint]) -> Text:
     if len(tried) <= 1:
-        return said
-    return Text("{said}; tried: {ways}", said=said, ways=[str(one) for one in tried])
+        return outcome
+    return Text("{said}; tried: {ways}", said=outcome, ways=[str(endpoint) for endpoint in tried])
 
 
 def _with_request_id(advice: Text | None, request_id: str | None) -> Text | None:
-    """Add what Qiniu's support asks for first (§1.4)."""
+    """Return the advice with the X-Reqid, the first question of Qiniu's support (§1.4)."""
     if not request_id:
         return advice
     asked = Text("Qiniu's support asks for X-Reqid {id}", id=request_id)

@@ -1,9 +1,10 @@
-"""What a Qiniu account serves beside the CDN: source domains of Kodo's buckets and live domains of
-Pili's hubs, found, read, bound (docs/facts/qiniu.md §6, §7).
+"""Source domains of Kodo's buckets and live domains of Pili's hubs: listed, observed and bound
+(docs/facts/qiniu.md §6, §7).
 
-Neither has settings. A change has no state of its own: what is read back shows that it was made,
-and the edges show the rest. No document says how source domains are bound, nor that Qiniu keeps a
-certificate that a live domain is bound to, so that is checked before a removal.
+Both kinds have no settings besides the certificate. A change has no state to wait for: reading the
+binding back shows the change, and the edges show the effect. Binding a source domain is
+undocumented. Qiniu may also remove a certificate still bound to a live domain, so `must_not_use`
+checks the live domains before a removal.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from certferry.values import replace
 
 log = logging.getLogger(__name__)
 
-HOLDERS_AGE = 300.0  # seconds; buckets and hubs change seldom, and each bucket costs a request
+HOLDERS_AGE = 300.0  # seconds; buckets and hubs change seldom, and a bucket's list costs a request
 
 NOT_THERE = errors.NO_SUCH_DOMAIN | {HTTPStatus.NOT_FOUND}
-"""What Pili says of a hub or a domain that is not there [G]; the words are in its SDK's tests."""
+"""Pili's answers for a missing hub or domain [G]; the words are from the tests of Pili's SDK."""
 
 _SEE_CONSOLE = Text(
     "look at the domain in Qiniu's console (直播云), and remove what is unused there"
@@ -43,17 +44,21 @@ R = TypeVar("R")
 
 
 class Held(Struct, Generic[R], frozen=True):
-    """A domain as its bucket or hub lists it; `is_old`: as it did when it could last be read."""
+    """A domain in the list of a bucket or hub."""
 
+    #: The bucket or hub.
     holder: str
     record: R
+    #: Whether the record is from an earlier list, because the present list is unreadable.
     is_old: bool = False
 
 
 class Part(Struct, Generic[R], frozen=True):
-    """The domains of a part of the account, by name. `failure` says why there may be more."""
+    """The domains of all buckets, or of all hubs, of an account."""
 
+    #: By name.
     domains: Mapping[str, Held[R]] = field(default_factory=dict)
+    #: The reason why `domains` may be incomplete.
     failure: errors.QiniuFailure | None = None
 
 
@@ -62,31 +67,33 @@ def read_part(
     domains_of: Callable[[str], Iterable[tuple[str, R]]],
     earlier: Part[R],
 ) -> Part[R]:
-    """List the domains of every bucket, or hub, that can be read.
+    """List the domains of every readable bucket, or hub.
 
-    One that cannot hides its own domains only, and keeps those that were read before: a domain
-    that a run waits for must not vanish for a moment. The list ends at what the next holder would
-    fail of as well, and at silence or two broken answers, each of which takes its time.
+    An unreadable holder keeps the domains of the `earlier` part: a domain awaited by a run must not
+    vanish for a moment. The listing stops at a failure common to all holders, at silence, and at a
+    second broken answer, because each further holder would cost a time-out.
     """
-    found: dict[str, Held[R]] = {}
+    domains: dict[str, Held[R]] = {}
     failure = holders if isinstance(holders, errors.QiniuFailure) else None
-    read: set[str] = set()
+    read_holders: set[str] = set()
     for holder in () if isinstance(holders, errors.QiniuFailure) else holders:
         listed = errors.attempt(partial(domains_of, holder))
         if not isinstance(listed, errors.QiniuFailure):
-            found |= {name: Held(holder, record) for name, record in listed}
-        elif listed.code not in NOT_THERE:  # else it was removed a moment ago
+            domains |= {name: Held(holder, record) for name, record in listed}
+        elif listed.code not in NOT_THERE:  # otherwise the holder was removed a moment ago
             is_second = failure is not None and failure.maybe_done and listed.maybe_done
             failure = listed
             if failure.silent or failure.is_outage or is_second:
                 break
             continue
-        read.add(holder)
+        read_holders.add(holder)
     if failure is not None:
         log.info("not every domain beside the CDN can be listed: %s", failure)
-        unread = {name: one for name, one in earlier.domains.items() if one.holder not in read}
-        found = {**{name: replace(one, is_old=True) for name, one in unread.items()}, **found}
-    return Part(found, failure)
+        unread = {
+            name: held for name, held in earlier.domains.items() if held.holder not in read_holders
+        }
+        domains = {**{name: replace(held, is_old=True) for name, held in unread.items()}, **domains}
+    return Part(domains, failure)
 
 
 class SourceDomains:
@@ -98,33 +105,37 @@ class SourceDomains:
         self._part: Part[records.BucketDomain] = Part()
         self._domains = TtlCache(self._list, HOLDERS_AGE, clock)
         self.bindings = TtlCache(self._list_bindings, LIST_AGE, clock)
-        """The certificate of each domain that has one."""
+        """The certificate of each bound source domain."""
 
     def all(self) -> Part[records.BucketDomain]:
-        """Return the source domains that the keys may see."""
+        """Return the source domains visible to the keys."""
         return self._domains.get()
 
     def has(self, domain: str) -> bool:
-        """Return whether a bucket that can be read has such a domain."""
+        """Return whether a readable bucket has the domain."""
         return domain in self.all().domains
 
     def named(self, domain: str) -> ObservedDomain:
-        """Observe one domain, whose bucket was read."""
+        """Return the observation of a domain, with the binding. Raises `QiniuFailure`."""
         return self._observed(domain, self.bindings.get().get(domain))
 
     def named_without_bindings(self, domain: str) -> ObservedDomain:
-        """Observe a domain whose binding Kodo does not show."""
+        """Return the observation of a domain whose binding Kodo hides."""
         return replace(self._observed(domain, None), binding_hidden=True)
 
     def is_bound_at_all(self, domain: str) -> bool:
-        """Return whether it is among the bindings, which only source domains are."""
+        """Return whether the domain has a binding, which proves a source domain."""
         try:
             return domain in self.bindings.get()
         except errors.QiniuFailure:
             return False
 
     def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> None:
-        """Bind a domain, unless it is. It has no settings, and a binding is in force at once."""
+        """Bind a domain to a certificate, unless already bound. A binding takes effect at once.
+
+        Raises `DeployError` for a frozen domain. `https` is unused: source domains lack
+        settings.
+        """
         del https
         if (frozen := self._why_frozen(domain)) is not None:
             raise frozen
@@ -134,8 +145,9 @@ class SourceDomains:
             )
 
     def must_not_use(self, remote_id: str, label: str) -> None:
-        """Raise `TargetInUse` for a certificate that a source domain is bound to. Keys that may not
-        see that leave it to Qiniu, which refuses to remove it as well.
+        """Raise `TargetInUse` for a certificate bound to a source domain.
+
+        With hidden bindings the check is left to Qiniu, which also refuses such a removal.
         """
         try:
             bindings = self.bindings.get()
@@ -151,8 +163,8 @@ class SourceDomains:
                 )
 
     def survey(self) -> tuple[list[FoundDomain], list[errors.QiniuFailure]]:
-        """Find every domain, and why there may be more, or what cannot be seen of them."""
-        part, found = self.all(), []
+        """Return every source domain, and the failures that hide domains or bindings."""
+        part, domains = self.all(), []
         bindings = errors.attempt(self.bindings.get) if part.domains else {}
         is_hidden = isinstance(bindings, errors.QiniuFailure)
         for name in part.domains:
@@ -167,9 +179,11 @@ class SourceDomains:
                 binding_hidden=is_hidden,
                 state=None if frozen is None else "frozen",
             )
-            found.append(domain)
-        return found, [
-            one for one in (bindings, part.failure) if isinstance(one, errors.QiniuFailure)
+            domains.append(domain)
+        return domains, [
+            failure
+            for failure in (bindings, part.failure)
+            if isinstance(failure, errors.QiniuFailure)
         ]
 
     def _observed(self, domain: str, bound: str | None) -> ObservedDomain:
@@ -180,7 +194,7 @@ class SourceDomains:
         )
 
     def _why_frozen(self, domain: str) -> DeployError | None:
-        """Return why a domain cannot be bound, however long one waits; `None` when it can."""
+        """Return the error of a frozen domain, which waiting cannot cure; `None` otherwise."""
         held = self.all().domains.get(domain)
         if held is None or not held.record.freeze_types:
             return None
@@ -195,7 +209,10 @@ class SourceDomains:
         return True
 
     def _is_bound(self, domain: str, remote_id: str) -> bool | None:
-        """Return whether it is bound so; `None` where Kodo does not show it."""
+        """Return `True` if Kodo shows the binding; `None` if Kodo shows another or hides bindings.
+
+        Raises `QiniuFailure` for an outage.
+        """
         try:
             return self.bindings.get(anew=True).get(domain) == remote_id or None
         except errors.QiniuFailure as unread:
@@ -210,10 +227,13 @@ class SourceDomains:
 
     def _domains_of(self, bucket: str) -> list[tuple[str, records.BucketDomain]]:
         listed = self._client.list_bucket_domains(bucket)
-        return [(records.name_here(one.domain), one) for one in listed if one.is_source]
+        return [(records.name_here(record.domain), record) for record in listed if record.is_source]
 
     def _list_bindings(self) -> dict[str, str]:
-        return {records.name_here(one.domain): one.certid for one in self._client.list_bindings()}
+        return {
+            records.name_here(binding.domain): binding.certid
+            for binding in self._client.list_bindings()
+        }
 
 
 class LiveDomains:
@@ -226,16 +246,16 @@ class LiveDomains:
         self._certificates = certificates
         self._settler = settler
         self._part: Part[records.LiveRecord] = Part()
-        # A failure is kept as well: keys without a right to Pili lack it for longer.
+        # Failures are cached as well: keys without the right to Pili lack the right for longer.
         self._hubs = TtlCache(partial(errors.attempt, client.list_hubs), HOLDERS_AGE, clock)
         self._domains = TtlCache(self._list, LIST_AGE, clock)
 
     def forget(self) -> None:
-        """Have the next observation read the domains: another run may have changed them."""
+        """Have the next observation list the domains again: another run may have changed them."""
         self._domains.forget()
 
     def all(self) -> Part[records.LiveRecord]:
-        """Return the live domains that the keys may see."""
+        """Return the live domains visible to the keys."""
         return self._domains.get()
 
     def must_have_address(self) -> None:
@@ -247,7 +267,7 @@ class LiveDomains:
             raise errors.rejected(sentence, Text("set `pili` of the account as well"))
 
     def served_by_themselves(self) -> list[str]:
-        """Return the domains that may have a certificate: not those for RTMP alone."""
+        """Return the domains able to have a certificate: all except domains for RTMP alone."""
         names = []
         for name, held in self.all().domains.items():
             if held.record.is_for_rtmp:
@@ -257,7 +277,7 @@ class LiveDomains:
         return names
 
     def named(self, domain: str) -> ObservedDomain | None:
-        """Observe one domain, `None` where no hub that can be seen has it."""
+        """Return the observation of a domain; `None` if every visible hub lacks the domain."""
         held = self.all().domains.get(domain)
         if held is None:
             return None
@@ -269,13 +289,21 @@ class LiveDomains:
                 if failure.is_common:
                     raise
                 hidden = True
-        seen = None if hidden else bound
+        shown = None if hidden else bound
         return ObservedDomain(
-            domain, records.PILI, DomainState.READY, seen, binding_hidden=hidden, has_settings=False
+            domain,
+            records.PILI,
+            DomainState.READY,
+            shown,
+            binding_hidden=hidden,
+            has_settings=False,
         )
 
     def bind(self, domain: str, remote_id: str) -> str | None:
-        """Bind a domain, unless it is bound so already; return the X-Reqid of a change."""
+        """Bind a domain to a certificate; return the X-Reqid, or `None` without a change.
+
+        Raises `CopyGone` for an unknown certificate, `TargetRejected` for a disabled domain.
+        """
         live = self.all()
         held = live.domains.get(domain)
         if held is None:
@@ -293,15 +321,16 @@ class LiveDomains:
             return None
         request_id = self._settler.until_settled(
             lambda: self._bind(held.holder, domain, certificate),
-            # The request's id is unknown, when a change went through whose answer is lost.
+            # "": the change was made, and the X-Reqid was lost with the answer.
             lambda: "" if self._read(held.holder, domain).bound in spellings else None,
         )
         self._domains.forget()
         return request_id or None
 
     def must_not_use(self, copy: records.CertificateRecord, label: str, *, unmanaged: bool) -> None:
-        """Raise `TargetInUse` for a certificate that a live domain is bound to, or may be. One of
-        ours, by an account that may not see Pili, is not.
+        """Raise `TargetInUse` for a certificate bound, or perhaps bound, to a live domain.
+
+        Our own copies pass if the keys lack the right to Pili: such keys cannot have bound them.
         """
         remote_id = copy.certid
         live = self.all()
@@ -323,8 +352,11 @@ class LiveDomains:
     def survey(
         self, certificates: Mapping[str, records.CertificateRecord]
     ) -> tuple[list[FoundDomain], list[errors.QiniuFailure]]:
-        """Find every domain, its certificate, why there may be more, and which are for RTMP."""
-        part, found = self.all(), []
+        """Return every live domain, and the failure that hides further domains.
+
+        `certificates` translate the bound names to ids. Domains for RTMP carry a problem.
+        """
+        part, domains = self.all(), []
         for name, held in part.domains.items():
             bound, is_for_rtmp = held.record.bound, held.record.is_for_rtmp
             for_rtmp = errors.rejected(
@@ -339,8 +371,8 @@ class LiveDomains:
                 problem=for_rtmp if is_for_rtmp else None,
                 by_itself=not is_for_rtmp,
             )
-            found.append(domain)
-        return found, [] if part.failure is None else [part.failure]
+            domains.append(domain)
+        return domains, [] if part.failure is None else [part.failure]
 
     def _read(self, hub: str, domain: str) -> records.LiveRecord:
         try:
@@ -349,14 +381,15 @@ class LiveDomains:
             raise self._explained(failure, hub, domain) from None
 
     def _bind(self, hub: str, domain: str, certificate: records.CertificateRecord) -> str:
-        """Write by name, and by id where Pili knows no certificate of that name: the documents'
-        sample looks like an id, and a widespread client sends the name (§7).
+        """Bind by the certificate's name, and by id if Pili refuses the name; return the X-Reqid.
+
+        The documents' sample looks like an id, and a widespread client sends the name (§7).
         """
         name = certificate.name or certificate.certid
         try:
             return self._client.bind_live_domain(hub, domain, name)
         except errors.QiniuFailure as failure:
-            # That such a refusal has this word is a guess: the words are in no document [G].
+            # The word "cert" in the refusal is a guess: the words are undocumented [G].
             if failure.maybe_done or "cert" not in failure.words.lower():
                 raise self._explained(failure, hub, domain) from None
             try:
@@ -367,7 +400,10 @@ class LiveDomains:
     def _explained(
         self, failure: errors.QiniuFailure, hub: str, domain: str
     ) -> errors.QiniuFailure:
-        """Return what is gone, where Pili says so, and have the lists read anew."""
+        """Return the failure; if Pili misses hub or domain, as an error naming the missing part.
+
+        In this case the next caller lists hubs and domains again.
+        """
         if failure.code not in NOT_THERE:
             return failure
         self._hubs.forget()
@@ -382,28 +418,28 @@ class LiveDomains:
         return self._part
 
     def _domains_of(self, hub: str) -> list[tuple[str, records.LiveRecord]]:
-        return [(one.domain.lower(), one) for one in self._client.list_live_domains(hub)]
+        return [(record.domain.lower(), record) for record in self._client.list_live_domains(hub)]
 
 
 def _hides_binding(held: Held[records.LiveRecord]) -> bool:
-    """Return whether a domain has a certificate and Pili does not say which, or said it before."""
+    """Return whether the domain's certificate is unnamed by Pili, or named by an old list only."""
     return held.is_old or (bool(held.record.cert_enable) and not held.record.cert_name)
 
 
 def _id_of(bound: str, certificates: Mapping[str, records.CertificateRecord]) -> str:
-    """Return the id of the oldest certificate that is named so, or the name of an unknown one."""
-    named = (one for one in certificates.values() if bound in _spellings(one))
-    found = min(named, key=lambda one: one.age_order, default=None)
-    return records.shown_name(bound) if found is None else found.certid
+    """Return the id of the oldest certificate called `bound`; the shown name if none is listed."""
+    named = (record for record in certificates.values() if bound in _spellings(record))
+    oldest = min(named, key=lambda record: record.age_order, default=None)
+    return records.shown_name(bound) if oldest is None else oldest.certid
 
 
 def _spellings(certificate: records.CertificateRecord) -> frozenset[str]:
-    """Return what Pili may call a certificate."""
+    """Return the strings by which Pili may name a certificate: name and id."""
     return frozenset({certificate.name or certificate.certid, certificate.certid})
 
 
 def _is_gone(domain: str, hub: str = "") -> DeployError:
-    """Return the error for a domain, or its hub, that Pili has no longer."""
+    """Return the error for a domain gone from Pili, alone or with the hub."""
     sentence = Text("the live domain {domain} is gone from Pili")
     if hub:
         sentence = Text("the Pili hub {hub} is gone, and {domain} with it")
@@ -415,6 +451,6 @@ def _is_gone(domain: str, hub: str = "") -> DeployError:
 
 
 def _may_be_used(label: str, problem: Text, hint: Text | None) -> DeployError:
-    """Return the error for a certificate that a live domain may be bound to."""
+    """Return the error for a certificate perhaps bound to a live domain."""
     sentence = Text("whether a live domain of Pili uses {label} cannot be seen: {problem}")
     return errors.rejected(sentence, hint, TargetInUse, label=label, problem=problem)

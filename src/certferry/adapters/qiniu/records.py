@@ -1,9 +1,10 @@
-"""What Qiniu sends and is sent: the fields that certferry uses
+"""Qiniu's requests and answers as Structs: the fields used by certferry
 (docs/facts/qiniu.md §4.3, §5.1, §5.2, §6, §7).
 
-Everything but what names a thing may be missing or null; a private key is never asked for. Qiniu
-holds keys all the same, and may quote one anywhere. So a value that is shown or stored has a form
-that leaves no room for a key; a name that is needed as it is has its `shown` beside it.
+Only names and ids are required; every other field may be missing or null. certferry reads no
+private key, but Qiniu holds the uploaded keys and may quote a key in any field. So each shown or
+stored value must match a form too narrow for a key. A name needed verbatim has a masked spelling
+beside the name, such as `CertificateRecord.label` beside `name`.
 """
 
 from __future__ import annotations
@@ -26,12 +27,12 @@ T = TypeVar("T")
 
 
 def shown_id(given: str) -> str:
-    """Return an id of a certificate, which may be empty, or a mask for what is none."""
+    """Return a certificate's id, or "" if empty; a mask if the form is wrong."""
     return given if not given or re.match(ID, given) else MASK
 
 
 def shown_name(given: str) -> str:
-    """Return the name of a certificate as it may be shown: ours whole, of others' the words."""
+    """Return a certificate's name for operators: certferry's own whole, others masked."""
     return given if owner_of(given) is not None else speech(given)
 
 
@@ -43,37 +44,37 @@ KODO = Kind("kodo")  # a source domain of a bucket
 PILI = Kind("pili")  # a live domain of a hub
 
 WITHOUT_SETTINGS = frozenset({KODO, PILI})
-"""Kinds of domains that have a certificate, and nothing else to set."""
+"""Kinds of domains with a certificate as the only setting."""
 
 HOST = r"^(\*?\.)?([A-Za-z0-9_-][a-z0-9_-]{0,62}\.)+[A-Za-z][a-z0-9-]{1,62}\.?$"
-"""As hosts are written, with the leading dot of Qiniu's wildcards (§5.2). Capitals within a word
-are Base64's, and no host's."""
+"""The form of a host, with the leading dot of Qiniu's wildcards (§5.2). Capitals inside a word
+are refused, because they suggest Base64."""
 
 ID = r"^[0-9a-z-]{1,36}$"
-"""An id of a certificate, or of a change: those known have 24 hexadecimal digits (§4.1)."""
+"""The form of a certificate's or change's id; seen so far: 24 hexadecimal digits (§4.1)."""
 
 Host: TypeAlias = Annotated[str, msgspec.Meta(pattern=HOST, max_length=254)]
 Id: TypeAlias = Annotated[str, msgspec.Meta(pattern=ID)]
 Container: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
-"""A bucket, or a hub: the name becomes part of the address of calls [G]."""
+"""The name of a bucket or hub. The name becomes a part of the calls' addresses [G]."""
 
 
 _PATTERN = re.compile(r"Expected `str` matching regex '.*'")
 
 
 def decode(body: bytes, into: type[T]) -> T:
-    """Read JSON, with numbers as strings too. Raises a `ValueError` that quotes nothing."""
+    """Decode JSON; a number may also be a string. Raises `ValueError` without the body's words."""
     try:
         return msgspec.json.decode(body, type=into, strict=False)
     except msgspec.ValidationError as problem:
-        said = _PATTERN.sub("a value of another form", str(problem))
-        raise ValueError(said if "`$" in said else f"{said} - at `$`") from None
+        message = _PATTERN.sub("a value of another form", str(problem))
+        raise ValueError(message if "`$" in message else f"{message} - at `$`") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
         raise ValueError(str(problem)) from None
 
 
 def decode_entry(raw: msgspec.Raw, into: type[T]) -> T | None:
-    """Read an entry of a list, `None` for an odd one."""
+    """Decode an entry of a list; return `None` if undecodable."""
     try:
         return decode(bytes(raw), into)
     except ValueError as problem:
@@ -82,8 +83,10 @@ def decode_entry(raw: msgspec.Raw, into: type[T]) -> T | None:
 
 
 class ListPage(msgspec.Struct, frozen=True):
-    """A page of a list, its entries still to be decoded: one odd entry must not hide ours. The SDK
-    knows no pages of Pili's lists; a `marker` would be one [G].
+    """A page of a list, with undecoded entries: a single odd entry must not hide ours.
+
+    Each API names the entries differently. Pili's SDK has no paging; certferry follows a `marker`
+    there as elsewhere [G].
     """
 
     certs: tuple[msgspec.Raw, ...] | None = None
@@ -93,12 +96,12 @@ class ListPage(msgspec.Struct, frozen=True):
 
     @property
     def entries(self) -> tuple[msgspec.Raw, ...]:
-        """The entries, whichever list it is; null stands for none."""
+        """The entries of any API's page; null is an empty page."""
         return self.certs or self.domains or self.items or ()
 
 
 class CertificateRecord(msgspec.Struct, frozen=True):
-    """An upload in the list; moments are unix seconds."""
+    """A certificate in the account's list. Moments are unix seconds."""
 
     certid: Id
     name: str | None = None
@@ -109,12 +112,12 @@ class CertificateRecord(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """The name as it may be shown."""
+        """The name for operators, see `shown_name`."""
         return shown_name(self.name or "")
 
     @property
     def shown_names(self) -> tuple[str, ...] | None:
-        """The DNS names, without what is none."""
+        """The well-formed DNS names in lowercase; `None` if the record lacks names."""
         if self.dnsnames is None:
             return None
         lowered = (name.lower() for name in self.dnsnames)
@@ -122,22 +125,22 @@ class CertificateRecord(msgspec.Struct, frozen=True):
 
     @property
     def begins(self) -> datetime | None:
-        """The moment from which it is valid, `None` when the record does not say."""
+        """The beginning of the validity; `None` if the record lacks the moment."""
         return _moment(self.not_before)
 
     @property
     def ends(self) -> datetime | None:
-        """The moment at which it expires, `None` when the record does not say."""
+        """The moment of expiry; `None` if the record lacks the moment."""
         return _moment(self.not_after)
 
     @property
     def age_order(self) -> tuple[int, str]:
-        """What puts the oldest of several copies first: every run has to choose the same one."""
+        """Sorts the oldest of several copies first, so every run chooses the same copy."""
         return (self.create_time or 0, self.certid)
 
 
 def _moment(seconds: int | None) -> datetime | None:
-    """Read unix seconds; zero, and a moment outside the calendar, say nothing."""
+    """Read unix seconds; return `None` for zero and for a moment outside the calendar."""
     try:
         return datetime.fromtimestamp(seconds, UTC) if seconds else None
     except (ValueError, OverflowError, OSError):
@@ -145,11 +148,13 @@ def _moment(seconds: int | None) -> datetime | None:
 
 
 class UploadBody(msgspec.Struct, frozen=True):
-    """The body of an upload. It holds the private key, so it has no repr of its own."""
+    """The body of an upload. The repr leaves out the private key."""
 
     name: str
     common_name: str
+    #: The fullchain in PEM.
     ca: str
+    #: The private key in PEM.
     pri: str
 
     def __repr__(self) -> str:
@@ -157,44 +162,47 @@ class UploadBody(msgspec.Struct, frozen=True):
 
 
 class Uploaded(msgspec.Struct, frozen=True):
-    """The answer to an upload. The third spelling of one id, after `certid` and `certId`."""
+    """The answer to an upload: a third spelling of the id, after `certid` and `certId`."""
 
     cert_id: Id = msgspec.field(name="certID")
 
 
 class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
-    """A domain's `https`: an empty `cert_id` means that it has none."""
+    """The field `https` of a domain."""
 
+    #: "" for a domain without a certificate.
     cert_id: str | None = None
     force_https: bool | None = None
     http2_enable: bool | None = None
+    #: Whether the certificate is Qiniu's own.
     free_cert: bool | None = None
-    # The documents say string, the server wants and gives an array (§5.3).
+    #: A string in the documents, an array at the server (§5.3).
     tls_versions: tuple[str, ...] | str | None = None
 
     def __post_init__(self) -> None:
-        """Put a mask in the place of an id that is none, and leave out versions that are none."""
+        """Mask a malformed id, and drop malformed TLS versions."""
         msgspec.structs.force_setattr(self, "cert_id", shown_id(self.cert_id or ""))
-        found = self.tls_versions or ()
-        listed = re.split(r"[,;\s]+", found) if isinstance(found, str) else found
+        given = self.tls_versions or ()
+        listed = re.split(r"[,;\s]+", given) if isinstance(given, str) else given
         versions = tuple(sorted(filter(_TLS_VERSION.fullmatch, listed)))
         msgspec.structs.force_setattr(self, "tls_versions", versions or None)
 
     @property
     def versions(self) -> tuple[str, ...] | None:
-        """TLS versions in rising order, `None` when the domain does not report them."""
+        """TLS versions in rising order; `None` if the domain hides the versions."""
         return tuple(self.tls_versions or ()) or None
 
     @property
     def says_anything(self) -> bool:
-        """Whether it is more than what a domain without HTTPS has in its place (§5.2)."""
+        """Whether the record differs from the empty record of a domain without HTTPS (§5.2)."""
         flags = (self.free_cert, self.force_https, self.http2_enable)
         return bool(self.cert_id or self.versions) or any(flags)
 
 
 class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
-    """The body of `httpsconf` and `sslize`. Known flags are always sent: programs saw them kept
-    when left out, and reset when `false` was sent (§5.3).
+    """The body of `httpsconf` and `sslize`.
+
+    Known flags are always sent. Programs saw omitted flags kept, and flags reset by `false` (§5.3).
     """
 
     cert_id: str
@@ -203,7 +211,7 @@ class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True)
     tls_versions: tuple[str, ...] | None = None
 
     def body(self, *, joined: bool) -> dict[str, object]:
-        """Return what is sent, TLS versions as an array or `joined` to a string."""
+        """Return the fields for Qiniu, with TLS versions as an array or `joined` to a string."""
         fields: dict[str, object] = msgspec.to_builtins(self)
         if joined and self.tls_versions is not None:
             fields["tlsVersions"] = ",".join(self.tls_versions)
@@ -226,12 +234,13 @@ _FORMS = {
         "pare_domain": HOST,
     }.items()
 }
-"""The forms of a domain's values (§5.2, §5.6). A value of another form counts as missing."""
+"""The forms of a domain's fields (§5.2, §5.6). A value of another form counts as missing."""
 
 
 class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
-    """A CDN or DCDN domain in the list, without certificate and settings. Its name becomes part of
-    addresses, so it has to be one; all else may be anything.
+    """A CDN or DCDN domain in the list, without certificate and settings.
+
+    Only the name must be well-formed, because the name becomes a part of the calls' addresses.
     """
 
     name: Host
@@ -240,16 +249,20 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
     cname: str | None = None
     operating_state: Any = None
     operation_type: Any = None
+    #: When the last change began: a guess (§5.2).
     modify_at: Any = None
+    #: The id of the last change.
     oper_task_id: Any = None
     protocol: Any = None
     operating_state_desc: Any = None
     could_operate_by_self: Any = None
+    #: Whether Qiniu treats the domain as frozen, like the state `frozen` (§5.2).
     uid_is_freezed: Any = None
+    #: The wildcard domain with the certificate of a `pan` domain.
     pare_domain: Any = None
 
     def __post_init__(self) -> None:
-        """Leave out what has not its form: the account's memory stores a domain whole."""
+        """Drop malformed fields, because the account's memory stores the whole record."""
         for name, form in _FORMS.items():
             value = getattr(self, name)
             if value is not None and not form.fullmatch(str(value)[: _LONGEST + 1]):
@@ -260,17 +273,17 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
 
     @property
     def kind(self) -> Kind:
-        """What it is: DCDN is in the same list (§5.1)."""
+        """The kind of the domain: the list contains CDN and DCDN domains (§5.1)."""
         return Kind.DCDN if self.product == "dcdn" else Kind.CDN
 
     @property
     def by_itself(self) -> bool:
-        """Whether it takes a certificate of its own, unlike a wildcard's child or a trial one."""
+        """Whether the domain has its own certificate, unlike a wildcard's child or a trial."""
         return self.type not in {"pan", "test"}
 
     @property
     def without_https(self) -> DomainRecord | None:
-        """The detail of a domain that speaks HTTP alone; `None` unless the list says so."""
+        """The detail of a domain listed with HTTP only; `None` for any other domain."""
         if self.protocol != "http":
             return None
         try:
@@ -280,7 +293,7 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class DomainRecord(DomainItem, frozen=True, rename="camel"):
-    """A CDN or DCDN domain by itself."""
+    """The detail of a CDN or DCDN domain, read by name."""
 
     operating_state: str | None = None
     operation_type: str | None = None
@@ -293,59 +306,61 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
     @property
     def bound(self) -> str | None:
-        """The id of the certificate in force; Qiniu's own free certificate has none."""
+        """The id of the certificate in force; `None` for Qiniu's own free certificate."""
         return (self.https.cert_id or None) if self.https else None
 
     @property
     def is_free(self) -> bool:
-        """Whether its certificate is one of Qiniu's own, which no list has (§4.7)."""
+        """Whether the domain serves an unlisted free certificate of Qiniu's own (§4.7)."""
         return self.https is not None and bool(self.https.free_cert)
 
     @property
     def has_https(self) -> bool:
-        """Whether the domain speaks HTTPS: `https` alone does not show it (§5.2)."""
+        """Whether the domain speaks HTTPS. The field `https` alone is no proof (§5.2)."""
         return self.bound is not None or self.protocol == "https"
 
     @property
     def hides_https(self) -> bool:
-        """Whether it speaks HTTPS and does not say how: guessed settings would replace its own."""
+        """Whether the domain speaks HTTPS with hidden settings. A guess would replace them."""
         return self.has_https and not (self.https is not None and self.https.says_anything)
 
     @property
     def settings(self) -> HttpsSettings:
-        """The settings in force; none without HTTPS, and none where a domain hides its own."""
+        """The settings in force; empty without HTTPS, and for hidden settings."""
         if self.https is None or not self.has_https or self.hides_https:
             return HttpsSettings()
         return HttpsSettings(self.https.force_https, self.https.http2_enable, self.https.versions)
 
 
 class BucketDomain(msgspec.Struct, frozen=True):
-    """A domain of a Kodo bucket (`tbl`); `domaintype` 0 is a CDN domain, 1 a source domain, 2 both
-    (§6.4). Another call says the same in `domain_types` (§6.4).
-    """
+    """A domain of a Kodo bucket (§6.4)."""
 
     domain: Host
+    #: The bucket.
     tbl: str | None = None
+    #: 0: CDN domain, 1: source domain, 2: both.
     domaintype: int | None = None
+    #: The same as words, in the answer of another call.
     domain_types: tuple[str, ...] | None = None
+    #: The reasons for a freeze.
     freeze_types: tuple[str, ...] | None = None
 
     @property
     def is_source(self) -> bool:
-        """Whether Kodo itself serves it. What `type=source` lists without a type is one."""
+        """Whether Kodo itself serves the domain. The call with `type=source` omits the type."""
         if self.domain_types is not None:
             return "source" in self.domain_types
         return self.domaintype in {None, 1, 2}
 
 
 class Binding(msgspec.Struct, frozen=True):
-    """A source domain and its certificate. The id is spelled as in the list of certificates."""
+    """A source domain with a certificate. The id is spelled as in the list of certificates."""
 
     domain: Host
     certid: str
 
     def __post_init__(self) -> None:
-        """Put a mask in the place of an id that is none."""
+        """Mask a malformed id."""
         msgspec.structs.force_setattr(self, "certid", shown_id(self.certid))
 
 
@@ -356,33 +371,33 @@ class Hub(msgspec.Struct, frozen=True):
 
 
 class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
-    """A domain of a hub; only by itself it has `disable`. `cert_name` is the certificate's name or
-    id (§7), empty without one, and perhaps with one [G].
-    """
+    """A live domain of a hub."""
 
     domain: Host
     type: str | None = None
     cert_enable: bool | None = None
+    #: The certificate's name or id (§7); "" without a certificate, perhaps also with one [G].
     cert_name: str | None = None
+    #: Present only in the domain's detail.
     disable: bool | None = None
 
     @property
     def bound(self) -> str | None:
-        """The name of the certificate; one that remains while HTTPS is off binds nothing [G]."""
+        """The certificate's name; `None` while HTTPS is off, although a name may remain [G]."""
         return (self.cert_name or None) if self.cert_enable is not False else None
 
     @property
     def is_for_rtmp(self) -> bool:
-        """Whether it is reached by RTMP alone, and has no certificate that could expire [G]."""
+        """Whether the domain serves RTMP only, without a certificate to expire [G]."""
         return self.type in {"publishRtmp", "liveRtmp"} and not self.cert_enable
 
 
 def name_at_qiniu(domain: str) -> str:
-    """Return a domain as Qiniu spells it, whose wildcards begin with the dot."""
+    """Return a domain in Qiniu's spelling: a wildcard begins with the dot."""
     return domain.removeprefix("*") if domain.startswith(WILDCARD) else domain
 
 
 def name_here(name: str) -> str:
-    """Return a domain of Qiniu's as certferry spells it."""
+    """Return a domain of Qiniu's in certferry's spelling: lowercase, wildcards begin with `*.`."""
     lowered = name.lower()
     return f"*{lowered}" if lowered.startswith(".") else lowered

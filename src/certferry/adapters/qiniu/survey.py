@@ -1,9 +1,8 @@
-"""What `discover`, `init` and `doctor` ask of a Qiniu account, whatever is declared: all that it
-serves, what its keys may do, and how its reading calls are answered.
+"""Surveys of a Qiniu account for `discover`, `init` and `doctor`, independent of the configuration:
+the domains and certificates, the rights of the keys, and the answers to reading calls.
 
-A domain is asked for by itself only where neither the list nor an earlier run shows it. What does
-not depend on one another is asked for side by side; the pace of the account holds
-(docs/facts/qiniu.md §9).
+A domain's detail is requested only if the list and earlier runs lack the detail. Independent
+requests run side by side, at the account's pace (docs/facts/qiniu.md §9).
 """
 
 from __future__ import annotations
@@ -35,7 +34,7 @@ from certferry.ports.survey import Looked
 from certferry.text import Text
 from certferry.values import replace
 
-AT_ONCE = 10  # requests on their way at a time: with answers of a second, what the rate allows (§9)
+AT_ONCE = 10  # parallel requests: answers of one second use up the rate (§9)
 
 T = TypeVar("T")
 
@@ -49,12 +48,12 @@ class Surveyor(Struct, frozen=True):
     live: LiveDomains
 
     def survey(self, looked: Looked) -> Survey:
-        """Read every domain, and the list of certificates."""
+        """Read every domain, and the list of certificates; report progress to `looked`."""
         pool = ThreadPoolExecutor(AT_ONCE, thread_name_prefix="survey")
         try:
             survey = self._survey(pool, looked)
         except BaseException:
-            # certferry does not wait for requests that are on their way: each may take minutes.
+            # Abandon the requests in flight, because each may take minutes.
             pool.shutdown(wait=False, cancel_futures=True)
             raise
         pool.shutdown()
@@ -67,18 +66,21 @@ class Surveyor(Struct, frozen=True):
         at_cdn = list(_awaited([pool.submit(self._cdn, item) for item in items], looked))
         parts = [part.result() for part in reading]
         certificates, failures = listing.result()
-        # What several parts of Qiniu know is a CDN domain (§6.5).
-        found = {one.domain: one for domains, _ in parts for one in domains}
-        found |= {one.domain: one for one in at_cdn}
+        # A domain listed by several parts of Qiniu is a CDN domain (§6.5).
+        by_name = {domain.domain: domain for domains, _ in parts for domain in domains}
+        by_name |= {domain.domain: domain for domain in at_cdn}
         failures += [failure for _, unread in parts for failure in unread]
         return Survey(
-            tuple(_with_end(domain, certificates) for domain in found.values()),
+            tuple(_with_end(domain, certificates) for domain in by_name.values()),
             tuple(dict.fromkeys(failure.error for failure in failures)),
             tuple(map(_certificate, certificates.values())),
         )
 
     def _listed_certificates(self) -> tuple[dict[str, CertificateRecord], list[QiniuFailure]]:
-        """List the certificates; keys that may not do it see the domains all the same."""
+        """Return the certificates by id, or the failure: without them the domains are still listed.
+
+        Raises `QiniuFailure` for an outage.
+        """
         try:
             return self.certificates.all(), []
         except QiniuFailure as failure:
@@ -87,12 +89,12 @@ class Surveyor(Struct, frozen=True):
             return {}, [failure]
 
     def _live_domains(self) -> tuple[list[FoundDomain], list[QiniuFailure]]:
-        """Read the live domains, which refer to certificates by name."""
+        """Read the live domains, after the certificates: a live domain holds a name."""
         return self.live.survey(self._listed_certificates()[0])
 
     def _cdn(self, item: DomainItem) -> FoundDomain | None:
         name = name_here(item.name)
-        found = FoundDomain(name, item.kind, by_itself=item.by_itself)
+        domain = FoundDomain(name, item.kind, by_itself=item.by_itself)
         try:
             record = self.details.survey(item)
         except QiniuFailure as failure:
@@ -100,9 +102,9 @@ class Surveyor(Struct, frozen=True):
                 return None
             if failure.is_common or failure.silent:
                 raise
-            return replace(found, problem=failure.error, binding_hidden=True)
+            return replace(domain, problem=failure.error, binding_hidden=True)
         return replace(
-            found,
+            domain,
             kind=record.kind,
             has_https=record.has_https,
             problem=why_unusable(name, record),
@@ -118,9 +120,9 @@ class Surveyor(Struct, frozen=True):
 def _awaited(
     reading: Sequence[Future[FoundDomain | None]], looked: Looked
 ) -> Iterator[FoundDomain]:
-    """Return the domains as they come, and report how many have come."""
-    for count, read in enumerate(as_completed(reading), start=1):
-        if (domain := read.result()) is not None:
+    """Yield the domains in the order of the answers, and report the number of answers."""
+    for count, future in enumerate(as_completed(reading), start=1):
+        if (domain := future.result()) is not None:
             yield domain
         looked(count, len(reading))
 
@@ -137,23 +139,27 @@ def _certificate(record: CertificateRecord) -> FoundCertificate:
 _SEVERITIES = {
     CallGroup.DOMAINS: Severity.ERROR,
     CallGroup.CERTIFICATES: Severity.ERROR,
-    CallGroup.BUCKETS: Severity.WARNING,  # without them only source domains are not found
+    CallGroup.BUCKETS: Severity.WARNING,  # without buckets, only source domains are missing
 }
 
 
 def examine(
     account: str, client: QiniuClient, details: Details, certificates: Certificates
 ) -> Iterator[Problem]:
-    """Make one reading call of each group; return what is refused, what answered, and how many
-    certificates there are. Raises `QiniuFailure` where nothing can be asked.
+    """Make a reading call of each group, and yield the findings: refused calls, the endpoints of
+    the successful calls, and the number of certificates.
+
+    Raises `QiniuFailure` if every call fails.
     """
     calls: Mapping[CallGroup, Callable[[], object]] = {
         CallGroup.DOMAINS: details.listed.get,
         CallGroup.CERTIFICATES: certificates.all,
         CallGroup.BUCKETS: client.list_buckets,
     }
-    came = {group: attempt(call) for group, call in calls.items()}
-    failures = {group: one for group, one in came.items() if isinstance(one, QiniuFailure)}
+    results = {group: attempt(call) for group, call in calls.items()}
+    failures = {
+        group: result for group, result in results.items() if isinstance(result, QiniuFailure)
+    }
     if len(failures) == len(calls):
         raise failures[CallGroup.DOMAINS]
     for group, failure in failures.items():
@@ -172,17 +178,17 @@ def examine(
         )
         yield warning(Code.SUB_ACCOUNT_KEY, account, message, fix)
     proven = client.transport.proven
-    # Of the calls that were made here alone: others may run beside them.
+    # Report only the calls of this function: other threads may prove further groups.
     made = [group for group in calls if group in proven]
-    ways = [Text("{calls} at {way}", calls=str(one), way=str(proven[one])) for one in made]
+    ways = [Text("{calls} at {way}", calls=str(group), way=str(proven[group])) for group in made]
     yield info(Code.WAYS, account, Text("the keys are accepted: {ways}", ways=ways))
     if CallGroup.CERTIFICATES not in failures:
-        # Beyond a limit that it does not name, Qiniu refuses more (§9).
-        said = Text(
+        # Qiniu refuses further certificates above an undocumented limit (§9).
+        sentence = Text(
             "certificates in the account: {count}; Qiniu does not tell how many it may hold"
         )
         count = len(certificates.all())
-        yield info(Code.CERTIFICATES_KEPT, account, said.filled(count=count))
+        yield info(Code.CERTIFICATES_KEPT, account, sentence.filled(count=count))
 
 
 PUBLIC = frozenset(
@@ -190,7 +196,7 @@ PUBLIC = frozenset(
     | {"hubs", "marker", "limit", "tbl", "bucket", "type", "api.qiniu.com", "api.qiniuapi.com"}
     | {f"{name}.qiniuapi.com" for name in ("fusion", "uc", "kodo-config", "pili")}
 )
-GATE = timedelta(days=30).total_seconds()  # less than this is said to be refused (§4.6)
+GATE = timedelta(days=30).total_seconds()  # users report shorter remaining lives as refused (§4.6)
 FIRST_ENDPOINTS = (
     ("1.2", CallGroup.DOMAINS, "/domain"),
     ("1.2", CallGroup.CERTIFICATES, "/sslcert"),
@@ -200,7 +206,7 @@ FIRST_ENDPOINTS = (
 
 
 def report_of(client: QiniuClient) -> AccountReport:
-    """See `ports.examination.Reporting.report`, and what the calls show of the guesses (§10)."""
+    """See `ports.examination.Reporting.report`. The report also judges our guesses (§10)."""
     with journal() as made:
         shown = tuple(_asked(client))
     lines = (*shown, *reported(made, PUBLIC, request_id))
@@ -208,12 +214,15 @@ def report_of(client: QiniuClient) -> AccountReport:
 
 
 def _asked(client: QiniuClient) -> Iterator[Text]:
-    """Make one reading call of each group, as long as Qiniu answers and takes the keys."""
+    """Make a reading call of each group, and yield a judgement on each guess.
+
+    Stop early if Qiniu is silent or refuses the keys.
+    """
     try:
         ahead = client.transport.clock_ahead()
     except QiniuFailure:
         return
-    # The answer's Date is cut to the second, so less than one says nothing.
+    # The answer's Date has whole seconds, so a second is added to the tolerance.
     right = None if ahead is None else abs(ahead) <= WANTED + timedelta(seconds=1)
     yield judged("2.3", Text("this machine's clock is right, to 30 seconds"), right)
     domains = _unless_refused(client.list_domains) or []
@@ -222,35 +231,37 @@ def _asked(client: QiniuClient) -> Iterator[Text]:
     if not client.transport.proven:
         return
     served = sorted(
-        (one for one in domains if one.by_itself), key=lambda one: one.protocol != "https"
+        (item for item in domains if item.by_itself), key=lambda item: item.protocol != "https"
     )
-    details = [_unless_refused(partial(client.read_domain, one.name)) for one in served[:1]]
+    details = [_unless_refused(partial(client.read_domain, item.name)) for item in served[:1]]
     for bucket in buckets[:1]:
         _unless_refused(partial(client.list_bucket_domains, bucket))
     _unless_refused(client.list_bindings)
     if client.has_pili:
         _unless_refused(client.list_hubs)
     yield from _first_endpoints(client)
-    known = all(str(one.operating_state) in KNOWN_STATES for one in domains) if domains else None
-    yield judged("5.1", Text("certferry knows the state of every domain"), known)
-    https = [one.https for one in details if one and one.https and one.https.cert_id]
-    flags = [flag for one in https for flag in (one.force_https, one.http2_enable)]
-    said = Text("the detail of a domain with HTTPS shows its redirect and its HTTP/2")
-    yield judged("5.3", said, None not in flags if flags else None)
+    is_known = (
+        all(str(item.operating_state) in KNOWN_STATES for item in domains) if domains else None
+    )
+    yield judged("5.1", Text("certferry knows the state of every domain"), is_known)
+    https = [detail.https for detail in details if detail and detail.https and detail.https.cert_id]
+    flags = [flag for record in https for flag in (record.force_https, record.http2_enable)]
+    guess = Text("the detail of a domain with HTTPS shows its redirect and its HTTP/2")
+    yield judged("5.3", guess, None not in flags if flags else None)
     lives = [c.not_after - c.create_time for c in certificates if c.not_after and c.create_time]
-    said = Text("a certificate with less than 30 days left is refused")
-    yield judged("4.6", said, False if any(0 < life < GATE for life in lives) else None)
+    guess = Text("a certificate with less than 30 days left is refused")
+    yield judged("4.6", guess, False if any(0 < life < GATE for life in lives) else None)
 
 
 def _first_endpoints(client: QiniuClient) -> Iterator[Text]:
-    """Judge whether the endpoint that is tried first is the one that worked."""
+    """Yield a judgement for each group of calls: whether the first endpoint worked."""
     for section, group, call in FIRST_ENDPOINTS:
         proven = client.transport.proven.get(group)
         for endpoint in endpoints_of(client.transport.hosts)[group][:1]:
             host, scheme = shown_host(endpoint.url, PUBLIC), str(endpoint.scheme)
-            said = Text("{host} answers {call} under the {scheme} scheme")
-            said = said.filled(host=host, call=call, scheme=scheme)
-            yield judged(section, said, None if proven is None else proven == endpoint)
+            guess = Text("{host} answers {call} under the {scheme} scheme")
+            guess = guess.filled(host=host, call=call, scheme=scheme)
+            yield judged(section, guess, None if proven is None else proven == endpoint)
 
 
 def _unless_refused(call: Callable[[], T]) -> T | None:

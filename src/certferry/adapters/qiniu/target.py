@@ -1,11 +1,12 @@
-"""The target for an account at Qiniu: CDN and DCDN domains, source domains of its Kodo buckets, and
-live domains of Pili (docs/facts/qiniu.md §1 to §7).
+"""The target for a Qiniu account: CDN and DCDN domains, source domains of Kodo buckets, and live
+domains of Pili (docs/facts/qiniu.md §1 to §7).
 
-Permissions: a key pair that may read and change CDN domains and SSL certificates. Source domains
-want a pair of the main account, which may list Kodo's buckets; live domains one that may use Pili.
+Permissions: the key pair may read and change CDN domains and SSL certificates. Source domains need
+a pair of the main account with the right to list Kodo's buckets; live domains need the right to use
+Pili.
 
-A domain that the CDN knows as well as another part is a CDN domain, since Kodo refuses to bind
-those (§6.5). What cannot be read beside the CDN's domains stops none of them.
+A domain listed by the CDN and by another part of Qiniu is a CDN domain, because Kodo refuses to
+bind CDN domains (§6.5). Unreadable domains of Kodo or Pili leave the CDN domains unaffected.
 """
 
 from __future__ import annotations
@@ -52,7 +53,7 @@ from certferry.ports.target import DeployTarget, Scope
 from certferry.text import Text
 from certferry.values import replace
 
-__all__ = ("CODES",)  # which `ports.adapter.Adapter` looks for here, beside what follows
+__all__ = ("CODES",)  # read from this module by `ports.adapter.Adapter`, with the names below
 
 SERVICE = "Qiniu"
 WHERE_KEYS_ARE = Text("portal.qiniu.com → avatar → Key management (AK and SK of one pair)")
@@ -69,8 +70,8 @@ ENVIRONMENT = (
         Text("the secret key (SK) of the Qiniu account"),
     ),
 )
-ONE_ACCOUNT_A_DOMAIN = True  # to add one that exists: 400062, "domain exists" (§5)
-NEEDS_COMMON_NAME = CommonNameRule(  # others are refused with 400348 (§4.6)
+ONE_ACCOUNT_A_DOMAIN = True  # adding an existing domain: 400062, "domain exists" (§5)
+NEEDS_COMMON_NAME = CommonNameRule(  # without a common name: 400348 (§4.6)
     "accept_no_common_name",
     Text(
         "if Qiniu takes such certificates by now, set `accept_no_common_name = true` on the account"
@@ -84,7 +85,7 @@ MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (§4.6)
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """An account at Qiniu. The addresses are others only in tests and for mirrors."""
+    """The settings of a Qiniu account. Only tests and mirrors change the addresses."""
 
     access_key: Secret
     secret_key: Secret
@@ -111,7 +112,7 @@ class Settings:
 
     @property
     def hosts(self) -> Hosts:
-        """Where Qiniu is. A mirror has a backup, and Pili, only where the file sets one."""
+        """Qiniu's addresses. A mirror's backups and Pili are empty unless the file sets them."""
         usual = {field.name: field.default for field in fields(self)}
         others = {
             name: ""
@@ -125,10 +126,12 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class DeploySettings:
-    """The settings of a deployment beside its domains. `kind` is the part of Qiniu they belong to;
-    the rest is set along with the certificate, and kept where the file does not name it.
+    """The settings of a deployment, besides the domains.
+
+    A bind sets the declared settings along with the certificate, and keeps the others.
     """
 
+    #: The part of Qiniu with the deployment's domains.
     kind: Annotated[
         Literal["auto", "cdn", "kodo", "pili"],
         Text(
@@ -144,21 +147,23 @@ class DeploySettings:
     ] = None
 
     def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
-        """Return the keys that do not fit the kind: Kodo (§6.1) and Pili (§7) have no settings."""
-        said = {
+        """Return a message for each key that does not fit `kind`: Kodo (§6.1) and Pili (§7) have
+        no settings.
+        """
+        message = {
             "kodo": Text('not with kind = "kodo": a source domain has no such setting'),
             "pili": Text('not with kind = "pili": a live domain has no such setting'),
         }.get(self.kind)
-        return {} if said is None else {key: said for key in written if key != "kind"}
+        return {} if message is None else {key: message for key in written if key != "kind"}
 
 
 _ELSEWHERE = NO_SUCH_DOMAIN | {WRONG_DOMAIN_TYPE}
-"""What either half of Qiniu says of a domain that belongs to the other (§6.5)."""
+"""The CDN's or Kodo's codes for a domain of the other part (§6.5)."""
 
 _KINDS = frozenset({Kind.AUTO, Kind.CDN, Kind.DCDN, KODO, PILI})
 
 USUAL_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
-"""What a change of a domain takes most times (Qiniu's console; §5.6)."""
+"""The usual least and greatest duration of a domain's change (Qiniu's console; §5.6)."""
 
 
 def open_bucket(settings: Settings, context: Context, bucket: str, prefix: str) -> KodoObjects:
@@ -171,7 +176,7 @@ def open_bucket(settings: Settings, context: Context, bucket: str, prefix: str) 
 
 
 def connect(settings: Settings, context: Context) -> DeployTarget:
-    """Return the target for an account: one for all its deployments, which share a pace."""
+    """Return the target of an account. All deployments to the account share the target's pace."""
     keys = QiniuKeys(settings.access_key, settings.secret_key)
     pause, now, memory = context.pause, context.now, context.memory
     client = QiniuClient(
@@ -185,7 +190,7 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
 
 @contextmanager
 def _translating_errors() -> Iterator[None]:
-    """Raise the error of each failure, which is the only one that passes the port."""
+    """Raise a `QiniuFailure`'s `error` in its place: the port allows only `DeployError`."""
     try:
         yield
     except QiniuFailure as failure:
@@ -195,8 +200,8 @@ def _translating_errors() -> Iterator[None]:
 class Qiniu:
     """The CDN, DCDN, source and live domains of one account. Safe to share between threads.
 
-    A domain is what its part of Qiniu says that it is, whatever the file says. Writes whose answer
-    is lost are looked for before they are made again.
+    Qiniu's answer decides the kind of a domain, before the configuration file. After a lost
+    answer, a write is repeated only if a search finds no trace of the write.
     """
 
     def __init__(
@@ -221,29 +226,32 @@ class Qiniu:
 
     @_translating_errors()
     def observe(self, scope: Scope) -> observation.ObservedTarget:
-        """Read the domains, and find our copies. The answer also says what could not be read."""
+        """Read the domains and our copies; the result names the unreadable parts.
+
+        Raises `DeployError` for a failure that any other call would share.
+        """
         _must_be_served_here(scope.kind)
-        if scope.anew:  # another run may have changed what there is, and what is bound
+        if scope.anew:  # another run may have changed domains and bindings
             self._certificates.forget()
             self._details.listed.forget()
             self._sources.bindings.forget()
             self._live.forget()
         for domain in scope.doubted:
             self._details.doubt(domain)
-        seen = ObservedDomains(scope, self._cdn, self._sources, self._live)
-        found = observation.ObservedTarget(
+        observed = ObservedDomains(scope, self._cdn, self._sources, self._live)
+        target = observation.ObservedTarget(
             rules=self._rules,
-            domains=tuple(seen.domains),
-            excluded=tuple(seen.excluded),
-            left_out=tuple(seen.left_out),
-            uncovered=() if seen.domains else tuple(dict.fromkeys(seen.uncovered)),
-            unread=tuple(dict.fromkeys(seen.unread)),
+            domains=tuple(observed.domains),
+            excluded=tuple(observed.excluded),
+            left_out=tuple(observed.left_out),
+            uncovered=() if observed.domains else tuple(dict.fromkeys(observed.uncovered)),
+            unread=tuple(dict.fromkeys(observed.unread)),
         )
         try:
             ours = tuple(self._copies.of(scope.lineage, scope.known))
             return replace(
-                found,
-                domains=tuple(self._with_end(domain, ours) for domain in found.domains),
+                target,
+                domains=tuple(self._with_end(domain, ours) for domain in target.domains),
                 remotes=ours,
                 others=tuple(self._copies.others(ours)) if scope.others else (),
                 unremembered=tuple(self._copies.unremembered(scope.lineage, scope.known)),
@@ -252,14 +260,14 @@ class Qiniu:
         except QiniuFailure as failure:
             if failure.is_common:
                 raise
-            unread = tuple(dict.fromkeys([*found.unread, failure.error]))
-            return replace(found, unread=unread, remotes_hidden=True)
+            unread = tuple(dict.fromkeys([*target.unread, failure.error]))
+            return replace(target, unread=unread, remotes_hidden=True)
 
     def _with_end(
         self, domain: observation.ObservedDomain, ours: Sequence[observation.RemoteCertificate]
     ) -> observation.ObservedDomain:
         bound = self._certificates.all().get(domain.bound or "")
-        if bound is None or any(domain.bound == one.remote_id for one in ours):
+        if bound is None or any(domain.bound == copy.remote_id for copy in ours):
             return domain
         return replace(domain, bound_until=bound.ends)
 
@@ -278,7 +286,7 @@ class Qiniu:
     def cnames(self) -> Mapping[str, str]:
         """See `ports.examination.PointedAt.cnames`."""
         items = self._cdn.served_by_themselves().items()
-        return {name: one.cname.rstrip(".").lower() for name, one in items if one.cname}
+        return {name: item.cname.rstrip(".").lower() for name, item in items if item.cname}
 
     @_translating_errors()
     def clock_ahead(self) -> timedelta | None:
@@ -295,11 +303,13 @@ class Qiniu:
 
     @_translating_errors()
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """Adopt the copy that is there, or upload one. One upload at a time for the account."""
+        """See `ports.target.DeployTarget.upload`: an existing copy is adopted. Uploads to the
+        account follow one another.
+        """
         return self._copies.upload(lineage, bundle)
 
     def bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
-        """See `ports.target.DeployTarget.bind`: also switches HTTPS on; returns the X-Reqid."""
+        """See `ports.target.DeployTarget.bind`: also switch HTTPS on; return the X-Reqid."""
         _must_be_served_here(kind)
         try:
             with _translating_errors():
@@ -322,8 +332,10 @@ class Qiniu:
 
     @_translating_errors()
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
-        """Remove a copy whose name is the label, and that no domain is bound to, as far as that is
-        seen: of live domains Qiniu is not known to refuse it, as of others.
+        """Remove a copy named `label`, unless a domain is seen bound to the copy.
+
+        Qiniu refuses to remove a certificate of a CDN or source domain; for live domains such a
+        refusal is unproven. Raises `TargetInUse` for a bound copy.
         """
         copy = self._certificates.find(remote_id)
         if copy is None:
@@ -335,7 +347,7 @@ class Qiniu:
 
 
 def _must_be_served_here(kind: Kind) -> None:
-    """Raise `TargetRejected` for a kind of domains that certferry does not deploy to yet."""
+    """Raise `TargetRejected` for an unsupported kind of domain."""
     if kind not in _KINDS:
         sentence = Text('certferry does not deploy to domains of kind "{kind}" yet')
         hint = Text('set kind = "cdn", "kodo" or "pili", or leave it out')
@@ -352,9 +364,10 @@ _BOUND_ALL_THE_SAME = Text(
 
 
 class ObservedDomains:
-    """The `domains` of one observation. `unread`: why there may be more; `excluded` by the
-    deployment; `left_out`, since they are switched off; `uncovered` by the certificate. Raises
-    `QiniuFailure` and `DeployError`.
+    """The domains of one observation, sorted into lists by the constructor.
+
+    The named domains are read first. If the deployment searches for domains, the CDN's, Pili's and
+    Kodo's domains follow, in this order. Raises `QiniuFailure` and `DeployError`.
     """
 
     def __init__(
@@ -364,9 +377,13 @@ class ObservedDomains:
         self._sources = sources
         self._live = live
         self._scope = scope
+        #: Errors of unreadable parts, where further domains may exist.
         self.unread: list[CertferryError] = []
+        #: Domains excluded by the deployment.
         self.excluded: list[str] = []
+        #: Domains switched off at Qiniu.
         self.left_out: list[observation.ObservedDomain] = []
+        #: Domains outside the certificate's names.
         self.uncovered: list[str] = []
         if scope.kind == PILI:
             live.must_have_address()
@@ -424,7 +441,7 @@ class ObservedDomains:
                 return _problem(domain, KODO, rejected(sentence, hint, domain=domain))
             if failure.is_outage:
                 return _problem(domain, KODO, failure.error)
-            # The file says that it is one; Kodo refuses to bind it if it is not.
+            # Trust the file's `kind` for now: Kodo refuses to bind any other domain.
             self.unread.append(failure.error)
         return self._source(domain)
 
@@ -438,9 +455,9 @@ class ObservedDomains:
             return self._sources.named_without_bindings(domain)
 
     def _named_live(self, domain: str) -> observation.ObservedDomain:
-        found, failure = self._live.named(domain), self._live.all().failure
-        if found is not None:
-            return found
+        observed, failure = self._live.named(domain), self._live.all().failure
+        if observed is not None:
+            return observed
         if failure is not None:
             raise failure
         if self._at_cdn([domain]):
@@ -451,7 +468,7 @@ class ObservedDomains:
         return _problem(domain, PILI, rejected(sentence, hint, domain=domain))
 
     def _at_cdn(self, names: Iterable[str]) -> frozenset[str]:
-        """Return which of some domains the CDN has: none where its domains cannot be listed."""
+        """Return the names listed by the CDN; an empty set if the CDN's list is unreadable."""
         try:
             return frozenset(name for name in names if self._cdn.has(name))
         except QiniuFailure as failure:
@@ -461,7 +478,7 @@ class ObservedDomains:
             return frozenset()
 
     def _find(self) -> None:
-        """Add the domains that are not named, unless another part of Qiniu has them already."""
+        """Add the unnamed domains of each part, except domains added by an earlier part."""
         scope = self._scope
         if scope.kind in {Kind.AUTO, Kind.CDN}:
             self.domains += self._found_at_cdn()
@@ -474,8 +491,8 @@ class ObservedDomains:
             raise failure
 
     def _add(self, found: Iterable[observation.ObservedDomain]) -> None:
-        known = {domain.domain for domain in self.domains}
-        self.domains += [domain for domain in found if domain.domain not in known]
+        names = {domain.domain for domain in self.domains}
+        self.domains += [domain for domain in found if domain.domain not in names]
 
     def _chosen(self, names: Iterable[str]) -> Sequence[str]:
         chosen = choose(self._scope, names)
@@ -484,13 +501,15 @@ class ObservedDomains:
         return chosen.wanted
 
     def _may_go_on_without(self, failure: QiniuFailure) -> bool:
-        """Return whether a run may go on without source or live domains: an outage of Kodo's or
-        Pili's must not stop the CDN, nor pass for an empty account where there is nothing else.
+        """Return whether a run may go on without source or live domains.
+
+        An outage of Kodo or Pili must not stop the CDN's domains. Without any domain, the outage
+        must not pass for an empty account.
         """
         return self._scope.kind == Kind.AUTO and (bool(self.domains) or not _is_silence(failure))
 
     def _found_at_cdn(self) -> Iterator[observation.ObservedDomain]:
-        """Find CDN domains, and leave out those that were just removed, or are switched off."""
+        """Yield the chosen CDN domains, except domains just removed or switched off."""
         listed = self._cdn.served_by_themselves()
         for domain, came in self._cdn.read(self._chosen(listed), anew=self._scope.anew):
             if isinstance(came, QiniuFailure):
@@ -502,21 +521,28 @@ class ObservedDomains:
                 yield observe(domain, came)
 
     def _found_live(self) -> list[observation.ObservedDomain]:
-        """Find live domains. Unless asked for, keys that may not see Pili cost only these."""
+        """Return the chosen live domains.
+
+        If the keys lack the right to Pili, only the live domains are missing; the observation
+        fails only if `kind` asks for Pili, and no domain is known.
+        """
         names = self._chosen(self._live.served_by_themselves())
-        found = [one for one in map(self._live.named, names) if one is not None]
+        domains = [domain for domain in map(self._live.named, names) if domain is not None]
         is_asked_for = self._scope.kind == PILI
         failure = self._live.all().failure
         if failure is not None:
-            if is_asked_for and not [*self.domains, *found]:
+            if is_asked_for and not [*self.domains, *domains]:
                 raise failure
             error = failure.error
             self.unread.append(error if is_asked_for else with_hint(error, _WITHOUT_LIVE))
-        return found
+        return domains
 
     def _found_sources(self) -> list[observation.ObservedDomain]:
-        """Find source domains. Where none were asked for, keys that may not see the buckets cost
-        only these; those that are seen are reported, or their certificates would expire unnoticed.
+        """Return the chosen source domains.
+
+        If the keys lack the right to the buckets, only the source domains are missing, unless
+        `kind` asks for Kodo. Visible domains with hidden bindings are returned with a
+        problem: left out, they would expire unnoticed.
         """
         part, is_asked_for = self._sources.all(), self._scope.kind == KODO
         at_cdn = self._at_cdn(part.domains)
@@ -531,12 +557,12 @@ class ObservedDomains:
         except QiniuFailure as failure:
             if failure.is_outage:
                 raise
-            if failure.is_passing:  # the edges show as well whether it is bound
+            if failure.is_passing:  # the edges also show the bound certificate
                 self.unread.append(failure.error)
                 return [self._sources.named_without_bindings(name) for name in names]
             if is_asked_for or not self.domains:
                 raise
-            # Keys that may read no binding may not make one either.
+            # Keys refused for reading bindings are refused for binding as well.
             error = failure.error if failure.is_denied else with_hint(failure.error, _BY_NAME)
             return [_problem(name, KODO, with_hint(error, _CDN_ALONE)) for name in names]
 
@@ -549,14 +575,16 @@ def _problem(domain: str, kind: Kind, error: DeployError) -> observation.Observe
 
 
 def _is_silence(failure: QiniuFailure) -> bool:
-    """Return whether no sensible answer came."""
+    """Return whether the call lacks a sensible answer."""
     return isinstance(failure.error, TargetUnavailable)
 
 
 def _in_doubt(
     error: DeployError, kodo: QiniuFailure | None, pili: QiniuFailure | None
 ) -> DeployError:
-    """Add that it may be a source or a live domain, where these could not all be listed."""
+    """Return the error of an unknown domain, with a doubt added if Kodo's or Pili's domains could
+    not all be listed: the domain may be a source or live domain.
+    """
     failure = kodo or pili
     if failure is None:
         return error

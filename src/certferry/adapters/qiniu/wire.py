@@ -1,8 +1,8 @@
 """Qiniu's endpoints, signatures and answers (docs/facts/qiniu.md §1 to §3).
 
-Programs in production disagree: what one host and scheme does for most accounts, it refuses for
-others with 401, or does not know (404). So endpoints are tried in an order, and what worked is
-stored.
+A call may succeed at one host under one scheme for most accounts, and fail there for others with
+401, or with 404 for an unknown path: programs in production disagree. So each group of calls has
+several endpoints, tried in order, and the account's memory stores the endpoint that worked.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ log = logging.getLogger(__name__)
 
 
 class Scheme(StrEnum):
-    """The two signatures, by the word that begins the Authorization header."""
+    """The two signatures, by the first word of the Authorization header."""
 
     QBOX = "QBox"
     QINIU = "Qiniu"
 
 
 class CallGroup(StrEnum):
-    """Calls that one host answers under one scheme; the words are those of the notes."""
+    """Groups of calls with the same endpoints. The values appear in the account's notes."""
 
     CERTIFICATES = "sslcert"
     DOMAINS = "domain"
@@ -54,15 +54,15 @@ class CallGroup(StrEnum):
 
 
 ANSWERING_404 = {CallGroup.DOMAINS, CallGroup.BUCKET_DOMAINS, CallGroup.BIND, CallGroup.LIVE}
-"""Groups of which a 404 is an answer, about a domain or a bucket; of others it asks for another
-endpoint, as a 401 does."""
+"""Groups for which a 404 is an answer about a domain or a bucket. For the other groups a 404 leads
+to the next endpoint, as a 401 does."""
 WITH_BACKUP = {CallGroup.BUCKETS, CallGroup.BUCKET_DOMAINS, CallGroup.BINDINGS}
-"""Groups of which another host is asked when there is no connection to the first."""
-UNDOCUMENTED = {CallGroup.BINDINGS, CallGroup.BIND}  # groups whose calls are in no document (§6)
+"""Groups with a backup host for a failed connection to the first."""
+UNDOCUMENTED = {CallGroup.BINDINGS, CallGroup.BIND}  # groups of undocumented calls (§6)
 
 
 class Hosts(Struct, frozen=True):
-    """Base URLs, without a slash at the end; backups and Pili are "" where there is none."""
+    """Base URLs without a final slash. An empty string stands for an absent backup or Pili."""
 
     api: str
     fusion: str
@@ -73,50 +73,55 @@ class Hosts(Struct, frozen=True):
 
 
 class Endpoint(Struct, frozen=True):
-    """A host, by its base URL, and a scheme; `form` distinguishes calls that ask for the same."""
+    """A host and a scheme for a group of calls."""
 
+    #: The host's base URL.
     url: str
     scheme: Scheme
+    #: Distinguishes two spellings of the same call at one host.
     form: str = ""
 
     @property
     def host(self) -> str:
-        """The host's name, with a port that is not the usual one."""
+        """The host's name, with an unusual port."""
         return urlsplit(self.url).netloc
 
     def __str__(self) -> str:
-        """Name it for the operator."""
+        """Return host, scheme and form for the operator."""
         return f"{self.host} ({self.scheme}{', ' if self.form else ''}{self.form})"
 
     @property
     def as_note(self) -> str:
-        """Return it as the account's notes spell it."""
+        """The spelling in the account's notes."""
         return f"{self.scheme} {self.url} {self.form}".rstrip()
 
 
-SOURCE_FORM = "/domain?bucket="  # the second of uc's calls that list a bucket's domains (§6.4)
+SOURCE_FORM = "/domain?bucket="  # uc's second call for the domains of a bucket (§6.4)
 
 
 def endpoints_of(hosts: Hosts) -> Mapping[CallGroup, tuple[Endpoint, ...]]:
-    """Return the endpoints of each group of calls, first what works for most accounts."""
+    """Return the endpoints of each group of calls. The first works for most accounts."""
     api_qbox, api = Endpoint(hosts.api, Scheme.QBOX), Endpoint(hosts.api, Scheme.QINIU)
     uc, uc_backup = Endpoint(hosts.uc, Scheme.QINIU), Endpoint(hosts.uc_backup, Scheme.QINIU)
     endpoints = {
-        # fusion as in the documents of 2026 and several programs, api as in acme.sh and certimate.
+        # The documents of 2026 and several programs use fusion, acme.sh and certimate use api.
         CallGroup.CERTIFICATES: (Endpoint(hosts.fusion, Scheme.QBOX), api_qbox, api),
         CallGroup.DOMAINS: (api, api_qbox),
         CallGroup.BUCKETS: (uc, uc_backup),
         CallGroup.BUCKET_DOMAINS: (uc, uc_backup, replace(uc, form=SOURCE_FORM)),
-        # uc since 2024-11, api.qiniuapi.com before that.
+        # uc since 2024-11, api.qiniuapi.com earlier.
         CallGroup.BINDINGS: (uc, api_qbox, api, Endpoint(hosts.api_backup, Scheme.QINIU)),
         CallGroup.BIND: (api_qbox, api),
         CallGroup.LIVE: (Endpoint(hosts.pili, Scheme.QINIU),),
     }
-    return {group: tuple(one for one in found if one.url) for group, found in endpoints.items()}
+    return {
+        group: tuple(endpoint for endpoint in ordered if endpoint.url)
+        for group, ordered in endpoints.items()
+    }
 
 
 class Endpoints:
-    """The endpoints of one account. One that worked later than the first is tried first then."""
+    """The endpoints of one account, the last successful endpoint of each group first."""
 
     def __init__(self, hosts: Hosts, memory: AccountMemory) -> None:
         self._endpoints = endpoints_of(hosts)
@@ -124,23 +129,23 @@ class Endpoints:
         self._preferred: dict[CallGroup, Endpoint | None] = {}
 
     def of(self, group: CallGroup) -> tuple[Endpoint, ...]:
-        """Return the endpoints of a group, in the order in which to try them."""
+        """Return the endpoints of a group, in the order of trial."""
         endpoints = self._endpoints[group]
         if group not in self._preferred:
             noted = self._memory.note(f"way: {group}")
-            known = (endpoint for endpoint in endpoints if endpoint.as_note == noted)
-            self._preferred[group] = next(known, None)
+            preferred = (endpoint for endpoint in endpoints if endpoint.as_note == noted)
+            self._preferred[group] = next(preferred, None)
         first = self._preferred[group]
-        return tuple(sorted(endpoints, key=lambda one: one != first))
+        return tuple(sorted(endpoints, key=lambda endpoint: endpoint != first))
 
     def worked(self, group: CallGroup, endpoint: Endpoint) -> None:
-        """Note an endpoint that worked. The first of all needs no note."""
+        """Store a successful endpoint, except the group's first, which needs no note."""
         if endpoint != self._endpoints[group][0] and self._preferred.get(group) != endpoint:
             log.info("Qiniu takes %s at %s", group, endpoint)
             self._prefer(group, endpoint)
 
     def failed(self, group: CallGroup, endpoint: Endpoint) -> None:
-        """Forget an endpoint that failed, if it is the noted one."""
+        """Forget a failed endpoint, if stored as the preferred one."""
         if self._preferred.get(group) == endpoint:
             self._prefer(group, None)
 
@@ -151,21 +156,24 @@ class Endpoints:
 
 
 class ApiCall(Struct, frozen=True):
-    """One call to Qiniu: `what` names it for sentences, `path` may depend on the endpoint."""
+    """One call to Qiniu, for any endpoint of the group."""
 
     group: CallGroup
+    #: The path with the query, or a function returning the path for an endpoint.
     path: str | Callable[[Endpoint], str]
+    #: Names the call in sentences, such as "the list of domains".
     what: Text
     method: str = "GET"
+    #: Sent as JSON.
     body: msgspec.Struct | Mapping[str, object] | None = None
 
     @property
     def is_change(self) -> bool:
-        """Whether it does more than read. What reads is sent again when no answer came."""
+        """Whether the call changes anything. Only reads are sent again after a lost answer."""
         return self.method != "GET"
 
     def request(self, endpoint: Endpoint) -> Request:
-        """Return the request, unsigned. The body is compact JSON: what is signed is sent."""
+        """Return the unsigned request for an endpoint, with the body as compact JSON."""
         path = self.path if isinstance(self.path, str) else self.path(endpoint)
         if self.body is None:
             return Request(self.method, endpoint.url + path)
@@ -180,21 +188,23 @@ DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 class QiniuKeys(Struct, frozen=True):
-    """An account's key pair. The access key goes over the wire; the secret key never does."""
+    """An account's key pair. Only the access key goes over the wire."""
 
     access_key: Secret
     secret_key: Secret
 
 
 def sign_qbox(request: Request, keys: QiniuKeys) -> Request:
-    """Return the request with its QBox signature, which covers path and query only."""
+    """Return the request with a QBox signature over path, query and a form's body."""
     signed = token(keys, qbox_message(request.url, request.headers, request.body))
     return replace(request, headers={**request.headers, "Authorization": f"QBox {signed}"})
 
 
 def sign_qiniu(request: Request, keys: QiniuKeys, now: datetime) -> Request:
-    """Return the request dated and with its Qiniu signature, which covers all of it. Without a
-    Content-Type it gets that of forms, as from the vendor's SDKs, whatever its method.
+    """Return the request with a date and a Qiniu signature over the whole request.
+
+    A request without Content-Type gets the Content-Type of forms for every method, as in the
+    vendor's SDKs.
     """
     date = now.astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
     headers = {"Content-Type": FORM, **request.headers, "X-Qiniu-Date": date}
@@ -203,15 +213,16 @@ def sign_qiniu(request: Request, keys: QiniuKeys, now: datetime) -> Request:
 
 
 def qbox_message(url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    """Return what QBox signs (§2.1): of the body, only a form."""
+    """Return the bytes covered by a QBox signature (§2.1): path, query and a form's body."""
     covered = body if headers.get("Content-Type") == FORM else None
     return f"{_path_and_query(url)}\n".encode() + (covered or b"")
 
 
 def qiniu_message(method: str, url: str, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    """Return what Qiniu signs (§2.2): the line, the host, the headers that count, the body.
+    """Return the bytes covered by a Qiniu signature (§2.2): request line, host, Content-Type,
+    headers with the prefix X-Qiniu-, and body.
 
-    The empty line at the end of the headers is there also when nothing follows it.
+    An empty line ends the headers, even before an empty body.
     """
     content_type = headers.get("Content-Type")
     parts = urlsplit(url)
@@ -225,7 +236,7 @@ def qiniu_message(method: str, url: str, headers: Mapping[str, str], body: bytes
 
 
 def token(keys: QiniuKeys, message: bytes) -> str:
-    """Return access key and signature: HMAC-SHA1 in URL-safe base64, its padding kept (§2)."""
+    """Return access key and signature: HMAC-SHA1 in URL-safe base64 with padding (§2)."""
     key = keys.secret_key.reveal().encode()
     digest = hmac.new(key, message, hashlib.sha1).digest()
     return f"{keys.access_key.reveal()}:{base64.urlsafe_b64encode(digest).decode()}"
@@ -237,7 +248,7 @@ def _path_and_query(url: str) -> str:
 
 
 def _qiniu_headers(headers: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    # The SDKs look for the prefix in this very spelling, so nothing else counts (§2.2).
+    # Only this spelling of the prefix counts, as in the SDKs (§2.2).
     for name, value in headers.items():
         if name.startswith(PREFIX) and name != PREFIX:
             yield "-".join(word.capitalize() for word in name.split("-")), value
@@ -247,40 +258,42 @@ _GREATEST_CODE = 999_999
 SUCCESS_CODES = frozenset({None, 0, 200})
 TOO_MANY = frozenset({400039, 403024})
 NO_CODE = frozenset({None, 401, 404, 401001, 401002})
-"""What says no more than a status of 401 or 404; 401001 is a wrong signature, 401002 a wrong header
-(§2.4)."""
+"""Codes that add nothing to a status of 401 or 404. 401001 is a wrong signature, 401002 a wrong
+header (§2.4)."""
 
 
 class QiniuReply(Struct, frozen=True):
-    """The part of an answer that all of Qiniu's APIs share: the outcome (§3)."""
+    """The outcome in an answer, common to all of Qiniu's APIs (§3)."""
 
     status: int
+    #: The `code` of the body; `None` if absent.
     code: int | None
     words: Quoted
-    """For decisions alone: Qiniu may quote a private key in any answer after an upload."""
+    """Only for decisions: Qiniu may quote a private key in any answer after an upload."""
+    #: The checked X-Reqid, or "".
     request_id: str
 
     @property
     def shown(self) -> Quoted:
-        """The words as they may be shown."""
+        """The words with a mask over possible keys, for operators."""
         return speech(self.words)
 
     @property
     def has_own_code(self) -> bool:
-        """Whether the code says more than a status of 401 or 404 does."""
+        """Whether the code adds to a status of 401 or 404."""
         return self.code not in NO_CODE
 
     @property
     def number(self) -> int:
-        """The code, of six digits at most (§3.1), or else the status: a longer number may be words
-        that were quoted.
+        """The code if it has at most six digits (§3.1), else the status: a longer number may be a
+        quoted part of a key.
         """
         is_code = self.code is not None and abs(self.code) <= _GREATEST_CODE
         return self.code if is_code and self.code is not None else self.status
 
     @property
     def is_success(self) -> bool:
-        """2xx, and no code that says otherwise. Words alone say nothing."""
+        """Whether the status is 2xx and the code agrees. The words are ignored."""
         return (
             HTTPStatus.OK <= self.status < HTTPStatus.MULTIPLE_CHOICES
             and self.code in SUCCESS_CODES
@@ -293,10 +306,10 @@ class _Body(msgspec.Struct, frozen=True):
 
 
 def read_reply(answer: Answer) -> QiniuReply:
-    """Read code and words in an answer's body, which may have neither."""
+    """Read code and words from an answer's body. Both may be absent."""
     try:
         body = decode(answer.body, _Body)
-    except ValueError:  # an array, or no JSON
+    except ValueError:  # an array, or other than JSON
         body = _Body()
     code = body.code if isinstance(body.code, int) else None
     words = quoted(body.error if isinstance(body.error, str) else "")
@@ -308,8 +321,9 @@ _SAME_MOMENT = timedelta(hours=1)
 
 
 def request_id(headers: Mapping[str, str]) -> str:
-    """Return the id of a request, the last part of X-Reqid: "" unless the id holds the moment of
-    the answer (§1.4). Sixteen characters of a key do not.
+    """Return the request's id, the last part of X-Reqid; "" for a suspicious id.
+
+    A genuine id contains the moment of the answer (§1.4), unlike sixteen characters of a key.
     """
     last = headers.get("X-Reqid", "").rpartition(".")[2]
     if not _ID_OF_REQUEST.fullmatch(last):
@@ -324,7 +338,7 @@ def request_id(headers: Mapping[str, str]) -> str:
 
 
 def too_many(answer: Answer) -> bool:
-    """Return whether Qiniu refused a request for its rate alone: by status, or by code (§9)."""
+    """Return whether Qiniu refused a request for the rate of requests, by status or code (§9)."""
     return answers_too_many(answer) or (
         answer.status in {HTTPStatus.BAD_REQUEST, HTTPStatus.FORBIDDEN}
         and read_reply(answer).code in TOO_MANY

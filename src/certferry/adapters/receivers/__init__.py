@@ -1,1 +1,1 @@
-"""What takes a certificate whole: files in a directory, or a program that is run for it."""
+"""Receivers of a whole certificate: files in a directory, or a program."""

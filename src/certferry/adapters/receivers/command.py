@@ -1,6 +1,8 @@
-"""An operator's program that gets the four PEM files in a directory of its own, gone when it ends,
-and their paths in its environment. It must not mind to run again with the same certificate: it does
-after a failure, a killed run, or a change of the command.
+"""Delivery of a certificate to an operator's program.
+
+The program gets the four PEM files in a private directory, removed after the program's end, and the
+files' paths in the environment. The program must tolerate a second run with the same certificate:
+certferry repeats the program after a failure, a killed run, or a change of the command.
 """
 
 from __future__ import annotations
@@ -25,19 +27,20 @@ from certferry.values import replace
 
 @dataclass(frozen=True, slots=True)
 class CommandReceiver:
-    """One command (`ports.receiver.Receiver`). Its files lie in `workspace`; it gets no variable
-    that is `withheld`, and its words are shown without what is `hidden` and without the key.
-    """
+    """A command, as a `ports.receiver.Receiver`."""
 
     delivery: CommandDelivery
     _: KW_ONLY
+    #: The parent of the program's private directory.
     workspace: Path
     pause: Pause
+    #: Environment variables removed from the program's environment.
     withheld: Collection[str] = ()
+    #: Secrets masked in the program's words, besides the key.
     hidden: Collection[Secret] = ()
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Return what the state holds: what the command did with it cannot be seen."""
+        """Return the delivery from the state, because the program's effects are invisible."""
         observed = ObservedDomain(self.delivery.label, Kind.COMMAND, DomainState.READY, None)
         try:
             programs.must_be_there(self.delivery.program)
@@ -56,7 +59,7 @@ class CommandReceiver:
         return ReceiverDrift(reason, (Change("command", "edited", "run"),))
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
-        """Run it to its end."""
+        """Run the program to the end. Raises `DeployError`."""
         programs.must_be_there(self.delivery.program)
         with pem_directory.handed_over(bundle, self.workspace) as directory:
             variables = pem_directory.variables(lineage, bundle, directory)

@@ -1,8 +1,12 @@
-"""Four PEM files in a directory of this machine, and a program that is run when they have changed.
-Each file is replaced at once, so a reader finds the old or the new one, whole. Key and fullchain
-change one directly after the other: a server that reads both in between finds a key that does not
-belong. `reload` is run when all four are new; a killed run leaves the rest to the next. All happens
-within the directory that was opened, to which only root, the caller or its `owner` could lead.
+"""Delivery of four PEM files to a directory of this machine, followed by an optional program.
+
+- Each file is replaced atomically, so a reader finds the old or the new file, whole. Key and
+  fullchain change directly one after the other; a server reading both in between finds a mismatched
+  pair.
+- `reload` runs after all four files are new. After a killed run, the next run completes the
+  delivery.
+- Every access goes through the opened directory. Only root, the caller or the declared `owner`
+  control the path to the directory.
 """
 
 from __future__ import annotations
@@ -34,7 +38,7 @@ from certferry.ports.receiver import Delivered
 from certferry.ports.state import must_still_hold
 from certferry.text import Text
 
-_RECEIPT_ACCESS = pem.FileAccess(0o600)  # a key's digest is no secret, but of no use to others
+_RECEIPT_ACCESS = pem.FileAccess(0o600)  # a key's digest is public, and useless to others
 
 _UNTOUCHED = Text("the files that were there before are as they were")
 _NEXT_RUN = Text("the next run looks at every file again, and goes on from there")
@@ -42,16 +46,18 @@ _NEXT_RUN = Text("the next run looks at every file again, and goes on from there
 
 @dataclass(frozen=True)
 class FilesReceiver:
-    """One directory, as a `ports.receiver.Receiver`. A receipt beside the files is removed before
-    any change and written after `reload` succeeded: without it, something is left to do. `reload`
-    gets no variable that is `withheld`, and its words are shown without what is `hidden`, and the
-    key.
+    """A directory, as a `ports.receiver.Receiver`.
+
+    A receipt beside the files is removed before any change, and written after the success of
+    `reload`. A missing receipt marks an unfinished delivery.
     """
 
     delivery: FileDelivery
     _: KW_ONLY
     pause: Pause
+    #: Environment variables removed from the environment of `reload`.
     withheld: Collection[str] = ()
+    #: Secrets masked in the words of `reload`, besides the key.
     hidden: Collection[Secret] = ()
 
     @property
@@ -59,21 +65,28 @@ class FilesReceiver:
         return Path(self.delivery.directory)
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Compare the files with the receipt; hosts may share the state, so it is not asked."""
+        """Return the comparison of the files with the receipt.
+
+        `delivered`, from the state, is ignored: hosts with other directories may share the state.
+        """
         observed = partial(ObservedDomain, self.delivery.directory, Kind.FILES)
         try:
             with self._translating_errors(pem.RIGHTS):
                 self._must_be_usable()
-                receipt, held, drift = self._seen()
+                receipt, leaf, drift = self._observed()
         except DeployError as problem:
             return observed(DomainState.UNAVAILABLE, None, problem=problem)
         fullchain = None
-        if receipt is not None and receipt.fingerprint == held:  # it says nothing of another leaf
+        # The receipt of another leaf says nothing about this fullchain.
+        if receipt is not None and receipt.fingerprint == leaf:
             fullchain = receipt.digests.get(FULLCHAIN)
-        return observed(DomainState.READY, held, drift=drift, fullchain_digest=fullchain)
+        return observed(DomainState.READY, leaf, drift=drift, fullchain_digest=fullchain)
 
     def deliver(self, lineage: str, bundle: CertificateBundle) -> None:
-        """Write what differs, read it back, run the program, and leave the receipt."""
+        """Write the differing files, read them back, run `reload`, and write the receipt.
+
+        Raises `DeployError`.
+        """
         with ExitStack() as held:
             with self._translating_errors(_UNTOUCHED):
                 self._must_be_usable()
@@ -83,13 +96,15 @@ class FilesReceiver:
                 return
             with self._translating_errors(_NEXT_RUN):
                 self._put_in_place(place, bundle, drafts)
-            self._reload(lineage, bundle)  # what becomes of it says nothing about the directory
+            self._reload(
+                lineage, bundle
+            )  # outside the translation: a failing program is no error of the directory
             with self._translating_errors(_NEXT_RUN):
                 place.put(drafts[RECEIPT], RECEIPT)
                 place.sync()
 
-    def _seen(self) -> tuple[Receipt | None, str | None, ReceiverDrift | None]:
-        """Return the receipt, the fingerprint of the certificate, and the files that differ."""
+    def _observed(self) -> tuple[Receipt | None, str | None, ReceiverDrift | None]:
+        """Return the receipt, the certificate's fingerprint, and the drift of the files."""
         try:
             with pem.opened(self._directory, self._owners()) as place:
                 receipt = Receipt.decode(place.read(RECEIPT))
@@ -116,15 +131,18 @@ class FilesReceiver:
     def _changes(
         self, place: pem.OpenDirectory, digests: Mapping[str, str] | None = None
     ) -> Iterator[Change]:
-        """Return what is not as it was delivered; without digests, only what is missing or open."""
+        """Yield the differences from the delivery: missing files, other contents, other rights.
+
+        Contents are compared only with `digests`.
+        """
         for name in pem.NAMES:
-            found = place.observe(name)
-            if found is None:
+            file = place.observe(name)
+            if file is None:
                 yield Change(name, "missing", "delivered")
-            elif digests is not None and found.digest != digests.get(name):
+            elif digests is not None and file.digest != digests.get(name):
                 yield Change(name, "changed", "delivered")
-            elif not self._access(name).allows(found.access):
-                yield Change(name, found.access.in_words, self._access(name).in_words)
+            elif not self._access(name).allows(file.access):
+                yield Change(name, file.access.in_words, self._access(name).in_words)
 
     def _unfinished(self, place: pem.OpenDirectory) -> ReceiverDrift:
         changes, sentence = [*self._changes(place)], Text("it has not been delivered in full yet")
@@ -134,13 +152,15 @@ class FilesReceiver:
         return ReceiverDrift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence), tuple(changes))
 
     def _is_there(self, place: pem.OpenDirectory, name: str, content: bytes) -> bool:
-        found = place.observe(name)
-        if found is None or found.digest != pem.digest(content):
+        file = place.observe(name)
+        if file is None or file.digest != pem.digest(content):
             return False
-        return self._access(name).allows(found.access)
+        return self._access(name).allows(file.access)
 
     def _access(self, name: str) -> pem.FileAccess:
-        """Return whose a file is to be. Raises `TargetRejected` for an owner or group unknown."""
+        """Return a file's declared mode, owner and group. Raises `TargetRejected` for an unknown
+        owner or group.
+        """
         delivery = self.delivery
         return pem.FileAccess(
             delivery.key_mode if name == PRIVKEY else delivery.mode,
@@ -149,13 +169,14 @@ class FilesReceiver:
         )
 
     def _must_be_usable(self) -> None:
-        """Raise `DeployError` or `OSError` where nothing could be delivered to."""
+        """Raise `DeployError` or `OSError` if the directory cannot take a delivery."""
         directory = self._directory
         self._access(PRIVKEY)
         if self.delivery.reload is not None:
             programs.must_be_there(self.delivery.reload)
         if not os.path.lexists(directory):
-            # Only the last one is made: a longer path is a slip, or a disk that is not mounted.
+            # Only the last directory is created: further missing ones suggest a typing error, or an
+            # unmounted disk.
             pem.must_be_writable(directory.parent, Text("make it, or correct `directory`"))
             with checked_path(directory, self._owners()):
                 return
@@ -165,7 +186,7 @@ class FilesReceiver:
         pem.must_take_files(directory, pem.NAMES)
 
     def _owners(self) -> list[int]:
-        """Return who may own the directory, beside root and the caller."""
+        """Return the permitted owners of the directory, besides root and the caller."""
         owner = pem.user_number(self.delivery.owner)
         return [] if owner is None else [owner]
 
@@ -175,7 +196,10 @@ class FilesReceiver:
     def _prepared(
         self, place: pem.OpenDirectory, bundle: CertificateBundle, held: ExitStack
     ) -> Mapping[str, str]:
-        """Draft what differs, with the receipt; a full disk changes nothing. Empty: all done."""
+        """Return the drafts of the differing files and the receipt, by name; empty if up to date.
+
+        A full disk fails here, before any file changes.
+        """
         wanted = pem.contents(bundle)
         place.sweep()
         differing = [name for name in pem.NAMES if not self._is_there(place, name, wanted[name])]
@@ -198,7 +222,7 @@ class FilesReceiver:
     def _put_in_place(
         self, place: pem.OpenDirectory, bundle: CertificateBundle, drafts: Mapping[str, str]
     ) -> None:
-        """Rename the drafts, without a receipt until the program has run."""
+        """Remove the receipt, and rename the drafts. The receipt returns after the program."""
         must_still_hold()
         place.remove(RECEIPT)
         place.sync()
@@ -206,7 +230,7 @@ class FilesReceiver:
             if name in drafts:
                 place.put(drafts[name], name)
         place.sync()
-        # Read back, before a server loads them.
+        # Read the files back before a server loads them.
         for name, content in pem.contents(bundle).items():
             if not self._is_there(place, name, content):
                 path = self._directory / name
@@ -226,7 +250,7 @@ class FilesReceiver:
 
 
 def _discard(place: pem.OpenDirectory, drafted: str) -> None:
-    """Remove a draft that has not taken its name, if it can be: the next delivery sweeps."""
+    """Remove an unused draft, if possible: the next delivery sweeps the others."""
     with suppress(OSError):
         place.remove(drafted)
 
@@ -238,7 +262,7 @@ def _edited() -> ReceiverDrift:
 
 
 def _leaf(fullchain: bytes | None) -> str | None:
-    """Return the fingerprint of the first certificate; `None` if none can be read."""
+    """Return the fingerprint of the first certificate; `None` for an unreadable file."""
     try:
         leaf = x509.load_pem_x509_certificate(fullchain or b"")
     except ValueError:
@@ -247,25 +271,28 @@ def _leaf(fullchain: bytes | None) -> str | None:
 
 
 RECEIPT = ".certferry"
-"""The name of the file that holds it."""
+"""The name of the receipt's file."""
 
 
 class Receipt(Struct, frozen=True):
-    """The leaf's fingerprint, the SHA-256 of each file, and of the arguments of what was run."""
+    """Proof of a completed delivery, stored beside the files."""
 
+    #: The leaf's fingerprint.
     fingerprint: str
+    #: The SHA-256 of each file, by name.
     digests: Mapping[str, str]
+    #: The digest of the program `reload`; `None` without a program.
     reload: str | None = None
 
     def encode(self) -> bytes:
-        """Return it as the file has it."""
+        """Return the receipt as the content of the file."""
         return json.dumps(asdict(self), indent=1).encode() + b"\n"
 
     @classmethod
     def decode(cls, data: bytes | None) -> Receipt | None:
-        """Read one; a missing or corrupt one means that the delivery is made again."""
+        """Return the receipt; `None` if missing or corrupt, so the delivery is made again."""
         try:
-            written = json.loads(data or b"")
-            return cls(str(written["fingerprint"]), dict(written["digests"]), written["reload"])
+            fields = json.loads(data or b"")
+            return cls(str(fields["fingerprint"]), dict(fields["digests"]), fields["reload"])
         except (ValueError, KeyError, TypeError, RecursionError):
             return None

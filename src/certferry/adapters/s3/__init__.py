@@ -1,1 +1,1 @@
-"""Buckets that speak the API of Amazon S3."""
+"""Buckets with the API of Amazon S3."""

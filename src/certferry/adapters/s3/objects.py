@@ -1,7 +1,7 @@
-"""Objects in a bucket that speaks the API of Amazon S3, by the library obstore.
+"""Objects in a bucket with Amazon's S3 API, by the library obstore.
 
-Create-only is `If-None-Match: *`, which Amazon, R2, MinIO, Ceph and others honour; a service that
-ignores it is found out when the state is first made (`adapters.state.generations`).
+Objects are created with `If-None-Match: *`, honoured by Amazon, R2, MinIO, Ceph and others. The
+first creation of a state detects a service that ignores the header (`adapters.state.generations`).
 """
 
 from __future__ import annotations
@@ -39,8 +39,7 @@ _RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 _TIMES = {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=5)}
 
 LIST = timedelta(seconds=90)
-"""For a whole list, of however many pages: the library follows a service that names a next page
-for ever."""
+"""The limit for a list with all pages: the library would follow an endless chain of pages."""
 
 _PAUSES = (0.3, 1.5)  # seconds
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -55,8 +54,10 @@ _LATER = Text("run it again later; check `endpoint` and `region` in `url` if it 
 
 
 class S3Objects:
-    """See `ObjectStore`: the objects under a prefix of a bucket. The keys are in the environment,
-    under the names that Amazon's own programs use.
+    """The objects under a prefix of a bucket, see `ports.objects.ObjectStore`.
+
+    The keys come from the environment, under the names of Amazon's own programs. Raises
+    `ConfigError` for a missing key.
     """
 
     def __init__(
@@ -79,7 +80,7 @@ class S3Objects:
                     "set {names}, with the right to list, read, create and delete there"
                 ).filled(names=" and ".join(_KEYS)),
             )
-        # What the library would take from the environment besides is not certferry's.
+        # Pass every setting, because the library would read others from the environment.
         config: Any = {
             "region": region or os.environ.get("AWS_REGION") or _DEFAULT_REGION,
             **({"endpoint": endpoint} if endpoint else {}),
@@ -102,7 +103,7 @@ class S3Objects:
         async def listed() -> list[str]:
             names: list[str] = []
             async for page in obstore.list(self._store):
-                names += [str(one["path"]) for one in page]
+                names += [str(item["path"]) for item in page]
                 if len(names) > MOST_OBJECTS:
                     raise no_end(self.place)
             return names
@@ -121,14 +122,14 @@ class S3Objects:
     def read(self, name: str) -> bytes:
         def read() -> bytes:
             try:
-                found = obstore.get(self._store, name)
+                stored = obstore.get(self._store, name)
             except FileNotFoundError as missing:
                 if _NO_BUCKET in str(missing):
                     raise
                 raise not_readable(self.place, name) from None
-            if found.meta["size"] > LONGEST_OBJECT:
+            if stored.meta["size"] > LONGEST_OBJECT:
                 raise too_long(self.place, name)
-            return bytes(found.bytes())
+            return bytes(stored.bytes())
 
         return self._called(read)
 
@@ -156,8 +157,10 @@ class S3Objects:
         return self._called(is_read)
 
     def _called(self, call: Callable[[], T]) -> T:
-        """Make a call, again where no answer came: an object that is created twice is there. The
-        library repeats only what reads.
+        """Return the call's result, with further attempts after a passing failure.
+
+        The library itself repeats only reads. Repeating a creation is safe: the object exists
+        afterwards. Raises `CertferryError`.
         """
         for wait in (*_PAUSES, None):
             try:
@@ -170,12 +173,12 @@ class S3Objects:
         raise AssertionError  # the last try returns or raises
 
     def _explained(self, failure: Exception) -> CertferryError:
-        # What the library adds for its authors quotes the request.
-        said = " ".join(str(failure).partition("Debug source")[0].split())
-        code, status = _CODE.search(said), _STATUS.search(said)
-        # Before that stands how often it tried, and for how long.
-        said = said.rpartition("retry_timeout: ")[2].partition(" - ")[2] or said
-        words = redacted(said[:300]) if code is None else code[1]
+        # The part after "Debug source" quotes the request.
+        cause = " ".join(str(failure).partition("Debug source")[0].split())
+        code, status = _CODE.search(cause), _STATUS.search(cause)
+        # The part before the cause counts the library's attempts and seconds.
+        cause = cause.rpartition("retry_timeout: ")[2].partition(" - ")[2] or cause
+        words = redacted(cause[:300]) if code is None else code[1]
         message = Text("the state in {place}: {words}", place=self.place, words=words)
         if isinstance(failure, FileNotFoundError) or (status and status[1] == "404"):
             return ConfigError(message, hint=Text("`url` of [state] names a bucket that is there"))
