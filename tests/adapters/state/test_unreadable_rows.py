@@ -84,7 +84,7 @@ def opened(path: Path, key_file: Path) -> Iterator[Opened]:
         closing(sqlite3.connect(path, isolation_level=None)) as raw,
     ):
         fill(store)
-        raw.execute("INSERT INTO pace VALUES ('qiniu', 'calls', '2026-03-01T12:00:00Z')")
+        raw.execute("INSERT OR REPLACE INTO pace VALUES ('qiniu', 'calls', '2026-03-01T12:00:00Z')")
         yield Opened(store, lambda query: raw.execute(query).fetchall())
 
 
@@ -162,9 +162,10 @@ def damaged(opened: Opened, table: str, values: Callable[[str], Sequence[str]]) 
     names = {row["name"] for row in rows if row["table_name"] == table}
     if table == "issuance":  # whose `number` is the row's own in SQLite, and takes numbers alone
         names -= {"number"}
+    of_img = " WHERE lineage = 'img'" if "lineage" in names and table == "rollout" else ""
     for column in sorted(names):
         for value in values(column):
-            first = f"{number} = (SELECT MIN({number}) FROM {table})"  # noqa: S608 - a test's own
+            first = f"{number} = (SELECT MIN({number}) FROM {table}{of_img})"  # noqa: S608 - a test's own
             opened.ask(f"UPDATE {table} SET {column} = {value} WHERE {first}")  # noqa: S608 - a test's own
             yield column
             opened.ask(f"DELETE FROM {table}")  # noqa: S608 - a test's own

@@ -72,7 +72,7 @@ REGISTER = Text(
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The settings under `[accounts.<label>]`: one registration, or a file of registrations."""
+    """The settings under `[accounts.<label>]`: a registration, or a file of registrations."""
 
     api: Secret | str
     username: Secret | None = None

@@ -6,9 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from certferry.adapters.state.binding import BINDINGS
+from certferry.adapters.state.binding import BINDINGS, ROLLOUT
 from certferry.adapters.state.columns import MOMENT, NUMBER, PLAIN, Column
 from certferry.adapters.state.database import Dialect, Reader, Row, Table
+from certferry.core.desired.certificate import Kind
 from certferry.errors import StateForeign
 from certferry.text import Text
 
@@ -45,9 +46,11 @@ def unreadable_rows(reader: Reader, dialect: Dialect) -> Iterator[tuple[str, Sta
     for table, of_table in columns.items():
         names = sorted(column["name"] for column in of_table)
         key = [column["name"] for column in of_table if column["place"]] or names
-        names = [name for name in names if (table, name) not in _PROVEN]
+        unproven = [name for name in names if (table, name) not in _PROVEN]
         for row in _rows(reader, table, key):
-            if wrong := [name for name in names if _is_unreadable(table, name, row)]:
+            is_unproven = table == ROLLOUT.table and row["target"] != Kind.COMMAND
+            judged = names if is_unproven else unproven
+            if wrong := [name for name in judged if _is_unreadable(table, name, row)]:
                 yield _whose(table, names, row), _foreign(table, key, wrong, row)
 
 
