@@ -420,10 +420,10 @@ def _in_use(
 ) -> HostState:
     try:
         must_be_in_use(database, sealing)
+        return _state(database, sealing, host, problem)
     except BaseException:
         database.close()
         raise
-    return _state(database, sealing, host, problem)
 
 
 def _state(
