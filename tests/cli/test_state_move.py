@@ -151,7 +151,7 @@ def test_key_of_a_file_that_is_changed(host: Path) -> None:
     ended = run(host, "state", "key", "--rotate")
 
     assert (Exit.OK, "") == (ended.code, ended.err)
-    assert ended.out.startswith("Sealed with the new key: 15 keys and proofs\n")
+    assert ended.out.startswith("Sealed with the new key: 16 keys and proofs\n")
     after = (host / "secret.key").read_text()
     assert before != after
     assert after.strip() not in ended.out
