@@ -32,8 +32,7 @@ from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import parse_bundle
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.planning.planner import Claims
-from certferry.core.planning.report import SyncReport
-from certferry.core.planning.result import Result, of_lineage
+from certferry.core.planning.report import Result, SyncReport, of_lineage
 from certferry.core.redaction import Secret
 from certferry.ports.state import StateStore
 from certferry.reconcile.reconciler import Reconciler

@@ -1,8 +1,8 @@
 """`replace` for values of both kinds: msgspec's Structs, and the dataclasses of settings.
 
-Values are Structs because defining a Struct costs a fortieth of defining a frozen dataclass with
-slots (0.02 against 0.84 ms, of some 300 classes that a command imports). Settings are dataclasses
-because adapters from elsewhere describe their settings as such (`ports.adapter`).
+Values are Structs because defining a Struct costs a fiftieth of defining a frozen dataclass with
+slots, and a command imports some 300 classes (docs/decisions/0058). Settings are dataclasses
+because adapters from elsewhere describe settings as dataclasses (`ports.adapter`).
 
     later = replace(version, number=version.number + 1)
 """

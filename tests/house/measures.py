@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tests.house.main_path import walked
-from tests.house.tree import PACKAGE, ROOT, SANDBOX, modules, parse
+from tests.house.tree import PACKAGE, ROOT, SANDBOX, modules, parse, room_of
 
 MOST_ON_THE_MAIN_PATH = 20
 
@@ -28,11 +28,7 @@ def rooms() -> Counter[str]:
     """Return how many lines each room has; modules beside the rooms count as `.`."""
     found: Counter[str] = Counter()
     for path in modules():
-        parts = path.relative_to(PACKAGE).parts
-        room = (
-            "/".join(parts[:2]) if parts[0] in {"adapters", "core"} and len(parts) > 2 else parts[0]
-        )
-        found[room if len(parts) > 1 else "."] += length(path)
+        found[room_of(path)] += length(path)
     return found
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.house.tree import PACKAGE, ROOT, modules, relative
+from tests.house.tree import ROOT, modules, relative, room_of
 
 
 def set_of(words: str) -> frozenset[str]:
@@ -155,9 +155,7 @@ def measures() -> Iterator[tuple[str, Measure, Limits]]:
     """Yield the name, the counts and the limits of every room and page."""
     rooms: dict[str, list[Path]] = {}
     for path in modules():
-        parts = path.relative_to(PACKAGE).parts
-        depth = 2 if parts[0] in {"adapters", "core"} and len(parts) > 2 else 1
-        rooms.setdefault("/".join(parts[:depth]) if len(parts) > 1 else ".", []).append(path)
+        rooms.setdefault(room_of(path), []).append(path)
     for room, paths in rooms.items():
         yield f"src/certferry/{room}", of_modules(paths), OF_CODE
     for page in PAGES:

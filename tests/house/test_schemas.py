@@ -18,8 +18,7 @@ from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.inferred import Owner
 from certferry.core.observed.records import Damage
 from certferry.core.planning.plan import Action
-from certferry.core.planning.report import Outcome
-from certferry.core.planning.result import Result
+from certferry.core.planning.report import Outcome, Result
 from certferry.errors import Problem, Severity
 from certferry.present.documents import of_findings
 from certferry.present.language import Voice

@@ -32,6 +32,15 @@ def modules(folder: Path = PACKAGE) -> list[Path]:
     return sorted(folder.rglob("*.py"))
 
 
+def room_of(module: Path) -> str:
+    """Return the room of a module of the product: `adapters` and `core` hold rooms of their own,
+    and modules beside the rooms count as `.`.
+    """
+    *folders, _ = module.relative_to(PACKAGE).parts
+    depth = 2 if folders[:1] in (["adapters"], ["core"]) else 1
+    return "/".join(folders[:depth]) or "."
+
+
 def committed_files() -> Iterator[Path]:
     """Yield every text file of the checkout: what people wrote, not what tools made."""
     yield from (path for path in ROOT.iterdir() if path.suffix in {".md", ".toml"})

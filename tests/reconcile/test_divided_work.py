@@ -30,8 +30,7 @@ from certferry.core.desired.certificate import (
 )
 from certferry.core.events import Asking, Event, LineageEnded
 from certferry.core.planning.division import owns
-from certferry.core.planning.report import SEEN, LineageReport, Outcome
-from certferry.core.planning.result import Result, of_lineage
+from certferry.core.planning.report import SEEN, LineageReport, Outcome, Result, of_lineage
 from certferry.core.redaction import Secret
 from certferry.errors import LeaseHeld
 from certferry.ports.state import Lease

@@ -25,8 +25,7 @@ from certferry.core.observed.observation import ObservedTarget
 from certferry.core.planning.plan import Action, Clean, Weight
 from certferry.core.planning.planner import Claims
 from certferry.core.planning.renewal import Issuing
-from certferry.core.planning.report import LineageReport, Outcome
-from certferry.core.planning.result import Result, of_run
+from certferry.core.planning.report import LineageReport, Outcome, Result, of_run
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import (
     AuthorizationFailed,

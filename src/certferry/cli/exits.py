@@ -76,7 +76,7 @@ def of_error(error: BaseException) -> Exit:
 
 def of_report(report: SyncReport) -> Exit:
     """Return the exit code of a sync: the worst outcome's, or USAGE for a state that was moved."""
-    from certferry.core.planning.result import Result, of_run
+    from certferry.core.planning.report import Result, of_run
 
     errors = [step.error for each in report.lineages for step in each.outcomes]
     if report.complete and any(

@@ -24,9 +24,8 @@ from certferry.core.observed.records import HistoryEntry, LastRun, VerifiedHisto
 from certferry.core.observed.runs import RunEvent, RunReport, StoredRun
 from certferry.core.planning import plan as planned
 from certferry.core.planning import report as reported
-from certferry.core.planning import result
 from certferry.core.planning.digest import digest_of_plans
-from certferry.core.planning.undeclared import Undeclared
+from certferry.core.planning.report import Undeclared
 from certferry.core.reasons import Reason, ReasonCode, Waiting
 from certferry.core.redaction import quoted
 from certferry.errors import Problem, Severity, TargetStuck
@@ -45,14 +44,14 @@ def of_report(report: reported.SyncReport) -> Document:
     return {
         "ok": report.ok and report.complete,
         "problem": None if report.problem is None else of_problem(report.problem.problem()),
-        "result": result.of_run(report).value,
+        "result": reported.of_run(report).value,
         "complete": report.complete,
         "undeclared": [of_undeclared(certificate) for certificate in report.undeclared or ()],
         "certificates": [
             {
                 "name": lineage.lineage,
                 "ok": lineage.ok,
-                "result": result.of_lineage(lineage).value,
+                "result": reported.of_lineage(lineage).value,
                 "fingerprint": lineage.fingerprint,
                 "steps": [_outcome(step) for step in lineage.outcomes],
             }

@@ -23,8 +23,7 @@ from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.adapters.state.columns import to_moment
 from certferry.config.model import HEARTBEAT, METRICS, Settings
 from certferry.core.assessment.notices import of_channel
-from certferry.core.planning.report import SyncReport
-from certferry.core.planning.result import Result, of_run
+from certferry.core.planning.report import Result, SyncReport, of_run
 from certferry.core.schedule import Beat, may_ping, recent, sends_beat
 from certferry.errors import (
     CertferryError,
@@ -45,8 +44,7 @@ from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now
-from certferry.wiring.notes import read_note
-from certferry.wiring.recorded import expected, recorded
+from certferry.wiring.recorded import expected, read_note, recorded
 from certferry.wiring.state import may_be_there
 
 LONGEST = timedelta(seconds=10)

@@ -10,19 +10,20 @@ counts as this file's.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any, TypeVar
 
+from certferry.adapters.state.columns import UNREADABLE
 from certferry.config.model import AccountTable, Settings
 from certferry.core.assessment.health import Expected, Recorded
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, Certificate
 from certferry.core.certificates.lineage import Versions
 from certferry.core.desired.certificate import DesiredCertificate, FileDelivery
 from certferry.core.desired.declaration import Outdated, digest_of_declaration, outdated
-from certferry.core.planning.report import SyncReport
-from certferry.core.planning.undeclared import Undeclared
+from certferry.core.planning.report import SyncReport, Undeclared
 from certferry.errors import ConfigError, StateError, StateMissing
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import is_source_elsewhere
@@ -30,7 +31,8 @@ from certferry.reconcile.status import recorded as stored
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.adapters import installed
-from certferry.wiring.notes import read_note
+
+T = TypeVar("T")
 
 _LABEL, _NAME = "[certificates]", "files"
 _FORGOTTEN = ""
@@ -176,8 +178,23 @@ def _change(more: Mapping[str, str], state: StateStore) -> None:
     state.update_account_note(_LABEL, _NAME, change)
 
 
+def read_note(note: str | None, read: Callable[[Any], T], otherwise: T) -> T:
+    """Return `read` of a note's JSON value, or `otherwise` for an absent note and for a note that
+    certferry did not write.
+    """
+    if note is None:
+        return otherwise
+    try:
+        return read(json.loads(note))
+    except (*UNREADABLE, StateError):
+        return otherwise
+
+
 def _files(note: str | None) -> dict[str, str]:
-    return read_note(note, lambda files: {str(one): str(file) for one, file in files.items()}, {})
+    def read(files: dict[str, str]) -> dict[str, str]:
+        return {str(lineage): str(file) for lineage, file in files.items()}
+
+    return read_note(note, read, {})
 
 
 def _exists(file: str) -> bool:

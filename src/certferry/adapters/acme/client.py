@@ -124,7 +124,7 @@ class _NewOrder(messages.NewOrder):
 
 
 class Client(ClientV2):
-    """Requests to one CA, signed for one account after `sign_in`.
+    """Requests to a CA, signed for an account after `sign_in`.
 
     Every method raises `Refused`, the errors of `Network`, and `CaUnavailable` for a malformed
     answer or an address at a host outside `origins`.

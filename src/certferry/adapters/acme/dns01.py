@@ -37,7 +37,7 @@ GIVING_UP = timedelta(days=7)
 FIRST_REST, LONGEST_REST = 0.5, 5.0  # seconds between searches for a late record
 
 _NOTE = "keys refused"
-"""Name of the stored note on an account that refused its keys."""
+"""The name of the note in the state for an account with refused keys."""
 
 _NO_VALUE = "certferry-asks-whether-its-keys-are-taken"
 """A value that is no challenge's: challenges have 43 characters (RFC 8555 §8.4)."""
@@ -207,7 +207,7 @@ class Solver:
     def _wait_until_seen(self, proofs: Sequence[_Proof]) -> None:
         wanted: dict[str, set[str]] = defaultdict(set)
         for proof in proofs:
-            # Apex and wildcard share one name, which must show both values (RFC 8555 §8.4).
+            # Apex and wildcard share a name, and the name must show both values (RFC 8555 §8.4).
             wanted[proof.record_name].add(proof.challenge.txt_value)
         values = {name: frozenset(values) for name, values in wanted.items()}
         self._context.propagation.wait(values, self._context.report)

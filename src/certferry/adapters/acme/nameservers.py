@@ -34,8 +34,7 @@ NO_ROUTE = frozenset(
         errno.ENETUNREACH,
     }
 )
-
-"""Errors of a question that this host cannot send."""
+"""Errors of sending on a host without a route or without the address family."""
 
 VALUE_ABSENT = Text("value absent")
 OLDER_VALUES = Text("not there yet")
@@ -52,7 +51,7 @@ class Heard(Enum):
 
 
 class Reading(Struct, frozen=True):
-    """The answer of one address about one name."""
+    """An address's answer about a name."""
 
     heard: Heard
     #: Why a value is missing, as shown to operators.
@@ -164,7 +163,7 @@ def opinions_of(asked: Sequence[resolvers.HttpsResolver], names: Iterable[str]) 
 
 
 def _ask(resolver: resolvers.HttpsResolver, names: Sequence[str]) -> list[Reading]:
-    """Ask one resolver for each name; after one silence, skip the other names."""
+    """Ask a resolver for each name. After a silence, skip the other names."""
     readings: list[Reading] = []
     for name in names:
         if readings and readings[-1].heard is Heard.SILENCE:

@@ -39,7 +39,7 @@ _log = logging.getLogger(__name__)
 
 
 class Ordering(Struct, frozen=True):
-    """Carries out one lineage's order at one CA."""
+    """Carries out a lineage's order at a CA."""
 
     settings: IssuerSettings
     client: Client

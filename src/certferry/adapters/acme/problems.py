@@ -29,7 +29,7 @@ from certferry.errors import (
 from certferry.text import Text, verbatim
 
 FOREIGN = (errors.Error, JoseError, requests.RequestException)
-"""The exceptions that the libraries behind this adapter raise on purpose."""
+"""The exceptions raised on purpose by the libraries behind the ACME adapter."""
 
 _OF_PROOFS = ("caa", "connection", "dns", "dnssec", "incorrectResponse", "tls", "unknownHost")
 _ERRORS: dict[str, type[IssuanceError]] = {

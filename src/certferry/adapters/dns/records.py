@@ -119,7 +119,7 @@ class TxtService(Protocol):
         ...
 
     def remove(self, zone: Zone, record_id: str, about: str) -> bool:
-        """Remove a record by its id; return whether it existed. Raises `OutcomeUnknown`."""
+        """Remove a record by id; return whether the record existed. Raises `OutcomeUnknown`."""
         ...
 
     def clock_ahead(self) -> timedelta | None:

@@ -1,7 +1,7 @@
 """DNS at DNSPod, through its token API.
 
-API reference: https://docs.dnspod.cn/api/ (docs/facts/dnspod.md §1). DNSPod calls this API
-traditional and may end it one day.
+API reference: https://docs.dnspod.cn/api/ (docs/facts/dnspod.md §1). DNSPod calls the API
+traditional and may end the API some day.
 Permissions: a DNSPod token of the main account that owns the domain; tokens cannot be narrowed.
 """
 

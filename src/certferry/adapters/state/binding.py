@@ -11,13 +11,14 @@ with `save` or `change`, and read with `find` or `ours`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import Reader, Row, Transaction, Upgrade
 from certferry.adapters.state.sealing import Sealing
+from certferry.core.desired.certificate import Kind
 from certferry.core.redaction import Secret
 from certferry.errors import StateError, StateForeign
 from certferry.text import Text
@@ -43,8 +44,8 @@ class Binding(Struct, frozen=True):
     #: The hint to an operator, a template for the row's columns and the `statements` to delete
     #: the row.
     fix: Text = _SEE_WHO
-    #: A WHERE clause for the bound rows, a constant; empty if all rows are bound.
-    condition: str = ""
+    #: Whether a row is bound. By default, all rows of the table are bound.
+    binds: Callable[[Row | Mapping[str, Value]], bool] = lambda _: True
     #: Tables referring to the row by the same key, deleted before the row.
     parts: tuple[str, ...] = ()
 
@@ -235,7 +236,7 @@ UPLOAD = Binding(
     ("lineage", "fingerprint"),
     Text("the copy {remote_id} at {target}"),
     # A copy without a lineage is never bound to a domain.
-    condition="WHERE lineage <> ''",
+    binds=lambda row: row["lineage"] != "",
 )
 CHALLENGE = Binding(
     "challenge_record",
@@ -257,7 +258,7 @@ ROLLOUT = Binding(
     Text("the delivery of {lineage} to {domain} on host {host}"),
     Text("see who else can write to the database; the next run there delivers again"),
     # Targets and files are observed; only the row shows that a command ran.
-    condition="WHERE target = 'command'",
+    binds=lambda row: row["target"] == Kind.COMMAND,
 )
 MOVED = Binding(
     "moved",
@@ -288,8 +289,8 @@ def foreign_rows(sealing: Sealing, reader: Reader) -> Iterator[tuple[str, StateF
 
 def _all(reader: Reader, binding: Binding) -> Sequence[Row]:
     order = ", ".join(binding.key)
-    query = f"SELECT * FROM {binding.table} {binding.condition} ORDER BY {order}"  # noqa: S608 - names of the schema
-    return reader.rows(query)
+    query = f"SELECT * FROM {binding.table} ORDER BY {order}"  # noqa: S608 - names of the schema
+    return [row for row in reader.rows(query) if binding.binds(row)]
 
 
 def _quoted(value: Value) -> str:
@@ -325,7 +326,7 @@ def _prove(
 ) -> None:
     rows = [(binding, row) for binding in bindings for row in _all(transaction, binding)]
     key = sealing.key_before_binding(transaction, most) if rows else None
-    if key is None:  # a state without secrets: another program wrote row_key rows
+    if key is None:  # a state without secrets: another program wrote the rows
         return
     for binding, row in rows:
         row_key = {name: row[name] for name in binding.key}

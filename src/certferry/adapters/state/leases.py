@@ -11,7 +11,7 @@ import os
 import platform
 import secrets
 from contextlib import ExitStack, nullcontext, suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 from certferry.adapters.state.columns import (
@@ -85,7 +85,7 @@ class HostState(SqlState):
         """See `StateStore.reserve`; the processes of a host share the host's clock."""
 
         def take(transaction: Transaction) -> timedelta:
-            now = datetime.now(UTC)
+            now = self.now()
             rows = transaction.rows(_RESERVED, account, name)
             first = max([now, *(to_moment(row["until"]) for row in rows)])
             if first - now > MOST_TURNS * interval:

@@ -92,9 +92,7 @@ class PlaceTables(Tables):
         as not run.
         """
         return ROLLOUTS.read(
-            row
-            for row in rows
-            if row["target"] != Kind.COMMAND or ROLLOUT.is_shown(self._sealing, row)
+            row for row in rows if not ROLLOUT.binds(row) or ROLLOUT.is_shown(self._sealing, row)
         )
 
     @writes
@@ -103,7 +101,7 @@ class PlaceTables(Tables):
 
     def _save_rollout(self, transaction: Transaction, rollout: RolloutRecord) -> None:
         row = ROLLOUTS.values(rollout, host=self._host_of(rollout.target))
-        if rollout.target == Kind.COMMAND:
+        if ROLLOUT.binds(row):
             ROLLOUT.save(self._sealing, transaction, **row)
         else:
             transaction.save("rollout", ROLLOUT.key, **row)

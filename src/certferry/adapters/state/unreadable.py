@@ -6,10 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from certferry.adapters.state.binding import BINDINGS, ROLLOUT
+from certferry.adapters.state.binding import BINDINGS
 from certferry.adapters.state.columns import MOMENT, NUMBER, PLAIN, Column
 from certferry.adapters.state.database import Dialect, Reader, Row, Table
-from certferry.core.desired.certificate import Kind
 from certferry.errors import StateForeign
 from certferry.text import Text
 
@@ -32,8 +31,8 @@ _BESIDE: Mapping[tuple[str, str], Column] = {
 }
 """Columns to check in tables without a record."""
 
-_PROVEN = {(binding.table, name) for binding in BINDINGS for name in (*binding.columns, "proof")}
-"""Columns covered by a proof. `binding.foreign_rows` reports changes in these columns."""
+_BINDINGS = {binding.table: binding for binding in BINDINGS}
+"""The bindings by table. `binding.foreign_rows` reports changes in the columns of bound rows."""
 
 
 def unreadable_rows(reader: Reader, dialect: Dialect) -> Iterator[tuple[str, StateForeign]]:
@@ -46,10 +45,10 @@ def unreadable_rows(reader: Reader, dialect: Dialect) -> Iterator[tuple[str, Sta
     for table, of_table in columns.items():
         names = sorted(column["name"] for column in of_table)
         key = [column["name"] for column in of_table if column["place"]] or names
-        unproven = [name for name in names if (table, name) not in _PROVEN]
+        binding = _BINDINGS.get(table)
         for row in _rows(reader, table, key):
-            is_unproven = table == ROLLOUT.table and row["target"] != Kind.COMMAND
-            judged = names if is_unproven else unproven
+            proven = {*binding.columns, "proof"} if binding and binding.binds(row) else set()
+            judged = (name for name in names if name not in proven)
             if wrong := [name for name in judged if _is_unreadable(table, name, row)]:
                 yield _whose(table, names, row), _foreign(table, key, wrong, row)
 

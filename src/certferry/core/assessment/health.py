@@ -19,7 +19,7 @@ from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.lineage import Version, Versions, is_in_progress
 from certferry.core.observed.records import LastRun
 from certferry.core.planning.renewal import expired_issuer
-from certferry.core.planning.undeclared import Undeclared
+from certferry.core.planning.report import Undeclared
 from certferry.errors import Problem, Severity, StateForeign
 from certferry.text import Text
 from certferry.values import replace

@@ -18,8 +18,13 @@ from certferry.core.certificates.lineage import Version, Versions
 from certferry.core.desired.certificate import Kind
 from certferry.core.planning.limits import NEAR, WITHOUT_ANY
 from certferry.core.planning.plan import Action
-from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
-from certferry.core.planning.undeclared import CODE
+from certferry.core.planning.report import (
+    UNDECLARED,
+    LineageReport,
+    Outcome,
+    StepOutcome,
+    SyncReport,
+)
 from certferry.errors import CertferryError, DeclarationOutdated, OrderPostponed, Problem
 from certferry.text import Text
 from certferry.values import replace
@@ -144,7 +149,9 @@ def noticed(
         if notice.subject.host not in {"", host} or _stands(notice, reports, names, now)
     ]
     if report.undeclared is None:
-        kept += [notice for notice in before if notice.problem.code == CODE and notice not in kept]
+        kept += [
+            notice for notice in before if notice.problem.code == UNDECLARED and notice not in kept
+        ]
     new = [
         _at_host(notice, host)
         for lineage in report.lineages
@@ -152,7 +159,7 @@ def noticed(
         for notice in _of_lineage(lineage, versions.get(lineage.lineage, ()), now)
     ]
     for certificate in report.undeclared or ():
-        problem = Problem(CODE, certificate.problem.message, certificate.problem.hint)
+        problem = Problem(UNDECLARED, certificate.problem.message, certificate.problem.hint)
         new.append(Notice(Topic.TROUBLE, Subject(certificate.lineage), now, problem))
     return _merged(kept, new, before)
 

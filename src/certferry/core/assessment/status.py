@@ -20,9 +20,9 @@ from certferry.core.planning.plan import HeldUntil, Plan, When
 from certferry.core.planning.planner import why_deliver
 from certferry.core.planning.problems import stuck_error, stuck_since
 from certferry.core.planning.renewal import due_at, overdue, why_order
+from certferry.core.planning.report import UNDECLARED
 from certferry.core.planning.rollbacks import in_words, renew_after_rollback
 from certferry.core.planning.timing import VERIFY_TIMEOUT
-from certferry.core.planning.undeclared import CODE
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import CertferryError, Problem, Severity
 from certferry.text import Text
@@ -429,7 +429,7 @@ def with_failures(
     """Add the failures that runs left, and when `plan` tries again."""
     troubles = recorded.troubles
     own = troubles.get(Subject(status.lineage))
-    if own is not None and own.problem.code == CODE:
+    if own is not None and own.problem.code == UNDECLARED:
         own = None  # the file declares the lineage again since the run that left the trouble
     held = None if plan.issue is None else plan.issue.when
     return replace(

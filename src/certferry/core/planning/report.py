@@ -9,19 +9,55 @@ from enum import StrEnum
 from msgspec import Struct
 
 from certferry import errors
+from certferry.core.certificates.certificate import Certificate
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.observation import Observation, ObservedDomain, Served, in_sentences
 from certferry.core.planning import plan as plans
 from certferry.core.planning.removals import OTHERS_FIRST, left_to_later_runs
 from certferry.core.planning.rollbacks import in_words, previous_of
-from certferry.core.planning.undeclared import Undeclared
 from certferry.core.reasons import Waiting
 from certferry.text import Text
 from certferry.values import replace
 
 UNEXPECTED = "unexpected"
 """The code of a mistake in certferry."""
+
+
+UNDECLARED = "undeclared"
+"""The code of a certificate that the file no longer declares."""
+
+
+class Undeclared(Struct, frozen=True):
+    """A certificate that is stored but no longer declared, and no longer renewed."""
+
+    lineage: str
+    certificate: Certificate
+    renamed_to: str | None = None  #: A declared lineage with the same names.
+
+    @property
+    def problem(self) -> errors.Problem:
+        """The problem with a hint."""
+        message = Text(
+            "{lineage} is not declared any more: certferry no longer renews or deploys it; its"
+            " certificate is valid until {moment}",
+            lineage=self.lineage,
+            moment=self.certificate.not_after,
+        )
+        hint = Text(
+            "declare it again, or, if it is meant to end, run `certferry forget {lineage}`",
+            lineage=self.lineage,
+        )
+        if self.renamed_to is not None:
+            renamed = {"old": self.lineage, "new": self.renamed_to}
+            message = Text(
+                "{old} is not declared any more, and {new} has exactly its names", **renamed
+            )
+            hint = Text(
+                "`certferry rename {old} {new}` keeps its certificate, and no new one is issued",
+                **renamed,
+            )
+        return errors.Problem(UNDECLARED, message, hint, errors.Severity.WARNING, self.lineage)
 
 
 class Outcome(StrEnum):
@@ -345,3 +381,49 @@ def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
     if last is not None and last.repairs and last.repairs[0] >= last.started_at:
         return Text("bound: what another tool had changed is undone")
     return BOUND
+
+
+class Result(StrEnum):
+    """Stable words in JSON documents. `WAITING`: a later run goes on."""
+
+    IN_ORDER = "in_order"
+    WAITING = "waiting"
+    FAILED = "failed"
+    REFUSED = "refused"
+    STOPPED = "stopped"
+    ELSEWHERE = "elsewhere"
+
+
+_WORST_FIRST = (Result.FAILED, Result.REFUSED, Result.WAITING)
+
+
+def of_lineage(report: LineageReport) -> Result:
+    """Judge a certificate by the worst outcome; `STOPPED` if the run stopped before the lineage."""
+    if not report.was_observed:
+        return Result.STOPPED
+    if not all(_is_of_the_database(step.error) for step in report.having(Outcome.FAILED)):
+        return Result.FAILED
+    if report.having(Outcome.REFUSED):
+        return Result.REFUSED
+    if report.ok and report.is_elsewhere:
+        return Result.ELSEWHERE
+    return Result.IN_ORDER if report.ok else Result.WAITING
+
+
+def _is_of_the_database(error: errors.Reported | None) -> bool:
+    """Return whether only the state's server was unavailable, so the next run goes on."""
+    return isinstance(error, errors.DatabaseUnavailable)
+
+
+def of_run(report: SyncReport) -> Result:
+    """Judge a run by the worst certificate; a stopped run is `STOPPED`. Certificates left to
+    another host are in order.
+    """
+    if not report.complete:
+        return Result.STOPPED
+    if report.problem is not None and not _is_of_the_database(report.problem):
+        return Result.FAILED
+    results = {of_lineage(lineage) for lineage in report.lineages}
+    if report.problem is not None:
+        results.add(Result.WAITING)
+    return next((result for result in _WORST_FIRST if result in results), Result.IN_ORDER)

@@ -67,7 +67,7 @@ def when_of(
 ) -> When:
     """Return when to carry out the rollout's first step for the certificate `fingerprint`."""
     last = open_record(domain, fingerprint, times.now)
-    when = _when_by_itself(rollout, domain, served, fingerprint, times)
+    when = _when_by_itself(rollout, domain, served, fingerprint, last, times)
     if when is not None or rollout.deploy is None or last is None or not times.keeps_pauses:
         return when
     tried_at, longest = last.failed_at or last.accepted_at, times.longest_pause
@@ -80,9 +80,9 @@ def _when_by_itself(
     domain: observation.ObservedDomain,
     served: observation.Addresses,
     fingerprint: str,
+    last: RolloutRecord | None,
     times: Times,
 ) -> When:
-    last = open_record(domain, fingerprint, times.now)
     since = _seen_since(domain, fingerprint, times) if last is None else waiting_since(last, times)
     failed = _failed_here(domain, fingerprint, times)
     if domain.kind.is_receiver:
