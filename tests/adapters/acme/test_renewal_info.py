@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -122,6 +123,23 @@ def test_question_is_one_request(bench: Bench) -> None:
 
     assert before + 4 == len(bench.proxy.journal)
     assert 3 == len(bench.proxy.requests(ASKED))
+
+
+def test_directory_of_a_silent_ca_is_read_for_one_lineage(bench: Bench) -> None:
+    """Eight lineages ask at once; seven learn from the first that the CA is silent."""
+    bundle = bench.issue()
+    bench.proxy.faults.add(Fault.html(502), on="GET /dir", times=None)
+    before, issuer = len(bench.proxy.requests("GET /dir")), bench.issuer()
+
+    with pytest.raises(CaUnavailable):
+        bench.issuer().renewal_info(bundle.cert_pem)
+    of_one = len(bench.proxy.requests("GET /dir")) - before
+    with ThreadPoolExecutor(8) as pool:
+        asked = [pool.submit(issuer.renewal_info, bundle.cert_pem) for _ in range(8)]
+        errors = [future.exception() for future in asked]
+
+    assert [CaUnavailable] * 8 == [type(error) for error in errors]
+    assert 2 * of_one == len(bench.proxy.requests("GET /dir")) - before
 
 
 def test_address_that_another_program_stored(bench: Bench) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
+from typing import TypeVar
 from urllib.parse import urlsplit
 
 from certferry import errors
@@ -17,7 +18,7 @@ from certferry.adapters.acme.client import Client, ask_renewal_info, opened
 from certferry.adapters.acme.csr import certificate_id
 from certferry.adapters.acme.dns01 import OrderContext, Sweep, known_to_be_taken
 from certferry.adapters.acme.examination import NamesLook
-from certferry.adapters.acme.network import IssuerSettings, Network, opened_network
+from certferry.adapters.acme.network import IssuerSettings, opened_network
 from certferry.adapters.acme.order import Ordering
 from certferry.adapters.acme.persist import NOT_OFFERED, PersistProofs
 from certferry.adapters.acme.propagation import Propagation, must_be_writable
@@ -32,6 +33,8 @@ from certferry.ports.issuer import IssueRequest
 from certferry.ports.progress import Pause, Progress
 from certferry.ports.state import Lease, StateStore
 from certferry.text import Text
+
+T = TypeVar("T")
 
 MOST_ORDERS = 20
 """Orders in progress at one directory, per process: Pebble 2.6 freezes above twenty
@@ -117,14 +120,21 @@ class AcmeIssuer:
         identifier = certificate_id(cert_pem)
         if identifier is None:
             return RenewalInfo()
+        with self._reading:  # so other threads learn of a silence before they wait as well
+            resource = self._noting_silence(self._renewal_resource)
+        if resource is None:
+            return RenewalInfo()
+        return self._noting_silence(partial(self._ask_renewal_info, resource, identifier))
+
+    def _ask_renewal_info(self, resource: str, identifier: str) -> RenewalInfo:
+        with opened_network(self.settings, self.pause, self.now) as network:
+            return ask_renewal_info(network, resource, identifier, self.now)
+
+    def _noting_silence(self, ask: Callable[[], T]) -> T:
         if self._silent is not None:
             raise self._silent
         try:
-            with opened_network(self.settings, self.pause, self.now) as network:
-                resource = self._renewal_resource(network)
-                if resource is None:
-                    return RenewalInfo()
-                return ask_renewal_info(network, resource, identifier, self.now)
+            return ask()
         except errors.CaUnavailable as error:
             self._silent = error
             raise
@@ -183,15 +193,15 @@ class AcmeIssuer:
         with opened_network(self.settings, self.pause, self.now) as network:
             yield Client.at(self._directory, network)
 
-    def _renewal_resource(self, network: Network) -> str | None:
+    def _renewal_resource(self) -> str | None:
         """Return the directory's address of renewal information, read once a run.
 
         Any program that can write to the state could choose an address in the state.
         """
-        with self._reading:
-            if not self._renewal_resources:
-                self._renewal_resources = [Client.at(self._directory, network).renewal_info]
-            return self._renewal_resources[0]
+        if not self._renewal_resources:
+            with self._client() as client:
+                self._renewal_resources = [client.renewal_info]
+        return self._renewal_resources[0]
 
 
 def persist_record(
