@@ -327,6 +327,19 @@ def test_an_error_that_ends_a_run_is_reported(host: Host, channels: Channels) ->
     assert ["trouble", "recovered"] == [event["event"] for event in hook.events]
 
 
+def test_a_command_in_a_message(host: Host, channels: Channels) -> None:
+    """It names the file: its reader is in another directory."""
+    declare(host, f'[notify.hook]\ntype = "webhook"\nurl = "{channels.services["hook"].address}"\n')
+    declare(host, f'secret = "{event_receiver.SECRET}"\n')
+    assert OK == host.run("sync").code
+    host.state.unlink()  # its key is there
+
+    host.run("sync")
+
+    [hint, *_] = (event["hint"] for event in channels.services["hook"].events)
+    assert f"`certferry --config {host.config} restore FILE`" in hint
+
+
 def test_a_hook_reports_as_well(host: Host, channels: Channels) -> None:
     """What another client began."""
     declare(host, f'[notify.hook]\ntype = "webhook"\nurl = "{channels.services["hook"].address}"\n')

@@ -9,15 +9,17 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.state.sealing import read_key
-from certferry.cli.commands import name_file
+from certferry.cli.commands import COMMANDS, IN_THE_SANDBOX, name_file
 from certferry.cli.init.files import must_be_free
 from certferry.cli.init.text import next_steps
 from certferry.cli.main import run
 from certferry.config.files import read_file
+from certferry.config.load import usual_places
 from certferry.errors import CertferryError
-from certferry.present.language import Voice
+from certferry.present.language import EVERYWHERE, Voice, voice_beside
 from certferry.present.layout import plain
 from certferry.present.run_log import LogFile
+from certferry.text import Text
 from tests.cli.consoles import TestConsole
 
 
@@ -89,3 +91,28 @@ def test_a_configuration_to_be_planned(folder: Path) -> None:
     _, line, *_ = map(plain, following)
 
     assert ["certferry", "--config", str(path), "plan"] == shlex.split(line)[:4]
+
+
+def test_commands_that_read_the_file_are_those_of_the_program(folder: Path) -> None:
+    """A command that is added has the file named, unless it reads none; `certferry` in other words
+    stays as it is.
+    """
+    path, voice = folder / "certferry.toml", Voice()
+    voice.read_by(path)
+
+    named = {name for name in COMMANDS if "--config" in voice.say(Text(f"run: certferry {name} x"))}
+
+    assert COMMANDS.keys() - {"init", "completion", "help", *IN_THE_SANDBOX} == named
+    assert "certferry writes" == voice.say(Text("certferry writes"))
+
+
+def test_file_that_every_command_finds() -> None:
+    """A message names any other: its reader is in no directory of the run's."""
+    said = Text("run: certferry sync")
+    [*_, everywhere] = usual_places({"HOME": "/root"})
+
+    assert everywhere == EVERYWHERE
+    for file in (None, EVERYWHERE):
+        assert "run: certferry sync" == voice_beside(file, "en").say(said)
+    elsewhere = voice_beside(Path("/srv/a b/certferry.toml"), "zh")
+    assert "certferry --config '/srv/a b/certferry.toml' sync" in elsewhere.say(said)

@@ -281,7 +281,7 @@ def form_of(html: str) -> dict[str, str]:
     ("kind", "said"),
     [
         (RunKind.SYNC, "Nothing to do: 1 certificate is as declared."),
-        (RunKind.REHEARSE, "all the same: certferry sync --rehearse --renew c0"),
+        (RunKind.REHEARSE, "sync --rehearse --renew c0"),
         (RunKind.RENEW, "1 certificate to issue"),
     ],
 )

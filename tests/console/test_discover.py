@@ -241,11 +241,13 @@ def test_doctor_shows_its_findings(workspace: Workspace) -> None:
         again = requests.post(f"{url}/doctor?severity=warning", timeout=20, allow_redirects=False)
 
     assert "<code>schedule_missing</code>" in page
-    assert "<code>certferry schedule install</code>" in page
+    file = workspace.settings.path
+    assert f"<code>certferry --config {file} schedule install</code>" in page
     assert {"badge warning"} == set(re.findall(r'class="(badge \w+)"', warnings))
     served = Site(lambda: workspace, Began(), has_schedule=True)
     with serve(AsVisitor(console_app(served))) as url:
         by_itself = page_of(url, "/doctor", "<table")
-    assert "this process of <code>certferry serve</code> makes the runs, twice a day" in by_itself
+    serves = f"this process of <code>certferry --config {file} serve</code> makes the runs"
+    assert f"{serves}, twice a day" in by_itself
     assert "schedule_missing" not in by_itself
     assert (303, "/doctor?severity=warning") == (again.status_code, again.headers["Location"])

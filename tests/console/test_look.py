@@ -6,6 +6,7 @@ import hashlib
 import re
 from itertools import product
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import requests
@@ -17,7 +18,6 @@ from starlette.routing import Route
 from certferry.console.app import pages_of
 from certferry.console.site import HERE, Site, render
 from certferry.text import Text
-from certferry.wiring.workspace import Workspace
 from tests.console.serving import AsVisitor, Began, served
 
 CSS = (HERE / "static" / "console.css").read_text(encoding="utf-8")
@@ -116,7 +116,8 @@ class _Said:
 @pytest.fixture
 def frame(tmp_path: Path) -> str:
     """What a browser is sent below a prefix."""
-    site = Site(Workspace, Began(), "/x")  # type: ignore[arg-type]  # nothing is read
+    settings = SimpleNamespace(path=None)
+    site = Site(lambda: SimpleNamespace(settings=settings), Began(), "/x")  # type: ignore[arg-type,return-value]  # nothing else is read
     app: Starlette = pages_of(site)
     app.router.routes.insert(0, Route("/certificates/{name}", page))
     with served(AsVisitor(app)) as url:

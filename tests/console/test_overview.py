@@ -212,7 +212,7 @@ def test_nothing_is_declared(tmp_path: Path) -> None:
 
     assert said.startswith("No certificate is declared yet")
     assert "certferry init" in said
-    assert "certferry add" in said
+    assert f"certferry --config {tmp_path / 'certferry.toml'} add" in said
 
 
 def test_no_run_yet(tmp_path: Path) -> None:
@@ -221,7 +221,7 @@ def test_no_run_yet(tmp_path: Path) -> None:
         said = words(page(site))
 
     assert "1 of 1 needs you" in said
-    assert "certferry sync --rehearse" in said
+    assert f"certferry --config {tmp_path / 'certferry.toml'} sync --rehearse" in said
     assert "no certificate has been issued yet" in said
 
 
@@ -291,7 +291,7 @@ def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
     assert "icon-error.svg" in html.partition('rel="icon"')[2].partition(">")[0]
     assert "1 of 2 needs you" in words(html)
     note = html.split('<div class="note ')[1].split("</form>")[0]
-    assert "<code>certferry status c0</code>" in note
+    assert f"<code>certferry --config {tmp_path / 'certferry.toml'} status c0</code>" in note
     assert f'since <time datetime="{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}"' in note
     assert 'action="/runs"' in note
     fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', note))

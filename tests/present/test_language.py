@@ -84,7 +84,7 @@ def test_the_language_is_what_is_asked_for(
 )
 def test_a_printed_command_reads_the_file_that_this_run_read(voice: Voice, said: str) -> None:
     """Pasted elsewhere, it says no "no configuration file"; a path may have blanks and braces."""
-    voice.read_by(Path("my {x}.toml"), ["sync"])
+    voice.read_by(Path("my {x}.toml"))
 
     assert said == voice.say(Text("run `certferry sync {name}`", name="img"))
 
@@ -92,7 +92,7 @@ def test_a_printed_command_reads_the_file_that_this_run_read(voice: Voice, said:
 def test_a_file_is_named_in_our_own_commands_alone() -> None:
     """Neither prose, nor a command without a file, nor the words of others get the option."""
     voice = Voice()
-    voice.read_by(Path("x.toml"), ["sync"])
+    voice.read_by(Path("x.toml"))
 
     said = Text("certferry reads TOML: `certferry help config`; {words}", words="certferry sync")
 

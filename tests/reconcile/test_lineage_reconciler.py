@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Kind
+from certferry.core.discovery.inventory import FoundZone
 from certferry.core.events import Activity, Asking
 from certferry.core.observed.observation import (
     DomainState,
@@ -412,6 +413,10 @@ class Timely:
         if isinstance(self._ahead, DnsError):
             raise self._ahead
         return self._ahead
+
+    def zones(self) -> tuple[FoundZone, ...]:
+        """Be a `ZoneKeeper` to every Python: since 3.12, protocols do not see `__getattr__`."""
+        return self._dns.zones()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._dns, name)

@@ -109,8 +109,7 @@ def name_file(config: Path, voice: Voice) -> None:
     from certferry.config.load import NAME
 
     if config != Path(NAME):
-        reading = COMMANDS.keys() - {"init", "completion", "help", *IN_THE_SANDBOX}
-        voice.read_by(config, reading)
+        voice.read_by(config)
 
 
 def command_of(name: str) -> click.Command:

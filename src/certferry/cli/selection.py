@@ -77,12 +77,8 @@ def settings_of_one(front: Front, name: str) -> Settings:
     return replace(settings, certificates=(selection.the_one_meant(settings.certificates, name),))
 
 
-def settings_of_run(
-    front: Front, names: Sequence[str], *, renew: bool, to_channels: bool = False
-) -> Settings:
-    """Read the settings of a run. Warn of equal names, of undeclared certificates, and of
-    certificates renewed by other clients.
-    """
+def settings_of_run(front: Front, names: Sequence[str], *, renew: bool) -> Settings:
+    """Read a run's settings. Warn of equal names and of certificates renewed by other clients."""
     settings = read_settings(front, names)
     warn_of_equal_names(settings, front)
     if renew:
@@ -92,11 +88,6 @@ def settings_of_run(
                 name, selection.lineages_meant(name, settings.certificates) or [name]
             )
         warn_who_renews(settings.certificates, names, front)
-    if not names and not settings.state.is_bucket:  # each opening of a bucket costs requests
-        from certferry.wiring.runs import warn_of_state  # imports the engine, unneeded by `check`
-
-        with workspace_of(front, settings) as workspace:
-            warn_of_state(workspace, to_channels=to_channels)
     return settings
 
 
@@ -107,8 +98,14 @@ def settings_to_sync(front: Front, names: Sequence[str], wanted: RunOptions) -> 
     only print the message, because an operator is at the terminal.
     """
     try:
-        renew = wanted.kind is RunKind.RENEW
-        return settings_of_run(front, names, renew=renew, to_channels=True)
+        settings = settings_of_run(front, names, renew=wanted.kind is RunKind.RENEW)
+        if not names and not settings.state.is_bucket:  # each opening of a bucket costs requests
+            from certferry.wiring.runs import warn_of_state  # imports the engine
+
+            # Before the run opens the state, which makes a file that is lost.
+            with workspace_of(front, settings) as workspace:
+                warn_of_state(workspace, to_channels=True)
+        return settings
     except ConfigError as error:
         if not names:
             from certferry.wiring.runs import fail_of_wrong_file

@@ -97,9 +97,12 @@ def show_plan(
     """Observe, plan and print the plans."""
     from certferry.cli.selection import observing, settings_of_run
     from certferry.reconcile.status import plans_of
+    from certferry.wiring.runs import warn_of_state
 
     settings = settings_of_run(front, names, renew=renew)
     with observing(front, settings, as_json=as_json) as (workspace, run):
+        if not names:
+            warn_of_state(workspace, to_channels=False)
         plans = plans_of(workspace.connect(run), workspace.certificates, renew=renew)
     return show_plans(plans, front.console, check=check, as_json=as_json)
 

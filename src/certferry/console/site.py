@@ -31,7 +31,7 @@ from certferry.core.certificates.certificate import first_of
 from certferry.core.observed.runs import RunKind, RunSource, StoredRun
 from certferry.core.planning.plan import Plan
 from certferry.errors import Problem
-from certferry.present.language import Voice, voice_in
+from certferry.present.language import Voice, voice_beside
 from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
 from certferry.text import Text
@@ -152,16 +152,21 @@ def with_form(
 
 
 def voice_of(request: Request) -> Voice:
-    """Return the voice for answering a request."""
-    return _voice(getattr(request.state, "language", "en"))
+    """Return the voice for answering a request. Commands on a page name the file, once the visitor
+    is logged in; an answer of the API is the document that a command prints.
+    """
+    is_page = not path_of(request).startswith("/api/")
+    path = None
+    if is_page and getattr(request.state, "visitor", None) is not None:
+        path = site_of(request).workspace().settings.path
+    return _voice(getattr(request.state, "language", "en"), path)
 
 
 @cache
-def _voice(language: str) -> Voice:
+def _voice(language: str, path: Path | None) -> Voice:
     from datetime import UTC
 
-    spoken = voice_in(language)
-    return Voice(spoken._translate, spoken.language, UTC)  # noqa: SLF001 - the same words, with UTC in place of the local zone
+    return voice_beside(path, language, UTC)
 
 
 def link(request: Request, path: str) -> str:
@@ -210,6 +215,7 @@ def render(
 
     - `say("…", places=…)`, `text(Text)`, `word("done")`, `moment(datetime)`, `some_of(names, 3)`
     - `prose(Text)`: a sentence with backquoted words as code
+    - `command_line("certferry sync")`: the command with the file that it reads
     - `link("/path")`, `here(place=…)`, `asset("name")`
     - `visitor`, `language`, `path`
     - `wrong_file`: see `Site.unread`
@@ -252,6 +258,7 @@ def render(
         .render(
             say=say,
             text=voice.say,
+            command_line=voice.command,
             prose=prose,
             some_of=some_of,
             word=voice.word,

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime, tzinfo
 from functools import lru_cache
 from pathlib import Path
@@ -100,6 +100,16 @@ def english(template: str) -> str:
     return template
 
 
+_COMMAND = re.compile(
+    r"\bcertferry (?=(?:account|add|backup|check|console|discover|dns-persist|doctor|export|forget"
+    r"|history|hook|hosts|notify|plan|remove|rename|restore|revoke|rollback|schedule|serve|state"
+    r"|status|sync|watch)\b)"
+)
+"""How a command begins that reads the configuration file."""
+
+EVERYWHERE = Path("/etc/certferry/certferry.toml")
+"""The file that a command finds in any directory, run by any user."""
+
 _OPTIONS = "\ufdd0"
 """Stands in a sentence for a command's options: a character that Unicode reserves for programs."""
 
@@ -119,14 +129,19 @@ class Voice:
         # The options after `certferry` in printed commands, so these commands read the same file.
         self.options = ""
 
-    def read_by(self, config: Path, commands: Collection[str]) -> None:
+    def read_by(self, config: Path) -> None:
         """Add `--config` to every command in a sentence, so the command works when pasted."""
-        named = re.compile(rf"\bcertferry (?=(?:{'|'.join(commands)})\b)")
         translate = self._translate
         # The template is marked, because values may quote other programs' words. The mark is
         # replaced in the whole sentence, because a path may contain braces.
-        self._translate = lambda template: named.sub(f"certferry{_OPTIONS} ", translate(template))
+        self._translate = lambda template: _COMMAND.sub(
+            f"certferry{_OPTIONS} ", translate(template)
+        )
         self.options = f" --config {shlex.quote(str(config))}"
+
+    def command(self, words: str) -> str:
+        """Return a command of certferry with the file that the command reads."""
+        return redacted(_COMMAND.sub(lambda _: f"certferry{self.options} ", words))
 
     def say(self, text: Text) -> str:
         """Return the sentence, without secrets. It may have several lines."""
@@ -217,9 +232,20 @@ def must_be_spoken(environ: Mapping[str, str]) -> None:
         )
 
 
-def voice_in(language: str) -> Voice:
-    """Return the voice of a language. English needs no catalogue."""
-    return Voice() if language == ENGLISH else Voice(_catalogue(language).gettext, language)
+def voice_beside(config: Path | None, language: str, zone: tzinfo | None = None) -> Voice:
+    """Return the voice for a message or a page. Its reader pastes a command into any shell of the
+    machine, which finds no file but that of `EVERYWHERE` by itself.
+    """
+    voice = voice_in(language, zone)
+    if config is not None and config.absolute() != EVERYWHERE:
+        voice.read_by(config.absolute())
+    return voice
+
+
+def voice_in(language: str, zone: tzinfo | None = None) -> Voice:
+    """Return the voice of a language, for moments in a zone. English needs no catalogue."""
+    translate = english if language == ENGLISH else _catalogue(language).gettext
+    return Voice(translate, language, zone)
 
 
 @lru_cache

@@ -19,7 +19,7 @@ from certferry.ports.notifier import Answered, Notifier
 from certferry.ports.progress import Pause, no_listener
 from certferry.ports.state import StateStore
 from certferry.present import news_text
-from certferry.present.language import Voice, voice_in
+from certferry.present.language import Voice, voice_beside
 from certferry.reconcile.notifications import Channel, Notifications
 from certferry.reconcile.run import Change, Run
 from certferry.text import Text
@@ -99,7 +99,7 @@ class Channels:
         return news_text.message(news, self._voice(table), host, self.message_id, services)
 
     def _voice(self, table: ChannelTable) -> Voice:
-        return voice_in(table.language or self.language)
+        return voice_beside(self.settings.path, table.language or self.language)
 
     def _connected(self, table: ChannelTable) -> Notifier:
         described = self.table.of_account(CHANNELS, table.account)

@@ -37,7 +37,7 @@ from certferry.ports.progress import Pause
 from certferry.ports.state import StateStore
 from certferry.present import report_text
 from certferry.present.check_text import counted, metrics
-from certferry.present.language import voice_in
+from certferry.present.language import voice_beside
 from certferry.present.layout import plain
 from certferry.reconcile.run import aside, change_notices, host_in_notices
 from certferry.text import Text
@@ -76,7 +76,7 @@ class Monitor:
     longest: timedelta = LONGEST
 
     def __post_init__(self) -> None:
-        self._voice = voice_in(self.language)
+        self._voice = voice_beside(self.settings.path, self.language)
         self._beats = self.is_whole and self.settings.monitoring.heartbeat is not None
         self._heartbeat: Heartbeat | None = None
         self._starting: Future[Problem | None] | None = None
