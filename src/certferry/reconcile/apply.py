@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from certferry.core.certificates.lineage import Version, Withdrawal, label_of
+from certferry.core.certificates.lineage import Withdrawal, label_of
 from certferry.core.desired.certificate import OnFailure
 from certferry.core.observed.observation import in_one_line, in_sentences
 from certferry.core.observed.records import RolloutRecord, Upload
@@ -29,7 +29,7 @@ from certferry.reconcile.handing_over import without_key
 from certferry.reconcile.issue import issue
 from certferry.reconcile.receivers import deliver
 from certferry.reconcile.removals import clean, retire, retire_unmanaged
-from certferry.reconcile.run import StepContext
+from certferry.reconcile.run import StepContext, StepPlace
 from certferry.text import Text
 from certferry.values import replace
 
@@ -38,48 +38,41 @@ _STOPPED_DURING = {
     plans.Action.ADOPT: Text("stopped during: adopt"),
     plans.Action.DEPLOY: Text("stopped during: deploy"),
     plans.Action.VERIFY: Text("stopped during: verify"),
+    plans.Action.ROLLBACK: Text("stopped during: rollback"),
     plans.Action.RETIRE: Text("stopped during: retire"),
     plans.Action.CLEAN: Text("stopped during: clean"),
 }
 
 
-def carry_out(steps: Sequence[plans.Step], context: StepContext) -> Iterator[StepOutcome]:
+def carry_out(  # noqa: C901 - a case for each kind of step
+    steps: Sequence[plans.Step], context: StepContext
+) -> Iterator[StepOutcome]:
     """Carry out ready steps, and yield each step's outcome. Raises `LeaseLost`, `Interrupted`."""
     unmanaged: list[plans.Retire] = []
     for step in steps:
-        match step:
-            case plans.Rollback():
-                yield from roll_back(step, context)
-            case plans.Retire(unmanaged=True):
-                unmanaged.append(step)
-            case plans.Retire() if not context.removals.may_try(step, context.lineage):
-                continue
-            case _:
-                try:
-                    yield _executed(step, context)
-                except Interrupted as end:
-                    raise Interrupted(_STOPPED_DURING[step.action], hint=end.hint) from end
+        try:
+            match step:
+                case plans.Issue():
+                    yield issue(step, context)
+                case plans.Deploy() if step.kind.is_receiver:
+                    yield deliver(step, context)
+                case plans.Deploy():
+                    yield deploy(step, context)
+                case plans.Verify():
+                    yield verify(step, context)
+                case plans.Rollback():
+                    yield from roll_back(step, context)
+                case plans.Retire(unmanaged=True):
+                    unmanaged.append(step)
+                case plans.Retire():
+                    if context.removals.may_try(step, context.lineage):
+                        yield retire(step, context)
+                case plans.Clean():
+                    yield clean(step, context)
+        except Interrupted as end:
+            raise Interrupted(_STOPPED_DURING[step.action], hint=end.hint) from end
     if unmanaged:
         yield from retire_unmanaged(unmanaged, context)
-
-
-def _executed(
-    step: plans.Issue | plans.Deploy | plans.Verify | plans.Retire | plans.Clean,
-    context: StepContext,
-) -> StepOutcome:
-    match step:
-        case plans.Issue():
-            return issue(step, context)
-        case plans.Deploy() if step.kind.is_receiver:
-            return deliver(step, context)
-        case plans.Deploy():
-            return deploy(step, context)
-        case plans.Verify():
-            return verify(step, context)
-        case plans.Retire():
-            return retire(step, context)
-        case plans.Clean():
-            return clean(step, context)
 
 
 def store_waits(plan: plans.Plan, context: StepContext) -> None:
@@ -90,7 +83,7 @@ def store_waits(plan: plans.Plan, context: StepContext) -> None:
     for drifted in plan.drifts:
         _note_drift(drifted, context)
     for target, domain in plan.unchanged:
-        last = context.observed.locate(target, domain)[1].last
+        last = context.last_of(target, domain)
         if last is None or last.drift is None:
             continue
         if context.ports.state.replace_rollout(last, replace(last, drift=None)):
@@ -99,23 +92,22 @@ def store_waits(plan: plans.Plan, context: StepContext) -> None:
 
 def _begin(rollout: plans.Rollout, context: StepContext) -> None:
     if rollout.deploy is not None:
-        context.begin(rollout.deploy)
+        context.begin(rollout.deploy, context.at(rollout.deploy))
         return
     (verify,) = (step for step in rollout.steps if isinstance(step, plans.Verify))
-    target, domain = context.observed.locate(verify.target, verify.domain)
-    if domain.seen_at(verify.fingerprint) is not None:
+    place = context.at(verify)
+    if place.domain.seen_at(verify.fingerprint) is not None:
         return  # stays stored as seen: a later binding by another tool is drift
-    record = context.begin(verify)
+    record = context.begin(verify, place)
     if record.worked_before:  # else a rollback would mend nothing
-        served = target.served.get(verify.domain, ())
-        after = with_refusal(record, domain, served, context.now)
+        after = with_refusal(record, place.domain, place.served, context.now)
         if after != record:
             context.ports.state.replace_rollout(record, after)
 
 
 def _note_drift(drifted: plans.Drifted, context: StepContext) -> None:
     """Store a drift left in place, and add the drift to the history once."""
-    last = context.observed.locate(drifted.target, drifted.domain)[1].last
+    last = context.last_of(drifted.target, drifted.domain)
     changes = in_one_line(drifted.changes)
     if last is None or last.drift == changes:
         return
@@ -125,8 +117,8 @@ def _note_drift(drifted: plans.Drifted, context: StepContext) -> None:
 
 def verify(step: plans.Verify, context: StepContext) -> StepOutcome:
     """Store that every address serves the certificate; return the outcome."""
-    target, domain = context.observed.locate(step.target, step.domain)
-    addresses, last = seen_at(target.served.get(step.domain, ())), domain.last
+    place = context.at(step)
+    addresses, last = seen_at(place.served), place.domain.last
     # A run without a lease may be overtaken by another run, which then records the event.
     if last is not None and context.ports.state.replace_rollout(
         last, replace(last, verified_at=context.now)
@@ -163,15 +155,15 @@ def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
 
     Return the outcome: waiting after an accepted change, or failed. Raises `LeaseLost`.
     """
-    target, _ = context.observed.locate(step.target, step.domain)
-    detail = applying(step.target, target.rules.usual_change)
+    place = context.at(step)
+    detail = applying(step.target, place.target.rules.usual_change)
     result = StepOutcome(plans.Action.DEPLOY, Outcome.WAITING, detail, step.target, step.domain)
     context.renew_lease()
-    record = context.begin(step, repairing=step.repair)
+    record = context.begin(step, place, repairing=step.repair)
     before = record.repairs[1:] if step.repair else record.repairs
     try:
         sent = _with_edges(step, record, context)
-        remote_id, request_id = _bind(step, context)
+        remote_id, request_id = _bind(step, place, context)
     except TargetBusy as error:
         if step.repair:  # the target refused before any change, so no repair counts
             context.ports.state.save_rollout(replace(record, repairs=before))
@@ -184,7 +176,8 @@ def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
         )
         context.record_failure(step, error)
         return result.with_error(error.about(context.lineage))
-    accepted_at = _store_acceptance(step, remote_id, replace(sent, request_id=request_id), context)
+    sent = replace(sent, request_id=request_id)
+    accepted_at = _store_acceptance(step, place, remote_id, sent, context)
     return _wait(result, detail, accepted_at, context)
 
 
@@ -206,47 +199,49 @@ def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext)
     return record
 
 
-def _bind(step: plans.Deploy, context: StepContext) -> tuple[str, str | None]:
+def _bind(step: plans.Deploy, place: StepPlace, context: StepContext) -> tuple[str, str | None]:
     """Bind the version; return the bound remote id and the request's id.
 
     A copy gone from the target is uploaded again.
     """
-    target, domain = context.observed.locate(step.target, step.domain)
-    version = context.version_of(step)
-    remote = target.remote_of(version.fingerprint)
+    target, kind, https = context.ports.targets[step.target], place.domain.kind, step.https
     context.renew_lease()
-    remote_id = remote.remote_id if remote else _uploaded(step.target, version, context)
+    remote_id = _stored_copy(place, context) or _upload(place, context)
     context.renew_lease()
-    bind = context.ports.targets[step.target].bind
     try:
-        return remote_id, bind(step.domain, domain.kind, remote_id, step.https)
+        return remote_id, target.bind(step.domain, kind, remote_id, https)
     except CopyGone:
         # Another tool removed the copy since the listing or the upload.
         context.ports.state.drop_upload(step.target, remote_id)
-        another = _upload(step.target, version, context)
+        another = _upload(place, context)
         if another == remote_id:  # the target lists the copy, and still refuses the binding
             raise
     context.renew_lease()
-    return another, bind(step.domain, domain.kind, another, step.https)
+    return another, target.bind(step.domain, kind, another, https)
 
 
-def _uploaded(target: str, version: Version, context: StepContext) -> str:
-    """Return the remote id of a version's recent upload, or upload the version."""
-    fingerprint = version.fingerprint
+def _stored_copy(place: StepPlace, context: StepContext) -> str | None:
+    """Return the remote id of a listed copy, or of an upload too recent to be listed."""
+    label, fingerprint = place.target.label, place.version.fingerprint
+    listed = place.target.remote_of(fingerprint)
+    if listed is not None:
+        return listed.remote_id
     oldest = context.now - LISTED_WITHIN
-    for upload in context.ports.state.uploads(context.lineage, target):
+    for upload in context.ports.state.uploads(context.lineage, label):
         if upload.fingerprint == fingerprint and upload.uploaded_at >= oldest:
             return upload.remote_id
-    return _upload(target, version, context)
+    return None
 
 
-def _upload(target: str, version: Version, context: StepContext) -> str:
-    lineage, fingerprint = context.lineage, version.fingerprint
+def _upload(place: StepPlace, context: StepContext) -> str:
+    """Upload the version to the target, and store the upload; return the remote id."""
+    lineage, target, version = context.lineage, place.target.label, place.version
     bundle = context.ports.state.bundle(lineage, version.number)
     try:
         remote_id = context.ports.targets[target].upload(lineage, bundle)
     except CertferryError as error:
         raise without_key(error, bundle.privkey_pem, withholds_words=True) from None
+    fingerprint = version.fingerprint
     label, now = label_of(lineage, fingerprint), context.now
     context.ports.state.save_upload(Upload(lineage, target, remote_id, label, fingerprint, now))
     context.record("uploaded", target=target, remote_id=remote_id, fingerprint=fingerprint)
@@ -254,13 +249,16 @@ def _upload(target: str, version: Version, context: StepContext) -> str:
 
 
 def _store_acceptance(
-    step: plans.Deploy, remote_id: str, record: RolloutRecord, context: StepContext
+    step: plans.Deploy,
+    place: StepPlace,
+    remote_id: str,
+    record: RolloutRecord,
+    context: StepContext,
 ) -> datetime:
     """Store that the target accepted the change, with the domain's earlier problem and settings.
 
     Return the moment.
     """
-    _, domain = context.observed.locate(step.target, step.domain)
     now, sent = context.now, step.https
     if record.sent is not None:
         # Settings left as drift keep the earlier sent value, so later runs recognise the drift and
@@ -271,10 +269,10 @@ def _store_acceptance(
         replace(
             record,
             accepted_at=now,
-            problem_before=str(domain.problem),
+            problem_before=str(place.domain.problem),
             failed_at=None,
             sent=sent,
-            settings_before=domain.https,
+            settings_before=place.domain.https,
             refused_since=None,
             drift=in_one_line(step.left) if step.left else None,
             tries=record.tries + 1,

@@ -53,7 +53,7 @@ def observe_receiver(
 
 def deliver(step: Deploy, context: StepContext) -> StepOutcome:
     """Deliver the certificate to a receiver. The rollout then has ended, or has failed."""
-    state, version = context.ports.state, context.version_of(step)
+    state, version = context.ports.state, context.at(step).version
     result = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
     context.renew_lease()
     begun = RolloutRecord(

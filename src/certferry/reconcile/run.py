@@ -30,7 +30,12 @@ from certferry.core.certificates.lineage import Version
 from certferry.core.desired.certificate import Delivery, DesiredCertificate
 from certferry.core.desired.declaration import Outdated, only_receivers
 from certferry.core.events import Event, Happened
-from certferry.core.observed.observation import Observation
+from certferry.core.observed.observation import (
+    Addresses,
+    Observation,
+    ObservedDomain,
+    ObservedTarget,
+)
 from certferry.core.observed.records import BegunRun, HistoryEntry, HostRecord, RolloutRecord
 from certferry.core.planning.drift import as_repair
 from certferry.core.planning.plan import Deploy, Retire, Verify
@@ -297,6 +302,22 @@ class Removals:
             return self._tried[key] <= most
 
 
+class StepPlace(Struct, frozen=True):
+    """The domain of a step, resolved once (`StepContext.at`)."""
+
+    #: The account, as observed.
+    target: ObservedTarget
+    #: The domain, as observed; `last` is the rollout record.
+    domain: ObservedDomain
+    #: The version to deploy or to verify.
+    version: Version
+
+    @property
+    def served(self) -> Addresses:
+        """The addresses of the domain, with the certificate presented by each."""
+        return self.target.served.get(self.domain.domain, ())
+
+
 class StepContext(Struct, frozen=True):
     """Everything that carrying out a step needs."""
 
@@ -319,12 +340,17 @@ class StepContext(Struct, frozen=True):
         """The moment by the run's clock."""
         return self.ports.now()
 
-    def version_of(self, step: Deploy | Verify) -> Version:
-        """Return the version of a step. Raises `LookupError` if absent, unlike for ready steps."""
+    def at(self, step: Deploy | Verify) -> StepPlace:
+        """Return the place of a step. Raises `LookupError` if absent, unlike for ready steps."""
+        target, domain = self.observed.locate(step.target, step.domain)
         version = self.observed.version(step.fingerprint)
         if version is None:
             raise LookupError(self.lineage)
-        return version
+        return StepPlace(target, domain, version)
+
+    def last_of(self, target: str, domain: str) -> RolloutRecord | None:
+        """Return the rollout record of a domain. Raises `LookupError` if absent."""
+        return self.observed.locate(target, domain)[1].last
 
     def renew_lease(self) -> Lease:
         """Extend the lease. Raises `LeaseLost` if another run has taken the lease over."""
@@ -344,15 +370,14 @@ class StepContext(Struct, frozen=True):
         problem = str(error.lasting)
         self.record("deploy failed", target=step.target, domain=step.domain, problem=problem)
 
-    def begin(self, step: Deploy | Verify, *, repairing: bool = False) -> RolloutRecord:
+    def begin(
+        self, step: Deploy | Verify, place: StepPlace, *, repairing: bool = False
+    ) -> RolloutRecord:
         """Return the open rollout record for the step's version and domain, or begin a record."""
-        _, domain = self.observed.locate(step.target, step.domain)
-        now, last = self.now, domain.last
-        fingerprint = self.version_of(step).fingerprint
-        record = open_record(domain, fingerprint, now)
+        now, last, fingerprint = self.now, place.domain.last, place.version.fingerprint
+        record = open_record(place.domain, fingerprint, now)
         if record is None:
-            place = (self.lineage, step.target, step.domain)
-            record = RolloutRecord(*place, fingerprint, now)
+            record = RolloutRecord(self.lineage, step.target, step.domain, fingerprint, now)
             if last is not None:
                 # Repairs of the certificate before do not count for the new certificate.
                 repairs = last.repairs if last.fingerprint == fingerprint else ()
