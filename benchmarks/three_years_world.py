@@ -28,7 +28,7 @@ from certferry.errors import ClockWrong, DnsUnavailable, TargetAccessDenied, Tar
 from certferry.ports.notifier import Answered, Sent
 from certferry.ports.progress import no_listener
 from certferry.reconcile.notifications import Channel, Notifications
-from certferry.reconcile.reconciler import LineageReconciler, Reconciler
+from certferry.reconcile.reconciler import LineageReconciler, Reconciler, RunRules
 from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import Ports, WaitLimit
 from certferry.text import Text
@@ -177,7 +177,8 @@ class VirtualReconciler(Reconciler):
         """See `Reconciler.run`."""
         del wait_limit  # it has all the time
         runs = [
-            LineageReconciler(one, self.ports, issuing, keeps_pauses=keeps_pauses) for one in wishes
+            LineageReconciler(one, self.ports, RunRules(issuing, keeps_pauses=keeps_pauses))
+            for one in wishes
         ]
         numbers = itertools.count()
         heap = [(self.ports.now(), next(numbers), run) for run in runs]

@@ -24,7 +24,7 @@ from certferry.core.planning.report import LineageReport
 from certferry.core.planning.timing import Times
 from certferry.ports.progress import each_of
 from certferry.reconcile.observe import observe
-from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
+from certferry.reconcile.reconciler import LineageReconciler, RunRules, plan_lineage
 from certferry.reconcile.run import Ports, history_keeper
 from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Fate, Killed, Life, Port
@@ -136,7 +136,7 @@ class ModelWorld:
             ports = self.ports(process, life)
             issuing = issuing_of(renew=renew)
             runs = [
-                LineageReconciler(desired, ports, issuing, keeps_pauses=scheduled)
+                LineageReconciler(desired, ports, RunRules(issuing, keeps_pauses=scheduled))
                 for desired in all_desired
             ]
             self.pass_to_the_end(*runs)

@@ -27,7 +27,7 @@ from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.errors import PlanChanged
 from certferry.ports.target import Scope
-from certferry.reconcile.reconciler import LineageReconciler, Reconciler
+from certferry.reconcile.reconciler import LineageReconciler, Reconciler, RunRules
 from certferry.reconcile.run import WaitLimit
 from certferry.reconcile.status import plans_of, plans_to_confirm
 from certferry.values import replace
@@ -186,7 +186,7 @@ def test_certificate_before_is_no_reason_to_read_a_binding_again(*, foreign: boo
     for renew in (True, False):
         ports = replace(world.ports("run"), targets={"qiniu": noted})
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
-        world.pass_to_the_end(LineageReconciler(desired, ports, issuing))
+        world.pass_to_the_end(LineageReconciler(desired, ports, RunRules(issuing)))
 
     assert len(noted.doubted) > 3
     assert {frozenset()} == {*noted.doubted}
@@ -224,7 +224,7 @@ def served_old_at(world: ModelWorld, domain: str) -> Any:
 
 
 def run_under(desired: DesiredCertificate, ports: Any, digest: str) -> LineageReport:
-    run = LineageReconciler(desired, ports, confirmed=digest)
+    run = LineageReconciler(desired, ports, RunRules(confirmed={desired.lineage: digest}))
     run.reconcile()
     return run.report()
 
@@ -352,7 +352,11 @@ def test_writes_of_a_run_under_a_digest_are_writes_of_that_plan(
     ports = writes.ports(world, fate)
     for act, domain in fate.acts.pop(0, ()):
         interfere(world, act, domain)
-    world.pass_to_the_end(LineageReconciler(desired, ports, issuing, confirmed=first["img"]))
+    world.pass_to_the_end(
+        LineageReconciler(
+            desired, ports, RunRules(issuing, confirmed={desired.lineage: first["img"]})
+        )
+    )
 
     deploys = {step.domain: step.fingerprint for step in shown.steps if isinstance(step, Deploy)}
     removals = {step.remote_id for step in shown.steps if isinstance(step, Retire)}

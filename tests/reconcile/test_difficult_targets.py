@@ -21,7 +21,7 @@ from certferry.errors import (
     VerificationError,
 )
 from certferry.ports.target import DeployTarget, Scope
-from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.reconciler import LineageReconciler, RunRules
 from certferry.text import LINEAGE, Text
 from certferry.values import replace
 from certferry_sandbox.testing.memory_target import MemoryCdn
@@ -311,7 +311,7 @@ def test_removal_that_fails_is_reported_and_tried_again(world: ModelWorld) -> No
 
     world.alive.add("run")
     ports = replace(world.ports("run"), targets={"qiniu": Unwilling()})  # type: ignore[dict-item]  # by name
-    run = LineageReconciler(world.desired(), ports, Issuing.ALWAYS)
+    run = LineageReconciler(world.desired(), ports, RunRules(Issuing.ALWAYS))
     world.pass_to_the_end(run)
 
     (failed,) = run.report().having(Outcome.FAILED)

@@ -34,7 +34,7 @@ from certferry.core.planning.report import SEEN, LineageReport, Outcome, Result,
 from certferry.core.redaction import Secret
 from certferry.errors import LeaseHeld
 from certferry.ports.state import Lease
-from certferry.reconcile.reconciler import LineageReconciler, Reconciler
+from certferry.reconcile.reconciler import LineageReconciler, Reconciler, RunRules
 from certferry.reconcile.run import Ports, WaitLimit
 from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
@@ -318,7 +318,9 @@ def test_host_observes_nothing_that_another_bound_and_will_see_served(
 
         def bind() -> None:
             if not at_work:
-                at_work.append(LineageReconciler(theirs, there.ports(), keeps_pauses=True))
+                at_work.append(
+                    LineageReconciler(theirs, there.ports(), RunRules(keeps_pauses=True))
+                )
                 assert at_work[0].reconcile()
 
         def remembered_of(lineages: Sequence[str]) -> Any:
@@ -360,7 +362,9 @@ def test_certificate_that_another_host_bound_since_the_first_pass_is_looked_at(u
             except LeaseHeld as refusal:
                 refusals.append(refusal)
                 there.state.release(held)
-                assert LineageReconciler(certificate, there.ports(), keeps_pauses=True).reconcile()
+                assert LineageReconciler(
+                    certificate, there.ports(), RunRules(keeps_pauses=True)
+                ).reconcile()
                 raise
 
         here.state = Altered(state, acquire=acquire)
@@ -381,7 +385,9 @@ def test_what_a_host_bound_before_it_died_is_seen_served_in_the_same_run(url: st
     [certificate] = company.certificates
     with two_hosts(url, company) as (here, there):
         there.state.begin_run(now())
-        assert LineageReconciler(certificate, there.ports(), keeps_pauses=True).reconcile()
+        assert LineageReconciler(
+            certificate, there.ports(), RunRules(keeps_pauses=True)
+        ).reconcile()
 
         report = here.sync()[certificate.lineage]
 

@@ -24,7 +24,7 @@ from certferry.errors import CertificateError, PlanRefused
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.by_hand import withdraw_by_hand
 from certferry.reconcile.observe import as_known
-from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.reconciler import LineageReconciler, RunRules
 from certferry.reconcile.status import plans_of, plans_to_confirm, statuses_of
 from certferry.text import Text
 from certferry.values import replace
@@ -555,7 +555,9 @@ def test_adoption_that_was_shown_is_carried_out(world: ModelWorld, *, is_refused
     assert is_refused is (first["static"] != digest_of_plans([shown]))
 
     world.alive.add("run")
-    run = LineageReconciler(desired, world.ports("run"), confirmed=first["static"])
+    run = LineageReconciler(
+        desired, world.ports("run"), RunRules(confirmed={desired.lineage: first["static"]})
+    )
     world.pass_to_the_end(run)
 
     codes = {step.code for step in run.report().having(Outcome.REFUSED)}

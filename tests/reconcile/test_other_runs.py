@@ -19,7 +19,7 @@ from certferry.ports.state import Lease
 from certferry.ports.target import Scope
 from certferry.reconcile.apply import carry_out
 from certferry.reconcile.observe import observe
-from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.reconciler import LineageReconciler, RunRules
 from certferry.reconcile.run import Ports, StepContext, held_lease
 from certferry.text import Text
 from certferry.values import replace
@@ -179,7 +179,7 @@ def test_stop_passes_through_every_step(method: str) -> None:
 
     ports = replace(world.ports("run"), targets={"qiniu": Run()})  # type: ignore[dict-item]  # by name
     world.alive.add("run")
-    run = LineageReconciler(world.desired(), ports, issuing_of(renew=method == "retire"))
+    run = LineageReconciler(world.desired(), ports, RunRules(issuing_of(renew=method == "retire")))
     with pytest.raises(Interrupted):
         world.pass_to_the_end(run)
     world.alive.discard("run")
@@ -356,7 +356,9 @@ def test_change_that_another_run_began_is_waited_for(world: ModelWorld) -> None:
     run = begun(world)
     run.reconcile()
     world.alive.add("other")
-    other = LineageReconciler(world.desired(), world.ports("other"), issuing_of(renew=True))
+    other = LineageReconciler(
+        world.desired(), world.ports("other"), RunRules(issuing_of(renew=True))
+    )
     other.reconcile()
 
     report = ended(world, run)
@@ -373,7 +375,9 @@ def test_change_that_was_in_time_is_not_reported_as_failed(world: ModelWorld) ->
     world = ModelWorld(processing=A_MOMENT, lags=(timedelta(0),))
     world.cdn.add_domain(IMG)
     synced(world)
-    renewing = LineageReconciler(world.desired(), world.ports("other"), issuing_of(renew=True))
+    renewing = LineageReconciler(
+        world.desired(), world.ports("other"), RunRules(issuing_of(renew=True))
+    )
     world.alive.add("other")
     run = begun(world, verify_timeout=SHORT)
     renewing.reconcile()

@@ -40,7 +40,7 @@ from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Scope
 from certferry.reconcile.apply import carry_out
 from certferry.reconcile.observe import observe
-from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.reconciler import LineageReconciler, RunRules
 from certferry.reconcile.run import WORKERS, StepContext, WaitLimit
 from certferry.reconcile.status import plans_of, statuses_of
 from certferry.text import Text
@@ -332,7 +332,9 @@ def test_failure_of_another_run_is_no_all_clear(
     world.alive.update({"first", "second"})
     first = LineageReconciler(world.desired(), replace(world.ports("first"), **ports))
     issuing = issuing_of(renew=renew)
-    second = LineageReconciler(world.desired(), replace(world.ports("second"), **ports), issuing)
+    second = LineageReconciler(
+        world.desired(), replace(world.ports("second"), **ports), RunRules(issuing)
+    )
     world.pass_time(timedelta(seconds=1))
     first.reconcile()
 
@@ -418,7 +420,7 @@ def test_look_overwrites_nothing_that_another_run_wrote_meanwhile(world: ModelWo
     looking.reconcile()
     world.pass_time(timedelta(minutes=20))
     world.cdn.fail_next(IMG, "verify https crt fail")
-    renewing = LineageReconciler(world.desired(), world.ports("renewing"), Issuing.ALWAYS)
+    renewing = LineageReconciler(world.desired(), world.ports("renewing"), RunRules(Issuing.ALWAYS))
     others.append(renewing)
     writes = world.cdn.writes
     looking.reconcile()

@@ -39,7 +39,7 @@ from certferry.ports.state import AcmeOrder, ChallengeRecord, StateStore
 from certferry.present.language import Voice
 from certferry.present.plan_text import conclusion, headline
 from certferry.reconcile.issue import sweep_ownerless
-from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.reconciler import LineageReconciler, RunRules
 from certferry.reconcile.run import Ports
 from certferry.reconcile.status import plans_of
 from certferry.values import replace
@@ -99,7 +99,7 @@ class Host:
         """Make a run of this file to the end."""
         self.declared = declared or self.declared
         ports = self.ports()
-        runs = [LineageReconciler(one, ports, issuing) for one in self.declared]
+        runs = [LineageReconciler(one, ports, RunRules(issuing)) for one in self.declared]
         self.world.pass_to_the_end(*runs)
         return SyncReport(tuple(one.report() for one in runs))
 

@@ -23,7 +23,7 @@ from certferry.errors import CertificateRejected, OrderPostponed, TargetStuck
 from certferry.ports.issuer import IssueRequest
 from certferry.present.status_text import ticket
 from certferry.reconcile.observe import observe
-from certferry.reconcile.reconciler import LineageReconciler
+from certferry.reconcile.reconciler import LineageReconciler, RunRules
 from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.core.strategies import NOW
@@ -66,7 +66,7 @@ def run(world: ModelWorld, *, renew: bool = False) -> LineageReport:
     world.alive.add("run")
     ports = world.ports("run")
     issuing, ports = issuing_of(renew=renew), replace(ports, issuer=Gateway(ports.issuer))
-    one = LineageReconciler(world.desired(), ports, issuing)
+    one = LineageReconciler(world.desired(), ports, RunRules(issuing))
     world.pass_to_the_end(one)
     world.alive.discard("run")
     world.pass_time(timedelta(minutes=1))

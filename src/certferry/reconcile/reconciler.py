@@ -14,6 +14,8 @@ from datetime import datetime, timedelta
 from functools import partial
 from types import MappingProxyType
 
+from msgspec import Struct, field
+
 from certferry import errors
 from certferry.core.assessment.hosts import AWAY
 from certferry.core.assessment.sightings import Sighted, after_run, sighted, with_delivered
@@ -202,39 +204,44 @@ def _under(
     return earlier if earlier.action in _ONCE and earlier.waiting is None else None
 
 
+class RunRules(Struct, frozen=True):
+    """The rules that all lineages of a run share."""
+
+    issuing: Issuing = Issuing.IF_DUE
+    #: Whether failed steps wait as after a scheduled run, instead of being tried at once.
+    keeps_pauses: bool = False
+    #: Counts the copies that the run has tried to remove.
+    removals: Removals = field(default_factory=Removals)
+    #: Reads the stored rows of many lineages at once; `None` reads each lineage's rows alone.
+    ahead: ReadAhead | None = None
+    #: Digests of confirmed plans, by lineage (`must_be_confirmed`).
+    confirmed: Mapping[str, str] = field(default_factory=dict)
+    #: Since when another host's run is in progress.
+    others_since: datetime | None = None
+
+
 class LineageReconciler:
     """Brings one lineage to its desired state, pass by pass."""
 
     def __init__(
-        self,
-        desired: DesiredCertificate,
-        ports: Ports,
-        issuing: Issuing = Issuing.IF_DUE,
-        *,
-        keeps_pauses: bool = False,
-        removals: Removals | None = None,
-        ahead: ReadAhead | None = None,
-        confirmed: str | None = None,
-        others_since: datetime | None = None,
+        self, desired: DesiredCertificate, ports: Ports, rules: RunRules | None = None
     ) -> None:
-        self._ahead = ahead
-        self._digest = confirmed
+        self._rules = rules = RunRules() if rules is None else rules
+        self._ahead = rules.ahead
+        self._digest = rules.confirmed.get(desired.lineage)
         self._confirmed: plans.Plan | None = None
         self.desired = ports.part_of(desired)
         self._outdated = ports.outdated.get(desired.lineage)
         self._ports = ports
         self._begun = ports.now()
-        self._others_since = min(others_since or self._begun, self._begun)
-        self._renews = issuing is Issuing.ALWAYS
-        self._issuing = Issuing.NEVER if self._outdated else issuing
-        self._keeps_pauses = keeps_pauses
+        self._others_since = min(rules.others_since or self._begun, self._begun)
+        self._issuing = Issuing.NEVER if self._outdated else rules.issuing
         self._outcomes = Outcomes(desired.lineage, ports.progress)
         self._fingerprint: str | None = None
         self._lease_busy_since: datetime | None = None
         self._held_until: datetime | None = None
         self._certain: frozenset[plans.Doubt] = frozenset()
         self._keeping: set[str] = set()
-        self._removals = removals or Removals()
         self.seen: Sighted | None = None
         self.awaits_another = False
 
@@ -258,7 +265,7 @@ class LineageReconciler:
             raise
         except (errors.LeaseHeld, errors.LeaseLost) as error:
             since = self._lease_busy_since = self._lease_busy_since or self._ports.now()
-            if self._keeps_pauses and isinstance(error, errors.LeaseHeld) and error.host:
+            if self._rules.keeps_pauses and isinstance(error, errors.LeaseHeld) and error.host:
                 self._outcomes.trouble(self._left_to_host(error, since))
             else:
                 self._outcomes.trouble(lease_busy(error, self._ports, since))
@@ -339,7 +346,8 @@ class LineageReconciler:
         """Carry out a plan made under the lease."""
         self._must_be_confirmed(plan)
         if plan.issue_now is not None:
-            self._carry_out(plan, self._context(observed, lease))
+            for outcome in carry_out(plan.ready, self._context(observed, lease)):
+                self._outcomes.note(outcome)
             observed = self._in_force(with_remembered(observed, self.desired, self._ports))
             observed = self._with_renewal_info(observed)
             plan = self.plan(observed)
@@ -359,7 +367,7 @@ class LineageReconciler:
         """Whether the run may leave the lineage to another host: until the first plan, and only if
         scheduled. A run by hand should observe.
         """
-        by_itself = self._keeps_pauses and self._issuing is Issuing.IF_DUE
+        by_itself = self._rules.keeps_pauses and self._issuing is Issuing.IF_DUE
         return by_itself and self.seen is None and self._ports.state.is_shared
 
     def _is_with_another(self, remembered: Remembered) -> bool:
@@ -423,11 +431,12 @@ class LineageReconciler:
             now=self._ports.now(),
             begun=self._begun,
             timeout=self._ports.verify_timeout,
-            keeps_pauses=self._keeps_pauses,
+            keeps_pauses=self._rules.keeps_pauses,
         )
         plan = plan_lineage(self.desired, observed, times, issuing)
         if self._outdated is not None:
-            return plan_outdated(plan, self._outdated, times.now, renews=self._renews)
+            renews = self._rules.issuing is Issuing.ALWAYS
+            return plan_outdated(plan, self._outdated, times.now, renews=renews)
         step = plan.issue_now
         if step is None or step.action is not plans.Action.ISSUE:
             return plan
@@ -450,16 +459,12 @@ class LineageReconciler:
             self.seen = replace(self.seen, only_receivers=True)
         context = self._context(observed, lease)
         store_waits(plan, context)
-        self._carry_out(plan, context)
-
-    def _context(self, observed: Observation, lease: Lease | None) -> StepContext:
-        return StepContext(
-            self.desired, observed, self._ports, lease, self._keeping, self._removals
-        )
-
-    def _carry_out(self, plan: plans.Plan, context: StepContext) -> None:
         for outcome in carry_out(plan.ready, context):
             self._outcomes.note(outcome)
+
+    def _context(self, observed: Observation, lease: Lease | None) -> StepContext:
+        removals = self._rules.removals
+        return StepContext(self.desired, observed, self._ports, lease, self._keeping, removals)
 
 
 def lease_busy(
@@ -539,24 +544,18 @@ class Reconciler:
         keeps_pauses: bool = False,
     ) -> reports.SyncReport:
         """Reconcile every certificate until all have ended, or the limit is reached."""
-        ports, removals = self.ports, Removals()
+        ports = self.ports
         others = others_of(ports.state)
         own_first = self._in_turn(certificates, others)
         running = [host.running_since for host in others if host.running_since is not None]
-        ahead = ReadAhead(ports.state, (desired.lineage for desired in own_first))
-        lineages = [
-            LineageReconciler(
-                desired,
-                ports,
-                issuing,
-                keeps_pauses=keeps_pauses,
-                removals=removals,
-                ahead=ahead,
-                confirmed=self._confirmed.get(desired.lineage),
-                others_since=min(running, default=None),
-            )
-            for desired in own_first
-        ]
+        rules = RunRules(
+            issuing,
+            keeps_pauses=keeps_pauses,
+            ahead=ReadAhead(ports.state, (desired.lineage for desired in own_first)),
+            confirmed=self._confirmed,
+            others_since=min(running, default=None),
+        )
+        lineages = [LineageReconciler(desired, ports, rules) for desired in own_first]
         left: dict[LineageReconciler, None] = {}
 
         def ended(reconciler: LineageReconciler) -> None:

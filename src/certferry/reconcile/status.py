@@ -44,7 +44,7 @@ from certferry.ports.state import AcmeOrder, Lease, StateStore
 from certferry.ports.survey import Looked
 from certferry.reconcile.issue import provider_of
 from certferry.reconcile.observe import as_known, observe, with_file_names
-from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
+from certferry.reconcile.reconciler import LineageReconciler, RunRules, plan_lineage
 from certferry.reconcile.run import (
     Ports,
     Run,
@@ -134,7 +134,7 @@ def _status_now(desired: DesiredCertificate, ports: Ports, recorded: Recorded) -
     if all(subject.lineage != desired.lineage for subject in recorded.troubles):
         return status
     # The plan of a scheduled run has the steps that wait after a failure, and until when.
-    plan = LineageReconciler(desired, ports, keeps_pauses=True).plan(observed)
+    plan = LineageReconciler(desired, ports, RunRules(keeps_pauses=True)).plan(observed)
     return with_failures(status, recorded, observed, plan)
 
 
@@ -187,7 +187,7 @@ def _plan_now(desired: DesiredCertificate, ports: Ports, issuing: Issuing) -> tu
         finding = PlanFinding.of(Weight.BLOCKED, error)
         blocked = Plan(desired.lineage, desired.names, findings=(finding,))
         return blocked, blocked
-    plan = LineageReconciler(desired, ports, issuing).plan(observed)
+    plan = LineageReconciler(desired, ports, RunRules(issuing)).plan(observed)
     step = plan.issue_now
     if step is None or step.action is not Action.ADOPT:
         return plan, plan

@@ -7,7 +7,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
@@ -67,7 +67,8 @@ class RunNotifications:
         try:
             if monitor is not None:
                 monitor.begin()
-            report = self._report_of(run, monitor)
+            with self._notifying_of_an_early_end(monitor):
+                report = run()
             if report.complete:
                 report = self._notified(report)
             if monitor is not None:
@@ -79,12 +80,13 @@ class RunNotifications:
             # the operator at the keyboard still sees the report
             return replace(report, complete=False)
 
-    def _report_of(self, run: Callable[[], SyncReport], monitor: Monitor | None) -> SyncReport:
-        """Call `run` and notify of an error ending the run early, except if another run holds the
+    @contextmanager
+    def _notifying_of_an_early_end(self, monitor: Monitor | None) -> Iterator[None]:
+        """Notify of an error ending the `with` block early, except if another run holds the
         lease.
         """
         try:
-            return run()
+            yield
         except (errors.CertferryError, errors.LeaseLost) as error:
             if self._has_a_state and not isinstance(error, errors.LeaseHeld | errors.LeaseLost):
                 self.notify_failure(error)
