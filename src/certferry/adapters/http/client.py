@@ -25,7 +25,6 @@ from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
 from http.cookiejar import DefaultCookiePolicy
-from typing import Any
 
 import requests
 import urllib3.exceptions
@@ -257,12 +256,21 @@ class HttpClient:
         return self.exchange(lambda: request, repeatable=repeatable)
 
     def exchange(self, prepare: Callable[[], Request], *, repeatable: bool) -> Answer:
-        """Send a request; return the answer of the last attempt.
+        """Send a request as `outcome_of` does; return the answer. Raises `HttpFailure`."""
+        outcome = self.outcome_of(prepare, repeatable=repeatable)
+        if isinstance(outcome, HttpFailure):
+            raise outcome
+        return outcome
+
+    def outcome_of(
+        self, prepare: Callable[[], Request], *, repeatable: bool
+    ) -> Answer | HttpFailure:
+        """Send a request; return the answer or the failure of the last attempt.
 
         `prepare` is called for each attempt, so each attempt has a fresh date and signature. A
         `repeatable` request is repeated after transport errors and statuses 5xx. Any request is
         repeated if surely undone: after a failed connection, and after too many requests. Raises
-        `HttpFailure`, and the exceptions of `pause`.
+        the exceptions of `pause`.
         """
         maybe_done = False
         for attempt in itertools.count(1):
@@ -274,8 +282,6 @@ class HttpClient:
             if wait is None:
                 break
             self.pause(wait)
-        if isinstance(came, HttpFailure):
-            raise came
         return came
 
     def _attempt(self, request: Request) -> Answer | HttpFailure:
@@ -370,10 +376,10 @@ class PlainSession(requests.Session):
         for scheme in ("http://", "https://"):
             self.mount(scheme, bounds.BoundedAdapter(whole, longest))
 
-    def request(self, *args: Any, **kwargs: Any) -> requests.Response:
-        """Send a request. Raises requests' exceptions, and urllib3's for a malformed address."""
-        kwargs["allow_redirects"] = False
-        return super().request(*args, **kwargs)
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return `None`: no redirect is followed."""
+        del resp
+        return None
 
 
 def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:

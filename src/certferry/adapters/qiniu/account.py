@@ -488,7 +488,7 @@ class Copies:
                 if unread.is_common or unread.is_passing:
                     raise
             return cert_id or self.settler.until_settled(
-                lambda: self._upload(lineage, bundle),
+                partial(self._upload, lineage, bundle),
                 lambda: find(self.certificates.all(anew=True)),
             )
 
@@ -514,31 +514,28 @@ class Copies:
         )
 
     def _upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """Upload under the usual name, or under the short name if Qiniu refused a usual name as
-        too long.
+        """Upload under the usual name; under the short name once Qiniu refused a usual name as too
+        long.
         """
-        fingerprint = bundle.certificate.fingerprint
-        if self.memory.note(_NAMES) == _SHORT:
-            return self._upload_as(lineages.short_label_of(lineage, fingerprint), bundle)
-        try:
-            return self._upload_as(lineages.label_of(lineage, fingerprint), bundle)
-        except errors.QiniuFailure as failure:
-            if failure.maybe_done or _TOO_LONG not in failure.words.lower():
-                raise
-        cert_id = self._upload_as(lineages.short_label_of(lineage, fingerprint), bundle)
-        self.memory.update(_NAMES, lambda _: _SHORT)
-        return cert_id
-
-    def _upload_as(self, name: str, bundle: CertificateBundle) -> str:
-        certificate = bundle.certificate
+        certificate, pem, key = bundle.certificate, bundle.fullchain_pem, bundle.privkey_pem
+        usual = lineages.label_of(lineage, certificate.fingerprint)
+        short_name = lineages.short_label_of(lineage, certificate.fingerprint)
+        is_short = self.memory.note(_NAMES) == _SHORT
         common_name = certificate.common_name or certificate.names[0]
-        upload = UploadBody(name, common_name, bundle.fullchain_pem, bundle.privkey_pem.reveal())
-        try:
-            cert_id = self.client.upload_certificate(upload)
-        except errors.QiniuFailure as failure:
-            if failure.code == errors.ACCOUNT_FULL:
-                self._note_full()
-            raise
+        for name in (short_name,) if is_short else (usual, short_name):
+            try:
+                cert_id = self.client.upload_certificate(
+                    UploadBody(name, common_name, pem, key.reveal())
+                )
+                break
+            except errors.QiniuFailure as failure:
+                if failure.code == errors.ACCOUNT_FULL:
+                    self._note_full()
+                is_too_long = _TOO_LONG in failure.words.lower() and not failure.maybe_done
+                if name == short_name or not is_too_long:
+                    raise
+        if name == short_name and not is_short:
+            self.memory.update(_NAMES, lambda _: _SHORT)
         self._quota.remove(_QUOTA)
         moments = (int(certificate.not_before.timestamp()), int(certificate.not_after.timestamp()))
         record = CertificateRecord(cert_id, name, certificate.names, *moments)

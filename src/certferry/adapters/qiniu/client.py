@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
@@ -104,7 +105,10 @@ class QiniuTransport:
         for endpoint in self._endpoints.of(call.group):
             if any(other.url == endpoint.url and _is_unreached(came) for other, came in tried):
                 continue
-            came = self._exchange(call, endpoint)
+            came = self._https[endpoint.url].outcome_of(
+                partial(call.signed, endpoint, self._keys, self._now),
+                repeatable=not call.is_change,
+            )
             tried.append((endpoint, came))
             if not _asks_for_another_endpoint(call.group, came):
                 break
@@ -171,19 +175,6 @@ class QiniuTransport:
         raise errors.QiniuFailure(
             errors.rejected(sentence, hint, TargetUnavailable, what=call.what)
         )
-
-    def _exchange(self, call: wire.ApiCall, endpoint: wire.Endpoint) -> Answer | client.HttpFailure:
-        request = call.request(endpoint)
-
-        def signed() -> client.Request:
-            if endpoint.scheme is wire.Scheme.QBOX:
-                return wire.sign_qbox(request, self._keys)
-            return wire.sign_qiniu(request, self._keys, self._now())
-
-        try:
-            return self._https[endpoint.url].exchange(signed, repeatable=not call.is_change)
-        except client.HttpFailure as failure:
-            return failure
 
 
 def _asks_for_another_endpoint(group: wire.CallGroup, came: Answer | client.HttpFailure) -> bool:

@@ -319,12 +319,13 @@ class Qiniu:
             raise
 
     def _bind(self, domain: str, kind: Kind, remote_id: str, https: DesiredHttps) -> str | None:
+        """Bind at the part of the account that `kind` names, or at the part that has the domain."""
         if kind == PILI:
             return self._live.bind(domain, remote_id)
-        halves = (self._cdn, self._sources)
-        likely, other = reversed(halves) if kind == KODO else halves
+        expected: CdnDomains | SourceDomains = self._sources if kind == KODO else self._cdn
+        other: CdnDomains | SourceDomains = self._cdn if kind == KODO else self._sources
         try:
-            return likely.bind(domain, remote_id, https)
+            return expected.bind(domain, remote_id, https)
         except QiniuFailure as failure:
             if failure.code not in _ELSEWHERE or not other.has(domain):
                 raise

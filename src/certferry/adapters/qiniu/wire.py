@@ -180,6 +180,12 @@ class ApiCall(Struct, frozen=True):
         headers = {"Content-Type": "application/json"}
         return Request(self.method, endpoint.url + path, headers, msgspec.json.encode(self.body))
 
+    def signed(self, endpoint: Endpoint, keys: QiniuKeys, now: Callable[[], datetime]) -> Request:
+        """Return the request for an endpoint, signed now as the endpoint wants."""
+        if endpoint.scheme is Scheme.QBOX:
+            return sign_qbox(self.request(endpoint), keys)
+        return sign_qiniu(self.request(endpoint), keys, now())
+
 
 FORM = "application/x-www-form-urlencoded"
 OCTET_STREAM = "application/octet-stream"
