@@ -16,7 +16,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.acme.budget import limits_at
-from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.columns import (
     DESIRED,
     FACTS,
@@ -331,7 +330,7 @@ def opened(path: Path) -> Iterator[Opened]:
 
         def another(locks: LeaseLocks) -> HostState:
             database = SqliteDatabase(path)
-            migrate(database, upgrade_of("localhost", sealing))
+            migrate(database, "localhost")
             database.use_write_ahead_log()
             return all_of_them.enter_context(
                 closing(HostState(database, sealing, locks, "localhost"))
