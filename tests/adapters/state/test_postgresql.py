@@ -107,6 +107,33 @@ def test_schema_is_that_of_sqlite(postgresql: Postgresql, name: str, tmp_path: P
     assert their_keys == dict(keys)
 
 
+def test_indexes_are_those_of_sqlite(postgresql: Postgresql, name: str, tmp_path: Path) -> None:
+    """The same indexes and unique columns, in the same order of columns, over the same rows."""
+    connect(tmp_path / "state.db", tmp_path / "secret.key").close()
+    indexes = postgresql.ask(
+        "SELECT indrelid::regclass::text, CASE WHEN conname IS NULL THEN relname::text END,"
+        " ARRAY(SELECT attname::text FROM unnest(indkey) WITH ORDINALITY AS part(place, nth)"
+        " JOIN pg_attribute ON attrelid = indrelid AND attnum = place ORDER BY nth),"
+        " indisunique, indpred IS NOT NULL FROM pg_index JOIN pg_class ON oid = indexrelid"
+        " LEFT JOIN pg_constraint ON conindid = indexrelid AND contype IN ('p', 'u')"
+        " WHERE relnamespace = 'public'::regnamespace AND NOT indisprimary",
+        name,
+    )
+    theirs = set()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as file:
+        query = (
+            'SELECT tables.name, own.name, own.origin, own."unique", own.partial'
+            " FROM sqlite_schema AS tables JOIN pragma_index_list(tables.name) AS own"
+            " WHERE tables.type = 'table' AND own.origin <> 'pk'"
+        )
+        for table, index, origin, is_unique, is_partial in file.execute(query).fetchall():
+            columns = tuple(row[2] for row in file.execute(f"PRAGMA index_info({index})"))
+            named = index if origin == "c" else None
+            theirs.add((table, named, columns, bool(is_unique), bool(is_partial)))
+
+    assert theirs == {(row[0], row[1], tuple(row[2]), *row[3:]) for row in indexes}
+
+
 def test_columns_hold_what_they_hold_in_sqlite(postgresql: Postgresql, name: str) -> None:
     """Text is compared by its bytes, and numbers have 64 bits, whatever the database's locale."""
     columns = postgresql.ask(
