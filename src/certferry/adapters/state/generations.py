@@ -41,7 +41,6 @@ from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.state import database as databases
-from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import Sealing, key_of
@@ -531,7 +530,7 @@ def _opened(
         generations.remove_oldest(numbers)
     database, sealing = BucketDatabase(generations, newest, host), Sealing(key)
     try:
-        is_changed = databases.migrate(database, upgrade_of(host, sealing))
+        is_changed = databases.migrate(database, host)
         if reads_only:
             database.discard()
         [row] = database.rows("SELECT name FROM host LIMIT 1")
