@@ -192,7 +192,7 @@ class Generations:
         named_by_next = None
         for number in reversed(numbers):
             stored = self.objects.read(_name(number))
-            if named_by_next not in {None, digest_of_object(stored)}:
+            if named_by_next is not None and named_by_next != digest_of_object(stored):
                 yield self._replaced(number)
             facts = _facts_of(stored.partition(b"\n")[0])
             named_by_next = facts.get("before") if number - 1 in numbers else None
