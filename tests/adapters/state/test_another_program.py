@@ -594,6 +594,26 @@ ALIEN = {
         "RULE evil on withdrawal",
     ),
     "policy": (None, "CREATE POLICY evil ON console_user USING (true)", "POLICY evil on console"),
+    "row security": (
+        None,
+        "ALTER TABLE withdrawal ENABLE ROW LEVEL SECURITY",
+        "ROW LEVEL SECURITY withdrawal on withdrawal",
+    ),
+    "forced row security": (
+        None,
+        "ALTER TABLE withdrawal FORCE ROW LEVEL SECURITY",
+        "ROW LEVEL SECURITY withdrawal on withdrawal",
+    ),
+    "constraint": (
+        None,
+        "ALTER TABLE version ADD CONSTRAINT evil CHECK (number < 3)",
+        "CONSTRAINT evil on version",
+    ),
+    "unique index": (
+        "CREATE UNIQUE INDEX evil ON version (lineage)",
+        "CREATE UNIQUE INDEX evil ON version (lineage)",
+        "UNIQUE INDEX evil on version",
+    ),
     "view": (
         "ALTER TABLE pace RENAME TO kept; CREATE VIEW pace AS SELECT * FROM kept",
         "ALTER TABLE pace RENAME TO kept; CREATE VIEW pace AS SELECT * FROM kept",

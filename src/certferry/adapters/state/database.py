@@ -148,8 +148,8 @@ class Dialect(Struct, frozen=True):
     #: A query for all columns: `table_name`, `name`, `place` in the key (0 outside the key),
     #: `is_flag`, and `renumber`, a statement that sets the numbering after rows were copied.
     columns: str
-    #: A query for triggers, rules and the like: `table_name`, `kind`, `name`, `definition` as the
-    #: schema's scripts write the definition, and `removal`, a statement.
+    #: A query for triggers, rules, constraints and the like: `table_name`, `kind`, `name`,
+    #: `definition` as the schema's scripts write the definition, and `removal`, a statement.
     attached: str
     #: Returns statements that lock tables against other writers.
     alone: Callable[[Sequence[str]], Iterator[str]]

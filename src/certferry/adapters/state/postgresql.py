@@ -98,20 +98,31 @@ def _drop(tables: Sequence[str]) -> Iterator[str]:
 
 _ATTACHED = """
 SELECT relname AS table_name, kind, name, definition,
-    format('DROP %s %I ON %I;', kind, name, relname) AS removal
+    format(removal, kind, name, relname) AS removal
 FROM pg_class JOIN (
     SELECT tgrelid AS its, 'TRIGGER' AS kind, tgname AS name,
-        CASE tgenabled WHEN 'O' THEN '$$' || prosrc || '$$' ELSE 'not in force' END AS definition
+        CASE tgenabled WHEN 'O' THEN '$$' || prosrc || '$$' ELSE 'not in force' END AS definition,
+        'DROP %s %I ON %I;' AS removal
     FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid WHERE NOT tgisinternal
-    UNION ALL SELECT ev_class, 'RULE', rulename, pg_get_ruledef(oid) FROM pg_rewrite
-    UNION ALL SELECT polrelid, 'POLICY', polname, 'a policy' FROM pg_policy
+    UNION ALL SELECT ev_class, 'RULE', rulename, pg_get_ruledef(oid), 'DROP %s %I ON %I;'
+    FROM pg_rewrite
+    UNION ALL SELECT polrelid, 'POLICY', polname, 'a policy', 'DROP %s %I ON %I;' FROM pg_policy
+    UNION ALL SELECT oid, 'ROW LEVEL SECURITY', relname, 'row security',
+        'ALTER TABLE %3$I DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;'
+    FROM pg_class WHERE relrowsecurity OR relforcerowsecurity
+    UNION ALL SELECT conrelid, 'CONSTRAINT', conname, pg_get_constraintdef(oid),
+        'ALTER TABLE %3$I DROP CONSTRAINT %2$I;'
+    FROM pg_constraint WHERE contype IN ('c', 'u', 'x')
+    UNION ALL SELECT indrelid, 'UNIQUE INDEX', pg_class.relname, 'an index', 'DROP INDEX %2$I;'
+    FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE indisunique AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid)
 ) AS attached ON its = pg_class.oid
 WHERE relkind IN ('r', 'p')
     AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
 ORDER BY table_name, kind, name
 """
-"""A query for triggers, rules and policies, which may change statements or hide rows (PostgreSQL,
-"System Catalogs")."""
+"""A query for triggers, rules, policies, constraints and unique indexes, which may change or refuse
+statements, or hide rows (PostgreSQL, "System Catalogs")."""
 
 
 class PostgresqlDatabase:

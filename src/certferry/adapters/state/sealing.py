@@ -280,8 +280,8 @@ def key_of(source: Path | Secret) -> bytes:
 
 _A_NEW_ONE = Text("`certferry state key` prints a new one, for a new state")
 
-_LEAST_DIFFERENT = 8
-"""The fewest different bytes in a key. Only one random key in 10**36 has fewer; zeros, or a
+_LEAST_DIFFERENT = 16
+"""The fewest different bytes in a key. Only one random key in 10**16 has fewer; zeros, or a
 repeated word, can be guessed."""
 
 

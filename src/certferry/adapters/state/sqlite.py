@@ -181,7 +181,9 @@ class SqliteDatabase:
         " WHERE one.type = 'table' ORDER BY table_name, place",
         "SELECT tbl_name AS table_name, 'TRIGGER' AS kind, name, sql || ';' AS definition,"
         " printf('DROP TRIGGER \"%w\";', name) AS removal FROM sqlite_schema"
-        " WHERE type = 'trigger' ORDER BY table_name, name",
+        " WHERE type = 'trigger' UNION ALL SELECT tbl_name, 'UNIQUE INDEX', name, 'an index',"
+        " printf('DROP INDEX \"%w\";', name) FROM sqlite_schema"
+        " WHERE type = 'index' AND upper(sql) LIKE 'CREATE UNIQUE%' ORDER BY table_name, name",
         lambda _: iter(()),  # SQLite has one writer at a time
         _stop,
         lambda tables: (f"DROP TABLE {table}" for table in tables),

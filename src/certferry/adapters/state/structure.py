@@ -1,5 +1,6 @@
 """A comparison of a state's tables with certferry's schema. Another program may have added a
-trigger that changes written rows, or replaced a table by a view.
+trigger that changes written rows or a constraint that refuses rows, switched on row security that
+hides rows, or replaced a table by a view.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ def differences(database: Database) -> Iterator[StateForeign]:
     for row in database.rows(database.dialect.attached):
         has_our_name = row["name"] in lacking
         lacking.discard(row["name"])
-        if row["table_name"] not in made or (has_our_name and row["definition"] in script):
+        is_ours = has_our_name or row["kind"] == "CONSTRAINT"
+        if row["table_name"] not in made or (is_ours and row["definition"] in script):
             continue
         difference = Text("{kind} {name} on {table}").filled(
             kind=row["kind"], name=row["name"], table=row["table_name"]
