@@ -20,7 +20,7 @@ import dns.name
 import dns.tsig
 
 from certferry.adapters.dns.records import revealed
-from certferry.adapters.rfc2136.client import SERVICE, Conversation, ServerKey, UpdateServer
+from certferry.adapters.rfc2136.client import SERVICE, ServerKey, UpdateServer
 from certferry.core.certificates.names import zone_name
 from certferry.core.redaction import Secret, quoted
 from certferry.errors import ConfigError
@@ -95,19 +95,19 @@ class Settings:
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one server and key, without sending. Raises `ConfigError`."""
-    host, port = _server(revealed(settings.server))
+    server = _server(revealed(settings.server))
     name = _key_name(revealed(settings.key_name))
     material = _material(settings.key_secret.reveal().strip())
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    server_key = ServerKey(shown, name.to_text(), settings.algorithm.value)
     # Except for MD5, DNS has the same names (RFC 8945 §6).
     is_md5 = settings.algorithm is Algorithm.MD5
-    signed_by = dns.tsig.HMAC_MD5 if is_md5 else settings.algorithm.value
-    key = dns.tsig.Key(name, material, signed_by)
-    conversation = Conversation(
-        (host, port), key, within=settings.timeout, now=context.now, pause=context.pause
+    key = dns.tsig.Key(name, material, dns.tsig.HMAC_MD5 if is_md5 else settings.algorithm.value)
+    return UpdateServer(
+        ServerKey(server, key, settings.algorithm.value),
+        [zone_name(zone) for zone in settings.zones],
+        settings.timeout,
+        context.now,
+        context.pause,
     )
-    return UpdateServer(server_key, conversation, [zone_name(zone) for zone in settings.zones])
 
 
 def _server(setting: str) -> tuple[str, int]:
