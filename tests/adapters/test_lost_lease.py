@@ -133,7 +133,7 @@ def test_call_of_a_run_that_lost_its_lease(call: Call, tmp_path: Path) -> None:
     assert [] == [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("call", [by_http, at_a_ca, by_lexicon])
+@pytest.mark.parametrize("call", [by_http, at_a_ca])
 def test_lease_that_is_lost_while_a_connection_is_made(call: Call, tmp_path: Path) -> None:
     """A process may freeze for as long as it likes there: what connects sends nothing then."""
     with Service().running() as service:

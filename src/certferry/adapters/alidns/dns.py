@@ -111,7 +111,7 @@ _ANSWERS = answers.Codes(
 CODES = _ANSWERS.meanings
 
 KEYS = KeyForms(
-    SERVICE,
+    Text("Alibaba Cloud"),
     Text("make an AccessKey of a RAM user at ram.console.aliyun.com"),
     (
         Mistaken("access_key_id access_key_secret", "^$", EMPTY),

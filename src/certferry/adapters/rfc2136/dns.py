@@ -52,7 +52,7 @@ _SERVER = re.compile(
 )
 
 KEYS = KeyForms(
-    SERVICE,
+    Text("RFC 2136"),
     Text(
         "write what stands between the quotes after `secret` in the key's statement, and nothing"
         " else"

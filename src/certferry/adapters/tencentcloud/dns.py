@@ -152,7 +152,7 @@ CODES = _ANSWERS.meanings
 
 
 KEYS = KeyForms(
-    SERVICE,
+    Text("Tencent Cloud"),
     Text("copy both anew from console.cloud.tencent.com/cam/capi"),
     (
         Mistaken(
