@@ -67,7 +67,7 @@ REGISTER = Text(
 
 _NOT_VALID = Text("is not valid")
 KEYS = KeyForms(
-    Text("acme-dns"),
+    SERVICE,
     REGISTER,
     (
         Mistaken(

@@ -64,7 +64,7 @@ _MAKE_TOKEN = Text(
     "it needs Zone:Read and DNS:Edit for the zones"
 )
 KEYS = KeyForms(
-    Text("Cloudflare"),
+    SERVICE,
     _MAKE_TOKEN,
     (
         # The Global API Key has 37 hexadecimal digits, or begins with cfk_ since 2026.

@@ -2,7 +2,7 @@
 
 Each service has one table of such texts; `KEYS.must_fit(token=token)` refuses them:
 
-    KEYS = KeyForms(Text("Harbour"), Text("make a token at …"), (Mistaken("token", "^$", EMPTY),))
+    KEYS = KeyForms(SERVICE, Text("make a token at …"), (Mistaken("token", "^$", EMPTY),))
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class KeyForms(Struct, frozen=True):
     """The mistaken texts of one service; the first match decides."""
 
     #: The service as the account is called in sentences.
-    service: Text
+    service: Text | str
     #: The usual next step.
     hint: Text
     mistaken: tuple[Mistaken, ...]

@@ -53,7 +53,7 @@ CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parenth
 
 
 KEYS = KeyForms(
-    Text("DNSPod"),
+    SERVICE,
     Text("in 12345,0123abcd… the part before the comma is `id`, the rest is `token`"),
     (
         Mistaken(

@@ -114,7 +114,7 @@ class PostedService(Struct, frozen=True):
     #: A field of the answer, and the value that means success.
     success: tuple[str, object]
     #: The field with the code of a refusal.
-    code: str
+    code_field: str
     #: Fields with the service's own words; the first present field counts.
     words: tuple[str, ...]
     #: Refusals that pass, by code.
@@ -164,7 +164,7 @@ class _PostedChannel(Struct, frozen=True):
         name, value = service.success
         if _same(reply.get(name), value):
             return Sent()
-        code = reply.get(service.code) if type(reply.get(service.code)) is int else None
+        code = reply.get(service.code_field) if type(reply.get(service.code_field)) is int else None
         words = next((reply[word] for word in service.words if reply.get(word)), None)
         wait = service.waits.get(code) if code is not None else None
         if service.spent is not None and service.spent in str(words):

@@ -102,7 +102,7 @@ BARK = posts.PostedService(
         "group": "certferry",
     },
     success=("code", 200),  # Bark's own code, with HTTP's number
-    code="code",
+    code_field="code",
     words=("message",),
     hint=Text("compare `key` with what the app shows"),
 )
@@ -117,7 +117,7 @@ PUSHPLUS = posts.PostedService(
         "template": "txt",
     },
     success=("code", 200),
-    code="code",
+    code_field="code",
     words=("msg",),
     waits={900: posts.next_day},  # blocked until then; every retry makes the ban longer
     hints={
@@ -134,7 +134,7 @@ SERVERCHAN = posts.PostedService(
         "desp": message.text(MOST_BYTES),  # includes the whole title
     },
     success=("code", 0),
-    code="code",
+    code_field="code",
     words=("message", "error"),
     spent="次数",  # the code is undocumented
     hint=Text("compare `key` with the SendKey"),
@@ -145,7 +145,7 @@ TELEGRAM = posts.PostedService(
     _telegram_address,
     lambda settings, message, _: {"chat_id": settings.chat, "text": message.text(TELEGRAM_BYTES)},
     success=("ok", True),
-    code="error_code",
+    code_field="error_code",
     words=("description",),
     waits={HTTPStatus.TOO_MANY_REQUESTS: _asked_for},
     hints={

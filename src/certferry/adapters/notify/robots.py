@@ -87,7 +87,7 @@ DINGTALK = posts.PostedService(
     _dingtalk_address,
     lambda _, message, __: {"msgtype": "text", "text": {"content": message.text(MOST_BYTES)}},
     success=("errcode", 0),
-    code="errcode",
+    code_field="errcode",
     words=("errmsg",),
     waits={-1: _SOON, 130101: posts.after(BLOCKED)},  # busy; more than 20 messages in a minute
     hints={310000: _WAYS_IN},
@@ -103,7 +103,7 @@ FEISHU = posts.PostedService(
         "content": {"text": message.text(MOST_BYTES)},
     },
     success=("code", 0),  # old robots also answer `StatusCode`, which adds nothing
-    code="code",
+    code_field="code",
     words=("msg",),
     waits={11232: _SOON},  # too many messages to all robots, usual at the full and the half hour
     hints={
@@ -122,7 +122,7 @@ WECOM = posts.PostedService(
     lambda settings, _: posts.secret_address(settings.url, settings.api, WECOM_API),
     lambda _, message, __: {"msgtype": "text", "text": {"content": message.text(WECOM_BYTES)}},
     success=("errcode", 0),
-    code="errcode",
+    code_field="errcode",
     words=("errmsg",),
     waits={-1: _SOON, 45009: _SOON},  # busy; more than 20 messages in a minute
     hint=_COMPARE,

@@ -52,7 +52,7 @@ _SERVER = re.compile(
 )
 
 KEYS = KeyForms(
-    Text("RFC 2136"),
+    SERVICE,
     Text(
         "write what stands between the quotes after `secret` in the key's statement, and nothing"
         " else"
