@@ -5,7 +5,9 @@ one sentence, gone in the middle of a run.
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,8 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.binding import upgrade_of
-from certferry.adapters.state.database import migrate, read_migrations
+import certferry
 from certferry.adapters.state.move import Address, move
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
@@ -194,18 +195,46 @@ def test_init_of_a_file(host: Host) -> None:
     assert IN_ORDER == host.run("sync").code
 
 
-def test_migrate_says_what_it_did(shared: Host, postgresql: Postgresql, database: str) -> None:
-    """No other command migrates what hosts share."""
-    older = read_migrations("postgresql")[:1]
-    with closing(PostgresqlDatabase(postgresql.url(database))) as opened:
-        migrate(opened, upgrade_of("web-1", Sealing(KEY)), older)
+@pytest.fixture
+def next_release(tmp_path: Path) -> str:
+    """The sources of certferry with one more script for the schema, for `PYTHONPATH`."""
+    sources = tmp_path / "next"
+    shutil.copytree(Path(certferry.__file__).parent, sources / "certferry")
+    for dialect in ("sqlite", "postgresql"):
+        script = sources / "certferry/adapters/state/schema" / f"0024_later.{dialect}.sql"
+        script.write_text("ALTER TABLE notice ADD COLUMN later TEXT;")
+    return os.pathsep.join((str(sources), os.environ.get("PYTHONPATH", "")))
 
-    error, hint = refusal(shared, "sync")
-    assert "has the tables of an older certferry" in error
-    assert "certferry state migrate" in hint
-    assert "Brought up to date: postgresql:///" in shared.run("state", "migrate").out
-    assert "is up to date; nothing was changed" in shared.run("state", "migrate").out
-    assert IN_ORDER == shared.run("sync").code
+
+def test_upgrade_of_a_shared_state(made: Host, next_release: str) -> None:
+    """The next release changes the tables by `state migrate` alone; this release works there before
+    and afterwards.
+    """
+    assert IN_ORDER == made.run("sync").code
+
+    early = made.run_apart("-q", "sync", PYTHONPATH=next_release)
+    assert (USAGE, NOBODY_ASKED) == (early.code, early.left), early
+    assert "has the tables of an older certferry" in early.complaint.error
+    assert "certferry state migrate" in early.complaint.hint
+    migrated = made.run_apart("state", "migrate", PYTHONPATH=next_release)
+    assert "Brought up to date: postgresql:///" in migrated.out
+
+    assert "is up to date; nothing was changed" in made.run("state", "migrate").out
+    for run in (made.run("sync"), made.run_apart("sync", PYTHONPATH=next_release)):
+        assert (IN_ORDER, 0, 0) == (run.code, run.left.orders, run.left.qiniu_writes), run
+
+
+@pytest.mark.parametrize("words", [["state", "init"], ["state", "migrate"], ["sync"], ["status"]])
+def test_state_from_before_the_first_release(
+    made: Host, postgresql: Postgresql, database: str, words: list[str]
+) -> None:
+    """Every command refuses the state, and says how to begin a new one."""
+    postgresql.ask("UPDATE certferry_migration SET number = 22", database)
+
+    error, hint = refusal(made, *words)
+
+    assert "was written by a certferry from before the first release: schema 22" in error
+    assert "a new state issues every certificate again" in hint
 
 
 def test_key_that_is_printed_is_one(host: Host) -> None:

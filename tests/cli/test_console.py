@@ -110,7 +110,7 @@ def test_who_changed_users_and_tokens_is_in_the_history(console: Command, folder
         console(*words.split())
     with stored(folder) as state:
         found = state.history(ACCESS, 10)
-        assert VerifiedHistory(6, 1, 0, of_console=6) == state.verify_history()
+        assert VerifiedHistory(6, 1, of_console=6) == state.verify_history()
 
     user, token = {"user": "Anna"}, {"token": "ci"}
     assert [

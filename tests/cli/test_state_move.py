@@ -14,7 +14,7 @@ from certferry.adapters.state.sealing import new_key
 from certferry.cli.exits import Exit
 from certferry_sandbox.s3 import S3Service
 from tests.adapters.state.child_program import NOW
-from tests.adapters.state.test_migrations import store_everything
+from tests.adapters.state.every_row import store_everything
 from tests.support.command import Ended, run_here
 from tests.support.postgresql import KEY, Postgresql
 

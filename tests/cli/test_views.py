@@ -539,25 +539,25 @@ def test_an_empty_history_says_so() -> None:
 )
 def test_damage_is_said_in_one_sentence(broken: HistoryBreak, said: str) -> None:
     """Which certificate, which entry and what was done to it, as far as they are known."""
-    found = VerifiedHistory(9, 3, 1, (broken,))
+    found = VerifiedHistory(9, 3, (broken,))
     assert said + "\n" == values.text_of(status_text.verified(found, Voice()))
 
 
 @pytest.mark.parametrize(
     ("found", "said"),
     [
-        (VerifiedHistory(9, 3, 1), "9 entries of 3 certificates"),
+        (VerifiedHistory(9, 3), "9 entries of 3 certificates"),
         (
-            VerifiedHistory(9, 2, 1, of_console=1),
+            VerifiedHistory(9, 2, of_console=1),
             "8 entries of 1 certificate and 1 entry of the console",
         ),
-        (VerifiedHistory(2, 1, 1, of_console=2), "2 entries of the console"),
+        (VerifiedHistory(2, 1, of_console=2), "2 entries of the console"),
     ],
     ids=["certificates", "both", "console"],
 )
 def test_users_and_tokens_are_no_certificate(found: VerifiedHistory, said: str) -> None:
     """The entries of the console are counted as what they are."""
-    whole = f"{said}, unbroken; 1 older than the chain\n"
+    whole = f"{said}, unbroken\n"
     assert whole == values.text_of(status_text.verified(found, Voice()))
 
 

@@ -74,8 +74,7 @@ def test_the_wheel_has_no_stand_in(wheels: tuple[Path, Path]) -> None:
 
     folders = {name.partition("/")[0] for name in names}
     assert {"certferry", f"certferry-{version.current()}.dist-info"} == folders
-    assert "certferry/testing.py" in names
-    assert not [name for name in names if "/testing/" in name or "sandbox" in name]
+    assert not [name for name in names if "testing" in name or "sandbox" in name]
 
 
 def test_the_sandbox_requires_certferry_in_its_own_version(wheels: tuple[Path, Path]) -> None:
@@ -167,16 +166,3 @@ def test_with_the_sandbox_the_main_job_is_done_in_its_world(
     assert 4 == len(served)
     assert 1 == len({(width(domain), width(before)) for domain, before, _ in served})
     assert 1 == len({after for _, _, after in served})
-
-
-def test_an_import_of_the_suites_by_their_old_name_is_answered(operators: Machine) -> None:
-    """With the line to write in its place, and what to install."""
-    for line in (
-        "import certferry.testing",
-        "from certferry.testing import certificates",
-        "from certferry.testing.contracts.dns import DnsProviderContract",
-    ):
-        ended = operators.run("python", "-c", line)
-
-        assert "ImportError: certferry.testing is certferry_sandbox.testing now" in ended.stderr
-        assert "pip install './sandbox[testing]'" in ended.stderr

@@ -66,7 +66,7 @@ def verify_history(
 ) -> Exit:
     """Print whether the stored history is unchanged. Raise `ConfigError` for an unknown name."""
     verified = workspace.state.verify_history(name)
-    if name is not None and not (verified.entries or verified.older or verified.breaks):
+    if name is not None and not (verified.entries or verified.breaks):
         verified = workspace.state.verify_history(must_be_known(name, workspace))
     if as_json:
         console.print_json(documents.of_verified(verified))

@@ -407,11 +407,7 @@ def verified(verification: VerifiedHistory, voice: Voice) -> list[Line]:
     """Render the first damage in each certificate's history, or the length
     of an undamaged history.
     """
-    whole = Text(
-        "{entries}, unbroken; {older} older than the chain",
-        entries=_verified_entries(verification),
-        older=verification.older,
-    )
+    whole = Text("{entries}, unbroken", entries=_verified_entries(verification))
     return [
         line(voice.say(message))
         for message in list(map(history_break, verification.breaks)) or [whole]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager, suppress
@@ -119,51 +118,6 @@ def type_instead_of(word: str, types: Sequence[str]) -> Text:
     return instead_of(_ALSO_CALLED.get(word.lower(), word), types)
 
 
-_MOVED = {
-    "certferry.core.certificate": "certferry.core.certificates.certificate",
-    "certferry.core.choice": "certferry.core.planning.choice",
-    "certferry.core.desired": "certferry.core.desired.certificate",
-    "certferry.core.identifiers": "certferry.core.certificates.names",
-    "certferry.core.lineage": "certferry.core.certificates.lineage",
-    "certferry.core.message": "certferry.core.assessment.notices",
-    "certferry.core.observed": "certferry.core.observed.observation",
-    "certferry.core.secret": "certferry.core.redaction",
-    "certferry.core.survey": "certferry.core.discovery.inventory",
-    "certferry.ports.http": "certferry.ports.adapter",
-}
-"""New places of modules that other packages import by an earlier CONTRIBUTING."""
-
-_RENAMED = {
-    "certferry.core.certificates.lineage import mark": (
-        "certferry.core.certificates.lineage import label_of"
-    ),
-    "certferry.core.desired.certificate import HttpsWish": (
-        "certferry.core.desired.certificate import DesiredHttps"
-    ),
-    "certferry.core.findings import Finding": "certferry.errors import Problem",
-    "certferry.ports.target import Look": "certferry.ports.target import Scope",
-}
-"""New imports for names that other packages import by an earlier CONTRIBUTING."""
-
-
-def _moved(problem: BaseException) -> Text | None:
-    """Return how to change an import of a moved module or name; None for other errors."""
-    if not isinstance(problem, ImportError):
-        return None
-    old, new = f"{problem.name} import …", _MOVED.get(problem.name or "")
-    if new is not None:
-        new += " import …"
-    elif (missing := _MISSING.match(str(problem))) is not None:
-        old = f"{problem.name} import {missing['name']}"
-        new = _RENAMED.get(old)
-    if new is None:
-        return None
-    return Text("write `from {new}` in place of `from {old}`", new=new, old=old)
-
-
-_MISSING = re.compile(r"cannot import name '(?P<name>\w+)'")
-
-
 def described(point: EntryPoint, role: Text) -> Described:
     """Import the adapter declared by an entry point. Raises `BrokenAdapter` naming the package."""
     package = package_of(point)
@@ -173,7 +127,7 @@ def described(point: EntryPoint, role: Text) -> Described:
         if package == OURS:
             raise
         message = Text("{module}, which is the {role} {name}, cannot be imported: {problem}")
-        facts = {"role": role, "name": point.name, "problem": _moved(exc) or in_short(exc)}
+        facts = {"role": role, "name": point.name, "problem": in_short(exc)}
         raise wrong_with(package, message.filled(module=point.module, **facts)) from exc
     adapter = Described(point.name, package, module)
     try:

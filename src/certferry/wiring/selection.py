@@ -28,16 +28,30 @@ _MOST_LISTED = 10
 """Maximum number of declared names in a message; a longer list would hide the message."""
 
 
-def chosen_settings(
-    names: Sequence[str], path: Path | None, environ: Mapping[str, str]
-) -> Settings:
-    """Read the file and keep the named certificates. Without a file, declare a certificate for
+class Selection(Struct, frozen=True):
+    """The certificates of a command, chosen once from the declared certificates."""
+
+    #: The settings, limited to the chosen certificates.
+    settings: Settings
+    #: By NAME of the command line, the lineages meant: several if certificates share a domain.
+    meant: Mapping[str, Sequence[str]]
+
+    def must_be_unambiguous(self) -> None:
+        """Raise `ConfigError` for a NAME that means several certificates."""
+        for name, lineages in self.meant.items():
+            must_be_one(name, lineages)
+
+
+def choose(names: Sequence[str], path: Path | None, environ: Mapping[str, str]) -> Selection:
+    """Read the file and choose the named certificates. Without a file, declare a certificate for
     `names`. Raises `ConfigError`.
     """
     if names and find_file(path, environ) is None:
-        return from_environment(names, environ)
+        return Selection(from_environment(names, environ), {})
     settings = load_checked(path, environ)
-    return replace(settings, certificates=select(settings.certificates, names))
+    meant = _lineages_by_name(names, settings.certificates)
+    certificates = _chosen(settings.certificates, meant)
+    return Selection(replace(settings, certificates=certificates), meant)
 
 
 def select(
@@ -46,13 +60,24 @@ def select(
     """Return the certificates named by lineage or covering a named domain; all certificates if
     `names` is empty. Raises `ConfigError`.
     """
-    meant: set[str] = set()
-    for name in names:
-        lineages = lineages_meant(name, certificates)
+    return _chosen(certificates, _lineages_by_name(names, certificates))
+
+
+def _lineages_by_name(
+    names: Sequence[str], certificates: Sequence[DesiredCertificate]
+) -> dict[str, list[str]]:
+    meant = {name: lineages_meant(name, certificates) for name in names}
+    for name, lineages in meant.items():
         if not lineages:
             raise _unknown(name, [desired.lineage for desired in certificates])
-        meant.update(lineages)
-    return tuple(desired for desired in certificates if not names or desired.lineage in meant)
+    return meant
+
+
+def _chosen(
+    certificates: Sequence[DesiredCertificate], meant: Mapping[str, Sequence[str]]
+) -> tuple[DesiredCertificate, ...]:
+    lineages = {lineage for several in meant.values() for lineage in several}
+    return tuple(desired for desired in certificates if not meant or desired.lineage in lineages)
 
 
 def lineages_meant(name: str, certificates: Sequence[DesiredCertificate]) -> list[str]:

@@ -29,7 +29,7 @@ from certferry.core.discovery.watched import Host
 from certferry.core.observed.observation import Served
 from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.zones import Zones
-from tests.adapters.probe.edge import context_of, serving, serving_with
+from tests.adapters.probe.edge import serving
 from tests.adapters.probe.made_chains import Ca, Made, made
 from tests.adapters.probe.odd_edge import FAR_END, replacing
 
@@ -420,21 +420,6 @@ def test_what_cannot_be_read_of_a_valid_chain_changes_no_judgement(
 
     assert (True, None, ()) == (seen.valid, seen.problem, seen.chain)
     assert NOW + 60 * DAY == seen.not_after
-
-
-@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated:DeprecationWarning")
-def test_a_server_of_old_versions_is_reported(looking: Looking, tmp_path: Path) -> None:
-    """TLS 1.1 is spoken by no client any more."""
-    context = context_of(CA.leaf(HOST).pem(CA.intermediate), tmp_path)
-    context.set_ciphers("DEFAULT:@SECLEVEL=0")
-    context.minimum_version = ssl.TLSVersion.TLSv1_1
-    context.maximum_version = ssl.TLSVersion.TLSv1_1
-
-    with serving_with(context) as place:
-        (seen,) = looking.look(place)
-
-    assert seen.problem is not None
-    assert EdgeProblemCode.OLD_TLS is seen.problem.code
 
 
 def test_names_that_have_no_address_are_distinguished(looking: Looking) -> None:

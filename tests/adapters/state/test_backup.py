@@ -22,7 +22,7 @@ from certferry.core.access import PasswordLink, Role, Session, Token, User
 from certferry.core.observed.records import LastRun
 from certferry.core.observed.runs import RunEvent, RunKind, RunSource, RunState, StoredRun
 from certferry.core.redaction import Secret
-from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew
+from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew, StateTooOld
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
 from certferry.text import Text
 from certferry.values import replace
@@ -319,15 +319,15 @@ def test_a_backup_of_a_newer_version(old: Path) -> None:
         put_back(raw_archive(old), old)
 
 
-def test_a_backup_of_an_older_version(old: Path, new: Path) -> None:
-    """The next run brings it up to date, as it does with a state."""
+def test_backup_from_before_the_first_release(old: Path, new: Path) -> None:
+    """A restore refuses the backup, names the backup's file, and puts nothing in place."""
     with closing(sqlite3.connect(old / "state.db")) as older, older:
-        older.execute("DROP TABLE sighting")
-        older.execute("DELETE FROM certferry_migration WHERE number = 14")
+        older.execute("UPDATE certferry_migration SET number = 22")
 
-    put_back(raw_archive(old), new)
+    with pytest.raises(StateTooOld, match=r"backup\.tar was written by a certferry from before"):
+        put_back(raw_archive(old), new)
 
-    assert ("img", "www") == known_in(new)
+    assert [] == list(new.iterdir())
 
 
 def test_a_restore_that_was_killed_between_key_and_state(old: Path, tmp_path: Path) -> None:

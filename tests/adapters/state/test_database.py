@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -170,8 +170,11 @@ def mode(path: Path) -> int:
 
 
 def open_files(folder: Path) -> list[str]:
-    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    return [str(target) for link in links if folder in (target := link.readlink()).parents]
+    targets = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since by another thread
+            targets.append(link.readlink())
+    return [str(target) for target in targets if folder in target.parents]
 
 
 @pytest.mark.usefixtures("no_umask")

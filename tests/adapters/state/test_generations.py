@@ -14,7 +14,6 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from certferry.adapters.state import generations
 from certferry.adapters.state.connect import connect, open_whole, prepare
-from certferry.adapters.state.database import read_migrations
 from certferry.adapters.state.generations import (
     KEPT,
     LONGEST_RUN,
@@ -35,6 +34,7 @@ from certferry.errors import (
     StateNotStored,
     StateOvertaken,
     StateTooNew,
+    StateTooOld,
 )
 from certferry.ports.objects import not_readable
 from certferry.ports.state import AcmeOrder, StateStore, holding, must_still_hold
@@ -462,7 +462,7 @@ def test_objects_of_others_beside_it(three: MemoryObjects) -> None:
     assert b"hello" == three.objects["readme.txt"]
 
 
-# --- Older and newer schemas, a new key, `state init` and `state migrate`
+# --- Schemas of other versions, a new key, `state init` and `state migrate`
 
 
 def with_schema(objects: MemoryObjects, change: str) -> None:
@@ -484,22 +484,18 @@ def test_newer_schema(three: MemoryObjects) -> None:
     assert before == three.objects
 
 
-def test_older_schema(three: MemoryObjects) -> None:
-    """A run brings it up to date; one that reads does so in its memory alone."""
-    newest = read_migrations("sqlite")[-1]
-    for change in (
-        "DROP INDEX history_of_what_counts_for_ever",
-        *(f"ALTER TABLE {table} DROP COLUMN proof" for table in ("moved", "rollout")),
-        f"DELETE FROM certferry_migration WHERE number = {newest.number}",  # noqa: S608 - a number
+def test_schema_from_before_the_first_release(three: MemoryObjects) -> None:
+    """Opening, migrating and reading refuse the state, and every object stays as it is."""
+    with_schema(three, "UPDATE certferry_migration SET number = 22")
+    before = dict(three.objects)
+    for open_it in (
+        lambda: connect(three, KEY),
+        lambda: connect(three, KEY, reads_only=True),
+        lambda: prepare(three, KEY, init=False),
     ):
-        with_schema(three, change)
-    count = len(three.objects)
-
-    assert ["3", "2", "1"] == events(three)
-    assert count == len(three.objects)
-    assert prepare(three, KEY, init=False)
-    assert count + 1 == len(three.objects)
-    assert not prepare(three, KEY, init=False)
+        with pytest.raises(StateTooOld, match="from before the first release: schema 22"):
+            open_it()
+    assert before == three.objects
 
 
 def test_init(objects: MemoryObjects) -> None:

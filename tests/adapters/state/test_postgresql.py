@@ -21,7 +21,7 @@ import pytest
 from trustme import CA
 
 from certferry.adapters.state.connect import connect, prepare
-from certferry.adapters.state.database import Transaction
+from certferry.adapters.state.database import Migration, Transaction, migrate, read_migrations
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing, new_key
 from certferry.adapters.state.shared_leases import SharedState
@@ -105,6 +105,33 @@ def test_schema_is_that_of_sqlite(postgresql: Postgresql, name: str, tmp_path: P
 
     assert theirs == ours
     assert their_keys == dict(keys)
+
+
+def test_indexes_are_those_of_sqlite(postgresql: Postgresql, name: str, tmp_path: Path) -> None:
+    """The same indexes and unique columns, in the same order of columns, over the same rows."""
+    connect(tmp_path / "state.db", tmp_path / "secret.key").close()
+    indexes = postgresql.ask(
+        "SELECT indrelid::regclass::text, CASE WHEN conname IS NULL THEN relname::text END,"
+        " ARRAY(SELECT attname::text FROM unnest(indkey) WITH ORDINALITY AS part(place, nth)"
+        " JOIN pg_attribute ON attrelid = indrelid AND attnum = place ORDER BY nth),"
+        " indisunique, indpred IS NOT NULL FROM pg_index JOIN pg_class ON oid = indexrelid"
+        " LEFT JOIN pg_constraint ON conindid = indexrelid AND contype IN ('p', 'u')"
+        " WHERE relnamespace = 'public'::regnamespace AND NOT indisprimary",
+        name,
+    )
+    theirs = set()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as file:
+        query = (
+            'SELECT tables.name, own.name, own.origin, own."unique", own.partial'
+            " FROM sqlite_schema AS tables JOIN pragma_index_list(tables.name) AS own"
+            " WHERE tables.type = 'table' AND own.origin <> 'pk'"
+        )
+        for table, index, origin, is_unique, is_partial in file.execute(query).fetchall():
+            columns = tuple(row[2] for row in file.execute(f"PRAGMA index_info({index})"))
+            named = index if origin == "c" else None
+            theirs.add((table, named, columns, bool(is_unique), bool(is_partial)))
+
+    assert theirs == {(row[0], row[1], tuple(row[2]), *row[3:]) for row in indexes}
 
 
 def test_columns_hold_what_they_hold_in_sqlite(postgresql: Postgresql, name: str) -> None:
@@ -300,13 +327,41 @@ def test_schema_that_is_newer(postgresql: Postgresql, name: str) -> None:
     assert "schema 900" in str(error)
 
 
-def test_schema_that_is_older(postgresql: Postgresql, name: str) -> None:
-    """It is not migrated by accident: other hosts work with it."""
-    postgresql.ask("DELETE FROM certferry_migration WHERE number > 17", name)
+def test_schema_of_the_next_release(postgresql: Postgresql, name: str) -> None:
+    """Rows stay, and this release goes on working until a later script ends its support."""
+    url, first = postgresql.url(name), read_migrations("postgresql")
+    adds = Migration(24, "0024_adds", "ALTER TABLE notice ADD COLUMN later TEXT;")
+    ends = Migration(25, "0025_ends", "UPDATE certferry_schema SET oldest = 24;")
+    with closing(connect(url, KEY)) as store:
+        store.append_history(ENTRY)
+    with closing(PostgresqlDatabase(url)) as database:
+        assert migrate(database, "web-1", [*first, adds])
+        with closing(connect(url, KEY)) as store:
+            assert [ENTRY.event] == [entry.event for entry in store.history(None, 10)]
+            assert not prepare(url, KEY, init=False)
 
-    error = refused(lambda: connect(postgresql.url(name), KEY))
+        assert migrate(database, "web-1", [*first, adds, ends])
 
-    assert "certferry state migrate" in str(error.hint)
+    error = refused(lambda: connect(url, KEY))
+    assert "newer certferry: schema 25" in str(error)
+    assert [("web-1",)] == postgresql.ask("SELECT name FROM host", name)
+
+
+def test_schema_from_before_the_first_release(postgresql: Postgresql, name: str) -> None:
+    """Every way to open the state refuses the state, and changes nothing."""
+    url = postgresql.url(name)
+    postgresql.ask("UPDATE certferry_migration SET number = 22", name)
+    for open_it in (
+        lambda: connect(url, KEY),
+        lambda: connect(url, KEY, reads_only=True),
+        lambda: prepare(url, KEY, init=False),
+        lambda: prepare(url, KEY, init=True),
+    ):
+        error = refused(open_it)
+
+        assert "from before the first release: schema 22, the oldest known here: 23" in str(error)
+        assert "name another place as `url` of [state]" in str(error.hint)
+    assert [(22,)] == postgresql.ask("SELECT number FROM certferry_migration", name)
 
 
 def test_database_that_is_not_in_utf8(postgresql: Postgresql) -> None:

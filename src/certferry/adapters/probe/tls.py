@@ -229,7 +229,7 @@ def refused_handshake(error: ssl.SSLError) -> NoHandshake:
         return NoHandshake(EdgeProblemCode.OLD_TLS, message, hint)
     named = reason.removeprefix("SSLV3_").removeprefix("TLSV1_").removeprefix("TLSV13_")
     message = Text("the handshake failed")
-    if isinstance(error, ssl.SSLEOFError):
+    if isinstance(error, ssl.SSLEOFError | ssl.SSLZeroReturnError):  # the second by OpenSSL 3.0
         message = Text("the handshake failed: the address closed the connection")
     elif named != reason:
         alert = named.removeprefix("ALERT_").lower()

@@ -159,8 +159,6 @@ _HOUR = rb"(?:[01]?\d|2[0-3])"
 _TIMES = re.compile(rb"([0-5]?\d)[ \t]+(%b(?:,%b)?)[ \t]+\*[ \t]+\*[ \t]+\*" % (_HOUR, _HOUR))
 _DELAY = re.compile(rb"/bin/sleep ([0-5]?\d); ")
 """The start of the command in a line, because cron has no seconds. Every shell takes it."""
-_SCHEDULED = b" --scheduled"
-"""Part of the command since lines run twice a day; older lines ran once a day without it."""
 _PATH = re.compile(rb"""^[ \t]*PATH[ \t]*=[ \t]*(["']?)(.*?)\1[ \t]*$""", re.MULTILINE)
 _USUAL_PATH = "/usr/bin:/bin"
 """PATH as set by Debian's cron, cronie and busybox (`_PATH_DEFPATH`, paths.h)."""
@@ -228,15 +226,12 @@ def own_entries(crontab: bytes) -> list[CronEntry]:
 def with_entry(crontab: bytes, command: bytes, moment: time) -> bytes:
     """Return the crontab with an entry that runs a command twice a day, half a day apart.
 
-    An existing entry keeps its place and time; an entry of an older version, once a day, keeps its
-    minute. A missing newline at the end of the crontab is added first.
+    An existing entry keeps its place and time. A missing newline at the end of the crontab is added
+    first.
     """
 
     def renewed(own: re.Match[bytes]) -> bytes:
-        entry = _entry(own)
-        if len(entry.times) == 1 and _SCHEDULED not in entry.command:
-            entry = _twice_a_day(entry.times[0].replace(second=moment.second))
-        return replace(entry, command=command).line + b"\n"
+        return replace(_entry(own), command=command).line + b"\n"
 
     if _OWN.search(crontab):
         return _OWN.sub(renewed, crontab)

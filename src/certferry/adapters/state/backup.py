@@ -16,13 +16,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from certferry.adapters.state import sealing as seals
-from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.database import migrate
 from certferry.adapters.state.failures import PRIMARY, damaged, translating_errors
 from certferry.adapters.state.sqlite import PATIENCE, InMemory
 from certferry.adapters.state.store import SqlState, must_be_in_use
 from certferry.core.redaction import Secret
-from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew
+from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew, StateTooOld
 from certferry.text import Text
 from certferry.whole_file import draft_beside, free_copy, sync_directory
 
@@ -90,7 +89,7 @@ def restore(archive: bytes, source: Path, path: Path, key: Path | Secret) -> Res
     with _key_in_place(files[_KEY], key, source) as backup_key:
         try:
             lineages = _must_be_whole(files[_STATE], source, seals.Sealing(backup_key.key))
-        except StateTooNew:
+        except (StateTooNew, StateTooOld):
             raise
         except StateError as wrong:
             raise StateError(
@@ -108,8 +107,8 @@ def _copied(path: Path) -> bytes:
         closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
     ):
         state.backup(copy)
-        # Processes and browsers' sessions end with this machine. Errors are ignored: an older
-        # schema has fewer tables, and `_must_be_whole` refuses a moved state.
+        # Processes and browsers' sessions end with this machine. Errors are ignored:
+        # `_must_be_whole` refuses another program's database, and a moved state.
         copy.execute("PRAGMA foreign_keys = ON")  # deletes a run's events with the run
         for rows in _NOT_COPIED:
             with suppress(sqlite3.OperationalError, sqlite3.IntegrityError):
@@ -124,7 +123,7 @@ def _without_log(content: bytes) -> bytes:
 
 def _must_be_whole(content: bytes, place: Path, sealing: seals.Sealing) -> tuple[str, ...]:
     """Check a state by opening every sealed key. Return the names of the state's certificates.
-    Raises `StateError`, and `StateTooNew` for the state of a newer version.
+    Raises `StateError`; `StateTooNew` or `StateTooOld` for the state of another version.
     """
     with closing(InMemory(place, _without_log(content))) as copy:
         for row in copy.rows("PRAGMA integrity_check"):
@@ -132,7 +131,7 @@ def _must_be_whole(content: bytes, place: Path, sealing: seals.Sealing) -> tuple
                 raise damaged(place, row["integrity_check"])
         if not copy.rows(copy.dialect.tables):
             raise damaged(place, Text("it is empty"))
-        migrate(copy, upgrade_of("localhost", sealing))  # as the next run would
+        migrate(copy, "localhost")  # as the next run would
         must_be_in_use(copy, sealing)
         state = SqlState(copy, sealing, "localhost")
         state.must_unseal()

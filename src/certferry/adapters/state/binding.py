@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from certferry.adapters.state.columns import Value
-from certferry.adapters.state.database import Reader, Row, Transaction, Upgrade
+from certferry.adapters.state.database import Reader, Row, Transaction
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.desired.certificate import Kind
 from certferry.core.redaction import Secret
@@ -268,9 +268,9 @@ MOVED = Binding(
     Text("that the state was moved"),
 )
 
-_SINCE_21 = (VERSION, WITHDRAWAL, ACCOUNT, ORDER, USER, LINK, SESSION, TOKEN)
-_SINCE_22 = (ROLLOUT, MOVED)
-BINDINGS = (*_SINCE_21, UPLOAD, CHALLENGE, ROLLOUT)
+BINDINGS = (
+    *(VERSION, WITHDRAWAL, ACCOUNT, ORDER, USER, LINK, SESSION, TOKEN, UPLOAD, CHALLENGE, ROLLOUT),
+)
 """Bindings with proofs to carry to another state, or to seal with another key. `MOVED`, the mark of
 a moved state, belongs to a single state and is absent.
 """
@@ -298,37 +298,3 @@ def _quoted(value: Value) -> str:
     if value is None or isinstance(value, int):
         return "NULL" if value is None else str(int(value))
     return "'" + str(value).replace("'", "''") + "'"
-
-
-# --- Rows stored by older versions
-
-
-def upgrade_of(host: str, sealing: Sealing) -> Upgrade:
-    """Return the input of migrations that prove rows stored by older versions, once.
-
-    The migration to schema 8 proves challenge records. The migration to schema 22 proves the rows
-    bound since 22, and, unless schema 21 already has, the rows bound since 21.
-    """
-
-    def bind_challenges(transaction: Transaction) -> None:
-        _prove(transaction, (CHALLENGE,), sealing, 0)
-
-    def bind_rows(transaction: Transaction) -> None:
-        is_21 = sealing.times_bound(transaction) == 1
-        _prove(transaction, _SINCE_22 if is_21 else (*_SINCE_21, *_SINCE_22), sealing, 1)
-        sealing.note_bound(transaction)
-
-    return Upgrade(host, {8: bind_challenges, 22: bind_rows}, sealing.begin)
-
-
-def _prove(
-    transaction: Transaction, bindings: Sequence[Binding], sealing: Sealing, most: int
-) -> None:
-    rows = [(binding, row) for binding in bindings for row in _all(transaction, binding)]
-    key = sealing.key_before_binding(transaction, most) if rows else None
-    if key is None:  # a state without secrets: another program wrote the rows
-        return
-    for binding, row in rows:
-        row_key = {name: row[name] for name in binding.key}
-        proof = key.seal("", *binding.bound_to(row))
-        transaction.update(binding.table, row_key, proof=proof)

@@ -41,7 +41,6 @@ from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.state import database as databases
-from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import Sealing, key_of
@@ -193,7 +192,7 @@ class Generations:
         named_by_next = None
         for number in reversed(numbers):
             stored = self.objects.read(_name(number))
-            if named_by_next not in {None, digest_of_object(stored)}:
+            if named_by_next is not None and named_by_next != digest_of_object(stored):
                 yield self._replaced(number)
             facts = _facts_of(stored.partition(b"\n")[0])
             named_by_next = facts.get("before") if number - 1 in numbers else None
@@ -531,7 +530,7 @@ def _opened(
         generations.remove_oldest(numbers)
     database, sealing = BucketDatabase(generations, newest, host), Sealing(key)
     try:
-        is_changed = databases.migrate(database, upgrade_of(host, sealing))
+        is_changed = databases.migrate(database, host)
         if reads_only:
             database.discard()
         [row] = database.rows("SELECT name FROM host LIMIT 1")

@@ -22,7 +22,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 _ENTRIES = "SELECT * FROM history WHERE event IN ('revoked', 'rolled back', 'rollback refused')"
-"""Schema 22 has an index for exactly this query."""
+"""The schema has an index for exactly this query (`history_that_lasts`)."""
 
 
 class Lasting(Struct, frozen=True):

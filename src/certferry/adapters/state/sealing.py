@@ -28,21 +28,14 @@ from certferry.adapters.state.columns import Value, to_moment
 from certferry.adapters.state.database import Reader, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.core.redaction import Secret
-from certferry.errors import ConfigError, StateError, StateForeign
+from certferry.errors import ConfigError, StateError
 from certferry.file_trust import checked_path, group_that_reads, must_be_trusted
 from certferry.text import Text
 from certferry.whole_file import draft_beside, replace_file, sync_directory
 
 _NONCE_BYTES = 12  # NIST SP 800-38D §8.2; each secret has a random nonce
-_CHECKS = (
-    ("check", "certferry"),
-    ("check", "certferry", "rows are bound"),
-    ("check", "certferry", "deliveries are bound"),
-)
-"""The words bound to a state's check, by how often migrations have bound the rows. Schemas 21 and
-22 bind rows.
-"""
-_CHECK = _CHECKS[-1]
+_CHECK = ("check", "certferry")
+"""The words bound to a state's check."""
 _HISTORY = ("history", "certferry")
 
 
@@ -104,46 +97,13 @@ class Sealing:
         """Return the database's key, or `None` before the first secret. Raises `StateError` if the
         given key is another key.
         """
-        key, _ = self._opened_check(reader)
-        return key
-
-    def times_bound(self, reader: Reader) -> int:
-        """Return how many migrations have bound existing rows. Raises as `must_open`."""
-        _, times = self._opened_check(reader)
-        return times
-
-    def _opened_check(self, reader: Reader) -> tuple[Key | None, int]:
         for row in reader.rows("SELECT sealed_check FROM sealing"):
-            for times in reversed(range(len(_CHECKS))):
-                key, plain = self._opened(row["sealed_check"], _CHECKS[times])
-                if plain is not None:
-                    self._in_force = key
-                    return key, times
-            raise _changed(reader, self._source) or _other_key(self._source)
-        return None, 0
-
-    def key_before_binding(self, transaction: Transaction, most: int) -> Key | None:
-        """Return the key for a migration that binds rows, or `None` before the first secret.
-
-        Raises `StateForeign` if rows were bound more than `most` times: another program has set the
-        schema back, so that certferry would bind that program's rows.
-        """
-        key, times = self._opened_check(transaction)
-        if times > most:
-            raise StateForeign(
-                Text("another program has taken the schema of the state back"),
-                hint=Text(
-                    "see who else can write to the database, and put the state back from a backup"
-                ),
-            )
-        return key
-
-    def note_bound(self, transaction: Transaction) -> None:
-        """Store that every row is bound from now on. Only the holder of the key can store this."""
-        key = self.must_open(transaction)
-        if key is not None:
-            check = key.seal("", *_CHECK)
-            transaction.update("sealing", {"number": 1}, sealed_check=check)
+            key, plain = self._opened(row["sealed_check"], _CHECK)
+            if plain is None:
+                raise _changed(reader, self._source) or _other_key(self._source)
+            self._in_force = key
+            return key
+        return None
 
     def begin(self, transaction: Transaction) -> Key:
         """Return the key in force; before the first secret, store the check that only this key
@@ -247,7 +207,7 @@ def _opened_by_new(path: Path, sealed: str, bound_to: tuple[Value, ...]) -> tupl
 def _changed(reader: Reader, source: Path | Secret) -> StateError | None:
     """Return the error for a key from before the last change, or `None` without a change."""
     query = "SELECT changed_at, changed_on FROM sealing WHERE changed_at IS NOT NULL"
-    with suppress(StateError):  # before schema 18
+    with suppress(StateError):  # another program may have changed the moment
         for row in reader.rows(query):
             hint = Text("write the new one as `key` of [state]; nothing was changed")
             if isinstance(source, Path):
