@@ -91,14 +91,12 @@ class Posting:
         shown = {"words": quoted(words, self._hidden), "code": quoted(code, self._hidden)}
         return sentence.filled(service=self.service, **shown)
 
-    def later(
-        self, problem: Text, headers: Mapping[str, str] = NO_HEADERS, usual: timedelta = SOON
-    ) -> AgainAt:
-        """Return when to send the message again: after Retry-After, or after the `usual` time."""
+    def later(self, problem: Text, headers: Mapping[str, str]) -> AgainAt:
+        """Return when to send the message again: after Retry-After, or soon."""
         from certferry.adapters.http.client import seconds_asked_for
 
         asked = seconds_asked_for(Answer(0, headers, b""))
-        return AgainAt(self.now() + (usual if asked is None else timedelta(seconds=asked)), problem)
+        return AgainAt(self.now() + (SOON if asked is None else timedelta(seconds=asked)), problem)
 
 
 class PostedService(Struct, frozen=True):
@@ -129,7 +127,7 @@ class PostedService(Struct, frozen=True):
 
     @property
     def CODES(self) -> Mapping[str, CodeMeaning]:  # noqa: N802 - as in a module
-        """The meanings of the service's codes, for `docs` and `doctor`."""
+        """The meanings of the service's codes."""
         return {str(int(code)): CodeMeaning(advice) for code, advice in self.hints.items()}
 
     def connect(self, settings: Any, context: Context, /) -> Notifier:
@@ -164,16 +162,16 @@ class _PostedChannel(Struct, frozen=True):
         name, value = service.success
         if _same(reply.get(name), value):
             return Sent()
-        code = reply.get(service.code_field) if type(reply.get(service.code_field)) is int else None
+        code = reply.get(service.code_field)
+        code = code if type(code) is int else None
         words = next((reply[word] for word in service.words if reply.get(word)), None)
-        wait = service.waits.get(code) if code is not None else None
+        wait = service.waits.get(code or 0)
         if service.spent is not None and service.spent in str(words):
             wait = next_day
         if wait is not None:
             now = self.posting.now()
             return AgainAt(wait(reply, now), self.posting.in_its_words(code, words))
-        hint = service.hints.get(code, service.hint) if code is not None else service.hint
-        return self.posting.refused(code, words, hint)
+        return self.posting.refused(code, words, service.hints.get(code or 0, service.hint))
 
 
 def _same(found: object, wanted: object) -> bool:
