@@ -116,7 +116,7 @@ def test_whole_token_in_the_place_of_both_halves(account: DnspodAccount) -> None
     account.connect(id=whole, token=whole).add_txt(NAME, "value")
 
     assert ["value"] == account.values(NAME)
-    with pytest.raises(ConfigError, match="hold more than their part"):
+    with pytest.raises(ConfigError, match="holds more than its part"):
         configured(id=Secret(f"1,{TOKEN},2"), token=Secret(f"1,{TOKEN},2"))
 
 

@@ -8,7 +8,6 @@ a value: see docs/decisions/0029-rolling-records.md.
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import stat
 import threading
@@ -23,6 +22,7 @@ from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.dns.answers import not_again
+from certferry.adapters.dns.keys import KeyForms, Mistaken
 from certferry.adapters.dns.records import revealed
 from certferry.adapters.http.client import ahead_of
 from certferry.adapters.http.posting import must_be_address
@@ -60,13 +60,25 @@ ROOM = 2  # values kept by the server at one name, by default
 
 _LATER = Text("try again in some minutes, and look at the server's log")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_USERNAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_PASSWORD = re.compile(r"[A-Za-z0-9_-]{40}", re.ASCII)
-_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-
 REGISTER = Text(
     "take them from what the server answered to the registration: `username` is a UUID, `password`"
     " has 40 characters, `subdomain` is the first label of `fulldomain`"
+)
+
+_NOT_VALID = Text("is not valid")
+KEYS = KeyForms(
+    SERVICE,
+    REGISTER,
+    (
+        Mistaken(
+            "username",
+            r"^[A-Za-z0-9_-]{40}\Z",
+            Text("is a password: `username` and `password` may be in each other's place"),
+        ),
+        Mistaken("username", r"(?i)^(?![0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z)", _NOT_VALID),
+        Mistaken("password", r"^(?![A-Za-z0-9_-]{40}\Z)", _NOT_VALID),
+        Mistaken("subdomain", r"^(?![a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z)", _NOT_VALID),
+    ),
 )
 
 
@@ -277,20 +289,7 @@ def registration(username: str, password: str, label: str, domain: str = "") -> 
     """Return a registration by subdomain or fulldomain. Raises `ConfigError` for bad keys."""
     name = label.strip().rstrip(".").lower()
     subdomain = name.partition(".")[0]
-    if _PASSWORD.fullmatch(username) and _USERNAME.fullmatch(password):
-        raise errors.ConfigError(
-            Text("`username` and `password` of the acme-dns account are in each other's place"),
-            hint=REGISTER,
-        )
-    for key, value, form in (
-        ("username", username, _USERNAME),
-        ("password", password, _PASSWORD),
-        ("subdomain", subdomain, _SUBDOMAIN),
-    ):
-        if not form.fullmatch(value):
-            raise errors.ConfigError(
-                Text("`{key}` of the acme-dns account is not valid", key=key), hint=REGISTER
-            )
+    KEYS.must_fit(username=username, password=password, subdomain=subdomain)
     fulldomain = name if name != subdomain else ""
     return Registration(Secret(username), Secret(password), subdomain, fulldomain, domain)
 

@@ -26,10 +26,11 @@ from typing import Annotated
 from urllib.parse import quote, urlencode
 
 from certferry.adapters.dns import answers
+from certferry.adapters.dns.keys import EMPTY, TENCENT_CLOUDS, KeyForms, Mistaken
 from certferry.adapters.dns.records import TxtRecord, TxtRecords, Zone, hosts_of
 from certferry.adapters.http.client import HttpClient, Request, client_in, is_server_error
 from certferry.core.redaction import Secret, quoted, quoted_code
-from certferry.errors import ConfigError, DnsError, DnsUnavailable
+from certferry.errors import DnsError, DnsUnavailable
 from certferry.ports.adapter import Answer, Context, Variable, json_object
 from certferry.ports.dns import DnsProvider
 from certferry.text import Text
@@ -109,6 +110,22 @@ _ANSWERS = answers.Codes(
 )
 CODES = _ANSWERS.meanings
 
+KEYS = KeyForms(
+    Text("Alibaba Cloud"),
+    Text("make an AccessKey of a RAM user at ram.console.aliyun.com"),
+    (
+        Mistaken("access_key_id access_key_secret", "^$", EMPTY),
+        Mistaken("access_key_id", r"^STS\.", Text("is a temporary key (STS.…)"), _TEMPORARY_KEY),
+        Mistaken("access_key_id", "^AKID", TENCENT_CLOUDS),
+        Mistaken(
+            "access_key_secret",
+            "^LTAI",
+            Text("is the id of an AccessKey (LTAI…)"),
+            Text("`access_key_id` begins with LTAI; the secret has 30 characters"),
+        ),
+    ),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -123,35 +140,10 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one account, without sending a request. Raises `ConfigError`."""
     key_id = settings.access_key_id.reveal().strip()
     secret = settings.access_key_secret.reveal().strip()
-    _must_be_an_access_key(key_id, secret)
+    KEYS.must_fit(access_key_id=key_id, access_key_secret=secret)
     http = client_in(context, settings.api, REQUESTS_PER_SECOND, answers_too_many)
     service = AlidnsClient(settings.api, key_id, Secret(secret), http, context)
     return TxtRecords(SERVICE, service, context.pause)
-
-
-def _must_be_an_access_key(key_id: str, secret: str) -> None:
-    if not key_id or not secret:
-        raise ConfigError(
-            Text("`access_key_id` or `access_key_secret` of the Alibaba Cloud account is empty"),
-            hint=Text("make an AccessKey of a RAM user at ram.console.aliyun.com"),
-        )
-    if key_id.startswith("STS."):
-        raise ConfigError(
-            Text("`access_key_id` of the Alibaba Cloud account is a temporary key (STS.…)"),
-            hint=_TEMPORARY_KEY,
-        )
-    if key_id.startswith("AKID"):
-        raise ConfigError(
-            Text("`access_key_id` of the Alibaba Cloud account is a key of Tencent Cloud (AKID…)"),
-            hint=Text("make an AccessKey of a RAM user at ram.console.aliyun.com"),
-        )
-    if secret.startswith("LTAI"):
-        raise ConfigError(
-            Text(
-                "`access_key_secret` of the Alibaba Cloud account is the id of an AccessKey (LTAI…)"
-            ),
-            hint=Text("`access_key_id` begins with LTAI; the secret has 30 characters"),
-        )
 
 
 def answers_too_many(answer: Answer) -> bool:

@@ -23,6 +23,7 @@ from urllib.parse import urlencode
 from certferry import errors
 from certferry.adapters.dns import answers
 from certferry.adapters.dns import records as txt
+from certferry.adapters.dns.keys import KeyForms, Mistaken
 from certferry.adapters.http import client
 from certferry.core.certificates.names import suffixes
 from certferry.core.redaction import Secret, quoted, quoted_code
@@ -58,16 +59,24 @@ _NOT_YET_SERVED = frozenset({"pending", "initializing", "moved"})
 
 DUPLICATES = frozenset({"81057", "81058"})  # an identical record exists
 
-# The Global API Key: 37 hexadecimal digits, or cfk_… since 2026. The Origin CA Key: v1.0-….
-_GLOBAL_KEY = re.compile(r"[0-9a-f]{37}|cfk_.*", re.IGNORECASE | re.DOTALL)
-_ORIGIN_CA_KEY = re.compile(r"v1\.0-.*", re.IGNORECASE | re.DOTALL)
-_TOKEN = re.compile(
-    r"[A-Za-z0-9._~+/-]+=*", re.ASCII
-)  # the syntax of a token after `Bearer` (RFC 7235 §2.1)
-
 _MAKE_TOKEN = Text(
     "make an API token at dash.cloudflare.com/profile/api-tokens, from the template Edit zone DNS: "
     "it needs Zone:Read and DNS:Edit for the zones"
+)
+KEYS = KeyForms(
+    SERVICE,
+    _MAKE_TOKEN,
+    (
+        # The Global API Key has 37 hexadecimal digits, or begins with cfk_ since 2026.
+        Mistaken("token", r"(?i)^(?:[0-9a-f]{37}$|cfk_)", Text("is the Global API Key")),
+        Mistaken("token", r"(?i)^v1\.0-", Text("is the Origin CA Key")),
+        Mistaken(
+            "token",
+            r"^(?![A-Za-z0-9._~+/-]+=*$)",  # no token after `Bearer` (RFC 7235 §2.1)
+            Text("is empty, or holds more than an API token"),
+            Text("write the token alone, without `Bearer`, quotes or spaces"),
+        ),
+    ),
 )
 _CHECK = Text(
     "the API token is not accepted: it may have ended, been rolled, or not be for this host's "
@@ -109,26 +118,10 @@ class Settings:
 def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one token, without sending a request. Raises `ConfigError`."""
     token = settings.token.reveal().strip()
-    _must_be_a_token(token)
+    KEYS.must_fit(token=token)
     http = client.client_in(context, settings.api, REQUESTS_PER_SECOND)
     service = CloudflareClient(settings.api, Secret(token), http, context)
     return txt.TxtRecords(SERVICE, service, context.pause)
-
-
-def _must_be_a_token(token: str) -> None:
-    if _GLOBAL_KEY.fullmatch(token):
-        raise errors.ConfigError(
-            Text("`token` of the Cloudflare account is the Global API Key"), hint=_MAKE_TOKEN
-        )
-    if _ORIGIN_CA_KEY.fullmatch(token):
-        raise errors.ConfigError(
-            Text("`token` of the Cloudflare account is the Origin CA Key"), hint=_MAKE_TOKEN
-        )
-    if not _TOKEN.fullmatch(token):
-        raise errors.ConfigError(
-            Text("`token` of the Cloudflare account is empty, or holds more than an API token"),
-            hint=Text("write the token alone, without `Bearer`, quotes or spaces"),
-        )
 
 
 class CloudflareClient(answers.JsonTxtService):

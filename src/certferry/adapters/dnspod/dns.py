@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from certferry import __version__
 from certferry.adapters.dns.answers import must_be_positive
+from certferry.adapters.dns.keys import TENCENT_CLOUDS, KeyForms, Mistaken
 from certferry.adapters.dnspod.client import CODES, DnspodClient, DnspodRecords
 from certferry.adapters.dnspod.client import NAME as SERVICE
 from certferry.adapters.http.client import HttpClient, pace_in
@@ -49,6 +50,25 @@ NO_CONTACT = "nobody@certferry.invalid"  # DNSPod requires an address; an unread
 _MODEST = Text("leave it out: 2 is modest enough for DNSPod")
 _LIMIT = Text("leave it out: 3600 is the limit that DNSPod's support names")
 CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parentheses
+
+
+KEYS = KeyForms(
+    SERVICE,
+    Text("in 12345,0123abcd… the part before the comma is `id`, the rest is `token`"),
+    (
+        Mistaken(
+            "id",
+            "^[AI]KID",  # IKID at the international site
+            TENCENT_CLOUDS,
+            Text(
+                'write it as an account with type = "tencentcloud", with `secret_id` and'
+                " `secret_key`; or make a DNSPod token at console.dnspod.cn (API keys, DNSPod"
+                " Token), and write its number as `id` and its 32 digits as `token`"
+            ),
+        ),
+        Mistaken("id token", "^$|,", Text("is empty, or holds more than its part")),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +129,7 @@ def _whole_token(token_id: str, token: str) -> str:
     """Return the token as `id,token`. Raises `ConfigError` for a malformed half."""
     if token_id == token and "," in token:  # lego's variable gave the whole token for each half
         token_id, token = (half.strip() for half in token.split(",", 1))
-    # Tencent Cloud's keys; IKID at the international site.
-    if token_id.startswith(("AKID", "IKID")):
-        raise ConfigError(
-            Text("the `id` of the DNSPod account is a key of Tencent Cloud (AKID…)"),
-            hint=Text(
-                'write it as an account with type = "tencentcloud", with `secret_id` and'
-                " `secret_key`; or make a DNSPod token at console.dnspod.cn (API keys, DNSPod"
-                " Token), and write its number as `id` and its 32 digits as `token`"
-            ),
-        )
-    if not token_id or not token or "," in token_id + token:
-        raise ConfigError(
-            Text("`id` and `token` of the DNSPod account are empty, or hold more than their part"),
-            hint=Text("in 12345,0123abcd… the part before the comma is `id`, the rest is `token`"),
-        )
+    KEYS.must_fit(id=token_id, token=token)
     return f"{token_id},{token}"
 
 

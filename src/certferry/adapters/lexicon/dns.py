@@ -1,8 +1,10 @@
 """DNS at a service of the library dns-lexicon (dns-lexicon.readthedocs.io).
 
-Calls are bounded, and made one after the other. Needs the extra `lexicon`. Some of lexicon's
-providers fail silently, so certferry checks each added or removed record in the provider's list.
-Prefer certferry's own type of account if the service has a type here.
+Calls have a time limit, and are made one after the other. Needs the extra `lexicon`. Some of
+lexicon's providers fail silently, so certferry checks each added or removed record in the
+provider's list. The library sends as it likes: certferry's limits for redirects and long answers do
+not hold here (decision 0060). Prefer certferry's own type of account if the service has a type
+here.
 
 Facts about dns-lexicon 3.25.2 (docs/facts/libraries.md §3): HTTP requests have no time-out, and
 follow redirects. Many providers read a set of records, change the set and write it back whole.
@@ -33,9 +35,9 @@ import requests
 from msgspec import Struct
 
 from certferry import errors
-from certferry.adapters.dns.records import STOP_CHECK, AccountTurns
-from certferry.adapters.http.bounds import held
+from certferry.adapters.dns.records import STOP_CHECK, AccountTurns, revealed
 from certferry.adapters.http.client import TIMEOUTS, explain
+from certferry.adapters.http.posting import must_be_address
 from certferry.core.certificates.names import suffixes, zone_name
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
@@ -44,6 +46,7 @@ from certferry.extras import how_to_install
 from certferry.ports.adapter import Context, Variable, is_ctrl_c
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
+from certferry.ports.state import must_still_hold
 from certferry.text import Text
 
 SERVICE = "lexicon"
@@ -55,11 +58,6 @@ ENVIRONMENT: tuple[Variable, ...] = ()
 
 PAUSES_OF_A_LOOK = (0.0, 1.0, 2.0, 4.0)  # seconds before each search for a record
 PROVIDERS = "lexicon._private.providers"
-BY_OTHER_MEANS = frozenset(
-    {"auto", "gransy", "inwx", "qcloud", "route53", "softlayer", "valuedomain"}
-)
-"""Providers of dns-lexicon 3.25 that send by other means than `requests`."""
-
 T = TypeVar("T")
 
 
@@ -84,7 +82,8 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one account, without loading lexicon. Raises `ConfigError`."""
     _must_be_known(settings.provider)
     options = {key.replace("-", "_"): value for key, value in settings.options.items()}
-    _must_be_held(settings.provider, options)
+    _must_be_https(options)
+    _must_be_new_api(settings.provider, options)
     calls = LexiconCalls(settings.provider, options, settings.timeout, context.pause)
     zones = [zone_name(zone) for zone in settings.zones]
     return LexiconRecords(calls, zones, context.pause)
@@ -106,16 +105,14 @@ def _must_be_known(provider: str) -> None:
         )
 
 
-def _must_be_held(provider: str, options: Mapping[str, Secret | str]) -> None:
-    """Raise `ConfigError` for a provider that sends by other means than bounded `requests`."""
-    if provider in BY_OTHER_MEANS:
-        message = Text(
-            "certferry does not offer lexicon's {provider}: it sends keys by other means than those"
-            " that certferry bounds and keeps from other hosts",
-            provider=provider,
-        )
-        hint = Text('use a type of certferry\'s own, or a program with type = "command"')
-        raise errors.ConfigError(message, hint=hint)
+def _must_be_https(options: Mapping[str, Secret | str]) -> None:
+    """Raise `ConfigError` for the address of another machine with plain http."""
+    for key, value in options.items():
+        if (text := revealed(value)).lower().startswith("http://"):
+            must_be_address(key, text)
+
+
+def _must_be_new_api(provider: str, options: Mapping[str, Secret | str]) -> None:
     if provider == "gandi" and options.get("api_protocol") != "rest":
         message = Text(
             "certferry does not use the old API of lexicon's gandi: write {setting}, with a"
@@ -156,6 +153,7 @@ class LexiconRecords:
         with self._calls.opened(zone) as provider:
             if list(records_of(provider, zone, name, value)):
                 return
+            must_still_hold()
             provider.create_record("TXT", name, value)
             self._look(provider, zone, name, value, is_wanted=True)
 
@@ -168,6 +166,7 @@ class LexiconRecords:
             for content in contents:
                 # By content, because an id covers the whole name at Gandi, and the whole set at NS1
                 # and Route 53 (dns-lexicon 3.25.2): other records would be removed too.
+                must_still_hold()
                 provider.delete_record(rtype="TXT", name=name, content=content)
             if contents:
                 self._look(provider, zone, name, value, is_wanted=False)
@@ -239,7 +238,7 @@ def records_of(provider: Any, zone: str, name: str, value: str) -> Iterator[dict
 
 
 class LexiconCalls:
-    """Creates providers and bounds the calls to them. Thread-safe."""
+    """Creates providers, and limits the time of the calls to them. Thread-safe."""
 
     def __init__(
         self, provider: str, options: Mapping[str, Secret | str], within: timedelta, pause: Pause
@@ -288,6 +287,7 @@ class LexiconCalls:
             {"provider_name": self._provider, "domain": zone, self._provider: plain}
         )
         provider = load_provider_module(self._provider).Provider(config)
+        must_still_hold()
         provider.authenticate()
         try:
             yield provider
@@ -299,15 +299,13 @@ class LexiconCalls:
         outcome: Future[T] = Future()
 
         def run() -> None:
-            with held() as refused:
-                try:
-                    outcome.set_result(work())
-                except BaseException as exc:  # noqa: BLE001 - raised again in the waiting thread
-                    message = self.errors.message(about, refused[0]) if refused else None
-                    outcome.set_exception(errors.DnsRejected(message) if message else exc)
+            try:
+                outcome.set_result(work())
+            except BaseException as exc:  # noqa: BLE001 - raised again in the waiting thread
+                outcome.set_exception(exc)
 
         self._last, self._last_until = outcome, time.monotonic() + self._within.total_seconds()
-        # The thread gets this context, so the run's lease also stops requests of the thread.
+        # The thread gets this context, so the run's lease also stops the thread.
         inside = copy_context().run
         threading.Thread(target=inside, args=(run,), name="lexicon", daemon=True).start()
         self._wait_for(outcome, about)

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from certferry import __version__
 from certferry.adapters.dns import answers
+from certferry.adapters.dns.keys import KeyForms, Mistaken
 from certferry.adapters.dns.records import TxtRecord, Zone
 from certferry.adapters.dnspod.client import (
     NUMBER,
@@ -31,7 +32,6 @@ from certferry.adapters.dnspod.client import (
 )
 from certferry.adapters.http import client
 from certferry.core.redaction import Secret, quoted, quoted_code, quoted_id
-from certferry.errors import ConfigError
 from certferry.ports.adapter import Answer, Context, Variable, json_object
 from certferry.ports.dns import DnsProvider
 from certferry.text import Text
@@ -151,6 +151,25 @@ _ANSWERS = answers.Codes(
 CODES = _ANSWERS.meanings
 
 
+KEYS = KeyForms(
+    Text("Tencent Cloud"),
+    Text("copy both anew from console.cloud.tencent.com/cam/capi"),
+    (
+        Mistaken(
+            "secret_id",
+            r"^\d+$|,",
+            Text("is that of a DNSPod token"),
+            Text(
+                'write a DNSPod token as an account with type = "dnspod", its number as `id` and'
+                " its 32 digits as `token`; or make a key that begins with AKID at"
+                " console.cloud.tencent.com/cam/capi"
+            ),
+        ),
+        Mistaken("secret_id secret_key", r"^$|\s", Text("is empty, or more than a key")),
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings under `[accounts.<label>]`. `secret_id` begins with AKID, or IKID abroad."""
@@ -173,31 +192,12 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one account, without sending a request. Raises `ConfigError`."""
     secret_id = settings.secret_id.reveal().strip()
     secret_key = settings.secret_key.reveal().strip()
-    _must_be_a_key(secret_id, secret_key)
+    KEYS.must_fit(secret_id=secret_id, secret_key=secret_key)
     per_second = settings.requests_per_second
     answers.must_be_positive("requests_per_second", per_second, SERVICE, _HALF)
     keys = TencentKeys(secret_id, Secret(secret_key))
     http = client.client_in(context, settings.api, per_second, says_too_many)
     return DnspodRecords(TencentCloudClient(settings.api, keys, http, context), context.pause)
-
-
-def _must_be_a_key(secret_id: str, secret_key: str) -> None:
-    if secret_id.isdigit() or "," in secret_id:
-        raise ConfigError(
-            Text("the `secret_id` of the Tencent Cloud account is that of a DNSPod token"),
-            hint=Text(
-                'write a DNSPod token as an account with type = "dnspod", its number as `id` and'
-                " its 32 digits as `token`; or make a key that begins with AKID at"
-                " console.cloud.tencent.com/cam/capi"
-            ),
-        )
-    if not secret_id or not secret_key or len((secret_id + secret_key).split()) > 1:
-        message = Text(
-            "`secret_id` or `secret_key` of the Tencent Cloud account is empty, or more than a key"
-        )
-        raise ConfigError(
-            message, hint=Text("copy both anew from console.cloud.tencent.com/cam/capi")
-        )
 
 
 class TencentCloudClient(answers.JsonTxtService):
