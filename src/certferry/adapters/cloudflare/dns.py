@@ -24,7 +24,7 @@ from certferry import errors
 from certferry.adapters.dns import answers
 from certferry.adapters.dns import records as txt
 from certferry.adapters.dns.keys import KeyForms, Mistaken
-from certferry.adapters.http import client
+from certferry.adapters.http import client, exchange
 from certferry.core.certificates.names import suffixes
 from certferry.core.redaction import Secret, quoted, quoted_code
 from certferry.ports.adapter import Answer, Context, Variable, json_object
@@ -138,7 +138,7 @@ class CloudflareClient(answers.JsonTxtService):
         self._api = api.rstrip("/")
         self._token = token
         self._by_name: dict[str, list[txt.Zone]] = {}
-        clock = client.Request("GET", f"{self._api}/zones")
+        clock = exchange.Request("GET", f"{self._api}/zones")
         super().__init__(SERVICE, _ANSWERS, http, clock, context)
 
     def zones(self, about: str | Text = txt.ALL_ZONES) -> list[txt.Zone]:
@@ -217,7 +217,7 @@ class CloudflareClient(answers.JsonTxtService):
         """See `JsonTxtService.error`. Unless the code condemns the token, the status decides."""
         error = super().error(reply, about)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
-            asked = client.seconds_asked_for(Answer(reply.status, reply.headers, b""))
+            asked = exchange.seconds_asked_for(Answer(reply.status, reply.headers, b""))
             rest = LONG_REST if asked is None else timedelta(seconds=asked)
             error = errors.DnsUnavailable(error.message, hint=_MANY)
             error.retry = errors.Retry.at(self._now() + rest)
@@ -252,14 +252,14 @@ class CloudflareClient(answers.JsonTxtService):
 
         return self.pages(page, about)
 
-    def request(self, action: str, **params: Any) -> client.Request:
+    def request(self, action: str, **params: Any) -> exchange.Request:
         """See `JsonTxtService.request`. Parameters: `path`, and the `fields` of a JSON body."""
         headers = {"Authorization": f"Bearer {self._token.reveal()}", "Accept": "application/json"}
         method, url = action.partition(" ")[0], f"{self._api}{params['path']}"
         if "fields" not in params:
-            return client.Request(method, url, headers)
+            return exchange.Request(method, url, headers)
         headers["Content-Type"] = "application/json"
-        return client.Request(method, url, headers, json.dumps(params["fields"]).encode())
+        return exchange.Request(method, url, headers, json.dumps(params["fields"]).encode())
 
 
 def _records(zone: txt.Zone) -> str:

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.dns import records
-from certferry.adapters.http import client
+from certferry.adapters.http import client, exchange
 from certferry.ports.adapter import Answer, CodeMeaning, Context
 from certferry.text import Quoted, Text
 
@@ -140,7 +140,7 @@ class JsonTxtService(records.TxtService):
         service: str,
         codes: Codes,
         http: client.HttpClient,
-        clock: client.Request,
+        clock: exchange.Request,
         context: Context,
     ) -> None:
         self._service = service
@@ -154,7 +154,7 @@ class JsonTxtService(records.TxtService):
         self._zones: list[records.Zone] | None = None
 
     @abstractmethod
-    def request(self, action: str, **params: Any) -> client.Request:
+    def request(self, action: str, **params: Any) -> exchange.Request:
         """Return the HTTP request of a call, once per attempt: a signature may be valid once."""
 
     @abstractmethod
@@ -186,7 +186,7 @@ class JsonTxtService(records.TxtService):
         """See `TxtService.clock_ahead`. A request without keys is sent, for its Date header."""
         try:
             return client.ask_the_time(self._http, self._clock, self._now)
-        except client.HttpFailure as failure:
+        except exchange.HttpFailure as failure:
             raise self._lost(Text("the time of the service"), failure.problem) from None
 
     def read(self, action: str, about: str | Text, **params: Any) -> Reply:
@@ -257,14 +257,16 @@ class JsonTxtService(records.TxtService):
             answer = self._http.exchange(
                 lambda: self.request(action, **params), repeatable=not is_write
             )
-        except client.HttpFailure as failure:
+        except exchange.HttpFailure as failure:
             return Lost(failure.problem, maybe_done=failure.maybe_done)
         reply = self.reply(action, answer)
         if reply is None:
             sentence = Text("{service}'s answer to {action} cannot be read (HTTP status {status})")
             problem = sentence.filled(service=self._service, action=action, status=answer.status)
             pauses = self.pauses_in_doubt if answer.status == HTTPStatus.OK else ()
-            return Lost(problem, maybe_done=not client.surely_undone(answer.status), pauses=pauses)
+            return Lost(
+                problem, maybe_done=not exchange.surely_undone(answer.status), pauses=pauses
+            )
         if reply.code:
             error = self.error(reply, about)
             if isinstance(error, errors.DnsAccessDenied):

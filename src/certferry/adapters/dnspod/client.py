@@ -25,7 +25,8 @@ from certferry.adapters.dns.records import (
     Zone,
     hosts_of,
 )
-from certferry.adapters.http.client import HttpClient, Request, journal
+from certferry.adapters.http.client import HttpClient
+from certferry.adapters.http.exchange import Request, journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.core.redaction import Secret, quoted, quoted_code
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Retry

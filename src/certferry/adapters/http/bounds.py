@@ -19,10 +19,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
+from certferry.adapters.http.exchange import LONGEST_ANSWER, WHOLE
 from certferry.ports.state import must_still_hold
 
-WHOLE = timedelta(seconds=60)  # for a whole exchange; certferry's requests take a second or two
-LONGEST_ANSWER = 16 * 2**20  # bytes; a page of a thousand domains is about one mebibyte
 FRAMES = 2  # times LONGEST_ANSWER: all bytes of an answer, with headers and frames of chunks
 CHUNK = 64 * 2**10  # bytes read at once
 POOL_SIZE = 16  # connections kept per host: two for each lineage in parallel, by default

@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from msgspec import Struct
 from msgspec import field as struct_field
 
+from certferry.adapters.http.exchange import seconds_asked_for
 from certferry.core.assessment.notices import Message
 from certferry.core.network import is_loopback
 from certferry.core.redaction import Secret, quoted
@@ -93,8 +94,6 @@ class Posting:
 
     def later(self, problem: Text, headers: Mapping[str, str]) -> AgainAt:
         """Return when to send the message again: after Retry-After, or soon."""
-        from certferry.adapters.http.client import seconds_asked_for
-
         asked = seconds_asked_for(Answer(0, headers, b""))
         return AgainAt(self.now() + (SOON if asked is None else timedelta(seconds=asked)), problem)
 

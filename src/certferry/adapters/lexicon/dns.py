@@ -36,8 +36,9 @@ from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.dns.records import STOP_CHECK, AccountTurns, revealed
-from certferry.adapters.http.client import TIMEOUTS, explain
+from certferry.adapters.http.exchange import TIMEOUTS
 from certferry.adapters.http.posting import must_be_address
+from certferry.adapters.http.session import explain
 from certferry.core.certificates.names import suffixes, zone_name
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone

@@ -16,7 +16,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from certferry import errors
-from certferry.adapters.http import client
+from certferry.adapters.http import client, exchange
 from certferry.adapters.qiniu import wire
 from certferry.core.redaction import quoted
 from certferry.ports.adapter import Answer, CodeMeaning
@@ -250,7 +250,7 @@ class QiniuFailure(Exception):
         code: int | None = None,
         reply: wire.QiniuReply | None = None,
         maybe_done: bool = False,
-        contact: client.Contact | None = None,
+        contact: exchange.Contact | None = None,
         is_common: bool = False,
         is_passing: bool = False,
     ) -> None:
@@ -264,9 +264,9 @@ class QiniuFailure(Exception):
         #: Whether Qiniu may have carried out the call.
         self.maybe_done = maybe_done
         #: Whether the answer did not come in time.
-        self.silent = contact is client.Contact.SILENCE
+        self.silent = contact is exchange.Contact.SILENCE
         #: Whether any other call would fail too, because of keys, rate, clock or network.
-        self.is_common = is_common or contact is client.Contact.NONE
+        self.is_common = is_common or contact is exchange.Contact.NONE
         #: Whether the same call may succeed later.
         self.is_passing = is_passing or contact is not None
 
@@ -368,7 +368,7 @@ CODES: Mapping[str, CodeMeaning] = {
 
 
 def explain_failure(
-    subject: Text, failure: client.HttpFailure, tried: Sequence[wire.Endpoint] = ()
+    subject: Text, failure: exchange.HttpFailure, tried: Sequence[wire.Endpoint] = ()
 ) -> QiniuFailure:
     """Return the failure of a call without an answer."""
     problem = _with_endpoints(failure.problem, tried)
@@ -415,7 +415,7 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
     if wire.too_many(answer):
         sentence = Text("Qiniu takes no more requests for the moment, among them {what} ({answer})")
         error = _error(errors.TargetUnavailable, sentence, call, reply, _OTHER_PROGRAM)
-        if (seconds := client.seconds_asked_for(answer)) is not None:
+        if (seconds := exchange.seconds_asked_for(answer)) is not None:
             error.retry = errors.Retry.at(now + timedelta(seconds=seconds))
         return QiniuFailure(error, code=reply.code, is_common=True)
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:

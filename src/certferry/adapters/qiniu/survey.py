@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from certferry.adapters.http.client import journal
+from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported, shown_host
 from certferry.adapters.qiniu.account import Certificates, Details
 from certferry.adapters.qiniu.cdn import KNOWN_STATES, failed_change, why_unusable

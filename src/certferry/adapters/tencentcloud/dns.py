@@ -30,7 +30,7 @@ from certferry.adapters.dnspod.client import (
     total_in,
     zone_of,
 )
-from certferry.adapters.http import client
+from certferry.adapters.http import client, exchange
 from certferry.core.redaction import Secret, quoted, quoted_code, quoted_id
 from certferry.ports.adapter import Answer, Context, Variable, json_object
 from certferry.ports.dns import DnsProvider
@@ -214,7 +214,7 @@ class TencentCloudClient(answers.JsonTxtService):
         self._host = parts.netloc
         self._keys = keys
         self._language = LANGUAGES.get(context.language, "en-US")
-        super().__init__(SERVICE, _ANSWERS, http, client.Request("GET", self._url), context)
+        super().__init__(SERVICE, _ANSWERS, http, exchange.Request("GET", self._url), context)
 
     def list_zones(self, about: str | Text) -> list[Zone]:
         """Read every domain of the account, with its name servers (DescribeDomainList)."""
@@ -307,7 +307,7 @@ class TencentCloudClient(answers.JsonTxtService):
 
         return self.pages(page, about, key=lambda item: answers.as_text(item.get(key)))
 
-    def request(self, action: str, **params: str | int) -> client.Request:
+    def request(self, action: str, **params: str | int) -> exchange.Request:
         """See `JsonTxtService.request`. A signature is valid for five minutes."""
         body, moment = json.dumps(params).encode(), self._now()
         call = SignedCall(API_SERVICE, self._host, "/", CONTENT_TYPE, body)
@@ -321,7 +321,7 @@ class TencentCloudClient(answers.JsonTxtService):
             "X-TC-Language": self._language,
             "Authorization": authorization(self._keys, call, moment),
         }
-        return client.Request("POST", self._url, headers, body)
+        return exchange.Request("POST", self._url, headers, body)
 
 
 def _domain(zone: Zone) -> dict[str, str | int]:
@@ -332,7 +332,7 @@ def _domain(zone: Zone) -> dict[str, str | int]:
 
 def says_too_many(answer: Answer) -> bool:
     """Return whether a call was refused, without effect, for too many calls in a second."""
-    if client.answers_too_many(answer):
+    if exchange.answers_too_many(answer):
         return True
     code = answers.as_text(answers.object_in(_response_of(answer), "Error").get("Code"))
     return code.startswith(_TOO_MANY)
