@@ -283,18 +283,23 @@ class _HeldAdapter(BoundedAdapter):
         host = parts.hostname or ""
         if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
             raise self._not_held(
-                Text("it would send to {host} without https, which certferry refuses", host=host)
+                Text(
+                    "the provider's code sends to {host} without https, which certferry refuses",
+                    host=host,
+                )
             )
         how |= {"timeout": how.get("timeout") or TIMEOUT, "verify": how.get("verify") or True}
         try:
             response = super().send(request, **how)
         except TooLong as endless:
-            sentence = Text("the answer of {host} is longer than any should be", host=host)
+            sentence = Text("the answer of {host} is too long", host=host)
             raise self._not_held(sentence) from endless
         finally:
             self.close()
         if response.is_redirect:
-            sentence = Text("{host} redirects elsewhere, and certferry does not follow", host=host)
+            sentence = Text(
+                "{host} redirects elsewhere, and certferry does not follow redirects", host=host
+            )
             raise self._not_held(sentence)
         return response
 

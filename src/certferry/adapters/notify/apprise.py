@@ -33,7 +33,7 @@ BESIDES = "apprise.plugins.nostr"  # opens its own sockets beside `requests` (Ap
 class Settings:
     """The settings of the channel."""
 
-    url: Annotated[Secret, Text("the address as Apprise writes it, such as ntfys://topic")]
+    url: Annotated[Secret, Text("the address in Apprise's form, for example ntfys://topic")]
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:
@@ -58,12 +58,12 @@ class _Apprise(Struct, frozen=True):
         logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings show addresses
         sender = apprise.Apprise()
         if not sender.add(self.address.reveal()):
-            problem = Text("Apprise knows no service of that address")
-            return RefusedForGood(problem, Text("compare `url` with Apprise's documents"))
+            problem = Text("Apprise does not know the service in the address")
+            return RefusedForGood(problem, Text("compare `url` with Apprise's documentation"))
         if not all(map(_sends_with_requests, sender)):
-            problem = Text("Apprise does not use HTTP requests for that service")
+            problem = Text("Apprise does not use HTTP requests for the service")
             hint = Text(
-                'certferry takes only services of Apprise that do; send mail with type = "email"'
+                'certferry supports only Apprise services over HTTP; for mail use type = "email"'
             )
             return RefusedForGood(problem, hint)
         with held() as refused:
@@ -71,9 +71,9 @@ class _Apprise(Struct, frozen=True):
                 return Sent()
         if refused:
             return RefusedForGood(
-                refused[0], Text("let `url` lead to the service itself, by https")
+                refused[0], Text("point `url` directly to the service, with https")
             )
-        problem = Text("Apprise could not send the message; it does not say why")
+        problem = Text("Apprise could not send the message, and gave no reason")
         hint = Text("try the same address with the program `apprise -vv`")
         return RefusedForGood(problem, hint)
 

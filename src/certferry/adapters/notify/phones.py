@@ -38,11 +38,11 @@ _PUSHPLUS_HINTS: Mapping[int, Text] = {
     903: Text("compare `key` with the token at pushplus.plus"),
     905: Text("have the account's real name verified at pushplus.plus"),
 }
-_TELEGRAM_KEY = Text("compare `key` with the token that BotFather gave")
+_TELEGRAM_KEY = Text("compare `key` with the token from BotFather")
 _TELEGRAM_HINTS: Mapping[int, Text] = {
-    HTTPStatus.BAD_REQUEST: Text("compare `chat` with the chat's id, and let the bot join it"),
+    HTTPStatus.BAD_REQUEST: Text("compare `chat` with the chat's ID, and add the bot to the chat"),
     HTTPStatus.UNAUTHORIZED: _TELEGRAM_KEY,
-    HTTPStatus.FORBIDDEN: Text("let the bot join the chat, or write to it first"),
+    HTTPStatus.FORBIDDEN: Text("add the bot to the chat, or send the bot a message first"),
     HTTPStatus.NOT_FOUND: _TELEGRAM_KEY,
 }
 
@@ -51,8 +51,8 @@ _TELEGRAM_HINTS: Mapping[int, Text] = {
 class BarkSettings:
     """The settings of Bark, for one phone."""
 
-    key: Annotated[Secret, Text("the key of the device, which the app shows")]
-    api: Annotated[str, Text("the address of the server; your own, if you have one")] = (
+    key: Annotated[Secret, Text("the key of the device, shown in the app")]
+    api: Annotated[str, Text("the address of the server, if you run your own")] = (
         "https://api.day.app"
     )
 
@@ -69,7 +69,7 @@ class PushplusSettings:
 class ServerchanSettings:
     """The settings of ServerChan, for one person."""
 
-    key: Annotated[Secret, Text("the SendKey, which begins with SCT or sctp")]
+    key: Annotated[Secret, Text("the SendKey (begins with SCT or sctp)")]
     api: Annotated[str, posts.API_HELP] = SERVERCHAN_API
 
 
@@ -78,7 +78,7 @@ class TelegramSettings:
     """The settings of Telegram: a bot, and the chat for messages."""
 
     key: Annotated[Secret, Text("the token of the bot")]
-    chat: Annotated[str, Text("the id of the chat, or @name of a channel")]
+    chat: Annotated[str, Text("the ID of the chat, or @name of a channel")]
     api: Annotated[str, posts.API_HELP] = "https://api.telegram.org"
 
 
@@ -99,7 +99,7 @@ def bark(settings: BarkSettings, context: Context, /) -> Notifier:
         code, words = reply.number("code"), reply.fields.get("message")
         if code == HTTPStatus.OK:  # Bark's own code, with HTTP's number
             return Sent()
-        return posting.refused(code, words, Text("compare `key` with what the app shows"))
+        return posting.refused(code, words, Text("compare `key` with the key shown in the app"))
 
     return posts.PostedChannel(posting, lambda: address, fields, judge)
 

@@ -438,7 +438,7 @@ def _is_meant_for(schema: int, reader: Reader, dialect: Dialect) -> bool:
 def _applied(reader: Reader, database: Database) -> set[int]:
     tables = {row["name"] for row in reader.rows(database.dialect.tables)}
     if tables and _MIGRATIONS not in tables:
-        raise damaged(database.place, Text("it holds the tables of another program"))
+        raise damaged(database.place, Text("the database holds the tables of another program"))
     query = f"SELECT number FROM {_MIGRATIONS}"  # noqa: S608 - a constant
     return {row["number"] for row in reader.rows(query)} if tables else set()
 
