@@ -62,7 +62,7 @@ def observing(
 def read_settings(front: Front, names: Sequence[str]) -> Settings:
     """Read the settings. Print each name that means several certificates. Raise `ConfigError`."""
     settings = selection.chosen_settings(names, front.config, front.console.environ)
-    message = Text("{name} is for several certificates: {lineages}")
+    message = Text("{name} is in several certificates: {lineages}")
     for name in names:
         if len(meant := selection.lineages_meant(name, settings.certificates)) > 1:
             note(front, message.filled(name=name, lineages=meant))
@@ -167,8 +167,8 @@ def may_renew_all(desired: Sequence[DesiredCertificate], front: Front) -> bool:
         Text("`--renew` without NAME would order all {count} certificates anew, due or not"),
     )
     hint = Text(
-        "`certferry sync` renews what is due; `certferry sync --renew NAME` orders one of"
-        " them now, `certferry sync --renew --all` every one"
+        "`certferry sync` renews certificates that are due; `certferry sync --renew NAME` orders"
+        " one now, `certferry sync --renew --all` all of them"
     )
     question = one_or_many(
         count,
