@@ -256,7 +256,7 @@ def test_apprise_at_an_answer_without_an_end() -> None:
         answered = apprise_at(f"json://{host}/")
 
     assert isinstance(answered, RefusedForGood)
-    assert "longer than any should be" in str(answered.problem)
+    assert "is too long" in str(answered.problem)
 
 
 @OF_THE_LIBRARY

@@ -465,9 +465,9 @@ def test_check_of_the_key_that_was_changed(attacked: Attacked) -> None:
         f"UPDATE sealing SET sealed_check = 'none'; UPDATE version SET not_after = '{FAR}'"  # noqa: S608 - a test's own
     )
 
-    with pytest.raises(StateError, match="does not open what the state holds"):
+    with pytest.raises(StateError, match="does not open the state"):
         attacked.store.remembered("img")
-    with pytest.raises(StateError, match="does not open what the state holds"):
+    with pytest.raises(StateError, match="does not open the state"):
         attacked.store.must_unseal()
 
 
@@ -494,7 +494,7 @@ def test_schema_that_was_taken_back(path: Path, key_file: Path, schema: int) -> 
         raw.execute("UPDATE console_user SET role = 'operator'")
         raw.execute("UPDATE rollout SET fingerprint = 'cd'")
 
-    with pytest.raises(StateForeign, match="taken the schema of the state back"):
+    with pytest.raises(StateForeign, match="put back an older schema of the state"):
         connect(path, key_file)
 
 
@@ -606,7 +606,7 @@ def test_trigger_that_changes_what_is_written(
     before = [believed(store, one) for one in OWN]
     attacked.write(trigger(attacked, table, change))
 
-    with pytest.raises(StateForeign, match="changes what certferry writes"):
+    with pytest.raises(StateForeign, match="changes certferry's data on writing"):
         write(store, attacked.bundle)
 
     assert before == [believed(store, one) for one in OWN]
@@ -628,7 +628,7 @@ def test_trigger_that_takes_a_change_back(attacked: Attacked) -> None:
     )
     lease = attacked.store.acquire("static", NOW)
 
-    with pytest.raises(StateForeign, match="changes what certferry writes"):
+    with pytest.raises(StateForeign, match="changes certferry's data on writing"):
         attacked.store.save_revocation(lease, 1, Revocation(NOW, RevocationReason.SUPERSEDED))
 
 
@@ -650,7 +650,7 @@ ALIEN = {
     "view": (
         "ALTER TABLE pace RENAME TO kept; CREATE VIEW pace AS SELECT * FROM kept",
         "ALTER TABLE pace RENAME TO kept; CREATE VIEW pace AS SELECT * FROM kept",
-        "pace is no table",
+        "pace is not a table",
     ),
     "column": (
         "ALTER TABLE hold ADD COLUMN evil TEXT",
