@@ -220,7 +220,7 @@ def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
         ),
         (
             "state.url = 'mysql://u:HUNTER2@h/d'",
-            "[state] url: must be sqlite:/// and a path, such ",
+            "[state] url: must be sqlite:/// and a path, for ",
         ),
         ("accounts.files.type = 'x'", "[accounts] files: this name is reserved; give the account "),
         ("accounts.qiniu.type = 1", "[accounts.qiniu] type: must be a string, but is a number"),
