@@ -111,7 +111,9 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
     """The nearest spelling of any package is named, with the file and the line."""
     said = refusal(connect, '[accounts.bad]\ntype = "goud"\n')
 
-    expected = "certferry.toml:2: [accounts.bad] type: goud is no DNS provider; did you mean good?"
+    expected = (
+        "certferry.toml:2: [accounts.bad] type: goud is not a DNS provider; did you mean good?"
+    )
     assert f"{tmp_path}/{expected}" == said
 
 
@@ -123,7 +125,10 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
         ("def connect(:", "cannot be imported: SyntaxError"),
         (adapter().replace("def connect", "def connects"), "bad_dns has no connect"),
         ("def connect(s, c): ...", "bad_dns has no SERVICE, ENVIRONMENT, Settings"),
-        (adapter().replace("@dataclass(frozen=True)", ""), "`Settings` of bad_dns is no dataclass"),
+        (
+            adapter().replace("@dataclass(frozen=True)", ""),
+            "`Settings` of bad_dns is not a dataclass",
+        ),
         (adapter().replace("token: str", "token: object"), "no operator could write token"),
         (
             adapter().replace("return Port()", "return settings.nothing"),
@@ -143,7 +148,7 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
             adapter().replace('Variable("token"', 'Variable("key"'),
             "`Settings` of bad_dns has no key",
         ),
-        (f"{adapter()}\nNEEDS_COMMON_NAME = True", "is no `CommonNameRule`"),
+        (f"{adapter()}\nNEEDS_COMMON_NAME = True", "is not a `CommonNameRule`"),
         (
             f"{adapter()}\n{RULE}NEEDS_COMMON_NAME = CommonNameRule('no_such')",
             "`Settings` of bad_dns has no no_such",
@@ -529,5 +534,5 @@ def test_accounts_are_listed_by_what_they_can_be(packages: Packages, connect: Co
 
     assert ("qiniu", "both", "odd") == accounts.labels(TARGETS)
     assert ("dnspod", "both", "good", "odd") == accounts.labels(DNS_PROVIDERS)
-    with pytest.raises(ConfigError, match="odd is no target"):
+    with pytest.raises(ConfigError, match="odd is not a target"):
         accounts.target("odd")

@@ -183,7 +183,7 @@ def test_record_that_was_silently_not_written_is_reported(deaf: Deaf) -> None:
 
 def test_record_that_was_silently_not_removed_is_reported(deaf: Deaf) -> None:
     """It is there still, and a later run is to remove it."""
-    with pytest.raises(DnsUnavailable, match=f"{NAME}.*still has the record"):
+    with pytest.raises(DnsUnavailable, match=f"{NAME}.*still lists the record"):
         at(deaf.http.url).remove_txt(NAME, THEIRS, None)
 
 
@@ -200,8 +200,8 @@ def test_record_that_is_there_is_not_written_again(deaf: Deaf) -> None:
         (401, DnsAccessDenied, "lexicon powerdns --help"),
         (403, DnsAccessDenied, "lexicon powerdns --help"),
         (422, DnsRejected, "lexicon powerdns --help"),
-        (429, DnsUnavailable, "some minutes"),
-        (502, DnsUnavailable, "some minutes"),
+        (429, DnsUnavailable, "a few minutes"),
+        (502, DnsUnavailable, "a few minutes"),
     ],
 )
 def test_what_the_service_refuses_is_reported(
@@ -316,7 +316,7 @@ def test_request_without_an_answer_is_reported_without_its_address() -> None:
     with nothing_listens() as port, pytest.raises(DnsUnavailable) as reported:
         at(f"http://127.0.0.1:{port}/planted-in-the-path", zones=(ZONE,)).add_txt(NAME, VALUE)
 
-    assert "no connection to 127.0.0.1: " in str(reported.value)
+    assert "cannot connect to 127.0.0.1: " in str(reported.value)
     assert "planted" not in str(reported.value)
 
 

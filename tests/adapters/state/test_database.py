@@ -132,8 +132,8 @@ def test_state_of_another_user(tmp_path: Path) -> None:
 
     said, hint = refused(path)
 
-    assert f"{path} belongs to nobody, who could change it" == said
-    advice = f"run it as its owner: sudo -u nobody certferry …; or run: chown -h root {path}"
+    assert f"{path} belongs to nobody, who can change it" == said
+    advice = f"run certferry as the owner: sudo -u nobody certferry …; or run: chown -h root {path}"
     assert advice == hint
     assert there == sorted(tmp_path.iterdir())
 
@@ -523,7 +523,7 @@ def test_state_file_of_another_user(folder_mode: int) -> None:
 
     assert "state_unavailable" == code
     assert f"{folder / 'state.db'} cannot be opened: " in message
-    assert f"{folder / 'state.db'} must be a file of the user who runs certferry" == hint
+    assert f"{folder / 'state.db'} must belong to certferry's user" == hint
 
 
 def test_unforeseen_error(path: Path) -> None:
@@ -548,14 +548,14 @@ def test_file_system_without_room(path: Path, code: int) -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ("'a', 1, printf('%.*c', 68000000, 'x')", "the table lease is longer than 64 MiB"),
+        ("'a', 1, printf('%.*c', 68000000, 'x')", "the table lease returns more than 64 MiB"),
         (
             "number, 1, printf('%.*c', 23000000, 'x') FROM numbers LIMIT 3",
-            "the table lease is longer than 64 MiB",
+            "the table lease returns more than 64 MiB",
         ),
         pytest.param(
             "number, 1, NULL FROM numbers",
-            "the table lease is longer than 64 MiB",
+            "the table lease returns more than 64 MiB",
             marks=thorough,
         ),
     ],

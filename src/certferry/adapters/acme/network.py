@@ -186,8 +186,10 @@ def must_be_private(url: str) -> None:
         return  # requests refuses it
     if parts.scheme == "http" and not is_loopback((parts.host or "").strip("[]")):
         raise CaUnavailable(
-            Text("the CA names an address without https: {host}", host=quoted(parts.host)),
-            hint=Text("an ACME directory and all that it names are https:// addresses"),
+            Text(
+                "the CA's answer contains an address without https: {host}", host=quoted(parts.host)
+            ),
+            hint=Text("an ACME directory and all addresses in it must be https://"),
         )
 
 
@@ -229,7 +231,7 @@ class Polling:
         if max(now, asked) >= self.deadline:
             raise CaUnavailable(
                 Text("{what}: no result until {deadline}", what=self.what, deadline=self.deadline),
-                hint=Text("the order is kept: the next `certferry sync` looks at it again"),
+                hint=Text("the order is kept: the next `certferry sync` checks it again"),
                 retry=Retry.at(asked) if asked > now else None,
             )
         seconds = max(next(self._rests), (asked - now).total_seconds())

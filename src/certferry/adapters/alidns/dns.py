@@ -38,8 +38,8 @@ from certferry.text import Text
 
 SERVICE = "Alibaba Cloud DNS"
 WHERE_KEYS_ARE = Text(
-    "ram.console.aliyun.com → Users → create AccessKey, with the permission AliyunDNSFullAccess;"
-    " the secret is shown once, when made"
+    "ram.console.aliyun.com → Users → create AccessKey, with the permission AliyunDNSFullAccess; "
+    "the secret is shown only once, at creation"
 )
 ENVIRONMENT = (
     Variable(
@@ -51,7 +51,7 @@ ENVIRONMENT = (
     Variable(
         "access_key_secret",
         ("Ali_Secret", "ALICLOUD_SECRET_KEY"),
-        Text("the secret of that AccessKey"),
+        Text("the secret of the AccessKey"),
     ),
 )
 
@@ -64,21 +64,25 @@ RECORD_ID = re.compile(r"[0-9]{1,30}", re.ASCII)
 DUPLICATE = "DomainRecordDuplicate"
 
 _TEMPORARY_KEY = Text(
-    "the key is a temporary one (STS.…) of a RAM role, which ends within hours: make an AccessKey "
-    "of a RAM user at ram.console.aliyun.com, with the permission AliyunDNSFullAccess"
+    "the key is a temporary key (STS.…) of a RAM role and expires within hours: create an "
+    "AccessKey of a RAM user at ram.console.aliyun.com, with the permission AliyunDNSFullAccess"
 )
 _CHECK = Text(
     "compare `access_key_id` and `access_key_secret` with the AccessKeys of the RAM user at "
-    "ram.console.aliyun.com; a secret is shown only when it is made"
+    "ram.console.aliyun.com; a secret is shown only at creation"
 )
 _PERMISSION = Text(
     "give the RAM user the permissions alidns:DescribeDomains, DescribeSubDomainRecords, "
     "DescribeDomainRecordInfo, AddDomainRecord and DeleteDomainRecord, or AliyunDNSFullAccess"
 )
-_LOOK = Text("look at the domain at dns.console.aliyun.com")
-_CLOCK = Text("this machine's clock is off by more than 15 minutes: set it, then try again")
-_PLAN = Text("the domain's plan at Alibaba Cloud DNS does not allow it: free some, or upgrade it")
-_ACCOUNT = Text("look at the account's notices at home.console.aliyun.com")
+_LOOK = Text("check the domain at dns.console.aliyun.com")
+_CLOCK = Text(
+    "the clock of this host is off by more than 15 minutes: set the clock, then try again"
+)
+_PLAN = Text(
+    "the domain's plan at Alibaba Cloud DNS is used up: remove records, or upgrade the plan"
+)
+_ACCOUNT = Text("check the account's notices at home.console.aliyun.com")
 
 _IN_DOUBT = ("InternalError", "ServiceUnavailable", "UnKnownError")  # their spelling
 _FORBIDDEN = ("DomainExpired", "DomainLocked", "DomainType", "RecordLocked", "ProtectedDomain")
@@ -88,7 +92,7 @@ _ANSWERS = answers.Codes(
     _LOOK,
     denied={
         "InvalidAccessKeyId": Text(
-            "there is no such AccessKey, or it is disabled: {check}", check=_CHECK
+            "the AccessKey does not exist or is disabled: {check}", check=_CHECK
         ),
         "SignatureDoesNotMatch": Text(
             "`access_key_secret` does not belong to `access_key_id`: {check}", check=_CHECK
@@ -113,7 +117,7 @@ CODES = _ANSWERS.meanings
 
 KEYS = KeyForms(
     Text("Alibaba Cloud"),
-    Text("make an AccessKey of a RAM user at ram.console.aliyun.com"),
+    Text("create an AccessKey of a RAM user at ram.console.aliyun.com"),
     (
         Mistaken("access_key_id access_key_secret", "^$", EMPTY),
         Mistaken("access_key_id", r"^STS\.", Text("is a temporary key (STS.…)"), _TEMPORARY_KEY),

@@ -33,8 +33,8 @@ from certferry.text import Quoted, Text
 
 SERVICE = "Cloudflare"
 WHERE_KEYS_ARE = Text(
-    "dash.cloudflare.com/profile/api-tokens → Create Token → template Edit zone DNS; the token is"
-    " shown once, when made"
+    "dash.cloudflare.com/profile/api-tokens → Create Token → template Edit zone DNS; the token "
+    "is shown only once, at creation"
 )
 ENVIRONMENT = (
     Variable(
@@ -60,8 +60,8 @@ _NOT_YET_SERVED = frozenset({"pending", "initializing", "moved"})
 DUPLICATES = frozenset({"81057", "81058"})  # an identical record exists
 
 _MAKE_TOKEN = Text(
-    "make an API token at dash.cloudflare.com/profile/api-tokens, from the template Edit zone DNS: "
-    "it needs Zone:Read and DNS:Edit for the zones"
+    "create an API token at dash.cloudflare.com/profile/api-tokens from the template Edit zone "
+    "DNS, with Zone:Read and DNS:Edit for the zones"
 )
 KEYS = KeyForms(
     SERVICE,
@@ -79,23 +79,23 @@ KEYS = KeyForms(
     ),
 )
 _CHECK = Text(
-    "the API token is not accepted: it may have ended, been rolled, or not be for this host's "
-    "address. {make}",
+    "Cloudflare does not accept the API token: the token may have expired, been rolled, or "
+    "exclude this host's address. {make}",
     make=_MAKE_TOKEN,
 )
-_LACKS_PERMISSION = Text("the API token lacks a permission or this zone: {make}", make=_MAKE_TOKEN)
+_LACKS_PERMISSION = Text("the API token lacks a permission or the zone: {make}", make=_MAKE_TOKEN)
 _NO_TOKEN = Text(
-    "`token` does not hold an API token: is it a Global API Key, or was it not copied"
-    " whole? {make}",
+    "`token` is not an API token: check whether it is a Global API Key or an incomplete copy. "
+    "{make}",
     make=_MAKE_TOKEN,
 )
 _PLAN = Text("the zone's plan at Cloudflare does not allow more records: remove some")
 _MANY = Text("the account has made too many calls: Cloudflare allows 1200 in five minutes")
-_LATER = Text("try again in some minutes, and look at www.cloudflarestatus.com")
+_LATER = Text("try again in a few minutes, and check www.cloudflarestatus.com")
 
 _ANSWERS = answers.Codes(
     Text("{about}: Cloudflare answered {action} with code {code} (status {status}): {words}"),
-    Text("look at the zone at dash.cloudflare.com"),
+    Text("check the zone at dash.cloudflare.com"),
     denied={
         # Invalid API Token. Invalid access token; Unauthorized; from this location.
         **dict.fromkeys(("1000", "9109"), _CHECK),
@@ -271,14 +271,14 @@ def _problem_of(item: dict[str, Any], name: str) -> errors.DnsRejected | None:
     if answers.as_text(item.get("type")) in _SERVED_ELSEWHERE:
         return errors.DnsRejected(
             Text("Cloudflare is not the DNS service of the zone {zone}", zone=name),
-            hint=Text("name the account of the service that the zone's NS records lead to"),
+            hint=Text("set `dns` to the account of the service in the zone's NS records"),
         )
     if answers.as_text(item.get("status")) in _NOT_YET_SERVED:
         return errors.DnsRejected(
             Text("the zone {zone} is not delegated to Cloudflare", zone=name),
             hint=Text(
-                "set the name servers that dash.cloudflare.com shows at the registrar, or name the "
-                "account of the service that the zone's NS records lead to"
+                "set the name servers shown at dash.cloudflare.com at the registrar, or set "
+                "`dns` to the account of the service in the zone's NS records"
             ),
         )
     return None

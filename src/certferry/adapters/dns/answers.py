@@ -22,11 +22,11 @@ from certferry.text import Quoted, Text
 MOST_PAGES = 200  # pages of one list: ten thousand zones and more
 
 EXCLUDED = Text(
-    "another record at this name excludes it: remove that record, or let a CNAME there lead to a"
-    " zone in which the challenge can be written"
+    "another record with the same name conflicts: remove the other record, or point a CNAME "
+    "there to a zone where the challenge can be written"
 )
-TOO_MANY_CALLS = Text("the account has made too many calls: let it rest for some minutes")
-LATER = Text("try again in some minutes")
+TOO_MANY_CALLS = Text("the account has made too many calls: wait a few minutes")
+LATER = Text("try again in a few minutes")
 
 Item = dict[str, Any]
 
@@ -245,7 +245,7 @@ class JsonTxtService(records.TxtService):
                 return list(listed.values())
             if len(listed) == before:
                 break
-        sentence = Text("{about}: a list at {service} does not come to an end")
+        sentence = Text("{about}: a list at {service} never ends")
         raise errors.DnsUnavailable(sentence.filled(about=about, service=self._service))
 
     def _call(
@@ -276,21 +276,27 @@ class JsonTxtService(records.TxtService):
 
     def _lost(self, about: str | Text, problem: Text) -> errors.DnsUnavailable:
         message = Text("{about}: {problem}", about=about, problem=problem)
-        hint = Text("try again in some minutes, and check the way from this host to {service}")
+        hint = Text(
+            "try again in a few minutes, and check the network between this host and {service}"
+        )
         return errors.DnsUnavailable(message, hint=hint.filled(service=self._service))
 
 
 def must_be_positive(key: str, value: float, service: str, advice: Text) -> None:
     """Raise `ConfigError` for a rate of zero or less."""
     if not value > 0:  # also catches NaN
-        sentence = Text("`{key}` of the {service} account is not above zero")
+        sentence = Text("`{key}` of the {service} account must be above zero")
         raise errors.ConfigError(sentence.filled(key=key, service=service), hint=advice)
 
 
 def not_again(service: str, denied: errors.DnsError) -> errors.DnsAccessDenied:
     """Return the error to raise in place of a call with refused keys."""
     return errors.DnsAccessDenied(
-        Text("{service} is not asked again: {earlier}", service=service, earlier=denied.message),
+        Text(
+            "certferry does not ask {service} again: {earlier}",
+            service=service,
+            earlier=denied.message,
+        ),
         hint=denied.hint,
     )
 

@@ -70,7 +70,9 @@ class Posting:
             return AgainAt(self.now() + SOON, failed.problem)
         if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
             redirects = Text("{service} redirects the message", service=self.service)
-            return RefusedForGood(redirects, Text("write the address that it leads to"))
+            return RefusedForGood(
+                redirects, Text("write the address to which the service redirects")
+            )
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             failed_itself = Text(
                 "{service} failed (status {status})", service=self.service, status=answer.status
@@ -88,7 +90,7 @@ class Posting:
         if not words:
             sentence = Text("{service} refused the message ({code})")
             if code is None:
-                sentence = Text("{service} refused the message and did not say why")
+                sentence = Text("{service} refused the message without a reason")
         shown = {"words": quoted(words, self._hidden), "code": quoted(code, self._hidden)}
         return sentence.filled(service=self.service, **shown)
 
@@ -151,9 +153,9 @@ class _PostedChannel(Struct, frozen=True):
             return answer
         reply = json_object(answer.body)
         if reply is None:
-            bad = Text("{service} answered with something else than its API does (status {status})")
+            bad = Text("{service} gave an unexpected answer (status {status})")
             problem = bad.filled(service=service.SERVICE, status=answer.status)
-            return RefusedForGood(problem, Text("check the address of the channel"))
+            return RefusedForGood(problem, Text("check the channel's address"))
         return self._judged(reply)
 
     def _judged(self, reply: Mapping[str, Any]) -> Answered:
@@ -214,13 +216,13 @@ def must_be_address(key: str, address: str) -> SplitResult:
     except ValueError:
         complete = False
     if not complete:
-        sentence = Text("`{key}` must be the whole address, such as https://host/path", key=key)
+        sentence = Text(
+            "`{key}` must be a complete address, for example https://host/path", key=key
+        )
         raise ConfigError(sentence)
     if parts.username is not None or parts.password is not None:
         raise ConfigError(Text("`{key}` must not hold a user name or password", key=key))
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        sentence = Text(
-            "`{key}` must begin with https://; http:// is for addresses of this machine only"
-        )
+        sentence = Text("`{key}` must begin with https://; http:// is only for loopback addresses")
         raise ConfigError(sentence.filled(key=key))
     return parts

@@ -34,7 +34,7 @@ from certferry.text import Text
 
 log = logging.getLogger(__name__)
 
-_NOT_HTTP = Text("{host} answered with something that is not HTTP")
+_NOT_HTTP = Text("{host} did not answer with HTTP")
 _UNCONNECTED = (
     ssl.SSLCertVerificationError,
     bounds.UnknownProxy,
@@ -59,21 +59,21 @@ _SENTENCES: tuple[tuple[type[BaseException], Text], ...] = (
     (
         bounds.UnknownProxy,
         Text(
-            "cannot connect to {host}: certferry does not support the proxy that the"
-            " environment names (such as socks5://); set HTTPS_PROXY to its http://"
-            " address, or add the host to NO_PROXY"
+            "cannot connect to {host}: certferry does not support the proxy set in the "
+            "environment (for example socks5://); set HTTPS_PROXY to the proxy's http:// "
+            "address, or add the host to NO_PROXY"
         ),
     ),
     (requests.exceptions.ProxyError, Text("cannot reach {host} through the proxy: {reason}")),
     (ssl.SSLError, Text("no secure connection to {host}: {reason}")),
-    (urllib3.exceptions.NameResolutionError, Text("{host} is not found in DNS")),
-    (urllib3.exceptions.NewConnectionError, Text("no connection to {host}: {reason}")),
+    (urllib3.exceptions.NameResolutionError, Text("{host} is not in DNS")),
+    (urllib3.exceptions.NewConnectionError, Text("cannot connect to {host}: {reason}")),
     (
         urllib3.exceptions.ConnectTimeoutError,
         Text("{host} accepted no connection within {connect}"),
     ),
     (bounds.TooSlow, Text("the answer of {host} was not complete within {whole}")),
-    (bounds.TooLong, Text("the answer of {host} is longer than any should be")),
+    (bounds.TooLong, Text("the answer of {host} is too long")),
     (urllib3.exceptions.ReadTimeoutError, Text("{host} did not answer within {read}")),
     (requests.exceptions.ChunkedEncodingError, Text("the answer of {host} ended early")),
     (ConnectionError, Text("{host} closed the connection without an answer")),

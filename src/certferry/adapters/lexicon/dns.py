@@ -52,8 +52,8 @@ from certferry.text import Text
 
 SERVICE = "lexicon"
 WHERE_KEYS_ARE = Text(
-    "the service's console; each option that `lexicon PROVIDER --help` names for them is a further"
-    ' key of the account, such as auth_token = "env:MY_TOKEN"'
+    "the service's console; each option listed by `lexicon PROVIDER --help` is another key of "
+    'the account, for example auth_token = "env:MY_TOKEN"'
 )
 ENVIRONMENT: tuple[Variable, ...] = ()
 
@@ -66,9 +66,9 @@ T = TypeVar("T")
 class Settings:
     """The settings under `[accounts.<label>]`."""
 
-    provider: Annotated[str, Text("the service, as `lexicon --help` calls it")]
+    provider: Annotated[str, Text("the service's name, as listed by `lexicon --help`")]
     zones: Annotated[
-        tuple[str, ...], Text("the zones of the account; without them, the provider is asked")
+        tuple[str, ...], Text("the zones of the account; default: certferry asks the provider")
     ] = ()
     timeout: Annotated[timedelta, Text("how long a call may take, in seconds")] = timedelta(
         minutes=2
@@ -116,8 +116,8 @@ def _must_be_https(options: Mapping[str, Secret | str]) -> None:
 def _must_be_new_api(provider: str, options: Mapping[str, Secret | str]) -> None:
     if provider == "gandi" and options.get("api_protocol") != "rest":
         message = Text(
-            "certferry does not use the old API of lexicon's gandi: write {setting}, with a"
-            " token of the new one as auth_token"
+            "certferry does not use the old API of lexicon's gandi: write {setting}, and set "
+            "auth_token to a token of the new API"
         )
         raise errors.ConfigError(message.filled(setting='api_protocol = "rest"'))
 
@@ -366,8 +366,8 @@ class LexiconErrors(Struct, frozen=True):
             problem = explain(exc, urlsplit(url or "").hostname or self.provider, TIMEOUTS).problem
         message = self.message(about, problem)
         compare = Text(
-            "compare the account's other keys with what `lexicon {provider} --help` asks for, and"
-            " with the service's console",
+            "compare the account's other keys with the options in `lexicon {provider} --help`, "
+            "and with the service's console",
             provider=self.provider,
         )
         status = _status(exc) if isinstance(exc, requests.HTTPError) else None
@@ -375,34 +375,36 @@ class LexiconErrors(Struct, frozen=True):
             return errors.DnsAccessDenied(message, hint=compare)
         if status is not None and 400 <= status < 500 and status not in _NOT_NOW:  # noqa: PLR2004 - RFC 9110 §15
             return errors.DnsRejected(message, hint=compare)
-        hint = Text("try again in some minutes; certferry looks for the record first")
+        hint = Text("try again in a few minutes; certferry looks for the record first")
         return errors.DnsUnavailable(message, hint=hint)
 
     def too_long(self, about: str) -> errors.DnsUnavailable:
         """Return the error for a call over the time limit."""
-        words = Text("{about}: lexicon's {provider} gives no answer")
-        hint = Text("see the way from this host to the service, and `timeout` of the account")
+        words = Text("{about}: lexicon's {provider} does not answer")
+        hint = Text(
+            "check the network between this host and the service, and `timeout` of the account"
+        )
         return errors.DnsUnavailable(words.filled(about=about, provider=self.provider), hint=hint)
 
     def no_zone(self, name: str) -> errors.ZoneNotFound:
         """Return the error for a name without a zone at the provider."""
         words = Text("lexicon's {provider} has no zone that holds {name}")
         hint = Text(
-            "name the account that has the domain as `dns` of the certificate. Some providers of"
-            " lexicon cannot tell: name the zones as `zones` of the account then"
+            "set `dns` of the certificate to the account that has the domain. Some lexicon "
+            "providers cannot list zones: then list them as `zones` of the account"
         )
         return errors.ZoneNotFound(words.filled(provider=self.provider, name=name), hint=hint)
 
     def not_done(self, name: str, *, is_wanted: bool) -> errors.DnsUnavailable:
         """Return the error for a change missing in the provider's list."""
-        words = Text(
-            "{name}: lexicon's {provider} reports no failure, and its list still has the record"
-        )
+        words = Text("{name}: lexicon's {provider} reports success, but still lists the record")
         if is_wanted:
             words = Text(
-                "{name}: lexicon's {provider} reports no failure, and its list lacks the record"
+                "{name}: lexicon's {provider} reports success, but does not list the record"
             )
-        hint = Text("look at the zone in the service's console, and at a CNAME beside the record")
+        hint = Text(
+            "check the zone in the service's console, and look for a CNAME beside the record"
+        )
         return errors.DnsUnavailable(words.filled(name=name, provider=self.provider), hint=hint)
 
 

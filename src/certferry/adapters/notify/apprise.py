@@ -32,7 +32,7 @@ MOST_BYTES = 2000
 class Settings:
     """The settings of the channel."""
 
-    url: Annotated[Secret, Text("the address as Apprise writes it, such as ntfys://topic")]
+    url: Annotated[Secret, Text("the address in Apprise's form, for example ntfys://topic")]
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:
@@ -55,10 +55,10 @@ class _Apprise(Struct, frozen=True):
         logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings show addresses
         sender = apprise.Apprise()
         if not sender.add(self.address.reveal()):
-            problem = Text("Apprise knows no service of that address")
-            return RefusedForGood(problem, Text("compare `url` with Apprise's documents"))
+            problem = Text("Apprise does not know the service in the address")
+            return RefusedForGood(problem, Text("compare `url` with Apprise's documentation"))
         if sender.notify(title=message.title, body=message.body(MOST_BYTES)):
             return Sent()
-        problem = Text("Apprise could not send the message; it does not say why")
+        problem = Text("Apprise could not send the message, and gave no reason")
         hint = Text("try the same address with the program `apprise -vv`")
         return RefusedForGood(problem, hint)

@@ -30,15 +30,15 @@ TELEGRAM_BYTES = 4096  # Telegram counts characters, and each has a byte or more
 
 _THIRD = re.compile(r"sctp(\d+)t")
 _LONGEST_WAIT = 86_400  # seconds
-_TELEGRAM_KEY = Text("compare `key` with the token that BotFather gave")
+_TELEGRAM_KEY = Text("compare `key` with the token from BotFather")
 
 
 @dataclass(frozen=True, slots=True)
 class BarkSettings:
     """The settings of Bark, for one phone."""
 
-    key: Annotated[Secret, Text("the key of the device, which the app shows")]
-    api: Annotated[str, Text("the address of the server; your own, if you have one")] = (
+    key: Annotated[Secret, Text("the key of the device, shown in the app")]
+    api: Annotated[str, Text("the address of the server, if you run your own")] = (
         "https://api.day.app"
     )
 
@@ -55,7 +55,7 @@ class PushplusSettings:
 class ServerchanSettings:
     """The settings of ServerChan, for one person."""
 
-    key: Annotated[Secret, Text("the SendKey, which begins with SCT or sctp")]
+    key: Annotated[Secret, Text("the SendKey (begins with SCT or sctp)")]
     api: Annotated[str, posts.API_HELP] = SERVERCHAN_API
 
 
@@ -64,7 +64,7 @@ class TelegramSettings:
     """The settings of Telegram: a bot, and the chat for messages."""
 
     key: Annotated[Secret, Text("the token of the bot")]
-    chat: Annotated[str, Text("the id of the chat, or @name of a channel")]
+    chat: Annotated[str, Text("the ID of the chat, or @name of a channel")]
     api: Annotated[str, posts.API_HELP] = "https://api.telegram.org"
 
 
@@ -104,7 +104,7 @@ BARK = posts.PostedService(
     success=("code", 200),  # Bark's own code, with HTTP's number
     code_field="code",
     words=("message",),
-    hint=Text("compare `key` with what the app shows"),
+    hint=Text("compare `key` with the key shown in the app"),
 )
 PUSHPLUS = posts.PostedService(
     "PushPlus",
@@ -149,9 +149,11 @@ TELEGRAM = posts.PostedService(
     words=("description",),
     waits={HTTPStatus.TOO_MANY_REQUESTS: _asked_for},
     hints={
-        HTTPStatus.BAD_REQUEST: Text("compare `chat` with the chat's id, and let the bot join it"),
+        HTTPStatus.BAD_REQUEST: Text(
+            "compare `chat` with the chat's ID, and add the bot to the chat"
+        ),
         HTTPStatus.UNAUTHORIZED: _TELEGRAM_KEY,
-        HTTPStatus.FORBIDDEN: Text("let the bot join the chat, or write to it first"),
+        HTTPStatus.FORBIDDEN: Text("add the bot to the chat, or send the bot a message first"),
         HTTPStatus.NOT_FOUND: _TELEGRAM_KEY,
     },
 )

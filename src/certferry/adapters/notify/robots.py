@@ -31,8 +31,8 @@ BLOCKED = timedelta(minutes=10)
 
 _COMPARE = Text("compare `url` with the robot's webhook")
 _WAYS_IN = Text(
-    "compare `secret` with the robot's, choose `certferry` as its keyword, or allow the address of"
-    " this machine"
+    "compare `secret` with the robot's secret, set `certferry` as the robot's keyword, or add "
+    "this host's address to the robot's allowed addresses"
 )
 _SOON = posts.after(posts.SOON)
 
@@ -41,8 +41,8 @@ _SOON = posts.after(posts.SOON)
 class DingtalkSettings:
     """The settings of a DingTalk robot in one group."""
 
-    url: Annotated[Secret, Text("the address of the robot's webhook")]
-    secret: Annotated[Secret | None, Text("the secret that signs the robot's messages")] = None
+    url: Annotated[Secret, Text("the robot's webhook address")]
+    secret: Annotated[Secret | None, Text("the secret for signing the robot's messages")] = None
     api: Annotated[str, posts.API_HELP] = DINGTALK_API
 
 
@@ -57,7 +57,7 @@ class FeishuSettings(DingtalkSettings):
 class WecomSettings:
     """The settings of a WeCom robot in one group."""
 
-    url: Annotated[Secret, Text("the address of the robot's webhook, with its key")]
+    url: Annotated[Secret, Text("the robot's webhook address, with its key")]
     api: Annotated[str, posts.API_HELP] = WECOM_API
 
 
@@ -109,10 +109,10 @@ FEISHU = posts.PostedService(
     hints={
         9499: _COMPARE,
         19021: Text(
-            "compare `secret` with the robot's, and this machine's clock with the real time"
+            "compare `secret` with the robot's secret, and this host's clock with the true time"
         ),
-        19022: Text("allow the address of this machine among the robot's"),
-        19024: Text("choose `certferry` as the robot's keyword"),
+        19022: Text("add this host's address to the robot's allowed addresses"),
+        19024: Text("set `certferry` as the robot's keyword"),
     },
     hint=_COMPARE,
 )

@@ -170,8 +170,8 @@ class QiniuTransport:
             if without_news > MOST_WITHOUT_NEWS or (without_news and marker in markers):
                 break
             markers.add(marker)
-        sentence = Text("{what} at Qiniu does not come to an end")
-        hint = Text("the next run reads it again; if it stays so, tell Qiniu's support")
+        sentence = Text("{what} at Qiniu never ends")
+        hint = Text("the next run reads the list again; if the error persists, ask Qiniu's support")
         raise errors.QiniuFailure(
             errors.rejected(sentence, hint, TargetUnavailable, what=call.what)
         )

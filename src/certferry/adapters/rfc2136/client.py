@@ -56,43 +56,44 @@ NOT_MINE = frozenset({dns.rcode.REFUSED, dns.rcode.NOTAUTH})
 
 _KEY = Text(
     "compare `key_name`, `key_secret` and `algorithm` with the key's statement at the server"
-    " (BIND: `named-checkconf -p`): they must be the same there"
+    " (BIND: `named-checkconf -p`): all three must match"
 )
 _PERMIT = Text(
-    "let `server` be the zone's primary, and let the key change TXT records there: at BIND"
-    " `update-policy { grant KEY subdomain ZONE TXT; };` in the zone's statement"
+    "set `server` to the zone's primary, and allow the key to change TXT records there (BIND:"
+    " `update-policy { grant KEY subdomain ZONE TXT; };` in the zone's statement)"
 )
-_CLOCK = Text("set both clocks: signatures are good for five minutes")
-_NO_UPDATES = Text("name a server that takes dynamic updates (RFC 2136) as `server`")
-_LATER = Text("try again in some minutes, and look at the server's log")
-_WAY = Text("see that the server runs, and that this host reaches it over TCP")
+_CLOCK = Text("set both clocks: signatures are valid for five minutes")
+_NO_UPDATES = Text("set `server` to a server with dynamic updates (RFC 2136)")
+_LATER = Text("try again in a few minutes, and check the server's log")
+_WAY = Text("check that the server runs, and that this host reaches it over TCP")
 
 
 _AT_ITS_END = Text(
-    "remove it, or wait until the resolvers see it: the challenge is then written at its end"
+    "remove the CNAME, or wait until the resolvers see it: certferry then writes the"
+    " challenge at its target"
 )
 _ELSEWHERE = Text(
-    "name the primary of the zone as `server`, or the account that has it as `dns` of the"
-    " certificate"
+    "set `server` to the primary of the zone, or `dns` of the certificate to the account that has"
+    " the zone"
 )
 
 _REFUSALS: dict[dns.rcode.Rcode, tuple[type[errors.DnsError], Text]] = {
     dns.rcode.REFUSED: (errors.DnsAccessDenied, _PERMIT),
     dns.rcode.NOTAUTH: (
         errors.ZoneNotFound,
-        Text("name the primary of the zone as `server`: it is not this one"),
+        Text("set `server` to the primary of the zone: the present server is not the primary"),
     ),
     dns.rcode.NOTZONE: (
         errors.DnsRejected,
-        Text("correct `zones` of the account: the name is in none of them"),
+        Text("correct `zones` of the account: none of them contains the name"),
     ),
     dns.rcode.NOTIMP: (errors.DnsRejected, _NO_UPDATES),
     dns.rcode.FORMERR: (errors.DnsRejected, _NO_UPDATES),
     dns.rcode.SERVFAIL: (
         errors.DnsUnavailable,
         Text(
-            "look at the server's log; often it may not write its zone's journal, into the"
-            " directory of the zone's file"
+            "check the server's log; often the server lacks permission to write the zone's"
+            " journal beside the zone file"
         ),
     ),
 }
@@ -187,7 +188,7 @@ class UpdateServer:
             # All records at a name share one TTL (RFC 2181 §5.2), so the present TTL is kept.
             self._update(zone, name, lambda change, at: change.add(at, seen.ttl, _txt(value)))
             if value.encode() not in self._values(name).values:
-                words = Text("{name}: {server} accepted the record, and does not show it")
+                words = Text("{name}: {server} accepted the record, but does not show it")
                 hint = Text("check which DNS view the server gives this host")
                 raise self._error(errors.DnsUnavailable, words, hint, name=name)
         return value
@@ -221,7 +222,7 @@ class UpdateServer:
                 continue
             if rrset.rdtype == dns.rdatatype.CNAME:
                 # The server would ignore the update silently (RFC 2136 §3.4.2.2).
-                words = Text("{name}: a CNAME to {target} stands there")
+                words = Text("{name}: the name has a CNAME to {target}")
                 target = rrset[0].to_text().rstrip(".")
                 raise errors.DnsRejected(words.filled(name=name, target=target), hint=_AT_ITS_END)
             if rrset.rdtype == dns.rdatatype.TXT:
@@ -249,7 +250,7 @@ class UpdateServer:
                 if len(cut) > len(owner):
                     raise self._delegated(name, cut)
                 return owner
-        words = Text("{server} has no zone that holds {name}")
+        words = Text("{server} has no zone for {name}")
         raise self._error(errors.ZoneNotFound, words, _ELSEWHERE, name=name)
 
     def _wrong_with(self, zone: str) -> Text | None:
@@ -316,9 +317,9 @@ class UpdateServer:
             except dns.exception.Timeout:
                 raise
             except (dns.exception.DNSException, ValueError, struct.error) as exc:
-                raise self._unanswered(about, Text("an answer that cannot be read")) from exc
+                raise self._unanswered(about, Text("an unreadable answer")) from exc
         if not message.is_response(answer):
-            raise self._unanswered(about, Text("an answer to something else"))
+            raise self._unanswered(about, Text("an answer to another question"))
         return answer
 
     def _connected(self) -> socket.socket:
@@ -338,7 +339,7 @@ class UpdateServer:
 
     def _refused_signature(self, error: dns.tsig.PeerError, about: str) -> errors.DnsError:
         if isinstance(error, dns.tsig.PeerBadTime):
-            words = Text("{about}: for {server}, this machine's clock is wrong (BADTIME)")
+            words = Text("{about}: {server} finds this host's clock wrong (BADTIME)")
             return self._error(errors.DnsUnavailable, words, _CLOCK, about=about)
         words = Text("{about}: {server} has another secret for the key {key} (BADSIG)")
         if isinstance(error, dns.tsig.PeerBadKey):
@@ -346,13 +347,13 @@ class UpdateServer:
         return self._error(errors.DnsAccessDenied, words, _KEY, about=about)
 
     def _delegated(self, name: str, cut: str) -> errors.DnsError:
-        words = Text("{server} delegates {cut} to other name servers, which are asked for {name}")
-        hint = Text("name the primary of {cut} as `server`, or the account that has it", cut=cut)
+        words = Text("{server} delegates {cut} to other name servers, which answer for {name}")
+        hint = Text("set `server` to the primary of {cut}, or use the account that has it", cut=cut)
         return self._error(errors.ZoneNotFound, words, hint, cut=cut, name=name)
 
     def _unsigned(self, about: str) -> errors.DnsError:
-        words = Text("{about}: an answer of {server} is not signed with the key {key}")
-        hint = Text("check for a middlebox; the unsigned answer was discarded")
+        words = Text("{about}: an answer of {server} lacks the signature of the key {key}")
+        hint = Text("check for a middlebox; certferry discarded the unsigned answer")
         return self._error(errors.DnsUnavailable, words, hint, about=about)
 
     def _unanswered(self, about: str, problem: Text) -> errors.DnsError:

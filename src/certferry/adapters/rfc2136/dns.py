@@ -31,14 +31,14 @@ from certferry.text import Text
 __all__ = ("ENVIRONMENT", "SERVICE", "Settings", "connect")
 
 WHERE_KEYS_ARE = Text(
-    "the key's statement in the name server's configuration, as `tsig-keygen certferry.` prints it;"
-    " one that is not hmac-sha256 needs `algorithm` as a further key of the account"
+    "the key's statement in the name server's configuration, as printed by `tsig-keygen"
+    " certferry.`; for a key other than hmac-sha256 set `algorithm` too"
 )
 ENVIRONMENT = (
     Variable(
         "server",
         ("RFC2136_NAMESERVER",),
-        Text("the primary name server, with its port where that is not 53"),
+        Text("the primary name server, with its port unless 53"),
     ),
     Variable("key_name", ("RFC2136_TSIG_KEY",), Text("the name of the TSIG key")),
     Variable("key_secret", ("RFC2136_TSIG_SECRET",), Text("the secret of the TSIG key, in base64")),
@@ -53,10 +53,7 @@ _SERVER = re.compile(
 
 KEYS = KeyForms(
     SERVICE,
-    Text(
-        "write what stands between the quotes after `secret` in the key's statement, and nothing"
-        " else"
-    ),
+    Text("copy only the text between the quotes after `secret` in the key's statement"),
     (
         Mistaken("key_secret", "^$", EMPTY),
         Mistaken(
@@ -68,13 +65,13 @@ KEYS = KeyForms(
             "key_secret",
             r"(?i)\bIN\s+(?:DNS)?KEY\b|\bPrivate-key-format\b",
             Text("holds a key for DNSSEC, or a file of dnssec-keygen"),
-            Text("make a TSIG key with `tsig-keygen -a hmac-sha256 certferry.`"),
+            Text("create a TSIG key with `tsig-keygen -a hmac-sha256 certferry.`"),
         ),
         Mistaken(
             "key_secret",
             r"(?i)^(?:hmac-[a-z0-9-]+:)?[^:\s]+:[a-z0-9+/]+=*$",
             Text("holds the key as `nsupdate -y` takes it, with its name before it"),
-            Text("write what stands after the last colon; the name belongs into `key_name`"),
+            Text("copy only the text after the last colon; the name belongs in `key_name`"),
         ),
         Mistaken(
             "key_secret",
@@ -103,12 +100,12 @@ class Settings:
     server: Secret | str
     key_name: Secret | str
     key_secret: Secret
-    algorithm: Annotated[Algorithm, Text("how the key signs; what the server's key says")] = (
-        Algorithm.SHA256
-    )
+    algorithm: Annotated[
+        Algorithm, Text("the key's algorithm, as in the key's statement at the server")
+    ] = Algorithm.SHA256
     zones: Annotated[
         tuple[str, ...],
-        Text("the zones that the key may change; without them, the server is asked"),
+        Text("the zones that the key can change; default: certferry asks the server"),
     ] = ()
     timeout: Annotated[timedelta, Text("how long an answer may take, in seconds")] = timedelta(
         seconds=10
@@ -156,7 +153,7 @@ def _key_name(setting: str) -> dns.name.Name:
     if not _is_named(setting) or any(mark in setting for mark in ' "{'):
         raise ConfigError(
             Text("`key_name` is not the name of a TSIG key"),
-            hint=Text("write what stands after `key` in the key's statement, such as certferry."),
+            hint=Text("copy the name after `key` in the key's statement, for example certferry."),
         )
     return dns.name.from_text(setting)
 

@@ -397,7 +397,7 @@ def _applied(reader: Reader, database: Database, migrations: Sequence[Migration]
     if not tables:
         return set()
     if _MIGRATIONS not in tables:
-        raise damaged(database.place, Text("it holds the tables of another program"))
+        raise damaged(database.place, Text("the database holds the tables of another program"))
     query = f"SELECT number FROM {_MIGRATIONS}"  # noqa: S608 - a constant
     applied = {row["number"] for row in reader.rows(query)}
     first, newest = migrations[0].number, migrations[-1].number

@@ -279,7 +279,7 @@ class PostgresqlDatabase:
             if time.monotonic() > deadline:
                 raise DatabaseUnavailable(
                     Text("{place}: no answer to a write", place=self.place),
-                    hint=Text("it may have been stored; the next run reads what was"),
+                    hint=Text("the write may have been stored; the next run checks"),
                 ) from lost.__cause__
             time.sleep(random.uniform(*_PAUSES))  # noqa: S311 - no secret
 
@@ -341,12 +341,12 @@ class PostgresqlDatabase:
             raise ConfigError(
                 Text("{place} is a read replica", place=self.place),
                 hint=Text(
-                    "name the server that takes writes in `url` of [state]; where several are"
-                    " named, target_session_attrs=read-write chooses it"
+                    "set `url` of [state] to the server that accepts writes; with several servers"
+                    " in `url`, add target_session_attrs=read-write"
                 ),
             )
         if not self._was_usable:
-            message = Text("{place} is a read replica: what it has may be some moments old")
+            message = Text("{place} is a read replica: its data may be a few moments old")
             _log.warning(message.filled(place=self.place))
 
 
@@ -355,7 +355,7 @@ def _must_be_new_enough(connection: BoundedConnection, place: str) -> None:
     if connection.info.server_version < _OLDEST_SERVER:
         raise ConfigError(
             Text("{place}: PostgreSQL 14 or newer is needed", place=place),
-            hint=Text("upgrade the server, or name another in `url` of [state]"),
+            hint=Text("upgrade the server, or set `url` of [state] to another server"),
         )
 
 
@@ -383,13 +383,13 @@ def _parameters(url: str) -> dict[str, Any]:
         ) from None
     if given.pop("password", None) is not None:
         raise ConfigError(
-            Text("a password stands in `url` of [state]"),
-            hint=Text("write `password`, a reference, in its place"),
+            Text("`url` of [state] contains a password"),
+            hint=Text("write `password`, a reference, instead"),
         )
     if "service" in given:
         raise ConfigError(
             Text("`service` in `url` of [state] is not supported"),
-            hint=Text("write host, port and database in the URL"),
+            hint=Text("write host, port and database into the URL"),
         )
     usual = {
         option.keyword.decode(): option.val.decode()
@@ -406,8 +406,8 @@ def _parameters(url: str) -> dict[str, Any]:
                 host=elsewhere[0],
             ),
             hint=Text(
-                "write sslmode=verify-full in it, and sslrootcert=FILE with the CA of the server's"
-                " certificate (/etc/ssl/certs/ca-certificates.crt has the public ones)"
+                "write sslmode=verify-full in `url`, and sslrootcert=FILE with the CA of the"
+                " server's certificate (/etc/ssl/certs/ca-certificates.crt has the public CAs)"
             ),
         )
     shown: dict[str, Any] = {
@@ -515,14 +515,14 @@ def _must_be_made(database: PostgresqlDatabase) -> None:
         raise _not_made(database)
     raise ConfigError(
         Text("{place} has the tables of an older certferry", place=database.place),
-        hint=Text("run once, on one host: certferry state migrate"),
+        hint=Text("on one host, run: certferry state migrate"),
     )
 
 
 def _not_made(database: PostgresqlDatabase) -> ConfigError:
     return ConfigError(
         Text("there is no state in {place}", place=database.place),
-        hint=Text("make it, once for all hosts: certferry state init"),
+        hint=Text("on one host, run: certferry state init"),
     )
 
 
@@ -533,5 +533,5 @@ def _must_hold_any_text(database: PostgresqlDatabase) -> None:
             Text(
                 "{place} has the encoding {name}", place=database.place, name=row["server_encoding"]
             ),
-            hint=Text("make a database with UTF8: createdb --encoding=UTF8 --template=template0"),
+            hint=Text("create a database with UTF8: createdb --encoding=UTF8 --template=template0"),
         )

@@ -283,7 +283,7 @@ class SqliteDatabase:
             switch = partial(self._journal_mode, f"PRAGMA journal_mode = {_WRITE_AHEAD}")
             if self._patiently(switch) != _WRITE_AHEAD:
                 raise StateUnavailable(
-                    Text("{path}: its file system cannot share a database", path=self.path),
+                    Text("{path}: the file system cannot share a database", path=self.path),
                     hint=Text("put the state on a local disk"),
                 )
 
@@ -405,7 +405,7 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
 def _not_made(path: Path) -> ConfigError:
     return ConfigError(
         Text("there is no state at {path}", path=path),
-        hint=Text("the first `certferry sync` makes it, and so does `certferry state init`"),
+        hint=Text("the first `certferry sync` or `certferry state init` creates the state"),
     )
 
 

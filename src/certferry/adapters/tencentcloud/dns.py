@@ -38,7 +38,7 @@ from certferry.text import Text
 
 SERVICE = "Tencent Cloud"
 WHERE_KEYS_ARE = Text(
-    "console.cloud.tencent.com/cam/capi → API keys; the SecretKey is shown once, when made"
+    "console.cloud.tencent.com/cam/capi → API keys; the SecretKey is shown only once, at creation"
 )
 ENVIRONMENT = (
     # The names of acme.sh (dns_tencent) and of lego (tencentcloud).
@@ -73,15 +73,15 @@ _BROKEN = "InternalError"
 
 _KEY = Text(
     "compare `secret_id` and `secret_key` with the keys at console.cloud.tencent.com/cam/capi. A"
-    " DNSPod token (a number and 32 digits) is no such key: it belongs to an account of type dnspod"
+    " DNSPod token (a number and 32 digits) belongs in an account of type dnspod"
 )
 _POLICY = Text(
     "give the key's user the policy QcloudDNSPodFullAccess at console.cloud.tencent.com/cam"
 )
-_PLAN = Text("the domain's DNSPod plan does not allow it: free some, or choose another plan")
-_VERIFY = Text("the account is not verified yet: do that at console.cloud.tencent.com")
-_ELSEWHERE = Text("name the account that has the domain as `dns` of the certificate")
-_HALF = Text("leave it out: 10 is half of what Tencent Cloud allows")
+_PLAN = Text("the domain's DNSPod plan is used up: remove records, or choose another plan")
+_VERIFY = Text("the account is not verified yet: verify the account at console.cloud.tencent.com")
+_ELSEWHERE = Text("set `dns` of the certificate to the account that has the domain")
+_HALF = Text("remove the setting: the default of 10 is half of Tencent Cloud's limit")
 
 _WRONG_KEY = (
     "AuthFailure",
@@ -108,21 +108,23 @@ _NO_ZONE = (
 )
 _ANSWERS = answers.Codes(
     Text("{about}: Tencent Cloud answered {action} with {code}: {words} (request {request})"),
-    Text("look at the domain at console.dnspod.cn"),
+    Text("check the domain at console.dnspod.cn"),
     denied={
         **dict.fromkeys(_WRONG_KEY, _KEY),
         **dict.fromkeys(("UnauthorizedOperation", "AuthFailure.UnauthorizedOperation"), _POLICY),
-        "AuthFailure.TokenFailure": Text("a temporary key does not work here: make a lasting one"),
+        "AuthFailure.TokenFailure": Text(
+            "a temporary key does not work here: create a permanent key"
+        ),
         "AuthFailure.SecretIdNotFound": Text(
-            "{check}. A key of the international site (IKID…) needs its address as `api`,"
+            "{check}. For a key of the international site (IKID…), set `api` to"
             " https://dnspod.intl.tencentcloudapi.com",
             check=_KEY,
         ),
         "InvalidParameter.RequestIpLimited": Text(
-            "this host's address is not on the key's list of allowed addresses: add it there"
+            "this host's address is not on the key's list of allowed addresses: add the address"
         ),
         "LimitExceeded.FailedLoginLimitExceeded": Text(
-            "leave the account alone for an hour, and correct the keys before that"
+            "correct the keys, then leave the account alone for an hour"
         ),
         "InvalidParameter.AccountIsBanned": Text(
             "the account is banned: ask Tencent Cloud's support"
@@ -131,13 +133,13 @@ _ANSWERS = answers.Codes(
     rejected={
         **dict.fromkeys(_NOT_VERIFIED, _VERIFY),
         "AuthFailure.SignatureExpire": Text(
-            "this machine's clock is wrong by more than five minutes: set it, for instance with"
+            "this host's clock is wrong by more than five minutes: set it, for example with"
             " `timedatectl set-ntp true`"
         ),
         "FailedOperation.DomainIsLocked": Text(
-            "the domain is locked: unlock it at console.dnspod.cn"
+            "the domain is locked: unlock the domain at console.dnspod.cn"
         ),
-        "FailedOperation.DomainIsSpam": Text("DNSPod has banned the domain: ask its support"),
+        "FailedOperation.DomainIsSpam": Text("DNSPod has banned the domain: ask DNSPod's support"),
         "LimitExceeded": _PLAN,
     },
     unavailable={
@@ -160,9 +162,9 @@ KEYS = KeyForms(
             r"^\d+$|,",
             Text("is that of a DNSPod token"),
             Text(
-                'write a DNSPod token as an account with type = "dnspod", its number as `id` and'
-                " its 32 digits as `token`; or make a key that begins with AKID at"
-                " console.cloud.tencent.com/cam/capi"
+                'declare a DNSPod token as an account with type = "dnspod" (its number is '
+                "`id`, its 32 digits are `token`); or create a key that begins with AKID at "
+                "console.cloud.tencent.com/cam/capi"
             ),
         ),
         Mistaken("secret_id secret_key", r"^$|\s", Text("is empty, or more than a key")),
@@ -180,10 +182,10 @@ class Settings:
         str,
         Text(
             "the address of the API; `https://dnspod.intl.tencentcloudapi.com` for the"
-            " international one"
+            " international site"
         ),
     ] = "https://dnspod.tencentcloudapi.com"
-    requests_per_second: Annotated[float, Text("the most requests in a second")] = (
+    requests_per_second: Annotated[float, Text("the most requests per second")] = (
         REQUESTS_PER_SECOND
     )
 
