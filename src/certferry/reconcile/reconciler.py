@@ -476,20 +476,18 @@ def lease_busy(
     now, longest = ports.now(), max(ports.verify_timeout, AT_LEAST)
     deadline = since + longest
     if now < deadline:
-        waiting = wait_for(error.message, since, now, deadline)
-        return replace(
-            reports.StepOutcome.of(None, error, reports.Outcome.WAITING), waiting=waiting
-        )
+        outcome = reports.StepOutcome.of(None, error, reports.Outcome.WAITING)
+        return replace(outcome, waiting=wait_for(error.message, since, now, deadline))
     message = Text("{held}; the wait of {time} ended before that work")
     hint = Text(
         "look for another `certferry` that hangs (`pgrep -a certferry`), and stop the process"
     )
     if isinstance(error, errors.LeaseHeld) and error.host:
-        said_where = Text(
+        hint = Text(
             "look for a `certferry` on {host} that hangs (`pgrep -a certferry`), and stop the"
-            " process"
+            " process",
+            host=error.host,
         )
-        hint = said_where.filled(host=error.host)
     hanging = errors.LeaseHeld(message.filled(held=error.message, time=longest), hint=hint)
     return reports.StepOutcome.of(None, hanging)
 

@@ -105,10 +105,7 @@ class Settings:
     )
     min_remaining_days: Annotated[
         int,
-        Text(
-            "the fewest days that a certificate must have left: Qiniu refuses certificates with"
-            " fewer, so certferry does not upload them"
-        ),
+        Text("a certificate with fewer days left is not uploaded: Qiniu would refuse it"),
     ] = MIN_REMAINING_DAYS
     accept_no_common_name: Annotated[
         bool,
@@ -441,9 +438,7 @@ class ObservedDomains:
         if not self._sources.has(domain):
             if failure is None:
                 sentence = Text("{domain} is not a source domain of any Kodo bucket of the account")
-                hint = Text(
-                    "add the source domain to a bucket in Qiniu's console, or correct `domains`"
-                )
+                hint = Text("add the domain to a bucket in Qiniu's console, or correct `domains`")
                 return _problem(domain, KODO, rejected(sentence, hint, domain=domain))
             if failure.is_outage:
                 return _problem(domain, KODO, failure.error)
@@ -470,9 +465,7 @@ class ObservedDomains:
             sentence = Text("{domain} is a CDN domain, not a live domain of Pili")
             return _problem(domain, Kind.CDN, rejected(sentence, _AS_CDN, domain=domain))
         sentence = Text("{domain} is not a live domain of any Pili hub of the account")
-        hint = Text(
-            "bind the live domain to a hub in Qiniu's console (直播云), or correct `domains`"
-        )
+        hint = Text("bind the domain to a hub in Qiniu's console (直播云), or correct `domains`")
         return _problem(domain, PILI, rejected(sentence, hint, domain=domain))
 
     def _at_cdn(self, names: Iterable[str]) -> frozenset[str]:
@@ -576,10 +569,8 @@ class ObservedDomains:
 
 
 def _problem(domain: str, kind: Kind, error: DeployError) -> observation.ObservedDomain:
-    has_settings = kind not in WITHOUT_SETTINGS
-    return observation.ObservedDomain(
-        domain, kind, observation.DomainState.UNAVAILABLE, problem=error, has_settings=has_settings
-    )
+    state, has_settings = observation.DomainState.UNAVAILABLE, kind not in WITHOUT_SETTINGS
+    return observation.ObservedDomain(domain, kind, state, problem=error, has_settings=has_settings)
 
 
 def _is_silence(failure: QiniuFailure) -> bool:
