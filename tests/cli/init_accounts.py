@@ -28,7 +28,7 @@ NEXT_STEPS = """\
 Next:
   certferry plan              shows the changes of a sync
   certferry sync              issues, deploys and verifies
-  certferry schedule install  runs `sync` twice a day, so that certificates renew
+  certferry schedule install  runs `sync` twice a day, to renew certificates
   certferry help notify       how a channel, [notify.ops], reports trouble to you
   certferry help monitoring   how a [heartbeat] reports that the runs have stopped
 """

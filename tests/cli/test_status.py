@@ -41,7 +41,7 @@ from tests.cli.fakes import FakeWorkspace, FakeWorld
 from tests.cli.values import IMG, NEW, NOON, OLD
 
 TIMED_OUT = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer within 10 seconds"))
-SILENT = Problem("target_unavailable", Text("no connection"))
+SILENT = Problem("target_unavailable", Text("cannot connect"))
 NOW = NOON + timedelta(days=31, hours=1)
 
 
@@ -105,7 +105,7 @@ def test_account_that_cannot_be_asked_is_reported_by_its_name() -> None:
     shown = message(lineage(unknown))
 
     assert re.search(r"^  qiniu +unknown", shown, re.MULTILINE)
-    assert "qiniu: no connection" in shown
+    assert "qiniu: cannot connect" in shown
     assert "*" not in shown
 
 
@@ -124,8 +124,8 @@ def test_account_that_cannot_be_asked_is_reported_once() -> None:
 
     shown = message(*statuses)
 
-    assert 1 == shown.count("no connection")
-    assert "qiniu: the last try at 2026-11-24 12:00 UTC failed: no connection" in shown
+    assert 1 == shown.count("cannot connect")
+    assert "qiniu: the last try at 2026-11-24 12:00 UTC failed: cannot connect" in shown
     assert "b.img.example.com: frozen" in shown
     assert 3 == str(written(*statuses)).count("'problem': {'code': 'target_unavailable'")
 
@@ -250,7 +250,7 @@ def test_who_serves_instead_is_reported() -> None:
     """A certificate without a domain of its own is not a riddle."""
     said = message(lineage(owned_elsewhere=(("qiniu", ("pics", "static")),)))
 
-    assert "every domain of the certificate is served by img: qiniu: pics, static\n" in said
+    assert "img: qiniu: every domain of the certificate is served by pics, static\n" in said
     missing = message(
         lineage(
             version=None,

@@ -75,7 +75,7 @@ SILENT = Served(
     "2001:db8::1",
     None,
     valid=False,
-    problem=Problem(EdgeProblemCode.TIMED_OUT, Text("no answer")),
+    problem=Problem(EdgeProblemCode.TIMED_OUT, Text("does not answer")),
     silent=True,
 )
 NOWHERE = Served(
@@ -221,7 +221,11 @@ def test_the_document_shows_every_address() -> None:
                         "fingerprint": None,
                         "ok": False,
                         "not_after": None,
-                        "problem": {"code": "timed_out", "message": "no answer", "hint": None},
+                        "problem": {
+                            "code": "timed_out",
+                            "message": "does not answer",
+                            "hint": None,
+                        },
                         "not_before": None,
                         "days_left": None,
                         "names": None,

@@ -171,7 +171,7 @@ def test_leaf_with_another_chain_is_handed_over_again(machine: Machine) -> None:
 # --- Accounts that are looked at side by side, whatever becomes of one of them
 
 
-SILENT = TargetUnavailable(Text("no answer"))
+SILENT = TargetUnavailable(Text("does not answer"))
 
 
 class Edges:

@@ -254,7 +254,7 @@ def test_hundred_waiting_domains_hold_no_thread() -> None:
 
 
 REFUSED = TargetRejected(Text("refused for good"))
-SILENT = TargetUnavailable(Text("no answer"))
+SILENT = TargetUnavailable(Text("does not answer"))
 ELSEWHERE = Kind("elsewhere")
 
 

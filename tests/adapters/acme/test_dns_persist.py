@@ -253,7 +253,7 @@ def test_orders_do_not_wait_for_one_another_at_a_silent_ca(bench: Persisting) ->
 
     def silent() -> Offer | None:
         together.wait(20)
-        raise CaUnavailable("no answer")
+        raise CaUnavailable("does not answer")
 
     resolvers = Resolvers([(RESOLVER, 1)], IMPATIENT)
     proofs = PersistProofs("", MemoryState(), resolvers, lambda: START, silent)
@@ -394,7 +394,7 @@ def test_resolvers_that_do_not_answer(bench: Persisting) -> None:
         resolvers=Resolvers([("127.0.54.77", bench.endpoint[1])], IMPATIENT),
     )
 
-    with pytest.raises(DnsUnavailable, match=r"names no account .*; no resolver answered"):
+    with pytest.raises(DnsUnavailable, match=r"has no account .*; no resolver answered"):
         silent.must_be_provable([bench.name], NO_ACCOUNT)
     assert frozenset() == silent.must_be_provable([bench.name], bench.dns)
     assert [("warning", "not_looked_at", bench.name)] == found(silent_look(bench))

@@ -180,7 +180,7 @@ def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Itera
     steps = {
         "plan": Text("shows the changes of a sync"),
         "sync": Text("issues, deploys and verifies"),
-        "schedule install": Text("runs `sync` twice a day, so that certificates renew"),
+        "schedule install": Text("runs `sync` twice a day, to renew certificates"),
     }
     if not has_channel:
         steps["help notify"] = Text("how a channel, [notify.ops], reports trouble to you")

@@ -49,7 +49,7 @@ def test_record_that_was_accepted_and_never_written(
     assert not isinstance(account, DnspodAccount)
     account.service.forgets_records = True
 
-    with pytest.raises(DnsUnavailable, match="does not show it") as unknown:
+    with pytest.raises(DnsUnavailable, match="does not list the record") as unknown:
         provider.add_txt(NAME, "value")
 
     assert Retry.LATER == unknown.value.retry
@@ -137,7 +137,7 @@ def test_connection_that_is_refused_leaves_no_doubt(
     provider.add_txt(NAME, "one")
     account.service.http.stop()
 
-    with pytest.raises(DnsUnavailable, match="no connection") as lost:
+    with pytest.raises(DnsUnavailable, match="cannot connect") as lost:
         provider.add_txt(NAME, "two")
 
     assert "may or may not" not in str(lost.value)
@@ -180,7 +180,7 @@ def test_read_without_an_answer_is_repeated(
     account.zones.create(NAME, "TXT", "value")
     account.service.faults.add(fault, on=getattr(account, which))
     if fault.code == 200:
-        with pytest.raises(DnsUnavailable, match="cannot be read"):
+        with pytest.raises(DnsUnavailable, match="certferry cannot read"):
             provider.remove_txt(NAME, "value", None)
         return
 
@@ -208,7 +208,7 @@ def test_refusal_is_reported_with_name_and_code(account: AnAccount, provider: Dn
     with pytest.raises(DnsRejected, match=f"{NAME}: .* code {account.CONFLICT[0]}") as refused:
         provider.add_txt(NAME, "value")
 
-    assert "remove that record" in str(refused.value.hint)
+    assert "remove the other record" in str(refused.value.hint)
     assert Retry.NEVER == refused.value.retry
     assert 1 == len(account.calls(account.CREATE))
 
@@ -319,7 +319,7 @@ def test_identical_record_that_is_never_shown(account: AnAccount, provider: DnsP
     """The search ends, and the next run may go on with it."""
     account.refuse_next(account.CREATE, account.DUPLICATE, times=9)
 
-    with pytest.raises(DnsUnavailable, match=r"does not (show|list) it"):
+    with pytest.raises(DnsUnavailable, match=r"list) it|does not (show|list) it|list) it"):
         provider.add_txt(NAME, "value")
 
 
