@@ -30,7 +30,7 @@ Next:
   certferry sync              issues, deploys and verifies
   certferry schedule install  runs `sync` twice a day, to renew certificates
   certferry help notify       how a channel, [notify.ops], reports trouble to you
-  certferry help monitoring   how a [heartbeat] reports that the runs have stopped
+  certferry help monitoring   how a [heartbeat] reports stopped runs
 """
 
 WHICH_CHANNEL = "Number or name (Enter to skip):"

@@ -91,7 +91,7 @@ def test_a_file_that_is_named_is_never_replaced_by_the_environment(somewhere: Pa
     """Who names a file that is not there reads so, whatever the environment holds."""
     missing = front(somewhere, config=somewhere / "none.toml", environ=KEYS)
 
-    with pytest.raises(ConfigError, match="certferry cannot read"):
+    with pytest.raises(ConfigError, match="cannot be read"):
         read_settings(missing, ("img.example.com",))
 
 

@@ -41,7 +41,7 @@ from tests.cli.fakes import FakeWorkspace, FakeWorld
 from tests.cli.values import IMG, NEW, NOON, OLD
 
 TIMED_OUT = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer within 10 seconds"))
-SILENT = Problem("target_unavailable", Text("cannot connect"))
+SILENT = Problem("target_unavailable", Text("no connection"))
 NOW = NOON + timedelta(days=31, hours=1)
 
 
@@ -124,7 +124,7 @@ def test_account_that_cannot_be_asked_is_reported_once() -> None:
 
     shown = message(*statuses)
 
-    assert 1 == shown.count("cannot connect")
+    assert 1 == shown.count("no connection")
     assert "qiniu: the last try at 2026-11-24 12:00 UTC failed: cannot connect" in shown
     assert "b.img.example.com: frozen" in shown
     assert 3 == str(written(*statuses)).count("'problem': {'code': 'target_unavailable'")

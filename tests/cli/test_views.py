@@ -68,7 +68,7 @@ from tests.cli.values import IMG, NOON
 NO_KEYS = ConfigError(Text("no keys"), hint=Text("set them"))
 NO_SECRET = ConfigError(Text("no secret"))
 DENIED = TargetAccessDenied(Text("bad token"), hint=Text("check the keys"))
-SILENT = TargetUnavailable(Text("does not answer"))
+SILENT = TargetUnavailable(Text("no answer"))
 DOMAIN = DiscoveredDomain("a", FoundDomain(IMG, Kind.CDN))
 
 
@@ -126,7 +126,7 @@ def test_account_that_could_not_be_looked_at_is_no_empty_one(tmp_path: Path) -> 
     logged = [json.loads(row) for row in path.read_text().splitlines()]
     assert [
         ("discover.failed", "a", "bad token", "target_access_denied"),
-        ("discover.failed", "b", "does not answer", "target_unavailable"),
+        ("discover.failed", "b", "no answer", "target_unavailable"),
     ] == [(one["event"], one["target"], one["detail"], one["code"]) for one in logged]
 
 

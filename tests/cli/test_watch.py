@@ -75,7 +75,7 @@ SILENT = Served(
     "2001:db8::1",
     None,
     valid=False,
-    problem=Problem(EdgeProblemCode.TIMED_OUT, Text("does not answer")),
+    problem=Problem(EdgeProblemCode.TIMED_OUT, Text("no answer")),
     silent=True,
 )
 NOWHERE = Served(

@@ -112,7 +112,7 @@ def test_domain_shows_its_end_and_what_covers_it() -> None:
     left = rows["late.example.com"][headings.index("Left")]
     assert ("2 days", NOON + 2 * DAY) == (left.words, left.at)
     assert ["no list"] == [str(one.message) for one in view().problems]
-    silent = TargetUnavailable(Text("does not answer"))
+    silent = TargetUnavailable(Text("no answer"))
     failed = Discovery((AccountSurvey("qiniu", failure=silent),))
     assert (silent.problem("qiniu"),) == view(failed).problems
 

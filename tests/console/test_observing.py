@@ -32,7 +32,7 @@ class World:
         asked, fails = self.asked, self.fails
         self.may_answer.wait(10)
         if fails:
-            raise DnsUnavailable(Text("does not answer"))
+            raise DnsUnavailable(Text("no answer"))
         return asked
 
     def found(self) -> Callable[[], int | None]:

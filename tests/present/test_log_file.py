@@ -315,7 +315,7 @@ def a_day(log: RunLog) -> None:
 
 def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> None:
     """What `watch` shows at its end, a line for each; an address that is in order is no event."""
-    problem = Problem(EdgeProblemCode.TIMED_OUT, Text("does not answer"))
+    problem = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
     bad = Served("192.0.2.2", None, valid=False, problem=problem, silent=True)
     good = Served("192.0.2.1", "ab" * 32, valid=True)
 
@@ -327,7 +327,7 @@ def test_address_that_serves_something_wrong_is_in_the_log(tmp_path: Path) -> No
     assert f"[2026-11-24 12:00:00] {IMG} 192.0.2.2: no answer\n" == shown
     event = json.loads((tmp_path / "b.log").read_text())
     assert ("watch.failed", "error", IMG) == (event["event"], event["level"], event["domain"])
-    assert ("does not answer", "192.0.2.2") == (event["detail"], event["address"])
+    assert ("no answer", "192.0.2.2") == (event["detail"], event["address"])
     assert "timed_out" == event["code"]
 
 

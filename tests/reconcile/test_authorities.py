@@ -195,7 +195,7 @@ def test_trouble_with_dns_is_no_reason_to_go_elsewhere() -> None:
     world.pass_time(timedelta(days=80))
 
     for _ in range(3):
-        world.dns.fail_with(DnsUnavailable(Text("does not answer")))
+        world.dns.fail_with(DnsUnavailable(Text("no answer")))
         world.sync()
         world.pass_time(DAY)
 

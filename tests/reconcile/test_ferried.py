@@ -237,7 +237,7 @@ def test_going_back_to_nothing_is_for_its_client_to_mend(world: ModelWorld) -> N
     ("error", "outcome"),
     [
         (PlanRefused(Text("is not the key of"), hint=Text("wait")), Outcome.REFUSED),
-        (CertificateError(Text("certferry cannot read"), hint=Text("look")), Outcome.FAILED),
+        (CertificateError(Text("cannot be read"), hint=Text("look")), Outcome.FAILED),
     ],
 )
 def test_pair_that_cannot_be_taken_leaves_everything_as_it_was(
@@ -270,7 +270,7 @@ def test_names_of_a_delivered_certificate_count_as_its_claim(
     """They come from its files, and from what is remembered where those cannot be read."""
     if remembered:
         synced(world)
-    trouble = CertificateError(Text("certferry cannot read"))
+    trouble = CertificateError(Text("cannot be read"))
     world.source.put(FILES, made(world, "new.example.com") if readable else trouble)
 
     assert names == as_known(DESIRED, world.source, world.state, read=True).names
@@ -341,7 +341,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
 def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) -> None:
     """The plan tells it as an obstacle; the status shows what was taken from them before."""
     synced(world)
-    world.source.put(FILES, CertificateError(Text("certferry cannot read")))
+    world.source.put(FILES, CertificateError(Text("cannot be read")))
     ports = world.ports("planner")
 
     (plan,) = plans_of(ports, [DESIRED])

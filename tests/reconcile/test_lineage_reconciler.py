@@ -427,7 +427,7 @@ class Timely:
     [
         (timedelta(minutes=20), ClockWrong),
         (timedelta(minutes=5), None),
-        (DnsUnavailable("does not answer"), DnsUnavailable),
+        (DnsUnavailable("no answer"), DnsUnavailable),
     ],
 )
 def test_wrong_clock_is_reported_before_an_order(

@@ -227,7 +227,7 @@ def test_expired_certificate_is_not_delivered(world: ModelWorld, receiver: Memor
     synced(world)
     receiver.held = None
     world.pass_time(timedelta(days=91))
-    world.issuer.fail_with(CaUnavailable(Text("does not answer")))
+    world.issuer.fail_with(CaUnavailable(Text("no answer")))
 
     assert Outcome.REFUSED is step(synced(world)).outcome
     assert 1 == len(receiver.deliveries)

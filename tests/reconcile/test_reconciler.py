@@ -254,7 +254,7 @@ def test_hundred_waiting_domains_hold_no_thread() -> None:
 
 
 REFUSED = TargetRejected(Text("refused for good"))
-SILENT = TargetUnavailable(Text("does not answer"))
+SILENT = TargetUnavailable(Text("no answer"))
 ELSEWHERE = Kind("elsewhere")
 
 

@@ -46,7 +46,7 @@ class Unreadable(MemoryCdn):
 
     def observe(self, scope: Scope) -> ObservedTarget:
         """Fail, for a while or for ever."""
-        raise TargetUnavailable(Text("does not answer"))
+        raise TargetUnavailable(Text("no answer"))
 
 
 class Denied(MemoryIssuer):

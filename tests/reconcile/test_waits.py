@@ -97,7 +97,7 @@ def run_with(world: ModelWorld, **ports: Any) -> LineageReconciler:
 
 def test_target_that_is_away_for_a_while_is_waited_for(world: ModelWorld) -> None:
     """In the middle of a change, a target that does not answer is asked again, ever more rarely."""
-    away = TargetUnavailable(Text("does not answer"), hint=Text("later"))
+    away = TargetUnavailable(Text("no answer"), hint=Text("later"))
     cdn = Between(world.cdn, world, away, "observe", until=timedelta(minutes=8))
 
     report = reconciled(world, run_with(world, targets={"qiniu": cdn}, probe=world.cdn))
@@ -110,7 +110,7 @@ def test_target_that_is_away_for_a_while_is_waited_for(world: ModelWorld) -> Non
 
 def test_target_that_stays_away_is_given_up_at_the_deadline(world: ModelWorld) -> None:
     """After the verify timeout it is the domain's failure, with what the target said."""
-    away = TargetUnavailable(Text("does not answer"), hint=Text("later"))
+    away = TargetUnavailable(Text("no answer"), hint=Text("later"))
     cdn = Between(world.cdn, world, away, "observe")
 
     report = reconciled(world, run_with(world, targets={"qiniu": cdn}, probe=world.cdn))
@@ -278,7 +278,7 @@ def test_renewal_that_fails_is_tried_by_every_run_of_the_last_days() -> None:
     world.cdn.add_domain(IMG)
     scheduled(world)
     (first,) = world.state.versions("img")
-    world.dns.fail_with(DnsUnavailable(Text("does not answer")))
+    world.dns.fail_with(DnsUnavailable(Text("no answer")))
     begin = first.certificate.not_after - timedelta(hours=77)
     for minutes in (0, 1, 11, 111):  # as one scheduled run does
         world.clock = begin + minutes * MINUTE
@@ -286,7 +286,7 @@ def test_renewal_that_fails_is_tried_by_every_run_of_the_last_days() -> None:
     for half_days in range(1, 7):
         assert 1 == world.issuer.issued
         world.clock = begin + half_days * timedelta(hours=12)
-        world.dns.fail_with(DnsUnavailable(Text("does not answer")) if half_days < 6 else None)
+        world.dns.fail_with(DnsUnavailable(Text("no answer")) if half_days < 6 else None)
         scheduled(world)
 
     assert 2 == world.issuer.issued

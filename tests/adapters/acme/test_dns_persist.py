@@ -253,7 +253,7 @@ def test_orders_do_not_wait_for_one_another_at_a_silent_ca(bench: Persisting) ->
 
     def silent() -> Offer | None:
         together.wait(20)
-        raise CaUnavailable("does not answer")
+        raise CaUnavailable("no answer")
 
     resolvers = Resolvers([(RESOLVER, 1)], IMPATIENT)
     proofs = PersistProofs("", MemoryState(), resolvers, lambda: START, silent)

@@ -476,7 +476,7 @@ def test_silent_resolver_over_https_is_asked_for_one_name_only(
     ("authority", "said"),
     [
         ([], "still answers that the record does not exist"),
-        ([("example.com.", 900, "IN", "NS", "ns1.dns.test.")], "such record"),
+        ([("example.com.", 900, "IN", "NS", "ns1.dns.test.")], "does not exist"),
         ([("example.com.", 900, "IN", "SOA", f"{SOA} 600")], "for another 10 minutes"),
         ([("example.com.", 120, "IN", "SOA", f"{SOA} 600")], "for another 2 minutes"),
     ],

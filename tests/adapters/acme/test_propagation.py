@@ -233,9 +233,9 @@ def truncated_then(over_tcp: bytes | None) -> Callable[..., bytes | None]:
     [
         (truncated_then(b"\x00" * 7), "an unreadable answer"),
         (truncated_then(b"\x00" * 30), "an unreadable answer"),
-        (truncated_then(None), "does not answer"),
-        (lambda _, __: b"junk", "does not answer"),
-        (lambda _, __: None, "does not answer"),
+        (truncated_then(None), "no answer"),
+        (lambda _, __: b"junk", "no answer"),
+        (lambda _, __: None, "no answer"),
     ],
 )
 def test_answer_that_is_none_counts_as_silence(

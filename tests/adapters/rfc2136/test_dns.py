@@ -326,7 +326,7 @@ def test_server_with_many_addresses_that_are_silent_is_reported(
         place = (socket.AF_INET, socket.SOCK_STREAM, 0, "", full.getsockname())
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [place] * 400)
         begun = time.monotonic()
-        with pytest.raises(DnsUnavailable, match="does not answer"):
+        with pytest.raises(DnsUnavailable, match="no answer"):
             connected("ns.example.com", timeout=timedelta(seconds=0.1)).zone_of(NAME)
 
     assert time.monotonic() - begun < LATEST

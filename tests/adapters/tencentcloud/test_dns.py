@@ -256,8 +256,12 @@ def test_list_without_an_end_is_reported(account: TencentCloudAccount) -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "advice"),
     [
-        ("InvalidParameterValue.DomainNotExists", ZoneNotFound, "set `dns` to the account"),
-        ("OperationDenied.NoPermissionToOperateDomain", ZoneNotFound, "set `dns` to the account"),
+        ("InvalidParameterValue.DomainNotExists", ZoneNotFound, "set `dns`"),
+        (
+            "OperationDenied.NoPermissionToOperateDomain",
+            ZoneNotFound,
+            "set `dns`",
+        ),
         ("FailedOperation.DomainIsLocked", DnsRejected, "unlock"),
         ("FailedOperation.DomainIsSpam", DnsRejected, "support"),
         ("FailedOperation.NotRealNamedUser", DnsRejected, "not verified"),

@@ -385,7 +385,7 @@ def test_filters_only_leave_out(
 
 def test_what_could_not_be_read_is_reported_by_account() -> None:
     """A whole account fails, whatever it is of; a part of one where a later look may see more."""
-    silent, denied = TargetUnavailable("does not answer"), TargetAccessDenied("no right")
+    silent, denied = TargetUnavailable("no answer"), TargetAccessDenied("no right")
     looks = [AccountSurvey("a", failure=denied), AccountSurvey("b", Survey((), (silent, denied)))]
 
     assert (

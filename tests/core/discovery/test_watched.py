@@ -45,7 +45,7 @@ def edge(
 
 def silent(number: int) -> Served:
     """An address that does not answer."""
-    problem = Problem(EdgeProblemCode.TIMED_OUT, Text("does not answer"))
+    problem = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
     return Served(f"192.0.2.{number}", None, valid=False, problem=problem, silent=True)
 
 

@@ -384,7 +384,7 @@ def test_never_issuing_deploys_what_there_is() -> None:
 )
 def test_address_that_does_not_answer_is_named_where_the_others_serve(code: str, said: str) -> None:
     """Unless this host has no IPv6 to ask it by, which every run would say."""
-    problem = Problem(code, Text("does not answer"))
+    problem = Problem(code, Text("no answer"))
     silent = Served("192.0.2.2", None, valid=False, problem=problem, silent=True)
 
     assert said == str(seen_at([Served("192.0.2.1", "aa" * 32, valid=True), silent]))

@@ -44,7 +44,7 @@ from tests.core.strategies import NOW, certificates, settings_found
 
 OURS = "aa" * 32
 EXPIRED = Problem(EdgeProblemCode.EXPIRED, Text("the certificate expired"))
-TIMED_OUT = Problem(EdgeProblemCode.TIMED_OUT, Text("does not answer"))
+TIMED_OUT = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
 TIMEOUT = timedelta(hours=1)
 START = NOW - 2 * TIMEOUT
 REASON = Reason(ReasonCode.NOT_SEEN, Text("not seen"))
@@ -215,7 +215,7 @@ def test_silence_is_reported_with_its_reasons() -> None:
     error = error_of(when(VERIFYING, DomainState.READY, silent, last=record(TIMEOUT)))
 
     assert isinstance(error, VerificationError)
-    assert "does not answer" in str(error)
+    assert "no answer" in str(error)
 
 
 def test_settings_that_are_ignored_are_named() -> None:

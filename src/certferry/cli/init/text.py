@@ -185,7 +185,7 @@ def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Itera
     if not has_channel:
         steps["help notify"] = Text("how a channel, [notify.ops], reports trouble to you")
     if not has_heartbeat:
-        steps["help monitoring"] = Text("how a [heartbeat] reports that the runs have stopped")
+        steps["help monitoring"] = Text("how a [heartbeat] reports stopped runs")
     yield line(voice.say(Text("Next:")))
     options = ["" if step.startswith("help ") else voice.options for step in steps]
     commands = [f"certferry{before} {step}" for before, step in zip(options, steps, strict=True)]

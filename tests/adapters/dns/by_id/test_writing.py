@@ -49,7 +49,7 @@ def test_record_that_was_accepted_and_never_written(
     assert not isinstance(account, DnspodAccount)
     account.service.forgets_records = True
 
-    with pytest.raises(DnsUnavailable, match="does not list the record") as unknown:
+    with pytest.raises(DnsUnavailable, match="does not list it") as unknown:
         provider.add_txt(NAME, "value")
 
     assert Retry.LATER == unknown.value.retry
@@ -180,7 +180,7 @@ def test_read_without_an_answer_is_repeated(
     account.zones.create(NAME, "TXT", "value")
     account.service.faults.add(fault, on=getattr(account, which))
     if fault.code == 200:
-        with pytest.raises(DnsUnavailable, match="certferry cannot read"):
+        with pytest.raises(DnsUnavailable, match="cannot be read"):
             provider.remove_txt(NAME, "value", None)
         return
 
@@ -319,7 +319,7 @@ def test_identical_record_that_is_never_shown(account: AnAccount, provider: DnsP
     """The search ends, and the next run may go on with it."""
     account.refuse_next(account.CREATE, account.DUPLICATE, times=9)
 
-    with pytest.raises(DnsUnavailable, match=r"list) it|does not (show|list) it|list) it"):
+    with pytest.raises(DnsUnavailable, match=r"does not (show|list) it"):
         provider.add_txt(NAME, "value")
 
 

@@ -338,7 +338,7 @@ class IssuerContract:
     def test_sweep_that_fails_is_reported_and_made_good_later(self, world: IssuerWorld) -> None:
         """As long as a record may be there, it is not forgotten."""
         record = _leave_record(world)
-        provider, world.dns = world.dns, _Failing(DnsUnavailable(Text("does not answer")))
+        provider, world.dns = world.dns, _Failing(DnsUnavailable(Text("no answer")))
         with pytest.raises(DnsUnavailable):
             world.sweep()
         assert (record,) == world.state.challenge_records(LINEAGE)
