@@ -29,7 +29,7 @@ Next:
   certferry plan              shows the changes of a sync
   certferry sync              issues, deploys and verifies
   certferry schedule install  runs `sync` twice a day, to renew certificates
-  certferry help notify       how a channel, [notify.ops], reports trouble to you
+  certferry help notify       how a channel, [notify.ops], reports trouble
   certferry help monitoring   how a [heartbeat] reports stopped runs
 """
 

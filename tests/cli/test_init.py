@@ -197,7 +197,7 @@ def test_no_is_no(accounts: Accounts, answer: str) -> None:
         *CHOSEN,
         (WRITE, answer),
         (
-            "What now:\n  1  choose the domains again\n  2  stop, and write nothing\n" + WHICH_WAY,
+            "What next:\n  1  choose the domains again\n  2  stop, and write nothing\n" + WHICH_WAY,
             "2\n",
         ),
     )

@@ -105,7 +105,7 @@ def test_account_that_cannot_be_asked_is_reported_by_its_name() -> None:
     shown = message(lineage(unknown))
 
     assert re.search(r"^  qiniu +unknown", shown, re.MULTILINE)
-    assert "qiniu: cannot connect" in shown
+    assert "qiniu: no connection" in shown
     assert "*" not in shown
 
 
@@ -125,7 +125,7 @@ def test_account_that_cannot_be_asked_is_reported_once() -> None:
     shown = message(*statuses)
 
     assert 1 == shown.count("no connection")
-    assert "qiniu: the last try at 2026-11-24 12:00 UTC failed: cannot connect" in shown
+    assert "qiniu: the last try at 2026-11-24 12:00 UTC failed: no connection" in shown
     assert "b.img.example.com: frozen" in shown
     assert 3 == str(written(*statuses)).count("'problem': {'code': 'target_unavailable'")
 

@@ -318,7 +318,7 @@ def test_move_that_did_not_end_of_another_state(origin: Address, tmp_path: Path)
         assert is_killed_at(number, move, here, by_file, "web-1", NOW)
     assert f"from {here.url} to {there.url} was interrupted" in str(refused(there))
 
-    with pytest.raises(ConfigError, match=r"from .* did not end"):
+    with pytest.raises(ConfigError, match=r"from .* was interrupted"):
         move(origin, there, "web-1", NOW)
 
     assert refused(origin) is None

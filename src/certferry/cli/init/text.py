@@ -183,7 +183,7 @@ def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Itera
         "schedule install": Text("runs `sync` twice a day, to renew certificates"),
     }
     if not has_channel:
-        steps["help notify"] = Text("how a channel, [notify.ops], reports trouble to you")
+        steps["help notify"] = Text("how a channel, [notify.ops], reports trouble")
     if not has_heartbeat:
         steps["help monitoring"] = Text("how a [heartbeat] reports stopped runs")
     yield line(voice.say(Text("Next:")))
