@@ -113,7 +113,7 @@ def test_plan_with_wrong_keys_of_qiniu(host: Host) -> None:
 @pytest.mark.parametrize(
     ("variable", "wrong", "said"),
     [
-        ("DP_Id", "999999999", "there is no such token"),
+        ("DP_Id", "999999999", "the token does not exist"),
         ("DP_Key", "0123456789abcdef" * 2, "`token` does not belong to `id`"),
     ],
 )

@@ -280,7 +280,7 @@ def test_version_that_another_program_changed(
 
     assert FAILED == run.code
     assert f"version 1 of {name}" in run.out + run.err
-    assert "see who else can write to the database" in run.out + run.err
+    assert "check who else can write to the database" in run.out + run.err
     assert f"version 1 of {name}" in plan.out
     assert "data about the certificate that certferry did not write" in check.out
     assert FAILED == found.code

@@ -280,7 +280,7 @@ def test_a_sign_of_life_comes_at_once_and_then_every_few_domains() -> None:
         "reading the account's domains",
         *(f"{count} of {total} domains read" for count in steps),
         *(f"edges of {count} of {total} domains checked" for count in (0, *steps)),
-        "looked at",
+        "checked",
     ] == [what for _, what in desk.result]
     assert [SIGNS_OF_LIFE, SIGNS_OF_LIFE, 1] == desk.edges.asked
 
@@ -302,7 +302,7 @@ def test_how_long_the_rest_takes_is_notified_of_a_long_look() -> None:
 
     desk.survey({"qiniu": survey})
 
-    result = [what for _, what in desk.result if "read" in what]
+    result = [what for _, what in desk.result if "domains read" in what]
     assert MOST_SIGNS - 1 == len(result)
     assert "250 of 10000 domains read, about 16 minutes left" == result[0]
     assert "9750 of 10000 domains read" == result[-1]

@@ -30,7 +30,7 @@ def test_version_that_another_program_changed() -> None:
     [outcome] = foreign.outcomes
     assert (Outcome.FAILED, StateForeign.code) == (outcome.outcome, outcome.code)
     assert f"version 1 of {first.lineage}" in str(outcome.detail)
-    assert "see who else can write to the database" in str(outcome.hint)
+    assert "check who else can write to the database" in str(outcome.hint)
     assert [True, True] == [one.ok for one in others]
     assert company.state.versions(third.lineage)
 

@@ -182,7 +182,7 @@ def test_nothing_is_ordered_for_a_glob_that_matches_nothing(world: ModelWorld) -
     for failed in (report, again):
         assert failed is not None
         assert [Outcome.FAILED] == [result.outcome for result in failed.outcomes]
-        assert "matches c.*" in str(failed.outcomes[0].detail)
+        assert "c.* matches no" in str(failed.outcomes[0].detail)
         assert failed.outcomes[0].hint
     assert later is not None
     assert later.ok

@@ -247,7 +247,7 @@ def test_used_ones_are_counted_in_one_line(world: ModelWorld, desired: DesiredCe
     result = [
         str(event.outcome.detail)
         for event in world.events
-        if isinstance(event, StepEnded) and "are kept" in str(event.outcome.detail)
+        if isinstance(event, StepEnded) and "and kept" in str(event.outcome.detail)
     ]
     assert ["others still in use and kept: 6"] == result
 

@@ -245,7 +245,7 @@ def test_stuck_after_every_edge_serves_is_distinguished() -> None:
     report = world.run(world.desired())
 
     assert report is not None
-    assert "every address serves" in str(error_of(report))
+    assert "every address already serves" in str(error_of(report))
 
 
 moments = st.none() | st.integers(-300, 30).map(lambda minutes: NOW + timedelta(minutes=minutes))

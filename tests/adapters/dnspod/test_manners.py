@@ -142,7 +142,7 @@ def test_hour_must_have_a_request(requests: int) -> None:
     with pytest.raises(ConfigError, match=r"`requests_per_hour` .* must be above zero") as refused:
         configured(requests_per_hour=requests)
 
-    assert "leave it out" in str(refused.value.hint)
+    assert "remove the setting" in str(refused.value.hint)
 
 
 # how often

@@ -157,7 +157,7 @@ def test_a_broken_encoding(client: HttpClient) -> None:
     with peer(claim_gzip) as host:
         failure = _failure(client, f"http://{host}/")
 
-    assert str(failure.problem).endswith("not HTTP")
+    assert str(failure.problem).endswith("not answer with HTTP")
 
 
 def test_a_certificate_that_is_not_trusted(client: HttpClient, waits: Waits) -> None:

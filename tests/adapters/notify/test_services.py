@@ -193,10 +193,10 @@ def test_telegram_chat_that_the_bot_is_not_in() -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("hooks.example.com/x", "whole address"),
-        ("https://", "whole address"),
-        ("https://[::1/x", "whole address"),
-        ("ftp://hooks.example.com/x", "whole address"),
+        ("hooks.example.com/x", "complete address"),
+        ("https://", "complete address"),
+        ("https://[::1/x", "complete address"),
+        ("ftp://hooks.example.com/x", "complete address"),
         ("http://hooks.example.com/tok-en", "https://"),
         ("https://user:pass@hooks.example.com/x", "user name"),
     ],

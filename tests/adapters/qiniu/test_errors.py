@@ -113,7 +113,7 @@ def test_advice_is_right_for_another_clients_certificate_too() -> None:
 
     pair = {400324, 400328}
     assert pair | {400045, 400319, 400322, 400327, 400329, 400348, 400514, 500233} == ours
-    assert [] == [code for code in ours if "the client that makes it" not in advice[code]]
+    assert [] == [code for code in ours if "the certificate's client" not in advice[code]]
 
 
 @pytest.mark.parametrize(
@@ -232,7 +232,7 @@ def test_too_many_requests(fault: Fault, place: Place, client: QiniuClient) -> N
     failure = _failure(lambda: client.httpsconf(WWW, CONF))
 
     assert TargetUnavailable is type(failure.error)
-    assert "no more requests" in str(failure.error)
+    assert "is limiting requests" in str(failure.error)
     assert Retry.LATER == failure.error.retry
     assert not failure.maybe_done
     assert 4 == place.count("PUT *")
@@ -259,9 +259,9 @@ def test_a_rate_limit_that_lasts(place: Place, client: QiniuClient) -> None:
             refusal(503, None, "busy"),
             "Qiniu returned a server error for the list of domains (503 busy)",
         ),
-        (Fault.status(200, b"{"), "cannot be read"),
-        (Fault.status(200, b"\xff"), "cannot be read"),
-        (Fault.status(200, b"[" * 100_000), "cannot be read"),
+        (Fault.status(200, b"{"), "certferry cannot read"),
+        (Fault.status(200, b"\xff"), "certferry cannot read"),
+        (Fault.status(200, b"[" * 100_000), "certferry cannot read"),
         (Fault.status(200, b'{"domains":{"name":7}}'), "got `object` - at `$.domains`"),
     ],
 )

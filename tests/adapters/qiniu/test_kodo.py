@@ -325,7 +325,7 @@ def test_one_bucket_that_may_not_be_seen(place: Place, target: Qiniu) -> None:
     place.service.uc.faults.add(refusal(403, None, "no"), on="GET /v3/domains")
 
     assert {SRC: KODO} == found(target, look(kind=KODO))
-    assert "cannot be seen" in str(problem_of(target, WWW))
+    assert "cannot see" in str(problem_of(target, WWW))
 
 
 def test_a_silent_kodo(place: Place, target: Qiniu) -> None:

@@ -143,7 +143,7 @@ def test_refused_keys_are_reported_by_the_list_as_well(
     place.time.pause(LIST_AGE)
     place.service.api.faults.add(qiniu_refusal(403024), on=LIST, times=None)
 
-    with pytest.raises(DeployError, match="no more requests"):
+    with pytest.raises(DeployError, match="is limiting requests"):
         the_domain(target)
     assert 1 == place.count(READ)
 

@@ -244,7 +244,7 @@ def test_a_disabled_domain(place: Place, target: Qiniu, ours: str) -> None:
     with pytest.raises(TargetRejected, match=f"{LIVE} is disabled at Pili") as caught:
         target.bind(LIVE, PILI, ours, KEEP)
 
-    assert "enable it" in str(caught.value.hint)
+    assert "enable the live domain" in str(caught.value.hint)
     assert 0 == place.count("POST /v2/*")
 
 
@@ -460,11 +460,11 @@ def test_what_may_be_used_is_kept(place: Place, target: Qiniu, ours: str, label:
     with pytest.raises(TargetInUse, match="does not say which certificate"):
         target.retire(theirs, "by hand", unmanaged=True)
     place.service.pili.faults.add(refusal(403, None, "no permission"), times=2)
-    with pytest.raises(TargetInUse, match="cannot be seen"):
+    with pytest.raises(TargetInUse, match="cannot see"):
         place.target().retire(theirs, "by hand", unmanaged=True)
     place.service.pili.faults.clear()
     place.service.pili.faults.add(Fault.status(503), times=None)
-    with pytest.raises(TargetInUse, match="cannot be seen"):
+    with pytest.raises(TargetInUse, match="cannot see"):
         place.target().retire(ours, label)
 
     assert 0 == place.count("DELETE *")

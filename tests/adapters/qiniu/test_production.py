@@ -437,8 +437,8 @@ def test_number_13_list_is_never_filtered(place: Place, target: Qiniu) -> None:
 @pytest.mark.parametrize(
     ("offset", "words"),
     [
-        (timedelta(hours=2), "this machine's clock is 2 hours ahead of Qiniu's"),
-        (timedelta(minutes=-20), "this machine's clock is 20 minutes behind Qiniu's"),
+        (timedelta(hours=2), "this host's clock is 2 hours ahead of Qiniu's"),
+        (timedelta(minutes=-20), "this host's clock is 20 minutes behind Qiniu's"),
     ],
 )
 def test_a_wrong_clock_is_reported_before_the_keys(
@@ -532,7 +532,9 @@ def test_a_list_of_certificates_that_cannot_be_read(place: Place, target: Qiniu)
     target.bind(WWW, Kind.CDN, new, KEEP)
 
     assert (DomainState.READY, True) == (seen.domains[0].state, seen.remotes_hidden)
-    assert "the list of certificates cannot be read" in str(seen.unread[0])
+    assert "certferry cannot read Qiniu's answer about the list of certificates" in str(
+        seen.unread[0]
+    )
     assert new == place.service.bound(WWW)
 
 
@@ -546,7 +548,7 @@ def test_a_list_of_domains_that_cannot_be_read(place: Place, target: Qiniu) -> N
     seen = target.observe(look(SRC, kind=KODO))
 
     assert [(SRC, DomainState.READY)] == [(d.domain, d.state) for d in seen.domains]
-    assert "the list of domains cannot be read" in str(seen.unread[0])
+    assert "certferry cannot read Qiniu's answer about the list of domains" in str(seen.unread[0])
 
 
 def test_buckets_that_cannot_be_listed(place: Place, target: Qiniu) -> None:

@@ -41,9 +41,9 @@ def test_a_list_that_cannot_be_had(place: Place, target: Qiniu) -> None:
     [
         (refusal(500, 500000), "500000"),
         (refusal(500, 500215), "500215"),
-        (refusal(400, 400030), "not finished"),
-        (Fault.status(200, b'{"name":'), "cannot be read"),
-        (Fault.status(200, b'{"name":"www.example.com","https":[]}'), "cannot be read"),
+        (refusal(400, 400030), "in progress"),
+        (Fault.status(200, b'{"name":'), "certferry cannot read"),
+        (Fault.status(200, b'{"name":"www.example.com","https":[]}'), "certferry cannot read"),
         (Fault.html(502), "web page"),
         (Fault.reset_before(), "closed the connection"),
         (Fault.truncated(), "ended early"),
@@ -108,7 +108,7 @@ def test_no_connection(place: Place) -> None:
     target = place.target()
     place.service.api.stop()
 
-    with pytest.raises(TargetUnavailable, match="no connection") as caught:
+    with pytest.raises(TargetUnavailable, match="cannot connect") as caught:
         target.observe(look(WWW, IMG))
 
     assert caught.value.retry.allowed
