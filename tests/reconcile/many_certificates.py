@@ -36,7 +36,7 @@ class Counted:
         return getattr(self._state, name)
 
 
-class Company:
+class ManyCertificates:
     """Many certificates, one domain each, on a CDN that is quick."""
 
     def __init__(

@@ -13,7 +13,7 @@ IMG = "img.example.com"
 OTHER = "a.img.example.com"
 
 
-def synced(world: ModelWorld) -> LineageReport:
+def complete_run(world: ModelWorld) -> LineageReport:
     report = world.run(world.desired())
     assert report is not None
     return report

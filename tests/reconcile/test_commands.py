@@ -53,7 +53,7 @@ from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle, with_another_chain
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.core.strategies import hostnames, labels
-from tests.reconcile.company import Counted, now
+from tests.reconcile.many_certificates import Counted, now
 from tests.reconcile.model import MOMENT, ModelWorld
 from tests.reconcile.one_lineage import IMG, outcome
 

@@ -33,16 +33,16 @@ from certferry.reconcile.status import plans_of, plans_to_confirm
 from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Altered
 from certferry_sandbox.testing.memory_target import MemoryCdn
-from tests.reconcile.company import Company
+from tests.reconcile.many_certificates import ManyCertificates
 from tests.reconcile.model import FALLEN, ModelWorld
 from tests.support.tiers import examples
 
 FIRST, LAST = "img0.example.com", "img2.example.com"
 
 
-def run_as_confirmed(company: Company, confirmed: dict[str, str]) -> dict[str, list[object]]:
+def run_as_confirmed(many: ManyCertificates, confirmed: dict[str, str]) -> dict[str, list[object]]:
     """Sync, and return what is the matter with each lineage: the codes of what is refused."""
-    report = Reconciler(company.ports(), confirmed).sync(company.certificates, WaitLimit())
+    report = Reconciler(many.ports(), confirmed).sync(many.certificates, WaitLimit())
     assert report.complete
     return {
         one.lineage: [step.code for step in one.having(Outcome.REFUSED)] for one in report.lineages
@@ -70,39 +70,39 @@ def touch(cdn: MemoryCdn) -> None:
 
 def test_what_was_confirmed_is_carried_out_to_its_end() -> None:
     """Also what only a later pass can plan: the deployment of what was issued, and the wait."""
-    company = Company(3)
-    shown, first = plans_to_confirm(company.ports(), company.certificates)
+    many = ManyCertificates(3)
+    shown, first = plans_to_confirm(many.ports(), many.certificates)
 
     assert {one.lineage: digest_of_plans([one]) for one in shown} == first
-    assert {one.lineage: [] for one in company.certificates} == run_as_confirmed(company, first)
-    assert all(plan.is_settled for plan in plans_of(company.ports(), company.certificates))
+    assert {one.lineage: [] for one in many.certificates} == run_as_confirmed(many, first)
+    assert all(plan.is_settled for plan in plans_of(many.ports(), many.certificates))
 
 
 def test_plan_that_changed_is_refused_and_the_others_go_on() -> None:
     """Nothing is ordered or bound for it; the same run without a confirmed plan does it."""
-    company = Company(3)
-    _, first = plans_to_confirm(company.ports(), company.certificates)
-    touch(company.cdn)
-    bound = company.cdn.bound_to(FIRST)
+    many = ManyCertificates(3)
+    _, first = plans_to_confirm(many.ports(), many.certificates)
+    touch(many.cdn)
+    bound = many.cdn.bound_to(FIRST)
 
-    found = run_as_confirmed(company, first)
+    found = run_as_confirmed(many, first)
 
     assert {FIRST: [PlanChanged.code], "img1.example.com": [], LAST: []} == found
-    assert bound == company.cdn.bound_to(FIRST)
-    assert () == company.state.versions(FIRST)
-    assert not any(run_as_confirmed(company, {}).values())
-    assert company.state.versions(FIRST)
+    assert bound == many.cdn.bound_to(FIRST)
+    assert () == many.state.versions(FIRST)
+    assert not any(run_as_confirmed(many, {}).values())
+    assert many.state.versions(FIRST)
 
 
 def test_plan_that_changes_before_the_lease_is_refused() -> None:
     """The plan that counts is the one that is made under the lease."""
-    company = Company(3, cdn=TouchedCdn)
-    _, first = plans_to_confirm(company.ports(), company.certificates)
+    many = ManyCertificates(3, cdn=TouchedCdn)
+    _, first = plans_to_confirm(many.ports(), many.certificates)
 
-    found = run_as_confirmed(company, first)
+    found = run_as_confirmed(many, first)
 
     assert {FIRST: [PlanChanged.code], "img1.example.com": [], LAST: []} == found
-    assert () == company.state.versions(FIRST)
+    assert () == many.state.versions(FIRST)
 
 
 # another tool at work while a run is bound to a plan
@@ -115,7 +115,7 @@ def with_policy(desired: DesiredCertificate, policy: DriftPolicy) -> DesiredCert
     return replace(desired, deployments=(replace(deployment, drift=policy),))
 
 
-def synced(*domains: str, policy: DriftPolicy = DriftPolicy.REPAIR) -> tuple[ModelWorld, Any]:
+def complete_run(*domains: str, policy: DriftPolicy = DriftPolicy.REPAIR) -> tuple[ModelWorld, Any]:
     """Return a world in which each of these domains serves its certificate."""
     world = ModelWorld()
     for domain in domains:
@@ -133,7 +133,7 @@ def shown_plan(world: ModelWorld, desired: DesiredCertificate) -> Plan:
 
 def test_binding_that_only_the_edges_betray_is_in_the_plan() -> None:
     """The account's list shows no change; an edge presents a certificate of another tool."""
-    world, desired = synced(IMG)
+    world, desired = complete_run(IMG)
     world.cdn.bind_unseen(IMG, world.cdn.put_foreign(IMG))
     world.pass_time(timedelta(minutes=10))
 
@@ -148,7 +148,7 @@ def test_binding_that_only_the_edges_betray_is_in_the_plan() -> None:
 
 def test_drift_that_stays_is_in_the_plan_though_the_list_hides_it() -> None:
     """A deployment with `drift = "warn"` reports the foreign certificate before any run."""
-    world, desired = synced(IMG, policy=DriftPolicy.WARN)
+    world, desired = complete_run(IMG, policy=DriftPolicy.WARN)
     world.cdn.bind_unseen(IMG, world.cdn.put_foreign(IMG))
     world.pass_time(timedelta(minutes=10))
 
@@ -196,7 +196,7 @@ def test_digest_of_one_verification_is_not_that_of_another() -> None:
     """Both plans verify and deploy nothing; a run under the digest of the first refuses the
     second.
     """
-    world, desired = synced(IMG, OTHER)
+    world, desired = complete_run(IMG, OTHER)
     shown = []
     for domain in (IMG, OTHER):
         world.cdn.bind_unseen(domain, world.cdn.bound_to(domain))

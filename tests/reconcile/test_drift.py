@@ -51,7 +51,7 @@ def desired(
     return replace(found, deployments=(replace(deployment, drift=drift),))
 
 
-def synced(drift: DriftPolicy, https: DesiredHttps | None = None) -> ModelWorld:
+def complete_run(drift: DriftPolicy, https: DesiredHttps | None = None) -> ModelWorld:
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     world.run(desired(world, drift, https))
@@ -73,7 +73,7 @@ def lines(world: ModelWorld) -> list[str]:
 
 def test_certificate_that_another_tool_bound_is_replaced() -> None:
     """The history says what was found, and what was done; the run says that it undid a change."""
-    world = synced(DriftPolicy.REPAIR)
+    world = complete_run(DriftPolicy.REPAIR)
     ours = world.cdn.bound_to(IMG)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.set_by_others(IMG, theirs)
@@ -92,7 +92,7 @@ def test_certificate_that_another_tool_bound_is_replaced() -> None:
 @pytest.mark.parametrize("policy", LEFT)
 def test_certificate_that_another_tool_bound_is_left(policy: DriftPolicy) -> None:
     """Nothing is written, the run is in order, and the history has once what was found."""
-    world = synced(policy)
+    world = complete_run(policy)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.set_by_others(IMG, theirs)
     writes = world.cdn.writes
@@ -115,7 +115,7 @@ def test_certificate_that_another_tool_bound_is_left(policy: DriftPolicy) -> Non
 @pytest.mark.parametrize("begins", [True, False])
 def test_drift_that_another_run_has_written_down_meanwhile(begins: bool) -> None:  # noqa: FBT001 - a case
     """Each run tells of it only if it was first: the history has it once."""
-    world = synced(DriftPolicy.WARN)
+    world = complete_run(DriftPolicy.WARN)
     ours, theirs = world.cdn.bound_to(IMG), world.cdn.put_foreign(IMG)
     wanted = desired(world, DriftPolicy.WARN)
     world.cdn.set_by_others(IMG, theirs)
@@ -147,7 +147,7 @@ class Meanwhile:
 
 def test_drift_that_its_maker_undid_is_over() -> None:
     """A later one of the same kind is reported again."""
-    world = synced(DriftPolicy.WARN)
+    world = complete_run(DriftPolicy.WARN)
     ours, theirs = world.cdn.bound_to(IMG), world.cdn.put_foreign(IMG)
     wanted = desired(world, DriftPolicy.WARN)
 
@@ -162,7 +162,7 @@ def test_drift_that_its_maker_undid_is_over() -> None:
 @pytest.mark.parametrize("policy", LEFT)
 def test_https_switched_off_by_another_tool_stays_off(policy: DriftPolicy) -> None:
     """Where it is to be left, nothing is switched on again."""
-    world = synced(policy)
+    world = complete_run(policy)
     world.cdn.set_by_others(IMG, None)
 
     assert run(world, desired(world, policy)).ok
@@ -172,7 +172,7 @@ def test_https_switched_off_by_another_tool_stays_off(policy: DriftPolicy) -> No
 @pytest.mark.parametrize("policy", LEFT)
 def test_renewal_leaves_a_setting_that_another_tool_changed(policy: DriftPolicy) -> None:
     """The new certificate is bound, and the setting is sent to be what it was found as."""
-    world = synced(policy, HTTP2)
+    world = complete_run(policy, HTTP2)
     world.cdn.set_by_others(IMG, world.cdn.bound_to(IMG), HttpsSettings(http2=False))
     world.pass_time(timedelta(days=61))
 
@@ -184,7 +184,7 @@ def test_renewal_leaves_a_setting_that_another_tool_changed(policy: DriftPolicy)
 
 def test_renewal_does_not_replace_what_another_tool_bound() -> None:
     """It is renewed all the same: the operator may want it back any day."""
-    world = synced(DriftPolicy.WARN)
+    world = complete_run(DriftPolicy.WARN)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.set_by_others(IMG, theirs)
     world.pass_time(timedelta(days=61))
@@ -199,7 +199,7 @@ def test_renewal_does_not_replace_what_another_tool_bound() -> None:
 
 def test_setting_of_an_edited_file_is_no_drift() -> None:
     """What the file newly asks for is set, whatever is to be done about drift."""
-    world = synced(DriftPolicy.WARN)
+    world = complete_run(DriftPolicy.WARN)
 
     assert run(world, desired(world, DriftPolicy.WARN, HTTP2)).ok
 
@@ -209,7 +209,7 @@ def test_setting_of_an_edited_file_is_no_drift() -> None:
 
 def test_next_change_of_the_file_is_not_called_a_repair() -> None:
     """What another tool had changed was undone before, and that was reported then."""
-    world = synced(DriftPolicy.REPAIR)
+    world = complete_run(DriftPolicy.REPAIR)
     world.cdn.set_by_others(IMG, world.cdn.put_foreign(IMG))
     run(world, desired(world, DriftPolicy.REPAIR))
     world.pass_time(timedelta(hours=1))
@@ -223,7 +223,7 @@ def test_third_repair_within_a_day_is_refused() -> None:
     """Another tool sets the domain as well: that is said, with the moment of the next repair; a day
     later it is tried again.
     """
-    world = synced(DriftPolicy.REPAIR)
+    world = complete_run(DriftPolicy.REPAIR)
     wanted = desired(world, DriftPolicy.REPAIR)
     theirs = world.cdn.put_foreign(IMG)
     for _ in range(2):
@@ -254,7 +254,7 @@ def test_repair_of_drift_ends(hours: list[int], off: bool, kills: list[int]) -> 
     """Whatever another tool does and whenever a run is killed: a domain is repaired at most twice
     within any day.
     """
-    world = synced(DriftPolicy.REPAIR)
+    world = complete_run(DriftPolicy.REPAIR)
     wanted = desired(world, DriftPolicy.REPAIR)
     theirs = None if off else world.cdn.put_foreign(IMG)
     accepted = []
@@ -276,7 +276,7 @@ def test_repair_of_drift_ends(hours: list[int], off: bool, kills: list[int]) -> 
 
 def test_status_reports_drift() -> None:
     """The domain stands as drifted, and its row says what is bound."""
-    world = synced(DriftPolicy.WARN)
+    world = complete_run(DriftPolicy.WARN)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.set_by_others(IMG, theirs)
     wanted = desired(world, DriftPolicy.WARN)
@@ -293,7 +293,7 @@ def test_newer_certificate_of_ours_is_no_change_of_another_tool(policy: DriftPol
     """A state that was put back from a dump lacks what certferry bound since: plan, run, status and
     history say so, and nothing is written.
     """
-    world = synced(policy)
+    world = complete_run(policy)
     newer = make_bundle(*desired(world, policy).names, not_before=world.clock)
     label = label_of("img", newer.certificate.fingerprint)
     world.cdn.set_by_others(IMG, world.cdn.put(label, newer))
@@ -316,7 +316,7 @@ def test_newer_certificate_of_ours_is_no_change_of_another_tool(policy: DriftPol
 @pytest.mark.parametrize("policy", LEFT)
 def test_setting_that_is_left_stays_so_after_a_renewal(policy: DriftPolicy) -> None:
     """The new certificate is bound and seen, and no later run sets what was left."""
-    world = synced(policy, HTTP2)
+    world = complete_run(policy, HTTP2)
     before = world.cdn.bound_to(IMG)
     world.cdn.set_by_others(IMG, before, HttpsSettings(http2=False))
     world.pass_time(timedelta(days=61))
@@ -336,7 +336,7 @@ def test_setting_that_is_left_stays_so_after_a_renewal(policy: DriftPolicy) -> N
 @pytest.mark.parametrize("policy", LEFT)
 def test_certificate_that_another_tool_is_about_to_bind_is_left(policy: DriftPolicy) -> None:
     """A pass during its change does not make the domain one that was never in order."""
-    world = synced(policy)
+    world = complete_run(policy)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.begin_by_others(IMG, theirs)
 
@@ -350,7 +350,7 @@ def test_certificate_that_another_tool_is_about_to_bind_is_left(policy: DriftPol
 
 def test_tools_that_fight_are_noticed_though_each_look_meets_a_change() -> None:
     """The third repair within a day is refused, also where each began as a wait."""
-    world = synced(DriftPolicy.REPAIR)
+    world = complete_run(DriftPolicy.REPAIR)
     theirs = world.cdn.put_foreign(IMG)
     refused = []
     for _ in range(4):
@@ -363,7 +363,7 @@ def test_tools_that_fight_are_noticed_though_each_look_meets_a_change() -> None:
 
 def test_repair_that_a_busy_target_puts_off_is_counted_once() -> None:
     """Nothing was written while the target was busy: it is no fight, and reported once."""
-    world = synced(DriftPolicy.REPAIR)
+    world = complete_run(DriftPolicy.REPAIR)
     ours = world.cdn.bound_to(IMG)
     world.cdn.set_by_others(IMG, world.cdn.put_foreign(IMG))
     world.cdn.touch(IMG)

@@ -26,14 +26,14 @@ from certferry.text import LINEAGE, Text
 from certferry.values import replace
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.reconcile.model import FALLEN, ModelWorld
-from tests.reconcile.one_lineage import IMG, OTHER, one_pass, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, complete_run, one_pass, outcome
 
 
 def test_read_that_lags_is_not_answered_by_a_second_write(world: ModelWorld) -> None:
     """A target that does not show the accepted change at once is not asked twice."""
     world.cdn.hide_changes(IMG, 6)
 
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 1 == world.cdn.writes
 
 
@@ -41,11 +41,11 @@ def test_failed_change_is_reported_and_tried_again_by_the_next_run(world: ModelW
     """The target's description is the detail; the certificate is not issued again."""
     world.cdn.fail_next(IMG, "verify https crt fail")
 
-    failed = outcome(synced(world), Action.DEPLOY, IMG)
+    failed = outcome(complete_run(world), Action.DEPLOY, IMG)
 
     assert Outcome.FAILED is failed.outcome
     assert "verify https crt fail" == str(failed.detail)
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert (1, 1) == (world.issuer.issued, world.cdn.uploads)
 
 
@@ -95,7 +95,7 @@ def test_failed_change_stops_only_its_domain(world: ModelWorld) -> None:
     world.cdn.add_domain(OTHER)
     world.cdn.fail_next(IMG, "verify https crt fail")
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert Outcome.FAILED is outcome(report, Action.DEPLOY, IMG).outcome
     assert Outcome.DONE is outcome(report, Action.VERIFY, OTHER).outcome
@@ -103,7 +103,7 @@ def test_failed_change_stops_only_its_domain(world: ModelWorld) -> None:
 
 def test_change_in_progress_is_waited_for_and_not_overtaken(world: ModelWorld) -> None:
     """Nothing is written while the target carries out another tool's change."""
-    synced(world)
+    complete_run(world)
     world.cdn.add_domain(OTHER)
     other = world.state.versions("img")[0]
     remote = world.cdn.upload("img", world.state.bundle("img", other.number))
@@ -136,7 +136,7 @@ def test_target_that_turned_busy_is_asked_later(world: ModelWorld) -> None:
     deployed = outcome(report, Action.DEPLOY, IMG)
     assert Outcome.WAITING is deployed.outcome
     assert deployed.waiting is not None
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def test_target_that_stays_busy_is_asked_ever_more_rarely_and_given_up(world: ModelWorld) -> None:
@@ -166,12 +166,12 @@ def test_change_that_never_ends_is_given_up_at_the_deadline() -> None:
     world = ModelWorld(processing=timedelta(hours=2))
     world.cdn.add_domain(IMG)
 
-    stuck = outcome(synced(world), Action.DEPLOY, IMG)
+    stuck = outcome(complete_run(world), Action.DEPLOY, IMG)
 
     assert isinstance(stuck.error, TargetBusy)
     assert stuck.hint is not None
     world.pass_time(timedelta(hours=2))
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 1 == world.cdn.writes
 
 
@@ -180,18 +180,18 @@ def test_edge_that_lags_too_long_is_a_failure_and_retires_nothing() -> None:
     world = ModelWorld(lags=(timedelta(0), timedelta(hours=3)))
     world.cdn.add_domain(IMG)
 
-    report = synced(world)
+    report = complete_run(world)
 
     lagging = outcome(report, Action.VERIFY, IMG)
     assert isinstance(lagging.error, VerificationError)
     assert "192.0.2.2" in str(lagging.detail)
     world.pass_time(timedelta(hours=3))
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def test_edge_that_falls_back_gets_its_whole_time_again(world: ModelWorld) -> None:
     """A domain that was verified long ago and is not served now is not given up at once."""
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=3))
     report = one_pass(world, probe=FALLEN)
 
@@ -203,7 +203,7 @@ def test_edge_that_falls_back_gets_its_whole_time_again(world: ModelWorld) -> No
 
 def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld) -> None:
     """A run waits for a rollout that set out in the future like for any other."""
-    synced(world)
+    complete_run(world)
     (record,) = world.state.remembered("img").rollouts
     ahead = replace(record, started_at=world.clock + timedelta(days=300), verified_at=None)
     world.state.save_rollout(ahead)
@@ -222,7 +222,7 @@ def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld)
 
 def test_copy_that_is_used_elsewhere_is_kept_and_not_asked_for_daily(world: ModelWorld) -> None:
     """The target says it is in use: kept, reported as unchanged, and left alone for a day."""
-    synced(world)
+    complete_run(world)
     oldest = world.state.versions("img")[0]
     for _ in range(2):
         world.pass_time(timedelta(days=1))
@@ -250,7 +250,7 @@ def test_frozen_domain_is_reported_with_its_reason(world: ModelWorld) -> None:
     """What cannot be changed is a failure with the target's reason and a hint."""
     world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
 
-    frozen = outcome(synced(world), Action.DEPLOY, OTHER)
+    frozen = outcome(complete_run(world), Action.DEPLOY, OTHER)
 
     assert Outcome.FAILED is frozen.outcome
     assert "frozen" in str(frozen.detail)
@@ -261,11 +261,11 @@ def test_target_that_refuses_the_keys_leaves_everything_as_it_was(world: ModelWo
     """With wrong keys nothing is issued that could not be served; corrected, all is done."""
     world.cdn.denies = True
 
-    assert [Outcome.FAILED] == [step.outcome for step in synced(world).outcomes]
+    assert [Outcome.FAILED] == [step.outcome for step in complete_run(world).outcomes]
     assert 0 == world.issuer.issued
 
     world.cdn.denies = False
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def test_obstacle_or_refusal_at_a_target_keeps_everything_there(world: ModelWorld) -> None:
@@ -316,7 +316,7 @@ def test_removal_that_fails_is_reported_and_tried_again(world: ModelWorld) -> No
 
     (failed,) = run.report().having(Outcome.FAILED)
     assert Action.RETIRE is failed.action
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 2 == len(world.cdn.remote_labels)
 
 

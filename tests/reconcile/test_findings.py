@@ -37,7 +37,7 @@ from certferry_sandbox.testing.certificates import make_key
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.core.strategies import NOW
 from tests.reconcile.model import START, ModelWorld
-from tests.reconcile.one_lineage import IMG, synced
+from tests.reconcile.one_lineage import IMG, complete_run
 
 STATE, KEY = PurePath("/state/state.db"), PurePath("/state/secret.key")
 
@@ -58,7 +58,7 @@ def lineage(world: ModelWorld) -> list[tuple[str, str, Severity]]:
 def test_lineage_in_order(world: ModelWorld) -> None:
     """Before there is a certificate, and when it is served."""
     assert [] == lineage(world)
-    synced(world)
+    complete_run(world)
     assert [] == lineage(world)
 
 
@@ -121,7 +121,7 @@ def test_life_of_a_certificate_beside_what_the_target_wants(
 
 def test_certificate_that_has_ended(world: ModelWorld) -> None:
     """Whatever serves it."""
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=91))
 
     assert ("img", Code.EXPIRED, Severity.ERROR) in lineage(world)

@@ -59,7 +59,7 @@ def made(world: ModelWorld, *names: str) -> CertificateBundle:
     return make_bundle(*(names or (DOMAIN,)), not_before=world.clock)
 
 
-def synced(world: ModelWorld) -> LineageReport:
+def complete_run(world: ModelWorld) -> LineageReport:
     report = world.run(DESIRED)
     assert report is not None
     return report
@@ -67,12 +67,12 @@ def synced(world: ModelWorld) -> LineageReport:
 
 def test_certificate_is_adopted_and_served(world: ModelWorld) -> None:
     """Adopted, deployed, verified; certferry asks no CA for a certificate."""
-    report = synced(world)
+    report = complete_run(world)
 
     assert report.ok
     assert [Action.ADOPT] == [s.action for s in report.outcomes if s.target is None]
     assert 0 == world.issuer.issued
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
     assert (1, 1) == (world.cdn.uploads, world.cdn.writes)
 
 
@@ -83,19 +83,19 @@ def test_lineage_that_was_issued_here_before_leaves_its_challenge_alone(world: M
     left = ChallengeRecord("static", f"_acme-challenge.{DOMAIN}", "left", world.clock, "handle")
     world.state.save_challenge_record(left)
 
-    assert synced(world).ok
-    assert synced(world).is_unchanged
+    assert complete_run(world).ok
+    assert complete_run(world).is_unchanged
     assert (left,) == world.state.challenge_records("static")
 
 
 def test_changed_files_are_a_new_version(world: ModelWorld) -> None:
     """A renewal by the other client is deployed, and the certificate before it is kept."""
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=60))
     renewed = made(world)
     world.source.put(FILES, renewed)
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert renewed.certificate.fingerprint == report.fingerprint
     assert 2 == len(world.state.versions("static"))
@@ -108,20 +108,20 @@ def test_files_that_went_back_bring_the_older_certificate_back(world: ModelWorld
     first = made(world)
     for bundle in (first, made(world), first):
         world.source.put(FILES, bundle)
-        report = synced(world)
+        report = complete_run(world)
         world.pass_time(timedelta(days=1))
 
     assert first.certificate.fingerprint == report.fingerprint
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
     assert [] == world.cdn.broken
 
 
 def test_certificate_near_its_end_is_not_renewed_by_us(world: ModelWorld) -> None:
     """The client that makes it decides when."""
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=70))
 
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
     assert 0 == world.issuer.issued
 
 
@@ -132,11 +132,11 @@ def test_client_that_renews_no_more_is_noticed_in_time(
     """A failure in each run from two weeks before a certificate of 90 days ends, once a run; what
     is served stays as it is, and a renewal puts everything in order.
     """
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=days))
     ports = world.ports("planner")
 
-    report = synced(world)
+    report = complete_run(world)
     (plan,) = plans_of(ports, [DESIRED])
     (status,) = statuses_of(ports, [DESIRED], Recorded())
 
@@ -151,13 +151,13 @@ def test_client_that_renews_no_more_is_noticed_in_time(
 
     world.source.put(FILES, made(world))
 
-    assert synced(world).ok
-    assert synced(world).is_unchanged
+    assert complete_run(world).ok
+    assert complete_run(world).is_unchanged
 
 
 def test_client_that_renews_while_the_run_waits(world: ModelWorld) -> None:
     """What it reported at first is over, and the run ends in order."""
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=80))
     world.cdn.add_domain(DOMAIN, foreign=True)  # to be bound again, which takes its time
     world.alive.add("run")
@@ -175,13 +175,13 @@ def test_client_that_renews_while_the_run_waits(world: ModelWorld) -> None:
 
 def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: ModelWorld) -> None:
     """Its domains have gone to another lineage: no domain lacks it, and that is reported alone."""
-    synced(world)
+    complete_run(world)
     other = replace(DESIRED, lineage="new", names=(DOMAIN,), files=None, dns="dnspod")
     world.claims = Claims([other, replace(DESIRED, names=(DOMAIN,))])
     world.pass_time(timedelta(days=89))
     ports = world.ports("planner")
 
-    report = synced(world)
+    report = complete_run(world)
     (status,) = statuses_of(ports, [DESIRED], Recorded())
 
     assert report.ok
@@ -195,7 +195,7 @@ def test_certificate_that_expired_before_it_was_declared(world: ModelWorld) -> N
     """Nothing is sent, the advice is for the client that makes it, and it is reported once."""
     world.pass_time(timedelta(days=91))
 
-    report = synced(world)
+    report = complete_run(world)
 
     refused = report.having(Outcome.REFUSED)
     assert () == report.having(Outcome.FAILED)
@@ -208,14 +208,14 @@ def test_certificate_that_lives_too_short_is_for_its_client_to_renew(world: Mode
     """The CA and the profile are not ours to choose."""
     world.pass_time(timedelta(days=65))
 
-    [refused] = synced(world).having(Outcome.REFUSED)
+    [refused] = complete_run(world).having(Outcome.REFUSED)
 
     assert "renew it with its own client" in str(refused.hint)
 
 
 def test_renewing_on_demand_is_not_for_us_either(world: ModelWorld) -> None:
     """`--renew` does not touch what others make."""
-    synced(world)
+    complete_run(world)
 
     report = world.run(DESIRED, renew=True)
 
@@ -225,7 +225,7 @@ def test_renewing_on_demand_is_not_for_us_either(world: ModelWorld) -> None:
 
 def test_going_back_to_nothing_is_for_its_client_to_mend(world: ModelWorld) -> None:
     """The hint is nothing that certferry would refuse."""
-    synced(world)
+    complete_run(world)
 
     with pytest.raises(PlanRefused) as refused:
         withdraw_by_hand(world.ports("sync"), DESIRED)
@@ -244,15 +244,15 @@ def test_pair_that_cannot_be_taken_leaves_everything_as_it_was(
     world: ModelWorld, error: CertificateError | PlanRefused, outcome: Outcome
 ) -> None:
     """Half-written files are refused, with a hint, and tried again by the next run."""
-    synced(world)
+    complete_run(world)
     world.source.put(FILES, error)
 
-    (result,) = synced(world).outcomes
+    (result,) = complete_run(world).outcomes
 
     assert outcome is result.outcome
     assert error.hint == result.hint
     world.source.put(FILES, made(world))
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 NAMES_OF_ONE = [
@@ -269,7 +269,7 @@ def test_names_of_a_delivered_certificate_count_as_its_claim(
 ) -> None:
     """They come from its files, and from what is remembered where those cannot be read."""
     if remembered:
-        synced(world)
+        complete_run(world)
     trouble = CertificateError(Text("cannot be read"))
     world.source.put(FILES, made(world, "new.example.com") if readable else trouble)
 
@@ -288,7 +288,7 @@ def test_files_that_are_a_mistake_of_ours_stop_no_other(world: ModelWorld) -> No
 
 def test_files_of_a_certificate_that_is_known_need_not_be_read(world: ModelWorld) -> None:
     """A run for another certificate of a thousand does not look at each one's key."""
-    synced(world)
+    complete_run(world)
     world.source.put(FILES, made(world, "new.example.com"))
 
     assert (DOMAIN,) == as_known(DESIRED, world.source, world.state, read=False).names
@@ -340,7 +340,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
 
 def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) -> None:
     """The plan tells it as an obstacle; the status shows what was taken from them before."""
-    synced(world)
+    complete_run(world)
     world.source.put(FILES, CertificateError(Text("cannot be read")))
     ports = world.ports("planner")
 
@@ -357,7 +357,7 @@ def test_killed_after_any_call_the_next_run_finishes(world: ModelWorld) -> None:
     """One version and one upload, wherever it was killed."""
     bundle = made(world)
     world.source.put(FILES, bundle)
-    synced(world)
+    complete_run(world)
 
     for position in sampled(range(1, world.calls)):
         other = ModelWorld()
@@ -461,21 +461,21 @@ def assert_reported(world: ModelWorld, desired: DesiredCertificate) -> None:
 
 def test_chain_that_changes_costs_the_cdn_nothing(world: ModelWorld) -> None:
     """It is kept for the next upload; what lies there, the one for a rollback too, stays."""
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=60))
     bundle = made(world)
     world.source.put(FILES, bundle)
-    synced(world)
+    complete_run(world)
     before = world.cdn.remote_ids, world.cdn.uploads, world.cdn.writes
     world.source.put(FILES, with_another_chain(bundle))
 
     plan = plans_of(world.ports("planner"), [DESIRED])[0]
 
     assert [Action.ADOPT] == [step.action for step in plan.steps]
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert before == (world.cdn.remote_ids, world.cdn.uploads, world.cdn.writes)
     assert with_another_chain(bundle) == world.state.bundle("static", 2)
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
 
 
 def test_chain_that_is_mended_is_uploaded_where_the_first_was_refused(world: ModelWorld) -> None:
@@ -483,11 +483,11 @@ def test_chain_that_is_mended_is_uploaded_where_the_first_was_refused(world: Mod
     bundle = made(world)
     world.source.put(FILES, bundle)
     world.cdn.denies = True
-    synced(world)
+    complete_run(world)
     world.cdn.denies = False
     world.source.put(FILES, with_another_chain(bundle))
 
-    assert synced(world).ok
+    assert complete_run(world).ok
 
     assert with_another_chain(bundle) == world.state.bundle("static", 1)
     assert 1 == world.cdn.uploads

@@ -46,14 +46,14 @@ from certferry.values import replace
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.core.strategies import LINEAGE, NOW, situations
 from tests.reconcile.model import START, ModelWorld
-from tests.reconcile.one_lineage import IMG, OTHER, one_pass, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, complete_run, one_pass, outcome
 
 # --- What one run does about one lineage: the main job, what it issues, and what it says
 
 
 def test_first_run_does_everything_once(world: ModelWorld) -> None:
     """Issue, deploy, verify; each is reported as done."""
-    report = synced(world)
+    report = complete_run(world)
 
     assert report.ok
     assert {Outcome.DONE} == {step.outcome for step in report.outcomes}
@@ -66,7 +66,7 @@ def test_two_domains_share_one_upload(world: ModelWorld) -> None:
     """One copy at the target, and one entry in the history."""
     world.cdn.add_domain(OTHER)
 
-    assert synced(world).ok
+    assert complete_run(world).ok
 
     events = [entry.event for entry in world.state.history("img", 10)]
     assert 1 == events.count("uploaded")
@@ -75,11 +75,11 @@ def test_two_domains_share_one_upload(world: ModelWorld) -> None:
 
 def test_second_run_says_unchanged_and_writes_nothing(world: ModelWorld) -> None:
     """Nothing is written at the target, and nothing into the state."""
-    synced(world)
+    complete_run(world)
     entries = world.state.history(None, 100)
     writes = world.cdn.writes, world.cdn.uploads, world.issuer.issued
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert report.is_unchanged
     assert writes == (world.cdn.writes, world.cdn.uploads, world.issuer.issued)
@@ -92,22 +92,22 @@ def test_run_that_finds_served_what_an_earlier_one_sent(world: ModelWorld) -> No
     world.alive.discard("run")
     world.pass_time(timedelta(hours=1))
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert not sending.ok
     assert Outcome.DONE is outcome(report, Action.VERIFY, IMG).outcome
     assert not report.is_unchanged
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
 
 
 def test_ca_that_fails_leaves_what_is_there(world: ModelWorld) -> None:
     """A renewal that fails is reported; the certificate in force still goes where it lacks."""
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=61))
     world.cdn.add_domain(OTHER)
     world.issuer.fail_with(CaUnavailable(Text("the CA is away"), hint=Text("later")))
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert Outcome.FAILED is outcome(report, Action.ISSUE).outcome
     assert Outcome.DONE is outcome(report, Action.VERIFY, OTHER).outcome
@@ -118,7 +118,7 @@ def test_ca_that_quotes_a_header(world: ModelWorld) -> None:
     """The history, which no program can delete, has it without what must not be seen."""
     world.issuer.fail_with(CaUnavailable(Text("bad header Authorization: Bearer planted")))
 
-    synced(world)
+    complete_run(world)
 
     (entry,) = world.state.history("img", 5)
     assert {"problem": "bad header Authorization: •••"} == entry.facts
@@ -128,7 +128,7 @@ def test_ca_that_fails_the_first_time_leaves_nothing_to_deploy(world: ModelWorld
     """Without any certificate there is one failure, and no step pretends to wait."""
     world.issuer.fail_with(CaUnavailable(Text("the CA is away")))
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert [Outcome.FAILED] == [step.outcome for step in report.outcomes]
     assert report.fingerprint is None
@@ -140,7 +140,7 @@ def test_one_order_in_a_run_whatever_comes_of_it() -> None:
     world = ModelWorld(lifetime=timedelta(days=20))
     world.cdn.add_domain(IMG)
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert 1 == world.issuer.issued
     refused = outcome(report, Action.DEPLOY, IMG)
@@ -151,7 +151,7 @@ def test_one_order_in_a_run_whatever_comes_of_it() -> None:
 
 def test_renewing_on_demand_issues_once(world: ModelWorld) -> None:
     """`--renew` gives a new certificate before the old one is due, and keeps the old one."""
-    first = synced(world).fingerprint
+    first = complete_run(world).fingerprint
 
     report = world.run(world.desired(), renew=True)
 
@@ -211,19 +211,19 @@ def test_history_that_cannot_be_written_fails_no_step(
     assert Outcome.WAITING is outcome(report, Action.DEPLOY, IMG).outcome
     assert 1 == world.cdn.uploads
     assert 'img: "uploaded" is missing in the history: the disk is full' in caplog.messages
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 1 == world.cdn.uploads
 
 
 def test_record_left_by_an_earlier_run_is_swept(world: ModelWorld) -> None:
     """Also when there is nothing else to do."""
-    synced(world)
+    complete_run(world)
     name = f"_acme-challenge.{IMG}"
     handle = world.dns.add_txt(name, "left")
     world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, handle))
 
     world.events.clear()
-    synced(world)
+    complete_run(world)
 
     assert [] == world.challenge_values()
     assert () == world.state.challenge_records("img")
@@ -233,16 +233,16 @@ def test_record_left_by_an_earlier_run_is_swept(world: ModelWorld) -> None:
 
 def test_record_that_cannot_be_swept_is_reported_and_kept_in_mind(world: ModelWorld) -> None:
     """A failure to clean up is a failure, and the next run tries again."""
-    synced(world)
+    complete_run(world)
     name = f"_acme-challenge.{IMG}"
     handle = world.dns.add_txt(name, "left")
     world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, handle))
     world.dns.fail_with(DnsUnavailable(Text("away"), hint=Text("later")))
 
-    assert not synced(world).ok
+    assert not complete_run(world).ok
 
     world.dns.fail_with(None)
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert [] == world.challenge_values()
 
 
@@ -277,7 +277,7 @@ def test_clean_up_that_fails_does_not_hide_what_became_of_the_issue(world: Model
 
 def test_wait_is_reported_once_and_again_only_when_it_changes(world: ModelWorld) -> None:
     """A listener of the run learns each outcome, and not the same one twice in a row."""
-    synced(world)
+    complete_run(world)
 
     # What is asked of which service is reported at each pass: a display alone shows it.
     result = [event for event in world.events if not isinstance(event, Asking)]
@@ -364,7 +364,7 @@ def test_refused_token_is_reported_by_the_plan(world: ModelWorld) -> None:
 
 def test_plan_without_an_order_asks_the_provider_nothing(world: ModelWorld) -> None:
     """A no-op is not slowed by it."""
-    synced(world)
+    complete_run(world)
     asked = world.dns.calls
 
     [plan] = plans_of(ports_of(world), [world.desired()])
@@ -448,7 +448,7 @@ def test_wrong_clock_is_reported_before_an_order(
 
 def test_slip_that_is_put_back_orders_nothing(world: ModelWorld) -> None:
     """A name of no zone's fails before an order is made, so there is none to continue."""
-    synced(world)
+    complete_run(world)
     desired = world.desired()
     slip = replace(desired, names=(*desired.names, "x.notmine.test"))
 
@@ -464,7 +464,7 @@ def test_slip_that_is_put_back_orders_nothing(world: ModelWorld) -> None:
 
 def test_lost_key_is_reported_before_anything_is_done(world: ModelWorld) -> None:
     """Also where nothing is due: not on the day of a renewal."""
-    synced(world)
+    complete_run(world)
     world.state.lose_key()
 
     with pytest.raises(StateError, match="does not open"):

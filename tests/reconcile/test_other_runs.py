@@ -27,7 +27,7 @@ from certferry_sandbox.testing.interruptions import Altered
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.reconcile.model import START, ModelWorld, issuing_of
-from tests.reconcile.one_lineage import IMG, OTHER, one_pass, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, complete_run, one_pass, outcome
 
 # --- Another run is at work on the lineage, or this one is stopped: who holds the lease writes
 
@@ -42,7 +42,7 @@ def test_lease_of_another_run_is_waited_for(world: ModelWorld) -> None:
     assert [Outcome.WAITING] == [step.outcome for step in report.outcomes]
     assert 0 == world.issuer.issued
     world.state.seen_by("another").release(held)
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def test_lease_that_is_lost_while_issuing_is_no_failed_issue(world: ModelWorld) -> None:
@@ -107,7 +107,7 @@ def test_lease_that_is_held_when_a_run_is_old_is_waited_for(world: ModelWorld) -
 
 def test_lease_is_not_needed_to_look(world: ModelWorld) -> None:
     """A run with nothing to do takes no lease, so it never disturbs one that works."""
-    synced(world)
+    complete_run(world)
     world.alive.add("another")
     world.state.seen_by("another").acquire("img", world.now())
 
@@ -116,7 +116,7 @@ def test_lease_is_not_needed_to_look(world: ModelWorld) -> None:
 
 def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
     """Whatever the plan says: no step is carried out."""
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=1))
     for _ in range(2):
         world.run(world.desired(), renew=True)
@@ -158,7 +158,7 @@ def test_stopped_run_says_so_and_gives_its_lease_back(world: ModelWorld) -> None
         run.reconcile()
 
     assert [Outcome.SKIPPED] == [step.outcome for step in run.report().outcomes]
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 @pytest.mark.parametrize("method", ["upload", "bind", "retire"])
@@ -184,7 +184,7 @@ def test_stop_passes_through_every_step(method: str) -> None:
         world.pass_to_the_end(run)
     world.alive.discard("run")
 
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert [] == world.cdn.broken
 
 
@@ -303,7 +303,7 @@ def test_renewal_by_another_run_is_no_drift(world: ModelWorld) -> None:
     """This run has listed the domain before: what it finds in the state is the other run's work,
     and it looks anew before it says that another tool did it.
     """
-    synced(world)
+    complete_run(world)
     run = begun(world)
     run.reconcile()  # lists what is there
     renewed(world)
@@ -318,7 +318,7 @@ def test_renewal_by_another_run_is_no_drift(world: ModelWorld) -> None:
 
 def test_renewal_between_state_and_target_is_no_drift(world: ModelWorld) -> None:
     """The state was read before the other run, the target after it."""
-    synced(world)
+    complete_run(world)
     state: Any = Overtaken(world.ports("run").state, lambda: renewed(world))
     run = begun(world, state=state)
 
@@ -333,7 +333,7 @@ def test_renewal_by_another_run_is_not_reported_as_left(
     world: ModelWorld, policy: DriftPolicy
 ) -> None:
     """Also where drift is left as it is: nothing of it is reported or kept."""
-    synced(world)
+    complete_run(world)
     run = begun(world)
     (deployment,) = run.desired.deployments
     run.desired = replace(run.desired, deployments=(replace(deployment, drift=policy),))
@@ -352,7 +352,7 @@ def test_change_that_another_run_began_is_waited_for(world: ModelWorld) -> None:
     """While the target is at the other run's change, nothing is called drift, and no repair is
     counted: twice in a day, and this run would say that another tool sets the domain.
     """
-    synced(world)
+    complete_run(world)
     run = begun(world)
     run.reconcile()
     world.alive.add("other")
@@ -374,7 +374,7 @@ def test_change_that_was_in_time_is_not_reported_as_failed(world: ModelWorld) ->
     """The time is over by what was listed before; a new look shows that it was enough."""
     world = ModelWorld(processing=A_MOMENT, lags=(timedelta(0),))
     world.cdn.add_domain(IMG)
-    synced(world)
+    complete_run(world)
     renewing = LineageReconciler(
         world.desired(), world.ports("other"), RunRules(issuing_of(renew=True))
     )
@@ -420,7 +420,7 @@ def test_short_time_out_of_domains_is_none_of_orders(world: ModelWorld) -> None:
 
 def test_copy_that_another_run_removed_is_not_removed_again(world: ModelWorld) -> None:
     """It is in the list that this run had before, and in the state no more."""
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=1))
     renewed(world)
     run = begun(world)
@@ -472,7 +472,7 @@ RENEWED_AFTER = timedelta(days=65)
 @pytest.fixture
 def restored(world: ModelWorld) -> ModelWorld:
     """A world in which a renewal was forgotten: the backup was made before it, half a day ago."""
-    synced(world)
+    complete_run(world)
     backup = MemoryState(world.alive.__contains__)
     lease = backup.acquire("img", world.now())
     backup.save_version(lease, world.state.bundle("img", 1), world.now())
@@ -488,7 +488,7 @@ def test_nothing_older_is_deployed(restored: ModelWorld) -> None:
     """What is served is newer than what the state knows: the older one stays where it is."""
     before = restored.cdn.writes, restored.cdn.uploads, restored.cdn.removals
 
-    report = synced(restored)
+    report = complete_run(restored)
 
     refused = outcome(report, Action.DEPLOY, IMG)
     assert Outcome.REFUSED is refused.outcome
@@ -503,14 +503,14 @@ def test_a_newer_one_is_deployed_when_the_operator_asks_for_it(restored: ModelWo
 
     assert report is not None
     assert report.ok
-    assert synced(restored).is_unchanged
+    assert complete_run(restored).is_unchanged
 
 
 def test_renewal_that_is_due_mends_it(restored: ModelWorld) -> None:
     """A state that is months old renews by itself, and what comes is newer."""
     restored.pass_time(RENEWED_AFTER)
 
-    report = synced(restored)
+    report = complete_run(restored)
 
     assert report.ok
     assert Outcome.DONE is outcome(report, Action.ISSUE).outcome

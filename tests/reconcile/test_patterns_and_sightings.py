@@ -42,9 +42,9 @@ from certferry.values import replace
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.cli.values import text_of
 from tests.core.strategies import NOW
-from tests.reconcile.company import Company, Counted
+from tests.reconcile.many_certificates import Counted, ManyCertificates
 from tests.reconcile.model import ModelWorld
-from tests.reconcile.one_lineage import IMG, OTHER, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, complete_run, outcome
 from tests.support.tiers import examples
 
 # --- Globs and `exclude` in the engine: what is served, by which deployment, and when nothing
@@ -322,52 +322,52 @@ def test_the_beginning_and_the_last_that_was_seen_are_kept() -> None:
 
 def test_a_certificate_that_arrives_is_seen() -> None:
     """Not while its domain serves nothing of ours, and in the run that brought it."""
-    company = Company(1)
-    early = company.reconciler().sync(company.certificates, WaitLimit(timedelta(0)))
+    many = ManyCertificates(1)
+    early = many.reconciler().sync(many.certificates, WaitLimit(timedelta(0)))
     assert not early.ok
-    assert [False] == [one.served for one in company.state.sightings()]
+    assert [False] == [one.served for one in many.state.sightings()]
 
-    late = company.reconciler().sync(company.certificates, WaitLimit())
+    late = many.reconciler().sync(many.certificates, WaitLimit())
 
     (lineage,) = late.lineages
-    (found,) = company.state.sightings()
+    (found,) = many.state.sightings()
     assert (True, lineage.fingerprint) == (found.served, found.fingerprint)
     assert (found.lineage, "cdn", found.lineage) == found.place
 
 
 def test_what_a_receiver_took_is_seen_without_another_look() -> None:
     """It holds what was delivered."""
-    company = Company(1)
+    many = ManyCertificates(1)
     to_files = delivered(FileDelivery("/opt/ssl/img"))
-    desired = replace(company.certificates[0], deployments=(to_files,))
+    desired = replace(many.certificates[0], deployments=(to_files,))
 
-    report = company.reconciler().sync([desired], WaitLimit())
+    report = many.reconciler().sync([desired], WaitLimit())
 
-    (found,) = company.state.sightings()
+    (found,) = many.state.sightings()
     assert ("files", "/opt/ssl/img") == (found.target, found.domain)
     assert (True, report.lineages[0].fingerprint) == (found.served, found.fingerprint)
 
 
 def test_a_target_that_does_not_answer_is_unread() -> None:
     """What an earlier run saw there stays."""
-    company = Company(1)
-    company.reconciler().sync(company.certificates, WaitLimit())
-    (seen,) = company.state.sightings()
+    many = ManyCertificates(1)
+    many.reconciler().sync(many.certificates, WaitLimit())
+    (seen,) = many.state.sightings()
     assert seen.served
 
-    company.cdn.denies = True
-    report = company.reconciler().sync(company.certificates, WaitLimit())
+    many.cdn.denies = True
+    report = many.reconciler().sync(many.certificates, WaitLimit())
 
     assert report.any(Outcome.FAILED)
-    assert (seen,) == company.state.sightings()
+    assert (seen,) == many.state.sightings()
 
 
 def test_nothing_is_written_where_all_is_as_before() -> None:
     """A run with nothing to do costs no write for what it saw."""
-    company = Company(1)
-    company.state = state = Counted(company.state)
+    many = ManyCertificates(1)
+    many.state = state = Counted(many.state)
     for _ in range(3):
-        assert company.reconciler().sync(company.certificates, WaitLimit()).ok
+        assert many.reconciler().sync(many.certificates, WaitLimit()).ok
 
     assert 1 == state.calls["update_sightings"]
 
@@ -397,11 +397,11 @@ def killed_with_an_order(
 
 def test_names_that_were_put_back(world: ModelWorld) -> None:
     """The names of before need no new certificate, and the order for others is forgotten."""
-    synced(world)
+    complete_run(world)
     killed_with_an_order(world, world.desired(names=("img.example.com", "slip.example.com")))
 
     assert None is world.plan(world.desired()).issue
-    report = synced(world)
+    report = complete_run(world)
 
     assert Action.ISSUE not in {step.action for step in report.outcomes}
     assert 1 == world.issuer.issued
@@ -410,20 +410,20 @@ def test_names_that_were_put_back(world: ModelWorld) -> None:
 
 def test_key_type_that_was_put_back(world: ModelWorld) -> None:
     """The same holds for the kind of key."""
-    synced(world)
+    complete_run(world)
     slip = replace(world.desired(), key_type=KeyType.RSA2048)
     killed_with_an_order(world, slip)
 
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 1 == world.issuer.issued
 
 
 def test_order_for_what_is_declared_is_finished(world: ModelWorld) -> None:
     """A renewal on demand that was killed is not forgotten."""
-    synced(world)
+    complete_run(world)
     killed_with_an_order(world, world.desired(), renew=True)
 
-    synced(world)
+    complete_run(world)
 
     assert 2 == world.issuer.issued
     assert None is world.state.order("img")

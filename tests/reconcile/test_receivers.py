@@ -55,7 +55,7 @@ def desired(world: ModelWorld, *, cdn: bool = False) -> DesiredCertificate:
     return replace(declared, deployments=(*served, delivered(DELIVERY)))
 
 
-def synced(world: ModelWorld, *, cdn: bool = False) -> LineageReport:
+def complete_run(world: ModelWorld, *, cdn: bool = False) -> LineageReport:
     report = world.run(desired(world, cdn=cdn))
     assert report is not None
     return report
@@ -92,10 +92,10 @@ def test_certificate_is_delivered_in_one_pass(world: ModelWorld, receiver: Memor
 
 def test_second_run_delivers_nothing(world: ModelWorld, receiver: MemoryReceiver) -> None:
     """It says so, and writes nothing into the state."""
-    synced(world)
+    complete_run(world)
     entries = world.state.history(None, 100)
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert report.is_unchanged
     assert (DIRECTORY, Outcome.UNCHANGED) == (step(report).domain, step(report).outcome)
@@ -105,7 +105,7 @@ def test_second_run_delivers_nothing(world: ModelWorld, receiver: MemoryReceiver
 
 def test_drift_is_planned_and_repaired(world: ModelWorld, receiver: MemoryReceiver) -> None:
     """What has changed stands in the plan; nothing is issued for it."""
-    synced(world)
+    complete_run(world)
     receiver.drifted = True
 
     (planned,) = world.plan(desired(world)).steps
@@ -114,7 +114,7 @@ def test_drift_is_planned_and_repaired(world: ModelWorld, receiver: MemoryReceiv
     assert (Change("fullchain.pem", "changed", "delivered"),) == planned.changes
     assert Standing.DRIFTED is standing(world)
 
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert (1, 2) == (world.issuer.issued, len(receiver.deliveries))
     assert Standing.VERIFIED is standing(world)
 
@@ -124,12 +124,12 @@ def test_receiver_that_has_all_stays_unchanged_beside_a_repair(
 ) -> None:
     """A run that undoes a change at the CDN takes several passes, and delivers nothing."""
     world.cdn.add_domain(IMG)
-    synced(world, cdn=True)
+    complete_run(world, cdn=True)
     world.pass_time(timedelta(hours=1))
-    before = step(synced(world, cdn=True))
+    before = step(complete_run(world, cdn=True))
     world.cdn.set_by_others(IMG, world.cdn.put_foreign(IMG))
 
-    after = step(synced(world, cdn=True))
+    after = step(complete_run(world, cdn=True))
 
     assert (Outcome.UNCHANGED, before.detail) == (after.outcome, after.detail)
     assert 1 == len(receiver.deliveries)
@@ -141,13 +141,13 @@ def test_failed_delivery_is_tried_again_by_the_next_run(
     """It is reported, nothing is issued again, and the plan says what is left to do."""
     receiver.failures = 1
 
-    failed = step(synced(world))
+    failed = step(complete_run(world))
 
     assert Outcome.FAILED is failed.outcome
     assert "exit code 1" in str(failed.detail)
     (planned,) = world.plan(desired(world)).steps
     assert ReasonCode.DELIVERY_UNFINISHED is planned.reason.code
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert (1, 1) == (world.issuer.issued, len(receiver.deliveries))
 
 
@@ -158,7 +158,7 @@ def test_failed_delivery_is_tried_once_in_a_run(
     world.cdn.add_domain(IMG)
     receiver.failures = 100
 
-    report = synced(world, cdn=True)
+    report = complete_run(world, cdn=True)
 
     assert 99 == receiver.failures
     assert Outcome.FAILED is step(report).outcome
@@ -172,13 +172,13 @@ def test_receiver_that_takes_nothing_stops_nothing_else(
     world.cdn.add_domain(IMG)
     receiver.closed = True
 
-    report = synced(world, cdn=True)
+    report = complete_run(world, cdn=True)
 
     assert (Outcome.FAILED, DIRECTORY) == (step(report).outcome, step(report).domain)
     assert step(report).hint is not None
     assert {Outcome.DONE} == {o.outcome for o in report.outcomes if o.target == "qiniu"}
     receiver.closed = False
-    assert synced(world, cdn=True).ok
+    assert complete_run(world, cdn=True).ok
 
 
 def test_nothing_is_issued_that_no_target_takes(
@@ -187,18 +187,18 @@ def test_nothing_is_issued_that_no_target_takes(
     """An operator who corrects the directory finds the CA's count as it was."""
     receiver.closed = True
 
-    assert not synced(world).ok
+    assert not complete_run(world).ok
     assert 0 == world.issuer.issued
     assert Standing.UNKNOWN is standing(world)
 
 
 def test_renewal_replaces_what_is_there(world: ModelWorld, receiver: MemoryReceiver) -> None:
     """The plan says from which certificate to which; nothing is ever retired."""
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=61))
     planned = world.plan(desired(world))
 
-    assert synced(world).ok
+    assert complete_run(world).ok
 
     issue, deploy = planned.steps
     assert isinstance(deploy, Deploy)
@@ -213,23 +213,23 @@ def test_certificate_of_another_owner_is_replaced(
     world: ModelWorld, receiver: MemoryReceiver
 ) -> None:
     """An operator who declares the directory wants ours in it; the plan says so first."""
-    synced(world)
+    complete_run(world)
     receiver.held = "ab" * 32
 
     (planned,) = world.plan(desired(world)).steps
     assert ReasonCode.HOLDS_FOREIGN is planned.reason.code
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 2 == len(receiver.deliveries)
 
 
 def test_expired_certificate_is_not_delivered(world: ModelWorld, receiver: MemoryReceiver) -> None:
     """What is there may still be valid."""
-    synced(world)
+    complete_run(world)
     receiver.held = None
     world.pass_time(timedelta(days=91))
     world.issuer.fail_with(CaUnavailable(Text("no answer")))
 
-    assert Outcome.REFUSED is step(synced(world)).outcome
+    assert Outcome.REFUSED is step(complete_run(world)).outcome
     assert 1 == len(receiver.deliveries)
 
 

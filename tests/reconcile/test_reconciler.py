@@ -47,9 +47,9 @@ from certferry.text import Text
 from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Altered, failing
 from certferry_sandbox.testing.memory_target import MemoryCdn
-from tests.reconcile.company import Company, now
+from tests.reconcile.many_certificates import ManyCertificates, now
 from tests.reconcile.model import ModelWorld, issuing_of
-from tests.reconcile.one_lineage import IMG, OTHER, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, complete_run, outcome
 
 # --- The engine from above, with its threads: plan, sync, status
 
@@ -90,13 +90,13 @@ class BrokenCdn(StoppedCdn):
 
 def test_lineages_are_was_observed_side_by_side() -> None:
     """A thousand answers, one after the other, would take many minutes."""
-    company = Company(2 * WORKERS, cdn=SlowCdn)
-    reconciler = company.reconciler()
+    many = ManyCertificates(2 * WORKERS, cdn=SlowCdn)
+    reconciler = many.reconciler()
 
-    plans = plans_of(reconciler.ports, company.certificates)
-    statuses = statuses_of(reconciler.ports, company.certificates, Recorded())
+    plans = plans_of(reconciler.ports, many.certificates)
+    statuses = statuses_of(reconciler.ports, many.certificates, Recorded())
 
-    lineages = [desired.lineage for desired in company.certificates]
+    lineages = [desired.lineage for desired in many.certificates]
     assert lineages == [plan.lineage for plan in plans]
     assert lineages == [status.lineage for status in statuses]
 
@@ -106,19 +106,19 @@ def test_what_ends_one_look_ends_them_all(cdn: type[StoppedCdn]) -> None:
     """What waits in another thread is stopped: on Ctrl-C, and where there will be no answer
     whatever it finds.
     """
-    company = Company(1, cdn=cdn)
+    many = ManyCertificates(1, cdn=cdn)
 
     with pytest.raises(type(cdn.trouble)):
-        plans_of(company.ports(), company.certificates)
+        plans_of(many.ports(), many.certificates)
 
-    assert company.run.is_stopped
+    assert many.run.is_stopped
 
 
 def test_run_that_is_stopped_does_not_report_what_it_did_not_come_to() -> None:
     """The passes that had begun say that they were stopped, and the others were not made."""
-    company = Company(WORKERS + 2, cdn=InterruptedCdn)
+    many = ManyCertificates(WORKERS + 2, cdn=InterruptedCdn)
 
-    report = company.reconciler().sync(company.certificates, WaitLimit())
+    report = many.reconciler().sync(many.certificates, WaitLimit())
 
     assert [True] * WORKERS + [False] * 2 == [one.was_observed for one in report.lineages]
     assert not any(one.ok or one.is_unchanged for one in report.lineages)
@@ -126,30 +126,28 @@ def test_run_that_is_stopped_does_not_report_what_it_did_not_come_to() -> None:
 
 def test_company_is_synced_and_stays_so() -> None:
     """Every certificate ends served; the second run is unchanged; status and plan agree."""
-    company = Company(30)
-    reconciler = company.reconciler()
-    assert 30 * 3 == sum(
-        len(plan.steps) for plan in plans_of(reconciler.ports, company.certificates)
-    )
+    many = ManyCertificates(30)
+    reconciler = many.reconciler()
+    assert 30 * 3 == sum(len(plan.steps) for plan in plans_of(reconciler.ports, many.certificates))
 
-    first = reconciler.sync(company.certificates, WaitLimit())
-    second = reconciler.sync(company.certificates, WaitLimit())
+    first = reconciler.sync(many.certificates, WaitLimit())
+    second = reconciler.sync(many.certificates, WaitLimit())
 
     assert first.ok
     assert first.complete
     assert all(lineage.is_unchanged for lineage in second.lineages)
-    assert [desired.lineage for desired in company.certificates] == [
+    assert [desired.lineage for desired in many.certificates] == [
         one.lineage for one in first.lineages
     ]
-    assert all(plan.is_settled for plan in plans_of(reconciler.ports, company.certificates))
+    assert all(plan.is_settled for plan in plans_of(reconciler.ports, many.certificates))
     standings = {
         d.standing
-        for s in statuses_of(reconciler.ports, company.certificates, Recorded())
+        for s in statuses_of(reconciler.ports, many.certificates, Recorded())
         for d in s.domains
     }
     assert {Standing.VERIFIED} == standings
-    assert {desired.lineage for desired in company.certificates} == {
-        event.lineage for event in company.events if isinstance(event, StepEnded)
+    assert {desired.lineage for desired in many.certificates} == {
+        event.lineage for event in many.events if isinstance(event, StepEnded)
     }
 
 
@@ -158,35 +156,35 @@ def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles
     """A run was killed over it, and then it was declared with files, or not at all: the account
     that can do it does, and those of lineages at work or declared are left alone.
     """
-    company = Company(2)
-    run_for, beside = company.certificates
+    many = ManyCertificates(2)
+    run_for, beside = many.certificates
     delivered_whole = DesiredCertificate("gone", (), files=files)
     all_desired = [run_for, *([delivered_whole] if files else [])]
-    company.claims = Claims([*all_desired, beside])
+    many.claims = Claims([*all_desired, beside])
     for lineage in ("gone", "held", beside.lineage):
         name = f"_acme-challenge.{lineage}.example.com"
-        handle = company.dns.add_txt(name, "left")
+        handle = many.dns.add_txt(name, "left")
         record = ChallengeRecord(lineage, name, "left", now(), handle)
-        company.state.save_challenge_record(record)
+        many.state.save_challenge_record(record)
 
-    with company.lease("held"):
-        company.reconciler().sync(all_desired, WaitLimit())
+    with many.lease("held"):
+        many.reconciler().sync(all_desired, WaitLimit())
 
-    assert [] == company.dns.values("_acme-challenge.gone.example.com")
-    assert {beside.lineage, "held"} == set(company.state.lineages_in_challenge_records())
+    assert [] == many.dns.values("_acme-challenge.gone.example.com")
+    assert {beside.lineage, "held"} == set(many.state.lineages_in_challenge_records())
 
 
 def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFixture) -> None:
     """It is reported, and what is declared is served."""
-    company = Company(1)
+    many = ManyCertificates(1)
     name = "_acme-challenge.gone.example.net"
-    company.state.save_challenge_record(ChallengeRecord("gone", name, "left", now(), "handle"))
+    many.state.save_challenge_record(ChallengeRecord("gone", name, "left", now(), "handle"))
 
-    report = company.reconciler().sync(company.certificates, WaitLimit())
+    report = many.reconciler().sync(many.certificates, WaitLimit())
 
     assert report.ok
     assert "gone: a challenge record of an earlier run is left in DNS" in caplog.text
-    assert ("gone",) == company.state.lineages_in_challenge_records()
+    assert ("gone",) == many.state.lineages_in_challenge_records()
 
 
 @pytest.mark.parametrize(
@@ -199,26 +197,26 @@ def test_clean_up_that_fails_leaves_the_report(
     """What has become of the certificates is reported, whatever comes after: a state that fails
     when it is asked whose challenge records there are, or Ctrl-C while it answers.
     """
-    company = Company(1)
-    company.state = Altered(company.state, lineages_in_challenge_records=failing(trouble))
+    many = ManyCertificates(1)
+    many.state = Altered(many.state, lineages_in_challenge_records=failing(trouble))
 
-    report = company.reconciler().sync(company.certificates, WaitLimit())
+    report = many.reconciler().sync(many.certificates, WaitLimit())
 
     assert complete == report.complete
     assert [True] == [lineage.ok for lineage in report.lineages]
     assert complete == (
         "could not look for challenge records of earlier runs: the disk is gone" in caplog.text
     )
-    assert complete != company.run.is_stopped
+    assert complete != many.run.is_stopped
 
 
 def test_end_that_cannot_be_recorded_is_in_the_report() -> None:
     """The certificates are in order, and the run is not: no monitor knows that there was one."""
-    company = Company(1)
+    many = ManyCertificates(1)
     full = StateUnavailable(Text("the disk is full"))
-    company.state = Altered(company.state, save_run=failing(full))
+    many.state = Altered(many.state, save_run=failing(full))
 
-    report = company.reconciler().sync(company.certificates, WaitLimit())
+    report = many.reconciler().sync(many.certificates, WaitLimit())
 
     assert [True] == [lineage.ok for lineage in report.lineages]
     assert report.problem is not None
@@ -228,23 +226,23 @@ def test_end_that_cannot_be_recorded_is_in_the_report() -> None:
 
 def test_renewal_is_planned_on_demand() -> None:
     """`plan --renew` shows what `sync --renew` would do."""
-    company = Company(1)
-    reconciler = company.reconciler()
-    reconciler.sync(company.certificates, WaitLimit())
+    many = ManyCertificates(1)
+    reconciler = many.reconciler()
+    reconciler.sync(many.certificates, WaitLimit())
 
-    (plan,) = plans_of(reconciler.ports, company.certificates, renew=True)
+    (plan,) = plans_of(reconciler.ports, many.certificates, renew=True)
 
     assert plan.issue is not None
 
 
 def test_hundred_waiting_domains_hold_no_thread() -> None:
     """While a hundred changes are carried out, no more threads exist than may work at once."""
-    company = Company(100, processing=timedelta(milliseconds=700))
+    many = ManyCertificates(100, processing=timedelta(milliseconds=700))
     before = threading.active_count()
     counts: list[int] = []
-    company.watch = lambda _: counts.append(threading.active_count() - before)
+    many.watch = lambda _: counts.append(threading.active_count() - before)
 
-    report = company.reconciler().sync(company.certificates, WaitLimit())
+    report = many.reconciler().sync(many.certificates, WaitLimit())
 
     assert report.ok
     assert max(counts) <= WORKERS
@@ -358,7 +356,7 @@ def test_clock_that_was_ahead_holds_up_nothing(
     run_at(world, issuer=issuer, targets={"qiniu": cdn}).reconcile()
     world.clock -= ahead
 
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def two_deployments(other: str = OTHER) -> DesiredCertificate:
@@ -437,14 +435,14 @@ def test_failure_of_yesterday_is_no_part_of_todays_wait(world: ModelWorld) -> No
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.bind(IMG, Kind.CDN, theirs, DesiredHttps())
 
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def test_rollout_that_failed_for_good_holds_up_no_removal(world: ModelWorld) -> None:
     """`all-unused` waits for what is on its way, not for what was refused."""
     static = "static.example.com"
     world.cdn.add_domain(static)
-    synced(world)
+    complete_run(world)
     world.cdn.put_foreign("x.example.org")
     cdn = Around(world.cdn, bind=raising(REFUSED, lambda *_: True))
     desired = world.desired(static, names=(static,), lineage="static")
@@ -482,12 +480,12 @@ def test_keys_that_may_not_remove_are_asked_once_in_a_run(world: ModelWorld) -> 
 
 def test_two_copies_of_one_label_are_distinguished(world: ModelWorld) -> None:
     """The removal that failed is not hidden by the one that went well."""
-    synced(world)
+    complete_run(world)
     [first] = world.state.versions("img")
     bundle = world.state.bundle("img", first.number)
     world.cdn.put(label_of("img", first.certificate.fingerprint), bundle)
     world.pass_time(timedelta(days=61))
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=61))
     cdn = Around(world.cdn, retire=raising(SILENT, nth(1)))
 

@@ -28,7 +28,7 @@ from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.core.strategies import NOW
 from tests.reconcile.model import ModelWorld, issuing_of
-from tests.reconcile.one_lineage import IMG, outcome, synced
+from tests.reconcile.one_lineage import IMG, complete_run, outcome
 
 # --- A CA, or a gateway before it, that gives another certificate than the one that was ordered
 
@@ -90,7 +90,7 @@ def test_certificate_that_was_not_ordered_goes_nowhere(world: ModelWorld) -> Non
 
 def test_wrong_renewal_leaves_what_is_served(world: ModelWorld) -> None:
     """The certificate in force stays in force, and is still brought where it lacks."""
-    first = synced(world).fingerprint
+    first = complete_run(world).fingerprint
     world.pass_time(timedelta(days=61))
 
     report = run(world)
@@ -104,7 +104,7 @@ def test_nothing_is_ordered_again_for_a_day(world: ModelWorld) -> None:
     """Later runs fail as well, and say until when; then one orders again."""
     run(world)
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert 1 == world.issuer.issued
     (result,) = report.outcomes
@@ -114,7 +114,7 @@ def test_nothing_is_ordered_again_for_a_day(world: ModelWorld) -> None:
     assert world.plan(world.desired()).issue is None
 
     world.pass_time(ANEW_AFTER)
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 2 == world.issuer.issued
 
 
@@ -127,16 +127,16 @@ def test_certificate_is_ordered_at_once_where_the_operator_asks_for_it(world: Mo
     assert renewed is not None
     assert renewed.ok
     assert 2 == world.issuer.issued
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
     assert None is world.state.remembered("img").rejected_at
 
 
 def test_renewal_by_hand_that_failed_holds_nothing_up(world: ModelWorld) -> None:
     """What is not due needs no order, so there is nothing to tell of."""
-    synced(world)
+    complete_run(world)
     run(world, renew=True)
 
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
 
 
 # --- A target that does not end its change: reported, not written to, with a ticket to send

@@ -27,7 +27,7 @@ from certferry.text import Text
 from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle, with_issuer_until
 from tests.reconcile.model import START, ModelWorld
-from tests.reconcile.one_lineage import IMG, synced
+from tests.reconcile.one_lineage import IMG, complete_run
 from tests.support.tiers import examples, thorough
 
 HALF_DAY = timedelta(hours=12)
@@ -63,7 +63,7 @@ def run_twice_a_day(world: ModelWorld, days: int) -> None:
     world.cdn.add_domain(IMG)
     for number in range(2 * days):
         world.clock = START + number * HALF_DAY + timedelta(seconds=number * 7919 % 1200)
-        synced(world)
+        complete_run(world)
 
 
 @pytest.mark.parametrize("days", [45, *(pytest.param(days, marks=thorough) for days in (64, 90))])
@@ -93,22 +93,22 @@ def test_runs_within_half_a_day_ask_nothing() -> None:
     world.cdn.add_domain(IMG)
     world.issuer.answer_with(as_lets_encrypt)
     world.clock = START.replace(hour=0)
-    synced(world)
+    complete_run(world)
     assert 1 == world.issuer.asked
 
     for _ in range(11):
         world.pass_time(HOUR)
-        synced(world)
+        complete_run(world)
     assert 1 == world.issuer.asked
 
     world.pass_time(HOUR)
-    synced(world)
+    complete_run(world)
     assert 2 == world.issuer.asked
 
 
 def test_what_only_looks_asks_nothing(world: ModelWorld) -> None:
     """A plan is made by what was said last."""
-    synced(world)
+    complete_run(world)
     asked = world.issuer.asked
     world.pass_time(timedelta(days=3))
 
@@ -118,7 +118,7 @@ def test_what_only_looks_asks_nothing(world: ModelWorld) -> None:
 
 def test_window_in_the_past_renews_at_once_and_says_why(world: ModelWorld) -> None:
     """The plan names the window and the CA's page."""
-    synced(world)
+    complete_run(world)
     world.issuer.answer_with(revoking)
     world.pass_time(HALF_DAY)
     first = world.state.versions("img")[0]
@@ -131,17 +131,17 @@ def test_window_in_the_past_renews_at_once_and_says_why(world: ModelWorld) -> No
     assert f"between {window.start:%Y-%m-%d}" in str(issue.reason.message)
     assert PAGE in str(issue.reason.message)
 
-    synced(world)
+    complete_run(world)
     assert 2 == world.issuer.issued
 
 
 def test_question_and_renewal_are_one_run(world: ModelWorld) -> None:
     """It is asked before it is planned."""
-    synced(world)
+    complete_run(world)
     world.issuer.answer_with(revoking)
     world.pass_time(HALF_DAY)
 
-    synced(world)
+    complete_run(world)
 
     assert 2 == world.issuer.issued
 
@@ -162,7 +162,7 @@ def test_ca_that_wants_everything_renewed_at_once_gets_one_order_a_day(
     world.issuer.answer_with(answer)
     for _ in range(3 * 24 * 2):
         began = world.clock
-        synced(world)
+        complete_run(world)
         world.clock = max(world.clock, began + timedelta(minutes=30))
 
     came = [saved_at for saved_at, _ in versions(world)]
@@ -178,11 +178,11 @@ def test_ca_that_wants_everything_renewed_at_once_gets_one_order_a_day(
 def test_moment_of_the_pause_is_reported(world: ModelWorld) -> None:
     """While a second request to renew at once is put off, `status` says until when."""
     world.issuer.answer_with(long_passed)
-    synced(world)
+    complete_run(world)
     world.pass_time(HALF_DAY)
-    synced(world)
+    complete_run(world)
     world.pass_time(HALF_DAY)
-    synced(world)
+    complete_run(world)
     assert 2 == world.issuer.issued
     observed = observe(world.desired(), world.ports("status"))
 
@@ -195,7 +195,7 @@ def test_moment_of_the_pause_is_reported(world: ModelWorld) -> None:
 
 def test_operator_and_a_new_setting_are_not_kept_waiting(world: ModelWorld) -> None:
     """The hour is for what certferry decides by itself."""
-    synced(world)
+    complete_run(world)
     assert world.run(world.desired(), renew=True) is not None
     assert 2 == world.issuer.issued
 
@@ -207,13 +207,13 @@ def test_operator_and_a_new_setting_are_not_kept_waiting(world: ModelWorld) -> N
 def test_ca_that_does_not_answer_is_asked_again_in_the_next_half_day(world: ModelWorld) -> None:
     """The certificate is renewed with a third of its life left, or by what the CA said last."""
     world.issuer.answer_with(as_lets_encrypt)
-    synced(world)
+    complete_run(world)
     known = world.state.versions("img")[0]
     world.issuer.answer_with(fails)
     asked = world.issuer.asked
     for _ in range(6):
         world.pass_time(timedelta(hours=4))
-        assert synced(world).ok
+        assert complete_run(world).ok
 
     now = world.state.versions("img")[0]
     assert asked + 2 == world.issuer.asked
@@ -221,17 +221,17 @@ def test_ca_that_does_not_answer_is_asked_again_in_the_next_half_day(world: Mode
 
     certificate = now.certificate
     world.clock = renew_at(certificate, known.window)
-    synced(world)
+    complete_run(world)
     assert 2 == world.issuer.issued
 
 
 def test_absurd_answer_takes_an_earlier_window_away(world: ModelWorld) -> None:
     """It is then renewed as if the CA had never said anything."""
     world.issuer.answer_with(as_lets_encrypt)
-    synced(world)
+    complete_run(world)
     world.issuer.answer_with(lambda c: RenewalInfo(RenewalWindow(c.not_after, c.not_before)))
     world.pass_time(HALF_DAY)
-    synced(world)
+    complete_run(world)
 
     version = world.state.versions("img")[0]
     assert version.window is None
@@ -244,7 +244,7 @@ def test_window_before_the_certificates_life_renews_it_once(
     """So a CA asks for what it is about to revoke to be replaced, whenever it was issued; when the
     successor has a window of its own, all is well.
     """
-    synced(world)
+    complete_run(world)
     (first,) = world.state.versions("img")
 
     def asked_for(certificate: Certificate) -> RenewalInfo:
@@ -254,7 +254,7 @@ def test_window_before_the_certificates_life_renews_it_once(
     world.issuer.answer_with(asked_for)
     for _ in range(6):
         world.pass_time(HALF_DAY)
-        synced(world)
+        complete_run(world)
 
     assert 2 == world.issuer.issued
     assert [] == caplog.records
@@ -271,9 +271,9 @@ def test_window_of_a_newer_certificate_is_reported_and_orders_nothing(
         return RenewalInfo(RenewalWindow(start, start + timedelta(days=2)))
 
     world.issuer.answer_with(of_another)
-    synced(world)
+    complete_run(world)
     world.pass_time(HALF_DAY)
-    synced(world)
+    complete_run(world)
 
     assert 1 == world.issuer.issued
     assert None is world.state.versions("img")[0].window
@@ -301,7 +301,7 @@ def test_many_certificates_cost_one_question_each_in_half_a_day() -> None:
 
 def test_former_certificate_that_cannot_be_read_is_replaced_all_the_same(world: ModelWorld) -> None:
     """The CA is then asked for no replacement, and not for its window; neither is an error."""
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=70))
     world.alive.add("run")
     ports = world.ports("run")
@@ -337,12 +337,12 @@ def test_certificate_whose_signer_expires_is_replaced(world: ModelWorld) -> None
     ending = with_issuer_until(made, world.clock + timedelta(days=10))
     world.state.save_version(lease, ending, world.clock)
     world.state.release(lease)
-    synced(world)
+    complete_run(world)
     assert 0 == world.issuer.issued
     world.pass_time(timedelta(days=11))
 
     issue = world.plan(world.desired()).issue
-    synced(world)
+    complete_run(world)
 
     assert issue is not None
     assert ReasonCode.ISSUER_EXPIRED is issue.reason.code

@@ -44,7 +44,7 @@ def desired(world: ModelWorld) -> DesiredCertificate:
     return world.desired(retire=Retirement.ALL_UNUSED)
 
 
-def synced(world: ModelWorld, desired: DesiredCertificate) -> LineageReport:
+def complete_run(world: ModelWorld, desired: DesiredCertificate) -> LineageReport:
     report = world.run(desired)
     assert report is not None
     return report
@@ -68,7 +68,7 @@ def test_the_first_run_cleans_up(world: ModelWorld, desired: DesiredCertificate)
     for _ in range(2):
         world.cdn.put_foreign(ELSEWHERE, "img.example.com")
 
-    report = synced(world, desired)
+    report = complete_run(world, desired)
 
     assert report.ok
     removed = [s for s in retirements(report) if s.outcome is Outcome.DONE]
@@ -80,7 +80,7 @@ def test_the_first_run_cleans_up(world: ModelWorld, desired: DesiredCertificate)
     assert "others that are still in use are kept: 1" == str(kept.detail)
     assert world.plan(desired).is_settled
     removals = world.cdn.removals
-    assert synced(world, desired).is_unchanged
+    assert complete_run(world, desired).is_unchanged
     assert removals == world.cdn.removals
 
 
@@ -105,14 +105,14 @@ def test_what_is_used_is_tried_again_a_day_later(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
     """Every lineage of the account remembers it together, so that each tries once a day in all."""
-    synced(world, desired)
+    complete_run(world, desired)
     other = world.desired("static.example.com", names=("static.example.com",), lineage="static")
     asking = replace(
         other, deployments=(replace(other.deployments[0], retire=Retirement.ALL_UNUSED),)
     )
     world.cdn.add_domain("static.example.com")
 
-    assert [] == retirements(synced(world, asking))
+    assert [] == retirements(complete_run(world, asking))
     [used] = world.state.uploads(NO_LINEAGE, "qiniu")
     assert used.in_use_until is not None
     world.pass_time(timedelta(days=1))
@@ -121,12 +121,12 @@ def test_what_is_used_is_tried_again_a_day_later(
 
 def test_what_is_no_longer_used_goes_then(world: ModelWorld, desired: DesiredCertificate) -> None:
     """Kept for its time, and removed once the operator has bound another one."""
-    synced(world, desired)
+    complete_run(world, desired)
     [used] = world.cdn.used & {u.remote_id for u in world.state.uploads(NO_LINEAGE, "qiniu")}
     world.cdn.add_domain(ELSEWHERE)  # without a certificate now
     world.pass_time(timedelta(days=1))
 
-    assert ["removed"] == [str(step.detail) for step in retirements(synced(world, desired))]
+    assert ["removed"] == [str(step.detail) for step in retirements(complete_run(world, desired))]
     assert used not in world.cdn.remote_ids
     assert () == world.state.uploads(NO_LINEAGE, "qiniu")
 
@@ -138,7 +138,7 @@ def test_nothing_goes_before_the_successor_is_seen(
     world.cdn.add_domain("a.img.example.com", state=DomainState.UNAVAILABLE)
     world.cdn.put_foreign(ELSEWHERE, "left over")
 
-    report = synced(world, desired)
+    report = complete_run(world, desired)
 
     assert not report.ok
     assert 0 == world.cdn.removals
@@ -242,7 +242,7 @@ def test_used_ones_are_counted_in_one_line(world: ModelWorld, desired: DesiredCe
     for number in range(5):
         world.cdn.add_domain(f"d{number}.example.org", foreign=True)
 
-    synced(world, desired)
+    complete_run(world, desired)
 
     result = [
         str(event.outcome.detail)
@@ -258,7 +258,7 @@ def test_one_that_is_tried_again_is_no_pending_change(
     """A check the day after finds everything as declared, before and after it was tried without
     success.
     """
-    synced(world, desired)
+    complete_run(world, desired)
     world.pass_time(timedelta(days=1, hours=1))
 
     plan = world.plan(desired)
@@ -266,7 +266,7 @@ def test_one_that_is_tried_again_is_no_pending_change(
     assert [True] == [step.again for step in plan.retirements]
     assert plan.retirements == plan.steps  # it may go after all, and a plan hides nothing
     assert plan.is_settled
-    assert synced(world, desired).is_unchanged
+    assert complete_run(world, desired).is_unchanged
     assert () == world.plan(desired).retirements
 
 
@@ -274,14 +274,14 @@ def test_one_run_removes_only_so_many(world: ModelWorld, desired: DesiredCertifi
     """A mistake that removes everything is noticed before it has; the plan counts what is left."""
     for number in range(MOST_UNMANAGED + 1):
         world.cdn.put_foreign(f"n{number}.example.net", f"left over {number}")
-    synced(world, world.desired())  # replaces one more; another one is used
+    complete_run(world, world.desired())  # replaces one more; another one is used
 
     assert (("qiniu", 3),) == world.plan(desired).retire_later
-    report = synced(world, desired)
+    report = complete_run(world, desired)
 
     done = [step for step in retirements(report) if step.outcome is Outcome.DONE]
     assert world.cdn.removals == len(done) in {MOST_UNMANAGED, MOST_UNMANAGED - 1}
-    synced(world, desired)
+    complete_run(world, desired)
     assert MOST_UNMANAGED + 2 == world.cdn.removals
     assert () == world.plan(desired).retire_later
 
@@ -341,13 +341,13 @@ def test_one_that_does_not_arrive_is_waited_for_no_longer_than_a_verification(
     record = on_its_way(world)
     world.claims = Claims([desired, replace(desired, lineage=record.lineage)])
 
-    report = synced(world, desired)
+    report = complete_run(world, desired)
 
     assert report.ok
     assert START + HOUR <= world.now() <= START + 2 * HOUR
     assert 0 == world.cdn.removals
     world.pass_time(timedelta(days=1))
-    synced(world, desired)
+    complete_run(world, desired)
     assert 1 == world.cdn.removals
 
 
@@ -358,7 +358,7 @@ def test_one_that_is_declared_no_more_is_waited_for_as_long_as_a_change_takes(
     on_its_way(world)
     world.claims = Claims([desired])
 
-    assert synced(world, desired).ok
+    assert complete_run(world, desired).ok
 
     assert START + HOUR <= world.now() <= START + 2 * HOUR
     assert 1 == world.cdn.removals
@@ -370,7 +370,7 @@ def test_another_target_holds_nothing_up(world: ModelWorld, desired: DesiredCert
     world.state.save_rollout(replace(on_its_way(world), target="elsewhere"))
     world.state.save_rollout(replace(on_its_way(world), verified_at=world.now()))
 
-    synced(world, desired)
+    complete_run(world, desired)
 
     assert 1 == world.cdn.removals
 
@@ -392,7 +392,7 @@ def test_what_another_lineage_waits_to_bind_stays(
     ]
     untrusted = world.cdn.put_foreign(ELSEWHERE, label_of("unknown", fingerprint))
 
-    synced(world, desired)
+    complete_run(world, desired)
 
     assert set(kept) <= world.cdn.remote_ids
     assert untrusted not in world.cdn.remote_ids
@@ -405,7 +405,7 @@ def test_our_own_mark_on_what_we_do_not_know(
     """Left over from a state that was lost: no other tool looks after it."""
     lost = world.cdn.put_foreign(IMG, label_of("img", "0" * 64))
 
-    synced(world, desired)
+    complete_run(world, desired)
 
     assert lost not in world.cdn.remote_ids
 
@@ -415,12 +415,12 @@ def test_upload_that_another_program_wrote_into_the_state_removes_nothing(
 ) -> None:
     """What is ours is what carries our mark at the target; a row of the state makes nothing so."""
     theirs = world.cdn.put_foreign(ELSEWHERE, "somebody's")
-    synced(world, world.desired())
+    complete_run(world, world.desired())
     (ours,) = world.state.uploads("img", "qiniu")
     for label in (ours.label, "somebody's", label_of("img", "ee" * 32)):
         world.state.save_upload(replace(ours, remote_id=theirs, label=label, fingerprint="ee" * 32))
         world.pass_time(timedelta(days=65))
 
-        assert synced(world, world.desired()).ok
+        assert complete_run(world, world.desired()).ok
 
     assert theirs in world.cdn.remote_ids

@@ -24,7 +24,7 @@ from certferry.reconcile.run import Run, WaitLimit, WorkQueue
 from certferry.reconcile.status import plans_of
 from certferry.text import Text
 from certferry.values import replace
-from tests.reconcile.company import Company
+from tests.reconcile.many_certificates import ManyCertificates
 from tests.support.tiers import examples
 
 # --- Run a run: each thread is interrupted once, and has time for its clean-up
@@ -199,15 +199,15 @@ def test_no_wait_depends_on_the_settings_of_the_machines_time(
         since = time.monotonic() - begun
         return now() + timedelta(seconds=sum(by for at, by in jumps if at <= since))
 
-    company = Company(1, processing=timedelta(milliseconds=300))
+    many = ManyCertificates(1, processing=timedelta(milliseconds=300))
     run = Run(machine=machine)
 
-    ports = replace(company.ports(), now=run.now, run=run)
-    report = Reconciler(ports).sync(company.certificates, WaitLimit(timedelta(minutes=10)))
+    ports = replace(many.ports(), now=run.now, run=run)
+    report = Reconciler(ports).sync(many.certificates, WaitLimit(timedelta(minutes=10)))
 
     assert time.monotonic() - begun < 30
     assert report.has_succeeded
-    assert 1 == company.cdn.writes
+    assert 1 == many.cdn.writes
 
 
 def test_each_is_passed_until_it_waits_for_nothing() -> None:
@@ -406,12 +406,12 @@ AT_ONCE = 1.0
 LONG = timedelta(minutes=2)
 
 
-def engine(company: Company, run: Run) -> Reconciler:
-    return Reconciler(replace(company.ports(), run=run))
+def engine(many: ManyCertificates, run: Run) -> Reconciler:
+    return Reconciler(replace(many.ports(), run=run))
 
 
-def begin(company: Company, run: Run, number: int) -> SyncReport:
-    return engine(company, run).sync(company.certificates[number : number + 1], WaitLimit())
+def begin(many: ManyCertificates, run: Run, number: int) -> SyncReport:
+    return engine(many, run).sync(many.certificates[number : number + 1], WaitLimit())
 
 
 def until(is_so: Callable[[], bool]) -> None:
@@ -421,8 +421,8 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def is_waiting(company: Company, number: int) -> bool:
-    state, desired = company.state, company.certificates[number]
+def is_waiting(many: ManyCertificates, number: int) -> bool:
+    state, desired = many.state, many.certificates[number]
     return any(one.accepted_at for one in state.remembered(desired.lineage).rollouts)
 
 
@@ -435,12 +435,12 @@ def ended(future: Future[SyncReport], begun: float) -> SyncReport:
 
 def test_runs_follow_one_another() -> None:
     """The stop of one is none of the next, over the same accounts and state."""
-    company = Company(1)
+    many = ManyCertificates(1)
     first, second = Run(), Run()
     first.stop()
 
-    assert not begin(company, first, 0).complete
-    report = begin(company, second, 0)
+    assert not begin(many, first, 0).complete
+    report = begin(many, second, 0)
 
     assert report.complete
     assert report.ok
@@ -450,11 +450,11 @@ def test_a_stop_from_another_thread_ends_a_run_that_waits() -> None:
     """It waits for two minutes at the CDN; stopped, it ends within a second, and the other run, at
     work on another certificate meanwhile, goes on to its end.
     """
-    company, slow, quick = Company(2, processing=LONG), Run(), Run()
+    many, slow, quick = ManyCertificates(2, processing=LONG), Run(), Run()
     with ThreadPoolExecutor(2) as pool:
-        waiting = pool.submit(begin, company, slow, 0)
-        other = pool.submit(begin, company, quick, 1)
-        until(lambda: is_waiting(company, 0) and is_waiting(company, 1))
+        waiting = pool.submit(begin, many, slow, 0)
+        other = pool.submit(begin, many, quick, 1)
+        until(lambda: is_waiting(many, 0) and is_waiting(many, 1))
         begun = time.monotonic()
         slow.stop()
 
@@ -470,21 +470,21 @@ def test_a_stop_from_another_thread_ends_a_run_that_waits() -> None:
 
 def test_two_runs_at_once_do_their_own_work() -> None:
     """Each has its certificate issued and served, and its own listener."""
-    company = Company(2)
+    many = ManyCertificates(2)
     heard: dict[int, list[object]] = {0: [], 1: []}
     meeting = threading.Barrier(2, timeout=30)
 
     def make(number: int) -> SyncReport:
         meeting.wait()
-        ports = replace(company.ports(), run=Run(), progress=heard[number].append)
-        all_desired = company.certificates[number : number + 1]
+        ports = replace(many.ports(), run=Run(), progress=heard[number].append)
+        all_desired = many.certificates[number : number + 1]
         return Reconciler(ports).sync(all_desired, WaitLimit())
 
     with ThreadPoolExecutor(2) as pool:
         reports = list(pool.map(make, range(2)))
 
     assert all(report.ok for report in reports)
-    assert [{desired.lineage} for desired in company.certificates] == [
+    assert [{desired.lineage} for desired in many.certificates] == [
         {event.lineage for event in heard[number] if hasattr(event, "lineage")}
         for number in range(2)
     ]
@@ -492,12 +492,12 @@ def test_two_runs_at_once_do_their_own_work() -> None:
 
 def test_a_stop_ends_the_pause_before_a_retry() -> None:
     """A scheduled run waits a minute after a failure; stopped, it ends at once."""
-    company, run = Company(1), Run()
-    company.issuer.fail_with(OrderFailed(Text("the CA refused")))
-    retrying = ScheduledRun(partial(engine, company, run), run.pause, WaitLimit())
+    many, run = ManyCertificates(1), Run()
+    many.issuer.fail_with(OrderFailed(Text("the CA refused")))
+    retrying = ScheduledRun(partial(engine, many, run), run.pause, WaitLimit())
     with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(retrying.sync, company.certificates)
-        until(lambda: company.state.remembered(company.certificates[0].lineage).issue_tries == 1)
+        waiting = pool.submit(retrying.sync, many.certificates)
+        until(lambda: many.state.remembered(many.certificates[0].lineage).issue_tries == 1)
         time.sleep(0.1)
         begun = time.monotonic()
         run.stop()
@@ -507,7 +507,7 @@ def test_a_stop_ends_the_pause_before_a_retry() -> None:
 
 def test_a_stop_ends_a_plan_whose_target_hangs() -> None:
     """Nothing has to be cleaned up after it: what hangs is left."""
-    company, run, hanging = Company(1), Run(), threading.Event()
+    many, run, hanging = ManyCertificates(1), Run(), threading.Event()
     is_asked = threading.Event()
 
     class Hanging:
@@ -515,7 +515,7 @@ def test_a_stop_ends_a_plan_whose_target_hangs() -> None:
             is_asked.set()
             hanging.wait(30)
 
-    ports = replace(company.ports(), run=run, targets={"cdn": Hanging()})  # type: ignore[dict-item]  # by name
+    ports = replace(many.ports(), run=run, targets={"cdn": Hanging()})  # type: ignore[dict-item]  # by name
 
     def stop() -> None:
         is_asked.wait(30)
@@ -526,7 +526,7 @@ def test_a_stop_ends_a_plan_whose_target_hangs() -> None:
     begun = time.monotonic()
 
     with pytest.raises(Interrupted):
-        plans_of(ports, company.certificates)
+        plans_of(ports, many.certificates)
 
     assert time.monotonic() - begun < 10
     hanging.set()
