@@ -1,4 +1,4 @@
-"""A lineage of which another program wrote or changed a row, beside lineages that it left alone."""
+"""A lineage with a row that another program wrote or changed, beside intact lineages."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ NEVER_RENEWED = "UPDATE version SET not_after = '8990-01-01T00:00:00.000000Z' WH
 
 
 def test_version_that_another_program_changed() -> None:
-    """Its lineage fails with a sentence and a hint, and the others go on; plan, status and check
-    say so as well.
+    """The lineage fails with a sentence and a hint, and the other lineages go on; plan, status and
+    check report the row as well.
     """
     many = ManyCertificates(3)
     first, second, third = many.certificates
@@ -38,13 +38,13 @@ def test_version_that_another_program_changed() -> None:
     assert [StateForeign] == [type(one.error) for one in blocked.having(Weight.BLOCKED)]
     assert () == tuple(one for plan in planned for one in plan.having(Weight.BLOCKED))
 
-    known = recorded(many.state)
-    standings = [one.standing for one in statuses_of(reconciler.ports, many.certificates, known)]
+    stored = recorded(many.state)
+    standings = [one.standing for one in statuses_of(reconciler.ports, many.certificates, stored)]
     assert [Standing.UNREADABLE, Standing.VALID, Standing.VALID] == standings
 
     expected = [Expected(desired.lineage) for desired in many.certificates]
-    found = [
-        (one.problem.code, one.subject.lineage) for one in checkup(expected, known, now()).concerns
+    concerns = [
+        (one.problem.code, one.subject.lineage) for one in checkup(expected, stored, now()).concerns
     ]
-    assert (StateForeign.code, first.lineage) in found
-    assert {first.lineage, ""} >= {lineage for _, lineage in found}
+    assert (StateForeign.code, first.lineage) in concerns
+    assert {first.lineage, ""} >= {lineage for _, lineage in concerns}

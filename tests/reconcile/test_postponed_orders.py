@@ -1,4 +1,4 @@
-"""What is not ordered now: reported with its moment, while everything else goes on."""
+"""Postponed orders: reported with a moment, while all other work goes on."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ LIMITS = Limits(
 
 
 def undeployed(lineage: str) -> DesiredCertificate:
-    """Ask for a certificate that is only kept."""
+    """Declare a certificate without a deployment."""
     return DesiredCertificate(lineage, (f"{lineage}.example.com",), "dnspod")
 
 
@@ -43,7 +43,7 @@ def world(world: ModelWorld) -> ModelWorld:
 
 
 def test_budget_of_orders(world: ModelWorld) -> None:
-    """Three orders in three hours: a fourth is not made, and the run says until when."""
+    """With three orders in three hours a fourth is postponed, and the run names the moment."""
     began = world.clock
     reports = [world.run(undeployed(f"n{number}")) for number in range(4)]
 
@@ -63,7 +63,7 @@ def test_budget_of_orders(world: ModelWorld) -> None:
 
 
 def test_renewal_that_says_what_it_replaces_counts_nowhere(world: ModelWorld) -> None:
-    """Let's Encrypt lifts its limits for it."""
+    """Let's Encrypt exempts such renewals from its limits."""
     desired = undeployed("n0")
     for _ in range(4):
         report = world.run(desired, renew=True)
@@ -74,7 +74,7 @@ def test_renewal_that_says_what_it_replaces_counts_nowhere(world: ModelWorld) ->
 
 
 def test_deployment_goes_on_while_an_order_is_held(world: ModelWorld) -> None:
-    """The certificate that is there is brought where it is missing."""
+    """A new domain gets the existing certificate."""
     complete_run(world)
     moment = world.clock + 2 * HOUR
     world.issuer.fail_with(RateLimited("later, please", retry=Retry.at(moment)))
@@ -108,7 +108,7 @@ def test_failed_proofs_are_not_repeated_until_the_hour_is_over(world: ModelWorld
 def test_moment_that_the_ca_names_is_kept_by_later_runs(
     world: ModelWorld, error: type[RateLimited | CaUnavailable]
 ) -> None:
-    """The run that learns this waits, and so does each after it, without asking the CA."""
+    """The first run and every later run wait without a question to the CA."""
     moment = world.clock + 2 * HOUR
     world.issuer.fail_with(error("later, please", retry=Retry.at(moment)))
     first = outcome(complete_run(world), Action.ISSUE)
@@ -124,7 +124,7 @@ def test_moment_that_the_ca_names_is_kept_by_later_runs(
 
 
 def test_refused_keys_spend_no_second_order(world: ModelWorld) -> None:
-    """The DNS account is asked before the CA, until it takes the keys again."""
+    """The DNS account is asked before the CA, until the account accepts the keys."""
     world.dns.fail_with(DnsAccessDenied("the token is wrong"))
     assert Outcome.FAILED is outcome(complete_run(world), Action.ISSUE).outcome
     with world.ports("other").lease("img") as lease:

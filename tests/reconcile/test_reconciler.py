@@ -1,4 +1,4 @@
-"""A run over all lineages, in as many passes as it takes."""
+"""A run over all lineages, with any number of passes."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ from tests.reconcile.many_certificates import ManyCertificates, now
 from tests.reconcile.model import ModelWorld, issuing_of
 from tests.reconcile.one_lineage import IMG, OTHER, complete_run, outcome
 
-# --- The engine from above, with its threads: plan, sync, status
+# # --- Plan, sync and status with worker threads
 
 
 class SlowCdn(MemoryCdn):
@@ -70,7 +70,7 @@ class StoppedCdn(MemoryCdn):
 
 
 class InterruptedCdn(StoppedCdn):
-    """A CDN that is asked by a run which is being stopped once every worker makes a pass."""
+    """A CDN under a run that is stopped while every worker makes a pass."""
 
     trouble = Interrupted(Text("stopped"))
 
@@ -79,7 +79,7 @@ class InterruptedCdn(StoppedCdn):
         self.all_ask = threading.Barrier(WORKERS, timeout=30)
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """Raise, in all of them."""
+        """Raise in every worker."""
         self.all_ask.wait()
         return super().observe(scope)
 
@@ -89,7 +89,7 @@ class BrokenCdn(StoppedCdn):
 
 
 def test_lineages_are_was_observed_side_by_side() -> None:
-    """A thousand answers, one after the other, would take many minutes."""
+    """A thousand answers one after the other would take many minutes."""
     many = ManyCertificates(2 * WORKERS, cdn=SlowCdn)
     reconciler = many.reconciler()
 
@@ -103,9 +103,7 @@ def test_lineages_are_was_observed_side_by_side() -> None:
 
 @pytest.mark.parametrize("cdn", [StoppedCdn, BrokenCdn])
 def test_what_ends_one_look_ends_them_all(cdn: type[StoppedCdn]) -> None:
-    """What waits in another thread is stopped: on Ctrl-C, and where there will be no answer
-    whatever it finds.
-    """
+    """Ctrl-C, or an unreadable state, ends the waits of the other threads."""
     many = ManyCertificates(1, cdn=cdn)
 
     with pytest.raises(type(cdn.trouble)):
@@ -115,7 +113,7 @@ def test_what_ends_one_look_ends_them_all(cdn: type[StoppedCdn]) -> None:
 
 
 def test_run_that_is_stopped_does_not_report_what_it_did_not_come_to() -> None:
-    """The passes that had begun say that they were stopped, and the others were not made."""
+    """Begun passes report the stop; the other lineages count as unobserved."""
     many = ManyCertificates(WORKERS + 2, cdn=InterruptedCdn)
 
     report = many.reconciler().sync(many.certificates, WaitLimit())
@@ -153,8 +151,8 @@ def test_company_is_synced_and_stays_so() -> None:
 
 @pytest.mark.parametrize("files", [None, PemFiles("/gone/fullchain.pem", "/gone/privkey.pem")])
 def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles | None) -> None:
-    """A run was killed over it, and then it was declared with files, or not at all: the account
-    that can do it does, and those of lineages at work or declared are left alone.
+    """A killed lineage was later imported from files, or dropped: its account removes the records.
+    Records of lineages at work or declared stay.
     """
     many = ManyCertificates(2)
     run_for, beside = many.certificates
@@ -175,7 +173,7 @@ def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles
 
 
 def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFixture) -> None:
-    """It is reported, and what is declared is served."""
+    """The record is reported, and declared certificates are served."""
     many = ManyCertificates(1)
     name = "_acme-challenge.gone.example.net"
     many.state.save_challenge_record(ChallengeRecord("gone", name, "left", now(), "handle"))
@@ -194,8 +192,8 @@ def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFi
 def test_clean_up_that_fails_leaves_the_report(
     trouble: BaseException, caplog: pytest.LogCaptureFixture, *, complete: bool
 ) -> None:
-    """What has become of the certificates is reported, whatever comes after: a state that fails
-    when it is asked whose challenge records there are, or Ctrl-C while it answers.
+    """The certificates are reported after a state error in the search for challenge records, and
+    after Ctrl-C during the search.
     """
     many = ManyCertificates(1)
     many.state = Altered(many.state, lineages_in_challenge_records=failing(trouble))
@@ -211,7 +209,7 @@ def test_clean_up_that_fails_leaves_the_report(
 
 
 def test_end_that_cannot_be_recorded_is_in_the_report() -> None:
-    """The certificates are in order, and the run is not: no monitor knows that there was one."""
+    """The certificates are in order and the run is not: monitors do not see this run."""
     many = ManyCertificates(1)
     full = StateUnavailable(Text("the disk is full"))
     many.state = Altered(many.state, save_run=failing(full))
@@ -225,7 +223,7 @@ def test_end_that_cannot_be_recorded_is_in_the_report() -> None:
 
 
 def test_renewal_is_planned_on_demand() -> None:
-    """`plan --renew` shows what `sync --renew` would do."""
+    """`plan --renew` shows the steps of `sync --renew`."""
     many = ManyCertificates(1)
     reconciler = many.reconciler()
     reconciler.sync(many.certificates, WaitLimit())
@@ -236,7 +234,7 @@ def test_renewal_is_planned_on_demand() -> None:
 
 
 def test_hundred_waiting_domains_hold_no_thread() -> None:
-    """While a hundred changes are carried out, no more threads exist than may work at once."""
+    """A hundred changes in progress need no more threads than there are workers."""
     many = ManyCertificates(100, processing=timedelta(milliseconds=700))
     before = threading.active_count()
     counts: list[int] = []
@@ -248,7 +246,7 @@ def test_hundred_waiting_domains_hold_no_thread() -> None:
     assert max(counts) <= WORKERS
 
 
-# --- What was reported of a step stays true over the passes of a run, whatever happens between
+# # --- The report of a step stays true over all passes of a run
 
 
 REFUSED = TargetRejected(Text("refused for good"))
@@ -257,7 +255,9 @@ ELSEWHERE = Kind("elsewhere")
 
 
 class Around:
-    """A port with some of its calls replaced: each gets the port's own call and its arguments."""
+    """A port with some calls replaced: each replacement gets the port's own call and the
+    arguments.
+    """
 
     def __init__(self, port: Any, **calls: Callable[..., Any]) -> None:
         self._port = port
@@ -279,7 +279,7 @@ def raising(error: Exception, when: Callable[..., bool]) -> Callable[..., Any]:
 
 
 def nth(number: int) -> Callable[..., bool]:
-    """Return the call of this number, counted from one."""
+    """Return a condition that is true at the call of this number, counted from 1."""
     calls = iter(range(1, 10_000))
     return lambda *_: next(calls) == number
 
@@ -301,7 +301,7 @@ def ended(world: ModelWorld, run: LineageReconciler) -> LineageReport:
 def test_failure_outlives_a_target_that_cannot_be_read_once(
     world: ModelWorld, days: int, look: int
 ) -> None:
-    """A domain that was refused for good is reported as failed at the end, on any day."""
+    """A domain refused for good is reported as failed at the end, on any day."""
     world.cdn.add_domain(OTHER)
     refusing = raising(REFUSED, lambda domain, *_: domain == OTHER)
     for _ in range(days):
@@ -322,7 +322,9 @@ def test_failure_outlives_a_target_that_cannot_be_read_once(
 def test_failure_of_another_run_is_no_all_clear(
     world: ModelWorld, what: str, *, renew: bool
 ) -> None:
-    """A run that waited for another one tells that the other one failed, and where to read why."""
+    """After a wait for another run, a run reports the other's failure and the place of its
+    reason.
+    """
     denied = AuthorizationFailed(Text("CAA forbids it"))
     issuer = Around(world.issuer, issue=raising(denied, lambda *_: what == "issue"))
     cdn = Around(world.cdn, bind=raising(REFUSED, lambda *_: what == "bind"))
@@ -348,7 +350,7 @@ def test_failure_of_another_run_is_no_all_clear(
 def test_clock_that_was_ahead_holds_up_nothing(
     world: ModelWorld, what: str, ahead: timedelta
 ) -> None:
-    """What was tried and failed by a wrong clock is tried again once the clock is right."""
+    """A failure under a wrong clock is tried again under the right one."""
     denied = AuthorizationFailed(Text("the CA's own certificate has expired"))
     issuer = Around(world.issuer, issue=raising(denied, lambda *_: what == "issue"))
     cdn = Around(world.cdn, bind=raising(REFUSED, lambda *_: what == "bind"))
@@ -360,7 +362,7 @@ def test_clock_that_was_ahead_holds_up_nothing(
 
 
 def two_deployments(other: str = OTHER) -> DesiredCertificate:
-    """Ask for two deployments to one account, of different kinds."""
+    """Declare two deployments to one account, of different kinds."""
     deployments = (
         DesiredDeployment("qiniu", (IMG,), kind=ELSEWHERE),
         DesiredDeployment("qiniu", (other,), kind=Kind.CDN),
@@ -370,7 +372,7 @@ def two_deployments(other: str = OTHER) -> DesiredCertificate:
 
 
 def test_one_of_two_deployments_that_cannot_be_read_takes_no_other_along(world: ModelWorld) -> None:
-    """The other one goes on, and both are served in the end."""
+    """The other deployment goes on, and both are served in the end."""
     world.cdn.add_domain(OTHER)
     number = nth(4)
     silent = raising(SILENT, lambda look: look.kind == ELSEWHERE and number())
@@ -382,7 +384,7 @@ def test_one_of_two_deployments_that_cannot_be_read_takes_no_other_along(world: 
 
 
 def test_deployment_that_cannot_be_read_switches_no_check_off(world: ModelWorld) -> None:
-    """A name that the certificate does not cover is refused, whatever else is silent."""
+    """An uncovered name is refused beside a silent deployment."""
     foreign = "www.example.org"
     world.cdn.add_domain(foreign, foreign=True)
     asked: list[str] = []
@@ -401,17 +403,17 @@ def test_deployment_that_cannot_be_read_switches_no_check_off(world: ModelWorld)
 
 
 def test_look_overwrites_nothing_that_another_run_wrote_meanwhile(world: ModelWorld) -> None:
-    """A run without the lease sees the old certificate served, while one with it binds a new one:
-    what that one wrote down stays, and a change that fails is asked for once.
+    """A run without the lease sees the old certificate served while the lease's holder binds a new
+    one: the holder's record stays, and a failing change is requested once.
     """
     world.alive.update({"looking", "renewing"})
     others: list[LineageReconciler] = []
 
     def look(own: Callable[..., Any], domains: Any) -> Any:
-        found = own(domains)
+        served = own(domains)
         if others:
             others.pop().reconcile()
-        return found
+        return served
 
     probe = Around(world.cdn, look=look)
     looking = LineageReconciler(world.desired(), replace(world.ports("looking"), probe=probe))
@@ -428,7 +430,7 @@ def test_look_overwrites_nothing_that_another_run_wrote_meanwhile(world: ModelWo
 
 
 def test_failure_of_yesterday_is_no_part_of_todays_wait(world: ModelWorld) -> None:
-    """A run waits for a change made at the console from the moment it finds it."""
+    """A run waits for a change at the console from the first sight of the change."""
     cdn = Around(world.cdn, bind=raising(SILENT, nth(1)))
     ended(world, run_at(world, targets={"qiniu": cdn}))
     world.pass_time(timedelta(days=1))
@@ -439,7 +441,7 @@ def test_failure_of_yesterday_is_no_part_of_todays_wait(world: ModelWorld) -> No
 
 
 def test_rollout_that_failed_for_good_holds_up_no_removal(world: ModelWorld) -> None:
-    """`all-unused` waits for what is on its way, not for what was refused."""
+    """`all-unused` waits for rollouts on their way, and ignores refused ones."""
     static = "static.example.com"
     world.cdn.add_domain(static)
     complete_run(world)
@@ -455,7 +457,7 @@ def test_rollout_that_failed_for_good_holds_up_no_removal(world: ModelWorld) -> 
 
 
 def test_keys_that_may_not_remove_are_asked_once_in_a_run(world: ModelWorld) -> None:
-    """However many certificates there are, and however often the run comes back."""
+    """The number of certificates and passes does not matter."""
     world.cdn.add_domain(OTHER)
     for name in ("x.example.org", "y.example.org"):
         world.cdn.put_foreign(name)
@@ -479,7 +481,7 @@ def test_keys_that_may_not_remove_are_asked_once_in_a_run(world: ModelWorld) -> 
 
 
 def test_two_copies_of_one_label_are_distinguished(world: ModelWorld) -> None:
-    """The removal that failed is not hidden by the one that went well."""
+    """A successful removal does not hide a failed one."""
     complete_run(world)
     [first] = world.state.versions("img")
     bundle = world.state.bundle("img", first.number)
@@ -496,7 +498,7 @@ def test_two_copies_of_one_label_are_distinguished(world: ModelWorld) -> None:
 
 
 def test_dns_is_not_cleaned_without_the_lease(world: ModelWorld) -> None:
-    """The records may be those of a run that has taken over."""
+    """The records may be those of the run that took over."""
     world.alive.add("run")
     ports = world.ports("run")
     one_pass = StepContext(world.desired(), observe(world.desired(), ports), ports)
@@ -507,7 +509,7 @@ def test_dns_is_not_cleaned_without_the_lease(world: ModelWorld) -> None:
 
 
 def test_plan_reports_a_target_that_cannot_be_read(world: ModelWorld) -> None:
-    """Also while a change of an earlier run is in progress there."""
+    """An earlier run's change may be in progress there."""
     run_at(world).reconcile()
     world.pass_time(timedelta(minutes=5))
     cdn = Around(world.cdn, observe=raising(SILENT, lambda *_: True))
