@@ -17,7 +17,7 @@ from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 
 # --- DNSPod when something goes wrong: lost answers, broken ones, and every status code
 
@@ -379,7 +379,9 @@ def test_list_without_an_end(action: str) -> None:
         settings = Settings(
             Secret(TOKEN_ID), Secret(TOKEN), api=service.url, requests_per_second=1e6
         )
-        provider = connect(settings, connected_with(pause=Waits(), contact="ops@example.com"))
+        provider = connect(
+            settings, connected_with(pause=RecordedPauses(), contact="ops@example.com")
+        )
         with pytest.raises(DnsUnavailable, match="never ends"):
             provider.remove_txt(f"_acme-challenge.{ZONE}", "value", None)
 
@@ -403,7 +405,9 @@ def test_half_a_list_is_not_the_whole() -> None:
         settings = Settings(
             Secret(TOKEN_ID), Secret(TOKEN), api=service.url, requests_per_second=1e6
         )
-        provider = connect(settings, connected_with(pause=Waits(), contact="ops@example.com"))
+        provider = connect(
+            settings, connected_with(pause=RecordedPauses(), contact="ops@example.com")
+        )
         with pytest.raises(DnsUnavailable, match="never ends"):
             provider.add_txt(f"_acme-challenge.{ZONE}", "value")
 
