@@ -481,9 +481,7 @@ def lease_busy(
             reports.StepOutcome.of(None, error, reports.Outcome.WAITING), waiting=waiting
         )
     message = Text("{held}; the wait of {time} ended before that work")
-    hint = Text(
-        "look for another `certferry` that hangs (`pgrep -a certferry`), and stop the process"
-    )
+    hint = Text("look for another `certferry` that hangs (`pgrep -a certferry`), and stop it")
     if isinstance(error, errors.LeaseHeld) and error.host:
         said_where = Text(
             "look for a `certferry` on {host} that hangs (`pgrep -a certferry`), and stop the"

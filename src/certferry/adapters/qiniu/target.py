@@ -105,10 +105,7 @@ class Settings:
     )
     min_remaining_days: Annotated[
         int,
-        Text(
-            "the fewest days that a certificate must have left: Qiniu refuses certificates with"
-            " fewer, so certferry does not upload them"
-        ),
+        Text("certferry uploads no certificate with fewer days left: Qiniu would refuse it"),
     ] = MIN_REMAINING_DAYS
     accept_no_common_name: Annotated[
         bool,
