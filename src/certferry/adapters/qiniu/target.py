@@ -438,9 +438,7 @@ class ObservedDomains:
         if not self._sources.has(domain):
             if failure is None:
                 sentence = Text("{domain} is not a source domain of any Kodo bucket of the account")
-                hint = Text(
-                    "add the source domain to a bucket in Qiniu's console, or correct `domains`"
-                )
+                hint = Text("add it to a bucket in Qiniu's console, or correct `domains`")
                 return _problem(domain, KODO, rejected(sentence, hint, domain=domain))
             if failure.is_outage:
                 return _problem(domain, KODO, failure.error)
@@ -467,9 +465,7 @@ class ObservedDomains:
             sentence = Text("{domain} is a CDN domain, not a live domain of Pili")
             return _problem(domain, Kind.CDN, rejected(sentence, _AS_CDN, domain=domain))
         sentence = Text("{domain} is not a live domain of any Pili hub of the account")
-        hint = Text(
-            "bind the live domain to a hub in Qiniu's console (直播云), or correct `domains`"
-        )
+        hint = Text("bind it to a hub in Qiniu's console (直播云), or correct `domains`")
         return _problem(domain, PILI, rejected(sentence, hint, domain=domain))
 
     def _at_cdn(self, names: Iterable[str]) -> frozenset[str]:
