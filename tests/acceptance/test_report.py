@@ -214,7 +214,7 @@ def test_chinese(services: Services) -> None:
 
     assert Exit.OK == done.code
     assert "是" == judged(done, "/cert/bindings")
-    assert "这段文字不含密钥" in done.out
+    assert "文中不含密钥" in done.out
     assert "正在查询各账号…\n" == done.err
 
 

@@ -479,9 +479,7 @@ def lease_busy(
         outcome = reports.StepOutcome.of(None, error, reports.Outcome.WAITING)
         return replace(outcome, waiting=wait_for(error.message, since, now, deadline))
     message = Text("{held}; the wait of {time} ended before that work")
-    hint = Text(
-        "look for another `certferry` that hangs (`pgrep -a certferry`), and stop the process"
-    )
+    hint = Text("look for another `certferry` that hangs (`pgrep -a certferry`), and stop it")
     if isinstance(error, errors.LeaseHeld) and error.host:
         hint = Text(
             "look for a `certferry` on {host} that hangs (`pgrep -a certferry`), and stop the"

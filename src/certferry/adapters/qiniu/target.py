@@ -105,11 +105,10 @@ class Settings:
     )
     min_remaining_days: Annotated[
         int,
-        Text("a certificate with fewer days left is not uploaded: Qiniu would refuse it"),
+        Text("certferry uploads no certificate with fewer days left: Qiniu would refuse it"),
     ] = MIN_REMAINING_DAYS
     accept_no_common_name: Annotated[
-        bool,
-        Text("also upload certificates without a common name, which Qiniu has refused in the past"),
+        bool, Text("upload certificates without a common name too; Qiniu has refused them")
     ] = False
 
     @property
