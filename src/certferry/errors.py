@@ -41,6 +41,7 @@ CertferryError                something went wrong
 │   ├── StateMissing          there is a key file, but the state is absent or new
 │   ├── StateMoved            the state moved while the run was at work
 │   ├── StateTooNew           a newer version wrote the state
+│   ├── StateTooOld           a version from before the first release wrote the state
 │   └── StateUnavailable      disk full, no permission, locked for too long
 │       └── DatabaseUnavailable   the state's server failed to answer sensibly
 ├── RunCutShort               the system ended a scheduled run, or could not begin it
@@ -438,6 +439,10 @@ class StateMoved(StateError):
 
 class StateTooNew(StateError):
     """A newer version of certferry wrote the state."""
+
+
+class StateTooOld(StateError):
+    """A version of certferry from before the first release wrote the state."""
 
 
 class StateUnavailable(StateError):

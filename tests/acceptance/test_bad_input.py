@@ -114,7 +114,7 @@ def test_plan_with_wrong_keys_of_qiniu(host: Host) -> None:
     ("variable", "wrong", "said"),
     [
         ("DP_Id", "999999999", "there is no such token"),
-        ("DP_Key", "0123456789abcdef" * 2, "the `token` does not belong to the `id`"),
+        ("DP_Key", "0123456789abcdef" * 2, "`token` does not belong to `id`"),
     ],
 )
 def test_wrong_keys_of_dnspod(
@@ -182,7 +182,7 @@ def test_domain_that_is_not_known(
 
     assert FAILED == run.code
     assert f"qiniu → {name}: " in run.complaint.error
-    assert "it is not a CDN domain of this account (404001" in run.complaint.error
+    assert "the domain is not a CDN domain of the account (404001" in run.complaint.error
     assert "correct `domains`" in run.complaint.hint
     assert_untouched(host, name, run.left)
 
@@ -198,11 +198,11 @@ def test_domain_that_is_not_known(
         (
             lambda qiniu, name: qiniu.add_domain(name, state="offlined"),
             "is offline at Qiniu",
-            "bring it online in Qiniu's console",
+            "bring the domain online in Qiniu's console",
         ),
         (
             lambda qiniu, name: qiniu.add_domain(name, could_operate=False),
-            "cannot be changed by self-service at Qiniu",
+            "is locked against self-service at Qiniu",
             "ask Qiniu's support",
         ),
     ],

@@ -153,7 +153,7 @@ def test_a_host_whose_clock_is_years_behind(host: Host) -> None:
     found = host.run("check")
 
     assert UNKNOWN == found.code
-    assert "this machine's clock says" in found.out
+    assert "this host's clock says" in found.out
     assert "set the clock" in found.out
 
 
@@ -167,7 +167,7 @@ def test_delivered_files_that_are_gone(world: World, name: str, tmp_path: object
     found = site.run("check")
 
     assert WARNING == found.code
-    assert f"{site.ssl / 'privkey.pem'} is not there" in found.out
+    assert f"{site.ssl / 'privkey.pem'} is missing" in found.out
 
 
 @pytest.mark.parametrize("as_json", [False, True])

@@ -362,11 +362,11 @@ def with_a_key_file(runner: Runner) -> None:
 
 
 BAD: dict[Callable[[Runner], None], str] = {
-    stored_with_another_key: "was stored with another key",
+    stored_with_another_key: "was sealed with another key",
     cut: "is not as certferry stored it",
     put_in_a_newer_ones_place: "is not as certferry stored it",
     no_such_bucket: "631",
-    of_an_unknown_account: "there is no account other that has buckets",
+    of_an_unknown_account: "no account other with buckets exists",
     without_a_key: "CERTFERRY_KEY",
     with_a_key_file: "key_file",
 }

@@ -124,7 +124,7 @@ def test_reload_that_fails_once(site: Site) -> None:
     stats = [(site.ssl / name).stat() for name in NAMES]
     assert [site.held] == site.fingerprints("site")
     status = site.run("status")
-    assert "`reload` has not succeeded with it yet" in status.out
+    assert "`reload` has not yet succeeded with the certificate" in status.out
     assert "drifted" in status.out
 
     site.let_reload()
@@ -182,7 +182,7 @@ def test_reload_that_hangs(site: Site) -> None:
         (
             'directory = "ssl"',
             'directory = "ssl"\nowner = "no-such"',
-            "this machine knows no user called no-such",
+            "this host has no user called no-such",
         ),
         ("./reload", "./no-reload", "the program {folder}/no-reload cannot be found or run"),
     ],
@@ -211,7 +211,7 @@ def test_directory_that_may_not_be_written_to(site: Site) -> None:
 
     assert 1 == run.code
     assert f"{site.ssl} cannot be written to" in run.complaint.error
-    assert "as a user who may read and write there" in run.complaint.hint
+    assert "as a user with read and write permission there" in run.complaint.hint
     assert before == {name: (site.ssl / name).read_bytes() for name in NAMES}
     assert set(NAMES) | {".certferry"} == {path.name for path in site.ssl.iterdir()}
     newest, first = site.fingerprints("site")

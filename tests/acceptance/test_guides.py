@@ -541,7 +541,7 @@ def test_the_picture_is_what_the_demo_shows(language: str) -> None:
 # --- `certferry sandbox`: the commands that it prints work as they are, in another terminal
 
 
-ALL = re.compile(r"ping this heartbeat:\n\n.*\n.*\n  http://.*\n")
+ALL = re.compile(r"this heartbeat:\n\n.*\n.*\n  http://.*\n")
 """The end of what it says."""
 ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
 
@@ -577,7 +577,7 @@ def test_its_init_command_works_as_it_is(printed: list[str], tmp_path: Path) -> 
     assert 2 == asked.code
     assert "DP_Id: not set: DNSPod token ID" in asked.err
     assert 0 == done.code, done.err
-    assert "img.example.com: to be issued for img.example.com\n" in done.out
+    assert "img.example.com: will be issued for img.example.com\n" in done.out
     assert "a.img.example.com is left out: HTTPS is off there" in done.err
     planned = run_here(["--config", words[-1], "plan"], environ, tmp_path)
     assert 0 == planned.code, planned.err

@@ -290,7 +290,7 @@ def test_hook_without_any_file(world: World, tmp_path: Path, name: str) -> None:
         reported = acme_sh.run(*install, **changed)
 
         assert "Reload successful" in reported
-        assert "so no later run goes on: have acme.sh run the hook again." in reported
+        assert "so no later run continues: have acme.sh run the hook again." in reported
         [made] = [c for c in world.qiniu.certificates.stored() if name in c.name]
         leaf = x509.load_pem_x509_certificate(acme_sh.certificate(name).read_bytes())
         assert fingerprint(leaf.public_bytes(serialization.Encoding.DER)) == made.fingerprint
@@ -313,7 +313,7 @@ def test_other_key_than_declared_starts_no_duel(world: World, tmp_path: Path, na
 
     reported = acme_sh.run(*install, code=1)
 
-    assert f"{name}: the key is rsa2048; asked for: ec256" in reported
+    assert f"{name}: the key is rsa2048; declared: ec256" in reported
     assert world.qiniu.bound(name) is None
     assert 0 == host.run("sync").code
     before = Footprint.of(world)

@@ -129,7 +129,7 @@ def test_named_domains_need_no_kind(world: World, tmp_path: Path, domain: str, s
 
     assert 1 == wrong.code, wrong
     assert f"{domain} is a CDN domain, not a source domain of Kodo" in wrong.out
-    assert 'set kind = "cdn" for it, or leave `kind` out' in wrong.out
+    assert 'set kind = "cdn", or remove `kind`' in wrong.out
 
 
 @thorough

@@ -319,7 +319,7 @@ def test_a_setting_that_a_live_domain_has_not(
     run = host.run("plan")
 
     assert 2 == run.code
-    assert 'not with kind = "pili": a live domain has no such setting' in run.complaint.error
+    assert 'not with kind = "pili": a live domain lacks the setting' in run.complaint.error
 
 
 def test_a_pili_that_does_not_report_the_certificate(
@@ -430,7 +430,7 @@ def test_a_strangers_certificate_that_a_cdn_domain_uses(
     ]
     left = {stored.id for stored in world.qiniu.certificates.stored()}
     others = left - {world.qiniu.bound(name)}  # other tests' domains may use some as well
-    assert f"others that are still in use are kept: {len(others)}" == counted["detail"]
+    assert f"others still in use and kept: {len(others)}" == counted["detail"]
     assert 0 == len(world.qiniu.requests(f"DELETE /sslcert/{used}"))
     assert refused(world, used)
     assert used == world.qiniu.bound(shop)

@@ -229,7 +229,7 @@ directory = "{target}"
     assert (FAILED, "unreadable") == (reported.code, found["state"])
     assert "fullchain.pem" in found["problem"]["message"]
     assert re.search(r"^static +unreadable ", reported.out, re.MULTILINE)
-    assert "shown is the certificate that was taken from them at " in reported.out
+    assert "shown below: the certificate read from the files at " in reported.out
 
 
 def test_people_read_the_clock_on_their_wall(host: Host, name: str) -> None:
@@ -315,5 +315,5 @@ def test_many_hosts_are_announced(host: Host, new_name: Callable[[], str]) -> No
     """A look at many takes a while: that it has begun is said on stderr, but with -q."""
     names = [new_name() for _ in range(16)]
 
-    assert "looking at 16 hosts\n" == host.run("watch", *names).err
+    assert "checking 16 hosts\n" == host.run("watch", *names).err
     assert not host.run("-q", "watch", *names).err

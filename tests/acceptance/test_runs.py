@@ -235,7 +235,7 @@ def test_plan_that_has_changed_is_not_carried_out(world: World, host: Host, name
     for run in (text, document):
         assert PENDING == run.code, run
         assert (0, 0) == (run.left.orders, run.left.qiniu_writes)
-        assert "the plan is not the one that was shown" in run.err
+        assert "the plan differs from the confirmed plan" in run.err
     assert "issue" in text.out
     must_fit(document.document, "sync")
     assert "plan_changed" == document.document["error"]["code"]

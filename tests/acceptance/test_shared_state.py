@@ -5,7 +5,9 @@ one sentence, gone in the middle of a run.
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sys
 import threading
 from collections.abc import Iterator, Sequence
@@ -15,8 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.binding import upgrade_of
-from certferry.adapters.state.database import migrate, read_migrations
+import certferry
 from certferry.adapters.state.move import Address, move
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
@@ -130,7 +131,7 @@ def test_scheduled_run_leaves_what_another_host_does(
     assert ("elsewhere", "web-2") == (step["outcome"], step["host"])
     assert step["since"].endswith("Z")
     assert TRY_LATER == by_hand.code
-    assert "on web-2 has been at work since" in by_hand.out
+    assert "on web-2 has been working since" in by_hand.out
     assert IN_ORDER == made.run("sync", "--scheduled").code
 
 
@@ -187,25 +188,53 @@ def test_init_of_a_file(host: Host) -> None:
     """The file and its key are made; no command takes that for a state that was lost."""
     first, second = host.run("state", "init"), host.run("state", "init")
 
-    assert f"Made: {host.state}, sealed with the key in {host.key_file}" in first.out
+    assert f"Created: {host.state}, sealed with the key in {host.key_file}" in first.out
     assert "is there already" in second.out
     assert host.key_file.exists()
-    assert "a state was expected" not in host.run("status").out
+    assert "holds no state" not in host.run("status").out
     assert IN_ORDER == host.run("sync").code
 
 
-def test_migrate_says_what_it_did(shared: Host, postgresql: Postgresql, database: str) -> None:
-    """No other command migrates what hosts share."""
-    older = read_migrations("postgresql")[:1]
-    with closing(PostgresqlDatabase(postgresql.url(database))) as opened:
-        migrate(opened, upgrade_of("web-1", Sealing(KEY)), older)
+@pytest.fixture
+def next_release(tmp_path: Path) -> str:
+    """The sources of certferry with one more script for the schema, for `PYTHONPATH`."""
+    sources = tmp_path / "next"
+    shutil.copytree(Path(certferry.__file__).parent, sources / "certferry")
+    for dialect in ("sqlite", "postgresql"):
+        script = sources / "certferry/adapters/state/schema" / f"0024_later.{dialect}.sql"
+        script.write_text("ALTER TABLE notice ADD COLUMN later TEXT;")
+    return os.pathsep.join((str(sources), os.environ.get("PYTHONPATH", "")))
 
-    error, hint = refusal(shared, "sync")
-    assert "has the tables of an older certferry" in error
-    assert "certferry state migrate" in hint
-    assert "Brought up to date: postgresql:///" in shared.run("state", "migrate").out
-    assert "is up to date; nothing was changed" in shared.run("state", "migrate").out
-    assert IN_ORDER == shared.run("sync").code
+
+def test_upgrade_of_a_shared_state(made: Host, next_release: str) -> None:
+    """The next release changes the tables by `state migrate` alone; this release works there before
+    and afterwards.
+    """
+    assert IN_ORDER == made.run("sync").code
+
+    early = made.run_apart("-q", "sync", PYTHONPATH=next_release)
+    assert (USAGE, NOBODY_ASKED) == (early.code, early.left), early
+    assert "has the tables of an older certferry" in early.complaint.error
+    assert "certferry state migrate" in early.complaint.hint
+    migrated = made.run_apart("state", "migrate", PYTHONPATH=next_release)
+    assert "Brought up to date: postgresql:///" in migrated.out
+
+    assert "is up to date; nothing was changed" in made.run("state", "migrate").out
+    for run in (made.run("sync"), made.run_apart("sync", PYTHONPATH=next_release)):
+        assert (IN_ORDER, 0, 0) == (run.code, run.left.orders, run.left.qiniu_writes), run
+
+
+@pytest.mark.parametrize("words", [["state", "init"], ["state", "migrate"], ["sync"], ["status"]])
+def test_state_from_before_the_first_release(
+    made: Host, postgresql: Postgresql, database: str, words: list[str]
+) -> None:
+    """Every command refuses the state, and says how to begin a new one."""
+    postgresql.ask("UPDATE certferry_migration SET number = 22", database)
+
+    error, hint = refusal(made, *words)
+
+    assert "was written by a certferry from before the first release: schema 22" in error
+    assert "a new state issues every certificate again" in hint
 
 
 def test_key_that_is_printed_is_one(host: Host) -> None:
@@ -253,7 +282,7 @@ def test_version_that_another_program_changed(
     assert f"version 1 of {name}" in run.out + run.err
     assert "see who else can write to the database" in run.out + run.err
     assert f"version 1 of {name}" in plan.out
-    assert "data about it that certferry did not write" in check.out
+    assert "data about the certificate that certferry did not write" in check.out
     assert FAILED == found.code
     findings = [(one["code"], one["subject"]) for one in found.document["findings"]]
     assert [("state_foreign", name)] == findings
@@ -268,7 +297,7 @@ def test_backup_of_a_server_is_the_servers(made: Host, words: list[str]) -> None
 
     error, hint = refusal(made, words[0], str(made.directory / words[1]))
 
-    assert "is a server's database, and no file" in error
+    assert "is a database on a server, not a file" in error
     assert "pg_" in hint
     assert "`key` of [state]" in hint
 
@@ -353,7 +382,7 @@ def test_no_right_to_create(host: Host, postgresql: Postgresql, database: str) -
 
     error, hint = refusal(host, "state", "init")
 
-    assert "the right is missing: permission denied for schema public" in error
+    assert "permission is missing: permission denied for schema public" in error
     assert "GRANT CREATE" in hint
 
 
@@ -390,7 +419,7 @@ def test_read_replica(made: Host, postgresql: Postgresql, database: str) -> None
         for words in [*READING, ["check"], ["hosts"], ["state", "check"]]:
             run = made.run(*words)
             assert IN_ORDER == run.code, run
-            assert 1 == run.err.count("is a read replica: what it has may be some moments old"), run
+            assert 1 == run.err.count("is a read replica: its data may be a few moments old"), run
 
 
 def test_server_that_is_only_read(made: Host, postgresql: Postgresql, database: str) -> None:
@@ -404,7 +433,7 @@ def test_server_that_is_only_read(made: Host, postgresql: Postgresql, database: 
     run = made.run("sync")
 
     assert TRY_LATER == run.code, run
-    assert 1 == run.out.count("takes no writes just now")
+    assert 1 == run.out.count("accepts no writes right now")
     assert "1 certificate: 1 not done." in run.out
 
 
@@ -426,7 +455,7 @@ def test_key_of_another_state(made: Host) -> None:
     for words in (["sync"], ["status"], ["state", "check"]):
         error, _ = refusal(made, *words)
 
-        assert "`key` of [state] does not open what the state holds" == error
+        assert "`key` of [state] does not open the state" == error
 
 
 def test_library_that_is_missing(shared: Host) -> None:
@@ -538,7 +567,7 @@ def test_monitor_counts_a_server_that_is_gone_as_a_run_to_come(host: Host) -> No
     ("code", "said"),
     [
         ("53100", "cannot be written: the server's disk is full"),
-        ("25006", "takes no writes just now: because"),
+        ("25006", "accepts no writes right now: because"),
     ],
 )
 def test_server_that_takes_no_writes(

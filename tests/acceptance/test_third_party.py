@@ -319,7 +319,7 @@ def test_name_that_certferry_has_keeps_its_meaning(
     run = place.run("--config", str(config), "sync", environ=environ)
 
     assert 0 == run.returncode, run
-    said = "the package certferry-bad declares the DNS provider dnspod, which certferry brings"
+    said = "the package certferry-bad declares the DNS provider dnspod, which is part of certferry"
     assert 1 == run.stderr.count(said), run
 
 

@@ -128,7 +128,7 @@ def test_certificates_that_end_too_soon(tmp_path: Path) -> None:
         for run in (first, second):
             assert REFUSED == run.code
             assert "qiniu → brief.example.com: 19 days left" in run.complaint.error
-            assert "qiniu takes certificates with at least 30 days" in run.complaint.error
+            assert "qiniu accepts only certificates with at least 30 days" in run.complaint.error
             assert "live longer" in run.complaint.hint
             assert "`min_remaining_days` of the account qiniu" in run.complaint.hint
             assert (0, 0) == (run.left.qiniu_writes, run.left.challenges)
@@ -149,8 +149,8 @@ def test_lineage_that_another_run_works_on(host: Host, name: str) -> None:
         (step,) = run.steps
         assert TRY_LATER == run.code
         assert ("waiting", "lease_held") == (step["outcome"], step["code"])
-        assert "has been at work since" in step["detail"]
-        assert "try again when it has ended" in step["hint"]
+        assert "has been working since" in step["detail"]
+        assert "try again after that run has ended" in step["hint"]
         assert step["retry_at"]
         assert Footprint(qiniu_requests=run.left.qiniu_requests) == run.left
     assert (TRY_LATER, "", "") == (quiet.code, quiet.out, quiet.err)
@@ -163,7 +163,7 @@ def test_lineage_that_another_run_lets_go_of(host: Host, name: str) -> None:
     with host.remembering() as store:
         lease = store.acquire(name, datetime.now(UTC))
         with host.begin("sync") as process:
-            read_until(process, "has been at work since")
+            read_until(process, "has been working since")
             assert [] == challenges(host.world)
             store.release(lease)
             out, _ = process.communicate(timeout=DEADLINE)
@@ -224,8 +224,8 @@ def test_change_that_is_stuck_for_too_long(host: Host, name: str) -> None:
     run = host.run("-q", "sync")
 
     assert FAILED == run.code
-    assert f"qiniu → {name}: qiniu has not ended its change since" in run.complaint.error
-    assert "send the ticket to its support" in run.complaint.hint
+    assert f"qiniu → {name}: qiniu has not finished its change since" in run.complaint.error
+    assert "send the ticket to the target's support" in run.complaint.hint
 
     host.rewrite("timeout = 1", "timeout = 60")
     host.world.qiniu.release(name)
@@ -274,7 +274,7 @@ def test_change_that_fails(host: Host, name: str) -> None:
     assert FAILED == run.code
     assert f"qiniu → {name}: Qiniu could not carry out sslize" in run.complaint.error
     assert "verify https crt fail" in run.complaint.error
-    assert "Qiniu rejected the certificate; a later run tries it again" in run.complaint.hint
+    assert "Qiniu rejected the certificate; a later run tries again" in run.complaint.hint
     assert host.world.qiniu.bound(name) is None
 
     cured = host.run("sync")
@@ -429,7 +429,7 @@ def test_stopped_while_the_challenge_spreads(
         out, _ = process.communicate(timeout=DEADLINE)
 
     assert STOPPED == process.returncode
-    assert "sync` goes on from here" in out
+    assert "sync` continues from here" in out
     assert [] == challenges(world)
     must_be_free(host, name)
 
@@ -451,7 +451,7 @@ def test_killed_over_a_lineage_that_is_then_called_otherwise(host: Host, name: s
     run = host.run("sync")
 
     assert 0 == run.code
-    assert f"{name}: removing challenge records that an earlier run left" in run.err
+    assert f"{name}: removing challenge records left by an earlier run" in run.err
     assert [] == challenges(host.world)
 
 
@@ -466,7 +466,7 @@ def test_stopped_while_it_renews_what_is_not_due(host: Host, name: str) -> None:
         out, _ = process.communicate(timeout=DEADLINE)
 
     assert STOPPED == process.returncode
-    assert "a renewal that was not ordered yet needs `--renew` again" in " ".join(out.split())
+    assert "a renewal not yet ordered needs `--renew` again" in " ".join(out.split())
     assert "\n  stopped during: issue\n" in out
     assert "ordered at" in host.run("plan").out
     assert 0 == host.run("sync").code
@@ -499,7 +499,7 @@ def test_stopped_while_another_run_is_at_work(host: Host, name: str) -> None:
     with host.remembering() as store:
         lease = store.acquire(name, datetime.now(UTC))
         with host.begin("sync") as process:
-            read_until(process, "has been at work since")
+            read_until(process, "has been working since")
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=DEADLINE)
         store.extend(lease)

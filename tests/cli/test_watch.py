@@ -325,11 +325,11 @@ def test_a_host_is_taken_as_a_person_writes_it(written: str, expected: Host) -> 
         ("*.example.com", "*.example.com stands for many hosts", "www.example.com"),
         ("https://", "'https://' is not a domain name", "a URL"),
         ("img", "'img' is not a domain name", "img.example.com:8443"),
-        ("img.example.com:", "names no port", "img.example.com:8443"),
-        ("img.example.com:0", "names no port", "img.example.com:8443"),
-        ("img.example.com:65536", "names no port", "img.example.com:8443"),
-        ("img.example.com:https", "names no port", "img.example.com:8443"),
-        ("img.example.com:\N{ARABIC-INDIC DIGIT FOUR}43", "names no port", "8443"),
+        ("img.example.com:", "has no port", "img.example.com:8443"),
+        ("img.example.com:0", "has no port", "img.example.com:8443"),
+        ("img.example.com:65536", "has no port", "img.example.com:8443"),
+        ("img.example.com:https", "has no port", "img.example.com:8443"),
+        ("img.example.com:\N{ARABIC-INDIC DIGIT FOUR}43", "has no port", "8443"),
         ("[2001:db8::1", "is not a host", "in brackets"),
         ("fe80:::1", "is not a host", "in brackets"),
         ("[img.example.com]x", "is not a domain name", "img.example.com"),
@@ -403,7 +403,11 @@ def test_every_bad_word_is_reported() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"# none\n\n", "names no host"), (b"\xff\xfe\x00", "is not UTF-8 text"), (None, "No such")],
+    [
+        (b"# none\n\n", "contains no host"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        (None, "No such"),
+    ],
 )
 def test_a_file_that_gives_no_hosts_is_reported(
     tmp_path: Path, content: bytes | None, message: str

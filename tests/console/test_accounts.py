@@ -156,7 +156,7 @@ def test_channel_that_takes_no_messages_comes_first(tmp_path: Path) -> None:
     assert ("img", "accepted", "Send") == tuple(list(shown["a"].values())[3:])
     assert shown["b"]["Result"].splitlines() == [
         "takes no messages since 2026-03-01 12:00 UTC: quota",
-        "run `certferry notify test b` after fixing it",
+        "after fixing the channel, run `certferry notify test b`",
         "next attempt after 2026-03-01 13:00 UTC",
     ]
     needs = [row[4].need for row in view_of_channels(channels, states, VOICE, may_try=True).rows]
@@ -266,7 +266,7 @@ def test_host_with_a_problem_comes_first() -> None:
     shown = words_of(table)
 
     assert [HOSTILE, "web-1 (this one)"] == list(shown)
-    assert "it has not run since 2026-02-26 12:00 UTC" in shown[HOSTILE]["Problems"]
+    assert "the host has not run since 2026-02-26 12:00 UTC" in shown[HOSTILE]["Problems"]
     assert ("3", "img", "none") == tuple(
         shown["web-1 (this one)"][heading] for heading in ("Certificates", "Working on", "Problems")
     )

@@ -207,14 +207,14 @@ def test_a_place_that_is_in_order_by_now_needs_nobody_on_its_page(tmp_path: Path
         sync(site)
         state, at_fault = site.workspace().state, domains_of(0)[0]
         subject = Subject("c0", "qiniu", at_fault)
-        problem = Problem("earlier_ends", Text("it still has another certificate"))
+        problem = Problem("earlier_ends", Text("the domain still has another certificate"))
         state.update_notices(lambda _: (Notice(Topic.TROUBLE, subject, NOW - DAY, problem),))
         before = page(site, path_of("c0"))
         html = observed_page(site, path_of("c0"))
 
-    assert "it still has another certificate" in before
+    assert "the domain still has another certificate" in before
     assert ">needs attention</span>" in before
-    assert "it still has another certificate" not in html
+    assert "the domain still has another certificate" not in html
     assert ">needs attention</span>" not in html
     assert f"qiniu → {at_fault}: ok now" in words(html)
 

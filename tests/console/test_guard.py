@@ -540,7 +540,7 @@ def test_state_that_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("raised", "status", "said"),
     [
-        (ValueError("planted"), 500, "a mistake in certferry"),
+        (ValueError("planted"), 500, "a bug in certferry"),
         (StateUnavailable(Text("the disk is full"), hint=Text("make room")), 503, "make room"),
         (ConfigError(Text("the variable {n} is not set", n="<X>")), 500, "&lt;X&gt; is not set"),
         (PageRefused(404, Text("no certificate {n}", n="<b>")), 404, "no certificate &lt;b&gt;"),

@@ -311,7 +311,7 @@ def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
 
 def test_what_is_wrong_with_one_certificate_stands_together(tmp_path: Path) -> None:
     """With one button: where a new certificate is the fix, it leads to what that would do."""
-    renew = Text("a new one is needed: `certferry sync --renew {lineage}`", lineage="c0")
+    renew = Text("issue a new certificate: `certferry sync --renew {lineage}`", lineage="c0")
     with site_in(tmp_path, tables_of(2)) as site:
         sync(site)
         notices = tuple(

@@ -70,7 +70,7 @@ def test_a_run_that_goes_on_comes_to_a_safe_point(tmp_path: Path) -> None:
     where = address()
     config = write(tmp_path, f'listen = "{where}"')
     with serving(config) as served:
-        assert served.says("is tried again at"), served.said
+        assert served.says("the next try is at"), served.said
         code, seconds = served.ended(signal.SIGTERM)
 
     assert (code, seconds < 10) == (0, True), served.said
@@ -244,7 +244,7 @@ def _refusals() -> Iterator[tuple[str, tuple[str, ...], str]]:
     yield f'{TLS}listen = "192.0.2.1:443"', (), "192.0.2.1:443: Cannot assign"
     yield TLS.replace("ops.", "other."), (), "but the host name in `url` is other.example.com"
     yield "", ("--listen", "0.0.0.0:80"), "there is no certificate"
-    yield "", ("--listen", "80"), "no address with a port"
+    yield "", ("--listen", "80"), "is not an address with a port"
     yield 'listen = "unix:c"\nuser_header = "X-U"', ("--listen", "127.0.0.1:80"), "only with a unix"
     yield 'url = "nothing"', (), "must be a URL"
 
@@ -268,7 +268,7 @@ def test_a_mistyped_address_is_no_trouble_of_the_runs(tmp_path: Path) -> None:
 
     ended = refused(config, "--listen", "foo")
 
-    assert (ended.code, "--listen: 'foo' is no address with a port" in ended.err) == (2, True)
+    assert (ended.code, "--listen: 'foo' is not an address with a port" in ended.err) == (2, True)
     assert "foo" not in run_here(["--config", str(config), "check"], os.environ).out
 
 

@@ -29,7 +29,8 @@ def wheel(sources: Path) -> Path:
 def wheel_of(sources: Path) -> Path:
     """Build the wheel of a sources' archive, beside it."""
     with tarfile.open(sources) as archive:
-        archive.extractall(sources.parent, filter="data")
+        archive.extraction_filter = getattr(tarfile, "data_filter", None)  # none in Python 3.11.2
+        archive.extractall(sources.parent)  # noqa: S202 - made by this project
     unpacked = sources.with_name(sources.name.removesuffix(".tar.gz"))
     [built] = WheelBuilder(str(unpacked)).build(
         directory=str(sources.parent), versions=["standard"]

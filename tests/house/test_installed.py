@@ -149,11 +149,11 @@ def test_the_command_of_another_installation_stays(
 @thorough
 @pytest.mark.timeout(3 * LONGEST)
 def test_the_script_installs_certferry_and_upgrades_it(tmp_path: Path) -> None:
-    """The command that is linked runs, also after a second time with an extra. With that of the
-    sandbox, by its old name, the sandbox's commands are there too.
+    """The command that is linked runs, also after a second time with an extra. With `demo`, the
+    sandbox's commands are there too.
     """
     home = tmp_path / "home"
-    for words in ((), ("--with", "keyring"), ("--with", "sandbox")):
+    for words in ((), ("--with", "keyring"), ("--with", "demo")):
         done = install(home, *words)
         if "Could not find a version" in done.stderr:
             pytest.skip("no package registry can be reached")

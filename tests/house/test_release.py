@@ -35,7 +35,6 @@ from tests.support.waiting import eventually
 EXTRAS = {"apprise", "console", "demo", "keyring", "lexicon", "postgresql", "s3"}
 """What an operator may add to certferry."""
 OURS = {"dev", "release", "site"}
-FORMER = {"sandbox", "testing"}
 READMES = ("README.md", "README.zh-CN.md")
 LONGEST = 300  # seconds
 
@@ -142,7 +141,7 @@ def test_the_metadata_is_whole(metadata: Message) -> None:
 
 def test_every_extra_is_pinned_and_explained(metadata: Message) -> None:
     """One list: what the wheel offers, `requirements/`, and the READMEs' table."""
-    assert EXTRAS | OURS | FORMER == set(metadata.get_all("Provides-Extra", []))
+    assert EXTRAS | OURS == set(metadata.get_all("Provides-Extra", []))
     files = {path.stem for path in (ROOT / "requirements").glob("*.txt")}
     assert EXTRAS | {"build", "certferry", "release"} == files
     for readme in READMES:

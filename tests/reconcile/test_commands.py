@@ -277,9 +277,9 @@ def test_a_sign_of_life_comes_at_once_and_then_every_few_domains() -> None:
 
     steps = (SIGNS_OF_LIFE, 2 * SIGNS_OF_LIFE)
     assert [
-        "looking at the domains of the account",
+        "reading the account's domains",
         *(f"{count} of {total} domains read" for count in steps),
-        *(f"edges of {count} of {total} domains looked at" for count in (0, *steps)),
+        *(f"edges of {count} of {total} domains checked" for count in (0, *steps)),
         "looked at",
     ] == [what for _, what in desk.result]
     assert [SIGNS_OF_LIFE, SIGNS_OF_LIFE, 1] == desk.edges.asked

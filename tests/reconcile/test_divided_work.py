@@ -192,7 +192,7 @@ def test_scheduled_run_leaves_what_another_host_does(url: str) -> None:
 
         [step] = reports["img0.example.com"].outcomes
         assert (Outcome.ELSEWHERE, "web-2", began) == (step.outcome, step.host, step.since)
-        assert "on web-2 has been at work since 2026-11-24 12:00 UTC" in str(step.detail)
+        assert "on web-2 has been working since 2026-11-24 12:00 UTC" in str(step.detail)
         assert (None, None, None) == (step.code, step.hint, step.waiting)
         assert Result.IN_ORDER is of_lineage(reports["img1.example.com"])
         ended = [e.lineage for e in here.events if isinstance(e, LineageEnded)]
@@ -211,7 +211,7 @@ def test_host_that_died_costs_its_lineages_the_rest_of_its_lease(url: str) -> No
         reports = here.sync()
 
         assert [Result.IN_ORDER] == [of_lineage(one) for one in reports.values()]
-        assert any("on web-2 has been at work" in str(event) for event in here.events)
+        assert any("on web-2 has been working" in str(event) for event in here.events)
 
 
 def refused_while_another_works(here: Host, there: Host) -> list[LeaseHeld]:
@@ -412,7 +412,7 @@ def test_run_by_hand_waits_for_another_host(url: str) -> None:
     with two_hosts(url, company) as (here, there), ThreadPoolExecutor(1) as threads:
         held = there.state.acquire("img0.example.com", now())
         run = threads.submit(here.sync, scheduled=False)
-        waits = "on web-2 has been at work since"
+        waits = "on web-2 has been working since"
         assert eventually(lambda: any(waits in str(event) for event in here.events))
         assert not run.done()
         there.state.release(held)

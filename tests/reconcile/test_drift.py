@@ -83,7 +83,7 @@ def test_certificate_that_another_tool_bound_is_replaced() -> None:
     assert report.ok
     assert ours == world.cdn.bound_to(IMG)
     done = outcome(report, Action.DEPLOY, IMG)
-    assert "bound: what another tool had changed is undone" == str(done.detail)
+    assert "bound: another tool's change is undone" == str(done.detail)
     assert ["drift found"] == lines(world)
     (found,) = (e for e in world.state.history("img", 100) if e.event == "drift found")
     assert theirs in found.facts["found"]

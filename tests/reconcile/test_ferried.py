@@ -185,7 +185,7 @@ def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: Model
     (status,) = statuses_of(ports, [DESIRED], Recorded())
 
     assert report.ok
-    assert ["every domain that it covers is served by new"] == [
+    assert ["every domain of the certificate is served by new"] == [
         str(result.detail) for result in report.outcomes
     ]
     assert status.reason is None
@@ -200,7 +200,7 @@ def test_certificate_that_expired_before_it_was_declared(world: ModelWorld) -> N
     refused = report.having(Outcome.REFUSED)
     assert () == report.having(Outcome.FAILED)
     assert ["the certificate expired at" in str(result.detail) for result in refused] == [True]
-    assert all("renew it with its own client" in str(result.hint) for result in refused)
+    assert all("renew the certificate with its client" in str(result.hint) for result in refused)
     assert 0 == world.cdn.uploads
 
 
@@ -210,7 +210,7 @@ def test_certificate_that_lives_too_short_is_for_its_client_to_renew(world: Mode
 
     [refused] = synced(world).having(Outcome.REFUSED)
 
-    assert "renew it with its own client" in str(refused.hint)
+    assert "renew the certificate with its client" in str(refused.hint)
 
 
 def test_renewing_on_demand_is_not_for_us_either(world: ModelWorld) -> None:
@@ -230,7 +230,7 @@ def test_going_back_to_nothing_is_for_its_client_to_mend(world: ModelWorld) -> N
     with pytest.raises(PlanRefused) as refused:
         withdraw_by_hand(world.ports("sync"), DESIRED)
 
-    assert "have its own client issue it again" in str(refused.value.hint)
+    assert "have the certificate's client issue it again" in str(refused.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -329,7 +329,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
 
     assert report is not None
     assert report.ok
-    assert ["every domain that it covers is served by static"] == [
+    assert ["every domain of the certificate is served by static"] == [
         str(result.detail) for result in report.outcomes
     ]
     assert plan.is_settled
@@ -394,7 +394,7 @@ def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) 
     assert "holds other issuer certificates" in str(plan.issue.reason.message)
     [rollout] = plan.rollouts
     assert (DIRECTORY, 1) == (rollout.domain, len(rollout.steps))
-    assert "delivered with other issuer" in str(rollout.steps[0].reason.message)
+    assert "delivered earlier with other issuer" in str(rollout.steps[0].reason.message)
     assert report is not None
     assert report.ok
     receiver = world.receivers.receiver(DELIVERY)
@@ -422,7 +422,7 @@ def test_chain_whose_signer_has_expired_is_delivered_nowhere(world: ModelWorld) 
     refused = report.having(Outcome.REFUSED)
     assert {DOMAIN, DIRECTORY} == {one.domain for one in refused}
     assert all("Test Issuer, which signed the certificate, expired" in str(one) for one in refused)
-    assert all("renew it with its own client" in str(one.hint) for one in refused)
+    assert all("renew the certificate with its client" in str(one.hint) for one in refused)
     assert 0 == world.cdn.uploads
     assert [] == world.receivers.receiver(DELIVERY).deliveries
     assert_reported(world, desired)

@@ -257,8 +257,8 @@ def test_key_that_does_not_open_the_state() -> None:
     ("runs", "hours", "severity", "words"),
     [
         ([True], 1, Severity.NOTICE, "the last run ended at"),
-        ([True, False], 1, Severity.NOTICE, "the last without a failure at"),
-        ([False], 1, Severity.NOTICE, "none has ended without a failure"),
+        ([True, False], 1, Severity.NOTICE, "the last success was at"),
+        ([False], 1, Severity.NOTICE, "no run has succeeded so far"),
         ([True], 49, Severity.WARNING, "the last run ended at"),
     ],
 )

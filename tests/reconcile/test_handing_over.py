@@ -118,6 +118,6 @@ def test_words_of_a_program() -> None:
     holds = TargetRejected(Text("{words} {key}", words=quoted(said), key=",".join(BODY)))
 
     assert said == str(told(stays, withholds_words=False).message)
-    assert "what was said of it is withheld: it quotes the private key" == str(
+    assert "the message is withheld: it quotes the private key" == str(
         told(holds, withholds_words=False).message
     )

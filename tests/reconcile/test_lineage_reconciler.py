@@ -228,7 +228,7 @@ def test_record_left_by_an_earlier_run_is_swept(world: ModelWorld) -> None:
     assert [] == world.challenge_values()
     assert () == world.state.challenge_records("img")
     said = [str(event.what) for event in world.events if isinstance(event, Activity)]
-    assert ["removing challenge records that an earlier run left"] == said
+    assert ["removing challenge records left by an earlier run"] == said
 
 
 def test_record_that_cannot_be_swept_is_reported_and_kept_in_mind(world: ModelWorld) -> None:

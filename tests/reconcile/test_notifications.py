@@ -215,7 +215,7 @@ def test_a_stop_ends_the_wait_for_a_channel() -> None:
         (ConfigError(Text("DINGTALK_SECRET is not set")), True),
         (RuntimeError("sekrit-sekrit"), True),
         (SystemExit("sekrit-sekrit"), True),
-        (NoAnswer(Text("no connection to hooks.example"), maybe_done=False), False),
+        (NoAnswer(Text("cannot connect to hooks.example"), maybe_done=False), False),
         (Interrupted(Text("stopped")), False),
     ],
     ids=lambda value: type(value).__name__,

@@ -133,7 +133,7 @@ def test_new_domain_is_reported_as_such(world: ModelWorld) -> None:
     report = world.run(asked)
 
     assert (
-        'new to this certificate, found by domains = "auto"; HTTPS is off → will be turned on'
+        'new to the certificate, found by domains = "auto"; HTTPS is off → will be turned on'
         == str(step.reason.message)
     )
     assert report is not None
@@ -167,7 +167,7 @@ def test_more_exact_deployment_of_one_certificate_decides(world: ModelWorld) -> 
     assert report is not None
     assert report.ok
     said = {str(result.detail) for result in report.outcomes}
-    assert "every domain that it covers is served by img" in said
+    assert "every domain of the certificate is served by img" in said
 
 
 def test_nothing_is_ordered_for_a_glob_that_matches_nothing(world: ModelWorld) -> None:
@@ -226,14 +226,16 @@ def test_domain_that_is_switched_off_is_reported_and_alarms_nothing(
     result = outcome(report, Action.DEPLOY, OTHER)
     assert Outcome.SKIPPED is result.outcome
     assert f"{OTHER} is frozen" in str(result.detail)
-    assert "left out, since `domains` does not name it" in str(result.detail)
+    assert "left out, since `domains` does not list it" in str(result.detail)
     ran = SyncReport((report,))
     assert Exit.OK is of_report(ran)
     versions = {"img": world.state.versions("img")}
     assert () == noticed(ran, (), world.now(), versions=versions, declared=["img"])
     assert [OTHER] == [one.domain for one in plan.having(Weight.SKIPPED)]
     assert Exit.OK is of_plans([plan], check=True)
-    assert "Nothing changed: 1 domain is left as it is" in text_of(list(report_text.lines(ran, EN)))
+    assert "Nothing changed: 1 domain is left unchanged" in text_of(
+        list(report_text.lines(ran, EN))
+    )
     assert text_of(list(plan_text.lines([plan], EN))).count(f"skipped  qiniu → {OTHER}: ") == 1
     assert OTHER in str(documents.rendered(documents.of_plans([plan]), EN)["certificates"])
 
@@ -265,7 +267,7 @@ def test_status_reports_a_domain_that_is_switched_off(
 
     status = status_of(asked, observe(asked, world.ports("looker")), world.clock)
 
-    said = f"{OTHER} is frozen; it is left out, since `domains` does not name it"
+    said = f"{OTHER} is frozen; the domain is left out, since `domains` does not list it"
     assert [IMG] == [one.domain for one in status.domains]
     assert f"{OTHER}: {said}" in text_of(list(status_text.remarks([status], EN)))
     document: Any = documents.rendered(documents.of_statuses([status], Recorded()), EN)

@@ -185,7 +185,7 @@ def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFi
     report = company.reconciler().sync(company.certificates, WaitLimit())
 
     assert report.ok
-    assert "gone: a challenge record of an earlier run is left in DNS" in caplog.text
+    assert "gone: an earlier run left a challenge record in DNS" in caplog.text
     assert ("gone",) == company.state.lineages_in_challenge_records()
 
 
@@ -341,7 +341,7 @@ def test_failure_of_another_run_is_no_all_clear(
     second.reconcile()
 
     [failed] = [o for o in second.report().outcomes if o.outcome is Outcome.FAILED]
-    assert "another run tried it" in str(failed.detail)
+    assert "another run tried at" in str(failed.detail)
     assert "certferry history img" in str(failed.hint)
 
 

@@ -279,7 +279,7 @@ def test_window_of_a_newer_certificate_is_reported_and_orders_nothing(
     assert None is world.state.versions("img")[0].window
     [*_, result] = caplog.records
     assert ("WARNING", 2) == (result.levelname, len(caplog.records))
-    assert "img: the CA wants it renewed between " in result.getMessage()
+    assert "img: certferry ignores the CA's renewal time, between " in result.getMessage()
 
 
 def test_many_certificates_cost_one_question_each_in_half_a_day() -> None:

@@ -77,7 +77,7 @@ def test_the_first_run_cleans_up(world: ModelWorld, desired: DesiredCertificate)
     )
     assert 3 == len({step.remote_id for step in removed})
     [kept] = [step for step in retirements(report) if step.outcome is Outcome.UNCHANGED]
-    assert "others that are still in use are kept: 1" == str(kept.detail)
+    assert "others still in use and kept: 1" == str(kept.detail)
     assert world.plan(desired).is_settled
     removals = world.cdn.removals
     assert synced(world, desired).is_unchanged
@@ -159,7 +159,7 @@ def test_one_that_vanished_is_fine(world: ModelWorld, desired: DesiredCertificat
     report = with_target(world, desired, Vanishing())
 
     [gone] = [step for step in retirements(report) if step.remote_id == foreign]
-    assert (Outcome.DONE, "it was gone already") == (gone.outcome, str(gone.detail))
+    assert (Outcome.DONE, "the certificate was already gone") == (gone.outcome, str(gone.detail))
 
 
 def test_one_that_fails_stops_neither_the_others_nor_the_certificate(
@@ -217,7 +217,7 @@ def test_what_is_refused_for_a_reason_of_its_own_is_kept_and_counted(
     assert report.ok
     [result] = retirements(report)
     assert Outcome.UNCHANGED is result.outcome
-    counted = f"others that the target does not remove: {len(refusing.tried)}"
+    counted = f"others that the target did not remove: {len(refusing.tried)}"
     assert f"{counted} (not this one (400612))" == str(result.detail)
     tried = len(refusing.tried)
     assert with_target(world, desired, refusing).is_unchanged
@@ -249,7 +249,7 @@ def test_used_ones_are_counted_in_one_line(world: ModelWorld, desired: DesiredCe
         for event in world.events
         if isinstance(event, StepEnded) and "are kept" in str(event.outcome.detail)
     ]
-    assert ["others that are still in use are kept: 6"] == result
+    assert ["others still in use and kept: 6"] == result
 
 
 def test_one_that_is_tried_again_is_no_pending_change(

@@ -241,7 +241,7 @@ def test_the_pause_is_shown() -> None:
 
     ScheduledRun(session.reconciler, world.pause, WaitLimit()).sync(session.certificates)
 
-    result = [e for e in events if isinstance(e, Activity) and "is tried again at" in str(e.what)]
+    result = [e for e in events if isinstance(e, Activity) and "the next try is at" in str(e.what)]
     assert ["img"] == [event.lineage for event in result]
     assert result[0].deadline is not None
     assert result[0].deadline - result[0].since <= MINUTE + SECOND

@@ -300,7 +300,7 @@ def test_without_a_valid_certificate_there_is_nothing_to_revoke(past: timedelta 
         world.sync()
         world.pass_time(past)
 
-    with pytest.raises(PlanRefused, match="no certificate that is valid"):
+    with pytest.raises(PlanRefused, match="no valid certificate"):
         world.revoke()
     assert [] == world.ledger.asked_at
 
@@ -352,7 +352,7 @@ def test_run_goes_on_when_the_ca_does_not_end_a_revocation(
 
     assert f"the next run asks the CA again: {refusal.message}" in caplog.text
     [begun] = [o for o in concerns(world_with_one) if "revocation_begun" == o.problem.code]
-    assert "run: certferry sync img, which asks the CA again" == str(begun.problem.hint)
+    assert "run: certferry sync img, to ask the CA again" == str(begun.problem.hint)
     world_with_one.finish()
     assert {first: SUPERSEDED} == world_with_one.ledger.revoked
     assert "revocation_begun" not in {one.problem.code for one in concerns(world_with_one)}

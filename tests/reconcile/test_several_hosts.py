@@ -190,7 +190,7 @@ def test_host_with_the_older_file_leaves_the_lineage_alone(hosts: tuple[Host, Ho
     (plan,) = plans_of(second.ports(), second.declared)
     assert [Weight.SKIPPED] == [one.weight for one in plan.findings]
 
-    assert "left to a host whose declaration is newer" in headline(plan, Voice())
+    assert "left to a host with a newer declaration" in headline(plan, Voice())
     assert "1 left to another host." in str(conclusion([plan]))
 
     refused = step(second.sync(issuing=Issuing.ALWAYS), None)

@@ -167,8 +167,8 @@ def test_change_that_does_not_end_is_stuck_after_the_timeout() -> None:
 
     error = error_of(report)
 
-    assert "qiniu has not ended its change since" in str(error)
-    assert "until qiniu has ended it" in str(error.hint)
+    assert "qiniu has not finished its change since" in str(error)
+    assert "until qiniu has finished" in str(error.hint)
     assert 1 == world.cdn.writes
 
 

@@ -37,7 +37,8 @@ class Image:
     def unpack(cls, archive: Path, folder: Path) -> Image:
         """Unpack an archive by umoci."""
         with tarfile.open(archive) as tar:
-            tar.extractall(folder / "layout", filter="data")
+            tar.extraction_filter = getattr(tarfile, "data_filter", None)  # none in Python 3.11.2
+            tar.extractall(folder / "layout")  # noqa: S202 - made by this project
         layout = folder / "layout"
         [entry] = json.loads((layout / "index.json").read_text())["manifests"]
         tag = entry["annotations"]["org.opencontainers.image.ref.name"]

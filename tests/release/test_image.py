@@ -263,7 +263,10 @@ def test_container_without_a_configuration(container: Container) -> None:
     ended = container.run()
 
     assert USAGE == ended.code
-    assert f"there is no configuration; looked for certferry.toml, {STATE}" in ended.said
+    assert (
+        f"there is no configuration file; certferry looked for certferry.toml, {STATE}"
+        in ended.said
+    )
     assert f"{CONFIG}/certferry.toml" in ended.said
     assert "certferry init" in ended.said
 
@@ -272,7 +275,7 @@ def test_container_without_a_configuration(container: Container) -> None:
     ("owner", "sentence"),
     [
         (0, f"{STATE}/state.db cannot be opened: Permission denied"),
-        (1000, f"{STATE} belongs to 1000, who could change it"),
+        (1000, f"{STATE} belongs to 1000, who can change it"),
     ],
     ids=["root", "another"],
 )

@@ -59,34 +59,39 @@ def observing(
     return running(listener, settings, reads_only=True, live_only=True)
 
 
+def choose(front: Front, names: Sequence[str]) -> selection.Selection:
+    """Choose the named certificates. Print each name that means several certificates. Raise
+    `ConfigError`.
+    """
+    chosen = selection.choose(names, front.config, front.console.environ)
+    message = Text("{name} is in several certificates: {lineages}")
+    for name, lineages in chosen.meant.items():
+        if len(lineages) > 1:
+            note(front, message.filled(name=name, lineages=lineages))
+    return chosen
+
+
 def read_settings(front: Front, names: Sequence[str]) -> Settings:
-    """Read the settings. Print each name that means several certificates. Raise `ConfigError`."""
-    settings = selection.chosen_settings(names, front.config, front.console.environ)
-    message = Text("{name} is for several certificates: {lineages}")
-    for name in names:
-        if len(meant := selection.lineages_meant(name, settings.certificates)) > 1:
-            note(front, message.filled(name=name, lineages=meant))
-    return settings
+    """Return the settings of `choose`."""
+    return choose(front, names).settings
 
 
 def settings_of_one(front: Front, name: str) -> Settings:
     """Read the settings with only the named certificate. Raise
     `ConfigError` for an ambiguous name.
     """
-    settings = selection.chosen_settings((name,), front.config, front.console.environ)
-    return replace(settings, certificates=(selection.the_one_meant(settings.certificates, name),))
+    chosen = selection.choose((name,), front.config, front.console.environ)
+    chosen.must_be_unambiguous()
+    return chosen.settings
 
 
 def settings_of_run(front: Front, names: Sequence[str], *, renew: bool) -> Settings:
     """Read a run's settings. Warn of equal names and of certificates renewed by other clients."""
-    settings = read_settings(front, names)
+    chosen = choose(front, names)
+    settings = chosen.settings
     warn_of_equal_names(settings, front)
     if renew:
-        # an order costs rate limit, so each name must mean exactly one certificate
-        for name in names:
-            selection.must_be_one(
-                name, selection.lineages_meant(name, settings.certificates) or [name]
-            )
+        chosen.must_be_unambiguous()  # an order costs rate limit
         warn_who_renews(settings.certificates, names, front)
     return settings
 
@@ -167,8 +172,8 @@ def may_renew_all(desired: Sequence[DesiredCertificate], front: Front) -> bool:
         Text("`--renew` without NAME would order all {count} certificates anew, due or not"),
     )
     hint = Text(
-        "`certferry sync` renews what is due; `certferry sync --renew NAME` orders one of"
-        " them now, `certferry sync --renew --all` every one"
+        "`certferry sync` renews certificates that are due; `certferry sync --renew NAME` orders"
+        " one now, `certferry sync --renew --all` all of them"
     )
     question = one_or_many(
         count,

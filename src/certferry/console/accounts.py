@@ -174,7 +174,7 @@ def view_of_authorities(
     names = {ca.directory: ca.name for ca in authorities}
     without, interrupted = (
         Text("not registered yet; the next order registers the account"),
-        Text("its registration was interrupted; the next order finishes it"),
+        Text("the account's registration was interrupted; the next order finishes it"),
     )
     states = {name: interrupted if url is None else verbatim(url) for name, url in urls.items()}
     rows = [

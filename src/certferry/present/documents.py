@@ -7,7 +7,6 @@ Sentences stay values (`Text`) until a document is written or shown: `layout.as_
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
@@ -506,7 +505,6 @@ def of_verified(verification: VerifiedHistory) -> Document:
         "unbroken": not verification.breaks,
         "entries": verification.entries,
         "certificates": verification.lineages,
-        "older": verification.older,
         "breaks": [
             {
                 "name": damage.lineage or None,
@@ -536,18 +534,8 @@ def of_run(
 
 
 def report_in(report: RunReport | None, voice: Voice) -> Document | None:
-    """Return the document that a run printed, for a person.
-
-    Documents stored by an earlier release contain their sentences in up to two languages,
-    perhaps without the reader's.
-    """
-    if report is None:
-        return None
-    by_language = report.rendered
-    if not by_language:
-        return rendered(report.document, voice)
-    json_text = by_language.get(voice.language) or next(iter(by_language.values()))
-    return dict(json.loads(json_text))
+    """Return the document that a run printed, for a person."""
+    return None if report is None else rendered(report.document, voice)
 
 
 def rendered(document: Mapping[str, object], voice: Voice) -> Document:

@@ -228,7 +228,7 @@ def must_be_spoken(environ: Mapping[str, str]) -> None:
         message = Text("{variable}={word} is not supported; use {one} or {other}")
         raise ConfigError(
             message.filled(variable=VARIABLE, word=word, one=first, other=second),
-            hint=Text("set it, or unset it: the locale then says which"),
+            hint=Text("set or unset the variable; without it, the locale decides"),
         )
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
-import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager, suppress
@@ -48,7 +47,9 @@ OURS = "certferry"
 
 _MUST_HAVE = ("SERVICE", "ENVIRONMENT", "Settings", "connect")
 
-THEIR_MISTAKE = Text("the fault is in that package: report it to its author, or uninstall it")
+THEIR_MISTAKE = Text(
+    "the fault is in the package: report the error to its author, or uninstall the package"
+)
 
 
 class BrokenAdapter(errors.ConfigError):
@@ -119,51 +120,6 @@ def type_instead_of(word: str, types: Sequence[str]) -> Text:
     return instead_of(_ALSO_CALLED.get(word.lower(), word), types)
 
 
-_MOVED = {
-    "certferry.core.certificate": "certferry.core.certificates.certificate",
-    "certferry.core.choice": "certferry.core.planning.choice",
-    "certferry.core.desired": "certferry.core.desired.certificate",
-    "certferry.core.identifiers": "certferry.core.certificates.names",
-    "certferry.core.lineage": "certferry.core.certificates.lineage",
-    "certferry.core.message": "certferry.core.assessment.notices",
-    "certferry.core.observed": "certferry.core.observed.observation",
-    "certferry.core.secret": "certferry.core.redaction",
-    "certferry.core.survey": "certferry.core.discovery.inventory",
-    "certferry.ports.http": "certferry.ports.adapter",
-}
-"""New places of modules that other packages import by an earlier CONTRIBUTING."""
-
-_RENAMED = {
-    "certferry.core.certificates.lineage import mark": (
-        "certferry.core.certificates.lineage import label_of"
-    ),
-    "certferry.core.desired.certificate import HttpsWish": (
-        "certferry.core.desired.certificate import DesiredHttps"
-    ),
-    "certferry.core.findings import Finding": "certferry.errors import Problem",
-    "certferry.ports.target import Look": "certferry.ports.target import Scope",
-}
-"""New imports for names that other packages import by an earlier CONTRIBUTING."""
-
-
-def _moved(problem: BaseException) -> Text | None:
-    """Return how to change an import of a moved module or name; None for other errors."""
-    if not isinstance(problem, ImportError):
-        return None
-    old, new = f"{problem.name} import …", _MOVED.get(problem.name or "")
-    if new is not None:
-        new += " import …"
-    elif (missing := _MISSING.match(str(problem))) is not None:
-        old = f"{problem.name} import {missing['name']}"
-        new = _RENAMED.get(old)
-    if new is None:
-        return None
-    return Text("write `from {new}` in place of `from {old}`", new=new, old=old)
-
-
-_MISSING = re.compile(r"cannot import name '(?P<name>\w+)'")
-
-
 def described(point: EntryPoint, role: Text) -> Described:
     """Import the adapter declared by an entry point. Raises `BrokenAdapter` naming the package."""
     package = package_of(point)
@@ -172,8 +128,8 @@ def described(point: EntryPoint, role: Text) -> Described:
     except (Exception, SystemExit) as exc:
         if package == OURS:
             raise
-        message = Text("{module}, which is the {role} {name}, cannot be imported: {problem}")
-        facts = {"role": role, "name": point.name, "problem": _moved(exc) or in_short(exc)}
+        message = Text("{module} (the {role} {name}) cannot be imported: {problem}")
+        facts = {"role": role, "name": point.name, "problem": in_short(exc)}
         raise wrong_with(package, message.filled(module=point.module, **facts)) from exc
     adapter = Described(point.name, package, module)
     try:
@@ -211,7 +167,7 @@ def _mistakes(description: Described, module: str) -> Iterator[Text]:
     if missing:
         yield Text("{module} has no {missing}", module=module, missing=missing)
     if not (inspect.isclass(names.Settings) and dataclasses.is_dataclass(names.Settings)):
-        yield Text("`Settings` of {module} is no dataclass", module=module)
+        yield Text("`Settings` of {module} is not a dataclass", module=module)
     keys = may_be_written(names.Settings)
     for variable in names.ENVIRONMENT:
         is_variable = isinstance(variable, adapters.Variable) and isinstance(variable.names, tuple)
@@ -228,17 +184,17 @@ def _mistakes_of_more(description: Described, module: str, keys: Collection[str]
     names: Any = description.adapter
     where: Any = description.where_keys_are
     if where is not None and not isinstance(where, Text):
-        yield Text("`WHERE_KEYS_ARE` of {module} is no `Text`", module=module)
+        yield Text("`WHERE_KEYS_ARE` of {module} is not a `Text`", module=module)
     codes: Any = description.codes
     if not isinstance(codes, Mapping) or not all(
         isinstance(code, str) and isinstance(meaning, adapters.CodeMeaning)
         for code, meaning in codes.items()
     ):
-        yield Text("`CODES` of {module} is no mapping to `CodeMeaning`s", module=module)
+        yield Text("`CODES` of {module} is not a mapping to `CodeMeaning`s", module=module)
     rule: Any = description.needs_common_name
     if rule is not None:
         if not isinstance(rule, adapters.CommonNameRule):
-            yield Text("`NEEDS_COMMON_NAME` of {module} is no `CommonNameRule`", module=module)
+            yield Text("`NEEDS_COMMON_NAME` of {module} is not a `CommonNameRule`", module=module)
         if rule.unless not in ("", *keys):
             yield Text("`Settings` of {module} has no {key}", module=module, key=rule.unless)
     least_life: Any = getattr(names, "LEAST_LIFE", None)
@@ -369,7 +325,7 @@ class AdapterTable:
             return self.find(family, account.type)
         except KeyError:
             problem = Text(
-                "{type} is no {role}; {advice}",
+                "{type} is not a {role}; {advice}",
                 type=account.type,
                 role=family.role,
                 advice=type_instead_of(account.type, self.names(family)),
@@ -428,8 +384,8 @@ class AdapterTable:
         if package_of(first) == OURS:
             for other in others:
                 message = Text(
-                    "the package {package} declares the {role} {name}, which certferry brings"
-                    " itself; it is not used"
+                    "the package {package} declares the {role} {name}, which is part of"
+                    " certferry; certferry ignores the package's"
                 )
                 log.warning(message.filled(package=package_of(other), role=family.role, name=name))
             return first
@@ -441,7 +397,8 @@ class AdapterTable:
                 packages=sorted({package_of(point) for point in (first, *others)}),
             ),
             hint=Text(
-                "uninstall all but one of them, since certferry does not guess whose keys they are"
+                "uninstall all but one of the packages, since certferry does not guess who"
+                " should get the keys"
             ),
         )
 

@@ -28,16 +28,30 @@ _MOST_LISTED = 10
 """Maximum number of declared names in a message; a longer list would hide the message."""
 
 
-def chosen_settings(
-    names: Sequence[str], path: Path | None, environ: Mapping[str, str]
-) -> Settings:
-    """Read the file and keep the named certificates. Without a file, declare a certificate for
+class Selection(Struct, frozen=True):
+    """The certificates of a command, chosen once from the declared certificates."""
+
+    #: The settings, limited to the chosen certificates.
+    settings: Settings
+    #: By NAME of the command line, the lineages meant: several if certificates share a domain.
+    meant: Mapping[str, Sequence[str]]
+
+    def must_be_unambiguous(self) -> None:
+        """Raise `ConfigError` for a NAME that means several certificates."""
+        for name, lineages in self.meant.items():
+            must_be_one(name, lineages)
+
+
+def choose(names: Sequence[str], path: Path | None, environ: Mapping[str, str]) -> Selection:
+    """Read the file and choose the named certificates. Without a file, declare a certificate for
     `names`. Raises `ConfigError`.
     """
     if names and find_file(path, environ) is None:
-        return from_environment(names, environ)
+        return Selection(from_environment(names, environ), {})
     settings = load_checked(path, environ)
-    return replace(settings, certificates=select(settings.certificates, names))
+    meant = _lineages_by_name(names, settings.certificates)
+    certificates = _chosen(settings.certificates, meant)
+    return Selection(replace(settings, certificates=certificates), meant)
 
 
 def select(
@@ -46,13 +60,24 @@ def select(
     """Return the certificates named by lineage or covering a named domain; all certificates if
     `names` is empty. Raises `ConfigError`.
     """
-    meant: set[str] = set()
-    for name in names:
-        lineages = lineages_meant(name, certificates)
+    return _chosen(certificates, _lineages_by_name(names, certificates))
+
+
+def _lineages_by_name(
+    names: Sequence[str], certificates: Sequence[DesiredCertificate]
+) -> dict[str, list[str]]:
+    meant = {name: lineages_meant(name, certificates) for name in names}
+    for name, lineages in meant.items():
         if not lineages:
             raise _unknown(name, [desired.lineage for desired in certificates])
-        meant.update(lineages)
-    return tuple(desired for desired in certificates if not names or desired.lineage in meant)
+    return meant
+
+
+def _chosen(
+    certificates: Sequence[DesiredCertificate], meant: Mapping[str, Sequence[str]]
+) -> tuple[DesiredCertificate, ...]:
+    lineages = {lineage for several in meant.values() for lineage in several}
+    return tuple(desired for desired in certificates if not meant or desired.lineage in lineages)
 
 
 def lineages_meant(name: str, certificates: Sequence[DesiredCertificate]) -> list[str]:
@@ -98,10 +123,10 @@ def must_be_renewed_here(desired: DesiredCertificate) -> None:
     if desired.files is not None:
         raise ConfigError(
             Text(
-                "`--renew` is not for {lineage}: the client that makes it renews it",
+                "`--renew` does not apply to {lineage}: its own client renews the certificate",
                 lineage=desired.lineage,
             ),
-            hint=Text("renew it with its own client; the next run deploys the files"),
+            hint=Text("renew the certificate with its client; the next run deploys the files"),
         )
 
 
@@ -111,7 +136,8 @@ def must_declare(settings: Settings) -> None:
     """
     if not settings.certificates:
         hint = Text(
-            "declare one under [[certificates]], or have certferry propose them: certferry init"
+            "declare a certificate under [[certificates]], or have certferry propose"
+            " certificates: certferry init"
         )
         raise NoneDeclared(Text("{path} declares no certificate", path=settings.path), hint=hint)
 
@@ -158,20 +184,20 @@ def must_be_one(name: str, lineages: Sequence[str]) -> None:
     """Raise `ConfigError` for a domain covered by several certificates."""
     if len(lineages) > 1:
         raise ConfigError(
-            Text("{name} is for several certificates: {lineages}", name=name, lineages=lineages),
-            hint=Text("name the certificate that is meant"),
+            Text("{name} is in several certificates: {lineages}", name=name, lineages=lineages),
+            hint=Text("give the name of the certificate"),
         )
 
 
 def _unknown(name: str, lineages: Sequence[str]) -> ConfigError:
-    message = Text("there is no certificate called {name}, and none that covers it")
+    message = Text("there is no certificate called {name}, and no certificate covers {name}")
     try:
         normalise(name)
     except ConfigError:  # not a domain
         message = Text("there is no certificate called {name}")
     meant, hint = nearest(name, lineages), Text("known: {known}")
     if not lineages:
-        hint = Text("none is declared yet")
+        hint = Text("no certificate is declared yet")
     elif meant is not None and len(lineages) == 1:
         hint = Text("did you mean {meant}?")
     elif meant is not None:
@@ -220,9 +246,9 @@ def _declared_for(settings: Settings, renewed: renewals.Renewed) -> Settings:
             renewed.files, settings.certificates, PemFileSource(), versions
         )
     if not meant:
-        message = Text(
-            "{path} declares no certificate for {name}, which {client} has renewed"
-        ).filled(path=settings.path, name=renewed.name, client=renewed.client)
+        message = Text("{path} declares no certificate for {name}, renewed by {client}").filled(
+            path=settings.path, name=renewed.name, client=renewed.client
+        )
         raise ConfigError(message, hint=renewals.how_to_declare(renewed.files))
     return replace(settings, certificates=meant)
 
@@ -239,14 +265,15 @@ def _at_qiniu(settings: Settings) -> Settings:
     if not meant:
         raise ConfigError(
             Text("{path}: no certificate is deployed to Qiniu", path=settings.path),
-            hint=Text('declare it with [[certificates.deploy]] and to = "qiniu"'),
+            hint=Text('declare a deployment with [[certificates.deploy]] and to = "qiniu"'),
         )
     return replace(settings, certificates=meant)
 
 
 def _nothing_to_go_by(environ: Mapping[str, str]) -> ConfigError:
     message = Text(
-        "there is no configuration, and no client says what it has renewed; looked for {places}",
+        "there is no configuration file, and no client has set its variables; certferry"
+        " looked for {places}",
         places=usual_places(environ),
     )
-    return ConfigError(message, hint=Text("name the file with --config FILE before the command"))
+    return ConfigError(message, hint=Text("give the file with --config FILE before the command"))

@@ -374,7 +374,7 @@ def test_account_that_another_run_changed_meanwhile(bench: Bench) -> None:
 
     meddled: Any = Altered(bench.state, account=read_and_changed)
     at_ca = AcmeCaAccount(bench.settings(), meddled, bench.clock.pause, bench.clock.now)
-    with pytest.raises(StateUnavailable, match="another run is at work on the account"):
+    with pytest.raises(StateUnavailable, match="another run is working on the account"):
         at_ca.rollover()
     assert other == account(bench)
 
@@ -394,9 +394,9 @@ def test_account_that_another_run_works_on(bench: Bench) -> None:
     bench.state.acquire(name, bench.clock.now())
     before = bench.clock.now()
 
-    with pytest.raises(StateUnavailable, match="another run is at work on the account"):
+    with pytest.raises(StateUnavailable, match="another run is working on the account"):
         bench.issue()
-    with pytest.raises(StateUnavailable, match="another run is at work on the account"):
+    with pytest.raises(StateUnavailable, match="another run is working on the account"):
         ca_account(bench).rollover()
 
     assert timedelta(minutes=6) <= bench.clock.now() - before <= timedelta(minutes=7)

@@ -154,7 +154,7 @@ def test_before_there_is_an_account_at_the_ca(bench: Persisting) -> None:
     with pytest.raises(RecordMissing) as failure:
         bench.prove()
 
-    assert "there is no account at the CA yet" in str(failure.value)
+    assert "the CA has no account yet" in str(failure.value)
     assert f"`certferry dns-persist {bench.name}`" in str(failure.value.hint)
     assert 0 == bench.ca.orders
 

@@ -190,10 +190,10 @@ def test_token_that_may_only_read(account: CloudflareAccount) -> None:
         (f" {GLOBAL_KEY.upper()}\n", "is the Global API Key"),
         (f"cfk_{'a' * 48}", "is the Global API Key"),
         ("v1.0-e24fd090c02efcfecb4de8f4ff246fd5c75b48946fdf0ce26c59f91d0d90797b", "Origin CA Key"),
-        (f"Bearer {TOKEN}", "holds more than an API token"),
-        (f'"{TOKEN}"', "holds more than an API token"),
+        (f"Bearer {TOKEN}", "contains more than an API token"),
+        (f'"{TOKEN}"', "contains more than an API token"),
         ("", "is empty"),
-        ("令牌", "holds more than an API token"),
+        ("令牌", "contains more than an API token"),
     ],
     ids=["global", "capitals", "prefixed", "origin", "bearer", "quoted", "empty", "unicode"],
 )
@@ -231,14 +231,14 @@ def test_token_that_is_not_known(account: CloudflareAccount) -> None:
     with pytest.raises(DnsAccessDenied, match=r"code 9109 .* Invalid access token") as denied:
         account.denied().add_txt(NAME, "value")
 
-    assert "ended, been rolled" in str(denied.value.hint)
+    assert "expired, been rolled" in str(denied.value.hint)
 
 
 @pytest.mark.parametrize(
     ("code", "status", "error", "advice"),
     [
         (1000, 401, DnsAccessDenied, "not accepted"),
-        (9103, 403, DnsAccessDenied, "does not hold an API token"),
+        (9103, 403, DnsAccessDenied, "is not an API token"),
         (10000, 403, DnsAccessDenied, "permission"),
         (777, 403, DnsAccessDenied, "not accepted"),
         (81045, 400, DnsRejected, "plan"),
@@ -299,7 +299,7 @@ def test_list_without_an_end(account: CloudflareAccount, provider: DnsProvider) 
         body = json.dumps({"success": True, "result": [zone], "result_info": {"total_pages": 1e9}})
         account.service.faults.add(Fault.status(200, body.encode()), on=account.ZONES)
 
-    with pytest.raises(DnsUnavailable, match="does not come to an end"):
+    with pytest.raises(DnsUnavailable, match="never ends"):
         provider.add_txt(NAME, "value")
 
     assert 200 == len(account.calls())
@@ -314,7 +314,7 @@ def test_half_a_list_is_not_the_whole(
         body = json.dumps({"success": True, "result": zones, "result_info": {"total_pages": 3}})
         account.service.faults.add(Fault.status(200, body.encode()), on=account.ZONES)
 
-    with pytest.raises(DnsUnavailable, match="does not come to an end"):
+    with pytest.raises(DnsUnavailable, match="never ends"):
         provider.add_txt(NAME, "value")
 
     assert 2 == len(account.calls())

@@ -295,9 +295,9 @@ def test_old_way_to_log_in_is_refused_credentials_too(
 @pytest.mark.parametrize(
     ("token_id", "token", "code", "advice"),
     [
-        ("my-id", TOKEN, "10002", "the account's `id` (DP_Id) is not the id of a DNSPod token"),
+        ("my-id", TOKEN, "10002", "`id` of the account (DP_Id) is not the ID of a DNSPod token"),
         ("99999", TOKEN, "10003", "there is no such token"),
-        (TOKEN_ID, "0" * 32, "10004", "the `token` does not belong to the `id`"),
+        (TOKEN_ID, "0" * 32, "10004", "`token` does not belong to `id`"),
     ],
 )
 def test_wrong_credentials_are_reported_apart(
@@ -307,7 +307,7 @@ def test_wrong_credentials_are_reported_apart(
     provider = account.connect(id=Secret(token_id), token=Secret(token))
 
     with pytest.raises(
-        DnsAccessDenied, match=re.escape(f"this pair of id and token ({code})")
+        DnsAccessDenied, match=re.escape(f"this pair of ID and token ({code})")
     ) as denied:
         provider.add_txt(NAME, "value")
 
@@ -319,7 +319,7 @@ def test_wrong_credentials_are_reported_apart(
 def test_token_id_that_is_none_is_explained(account: DnspodAccount) -> None:
     """Code 10002: what a token's id looks like, and that another kind of key is none."""
     with pytest.raises(
-        DnsAccessDenied, match="does not accept this pair of id and token"
+        DnsAccessDenied, match="does not accept this pair of ID and token"
     ) as denied:
         account.connect(id=Secret("ops@example.com")).add_txt(NAME, "value")
 
@@ -335,7 +335,7 @@ def test_line_that_the_domain_does_not_have_is_explained(account: DnspodAccount)
         account.connect(line="境外").add_txt(NAME, "value")
 
     hint = str(refused.value.hint)
-    assert "leave `line` out, which means 默认" in hint
+    assert "remove `line` to use 默认" in hint
     assert "`default` at api.dnspod.com" in hint
 
 
@@ -380,7 +380,7 @@ def test_list_without_an_end(action: str) -> None:
             Secret(TOKEN_ID), Secret(TOKEN), api=service.url, requests_per_second=1e6
         )
         provider = connect(settings, connected_with(pause=Waits(), contact="ops@example.com"))
-        with pytest.raises(DnsUnavailable, match="does not come to an end"):
+        with pytest.raises(DnsUnavailable, match="never ends"):
             provider.remove_txt(f"_acme-challenge.{ZONE}", "value", None)
 
     assert MOST_PAGES + 1 == next(numbers)
@@ -404,7 +404,7 @@ def test_half_a_list_is_not_the_whole() -> None:
             Secret(TOKEN_ID), Secret(TOKEN), api=service.url, requests_per_second=1e6
         )
         provider = connect(settings, connected_with(pause=Waits(), contact="ops@example.com"))
-        with pytest.raises(DnsUnavailable, match="does not come to an end"):
+        with pytest.raises(DnsUnavailable, match="never ends"):
             provider.add_txt(f"_acme-challenge.{ZONE}", "value")
 
         assert 2 == len(service.journal)

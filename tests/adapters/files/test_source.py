@@ -139,8 +139,8 @@ def test_leaf_without_its_chain_is_refused(directory: Directory) -> None:
 
     assert "incomplete" in str(refused)
     assert (
-        "a fullchain holds the leaf first, then each issuer certificate; acme.sh writes it with"
-        " --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
+        "a fullchain contains the leaf first, then each issuer certificate; acme.sh writes it"
+        " with --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
     ) == str(refused.hint)
 
 

@@ -19,15 +19,12 @@ from hypothesis import strategies as st
 from certferry.adapters.http.client import (
     LONGEST_BACK_OFF,
     LONGEST_RETRY_AFTER,
-    Exchange,
     HttpClient,
-    HttpFailure,
     Pacer,
-    Request,
     ahead_of,
     is_server_error,
-    seconds_asked_for,
 )
+from certferry.adapters.http.exchange import Exchange, HttpFailure, Request, seconds_asked_for
 from certferry.adapters.http.journal import reported, shape
 from certferry.errors import DatabaseUnavailable, Interrupted
 from certferry.ports.adapter import Answer

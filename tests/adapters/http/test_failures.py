@@ -15,15 +15,9 @@ from pathlib import Path
 import pytest
 import trustme
 
-from certferry.adapters.http.bounds import CHUNK, LONGEST_ANSWER, Place, first_connection
-from certferry.adapters.http.client import (
-    Contact,
-    HttpClient,
-    HttpFailure,
-    Pacer,
-    Request,
-    Timeouts,
-)
+from certferry.adapters.http.bounds import CHUNK, Place, first_connection
+from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.exchange import LONGEST_ANSWER, Contact, HttpFailure, Request, Timeouts
 from certferry.ports.adapter import Answer
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
@@ -52,7 +46,7 @@ def test_a_refused_connection(client: HttpClient, waits: Waits) -> None:
 
     failure = _failure(client, f"http://{host}/", repeatable=False)
 
-    assert f"no connection to {host}: Connection refused" == str(failure.problem)
+    assert f"cannot connect to {host}: Connection refused" == str(failure.problem)
     assert not failure.maybe_done
     assert 3 == len(waits.seconds)
 
@@ -61,7 +55,7 @@ def test_a_name_that_does_not_exist(client: HttpClient) -> None:
     """The sentence names the name."""
     failure = _failure(client, "http://qiniu.invalid/", repeatable=False)
 
-    assert "qiniu.invalid is not found in DNS" == str(failure.problem)
+    assert "qiniu.invalid is not in DNS" == str(failure.problem)
     assert not failure.maybe_done
 
 
@@ -104,7 +98,7 @@ def test_an_answer_without_an_end(client: HttpClient, waits: Waits) -> None:
         while True:
             connection.sendall(bytes(CHUNK))
 
-    with peer(flood) as host, pytest.raises(HttpFailure, match="longer than any") as caught:
+    with peer(flood) as host, pytest.raises(HttpFailure, match="is too long") as caught:
         client.exchange(get(f"http://{host}/"), repeatable=True)
 
     assert caught.value.maybe_done
@@ -146,7 +140,7 @@ def test_something_that_is_not_http(client: HttpClient) -> None:
     with peer(greet) as host:
         failure = _failure(client, f"http://{host}/")
 
-    assert f"{host} answered with something that is not HTTP" == str(failure.problem)
+    assert f"{host} did not answer with HTTP" == str(failure.problem)
 
 
 def test_a_broken_encoding(client: HttpClient) -> None:
@@ -338,7 +332,7 @@ def test_flood_without_a_body(waits: Waits) -> None:
             connection.sendall(trailer)
 
     client = HttpClient(pace=Pacer(1000, pause=waits), pause=waits)
-    with peer(flood) as host, pytest.raises(HttpFailure, match="longer than any"):
+    with peer(flood) as host, pytest.raises(HttpFailure, match="is too long"):
         client.exchange(lambda: Request("GET", f"http://{host}/"), repeatable=True)
 
     assert [] == waits.seconds
@@ -508,6 +502,6 @@ def test_proxy_that_speaks_something_else(
     with pytest.raises(HttpFailure, match=r"cannot connect to api\.example\.com") as failure:
         client(waits).exchange(lambda: Request("GET", "https://api.example.com/"), repeatable=True)
 
-    assert "set HTTPS_PROXY to its http:// address" in str(failure.value)
+    assert "set HTTPS_PROXY to the proxy's http:// address" in str(failure.value)
     assert not failure.value.maybe_done
     assert [] == waits.seconds

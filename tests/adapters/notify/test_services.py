@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import ssl
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import trustme
 
-from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
+from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.exchange import Timeouts
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Http
@@ -20,7 +19,6 @@ from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.values import replace
 from certferry.wiring.channels import LONGEST_ANSWER
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.httpd import HttpService, Response
 from certferry_sandbox.messages import pushplus, telegram
 from certferry_sandbox.messages.dingtalk import BLOCKED, DingtalkService
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
@@ -31,7 +29,6 @@ from certferry_sandbox.messages.service import MessageService
 from certferry_sandbox.messages.telegram import TelegramService
 from certferry_sandbox.messages.wecom import WecomService
 from certferry_sandbox.testing.contracts.notifier import message, shown
-from tests.adapters.http.peers import endless, peer
 from tests.adapters.notify.channels import CASES, QUIET, Case, Clock, connect, context
 
 # --- What each service answers beside yes and no, and what becomes of it
@@ -230,65 +227,6 @@ def test_apprise_that_knows_no_such_service() -> None:
 
     assert isinstance(answered, RefusedForGood)
     assert "sekrit" not in str(answered.problem)
-
-
-def apprise_at(address: str) -> Answered:
-    return connect("apprise", url=Secret(address)).send(message())
-
-
-@OF_THE_LIBRARY
-def test_apprise_follows_no_redirect() -> None:
-    """Its services would take the keys in their headers along."""
-    with HttpService(lambda _: Response.json({})) as elsewhere:
-        headers = (("Location", f"{elsewhere.url}/"),)
-        with HttpService(lambda _: Response(307, b"", headers=headers)) as service:
-            answered = apprise_at(service.url.replace("http", "json") + "/?+X-Key=sekrit-sekrit")
-
-        assert isinstance(answered, RefusedForGood)
-        assert "127.0.0.1 redirects elsewhere" in str(answered.problem)
-        assert [] == list(elsewhere.journal)
-
-
-@OF_THE_LIBRARY
-def test_apprise_at_an_answer_without_an_end() -> None:
-    """It ends, and is reported."""
-    with peer(endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 2**22)) as host:
-        answered = apprise_at(f"json://{host}/")
-
-    assert isinstance(answered, RefusedForGood)
-    assert "longer than any should be" in str(answered.problem)
-
-
-@OF_THE_LIBRARY
-def test_apprise_without_https() -> None:
-    """Nothing is sent to another machine."""
-    answered = apprise_at("json://203.0.113.9:1/")
-
-    assert isinstance(answered, RefusedForGood)
-    assert "203.0.113.9 without https" in str(answered.problem)
-
-
-@OF_THE_LIBRARY
-def test_apprise_looks_at_certificates_whatever_the_address_says() -> None:
-    """`verify=no` leaves them looked at."""
-    authority = trustme.CA()
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(tls)
-    with HttpService(lambda _: Response.json({}), tls=tls) as service:
-        answered = apprise_at(service.url.replace("https", "jsons") + "/?verify=no")
-
-        assert isinstance(answered, RefusedForGood)
-        assert [] == list(service.journal)
-
-
-@OF_THE_LIBRARY
-@pytest.mark.parametrize("address", ["mailtos://user:sekrit-sekrit@mail.example.com", "syslog://"])
-def test_apprise_by_other_means(address: str) -> None:
-    """What is not sent with the library that is held is not offered."""
-    answered = apprise_at(address)
-
-    assert isinstance(answered, RefusedForGood)
-    assert "does not use HTTP requests" in str(answered.problem)
 
 
 def test_apprise_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

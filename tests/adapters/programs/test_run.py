@@ -295,7 +295,7 @@ def test_what_an_interrupted_program_said(tmp_path: Path, said: Callable[[], lis
     [
         ("exit 3", "failed with exit code 3"),
         ("echo why; exit 1", "failed with exit code 1: why"),
-        ("kill -9 $$", "was ended by signal 9"),
+        ("kill -9 $$", "signal 9 ended the program"),
     ],
 )
 def test_program_that_fails(tmp_path: Path, script: str, words: str) -> None:

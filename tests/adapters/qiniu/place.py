@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from certferry.adapters.http.client import TIMEOUTS, Timeouts
+from certferry.adapters.http.exchange import TIMEOUTS, Timeouts
 from certferry.adapters.qiniu.client import QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.http.client import Request
+from certferry.adapters.http.exchange import Request
 from certferry.adapters.qiniu.client import MOST_PAGES, QiniuClient
 from certferry.adapters.qiniu.errors import QiniuFailure
 from certferry.adapters.qiniu.records import (
@@ -111,7 +111,7 @@ def test_a_marker_that_does_not_advance(place: Place, client: QiniuClient) -> No
         (client.list_certificates, "the list of certificates"),
         (client.list_domains, "the list of domains"),
     ):
-        with pytest.raises(QiniuFailure, match=f"{what} at Qiniu does not come to an end"):
+        with pytest.raises(QiniuFailure, match=f"{what} at Qiniu never ends"):
             read()
     assert 2 == place.count("GET /sslcert") == place.count("GET /domain")
 
@@ -138,7 +138,7 @@ def test_empty_pages_without_an_end() -> None:
     with httpd.HttpService(answer) as server:
         client = Place(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
 
-        with pytest.raises(QiniuFailure, match="does not come to an end"):
+        with pytest.raises(QiniuFailure, match="never ends"):
             client.list_certificates()
 
     assert next(pages) < MOST_PAGES / 10
@@ -180,7 +180,7 @@ def test_lists_of_live_streaming_with_a_marker() -> None:
 
     names = ["one.example", "two.example"]
     assert [*names, *names] == hubs_of(partial(answer, goes_on=True))
-    with pytest.raises(QiniuFailure, match="the list of hubs at Qiniu does not come to an end"):
+    with pytest.raises(QiniuFailure, match="the list of hubs at Qiniu never ends"):
         hubs_of(partial(answer, goes_on=False))
 
 
@@ -279,7 +279,7 @@ def test_a_list_without_an_end() -> None:
     with httpd.HttpService(answer) as server:
         client = Place(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
 
-        with pytest.raises(QiniuFailure, match="does not come to an end"):
+        with pytest.raises(QiniuFailure, match="never ends"):
             client.list_certificates()
 
     assert MOST_PAGES + 1 == next(pages)

@@ -283,7 +283,7 @@ def test_a_foreign_certificate(place: Place, target: Qiniu) -> None:
     """A label that is no mark of ours is refused, though the certificate carries it."""
     foreign = qiniu_calls.seed(place.service, [WWW], "www.example.com")
 
-    with pytest.raises(TargetRejected, match="does not carry our mark") as caught:
+    with pytest.raises(TargetRejected, match="does not carry certferry's mark") as caught:
         target.retire(foreign, "www.example.com")
 
     assert caught.value.hint

@@ -40,7 +40,7 @@ def test_keys_that_are_accepted_everywhere(place: Place) -> None:
         f"domain at {hosts.api.removeprefix('http://')} (Qiniu)",
         f"sslcert at {hosts.fusion.removeprefix('http://')} (QBox)",
         f"buckets at {hosts.uc.removeprefix('http://')} (Qiniu)",
-    ] == str(found[Code.WAYS].message).removeprefix("the keys are accepted: ").split(", ")
+    ] == str(found[Code.WAYS].message).removeprefix("Qiniu accepts the keys: ").split(", ")
     assert "certificates in the account: 1;" in str(found[Code.CERTIFICATES_KEPT].message)
 
 
@@ -156,7 +156,7 @@ def test_key_that_may_read_and_not_write(place: Place) -> None:
         target.bind("img.example.com", Kind.CDN, "a" * 24, DesiredHttps())
 
     for refused in (upload, bind):
-        assert "may read, but not change anything" in str(refused.value.hint)
+        assert "can only read" in str(refused.value.hint)
     assert [] == place.labels()
     assert None is place.service.bound("img.example.com")
 

@@ -95,7 +95,7 @@ def test_a_source_domain_that_was_asked_for_as_a_cdn_domain(place: Place, target
 
 def test_a_domain_that_is_nowhere(place: Place, target: Qiniu) -> None:
     """Neither half knows it; asked for as a source domain, buckets are spoken of."""
-    assert "not a CDN domain of this account" in str(problem_of(target, WWW))
+    assert "not a CDN domain of the account" in str(problem_of(target, WWW))
     assert "not a source domain of any Kodo bucket" in str(problem_of(target, WWW, KODO))
 
 
@@ -192,7 +192,7 @@ def test_a_domain_that_left_the_cdn_a_moment_ago(
     seen = Fault.status(200, json.dumps(record).encode())
     place.service.api.faults.add(seen, on=f"GET /domain/{SRC}", times=2)
 
-    with pytest.raises(TargetRejected, match=r"not a CDN domain of this account.*612"):
+    with pytest.raises(TargetRejected, match=r"not a CDN domain of the account.*612"):
         target.bind(SRC, Kind.CDN, new, KEEP)
     place.service.add_bucket_domain(SRC, "pictures")
     place.target().bind(SRC, Kind.CDN, new, KEEP)
@@ -209,7 +209,7 @@ def test_a_cdn_domain_of_another_account(place: Place, target: Qiniu, new: str) 
     with pytest.raises(TargetRejected, match="domaintype is not allowed") as caught:
         target.bind(SRC, KODO, new, KEEP)
 
-    assert "it is a CDN domain" in str(caught.value.hint)
+    assert "the domain is a CDN domain" in str(caught.value.hint)
 
 
 def test_a_cdn_domain_at_work_is_not_looked_for_elsewhere(
@@ -390,7 +390,7 @@ def test_a_call_that_is_no_more(place: Place, target: Qiniu) -> None:
     image, source = target.observe(look()).domains
     assert (DomainState.READY, DomainState.UNAVAILABLE) == (image.state, source.state)
     assert isinstance(source.problem, TargetRejected)
-    assert "name it under `domains`" in str(source.problem.hint)
+    assert "list it under `domains`" in str(source.problem.hint)
     [named] = target.observe(look(SRC)).domains
     assert (DomainState.READY, True) == (named.state, named.binding_hidden)
 

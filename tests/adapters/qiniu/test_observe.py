@@ -174,7 +174,7 @@ def test_a_pending_change(place: Place, target: Qiniu) -> None:
     [
         (
             "verify https crt fail",
-            "`certferry sync --renew NAME`, or from the client that makes it",
+            "`certferry sync --renew NAME`, or have the certificate's client issue it",
         ),
         ("domain have no icp", "ICP"),
         ("源站测试失败", "console"),
@@ -298,7 +298,7 @@ def test_a_domain_that_is_nowhere(place: Place, target: Qiniu) -> None:
     unknown, known = target.observe(look(WWW, IMG)).domains
 
     assert (WWW, DomainState.UNAVAILABLE) == (unknown.domain, unknown.state)
-    assert "it is not a CDN domain of this account (404001 无此域名)" in str(unknown.problem)
+    assert "the domain is not a CDN domain of the account (404001 无此域名)" in str(unknown.problem)
     assert unknown.problem is not None
     assert "X-Reqid" in str(unknown.problem.hint)
     assert DomainState.READY is known.state
@@ -310,8 +310,8 @@ def test_buckets_that_may_not_be_seen(place: Place, target: Qiniu) -> None:
 
     problem = str(the_domain(target).problem)
 
-    assert "not a CDN domain of this account" in problem
-    assert "Kodo's domains cannot be seen with these keys" in problem
+    assert "not a CDN domain of the account" in problem
+    assert "these keys cannot see Kodo's domains" in problem
 
 
 @pytest.mark.parametrize("domains", [(), (WWW, IMG)])

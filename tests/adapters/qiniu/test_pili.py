@@ -125,7 +125,7 @@ def test_a_domain_that_was_asked_for_as_another_kind(place: Place, target: Qiniu
     assert 'kind = "pili"' in str(taken_for_cdn.hint)
     assert f"{IMG} is a CDN domain, not a live domain of Pili" == str(taken_for_live)
     assert 'kind = "cdn"' in str(taken_for_live.hint)
-    assert "not a live domain of any Pili hub of this account" in str(nowhere)
+    assert "not a live domain of any Pili hub of the account" in str(nowhere)
 
 
 def test_the_binding_is_reported_by_name(
@@ -258,11 +258,11 @@ def test_a_hub_that_is_gone(place: Place, target: Qiniu, ours: str, status: int)
     place.service.live.remove_hub("studio")
 
     with pytest.raises(
-        TargetRejected, match=f"the Pili hub studio is gone, and {LIVE} with it"
+        TargetRejected, match=f"the Pili hub studio is gone, with its domain {LIVE}"
     ) as e:
         target.bind(LIVE, PILI, ours, KEEP)
 
-    assert "take the domain out of `domains`" in str(e.value.hint)
+    assert "remove the domain from `domains`" in str(e.value.hint)
     assert {PUSH: PILI} == found(target, look())
     with pytest.raises(TargetRejected, match=f"the live domain {LIVE} is gone from Pili"):
         target.bind(LIVE, PILI, ours, KEEP)
@@ -317,7 +317,7 @@ def test_an_account_without_a_right_to_pili(
     for what in (look(kind=PILI), look(LIVE, kind=PILI)):
         with pytest.raises(DeployError, match="the list of hubs"):
             target.observe(what)
-    assert "Pili's domains cannot be seen" in str(problem_of(target, LIVE))
+    assert "cannot see Pili's domains" in str(problem_of(target, LIVE))
     assert target.retire(ours, label)
 
 
@@ -331,8 +331,8 @@ def test_keys_that_work_elsewhere_lack_a_right(place: Place, target: Qiniu) -> N
         place.target(secret=SECRET_KEY[::-1]).observe(look(kind=PILI))
 
     assert isinstance(unread, TargetAccessDenied)
-    assert "allow these keys Pili" in str(unread.hint)
-    assert "what these keys may do" in str(caught.value.hint)
+    assert "allow the keys to use Pili" in str(unread.hint)
+    assert "the permissions of the keys" in str(caught.value.hint)
 
 
 def test_a_silent_pili(place: Place, target: Qiniu) -> None:
@@ -457,7 +457,7 @@ def test_what_may_be_used_is_kept(place: Place, target: Qiniu, ours: str, label:
     theirs = qiniu_calls.seed(place.service, list(NAMES), "by hand")
     place.service.add_live_domain(LIVE, "studio", https=theirs)
     place.service.live.names_certificates = False
-    with pytest.raises(TargetInUse, match="does not name the certificate of"):
+    with pytest.raises(TargetInUse, match="does not say which certificate"):
         target.retire(theirs, "by hand", unmanaged=True)
     place.service.pili.faults.add(refusal(403, None, "no permission"), times=2)
     with pytest.raises(TargetInUse, match="cannot be seen"):
@@ -484,7 +484,7 @@ def test_they_are_surveyed(place: Place, target: Qiniu) -> None:
     reported = {domain.domain: domain for domain in survey.domains}
     end = issued.leaf.not_valid_after_utc
     assert FoundDomain(LIVE, PILI, has_https=True, not_after=end, bound=cert) == reported[LIVE]
-    assert f"{PUSH} is for RTMP, and has no HTTPS" == str(reported[PUSH].problem)
+    assert f"{PUSH} is an RTMP domain, without HTTPS" == str(reported[PUSH].problem)
     assert not reported[PUSH].by_itself
     assert Kind.DCDN == reported["api.example.com"].kind
     place.service.pili.faults.add(refusal(403, None, "no permission"), times=None)

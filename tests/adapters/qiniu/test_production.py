@@ -277,7 +277,7 @@ def test_number_12_a_401_proves_no_wrong_key(place: Place, target: Qiniu) -> Non
     assert DomainState.READY is by_name[WWW].state
     problem = by_name[IMG].problem
     assert problem is not None
-    assert "the same keys are accepted for other calls" in str(problem.hint)
+    assert "Qiniu accepts the same keys for other calls" in str(problem.hint)
     answer = qiniu_calls.Client(place.service).qiniu(
         "GET", f"{place.service.api_url}/domain/{WWW}/nonsense"
     )

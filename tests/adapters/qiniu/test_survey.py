@@ -123,7 +123,7 @@ def test_domain_whose_last_change_failed_says_what_of(place: Place) -> None:
     assert None is domain.problem
     assert "Qiniu could not carry out sslize: verify https crt fail" == str(domain.failure)
     assert domain.failure is not None
-    assert "a new one is needed" in str(domain.failure.hint)
+    assert "issue a new certificate" in str(domain.failure.hint)
 
 
 def test_domain_that_vanishes_meanwhile_is_not_there(place: Place) -> None:

@@ -22,7 +22,7 @@ from certferry.core.access import PasswordLink, Role, Session, Token, User
 from certferry.core.observed.records import LastRun
 from certferry.core.observed.runs import RunEvent, RunKind, RunSource, RunState, StoredRun
 from certferry.core.redaction import Secret
-from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew
+from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew, StateTooOld
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
 from certferry.text import Text
 from certferry.values import replace
@@ -234,7 +234,7 @@ def test_without_the_key(old: Path) -> None:
     other.mkdir()
     _, key_file = filled(other, "x")
     shutil.copy(key_file, old / "secret.key")
-    with pytest.raises(StateError, match="does not open what the state holds"):
+    with pytest.raises(StateError, match="does not open the state"):
         archive_of(old)
 
 
@@ -289,10 +289,10 @@ def test_what_is_no_backup(old: Path) -> None:
     archive = archive_of(old)
     there = parts(archive)
 
-    no_backup = "backup.tar is no backup of certferry"
+    no_backup = "backup.tar is not a backup of certferry"
     for other in (b"", b"text", packed(), packed(state_db=b""), archive[: len(archive) // 2]):
         must_refuse(other, old, no_backup)
-    not_whole = "backup.tar does not hold a whole state that its key opens"
+    not_whole = "backup.tar does not contain a complete state that its key opens"
     must_refuse(packed(state_db=b"", secret_key=there["secret_key"]), old, not_whole)
     must_refuse(packed(state_db=b"x" * 100, secret_key=there["secret_key"]), old, not_whole)
     must_refuse(packed(state_db=there["state_db"], secret_key=b"short"), old, not_whole)
@@ -307,7 +307,7 @@ def test_state_and_key_of_two_machines(old: Path, tmp_path: Path) -> None:
     filled(other, "x")
     mixed = {**parts(archive_of(old)), "secret_key": parts(archive_of(other))["secret_key"]}
 
-    must_refuse(packed(**mixed), old, "does not hold a whole state that its key opens")
+    must_refuse(packed(**mixed), old, "does not contain a complete state that its key opens")
 
 
 def test_a_backup_of_a_newer_version(old: Path) -> None:
@@ -319,15 +319,15 @@ def test_a_backup_of_a_newer_version(old: Path) -> None:
         put_back(raw_archive(old), old)
 
 
-def test_a_backup_of_an_older_version(old: Path, new: Path) -> None:
-    """The next run brings it up to date, as it does with a state."""
+def test_backup_from_before_the_first_release(old: Path, new: Path) -> None:
+    """A restore refuses the backup, names the backup's file, and puts nothing in place."""
     with closing(sqlite3.connect(old / "state.db")) as older, older:
-        older.execute("DROP TABLE sighting")
-        older.execute("DELETE FROM certferry_migration WHERE number = 14")
+        older.execute("UPDATE certferry_migration SET number = 22")
 
-    put_back(raw_archive(old), new)
+    with pytest.raises(StateTooOld, match=r"backup\.tar was written by a certferry from before"):
+        put_back(raw_archive(old), new)
 
-    assert ("img", "www") == known_in(new)
+    assert [] == list(new.iterdir())
 
 
 def test_a_restore_that_was_killed_between_key_and_state(old: Path, tmp_path: Path) -> None:
@@ -423,7 +423,7 @@ def test_a_key_that_is_given(tmp_path: Path, new: Path) -> None:
     archive, _ = back_up(tmp_path / "state.db", key, NOW)
     there = new / "state.db"
 
-    with pytest.raises(ConfigError, match="was sealed with another key than `key` of"):
+    with pytest.raises(ConfigError, match="was sealed with a key other than `key` of"):
         restore(archive, SOURCE, there, Secret(new_key()))
     assert not there.exists()
     restore(archive, SOURCE, there, key)

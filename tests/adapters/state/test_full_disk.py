@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.database import migrate
 from certferry.adapters.state.sealing import Sealing
@@ -22,7 +21,6 @@ from certferry.errors import StateUnavailable
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.adapters.state.child import Child
 from tests.adapters.state.child_program import NOW
-from tests.adapters.state.schemas import make_one_of_schema
 
 
 def test_database_that_may_not_grow(path: Path) -> None:
@@ -31,7 +29,7 @@ def test_database_that_may_not_grow(path: Path) -> None:
     with closing(SqliteDatabase(path)) as database:
         sealing = Sealing(path.with_name("secret.key"))
         store = SqlState(database, sealing, "localhost")
-        migrate(database, upgrade_of("localhost", sealing))
+        migrate(database, "localhost")
         store.append_history(HistoryEntry(NOW, "img", "issued", "root"))
         [row] = database.rows("PRAGMA page_count")
         database.rows(f"PRAGMA max_page_count = {row['page_count']}")
@@ -76,7 +74,7 @@ def test_disk_that_is_full(tmp_path: Path) -> None:
     assert ["state_unavailable", message, hint] == said_when_opened
 
 
-@pytest.mark.parametrize("left", ["nothing", "an older schema", "half a restore"])
+@pytest.mark.parametrize("left", ["nothing", "half a restore"])
 def test_disk_that_is_only_read(tmp_path: Path, left: str) -> None:
     """What was kept can be looked at, unless it has to be changed before: then that is told of the
     disk, and not of the state.
@@ -85,8 +83,6 @@ def test_disk_that_is_only_read(tmp_path: Path, left: str) -> None:
     with closing(connect(path, tmp_path / "secret.key")) as store:
         lease = store.acquire("img", NOW)
         store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
-    if left == "an older schema":
-        make_one_of_schema(14, path)
     if left == "half a restore":
         path.with_name("state.db-journal").write_bytes(b"pages as they were")
 
@@ -98,7 +94,7 @@ def test_disk_that_is_only_read(tmp_path: Path, left: str) -> None:
     if left == "nothing":
         assert ["img"] == found
     else:
-        assert ["state_unavailable", f"{path} cannot be opened: its file system is read-only"] == (
+        assert ["state_unavailable", f"{path} cannot be opened: the file system is read-only"] == (
             found[:2]
         )
 

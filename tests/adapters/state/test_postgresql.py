@@ -21,7 +21,7 @@ import pytest
 from trustme import CA
 
 from certferry.adapters.state.connect import connect, prepare
-from certferry.adapters.state.database import Transaction
+from certferry.adapters.state.database import Migration, Transaction, migrate, read_migrations
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing, new_key
 from certferry.adapters.state.shared_leases import SharedState
@@ -107,6 +107,33 @@ def test_schema_is_that_of_sqlite(postgresql: Postgresql, name: str, tmp_path: P
     assert their_keys == dict(keys)
 
 
+def test_indexes_are_those_of_sqlite(postgresql: Postgresql, name: str, tmp_path: Path) -> None:
+    """The same indexes and unique columns, in the same order of columns, over the same rows."""
+    connect(tmp_path / "state.db", tmp_path / "secret.key").close()
+    indexes = postgresql.ask(
+        "SELECT indrelid::regclass::text, CASE WHEN conname IS NULL THEN relname::text END,"
+        " ARRAY(SELECT attname::text FROM unnest(indkey) WITH ORDINALITY AS part(place, nth)"
+        " JOIN pg_attribute ON attrelid = indrelid AND attnum = place ORDER BY nth),"
+        " indisunique, indpred IS NOT NULL FROM pg_index JOIN pg_class ON oid = indexrelid"
+        " LEFT JOIN pg_constraint ON conindid = indexrelid AND contype IN ('p', 'u')"
+        " WHERE relnamespace = 'public'::regnamespace AND NOT indisprimary",
+        name,
+    )
+    theirs = set()
+    with closing(sqlite3.connect(tmp_path / "state.db")) as file:
+        query = (
+            'SELECT tables.name, own.name, own.origin, own."unique", own.partial'
+            " FROM sqlite_schema AS tables JOIN pragma_index_list(tables.name) AS own"
+            " WHERE tables.type = 'table' AND own.origin <> 'pk'"
+        )
+        for table, index, origin, is_unique, is_partial in file.execute(query).fetchall():
+            columns = tuple(row[2] for row in file.execute(f"PRAGMA index_info({index})"))
+            named = index if origin == "c" else None
+            theirs.add((table, named, columns, bool(is_unique), bool(is_partial)))
+
+    assert theirs == {(row[0], row[1], tuple(row[2]), *row[3:]) for row in indexes}
+
+
 def test_columns_hold_what_they_hold_in_sqlite(postgresql: Postgresql, name: str) -> None:
     """Text is compared by its bytes, and numbers have 64 bits, whatever the database's locale."""
     columns = postgresql.ask(
@@ -182,7 +209,7 @@ def test_key_of_another_state(postgresql: Postgresql, name: str) -> None:
         lambda: prepare(postgresql.url(name), other, init=True),
     ):
         error = refused(open_it)
-        assert "`key` of [state] does not open what the state holds" == str(error.message)
+        assert "`key` of [state] does not open the state" == str(error.message)
     assert [("web-1",)] == postgresql.ask("SELECT name FROM host", name)
 
 
@@ -271,7 +298,7 @@ def test_user_without_the_right_to_make_tables(postgresql: Postgresql) -> None:
 
     error = refused(lambda: prepare(postgresql.url(name, "guest"), KEY, init=True))
 
-    assert "the right is missing: permission denied for schema public" in str(error)
+    assert "permission is missing: permission denied for schema public" in str(error)
     assert "GRANT CREATE" in str(error.hint)
 
 
@@ -300,13 +327,41 @@ def test_schema_that_is_newer(postgresql: Postgresql, name: str) -> None:
     assert "schema 900" in str(error)
 
 
-def test_schema_that_is_older(postgresql: Postgresql, name: str) -> None:
-    """It is not migrated by accident: other hosts work with it."""
-    postgresql.ask("DELETE FROM certferry_migration WHERE number > 17", name)
+def test_schema_of_the_next_release(postgresql: Postgresql, name: str) -> None:
+    """Rows stay, and this release goes on working until a later script ends its support."""
+    url, first = postgresql.url(name), read_migrations("postgresql")
+    adds = Migration(24, "0024_adds", "ALTER TABLE notice ADD COLUMN later TEXT;")
+    ends = Migration(25, "0025_ends", "UPDATE certferry_schema SET oldest = 24;")
+    with closing(connect(url, KEY)) as store:
+        store.append_history(ENTRY)
+    with closing(PostgresqlDatabase(url)) as database:
+        assert migrate(database, "web-1", [*first, adds])
+        with closing(connect(url, KEY)) as store:
+            assert [ENTRY.event] == [entry.event for entry in store.history(None, 10)]
+            assert not prepare(url, KEY, init=False)
 
-    error = refused(lambda: connect(postgresql.url(name), KEY))
+        assert migrate(database, "web-1", [*first, adds, ends])
 
-    assert "certferry state migrate" in str(error.hint)
+    error = refused(lambda: connect(url, KEY))
+    assert "newer certferry: schema 25" in str(error)
+    assert [("web-1",)] == postgresql.ask("SELECT name FROM host", name)
+
+
+def test_schema_from_before_the_first_release(postgresql: Postgresql, name: str) -> None:
+    """Every way to open the state refuses the state, and changes nothing."""
+    url = postgresql.url(name)
+    postgresql.ask("UPDATE certferry_migration SET number = 22", name)
+    for open_it in (
+        lambda: connect(url, KEY),
+        lambda: connect(url, KEY, reads_only=True),
+        lambda: prepare(url, KEY, init=False),
+        lambda: prepare(url, KEY, init=True),
+    ):
+        error = refused(open_it)
+
+        assert "from before the first release: schema 22, the oldest known here: 23" in str(error)
+        assert "name another place as `url` of [state]" in str(error.hint)
+    assert [(22,)] == postgresql.ask("SELECT number FROM certferry_migration", name)
 
 
 def test_database_that_is_not_in_utf8(postgresql: Postgresql) -> None:
@@ -337,8 +392,8 @@ def test_rows_that_another_program_removed(postgresql: Postgresql, name: str) ->
         ("postgresql://a@localhost/x?hostaddr=192.0.2.1", "192.0.2.1 is another machine"),
         ("postgresql://a@127.0.0.1,db.example.com/x", "db.example.com is another machine"),
         ("postgresql://a@127.0.0.1/x?service=prod", "`service`"),
-        ("postgresql://a:hidden@127.0.0.1/x", "a password stands in `url`"),
-        ("postgresql://127.0.0.1/x?password=hidden", "a password stands in `url`"),
+        ("postgresql://a:hidden@127.0.0.1/x", "`url` of [state] contains a password"),
+        ("postgresql://127.0.0.1/x?password=hidden", "`url` of [state] contains a password"),
         ("postgresql://127.0.0.1/x?nothing=1", "is not the address of a PostgreSQL database"),
         ("postgresql://127.0.0.1:port/x", ""),
     ],
@@ -454,7 +509,7 @@ def test_more_rows_than_a_state_has(
     rows = f"INSERT INTO lease (lineage, token, holder) SELECT 'n' || n, 1, {holder}"
     postgresql.ask(f"{rows} FROM generate_series(1, {count}) AS n", name)
     for read in READS:
-        with pytest.raises(StateError, match="the table lease is longer than 64 MiB") as error:
+        with pytest.raises(StateError, match="the table lease returns more than 64 MiB") as error:
             read(database)
         assert str(database.place) in str(error.value)
     assert 1 == len(database.rows("SELECT * FROM lease WHERE lineage = 'n1'"))
@@ -467,7 +522,7 @@ def test_text_that_is_not_utf8(postgresql: Postgresql) -> None:
     postgresql.ask("INSERT INTO lease VALUES (convert_from('\\xff'::bytea, 'SQL_ASCII'))", name)
     with closing(PostgresqlDatabase(postgresql.url(name))) as database:
         for read in READS:
-            with pytest.raises(StateError, match="the table lease has text that is not UTF-8"):
+            with pytest.raises(StateError, match="the table lease contains text that is not UTF-8"):
                 read(database)
         assert 1 == len(database.rows("SELECT 1 AS one"))
 
@@ -479,8 +534,8 @@ def test_text_that_is_not_utf8(postgresql: Postgresql) -> None:
     ("code", "said"),
     [
         ("53100", "cannot be written: the server's disk is full"),
-        ("53300", "has no room for this: because"),
-        ("25006", "takes no writes just now: because"),
+        ("53300", "has no room for the data: because"),
+        ("25006", "accepts no writes right now: because"),
         ("57014", "has been busy with other writes for too long"),
         ("57P03", "does not answer: because"),
     ],
@@ -541,7 +596,7 @@ def test_time_out_of_the_server(
         ask = database.rows if setting == "statement_timeout" else in_transaction
         with pytest.raises(DatabaseUnavailable) as error:
             ask(statement)
-    assert f"ended certferry's work by its {setting}: " in str(error.value)
+    assert f"ended certferry's transaction by {setting}: " in str(error.value)
     assert f"ALTER ROLE USER SET {setting} = '60s'" in str(error.value.hint)
 
 

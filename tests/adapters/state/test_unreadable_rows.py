@@ -25,7 +25,7 @@ from certferry.reconcile.status import recorded
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.adapters.state.child_program import NOW
-from tests.adapters.state.test_migrations import store_everything
+from tests.adapters.state.every_row import store_everything
 from tests.support.postgresql import KEY, Postgresql
 from tests.support.tiers import sampled
 

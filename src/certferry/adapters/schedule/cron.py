@@ -32,7 +32,7 @@ _NO_CRONTAB = re.compile(rb"no crontab for |can't open .*: No such file or direc
 _DAEMONS = {"cron", "crond"}  # Debian's cron; cronie, dcron and busybox
 
 _ANOTHER_WAY = Text(
-    "nothing was changed; systemd needs no cron: certferry schedule install --systemd"
+    "nothing was changed; systemd works without cron: certferry schedule install --systemd"
 )
 
 
@@ -133,13 +133,13 @@ def _when(entry: CronEntry) -> Text:
     moments = [f"{t:%H:%M:%S}" if t.second else f"{t:%H:%M}" for t in entry.times]
     match moments:
         case [once]:
-            return Text("every day at {time}, by this machine's clock", time=once)
+            return Text("every day at {time}, by this host's clock", time=once)
         case [first, second]:
-            sentence = Text("every day at {first} and {second}, by this machine's clock")
+            sentence = Text("every day at {first} and {second}, by this host's clock")
             return sentence.filled(first=first, second=second)
         case _:
             fields = entry.when.decode(errors="backslashreplace")
-            return Text("as written by hand: {fields}", fields=fields)
+            return Text("as edited by hand: {fields}", fields=fields)
 
 
 def _place() -> Text:
@@ -159,8 +159,6 @@ _HOUR = rb"(?:[01]?\d|2[0-3])"
 _TIMES = re.compile(rb"([0-5]?\d)[ \t]+(%b(?:,%b)?)[ \t]+\*[ \t]+\*[ \t]+\*" % (_HOUR, _HOUR))
 _DELAY = re.compile(rb"/bin/sleep ([0-5]?\d); ")
 """The start of the command in a line, because cron has no seconds. Every shell takes it."""
-_SCHEDULED = b" --scheduled"
-"""Part of the command since lines run twice a day; older lines ran once a day without it."""
 _PATH = re.compile(rb"""^[ \t]*PATH[ \t]*=[ \t]*(["']?)(.*?)\1[ \t]*$""", re.MULTILINE)
 _USUAL_PATH = "/usr/bin:/bin"
 """PATH as set by Debian's cron, cronie and busybox (`_PATH_DEFPATH`, paths.h)."""
@@ -228,15 +226,12 @@ def own_entries(crontab: bytes) -> list[CronEntry]:
 def with_entry(crontab: bytes, command: bytes, moment: time) -> bytes:
     """Return the crontab with an entry that runs a command twice a day, half a day apart.
 
-    An existing entry keeps its place and time; an entry of an older version, once a day, keeps its
-    minute. A missing newline at the end of the crontab is added first.
+    An existing entry keeps its place and time. A missing newline at the end of the crontab is added
+    first.
     """
 
     def renewed(own: re.Match[bytes]) -> bytes:
-        entry = _entry(own)
-        if len(entry.times) == 1 and _SCHEDULED not in entry.command:
-            entry = _twice_a_day(entry.times[0].replace(second=moment.second))
-        return replace(entry, command=command).line + b"\n"
+        return replace(_entry(own), command=command).line + b"\n"
 
     if _OWN.search(crontab):
         return _OWN.sub(renewed, crontab)
@@ -264,8 +259,10 @@ def without_entry(crontab: bytes) -> bytes:
 def _quoted(word: str) -> str:
     if "\n" in word:
         raise ScheduleError(
-            Text("a crontab cannot hold {word}: it has a line end", word=repr(word)),
-            hint=Text("rename the file, or set the variable anew, without it; nothing was changed"),
+            Text("a crontab cannot hold {word}: the value contains a line end", word=repr(word)),
+            hint=Text(
+                "rename the file, or set the variable without a line end; nothing was changed"
+            ),
         )
     quoted = shlex.quote(word)
     # Cron takes a bare % for a newline, and `\%` for a percent sign. Within the shell's quotes the

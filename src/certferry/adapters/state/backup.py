@@ -16,13 +16,12 @@ from pathlib import Path
 from msgspec import Struct
 
 from certferry.adapters.state import sealing as seals
-from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.database import migrate
 from certferry.adapters.state.failures import PRIMARY, damaged, translating_errors
 from certferry.adapters.state.sqlite import PATIENCE, InMemory
 from certferry.adapters.state.store import SqlState, must_be_in_use
 from certferry.core.redaction import Secret
-from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew
+from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew, StateTooOld
 from certferry.text import Text
 from certferry.whole_file import draft_beside, free_copy, sync_directory
 
@@ -70,7 +69,9 @@ def back_up(path: Path, key: Path | Secret, now: datetime) -> tuple[bytes, tuple
         if not path.exists():
             raise StateError(
                 Text("there is no state at {path}", path=path),
-                hint=Text("the first `certferry sync` makes it; `url` of [state] says where it is"),
+                hint=Text(
+                    "the first `certferry sync` creates the state; `url` of [state] sets the place"
+                ),
             )
     state = _copied(path)
     lineages = _must_be_whole(state, path, seals.Sealing(key))
@@ -90,12 +91,12 @@ def restore(archive: bytes, source: Path, path: Path, key: Path | Secret) -> Res
     with _key_in_place(files[_KEY], key, source) as backup_key:
         try:
             lineages = _must_be_whole(files[_STATE], source, seals.Sealing(backup_key.key))
-        except StateTooNew:
+        except (StateTooNew, StateTooOld):
             raise
         except StateError as wrong:
             raise StateError(
-                Text("{path} does not hold a whole state that its key opens", path=source),
-                hint=Text("take another backup; nothing was changed"),
+                Text("{path} does not contain a complete state that its key opens", path=source),
+                hint=Text("use another backup; nothing was changed"),
             ) from wrong
         kept = _replace(files[_STATE], path, backup_key)
     return Restored(lineages, made_at, kept)
@@ -108,8 +109,8 @@ def _copied(path: Path) -> bytes:
         closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
     ):
         state.backup(copy)
-        # Processes and browsers' sessions end with this machine. Errors are ignored: an older
-        # schema has fewer tables, and `_must_be_whole` refuses a moved state.
+        # Processes and browsers' sessions end with this machine. Errors are ignored:
+        # `_must_be_whole` refuses another program's database, and a moved state.
         copy.execute("PRAGMA foreign_keys = ON")  # deletes a run's events with the run
         for rows in _NOT_COPIED:
             with suppress(sqlite3.OperationalError, sqlite3.IntegrityError):
@@ -124,15 +125,15 @@ def _without_log(content: bytes) -> bytes:
 
 def _must_be_whole(content: bytes, place: Path, sealing: seals.Sealing) -> tuple[str, ...]:
     """Check a state by opening every sealed key. Return the names of the state's certificates.
-    Raises `StateError`, and `StateTooNew` for the state of a newer version.
+    Raises `StateError`; `StateTooNew` or `StateTooOld` for the state of another version.
     """
     with closing(InMemory(place, _without_log(content))) as copy:
         for row in copy.rows("PRAGMA integrity_check"):
             if row["integrity_check"] != "ok":
                 raise damaged(place, row["integrity_check"])
         if not copy.rows(copy.dialect.tables):
-            raise damaged(place, Text("it is empty"))
-        migrate(copy, upgrade_of("localhost", sealing))  # as the next run would
+            raise damaged(place, Text("the backup is empty"))
+        migrate(copy, "localhost")  # as the next run would
         must_be_in_use(copy, sealing)
         state = SqlState(copy, sealing, "localhost")
         state.must_unseal()
@@ -169,8 +170,11 @@ def _unpacked(archive: bytes, source: Path) -> tuple[dict[str, bytes], datetime]
                 made_at = datetime.fromtimestamp(member.mtime, UTC)
     if set(files) != {_STATE, _KEY}:
         raise StateError(
-            Text("{path} is no backup of certferry", path=source),
-            hint=Text("`certferry backup FILE` makes one; look whether it was copied as a whole"),
+            Text("{path} is not a backup of certferry", path=source),
+            hint=Text(
+                "create a backup with `certferry backup FILE`, and check that the file was copied"
+                " completely"
+            ),
         )
     return files, made_at
 
@@ -212,8 +216,8 @@ def _key_in_place(content: bytes, key: Path | Secret, source: Path) -> Iterator[
         return
     if isinstance(key, Secret):
         raise ConfigError(
-            Text("{path} was sealed with another key than `key` of [state]", path=source),
-            hint=Text("give `key` the value that it had then; nothing was changed"),
+            Text("{path} was sealed with a key other than `key` of [state]", path=source),
+            hint=Text("set `key` to the value at the time of the backup; nothing was changed"),
         )
     place = key.resolve()
     with translating_errors(key):
@@ -262,8 +266,8 @@ def _alone_with(path: Path, *, is_new: bool) -> tuple[sqlite3.Connection, list[P
         code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY
         if code in _IN_USE:
             raise LeaseHeld(
-                Text("another process works with {path}", path=path),
-                hint=Text("wait until `pgrep -a certferry` names none; nothing was changed"),
+                Text("another process has {path} open", path=path),
+                hint=Text("wait until `pgrep -a certferry` lists no process; nothing was changed"),
             ) from problem
         if code not in _BROKEN:
             raise

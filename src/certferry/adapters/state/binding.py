@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from certferry.adapters.state.columns import Value
-from certferry.adapters.state.database import Reader, Row, Transaction, Upgrade
+from certferry.adapters.state.database import Reader, Row, Transaction
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.desired.certificate import Kind
 from certferry.core.redaction import Secret
@@ -24,8 +24,8 @@ from certferry.errors import StateError, StateForeign
 from certferry.text import Text
 
 _SEE_WHO = Text(
-    "see who else can write to the database; put the state back from a backup, or delete the row:"
-    " {statements}"
+    "check who else can write to the database; put the state back from a backup, or delete the"
+    " row: {statements}"
 )
 
 
@@ -90,7 +90,9 @@ class Binding(Struct, frozen=True):
         secret = sealing.unseal(sealed, *bound_to)
         if secret is None:
             sealing.must_open(reader)
-            raise self.wrong(row, Text("its key does not open: it was changed, or is another's"))
+            raise self.wrong(
+                row, Text("its key does not open: the key was changed, or belongs to another row")
+            )
         return secret
 
     def wrong(self, row: Row, problem: Text) -> StateError:
@@ -147,8 +149,8 @@ class Binding(Struct, frozen=True):
         for stored in self._rows(reader, {name: row[name] for name in self.key}):
             if all(stored[name] == row[name] for name in columns):
                 return
-        message = Text("the database changes what certferry writes to it: {row}")
-        hint = Text("`certferry state check` names what does that")
+        message = Text("the database changes certferry's data on writing: {row}")
+        hint = Text("`certferry state check` shows the cause")
         raise StateForeign(message.filled(row=self._named(row)), hint=hint)
 
     def ours(
@@ -187,7 +189,7 @@ WITHDRAWAL = Binding(
     "withdrawal",
     ("lineage", "target", "domain", "fingerprint"),
     ("withdrawn_at", "by_hand"),
-    Text("the certificate of {lineage} that {domain} is not to serve again"),
+    Text("the withdrawn certificate of {lineage} for {domain}"),
 )
 ACCOUNT = Binding(
     "acme_account", "account row", ("directory",), ("url",), Text("the account at {directory}")
@@ -205,14 +207,14 @@ USER = Binding(
     ("id",),
     ("name", "role", "made_at", "password", "password_at"),
     Text("the user {id}"),
-    Text("see who else can write to the database; run: certferry console user remove {id}"),
+    Text("check who else can write to the database; run: certferry console user remove {id}"),
 )
 LINK = Binding(
     "console_user_link",
     "password link",
     ("user_id",),
     ("digest", "expires_at"),
-    Text("the link by which {user_id} chooses a password"),
+    Text("the link for {user_id} to choose a password"),
 )
 SESSION = Binding(
     "console_user_session",
@@ -227,7 +229,7 @@ TOKEN = Binding(
     ("id",),
     ("name", "digest", "begins", "role", "made_at", "expires_at"),
     Text("the token {id}"),
-    Text("see who else can write to the database; run: certferry console token remove {id}"),
+    Text("check who else can write to the database; run: certferry console token remove {id}"),
 )
 UPLOAD = Binding(
     "upload",
@@ -256,7 +258,7 @@ ROLLOUT = Binding(
         *("request_id", "worked_before", "refused_since", "drift", "repairs", "attempts"),
     ),
     Text("the delivery of {lineage} to {domain} on host {host}"),
-    Text("see who else can write to the database; the next run there delivers again"),
+    Text("check who else can write to the database; the next run there delivers again"),
     # Targets and files are observed; only the row shows that a command ran.
     binds=lambda row: row["target"] == Kind.COMMAND,
 )
@@ -265,12 +267,12 @@ MOVED = Binding(
     "move",
     ("destination", "at"),
     (),
-    Text("that the state was moved"),
+    Text("the mark of a moved state"),
 )
 
-_SINCE_21 = (VERSION, WITHDRAWAL, ACCOUNT, ORDER, USER, LINK, SESSION, TOKEN)
-_SINCE_22 = (ROLLOUT, MOVED)
-BINDINGS = (*_SINCE_21, UPLOAD, CHALLENGE, ROLLOUT)
+BINDINGS = (
+    *(VERSION, WITHDRAWAL, ACCOUNT, ORDER, USER, LINK, SESSION, TOKEN, UPLOAD, CHALLENGE, ROLLOUT),
+)
 """Bindings with proofs to carry to another state, or to seal with another key. `MOVED`, the mark of
 a moved state, belongs to a single state and is absent.
 """
@@ -298,37 +300,3 @@ def _quoted(value: Value) -> str:
     if value is None or isinstance(value, int):
         return "NULL" if value is None else str(int(value))
     return "'" + str(value).replace("'", "''") + "'"
-
-
-# --- Rows stored by older versions
-
-
-def upgrade_of(host: str, sealing: Sealing) -> Upgrade:
-    """Return the input of migrations that prove rows stored by older versions, once.
-
-    The migration to schema 8 proves challenge records. The migration to schema 22 proves the rows
-    bound since 22, and, unless schema 21 already has, the rows bound since 21.
-    """
-
-    def bind_challenges(transaction: Transaction) -> None:
-        _prove(transaction, (CHALLENGE,), sealing, 0)
-
-    def bind_rows(transaction: Transaction) -> None:
-        is_21 = sealing.times_bound(transaction) == 1
-        _prove(transaction, _SINCE_22 if is_21 else (*_SINCE_21, *_SINCE_22), sealing, 1)
-        sealing.note_bound(transaction)
-
-    return Upgrade(host, {8: bind_challenges, 22: bind_rows}, sealing.begin)
-
-
-def _prove(
-    transaction: Transaction, bindings: Sequence[Binding], sealing: Sealing, most: int
-) -> None:
-    rows = [(binding, row) for binding in bindings for row in _all(transaction, binding)]
-    key = sealing.key_before_binding(transaction, most) if rows else None
-    if key is None:  # a state without secrets: another program wrote the rows
-        return
-    for binding, row in rows:
-        row_key = {name: row[name] for name in binding.key}
-        proof = key.seal("", *binding.bound_to(row))
-        transaction.update(binding.table, row_key, proof=proof)

@@ -1,8 +1,7 @@
 """The chain of each lineage's history, sealed with a key kept outside the database.
 
 - `history.link` is `PLACE.BEFORE.SEAL`: the entry's place in the chain, the previous entry's seal,
-  and a seal of both and of every column. The first link continues the entries older than the chain,
-  which have an empty `link`.
+  and a seal of both and of every column.
 - `history_head` has the number of entries, and `SEAL.HEAD` in `link`: the last entry's seal, and a
   seal of the number and the last seal. A head's seal differs in kind from an entry's seal, so after
   cutting off the end of a chain, a program without the key can make no fitting head.
@@ -54,16 +53,16 @@ def is_ours(key: bytes, row: Row) -> bool:
 
 
 def _begin(transaction: Transaction, head: str, key: bytes, lineage: Value) -> str:
-    """Count a lineage with a new chain. Return the seal for the first entry to continue."""
+    """Count a lineage with a new chain. Return the previous seal for the first entry: empty, or
+    `_BROKEN` if the lineage has entries, so another program has removed the head.
+    """
     [all_] = transaction.rows(head, _ALL)
     if (counted := _read(key, _ALL, all_)) is not None:
         transaction.execute_all(_head(key, _ALL, counted[0] + 1, ""))
-    before = ""
-    for row in transaction.rows("SELECT * FROM history WHERE lineage = ? ORDER BY number", lineage):
-        if row["link"] is not None:  # the head was removed
-            return _BROKEN
-        before = _seal(key, "older", before, *_values(row))
-    return before
+    return _BROKEN if transaction.rows(_FIRST, lineage) else ""
+
+
+_FIRST = "SELECT number FROM history WHERE lineage = ? LIMIT 1"
 
 
 def _head(key: bytes, lineage: Value, entries: int, last: str) -> Statement:
@@ -85,8 +84,8 @@ def _values(row: Row | Mapping[str, Value]) -> list[Value]:
 
 
 def _seal(key: bytes, *sealed: Value) -> str:
-    # JSON, because joined words would be ambiguous.
-    return hmac.digest(key, json.dumps(sealed).encode(), "sha256").hex()
+    # JSON, because joined words would be ambiguous. A column changed to another type has no seal.
+    return hmac.digest(key, json.dumps(sealed, default=repr).encode(), "sha256").hex()
 
 
 # --- Verification
@@ -98,7 +97,7 @@ _ENTRIES = (
 )
 _COUNTS = (
     "SELECT COUNT(link) AS entries, COUNT(DISTINCT lineage) AS lineages,"
-    " COUNT(*) - COUNT(link) AS older, COUNT(CASE WHEN lineage = ? THEN link END) AS of_console"
+    " COUNT(CASE WHEN lineage = ? THEN link END) AS of_console"
     " FROM history WHERE lineage = ? OR ?"
 )
 _WITHOUT_ENTRIES = (
@@ -109,6 +108,7 @@ _COUNTED = (
     "SELECT (SELECT COUNT(*) FROM history_head WHERE lineage <> name) AS found, entries,"
     " link AS head FROM (SELECT ? AS name) AS one LEFT JOIN history_head ON lineage = name"
 )
+_ANY_VERSION = "SELECT number FROM version LIMIT 1"
 
 
 def verified(
@@ -128,12 +128,13 @@ def verified(
     breaks += [HistoryBreak(row["lineage"], Damage.REMOVED) for row in without]
     [all_] = reader.rows(_COUNTED, _ALL)
     is_begun = all_["found"] or all_["entries"] is not None
-    if lineage is None and is_begun and not _counts_all(key(), all_):
+    # Each version has an entry, so an empty history beside a version was deleted.
+    is_gone = not _counts_all(key(), all_) if is_begun else bool(reader.rows(_ANY_VERSION))
+    if lineage is None and is_gone:
         breaks.append(HistoryBreak(_ALL, Damage.GONE))
     return VerifiedHistory(
         entries=counts["entries"],
         lineages=counts["lineages"],
-        older=counts["older"],
         breaks=tuple(filter(None, breaks)),
         of_console=counts["of_console"],
     )
@@ -156,20 +157,18 @@ def _first_break(key: bytes, lineage: str, rows: Iterator[Row]) -> HistoryBreak 
     place, before, last = 0, "", None
     for row in rows:
         signed, _, seal = str(row["link"]).rpartition(".")
-        if row["link"] is None and not place:
-            before = _seal(key, "older", before, *_values(row))
-        elif not is_ours(key, row):
+        if not is_ours(key, row):
             return _break(Damage.CHANGED, lineage, row)
-        elif signed == f"{place + 1}.{before}":
+        if signed == f"{place + 1}.{before}":
             place, before = place + 1, seal
         elif int(signed.partition(".")[0]) > place + 1:
             return _break(Damage.REMOVED, lineage, last)
         else:
             return _break(Damage.UNCONNECTED, lineage, row)
         last = row
-    if last is None or (last["entries"] is None and not place):
+    if last is None:
         return None
-    is_end = place and _read(key, lineage, last) == (place, before)
+    is_end = _read(key, lineage, last) == (place, before)
     return None if is_end else _break(Damage.REMOVED, lineage, last)
 
 

@@ -1,6 +1,6 @@
 """The interface between the tables and any database, and the migrations of the schema.
 
-Every database runs the same SQL. `Dialect` and the classes of a database hide the differences
+Every database runs the same queries. `Dialect` and the classes of a database hide the differences
 between SQLite and PostgreSQL: opening, privacy, the meaning of errors.
 
 Declare and call a method that writes::
@@ -15,7 +15,6 @@ Declare and call a method that writes::
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from functools import cache, wraps
@@ -26,7 +25,6 @@ from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, Protocol, Typ
 from msgspec import Struct
 
 from certferry.adapters.state.columns import (
-    MOMENT,
     PLAIN,
     UNREADABLE,
     Column,
@@ -35,8 +33,7 @@ from certferry.adapters.state.columns import (
     corrupt,
 )
 from certferry.adapters.state.failures import damaged
-from certferry.core.certificates.pem import issuer_end, parse_chain
-from certferry.errors import CertificateError, StateError, StateTooNew
+from certferry.errors import StateError, StateTooNew, StateTooOld
 from certferry.text import Text
 
 T = TypeVar("T")
@@ -151,8 +148,8 @@ class Dialect(Struct, frozen=True):
     #: A query for all columns: `table_name`, `name`, `place` in the key (0 outside the key),
     #: `is_flag`, and `renumber`, a statement that sets the numbering after rows were copied.
     columns: str
-    #: A query for triggers, rules and the like: `table_name`, `kind`, `name`, `definition` as the
-    #: schema's scripts write the definition, and `removal`, a statement.
+    #: A query for triggers, rules, constraints and the like: `table_name`, `kind`, `name`,
+    #: `definition` as the schema's scripts write the definition, and `removal`, a statement.
     attached: str
     #: Returns statements that lock tables against other writers.
     alone: Callable[[Sequence[str]], Iterator[str]]
@@ -316,67 +313,49 @@ class Table(Generic[T]):
 
 
 _MIGRATIONS = "certferry_migration"
-_WHOLE = "_whole."
-"""Part of the name of a script that makes a whole schema: `<number>_whole.<dialect>.sql`."""
-
-OLDEST = 22
-"""The newest schema of the previous release. Hosts with that release go on working in a shared
-state during an upgrade, so migrations keep everything that schema uses (docs/decisions/0043). No
-release knows an older schema; a host with an older schema would write unbound rows (0056)."""
-
-
-class Upgrade(Struct, frozen=True):
-    """The input of migrations; see `binding.upgrade_of`."""
-
-    #: The host to own existing rows: rows of a single host, stored before rows named hosts.
-    host: str
-    #: By the number of a schema: binds the existing rows with the state's key.
-    binds: Mapping[int, Callable[[Transaction], None]]
-    #: Seals a new database. By default the key stays unused: for a database without rows.
-    seal: Callable[[Transaction], object] = lambda _: None
+"""The table with the number and the name of each migration that a database has had."""
 
 
 class Migration(Struct, frozen=True):
-    """The way from one schema to the next."""
+    """The way from one schema to the next. The first migration makes all tables."""
 
     #: The number of the schema after the migration.
     number: int
     name: str
-    #: SQL, carried out first.
+    #: SQL, in the words of a kind of database.
     script: str
-    #: Work beyond SQL, such as digests, carried out after the script.
-    finish: Callable[[Transaction, Upgrade], None] = lambda *_: None
 
 
 @cache
 def read_migrations(dialect: str) -> tuple[Migration, ...]:
-    """Return this version's migrations: each script, followed by the dialect's addition. If the
-    dialect has a script for a whole schema, that script comes first and replaces older migrations.
+    """Return this version's migrations for a kind of database, the first migration first.
+
+    A migration is a file `<number>_<name>.<dialect>.sql`. The numbers begin at 23: no release has
+    made a state of a smaller number (docs/decisions/0059).
     """
     scripts = {
-        file.name.removesuffix(".sql"): file.read_text(encoding="utf-8")
+        file.name.removesuffix(f".{dialect}.sql"): file.read_text(encoding="utf-8")
         for file in (resources.files(__package__) / "schema").iterdir()
+        if file.name.endswith(f".{dialect}.sql")
     }
-    migrations = [
-        Migration(int(name.partition("_")[0]), name, script, _begin)
-        for name, script in scripts.items()
-        if name.endswith(_WHOLE + dialect)
-    ]
-    begun = max((migration.number for migration in migrations), default=0)
-    for name in sorted(name for name in scripts if "." not in name):
-        number, script = int(name.partition("_")[0]), scripts[name]
-        script += scripts.get(f"{name}.{dialect}", "")
-        if number > begun:
-            migrations.append(Migration(number, name, script, _FINISH.get(number, lambda *_: None)))
-    return tuple(migrations)
+    return tuple(
+        Migration(int(name.partition("_")[0]), name, scripts[name]) for name in sorted(scripts)
+    )
 
 
-def migrate(database: Database, upgrade: Upgrade, known: Sequence[Migration] = ()) -> bool:
+def migrate(
+    database: Database,
+    host: str,
+    known: Sequence[Migration] = (),
+    *,
+    seal: Callable[[Transaction], object] = lambda _: None,
+) -> bool:
     """Apply the missing migrations in one transaction. Return whether any were missing; an
-    up-to-date database is only read.
+    up-to-date database is only read. The first row of a new state is the `host`; `seal` stores the
+    check of the key, otherwise stored with the first secret.
 
-    Raises `StateTooNew` for a database migrated by a newer version, and `StateError` for another
-    program's database.
+    Raises `StateTooNew` for a database migrated by a newer version, `StateTooOld` for a database
+    from before the first release, and `StateError` for another program's database.
     """
     migrations = known or read_migrations(database.dialect.name)
     if is_migrated(database, migrations):
@@ -386,9 +365,10 @@ def migrate(database: Database, upgrade: Upgrade, known: Sequence[Migration] = (
         # Read again: another process may have migrated since.
         missing = _missing(transaction, database, migrations)
         for migration in missing:
-            _apply(transaction, database.dialect, migration, upgrade)
-        if missing and database.dialect.oldest:
-            transaction.execute("UPDATE certferry_schema SET oldest = ?", OLDEST)
+            _apply(transaction, database.dialect, migration)
+        if migrations[0] in missing:
+            transaction.add("host", name=host)
+            seal(transaction)
         return bool(missing)
 
     return database.change_schema(carry_out)
@@ -401,24 +381,41 @@ def is_migrated(database: Database, known: Sequence[Migration] = ()) -> bool:
 
 def schema_of(database: Database) -> int:
     """Return the number of a database's schema, 0 without tables. Raises as `migrate`."""
-    applied = _applied(database, database)
-    _must_be_known(applied, database, database, read_migrations(database.dialect.name))
-    return max(applied, default=0)
+    return max(_applied(database, database, read_migrations(database.dialect.name)), default=0)
 
 
 def _missing(
     reader: Reader, database: Database, migrations: Sequence[Migration]
 ) -> list[Migration]:
-    applied = _applied(reader, database)
-    _must_be_known(applied, reader, database, migrations)
+    applied = _applied(reader, database, migrations)
     return [migration for migration in migrations if migration.number not in applied]
 
 
-def _must_be_known(
-    applied: set[int], reader: Reader, database: Database, migrations: Sequence[Migration]
-) -> None:
-    newest = max(migration.number for migration in migrations)
-    if max(applied, default=0) > newest and not _is_meant_for(newest, reader, database.dialect):
+def _applied(reader: Reader, database: Database, migrations: Sequence[Migration]) -> set[int]:
+    """Return the numbers of the migrations that a database has had. Raises as `migrate`."""
+    tables = {row["name"] for row in reader.rows(database.dialect.tables)}
+    if not tables:
+        return set()
+    if _MIGRATIONS not in tables:
+        raise damaged(database.place, Text("the database holds the tables of another program"))
+    query = f"SELECT number FROM {_MIGRATIONS}"  # noqa: S608 - a constant
+    applied = {row["number"] for row in reader.rows(query)}
+    first, newest = migrations[0].number, migrations[-1].number
+    if first not in applied:
+        raise StateTooOld(
+            Text(
+                "{path} was written by a certferry from before the first release: schema {found},"
+                " the oldest known here: {known}",
+                path=database.place,
+                found=max(applied, default=0),
+                known=first,
+            ),
+            hint=Text(
+                "move it away, or name another place as `url` of [state]: a new state issues every"
+                " certificate again; nothing was changed"
+            ),
+        )
+    if max(applied) > newest and not _is_meant_for(newest, reader, database.dialect):
         raise StateTooNew(
             Text(
                 "{path} was written by a newer certferry: schema {found}, known here: {known}",
@@ -428,6 +425,7 @@ def _must_be_known(
             ),
             hint=Text("install the newest certferry; nothing was changed"),
         )
+    return applied
 
 
 def _is_meant_for(schema: int, reader: Reader, dialect: Dialect) -> bool:
@@ -435,69 +433,10 @@ def _is_meant_for(schema: int, reader: Reader, dialect: Dialect) -> bool:
     return bool(dialect.oldest) and reader.rows(dialect.oldest)[0]["oldest"] <= schema
 
 
-def _applied(reader: Reader, database: Database) -> set[int]:
-    tables = {row["name"] for row in reader.rows(database.dialect.tables)}
-    if tables and _MIGRATIONS not in tables:
-        raise damaged(database.place, Text("it holds the tables of another program"))
-    query = f"SELECT number FROM {_MIGRATIONS}"  # noqa: S608 - a constant
-    return {row["number"] for row in reader.rows(query)} if tables else set()
-
-
-def _apply(
-    transaction: Transaction, dialect: Dialect, migration: Migration, upgrade: Upgrade
-) -> None:
+def _apply(transaction: Transaction, dialect: Dialect, migration: Migration) -> None:
     transaction.execute(
         f"CREATE TABLE IF NOT EXISTS {_MIGRATIONS} (number INTEGER PRIMARY KEY, name TEXT NOT NULL)"
     )
     for statement in dialect.statements(migration.script):
         transaction.execute(statement)
-    migration.finish(transaction, upgrade)
-    if migration.number in upgrade.binds:
-        upgrade.binds[migration.number](transaction)
     transaction.add(_MIGRATIONS, number=migration.number, name=migration.name)
-
-
-def _add_digests(transaction: Transaction, _: Upgrade) -> None:
-    """Compute the digests of chains stored before schema 3, which added the digests."""
-    for version, fullchain_pem in _fullchains(transaction):
-        digest = hashlib.sha256(fullchain_pem.encode()).hexdigest()
-        transaction.update("version", version, fullchain_digest=digest)
-    transaction.execute(
-        "UPDATE rollout SET fullchain_digest = (SELECT version.fullchain_digest FROM version"
-        " WHERE version.lineage = rollout.lineage AND version.fingerprint = rollout.fingerprint)"
-        " WHERE fullchain_digest IS NULL AND target = 'command'"
-    )
-
-
-def _add_issuer_ends(transaction: Transaction, _: Upgrade) -> None:
-    """Store the end of the issuers' validity for versions stored before schema 15."""
-    for version, fullchain_pem in _fullchains(transaction):
-        with suppress(CertificateError):
-            end = MOMENT.write(issuer_end(parse_chain(fullchain_pem)))
-            transaction.update("version", version, issuer_not_after=end)
-
-
-def _fullchains(reader: Reader) -> Iterator[tuple[dict[str, Value], str]]:
-    for row in reader.rows("SELECT lineage, number, fullchain_pem FROM version_pem"):
-        yield {"lineage": row["lineage"], "number": row["number"]}, row["fullchain_pem"]
-
-
-def _begin(transaction: Transaction, upgrade: Upgrade) -> None:
-    """Store the first rows of a new state: the host that makes the state, and the key's check."""
-    transaction.add("host", name=upgrade.host)
-    upgrade.seal(transaction)
-
-
-def _give_to_host(transaction: Transaction, upgrade: Upgrade) -> None:
-    """Assign this host to rows stored before schema 17, which added the column `host`."""
-    host = upgrade.host
-    transaction.add("host", name=host)
-    for target in ("files", "command"):
-        transaction.update("rollout", {"target": target}, host=host)
-        transaction.update("sighting", {"target": target}, host=host)
-    transaction.update("account_note", {"account": "[metrics]"}, host=host)
-    transaction.update("last_run", {"host": ""}, host=host)
-    transaction.update("begun_run", {"host": ""}, host=host)
-
-
-_FINISH = {3: _add_digests, 15: _add_issuer_ends, 17: _give_to_host}

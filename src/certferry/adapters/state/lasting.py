@@ -22,7 +22,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 _ENTRIES = "SELECT * FROM history WHERE event IN ('revoked', 'rolled back', 'rollback refused')"
-"""Schema 22 has an index for exactly this query."""
+"""The schema has an index for exactly this query (`history_that_lasts`)."""
 
 
 class Lasting(Struct, frozen=True):
@@ -107,8 +107,8 @@ _NEWEST = (
     " ORDER BY lineage"
 )
 _GO_BY_THE_HISTORY = Text(
-    "certferry goes by the history; see who else can write to the database. The next certificate"
-    " ends this: certferry sync --renew {lineage}"
+    "certferry follows the history; check who else can write to the database. The next"
+    " certificate ends the trouble: certferry sync --renew {lineage}"
 )
 
 

@@ -175,15 +175,9 @@ class RunTables(Tables):
         raise NotImplementedError
 
 
-_VALUES = ""
-"""The key of the report with sentences as values. Older releases stored a report for each language,
-by the language's code."""
-
-
 def _packed(report: RunReport) -> str:
     """Return a report, compressed to a tenth: a report on a thousand certificates has megabytes."""
-    by_key = {_VALUES: report.document, **report.rendered}
-    text = json.dumps(by_key, ensure_ascii=False, default=_plain)
+    text = json.dumps(report.document, ensure_ascii=False, default=_plain)
     return base64.b64encode(zlib.compress(text.encode())).decode()
 
 
@@ -195,8 +189,7 @@ def _unpacked(packed: str) -> RunReport:
     try:
         # Bounded, because another program may have written the row.
         plain = zlib.decompressobj().decompress(base64.b64decode(packed), LONGEST_RESULT)
-        by_key = dict(json.loads(plain))
-        return RunReport(_with_sentences(by_key.pop(_VALUES, {})), by_key)
+        return RunReport(_with_sentences(dict(json.loads(plain))))
     except (*columns.UNREADABLE, zlib.error) as problem:
         raise columns.corrupt() from problem
 

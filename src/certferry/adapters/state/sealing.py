@@ -28,21 +28,14 @@ from certferry.adapters.state.columns import Value, to_moment
 from certferry.adapters.state.database import Reader, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.core.redaction import Secret
-from certferry.errors import ConfigError, StateError, StateForeign
+from certferry.errors import ConfigError, StateError
 from certferry.file_trust import checked_path, group_that_reads, must_be_trusted
 from certferry.text import Text
 from certferry.whole_file import draft_beside, replace_file, sync_directory
 
 _NONCE_BYTES = 12  # NIST SP 800-38D §8.2; each secret has a random nonce
-_CHECKS = (
-    ("check", "certferry"),
-    ("check", "certferry", "rows are bound"),
-    ("check", "certferry", "deliveries are bound"),
-)
-"""The words bound to a state's check, by how often migrations have bound the rows. Schemas 21 and
-22 bind rows.
-"""
-_CHECK = _CHECKS[-1]
+_CHECK = ("check", "certferry")
+"""The words bound to a state's check."""
 _HISTORY = ("history", "certferry")
 
 
@@ -104,46 +97,13 @@ class Sealing:
         """Return the database's key, or `None` before the first secret. Raises `StateError` if the
         given key is another key.
         """
-        key, _ = self._opened_check(reader)
-        return key
-
-    def times_bound(self, reader: Reader) -> int:
-        """Return how many migrations have bound existing rows. Raises as `must_open`."""
-        _, times = self._opened_check(reader)
-        return times
-
-    def _opened_check(self, reader: Reader) -> tuple[Key | None, int]:
         for row in reader.rows("SELECT sealed_check FROM sealing"):
-            for times in reversed(range(len(_CHECKS))):
-                key, plain = self._opened(row["sealed_check"], _CHECKS[times])
-                if plain is not None:
-                    self._in_force = key
-                    return key, times
-            raise _changed(reader, self._source) or _other_key(self._source)
-        return None, 0
-
-    def key_before_binding(self, transaction: Transaction, most: int) -> Key | None:
-        """Return the key for a migration that binds rows, or `None` before the first secret.
-
-        Raises `StateForeign` if rows were bound more than `most` times: another program has set the
-        schema back, so that certferry would bind that program's rows.
-        """
-        key, times = self._opened_check(transaction)
-        if times > most:
-            raise StateForeign(
-                Text("another program has taken the schema of the state back"),
-                hint=Text(
-                    "see who else can write to the database, and put the state back from a backup"
-                ),
-            )
-        return key
-
-    def note_bound(self, transaction: Transaction) -> None:
-        """Store that every row is bound from now on. Only the holder of the key can store this."""
-        key = self.must_open(transaction)
-        if key is not None:
-            check = key.seal("", *_CHECK)
-            transaction.update("sealing", {"number": 1}, sealed_check=check)
+            key, plain = self._opened(row["sealed_check"], _CHECK)
+            if plain is None:
+                raise _changed(reader, self._source) or _other_key(self._source)
+            self._in_force = key
+            return key
+        return None
 
     def begin(self, transaction: Transaction) -> Key:
         """Return the key in force; before the first secret, store the check that only this key
@@ -247,11 +207,11 @@ def _opened_by_new(path: Path, sealed: str, bound_to: tuple[Value, ...]) -> tupl
 def _changed(reader: Reader, source: Path | Secret) -> StateError | None:
     """Return the error for a key from before the last change, or `None` without a change."""
     query = "SELECT changed_at, changed_on FROM sealing WHERE changed_at IS NOT NULL"
-    with suppress(StateError):  # before schema 18
+    with suppress(StateError):  # another program may have changed the moment
         for row in reader.rows(query):
-            hint = Text("write the new one as `key` of [state]; nothing was changed")
+            hint = Text("set `key` of [state] to the new key; nothing was changed")
             if isinstance(source, Path):
-                hint = Text("put the new one into {path}; nothing was changed", path=source)
+                hint = Text("put the new key into {path}; nothing was changed", path=source)
             message = Text("the key of the state was changed at {moment} on host {host}")
             at = to_moment(row["changed_at"])
             return StateError(message.filled(moment=at, host=row["changed_on"]), hint=hint)
@@ -261,12 +221,14 @@ def _changed(reader: Reader, source: Path | Secret) -> StateError | None:
 def _other_key(source: Path | Secret) -> StateError:
     if isinstance(source, Path):
         return StateError(
-            Text("the key in {path} does not open what the state holds", path=source),
+            Text("the key in {path} does not open the state", path=source),
             hint=way_out(source),
         )
     return StateError(
-        Text("`key` of [state] does not open what the state holds"),
-        hint=Text("give it the value that it has on the other hosts; nothing was changed"),
+        Text("`key` of [state] does not open the state"),
+        hint=Text(
+            "set `key` of [state] to the same value as on the other hosts; nothing was changed"
+        ),
     )
 
 
@@ -314,14 +276,14 @@ def key_of(source: Path | Secret) -> bytes:
             hint=_A_NEW_ONE,
         )
     if _is_guessed(key):
-        raise ConfigError(Text("`key` of [state] can be guessed"), hint=_A_NEW_ONE)
+        raise ConfigError(Text("`key` of [state] is easy to guess"), hint=_A_NEW_ONE)
     return key
 
 
-_A_NEW_ONE = Text("`certferry state key` prints a new one, for a new state")
+_A_NEW_ONE = Text("`certferry state key` prints a key for a new state")
 
-_LEAST_DIFFERENT = 8
-"""The fewest different bytes in a key. Only one random key in 10**36 has fewer; zeros, or a
+_LEAST_DIFFERENT = 16
+"""The fewest different bytes in a key. Only one random key in 10**16 has fewer; zeros, or a
 repeated word, can be guessed."""
 
 
@@ -392,10 +354,9 @@ def put_key(new: Path, path: Path) -> None:
 def way_out(path: Path) -> Text:
     """Return the hint for a state sealed with another key than the key file's."""
     return Text(
-        "put {path} back from the backup that belongs to this state (`certferry restore FILE`, if"
-        " certferry made it); without a backup, start over:"
-        " move the state and the key file away, and the next `certferry sync` makes both anew and"
-        " issues every certificate again",
+        "put {path} back from the backup of the same state (`certferry restore FILE`). Without a"
+        " backup, start over: move the state and the key file away; the next `certferry sync`"
+        " creates both anew and issues every certificate again",
         path=path,
     )
 
@@ -416,7 +377,7 @@ def _decode(content: bytes, path: Path) -> bytes:
     if key is None:
         raise _no_key(path)
     if _is_guessed(key):
-        raise StateError(Text("the key in {path} can be guessed", path=path), hint=_A_NEW_ONE)
+        raise StateError(Text("the key in {path} is easy to guess", path=path), hint=_A_NEW_ONE)
     return key
 
 
@@ -430,9 +391,9 @@ def _decoded(content: bytes) -> bytes | None:
 
 def _no_key(path: Path) -> StateError:
     return StateError(
-        Text("{path} does not hold a key", path=path),
+        Text("{path} does not contain a key", path=path),
         hint=Text(
-            "it is one line: {count} bytes in base64; {otherwise}",
+            "the file must be one line, {count} bytes in base64; {otherwise}",
             count=KEY_BYTES,
             otherwise=way_out(path),
         ),
@@ -441,17 +402,18 @@ def _no_key(path: Path) -> StateError:
 
 def _missing(path: Path) -> StateError:
     return StateError(
-        Text("the key file {path} is missing, and the state is sealed with it", path=path),
-        hint=Text("set `key_file` of [state] to where it is; {otherwise}", otherwise=way_out(path)),
+        Text("the key file {path} is missing, and the state is sealed with the key", path=path),
+        hint=Text(
+            "set `key_file` of [state] to the file's place; {otherwise}", otherwise=way_out(path)
+        ),
     )
 
 
 def _open_to_others(path: Path) -> StateError:
     return StateError(
-        Text("the key file {path} can be read by others", path=path),
+        Text("other users can read the key file {path}", path=path),
         hint=Text(
-            "run: chmod 600 {path}\n"
-            "Where Kubernetes mounts it, set defaultMode: 0400 in place of that",
+            "run: chmod 600 {path}\nIf Kubernetes mounts the file, set defaultMode: 0400 instead",
             path=shlex.quote(str(path)),
         ),
     )

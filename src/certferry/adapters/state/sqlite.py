@@ -15,7 +15,6 @@ from typing import TypeVar
 
 from certferry.adapters.state import database as databases
 from certferry.adapters.state import failures
-from certferry.adapters.state.binding import upgrade_of
 from certferry.adapters.state.columns import PLAIN, NoText, Value
 from certferry.adapters.state.failures import PRIMARY, takes_no_writes, translating_errors
 from certferry.adapters.state.leases import HostState, LeaseLocks
@@ -182,7 +181,9 @@ class SqliteDatabase:
         " WHERE one.type = 'table' ORDER BY table_name, place",
         "SELECT tbl_name AS table_name, 'TRIGGER' AS kind, name, sql || ';' AS definition,"
         " printf('DROP TRIGGER \"%w\";', name) AS removal FROM sqlite_schema"
-        " WHERE type = 'trigger' ORDER BY table_name, name",
+        " WHERE type = 'trigger' UNION ALL SELECT tbl_name, 'UNIQUE INDEX', name, 'an index',"
+        " printf('DROP INDEX \"%w\";', name) FROM sqlite_schema"
+        " WHERE type = 'index' AND upper(sql) LIKE 'CREATE UNIQUE%' ORDER BY table_name, name",
         lambda _: iter(()),  # SQLite has one writer at a time
         _stop,
         lambda tables: (f"DROP TABLE {table}" for table in tables),
@@ -282,7 +283,7 @@ class SqliteDatabase:
             switch = partial(self._journal_mode, f"PRAGMA journal_mode = {_WRITE_AHEAD}")
             if self._patiently(switch) != _WRITE_AHEAD:
                 raise StateUnavailable(
-                    Text("{path}: its file system cannot share a database", path=self.path),
+                    Text("{path}: the file system cannot share a database", path=self.path),
                     hint=Text("put the state on a local disk"),
                 )
 
@@ -360,7 +361,7 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
     if not is_made:
         return _state(InMemory(path, empty(host)), sealing, host)
     try:
-        return _in_use(_opened(path, upgrade_of(host, sealing)), sealing, host)
+        return _in_use(_opened(path, host), sealing, host)
     except StateUnavailable as problem:
         if not (reads_only and takes_no_writes(path) and _is_at_rest(path)):
             raise
@@ -379,7 +380,7 @@ def open_whole(url: str, key: Path | Secret, host: str) -> HostState:
         if not _is_made(path):
             raise _not_made(path)
     sealing = Sealing(key)
-    return _state(_opened(path, upgrade_of(host, sealing)), sealing, host)
+    return _state(_opened(path, host), sealing, host)
 
 
 def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
@@ -393,7 +394,7 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
     if is_made:
         with closing(SqliteDatabase(path)) as database:
             is_whole = databases.is_migrated(database)
-    with closing(_opened(path, upgrade_of(host, sealing))) as database:
+    with closing(_opened(path, host)) as database:
         must_be_in_use(database, sealing)
         if init:
             is_whole &= bool(database.rows("SELECT 1 FROM sealing"))
@@ -404,7 +405,7 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
 def _not_made(path: Path) -> ConfigError:
     return ConfigError(
         Text("there is no state at {path}", path=path),
-        hint=Text("the first `certferry sync` makes it, and so does `certferry state init`"),
+        hint=Text("the first `certferry sync` or `certferry state init` creates the state"),
     )
 
 
@@ -438,7 +439,7 @@ def _state(
     return HostState(database, sealing, locks, name, problem)
 
 
-def _opened(path: Path, upgrade: databases.Upgrade) -> SqliteDatabase:
+def _opened(path: Path, host: str) -> SqliteDatabase:
     with translating_errors(path):
         make_directory(path.parent)
         make_file(path, b"")
@@ -447,7 +448,7 @@ def _opened(path: Path, upgrade: databases.Upgrade) -> SqliteDatabase:
         must_be_trusted(path.resolve().parent, makes_files=True)
     database = SqliteDatabase(path)
     try:
-        databases.migrate(database, upgrade)
+        databases.migrate(database, host)
         database.use_write_ahead_log()
     except BaseException:
         database.close()
@@ -507,5 +508,5 @@ class InMemory(SqliteDatabase):
 def empty(host: str) -> bytes:
     """Return a database without rows, cached: a migration takes as long as hundreds of queries."""
     with closing(SqliteDatabase(Path(":memory:"))) as nowhere:
-        databases.migrate(nowhere, databases.Upgrade(host, {}))
+        databases.migrate(nowhere, host)
         return nowhere.content()

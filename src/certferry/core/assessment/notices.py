@@ -198,8 +198,8 @@ def refused(channel: str, answer: Text) -> Problem:
     """Return the problem of a channel that refuses messages; `answer` is the service's reason."""
     return Problem(
         REFUSED,
-        Text("{channel} takes no messages: {problem}", channel=channel, problem=answer),
-        Text("run `certferry notify test {channel}` after fixing it", channel=channel),
+        Text("{channel} accepts no messages: {problem}", channel=channel, problem=answer),
+        Text("after fixing the channel, run `certferry notify test {channel}`", channel=channel),
     )
 
 
@@ -323,7 +323,7 @@ def _deadline(lineage: str, version: Version) -> Notice:
     problem = Problem(
         "overdue",
         Text("the certificate ends at {end} and is not renewed", end=end),
-        Text("see with `certferry status {lineage}` what holds it up", lineage=lineage),
+        Text("to see the cause: `certferry status {lineage}`", lineage=lineage),
     )
     return Notice(Topic.DEADLINE, Subject(lineage), version.saved_at, problem, end)
 
@@ -520,7 +520,7 @@ def _due(
     ]
     for delivery in deliveries:
         if delivery.topic is Topic.TROUBLE and delivery.key not in standing:
-            message = Text("in order again; the trouble began at {since}", since=delivery.since)
+            message = Text("in order again; the trouble started at {since}", since=delivery.since)
             over = Problem(delivery.code, message)
             due.append(
                 Notification(Notice(Topic.RECOVERED, delivery.subject, delivery.since, over))

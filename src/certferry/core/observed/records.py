@@ -255,8 +255,6 @@ class VerifiedHistory(Struct, frozen=True):
     entries: int
     #: The number of lineages in the chain, counting `ACCESS` as a lineage.
     lineages: int
-    #: The number of entries from before the chain began, which cannot be verified.
-    older: int
     breaks: tuple[HistoryBreak, ...] = ()
     #: The number of `entries` under `ACCESS`.
     of_console: int = 0

@@ -84,5 +84,3 @@ class RunReport(Struct, frozen=True):
 
     #: The JSON document of the command, with sentences as `Text`.
     document: Mapping[str, object] = field(default_factory=dict)
-    #: By language, the report as JSON, in runs stored by an earlier release.
-    rendered: Mapping[str, str] = field(default_factory=dict)

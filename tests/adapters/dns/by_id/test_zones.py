@@ -70,9 +70,9 @@ def test_name_without_a_zone_is_reported_with_those_that_are_there(
 @pytest.mark.parametrize(
     ("service", "words"),
     [
-        ("alidns", "it has none at all"),
-        ("cloudflare", "lacks a permission or this zone"),
-        ("dnspod", "it has none at all"),
+        ("alidns", "the account has no zones"),
+        ("cloudflare", "lacks a permission or the zone"),
+        ("dnspod", "the account has no zones"),
     ],
 )
 def test_account_without_any_zone(service: str, words: str) -> None:

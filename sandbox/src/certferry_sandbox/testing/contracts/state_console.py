@@ -54,14 +54,6 @@ class RunsContract:
         assert other.stored_run("unknown") is None
         assert other.run_report("unknown") is None
 
-    def test_report_in_languages(self, store: StateStore) -> None:
-        """One that was carried here from an earlier release stays as it was rendered there."""
-        store.begin_run(NOW)
-        store.save_run_begin(run_of(store, "a"))
-        report = RunReport(rendered={"en": '{"ok": true}', "zh": '{"ok": "是"}'})
-        store.save_run_end("a", RunState.DONE, NOW, report)
-        assert report == store.run_report("a")
-
     def test_request_begins_one_run(self, store: StateStore, other: StateStore) -> None:
         """However often it is sent, and at once; runs without one are all runs of their own."""
         store.begin_run(NOW)

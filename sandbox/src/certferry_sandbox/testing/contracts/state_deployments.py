@@ -285,13 +285,13 @@ class HistoryContract:
         self, store: StateStore, other: StateStore, elsewhere: StateStore
     ) -> None:
         """Whichever hosts and processes wrote it, in whatever order; each entry names its host."""
-        assert VerifiedHistory(0, 0, 0) == store.verify_history()
+        assert VerifiedHistory(0, 0) == store.verify_history()
         for number, writer in enumerate([store, elsewhere, other, store, elsewhere, elsewhere]):
             writer.append_history(event(f"lineage-{number % 2}", "bound", number))
 
-        assert VerifiedHistory(6, 2, 0) == store.verify_history() == elsewhere.verify_history()
-        assert VerifiedHistory(3, 1, 0) == other.verify_history("lineage-1")
-        assert VerifiedHistory(0, 0, 0) == other.verify_history("unknown")
+        assert VerifiedHistory(6, 2) == store.verify_history() == elsewhere.verify_history()
+        assert VerifiedHistory(3, 1) == other.verify_history("lineage-1")
+        assert VerifiedHistory(0, 0) == other.verify_history("unknown")
         writers = [store, elsewhere, other, store, elsewhere, elsewhere]
         entries = store.history(None, 10)
         assert [one.host for one in writers] == [entry.host for entry in reversed(entries)]

@@ -1,5 +1,0 @@
--- What was written before there were digests gets them from what was kept, so that another chain is
--- seen as one from the first run on. A command was given its fullchain from the very same row. Which
--- program was run then is not known; a later run takes the one that it finds.
---
--- `database._add_digests` computes them: no database has the same function for that.

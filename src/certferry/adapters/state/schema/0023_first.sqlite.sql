@@ -1,0 +1,502 @@
+-- The first schema, for SQLite. The script for PostgreSQL has the same tables (0023_first.postgresql.sql).
+--
+-- A moment is text, RFC 3339 in UTC with microseconds, so the order of texts is the order of moments. Names,
+-- facts and sentences are JSON. A fingerprint, a digest or a link is SHA-256 in lower-case hex. `sealed_*` is
+-- base64 of AES-GCM, bound to its row (sealing.py); `proof` seals nothing, and shows that certferry wrote the
+-- row (binding.py).
+
+-- --- The state as a whole
+
+-- The check of the state's key: a sealed text that no other key opens. The table has at most one row. After a
+-- change of the key, `history_key` is the sealed key of the history's chain, and `changed_*` tells when and
+-- on which host.
+CREATE TABLE sealing (
+    number INTEGER PRIMARY KEY CHECK (number = 1),
+    sealed_check TEXT NOT NULL,
+    history_key TEXT,
+    changed_at TEXT,
+    changed_on TEXT
+);
+
+-- The new place of a moved state, or `from ` and the old place while a move is arriving. A state in use has
+-- no row.
+CREATE TABLE moved (
+    destination TEXT NOT NULL,
+    at TEXT NOT NULL,
+    proof TEXT
+);
+
+-- --- Hosts. A table with rows of single hosts has the host in its key; the host '' owns rows of all hosts.
+
+-- A host that uses the state, as its last run found it. `machine` tells two machines of one name apart;
+-- `release` is the release of certferry; `clock_ahead` is how many seconds the clock was ahead of the
+-- database's clock. A file has one host.
+CREATE TABLE host (
+    name TEXT PRIMARY KEY,
+    machine TEXT,
+    release TEXT,
+    seen_at TEXT,
+    clock_ahead INTEGER
+);
+
+-- The right to work on a lineage, and its last holder. A file lock shows whether the holder lives. A released
+-- lease keeps its row without a holder, because the token of the next holder must be greater.
+CREATE TABLE lease (
+    lineage TEXT PRIMARY KEY,
+    token INTEGER NOT NULL,
+    holder TEXT,
+    since TEXT,
+    until TEXT
+);
+
+-- A declaration that a lineage has had, by the digest of the content, and when a host first declared this
+-- content.
+CREATE TABLE declaration (
+    lineage TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    first_seen_at TEXT NOT NULL,
+    PRIMARY KEY (lineage, digest)
+);
+
+-- The declaration of a lineage on a host now: the digest of the content, since when, and in which file.
+CREATE TABLE host_declaration (
+    host TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    since TEXT NOT NULL,
+    file TEXT NOT NULL,
+    PRIMARY KEY (host, lineage)
+);
+
+CREATE INDEX host_declaration_of_lineage ON host_declaration (lineage);
+
+-- The moment until which the calls of an account to a service (`name`) are reserved. `account` is the
+-- account's label; in a shared state, a digest of the account's keys, because labels differ from file to
+-- file.
+CREATE TABLE pace (
+    account TEXT NOT NULL,
+    name TEXT NOT NULL,
+    until TEXT NOT NULL,
+    PRIMARY KEY (account, name)
+);
+
+-- A text that an adapter keeps about an account between runs, such as the endpoint that answered last. No
+-- secrets.
+CREATE TABLE account_note (
+    host TEXT NOT NULL,
+    account TEXT NOT NULL,
+    name TEXT NOT NULL,
+    text TEXT NOT NULL,
+    PRIMARY KEY (account, name, host)
+);
+
+-- --- Certificates
+
+-- A certificate of a lineage. `number` counts the lineage's certificates. `window_*` and `ask_after` are from
+-- the CA's renewal information (RFC 9773): the window, the page with the CA's reason, and when certferry may
+-- ask again. `directory` is the CA that issued the certificate. A revocation is stored before the CA is
+-- asked; `revocation_answered` tells whether the CA has taken the revocation. `issuer_not_after` is the end
+-- of the certificate that signed this certificate.
+CREATE TABLE version (
+    lineage TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    fingerprint TEXT NOT NULL,
+    fullchain_digest TEXT,
+    names TEXT NOT NULL,
+    common_name TEXT NOT NULL,
+    serial TEXT NOT NULL,
+    issuer TEXT NOT NULL,
+    issuer_not_after TEXT,
+    not_before TEXT NOT NULL,
+    not_after TEXT NOT NULL,
+    key_type TEXT NOT NULL,
+    key_matches BOOLEAN NOT NULL,
+    chain_complete BOOLEAN NOT NULL,
+    directory TEXT,
+    window_start TEXT,
+    window_end TEXT,
+    window_page TEXT,
+    ask_after TEXT,
+    revoked_at TEXT,
+    revocation_reason TEXT,
+    revocation_answered BOOLEAN,
+    saved_at TEXT NOT NULL,
+    proof TEXT,
+    PRIMARY KEY (lineage, number),
+    UNIQUE (lineage, fingerprint)
+);
+
+-- The chain and the private key of a version. A table of its own: every run reads the facts of every version,
+-- and the PEM texts only to deploy.
+CREATE TABLE version_pem (
+    lineage TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    fullchain_pem TEXT NOT NULL,
+    sealed_privkey_pem TEXT NOT NULL,
+    PRIMARY KEY (lineage, number),
+    FOREIGN KEY (lineage, number) REFERENCES version (lineage, number)
+);
+
+-- --- Orders at CAs. `directory` is the URL of a CA's directory (RFC 8555 §7.1.1).
+
+-- An account at a CA, without a URL until the CA has registered the account. While the CA changes the
+-- account's key, `sealed_next_key_pem` is the next key.
+CREATE TABLE acme_account (
+    directory TEXT PRIMARY KEY,
+    url TEXT,
+    sealed_key_pem TEXT NOT NULL,
+    sealed_next_key_pem TEXT,
+    proof TEXT
+);
+
+-- The order in progress of a lineage, with the certificate's private key.
+CREATE TABLE acme_order (
+    lineage TEXT PRIMARY KEY,
+    directory TEXT NOT NULL,
+    url TEXT NOT NULL,
+    names TEXT NOT NULL,
+    key_type TEXT,
+    sealed_key_pem TEXT NOT NULL,
+    created_at TEXT NOT NULL,
+    proof TEXT
+);
+
+-- A TXT record that certferry created for a proof, to be removed. `handle` is the DNS service's name for the
+-- record.
+CREATE TABLE challenge_record (
+    lineage TEXT NOT NULL,
+    name TEXT NOT NULL,
+    value TEXT NOT NULL,
+    handle TEXT,
+    created_at TEXT NOT NULL,
+    proof TEXT,
+    PRIMARY KEY (lineage, name, value)
+);
+
+-- The last try to get a certificate for a lineage. `tries` counts the failed tries since the last
+-- certificate, `failing_since` is when the CA began to fail, and `rejected_at` when certferry refused the
+-- certificate of the CA.
+CREATE TABLE issue_try (
+    lineage TEXT PRIMARY KEY,
+    tried_at TEXT NOT NULL,
+    tries INTEGER NOT NULL DEFAULT 0,
+    failing_since TEXT,
+    rejected_at TEXT
+);
+
+-- An order that counts against a CA's rate limits, stored before the CA is asked. `names` is a sorted list. A
+-- lineage has at most one order that is neither issued nor given up.
+CREATE TABLE issuance (
+    number INTEGER PRIMARY KEY,
+    directory TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    names TEXT NOT NULL,
+    renews BOOLEAN NOT NULL,
+    ordered_at TEXT NOT NULL,
+    issued_at TEXT,
+    given_up BOOLEAN NOT NULL DEFAULT FALSE
+);
+
+CREATE INDEX issuance_of_lineage ON issuance (lineage);
+CREATE INDEX issuance_at_directory ON issuance (directory, ordered_at);
+
+-- A proof of a name that a CA refused.
+CREATE TABLE failed_proof (
+    directory TEXT NOT NULL,
+    name TEXT NOT NULL,
+    failed_at TEXT NOT NULL
+);
+
+CREATE INDEX failed_proof_of_name ON failed_proof (directory, name);
+
+-- A CA's request to wait with orders of some names, or with all orders (`for_all`): when, and until when.
+CREATE TABLE hold (
+    directory TEXT NOT NULL,
+    names TEXT NOT NULL,
+    told_at TEXT NOT NULL,
+    until TEXT NOT NULL,
+    for_all BOOLEAN NOT NULL,
+    PRIMARY KEY (directory, names)
+);
+
+-- --- Places: the domains of targets, and receivers
+
+-- A copy of a certificate at a target, put there by certferry. `in_use_until` is how long the copy counts as
+-- used after the target refused to remove it.
+CREATE TABLE upload (
+    target TEXT NOT NULL,
+    remote_id TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    label TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    uploaded_at TEXT NOT NULL,
+    in_use_until TEXT,
+    proof TEXT,
+    PRIMARY KEY (target, remote_id)
+);
+
+CREATE INDEX upload_of_lineage ON upload (lineage, target);
+
+-- How far a certificate has come at a place. Rows of the targets `files` and `command` belong to a host.
+-- `problem_before`, `settings_before` and `worked_before` tell how the target was before the change; `sent`
+-- is the accepted settings, `request_id` the target's name for the change. `program_digest` and
+-- `fullchain_digest` tell which program a receiver ran, with which chain. `refused_since` is when addresses
+-- began to refuse the certificate, `drift` another tool's change, `repairs` when drift was repaired.
+CREATE TABLE rollout (
+    host TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    target TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    accepted_at TEXT,
+    verified_at TEXT,
+    failed_at TEXT,
+    attempts INTEGER NOT NULL,
+    request_id TEXT,
+    sent TEXT,
+    problem_before TEXT,
+    settings_before TEXT,
+    worked_before BOOLEAN NOT NULL,
+    program_digest TEXT,
+    fullchain_digest TEXT,
+    refused_since TEXT,
+    drift TEXT,
+    repairs TEXT NOT NULL,
+    proof TEXT,
+    PRIMARY KEY (lineage, target, domain, host)
+);
+
+-- A certificate that must not be bound to a domain again: after a rollback, by an operator (`by_hand`) or by
+-- a run.
+CREATE TABLE withdrawal (
+    lineage TEXT NOT NULL,
+    target TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    withdrawn_at TEXT NOT NULL,
+    by_hand BOOLEAN NOT NULL,
+    proof TEXT,
+    PRIMARY KEY (lineage, target, domain, fingerprint)
+);
+
+-- The last observation of a place: whether the place had its certificate, since when, which of the lineage's
+-- certificates, and the first end among other certificates there.
+CREATE TABLE sighting (
+    host TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    target TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    served BOOLEAN NOT NULL,
+    since TEXT NOT NULL,
+    fingerprint TEXT,
+    other_until TEXT,
+    PRIMARY KEY (lineage, target, domain, host)
+);
+
+-- --- Messages
+
+-- A fact for operators that stands until it is over. The first six columns are the subject; an empty column
+-- leaves the subject open.
+CREATE TABLE notice (
+    topic TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    target TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    host TEXT NOT NULL,
+    since TEXT NOT NULL,
+    code TEXT NOT NULL,
+    message TEXT NOT NULL,
+    hint TEXT,
+    deadline TEXT,
+    PRIMARY KEY (topic, lineage, target, domain, channel, host)
+);
+
+-- A notice that the channel `name` was told of, and when. A run stores the row before sending the message,
+-- and deletes the row if the service refuses the message.
+CREATE TABLE told (
+    name TEXT NOT NULL,
+    topic TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    target TEXT NOT NULL,
+    domain TEXT NOT NULL,
+    channel TEXT NOT NULL,
+    host TEXT NOT NULL,
+    since TEXT NOT NULL,
+    at TEXT NOT NULL,
+    code TEXT NOT NULL,
+    PRIMARY KEY (name, topic, lineage, target, domain, channel, host)
+);
+
+-- A channel: when its last messages were sent (a list), until when its service asked to wait, and why the
+-- service refuses messages.
+CREATE TABLE channel (
+    name TEXT PRIMARY KEY,
+    sent TEXT NOT NULL,
+    again_at TEXT,
+    refused_since TEXT,
+    problem TEXT,
+    hint TEXT
+);
+
+-- --- Runs. move.py copies tables in the order of their names: a table's name follows the name of the table referred to.
+
+-- A run that began and has not ended yet. While the process lives, a file lock of the same number is held; a
+-- row without its file lock belongs to a killed run.
+CREATE TABLE begun_run (
+    host TEXT NOT NULL,
+    number INTEGER NOT NULL,
+    began_at TEXT NOT NULL,
+    machine TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    PRIMARY KEY (host, number)
+);
+
+-- When the last run on a host ended, and when the last run without a failure ended.
+CREATE TABLE last_run (
+    host TEXT PRIMARY KEY,
+    ended_at TEXT NOT NULL,
+    succeeded_at TEXT
+);
+
+-- A run, who started it, and from where. `names` is [] for a run over all lineages, `plan` the digest of a
+-- confirmed plan, `number` the row of begun_run. The same `request` starts one run only. A run that was
+-- killed has no end.
+CREATE TABLE run (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,
+    source TEXT NOT NULL,
+    who TEXT NOT NULL,
+    host TEXT NOT NULL,
+    started_at TEXT NOT NULL,
+    names TEXT NOT NULL,
+    plan TEXT,
+    number INTEGER,
+    state TEXT NOT NULL,
+    ended_at TEXT,
+    request TEXT UNIQUE
+);
+
+CREATE INDEX run_in_order ON run (started_at, id);
+CREATE INDEX run_of_process ON run (host, number);
+
+-- An event of a run, such as the end of a step.
+CREATE TABLE run_event (
+    run TEXT NOT NULL REFERENCES run (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    at TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    event TEXT NOT NULL,
+    text TEXT NOT NULL,
+    outcome TEXT,
+    target TEXT,
+    domain TEXT,
+    PRIMARY KEY (run, number)
+);
+
+-- The document that a run printed at its end, as compressed JSON.
+CREATE TABLE run_report (
+    run TEXT PRIMARY KEY REFERENCES run (id) ON DELETE CASCADE,
+    documents TEXT NOT NULL
+);
+
+-- --- The console. The secret of a link, a cookie or a token is stored as a digest only.
+
+-- A user of the console. `id` is the name in lower case, since anna and Anna are one user; `password` is a
+-- hash (Argon2id), absent until the user has chosen a password.
+CREATE TABLE console_user (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL,
+    made_at TEXT NOT NULL,
+    password TEXT,
+    password_at TEXT,
+    language TEXT,
+    seen_at TEXT,
+    proof TEXT
+);
+
+-- A link by which a user chooses a password, once.
+CREATE TABLE console_user_link (
+    user_id TEXT PRIMARY KEY REFERENCES console_user (id) ON DELETE CASCADE,
+    digest TEXT NOT NULL UNIQUE,
+    expires_at TEXT NOT NULL,
+    proof TEXT
+);
+
+-- A browser in which a user is logged in.
+CREATE TABLE console_user_session (
+    digest TEXT PRIMARY KEY,
+    user_id TEXT NOT NULL REFERENCES console_user (id) ON DELETE CASCADE,
+    began_at TEXT NOT NULL,
+    seen_at TEXT NOT NULL,
+    address TEXT NOT NULL,
+    browser TEXT NOT NULL,
+    proof TEXT
+);
+
+CREATE INDEX console_user_session_of_user ON console_user_session (user_id);
+
+-- A token for the API. `begins` is the first characters, by which operators recognise the token.
+CREATE TABLE console_token (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL UNIQUE,
+    begins TEXT NOT NULL,
+    role TEXT NOT NULL,
+    made_at TEXT NOT NULL,
+    expires_at TEXT,
+    used_at TEXT,
+    proof TEXT
+);
+
+-- Failed logins from an address or for a name, counted by the minute: a flood of failures fills no disk.
+CREATE TABLE console_guess (
+    whose TEXT NOT NULL,
+    minute TEXT NOT NULL,
+    guesses INTEGER NOT NULL,
+    PRIMARY KEY (whose, minute)
+);
+
+-- --- The history
+
+-- An event, kept for ever. `link` seals the entry and the entry of the same lineage before it, so a lineage's
+-- entries are a chain (chain.py).
+CREATE TABLE history (
+    number INTEGER PRIMARY KEY,
+    at TEXT NOT NULL,
+    lineage TEXT NOT NULL,
+    event TEXT NOT NULL,
+    who TEXT NOT NULL,
+    host TEXT,
+    facts TEXT NOT NULL,
+    link TEXT
+);
+
+-- Every index ends with the number, because the history is read newest first. An index of moments would sort
+-- all entries of a long time for the newest hundred. The last index holds the entries that are read by every
+-- run (lasting.py).
+CREATE INDEX history_of_lineage ON history (lineage, number);
+CREATE INDEX history_of_host ON history (host, number);
+CREATE INDEX history_of_person ON history (who, number);
+CREATE INDEX history_that_lasts ON history (lineage, number)
+    WHERE event IN ('revoked', 'rolled back', 'rollback refused');
+
+-- The end of a lineage's chain: how many entries, and the last link.
+CREATE TABLE history_head (
+    lineage TEXT PRIMARY KEY,
+    entries INTEGER NOT NULL,
+    link TEXT NOT NULL
+);
+
+-- No program changes or removes an entry of the history.
+CREATE TRIGGER history_is_not_changed BEFORE UPDATE ON history
+BEGIN
+    SELECT RAISE(ABORT, 'history is never changed');
+END;
+
+CREATE TRIGGER history_is_not_removed BEFORE DELETE ON history
+BEGIN
+    SELECT RAISE(ABORT, 'history is never removed');
+END;
