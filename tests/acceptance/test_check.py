@@ -10,10 +10,10 @@ import pytest
 
 from certferry.present.check_text import MOST_DETAILS
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.requests_made import RequestsMade
 from tests.acceptance.site import Site
-from tests.acceptance.test_going_back import set_by_hand, with_drift
+from tests.acceptance.test_rollback_and_drift import set_by_hand, with_drift
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
@@ -45,7 +45,7 @@ def test_a_certificate_from_its_declaration_to_order(host: Host, name: str) -> N
 
     after = host.run("check")
 
-    assert (OK, "", Footprint()) == (after.code, after.err, after.left)
+    assert (OK, "", RequestsMade()) == (after.code, after.err, after.left)
     found = parsed(after.out)
     days = re.fullmatch(rf"1 served, soonest (\d+) d \({re.escape(name)}\)", found["said"])
     assert days is not None, after.out

@@ -14,8 +14,8 @@ from certferry_sandbox.httpd import utc_now
 from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate
+from tests.acceptance.requests_made import assert_nothing_written
 from tests.support.command import run_here
 from tests.support.tiers import thorough
 

@@ -21,8 +21,8 @@ from certferry_sandbox.qiniu.answers import Refused
 from certferry_sandbox.s3 import S3Service
 from certferry_sandbox.world import World
 from tests.acceptance.diskless import Runner, S3Runner
-from tests.acceptance.footprint import Footprint, challenges
 from tests.acceptance.host import Run, certificate
+from tests.acceptance.requests_made import RequestsMade, challenges
 from tests.support.tiers import THOROUGH, long, thorough
 
 MOST_FOR_ONE, MOST_FOR_NOTHING = 25, 3
@@ -91,14 +91,14 @@ def goes_on_after_kills(runner: Runner, name: str, kills: list[int]) -> None:
     """Kill runs after these requests; the one that may live then ends in order: with one upload,
     with one order besides those of which a killed run did not see the answer, and no record.
     """
-    before, unanswered = Footprint.of(runner.world), 0
+    before, unanswered = RequestsMade.of(runner.world), 0
     for position in kills:
         made = runner.killed_after(position, "sync")
         unanswered += made == position and "/order-plz" in runner.asked[-1]
 
     last = runner.run("sync")
     assert Exit.OK == last.code, (last, kills)
-    left = Footprint.of(runner.world) - before
+    left = RequestsMade.of(runner.world) - before
     assert (1, 1) == (left.certificates, left.qiniu_uploads), kills
     assert left.orders <= 1 + unanswered, kills
     assert 1 == len(runner.fingerprints(name)), kills
@@ -223,7 +223,7 @@ def test_run_that_another_has_overtaken(
     """The one that comes later goes on to the end. The other exits with 75 and says why, once;
     together they have ordered and uploaded one certificate.
     """
-    before, later = Footprint.of(world), list[Run]()
+    before, later = RequestsMade.of(world), list[Run]()
     other = while_it_stands(runner, later, lambda: beside("sync"))
     world.qiniu.before = once("GET /domain", other)
 
@@ -232,7 +232,7 @@ def test_run_that_another_has_overtaken(
     assert [Exit.OK] == [one.code for one in later], (later, run)
     assert Exit.TRY_LATER == run.code, run
     assert "another run has stored the state" in run.complaint.error
-    left = Footprint.of(world) - before
+    left = RequestsMade.of(world) - before
     assert (1, 1) == (left.certificates, left.qiniu_uploads)
     assert Exit.OK == runner.run("state", "check").code
 
@@ -276,7 +276,7 @@ def test_command_by_hand_that_another_run_has_overtaken(
 
 def test_bucket_that_fails_in_the_middle(runner: Runner, world: World, name: str) -> None:
     """The run ends before the next call, with 75; the next goes on, and nothing is done twice."""
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     objects, fail = world.qiniu.objects, Fault.status(599)
     world.qiniu.before = once("POST /sslcert", lambda: objects.up.faults.add(fail, times=None))
 
@@ -286,7 +286,7 @@ def test_bucket_that_fails_in_the_middle(runner: Runner, world: World, name: str
     objects.up.faults.clear()
 
     assert Exit.OK == runner.run("sync").code
-    left = Footprint.of(world) - before
+    left = RequestsMade.of(world) - before
     assert (1, 1, 1) == (left.orders, left.certificates, left.qiniu_uploads)
     assert world.qiniu.bound(name) is not None
 
@@ -307,7 +307,7 @@ def test_bucket_that_fails_at_the_end(runner: Runner, world: World, name: str) -
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_run_that_is_stopped(runner: Runner, world: World, how: signal.Signals) -> None:
     """It ends with 130, and the next machine goes on; nothing is done twice."""
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     gate, reached = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -324,7 +324,7 @@ def test_run_that_is_stopped(runner: Runner, world: World, how: signal.Signals) 
     assert "Traceback" not in err
 
     assert Exit.OK == runner.run("sync").code
-    left = Footprint.of(world) - before
+    left = RequestsMade.of(world) - before
     assert (1, 1) == (left.certificates, left.qiniu_uploads)
 
 

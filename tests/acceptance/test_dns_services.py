@@ -19,8 +19,8 @@ from certferry_sandbox.dnspod.service import NAMESERVERS
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import assert_nothing_written, challenges
 from tests.acceptance.host import Host, Run
+from tests.acceptance.requests_made import assert_nothing_written, challenges
 from tests.support.bind import KEY_NAME, SECRET, Bind
 from tests.support.command import Ended, run_here
 from tests.support.powerdns import KEY, PowerDns

@@ -15,9 +15,9 @@ from certferry_sandbox.dnspod.service import DnspodService
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import HttpService, Response
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import Footprint, assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate
-from tests.adapters.qiniu.place import refusal
+from tests.acceptance.requests_made import RequestsMade, assert_nothing_written
+from tests.adapters.qiniu.account import refusal
 from tests.support.permissions import bound_by_permissions
 from tests.support.tiers import thorough
 
@@ -288,7 +288,7 @@ def test_state_that_cannot_be_used(host: Host) -> None:
     assert FAILED == run.code
     codes = [one["code"] for one in json.loads(run.out)["findings"]]
     assert ["state_unusable", "schedule_missing", "nobody_told"] == codes
-    assert Footprint() == run.left
+    assert RequestsMade() == run.left
 
 
 def test_state_that_cannot_be_written(host: Host) -> None:

@@ -12,8 +12,8 @@ import pytest
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate, covering
+from tests.acceptance.requests_made import assert_nothing_written
 from tests.core.certificates.odd_kinds import on_curve
 from tests.support.tiers import thorough
 

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Run
+from tests.acceptance.requests_made import RequestsMade
 from tests.acceptance.site import Site
 from tests.support.permissions import bound_by_permissions
 from tests.support.tiers import thorough
@@ -29,9 +29,9 @@ def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
 
 
 def orders(site: Site, act: Callable[[], object]) -> int:
-    before = Footprint.of(site.world)
+    before = RequestsMade.of(site.world)
     act()
-    return (Footprint.of(site.world) - before).orders
+    return (RequestsMade.of(site.world) - before).orders
 
 
 def test_from_the_ca_into_files(site: Site) -> None:
@@ -50,11 +50,11 @@ def test_from_the_ca_into_files(site: Site) -> None:
     assert [f"to lb site {issued}"] == site.lines("pushed")
     assert [] == list((site.state.parent / "handover").iterdir())
     stats = [(site.ssl / name).stat() for name in NAMES]
-    before = Footprint.of(site.world)
+    before = RequestsMade.of(site.world)
 
     assert {ssl: "unchanged", "push": "unchanged"} == site.outcomes()
 
-    assert Footprint() == Footprint.of(site.world) - before
+    assert RequestsMade() == RequestsMade.of(site.world) - before
     assert stats == [(site.ssl / name).stat() for name in NAMES]
     assert (1, 1) == (len(site.lines("reloaded")), len(site.lines("pushed")))
 

@@ -18,8 +18,8 @@ import pytest
 from certferry_sandbox.world import World
 from tests.acceptance.clients.acme_sh import AcmeSh
 from tests.acceptance.clients.old_homes import Certbot, Lego
-from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Run
+from tests.acceptance.requests_made import RequestsMade
 from tests.support.command import run_here
 from tests.support.tiers import thorough
 
@@ -39,7 +39,7 @@ class Machine:
     def certferry(self, *arguments: str, **environ: str) -> Run:
         done = run_here(arguments, {**os.environ, **environ}, self.directory)
         assert not any(secret in done.out + done.err for secret in self.world.secrets())
-        return Run(done.code, done.out, done.err, Footprint.of(self.world))
+        return Run(done.code, done.out, done.err, RequestsMade.of(self.world))
 
     def init(self, client: str, home: Path, *more: str, **environ: str) -> Run:
         """Run `init --from`, without questions."""

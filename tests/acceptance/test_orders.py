@@ -16,8 +16,8 @@ from benchmarks.run_cost import MOST, Cost, measure, missed
 from certferry.core.certificates.pem import common_name
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.requests_made import assert_nothing_written
 from tests.adapters.acme.persist_ca import DNS_01, ISSUERS, PREFIX, PersistCa, bundle_of
 from tests.adapters.acme.proxy import Proxy, refusal
 from tests.support.tiers import thorough

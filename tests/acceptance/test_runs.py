@@ -19,8 +19,8 @@ from certferry.present.language import voice_in
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.domains import HttpsConf
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import NOBODY_ASKED
 from tests.acceptance.host import Host
+from tests.acceptance.requests_made import NO_REQUESTS
 from tests.acceptance.test_stopping import DEADLINE, PROMISED, seconds_to_end
 from tests.support.schemas import must_fit
 from tests.support.waiting import eventually
@@ -293,5 +293,5 @@ def test_digest_that_is_none(host: Host, words: str) -> None:
     """One sentence, where it is no digest or goes with no plan; no service is asked."""
     run = host.run("-q", "sync", "--plan", *words.split())
 
-    assert (USAGE, NOBODY_ASKED) == (run.code, run.left)
+    assert (USAGE, NO_REQUESTS) == (run.code, run.left)
     assert run.complaint.error

@@ -27,8 +27,8 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.heartbeat import HeartbeatService
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import NOBODY_ASKED, Footprint, challenges
 from tests.acceptance.host import LONGEST_RUN, Host, certificate
+from tests.acceptance.requests_made import NO_REQUESTS, RequestsMade, challenges
 from tests.support.command import run_here
 from tests.support.ports import free_port
 from tests.support.postgresql import (
@@ -72,7 +72,7 @@ def made(shared: Host) -> Host:
 def refusal(host: Host, *words: str, code: int = USAGE) -> tuple[str, str]:
     """Return the one sentence with which a command ended, and its hint; no service was asked."""
     run = host.run("-q", *words)
-    assert (code, NOBODY_ASKED) == (run.code, run.left), run
+    assert (code, NO_REQUESTS) == (run.code, run.left), run
     assert "Traceback" not in run.err
     assert PASSWORD not in run.err
     return run.complaint.error, run.complaint.hint
@@ -142,7 +142,7 @@ def test_hosts_that_run_at_once(made: Host, world: World, tmp_path: Path, name: 
     (tmp_path / "web-2").mkdir()
     other = Host(world, tmp_path / "web-2", certificate(name) + several)
     other.share(made_url(made), KEY, "web-2")
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
 
     with (
         made.begin("sync", "--scheduled", "--json") as one,
@@ -151,7 +151,7 @@ def test_hosts_that_run_at_once(made: Host, world: World, tmp_path: Path, name: 
         said = [process.communicate(timeout=LONGEST_RUN)[0] for process in (one, another)]
 
     assert [IN_ORDER, IN_ORDER] == [one.returncode, another.returncode], said
-    left = Footprint.of(world) - before
+    left = RequestsMade.of(world) - before
     assert (5, 5, 1, 0) == (left.orders, left.certificates, left.qiniu_uploads, left.challenges)
     assert {"in_order"} == {json.loads(out)["result"] for out in said}
 
@@ -213,7 +213,7 @@ def test_upgrade_of_a_shared_state(made: Host, next_release: str) -> None:
     assert IN_ORDER == made.run("sync").code
 
     early = made.run_apart("-q", "sync", PYTHONPATH=next_release)
-    assert (USAGE, NOBODY_ASKED) == (early.code, early.left), early
+    assert (USAGE, NO_REQUESTS) == (early.code, early.left), early
     assert "has the tables of an older certferry" in early.complaint.error
     assert "certferry state migrate" in early.complaint.hint
     migrated = made.run_apart("state", "migrate", PYTHONPATH=next_release)
@@ -280,13 +280,13 @@ def test_version_that_another_program_changed(
 
     assert FAILED == run.code
     assert f"version 1 of {name}" in run.out + run.err
-    assert "see who else can write to the database" in run.out + run.err
+    assert "check who else can write to the database" in run.out + run.err
     assert f"version 1 of {name}" in plan.out
     assert "data about the certificate that certferry did not write" in check.out
     assert FAILED == found.code
     findings = [(one["code"], one["subject"]) for one in found.document["findings"]]
     assert [("state_foreign", name)] == findings
-    assert NOBODY_ASKED == run.left
+    assert NO_REQUESTS == run.left
 
 
 @pytest.mark.parametrize("words", [["backup", "b"], ["restore", "b"]], ids=lambda one: one[0])
@@ -671,7 +671,7 @@ def test_server_that_stops_in_the_middle(
     """What was done outside while it was gone is not done again, and nothing is left over."""
     host.share(server.url(server.new_database()), KEY)
     assert IN_ORDER == host.run("state", "init").code
-    before, gate = Footprint.of(world), threading.Event()
+    before, gate = RequestsMade.of(world), threading.Event()
     services = [world.dnspod.http, *world.qiniu.services]
     for service in services:
         service.faults.add(Fault.held_until(gate), on=moment)
@@ -695,7 +695,7 @@ def test_server_that_stops_in_the_middle(
 
     expire_leases(server, made_url(host))
     assert IN_ORDER == host.run("sync").code
-    done = Footprint.of(world) - before
+    done = RequestsMade.of(world) - before
     assert (1, 1, 1) == (done.orders, done.certificates, done.qiniu_uploads)
     assert [] == challenges(world)
 

@@ -17,9 +17,9 @@ import pytest
 
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import NOBODY_ASKED, assert_nothing_written
 from tests.acceptance.full_disk import FullDisk, read_only
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.requests_made import NO_REQUESTS, assert_nothing_written
 from tests.support.permissions import bound_by_permissions
 from tests.support.tiers import thorough
 
@@ -49,7 +49,7 @@ def test_state_of_a_newer_version(synced: Host, name: str) -> None:
         assert f"{synced.state} was written by a newer certferry" in run.complaint.error
         assert "schema 999" in run.complaint.error
         assert "install the newest certferry" in run.complaint.hint
-        assert NOBODY_ASKED == run.left
+        assert NO_REQUESTS == run.left
     assert before == synced.state.read_bytes()
 
 
@@ -147,7 +147,7 @@ def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes],
     assert f"{synced.state} is not a state of certferry" in run.complaint.error
     restored = f"put {synced.state} back: `certferry restore FILE`"
     assert restored in run.complaint.hint
-    assert NOBODY_ASKED == run.left
+    assert NO_REQUESTS == run.left
     assert damaged == synced.state.read_bytes()
 
     synced.state.write_bytes(whole)
@@ -163,7 +163,7 @@ def test_state_that_cannot_be_opened(synced: Host) -> None:
     assert FAILED == run.code
     assert f"{synced.state} cannot be opened" in run.complaint.error
     assert "must belong to certferry's user" in run.complaint.hint
-    assert NOBODY_ASKED == run.left
+    assert NO_REQUESTS == run.left
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
@@ -175,7 +175,7 @@ def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> Non
     assert FAILED == run.code
     assert f"{synced.state} cannot be opened: the file system is read-only" == run.complaint.error
     assert "writable again" in run.complaint.hint
-    assert NOBODY_ASKED == run.left
+    assert NO_REQUESTS == run.left
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
@@ -245,7 +245,7 @@ def test_key_file_that_is_of_no_use(
     assert (FAILED, FAILED) == (run.code, export.code)
     assert_nothing_written(run.left)
     assert 0 == run.left.orders
-    assert NOBODY_ASKED == export.left
+    assert NO_REQUESTS == export.left
     assert not exported.exists()
     assert versions == synced.fingerprints(name)
 
@@ -324,7 +324,7 @@ def test_full_disk(synced: Host, name: str) -> None:
     assert FAILED == run.code
     assert f"{synced.state} {disk.words}" in run.complaint.error
     assert f"free some space at {synced.state.parent}" in run.complaint.hint
-    assert NOBODY_ASKED == run.left
+    assert NO_REQUESTS == run.left
 
     shutil.copytree(FullDisk.after(synced), synced.state.parent, dirs_exist_ok=True)
     assert versions == synced.fingerprints(name)

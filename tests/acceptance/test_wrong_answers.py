@@ -23,8 +23,8 @@ from certferry_sandbox.nameserver.service import Query, Resolver
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.requests_made import assert_nothing_written
 from tests.adapters.acme.ports import Clock
 from tests.adapters.acme.proxy import Proxy
 from tests.adapters.http.peers import peer, tunnel

@@ -28,9 +28,9 @@ NEXT_STEPS = """\
 Next:
   certferry plan              shows the changes of a sync
   certferry sync              issues, deploys and verifies
-  certferry schedule install  runs `sync` twice a day, so that certificates renew
-  certferry help notify       how a channel, [notify.ops], reports trouble to you
-  certferry help monitoring   how a [heartbeat] reports that the runs have stopped
+  certferry schedule install  runs `sync` twice a day, to renew certificates
+  certferry help notify       how a channel, [notify.ops], reports trouble
+  certferry help monitoring   how a [heartbeat] reports stopped runs
 """
 
 WHICH_CHANNEL = "Number or name (Enter to skip):"

@@ -288,7 +288,7 @@ def test_keys_from_an_env_file(home: Path) -> None:
         ("QINIU_AK = secret\n", 0o600, "is not KEY=value"),
         ("QINIU_AK=secret\n", 0o644, "chmod 600"),
         (None, 0o600, "No such file"),
-        (None, 0o600, "name a file with KEY=value lines"),
+        (None, 0o600, "to a file with KEY=value lines"),
     ],
 )
 def test_env_file_that_cannot_be_used(

@@ -120,7 +120,7 @@ def test_certificates_that_may_not_be_listed_are_no_obstacle(accounts: Accounts)
 
     assert (0, WRITTEN) == (done.returncode, done.stdout)
     assert "warning: not everything could be read: " in done.stderr
-    assert "img.example.com  cdn   not known     example.com" in done.stderr
+    assert "img.example.com  cdn   unknown       example.com" in done.stderr
 
 
 def test_plan_is_what_was_proposed(accounts: Accounts) -> None:
@@ -197,7 +197,7 @@ def test_no_is_no(accounts: Accounts, answer: str) -> None:
         *CHOSEN,
         (WRITE, answer),
         (
-            "What now:\n  1  choose the domains again\n  2  stop, and write nothing\n" + WHICH_WAY,
+            "What next:\n  1  choose the domains again\n  2  stop, and write nothing\n" + WHICH_WAY,
             "2\n",
         ),
     )
@@ -440,7 +440,7 @@ def test_output_names_the_file(accounts: Accounts) -> None:
     done, lost = accounts.init("--output", "etc/ferry.toml"), accounts.init("--output", "no/x.toml")
 
     assert 0 == done.returncode
-    schedule = "  certferry --config etc/ferry.toml schedule install\n    runs that twice a day, "
+    schedule = "  certferry --config etc/ferry.toml schedule install\n    runs `sync` twice a day, "
     assert schedule in done.stdout
     assert "  certferry help notify\n" in done.stdout
     assert 2 == lost.returncode

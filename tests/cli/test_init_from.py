@@ -483,11 +483,11 @@ def test_another_users_command_is_not_taken_over(accounts: Accounts) -> None:
     conf = accounts.directory / "home" / "img.example.com_ecc" / "img.example.com.conf"
     said = " ".join(done.stderr.split())
     assert (
-        f"warning: img.example.com: {conf} belongs to nobody, who can change it; the copies and"
-        " commands that it names are left out"
+        f"warning: img.example.com: {conf} belongs to nobody, who can change it; the client's"
+        " copies and commands are left out"
     ) in said
     shown = " ".join(done.stdout.split())
-    assert "`/opt/evil.sh`, which acme.sh runs at a renewal, is left out: where it is" in shown
+    assert "`/opt/evil.sh`, which acme.sh runs at a renewal, is left out: if still" in shown
     assert (
         f"programs that read {ssl}/fullchain.pem, {ssl}/privkey.pem today need a deployment"
         in shown

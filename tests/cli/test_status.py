@@ -250,7 +250,7 @@ def test_who_serves_instead_is_reported() -> None:
     """A certificate without a domain of its own is not a riddle."""
     said = message(lineage(owned_elsewhere=(("qiniu", ("pics", "static")),)))
 
-    assert "every domain of the certificate is served by img: qiniu: pics, static\n" in said
+    assert "img: qiniu: every domain of the certificate is served by pics, static\n" in said
     missing = message(
         lineage(
             version=None,

@@ -447,7 +447,7 @@ def test_certificate_that_a_stopped_run_did_not_look_at_is_reported_as_such() ->
         """)
         == console.out
     )
-    assert "static: 未查看\n" in values.text_of(list(report_text.lines(rendered, voice_in("zh"))))
+    assert "static: 未检查\n" in values.text_of(list(report_text.lines(rendered, voice_in("zh"))))
 
 
 def test_certificate_that_a_stopped_run_did_not_look_at_is_not_ok_for_a_program() -> None:
@@ -592,5 +592,5 @@ def test_patience_is_what_was_asked_for(
 
 def test_waiting_and_not_waiting_exclude_each_other() -> None:
     """Who says both is asked what is meant."""
-    with pytest.raises(click.UsageError, match="exclude each other"):
+    with pytest.raises(click.UsageError, match="cannot be combined"):
         wait_limit_of(5, no_wait=True)

@@ -157,8 +157,8 @@ def test_each_address_has_a_row() -> None:
         img.example.com: 1 of 3 addresses serve another certificate (until 2026-11-27 12:00 UTC)
         gone.example.com: does not exist
         hint: bind another
-        hint: a change at a CDN takes 8 to 15 minutes, sometimes hours: look again with --follow. \
-If it stays like this, ask the CDN's support about these addresses
+        hint: a change at a CDN takes 8 to 15 minutes, sometimes hours: check again with --follow. \
+If the error persists, ask the CDN's support about these addresses
         """)
         == console.out
     )
@@ -221,7 +221,11 @@ def test_the_document_shows_every_address() -> None:
                         "fingerprint": None,
                         "ok": False,
                         "not_after": None,
-                        "problem": {"code": "timed_out", "message": "no answer", "hint": None},
+                        "problem": {
+                            "code": "timed_out",
+                            "message": "no answer",
+                            "hint": None,
+                        },
                         "not_before": None,
                         "days_left": None,
                         "names": None,

@@ -25,7 +25,7 @@ from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.observed.runs import RunKind
 from certferry.errors import Problem
 from certferry.text import Text
-from tests.console.filled import (
+from tests.console.stored_site import (
     DAY,
     DOMAINS_OF_EACH,
     NOW,

@@ -38,8 +38,18 @@ from certferry.errors import Problem, Severity, StateUnavailable
 from certferry.ports.state import StateStore
 from certferry.text import Text
 from certferry.values import replace
-from tests.console.filled import DAY, NOW, domains_of, fill, issue, site_in, sync, table, tables_of
 from tests.console.serving import ANNA, AsVisitor, served
+from tests.console.stored_site import (
+    DAY,
+    NOW,
+    domains_of,
+    fill,
+    issue,
+    site_in,
+    sync,
+    table,
+    tables_of,
+)
 from tests.core.strategies import certificate, version
 from tests.house.translations import read
 

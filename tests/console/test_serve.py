@@ -240,7 +240,7 @@ def _refusals() -> Iterator[tuple[str, tuple[str, ...], str]]:
     yield 'listen = "unix:certferry.toml"', (), "is not a socket"
     yield 'listen = "192.0.2.1:80"\ncertificate = "ops"', (), "there is no certificate yet"
     yield 'fullchain = "none.pem"\nprivkey = "none.pem"', (), "none.pem"
-    yield 'fullchain = "privkey.pem"\nprivkey = "privkey.pem"', (), "holds a private key"
+    yield 'fullchain = "privkey.pem"\nprivkey = "privkey.pem"', (), "contains a private key"
     yield f'{TLS}listen = "192.0.2.1:443"', (), "192.0.2.1:443: Cannot assign"
     yield TLS.replace("ops.", "other."), (), "but the host name in `url` is other.example.com"
     yield "", ("--listen", "0.0.0.0:80"), "there is no certificate"

@@ -179,7 +179,8 @@ def test_it_is_not_declared(source: MemorySource, names: tuple[str, ...]) -> Non
 
 
 @pytest.mark.parametrize(
-    "error", [PlanRefused(Text("is not the key of")), CertificateError(Text("cannot be read"))]
+    "error",
+    [PlanRefused(Text("is not the key of")), CertificateError(Text("certferry cannot read"))],
 )
 def test_clients_files_that_cannot_be_taken(
     source: MemorySource, error: PlanRefused | CertificateError

@@ -23,8 +23,8 @@ from certferry.reconcile.run import held_lease
 from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_state import MemoryState
-from tests.core.discovery.found import domain, places
-from tests.migration.found import FILES, inherited, taken_over
+from tests.core.discovery.account_contents import domain, places
+from tests.migration.client_certificates import FILES, inherited, taken_over
 
 # --- What is proposed to declare for what another client made
 

@@ -23,7 +23,7 @@ from certferry.wiring.accounts import Paces, VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
 from certferry.wiring.settings import InstalledAdapters
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
-from tests.adapters.qiniu.place import bundle
+from tests.adapters.qiniu.account import bundle
 from tests.house.tree import ROOT
 from tests.wiring.packages import DNS_GROUP, TARGET_GROUP, Packages, adapter
 

@@ -394,7 +394,7 @@ def test_resolvers_that_do_not_answer(bench: Persisting) -> None:
         resolvers=Resolvers([("127.0.54.77", bench.endpoint[1])], IMPATIENT),
     )
 
-    with pytest.raises(DnsUnavailable, match=r"names no account .*; no resolver answered"):
+    with pytest.raises(DnsUnavailable, match=r"has no account .*; no resolver answered"):
         silent.must_be_provable([bench.name], NO_ACCOUNT)
     assert frozenset() == silent.must_be_provable([bench.name], bench.dns)
     assert [("warning", "not_looked_at", bench.name)] == found(silent_look(bench))

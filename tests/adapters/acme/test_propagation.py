@@ -53,7 +53,7 @@ from tests.adapters.acme.name_servers import (
     odd_servers,
     one,
 )
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 from tests.support.tiers import long
 
 # --- DnsPropagation, asked of real name servers: what is seen, odd answers, and where it is looked
@@ -199,7 +199,7 @@ def odd_propagation(port: int, answer_within: timedelta = ANSWER_WITHIN) -> DnsP
         resolvers=[("127.0.53.8", port)],
         port=port,
         timeout=timedelta(0),
-        pause=Waits(),
+        pause=RecordedPauses(),
         now=lambda: START,
         answer_within=answer_within,
     )
@@ -557,7 +557,7 @@ def test_refused_connection_is_silence() -> None:
 
 def test_time_passes_and_nothing_is_asked() -> None:
     """There is nothing it could ask with: neither resolvers nor a port."""
-    waits, reports = Waits(), Reports()
+    waits, reports = RecordedPauses(), Reports()
 
     FixedWait(timedelta(seconds=120), waits, lambda: START).wait(one(), reports)
 
@@ -568,7 +568,7 @@ def test_time_passes_and_nothing_is_asked() -> None:
 
 def test_challenge_is_written_at_its_own_name() -> None:
     """No CNAME can be seen."""
-    wait = FixedWait(timedelta(seconds=1), Waits(), lambda: START)
+    wait = FixedWait(timedelta(seconds=1), RecordedPauses(), lambda: START)
 
     assert NAME == wait.follow(NAME)
     assert wait.wildcard_alias(NAME) is None

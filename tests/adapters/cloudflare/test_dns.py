@@ -118,7 +118,7 @@ def test_zone_that_is_not_served_by_cloudflare(
     with pytest.raises(DnsRejected, match=words) as refused:
         provider.add_txt("_acme-challenge.example.org", "value")
 
-    assert "name the account" in str(refused.value.hint)
+    assert "set `dns` to the account" in str(refused.value.hint)
     assert [] == account.calls(account.CREATE)
     found = {zone.name: zone.problem for zone in cast("ZoneKeeper", provider).zones()}
     assert None is found["example.com"]
@@ -160,7 +160,7 @@ def test_token_for_another_zone(account: CloudflareAccount) -> None:
     with pytest.raises(ZoneNotFound) as missing:
         account.connect(token=Secret("B" * 40)).add_txt(NAME, "value")
 
-    assert "it has example.org" in str(missing.value.hint)
+    assert "the account has example.org" in str(missing.value.hint)
 
 
 def test_token_that_sees_no_zones(account: CloudflareAccount) -> None:
@@ -237,13 +237,13 @@ def test_token_that_is_not_known(account: CloudflareAccount) -> None:
 @pytest.mark.parametrize(
     ("code", "status", "error", "advice"),
     [
-        (1000, 401, DnsAccessDenied, "not accepted"),
+        (1000, 401, DnsAccessDenied, "does not accept"),
         (9103, 403, DnsAccessDenied, "is not an API token"),
         (10000, 403, DnsAccessDenied, "permission"),
-        (777, 403, DnsAccessDenied, "not accepted"),
+        (777, 403, DnsAccessDenied, "does not accept"),
         (81045, 400, DnsRejected, "plan"),
         (81053, 400, DnsRejected, "CNAME"),
-        (1004, 400, DnsRejected, "look at the zone"),
+        (1004, 400, DnsRejected, "check the zone"),
     ],
 )
 def test_refusal_carries_code_words_and_advice(

@@ -40,8 +40,8 @@ from certferry_sandbox.httpd import HttpService, Request, Response
 from certferry_sandbox.testing.contracts.dns import OURS, THEIRS, VALUE
 from tests.adapters.lexicon.account import at, connected
 from tests.adapters.notify.channels import nothing_listens
+from tests.adapters.recorded_pauses import RecordedPauses
 from tests.adapters.test_lost_lease import store
-from tests.adapters.waits import Waits
 from tests.support.powerdns import PowerDns
 from tests.support.waiting import eventually
 
@@ -91,7 +91,7 @@ class AtGandi(LexiconCalls):
     """The library's own provider, which cannot be given another address than Gandi's."""
 
     def __init__(self, url: str) -> None:
-        super().__init__("gandi", {}, timedelta(seconds=20), Waits())
+        super().__init__("gandi", {}, timedelta(seconds=20), RecordedPauses())
         self._url = url
 
     @contextmanager
@@ -160,7 +160,7 @@ def test_other_records_stay_where_an_id_is_that_of_a_name() -> None:
     """Gandi's is: by it, every record of the name would be removed, of whatever type."""
     gandi = Gandi(TXT=[f'"{THEIRS}"', f'"{OURS}"'], A=["192.0.2.1"])
     with gandi.http:
-        provider = LexiconRecords(AtGandi(gandi.http.url), [ZONE], Waits())
+        provider = LexiconRecords(AtGandi(gandi.http.url), [ZONE], RecordedPauses())
 
         assert provider.remove_txt(NAME, OURS, OURS)
         assert {"TXT": [f'"{THEIRS}"'], "A": ["192.0.2.1"]} == gandi.sets
@@ -172,9 +172,11 @@ def test_other_records_stay_where_an_id_is_that_of_a_name() -> None:
 
 def test_record_that_was_silently_not_written_is_reported(deaf: Deaf) -> None:
     """The provider's list is asked, some times; another run looks for the record."""
-    waits = Waits()
+    waits = RecordedPauses()
 
-    with pytest.raises(DnsUnavailable, match=f"{NAME}.*powerdns.*lacks the record") as reported:
+    with pytest.raises(
+        DnsUnavailable, match=f"{NAME}.*powerdns.*does not list the record"
+    ) as reported:
         at(deaf.http.url, pause=waits).add_txt(NAME, VALUE)
 
     assert "console" in str(reported.value.hint)
@@ -229,7 +231,7 @@ def test_provider_that_gives_no_answer_is_left_to_itself(deaf: Deaf) -> None:
     """Lexicon has no time-out of its own."""
     deaf.http.faults.add(Fault.delay(60), times=None)
 
-    with pytest.raises(DnsUnavailable, match=f"{NAME}.*no answer") as reported:
+    with pytest.raises(DnsUnavailable, match=f"{NAME}.*does not answer") as reported:
         at(deaf.http.url, timeout=timedelta(seconds=0.2)).add_txt(NAME, VALUE)
 
     assert "`timeout`" in str(reported.value.hint)
@@ -243,7 +245,7 @@ def test_nothing_is_begun_beside_work_that_was_left_to_itself(deaf: Deaf) -> Non
     deaf.http.faults.add(Fault.held_until(gate), times=None)
     provider = at(deaf.http.url, timeout=timedelta(seconds=0.3))
     for _ in range(3):
-        with pytest.raises(DnsUnavailable, match="no answer"):
+        with pytest.raises(DnsUnavailable, match="does not answer"):
             provider.add_txt(NAME, THEIRS)
     assert len(deaf.http.requests("*")) <= 1  # none yet on a busy machine
 

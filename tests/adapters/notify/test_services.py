@@ -37,7 +37,7 @@ from tests.adapters.notify.channels import CASES, QUIET, Case, Clock, connect, c
 OF_THE_LIBRARY = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 """What Apprise imports when it is first asked for a service."""
 
-CASE = {case.kind: case for case in reversed(CASES)}
+CASE_BY_KIND = {case.kind: case for case in reversed(CASES)}
 
 
 def again_at(answered: Answered) -> datetime:
@@ -49,7 +49,7 @@ def test_dingtalk_blocks_a_robot_for_ten_minutes() -> None:
     """After twenty messages in a minute (130101)."""
     clock = Clock()
     with DingtalkService(clock=clock) as service:
-        robot = connect("dingtalk", context(clock), **CASE["dingtalk"].settings(service))
+        robot = connect("dingtalk", context(clock), **CASE_BY_KIND["dingtalk"].settings(service))
         answers = [robot.send(message()) for _ in range(20)]
         blocked = robot.send(message())
         clock.pass_time(BLOCKED - timedelta(seconds=1))
@@ -78,7 +78,7 @@ def test_a_robot_that_wants_a_keyword(service_class: type[DingtalkService | Feis
 @pytest.mark.parametrize("kind", ["dingtalk", "feishu"])
 def test_a_clock_that_is_hours_off(kind: str) -> None:
     """The proof is dated: it is refused for good, and the hint leads on."""
-    case = CASE[kind]
+    case = CASE_BY_KIND[kind]
     with case.service() as service:
         wrong = Clock(datetime.now(UTC) - timedelta(hours=3))
         answered = connect(kind, context(wrong), **case.settings(service)).send(message())
@@ -92,7 +92,7 @@ def test_feishu_as_the_hour_or_its_half_begins(minute: int) -> None:
     """It refuses every robot (11232), and takes the message a minute later."""
     clock = Clock(QUIET.replace(minute=minute, second=1))
     with FeishuService(clock=clock) as service:
-        robot = connect("feishu", context(clock), **CASE["feishu"].settings(service))
+        robot = connect("feishu", context(clock), **CASE_BY_KIND["feishu"].settings(service))
         crowded = robot.send(message())
         clock.now = again_at(crowded)
         later = robot.send(message())
@@ -105,8 +105,10 @@ def test_proofs_that_openssl_made() -> None:
     """The same as `openssl dgst -sha256` gives for this moment: a vector of another program."""
     clock = Clock(datetime.fromtimestamp(1_700_000_000, UTC) + timedelta(milliseconds=123))
     with FeishuService(clock=clock) as feishu, DingtalkService(clock=clock) as dingtalk:
-        connect("feishu", context(clock), **CASE["feishu"].settings(feishu)).send(message())
-        connect("dingtalk", context(clock), **CASE["dingtalk"].settings(dingtalk)).send(message())
+        connect("feishu", context(clock), **CASE_BY_KIND["feishu"].settings(feishu)).send(message())
+        connect("dingtalk", context(clock), **CASE_BY_KIND["dingtalk"].settings(dingtalk)).send(
+            message()
+        )
         (to_feishu,), (to_dingtalk,) = feishu.requests(), dingtalk.requests()
 
     assert b'"timestamp": "1700000000"' in to_feishu.body
@@ -120,7 +122,7 @@ def test_wecom_takes_twenty_a_minute() -> None:
     """The next one later (45009)."""
     clock = Clock()
     with WecomService(clock=clock) as service:
-        robot = connect("wecom", context(clock), **CASE["wecom"].settings(service))
+        robot = connect("wecom", context(clock), **CASE_BY_KIND["wecom"].settings(service))
         answers = [robot.send(message()) for _ in range(20)]
         many = robot.send(message())
         clock.now = again_at(many)
@@ -134,7 +136,9 @@ def test_serverchan_after_the_days_messages() -> None:
     """Not again before the day in China has ended."""
     clock = Clock()
     with ServerchanService(clock=clock) as service:
-        channel = connect("serverchan", context(clock), **CASE["serverchan"].settings(service))
+        channel = connect(
+            "serverchan", context(clock), **CASE_BY_KIND["serverchan"].settings(service)
+        )
         answers = [channel.send(message()) for _ in range(A_DAY)]
         spent = channel.send(message())
 
@@ -147,7 +151,7 @@ def test_pushplus_after_code_900() -> None:
     clock = Clock()
     with PushplusService(clock=clock) as service:
         service.a_day = 1
-        channel = connect("pushplus", context(clock), **CASE["pushplus"].settings(service))
+        channel = connect("pushplus", context(clock), **CASE_BY_KIND["pushplus"].settings(service))
         answers = [channel.send(message()) for _ in range(2)]
 
     assert Sent() == answers[0]
@@ -170,7 +174,7 @@ def test_telegram_says_when_it_may_be_sent_more() -> None:
     """`retry_after`, in seconds."""
     clock = Clock()
     with TelegramService(clock=clock) as service:
-        bot = connect("telegram", context(clock), **CASE["telegram"].settings(service))
+        bot = connect("telegram", context(clock), **CASE_BY_KIND["telegram"].settings(service))
         answers = [bot.send(message()) for _ in range(21)]
 
     assert QUIET + timedelta(seconds=telegram.RETRY_AFTER) == again_at(answers[-1])
@@ -193,10 +197,10 @@ def test_telegram_chat_that_the_bot_is_not_in() -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("hooks.example.com/x", "whole address"),
-        ("https://", "whole address"),
-        ("https://[::1/x", "whole address"),
-        ("ftp://hooks.example.com/x", "whole address"),
+        ("hooks.example.com/x", "complete address"),
+        ("https://", "complete address"),
+        ("https://[::1/x", "complete address"),
+        ("ftp://hooks.example.com/x", "complete address"),
         ("http://hooks.example.com/tok-en", "https://"),
         ("https://user:pass@hooks.example.com/x", "user name"),
     ],

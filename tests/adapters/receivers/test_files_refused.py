@@ -28,7 +28,7 @@ from tests.support.tiers import thorough
 
 KILLED = Path(__file__).with_name("killed_delivery.py")
 
-MEDDLED = Path(__file__).with_name("meddled_delivery.py")
+MEDDLED = Path(__file__).with_name("disturbed_delivery.py")
 
 ONE = Path(__file__).with_name("one_delivery.py")
 

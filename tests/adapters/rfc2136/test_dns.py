@@ -285,7 +285,7 @@ def test_answer_without_our_signature_is_not_trusted(server: Scripted, signed: s
     else:
         server.turn = lambda wire: wire[:-7] + bytes([wire[-7] ^ 1]) + wire[-6:]
 
-    with pytest.raises(DnsUnavailable, match="not signed"):
+    with pytest.raises(DnsUnavailable, match="lacks the signature"):
         connected(server.address).add_txt(NAME, VALUE)
 
 
@@ -293,7 +293,7 @@ def test_absence_without_our_signature_is_not_trusted(server: Scripted) -> None:
     """A record would be left in the zone, as one that is gone."""
     server.signs, server.question = False, dns.rcode.NXDOMAIN
 
-    with pytest.raises(DnsUnavailable, match="not signed"):
+    with pytest.raises(DnsUnavailable, match="lacks the signature"):
         connected(server.address).remove_txt(NAME, VALUE, None)
 
 
@@ -302,9 +302,9 @@ def test_answer_that_is_none_is_reported(server: Scripted, turn: Turn) -> None:
     """Cut short, or to another question."""
     server.turn = turn
 
-    with pytest.raises(DnsUnavailable, match=r"cannot be read|something else"):
+    with pytest.raises(DnsUnavailable, match=r"unreadable answer|another question"):
         connected(server.address).add_txt(NAME, VALUE)
-    with pytest.raises(DnsUnavailable, match=r"cannot be read|something else"):
+    with pytest.raises(DnsUnavailable, match=r"unreadable answer|another question"):
         connected(server.address).clock_ahead()
 
 

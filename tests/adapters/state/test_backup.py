@@ -171,7 +171,7 @@ def test_while_another_process_has_the_state_open(old: Path) -> None:
         store.lineages()
         before = sorted(path.name for path in old.iterdir())
 
-        with pytest.raises(LeaseHeld, match="another process works with") as refused:
+        with pytest.raises(LeaseHeld, match="another process has") as refused:
             put_back(archive, old)
 
         assert refused.value.retry.allowed

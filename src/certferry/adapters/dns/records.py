@@ -207,7 +207,7 @@ class TxtRecords:
                 if record_id and self._is_there(zone, record_id, name, value):
                     return record_id
                 problem = Text(
-                    "{service} says that the record exists, but does not list the record",
+                    "{service} says that the record exists, but does not list it",
                     service=self.named,
                 )
             record = self._find_written(zone, name, value)

@@ -87,7 +87,9 @@ class translating_errors:  # noqa: N801 - used like a function
             raise _of_file(problem, self._path) from problem
 
 
-NAME_THE_NEW_ONE = Text("set `url` and `key` of [state] to the new state, then run: certferry sync")
+NAME_THE_NEW_ONE = Text(
+    "set `url` of [state] to the new state, with its `key`, then run: certferry sync"
+)
 MOVED = "the state was moved to "
 """The beginning of the database's error after a write to a moved state."""
 

@@ -180,12 +180,12 @@ def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Itera
     steps = {
         "plan": Text("shows the changes of a sync"),
         "sync": Text("issues, deploys and verifies"),
-        "schedule install": Text("runs `sync` twice a day, so that certificates renew"),
+        "schedule install": Text("runs `sync` twice a day, to renew certificates"),
     }
     if not has_channel:
-        steps["help notify"] = Text("how a channel, [notify.ops], reports trouble to you")
+        steps["help notify"] = Text("how a channel, [notify.ops], reports trouble")
     if not has_heartbeat:
-        steps["help monitoring"] = Text("how a [heartbeat] reports that the runs have stopped")
+        steps["help monitoring"] = Text("how a [heartbeat] reports stopped runs")
     yield line(voice.say(Text("Next:")))
     options = ["" if step.startswith("help ") else voice.options for step in steps]
     commands = [f"certferry{before} {step}" for before, step in zip(options, steps, strict=True)]

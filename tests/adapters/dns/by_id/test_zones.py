@@ -119,7 +119,7 @@ def test_clock_of_a_service_that_does_not_answer(account: AnAccount) -> None:
     provider = cast("Timed", account.connect())
     account.service.http.stop()
 
-    with pytest.raises(DnsUnavailable, match="the time of the service: no connection"):
+    with pytest.raises(DnsUnavailable, match="the time of the service: cannot connect"):
         provider.clock_ahead()
 
     account.service.http.start()

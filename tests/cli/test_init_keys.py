@@ -61,7 +61,7 @@ def test_it_says_what_it_will_do_and_where_each_key_is(accounts: Accounts) -> No
 
 
 OTHERS = {
-    "command": [("`present NAME VALUE` or `cleanup …` follow:", "./dns\n")],
+    "command": [("`present NAME VALUE` or `cleanup …`:", "./dns\n")],
     "lexicon": [("the service's name, as listed by `lexicon --help`:", "powerdns\n")],
     "rfc2136": [
         ("its port unless 53:", "127.0.0.1:9\n"),

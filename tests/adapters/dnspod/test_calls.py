@@ -25,7 +25,7 @@ from certferry_sandbox.httpd import HttpService, Request, Response
 from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dns.zone_account import NOW
 from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 
 NAME = "_acme-challenge.img.example.com"
 
@@ -77,7 +77,7 @@ def configured(pause: Pause | None = None, **settings: object) -> DnsProvider:
     written: dict[str, object] = {"id": Secret(TOKEN_ID), "token": Secret(TOKEN)}
     return connect(
         Settings(**{**written, **settings}),  # type: ignore[arg-type]  # tests give wrong ones too
-        connected_with(pause=pause or Waits(), now=lambda: NOW, contact="ops@example.com"),
+        connected_with(pause=pause or RecordedPauses(), now=lambda: NOW, contact="ops@example.com"),
     )
 
 
@@ -142,7 +142,7 @@ def test_hour_must_have_a_request(requests: int) -> None:
     with pytest.raises(ConfigError, match=r"`requests_per_hour` .* must be above zero") as refused:
         configured(requests_per_hour=requests)
 
-    assert "leave it out" in str(refused.value.hint)
+    assert "remove the setting" in str(refused.value.hint)
 
 
 # how often

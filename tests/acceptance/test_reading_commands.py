@@ -18,8 +18,8 @@ import pytest
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.requests_made import assert_nothing_written
 from tests.adapters.probe.odd_edge import odd_edge
 from tests.support.tiers import sampled
 
