@@ -84,7 +84,7 @@ def test_wrong_name_and_wrong_password_read_the_same(served: Console) -> None:
     }
 
     assert 1 == len(said)
-    assert "the name or the password is wrong" in said.pop()
+    assert "wrong user name or password" in said.pop()
 
 
 @pytest.mark.parametrize("name", [HOSTILE, "a\x00b", "图" * 500, " ", "%s{name}{{ 7*7 }}"])
@@ -226,7 +226,7 @@ def test_link_is_opened_often_and_used_once(served: Console) -> None:
     assert "new" in served.get(browser, "/account").text
     for reply in (served.get(browser, link), served.post(browser, link, password=PASSWORD)):
         assert 410 == reply.status_code
-        assert "this link is not good any more" in reply.text
+        assert "this link no longer works" in reply.text
 
 
 def test_reset_makes_the_old_password_useless_at_once(served: Console) -> None:
@@ -292,7 +292,10 @@ def test_password_that_is_changed(served: Console) -> None:
     reply = served.post(here, "/account/password", **form)
 
     assert 303 == reply.status_code
-    assert "every other browser is logged out" in served.get(here, reply.headers["Location"]).text
+    assert (
+        "all other browsers have been logged out"
+        in served.get(here, reply.headers["Location"]).text
+    )
     assert (True, False) == (is_in(served, here), is_in(served, there))
     assert 403 == guess(served, password=PASSWORD).status_code
     assert 303 == guess(served, password=ANOTHER).status_code

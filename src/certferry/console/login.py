@@ -72,9 +72,10 @@ class Guesses:
                 return now
         raise PageRefused(
             429,
-            Text("too many tries to log in"),
+            Text("too many login attempts"),
             Text(
-                "wait {duration}; or use the link of `certferry console user reset NAME`",
+                "wait {duration}, or use the link that `certferry console user reset NAME` prints"
+                " on the server",
                 duration=WAIT,
             ),
             {"Retry-After": str(int(WAIT.total_seconds()))},
@@ -99,7 +100,7 @@ class Turns:
         requests wait.
         """
         if self._waiting >= MOST_WAITING:
-            message = Text("too many tries to log in come at this moment")
+            message = Text("too many people are logging in right now")
             hint = Text("try again in a few seconds")
             raise PageRefused(503, message, hint, {"Retry-After": "2"})
         self._waiting += 1
@@ -194,7 +195,7 @@ def log_in(request: Request, form: FormData) -> Response:
     if not _is_right(request, name, password, user) or user is None:
         # The log omits the name, because users sometimes type a password into that field.
         _log.warning(Text("login refused from {address}", address=request.state.address or "unix"))
-        return _login_form(request, back, name, Text("the name or the password is wrong"))
+        return _login_form(request, back, name, Text("wrong user name or password"))
     return _begun(request, user, back)
 
 
@@ -253,8 +254,11 @@ def _user_of_link(request: Request) -> str:
 def _link_is_over() -> PageRefused:
     return PageRefused(
         410,
-        Text("this link is not good any more: it was used, replaced, or is older than an hour"),
-        Text("`certferry console user reset NAME` prints another one"),
+        Text(
+            "this link no longer works: it was used, replaced by a newer link, or is more than an"
+            " hour old"
+        ),
+        Text("`certferry console user reset NAME` prints a new link"),
     )
 
 
@@ -287,7 +291,7 @@ def _keep(request: Request, user: access.User, event: str) -> None:
 def _why_not(chosen: str, again: str, name: str) -> Text | None:
     """Return the reason why a password cannot be chosen; `None` if the password is fine."""
     if chosen != again:
-        return Text("the two passwords are not the same")
+        return Text("the two passwords do not match")
     return access.password_mistake(chosen, name)
 
 
@@ -295,8 +299,8 @@ def _why_not(chosen: str, again: str, name: str) -> Text | None:
 
 
 _DONE = {
-    "password": Text("the password is changed; every other browser is logged out"),
-    "language": Text("the language is stored"),
+    "password": Text("password changed; all other browsers have been logged out"),
+    "language": Text("language saved"),
 }
 
 
@@ -319,7 +323,7 @@ def change_password(request: Request, form: FormData) -> Response:
     """
     visitor, site = visitor_of(request), site_of(request)
     if visitor.session is None:
-        raise PageRefused(403, Text("the proxy logs you in, without a password"))
+        raise PageRefused(403, Text("the proxy logs you in, so there is no password to change"))
     user, chosen = visitor.user, _words(form, "password")
     if not _is_right(request, user.name, _words(form, "current"), user):
         return _account_page(request, Text("the current password is wrong"))
