@@ -165,7 +165,7 @@ def test_zone_that_is_not_in_the_account(world: World, tmp_path: Path) -> None:
     )
     # Other tests of this worker may have added zones to the account.
     zones, _, _ = run.complaint.hint.partition(": add the domain to the account")
-    assert "example.com" in zones.removeprefix("it has ").split(", ")
+    assert "example.com" in zones.removeprefix("the account has ").split(", ")
     assert 0 == run.left.orders
     assert_nothing_written(run.left)
     assert [] == host.fingerprints(name)

@@ -490,7 +490,7 @@ def test_new_key_of_a_state_in_a_bucket(runner: Runner) -> None:
 def test_made_before_its_first_run(runner: Runner) -> None:
     """`state init` makes it once; `state migrate` finds it up to date."""
     first, again, migrated = (runner.run("state", word) for word in ("init", "init", "migrate"))
-    assert ("Made: ", 0) == (first.out[:6], first.code), first
-    assert "is there already" in again.out
+    assert ("Created: ", 0) == (first.out[:9], first.code), first
+    assert "already exists" in again.out
     assert "is up to date" in migrated.out
     assert Exit.OK == runner.run("sync").code

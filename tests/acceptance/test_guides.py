@@ -174,7 +174,7 @@ def test_the_way_out_without_the_key_file(machine: Machine, world: World, name: 
     plan, status = machine.types("certferry plan", "certferry status")
 
     assert 1 == missed.code
-    assert "move the state and the key file away, and the next `certferry sync` makes both" in (
+    assert "move the state and the key file away; the next `certferry sync` creates both" in (
         " ".join(missed.err.split())
     )
     assert "Nothing to do" in plan.out

@@ -205,7 +205,7 @@ def test_moment_that_the_ca_names_is_kept(host: Host, world: World, name: str) -
     assert step["retry_at"] == planned["held_back"]["until"]
     assert "certferry orders nothing before" in words.out
     assert "1 certificate to issue later, 1 deployment." in words.out
-    assert re.search(r"A run after [-\d]+ [\d:]+ UTC goes on\.", " ".join(ended.out.split()))
+    assert re.search(r"A run after [-\d]+ [\d:]+ UTC continues\.", " ".join(ended.out.split()))
     assert "certferry orders nothing before" in status.out
     assert f"to see the cause: certferry status {name}" in check.out
     assert (0, 0) == (first.left.orders, later.left.orders)

@@ -306,7 +306,7 @@ def test_mistakes_of_usage_are_reported(host: Host) -> None:
     wrong = host.run("watch", "img", "--json")
 
     assert (2, 2, 2) == (nothing.code, pause.code, wrong.code)
-    assert "name a HOST" in nothing.err
+    assert "give a HOST" in nothing.err
     assert "--every needs --follow" in pause.err
     assert "config" == json.loads(wrong.out)["error"]["code"]
 

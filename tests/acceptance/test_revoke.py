@@ -94,7 +94,7 @@ def test_revoking_twice_changes_nothing(host: Host, name: str) -> None:
     run = host.run("revoke", name, *SUPERSEDED, "--yes")
 
     assert (0, 0) == (run.code, run.left.ca_requests)
-    assert "revoked already" in run.out
+    assert "already revoked" in run.out
 
 
 def test_without_a_terminal_it_needs_yes(host: Host, name: str) -> None:
@@ -120,7 +120,7 @@ def test_at_a_terminal_it_asks(host: Host, name: str, answer: str) -> None:
     with Terminal(
         [*command, "revoke", name, *SUPERSEDED], columns=200, environ=host.world.environment
     ) as terminal:
-        terminal.until(lambda text: "for ever?" in text)
+        terminal.until(lambda text: "permanently?" in text)
         terminal.type(answer)
         assert 0 == terminal.end()
 

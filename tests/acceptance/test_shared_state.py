@@ -177,9 +177,9 @@ def test_init_says_what_it_made(shared: Host) -> None:
     first, second = shared.run("state", "init"), shared.run("state", "init")
 
     assert (IN_ORDER, IN_ORDER) == (first.code, second.code)
-    assert "Made: postgresql:///" in first.out
+    assert "Created: postgresql:///" in first.out
     assert "sealed with `key` of [state]" in first.out
-    assert "is there already" in second.out
+    assert "already exists" in second.out
     for run in (first, second):
         assert "a `host` of its own" in run.out
 
@@ -189,7 +189,7 @@ def test_init_of_a_file(host: Host) -> None:
     first, second = host.run("state", "init"), host.run("state", "init")
 
     assert f"Created: {host.state}, sealed with the key in {host.key_file}" in first.out
-    assert "is there already" in second.out
+    assert "already exists" in second.out
     assert host.key_file.exists()
     assert "holds no state" not in host.run("status").out
     assert IN_ORDER == host.run("sync").code

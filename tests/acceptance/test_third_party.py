@@ -288,7 +288,7 @@ def test_adapter_that_ends_the_process(place: Place, beside: Callable[[str], Bes
 
     [trouble] = json.loads(status.stdout)["troubles"]
     assert "run_cut_short" == trouble["code"]
-    assert re.search(r"process \d+ on \S+ began at .* did not end", trouble["message"])
+    assert re.search(r"by process \d+ on \S+ at .* did not end", trouble["message"])
     check = place.run(*good, "check", environ=sparing)
     assert "did not end" in check.stdout, check
 

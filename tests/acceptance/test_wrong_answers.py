@@ -317,7 +317,7 @@ def test_proxy_that_answers_dns_itself(world: World, closed_host: Host, doh: Htt
     ended = closed_host.run("sync")
 
     assert 0 == ended.code
-    assert f"is at {FAKE}; other resolvers are asked over HTTPS" in ended.err
+    assert f"made-up addresses ({FAKE} for " in ended.err
     assert "resolvers asked over HTTPS show the challenge" in ended.err
 
 

@@ -173,7 +173,10 @@ def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
             'acme.profile = "a\\u0000"',
             "[acme] profile: contains a character that cannot be printed",
         ),
-        ("acme.eab_kid = 'x'\nacme.eab_hmac_key = 3", "[acme] eab_hmac_key: must be a string, and"),
+        (
+            "acme.eab_kid = 'x'\nacme.eab_hmac_key = 3",
+            "[acme] eab_hmac_key: must be a string, but is a number",
+        ),
         (
             "acme.eab_hmac_key = 'HUNTER2'",
             "[acme] eab_kid: missing: required together with eab_hmac",

@@ -247,7 +247,7 @@ def test_doctor_shows_its_findings(workspace: Workspace) -> None:
     served = Site(lambda: workspace, Began(), has_schedule=True)
     with serve(AsVisitor(console_app(served))) as url:
         by_itself = page_of(url, "/doctor", "<table")
-    serves = f"this process of <code>certferry {option} {file} serve</code> makes the runs"
+    serves = f"this process of <code>certferry {option} {file} serve</code> starts the runs"
     assert f"{serves}, twice a day" in by_itself
     assert "schedule_missing" not in by_itself
     assert (303, "/doctor?severity=warning") == (again.status_code, again.headers["Location"])

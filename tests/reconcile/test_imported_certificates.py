@@ -349,9 +349,7 @@ def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) ->
     (plan,) = plans_of(ports, [DESIRED])
     (status,) = statuses_of(ports, [DESIRED], Recorded())
 
-    assert ["certferry cannot read"] == [
-        str(obstacle.error) for obstacle in plan.having(Weight.BLOCKED)
-    ]
+    assert ["cannot be read"] == [str(obstacle.error) for obstacle in plan.having(Weight.BLOCKED)]
     assert (DOMAIN,) == status.names
     assert status.renew_at is None
     assert 1 == len(status.domains)

@@ -116,7 +116,7 @@ def test_target_that_stays_away_is_given_up_at_the_deadline(world: ModelWorld) -
     report = reconciled(world, run_with(world, targets={"qiniu": cdn}, probe=world.cdn))
 
     (failed,) = (step for step in report.outcomes if step.outcome is not Outcome.DONE)
-    assert (Outcome.FAILED, IMG, "does not answer") == (
+    assert (Outcome.FAILED, IMG, "no answer") == (
         failed.outcome,
         failed.domain,
         str(failed.detail),

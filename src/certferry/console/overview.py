@@ -27,7 +27,7 @@ from certferry.core.observed.records import LastRun
 from certferry.core.observed.runs import StoredRun
 from certferry.errors import Severity
 from certferry.present.check_text import concern_subject
-from certferry.present.language import certificate_count, one_or_many
+from certferry.present.language import READ_THE_FILE, certificate_count, one_or_many
 from certferry.text import Text
 from certferry.values import replace
 
@@ -225,7 +225,10 @@ def _item(about: Subject, needs: tuple[Need, ...]) -> Item:
     )
 
 
-_COMMAND = re.compile(r"`(certferry [^`]+)`|(?:(?<=: )|(?<=：))(certferry [a-z{-][^`;,；，。]*)$")
+_COMMAND = re.compile(
+    r"`(certferry [^`]+)`"
+    rf"|(?:(?<=: )|(?<=：))(certferry (?:[{{-]|(?:init|{READ_THE_FILE})\b)[^`;,；，。]*)$"
+)
 
 
 def pieces(sentence: str) -> list[tuple[bool, str]]:

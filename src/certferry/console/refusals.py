@@ -46,7 +46,7 @@ _SAID: Mapping[int, tuple[Text, Text | None]] = {
         Text("delete this site's cookies, and try again"),
     ),
     500: (
-        Text("a mistake in certferry; its log has the traceback"),
+        Text("a bug in certferry; its log has the traceback"),
         Text("`certferry doctor --report` prints the facts for a bug report"),
     ),
     503: (Text("the console is unavailable right now"), _AGAIN),

@@ -100,12 +100,13 @@ def english(template: str) -> str:
     return template
 
 
-_COMMAND = re.compile(
-    r"\bcertferry (?=(?:account|add|backup|check|console|discover|dns-persist|doctor|export|forget"
-    r"|history|hook|hosts|notify|plan|remove|rename|restore|revoke|rollback|schedule|serve|state"
-    r"|status|sync|watch)\b)"
+READ_THE_FILE = (
+    "account|add|backup|check|console|discover|dns-persist|doctor|export|forget|history|hook|hosts"
+    "|notify|plan|remove|rename|restore|revoke|rollback|schedule|serve|state|status|sync|watch"
 )
-"""How a command begins that reads the configuration file."""
+"""The commands that read the configuration file, as alternatives of a regular expression."""
+
+_COMMAND = re.compile(rf"\bcertferry (?=(?:{READ_THE_FILE})\b)")
 
 EVERYWHERE = Path("/etc/certferry/certferry.toml")
 """The file that a command finds in any directory, run by any user."""

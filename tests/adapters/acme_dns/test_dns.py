@@ -191,7 +191,7 @@ def test_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"username": Secret(PASSWORD), "password": Secret(UUID)}, "are swapped"),
+        ({"username": Secret(PASSWORD), "password": Secret(UUID)}, "may be swapped"),
         ({"username": Secret("me")}, "`username`"),
         ({"password": Secret("short")}, "`password`"),
         ({"subdomain": "a_b"}, "`subdomain`"),

@@ -190,10 +190,10 @@ def test_token_that_may_only_read(account: CloudflareAccount) -> None:
         (f" {GLOBAL_KEY.upper()}\n", "is the Global API Key"),
         (f"cfk_{'a' * 48}", "is the Global API Key"),
         ("v1.0-e24fd090c02efcfecb4de8f4ff246fd5c75b48946fdf0ce26c59f91d0d90797b", "Origin CA Key"),
-        (f"Bearer {TOKEN}", "contains more than an API token"),
-        (f'"{TOKEN}"', "contains more than an API token"),
+        (f"Bearer {TOKEN}", "holds more than an API token"),
+        (f'"{TOKEN}"', "holds more than an API token"),
         ("", "is empty"),
-        ("令牌", "contains more than an API token"),
+        ("令牌", "holds more than an API token"),
     ],
     ids=["global", "capitals", "prefixed", "origin", "bearer", "quoted", "empty", "unicode"],
 )

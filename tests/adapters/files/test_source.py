@@ -227,7 +227,7 @@ def test_files_that_were_mixed_up_are_reported(directory: Directory) -> None:
 
     with pytest.raises(CertificateError, match=r"privkey\.pem: contains a private key"):
         PemFileSource().read(key_first)
-    with pytest.raises(CertificateError, match=r"fullchain\.pem: holds a certificate"):
+    with pytest.raises(CertificateError, match=r"fullchain\.pem: contains a certificate"):
         PemFileSource().read(certificate_twice)
 
 

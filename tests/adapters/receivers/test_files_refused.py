@@ -163,7 +163,7 @@ def test_directory_of_the_files_owner(tmp_path: Path) -> None:
     must_be_refused(
         replace(delivery, owner=None),
         f"{ssl} belongs to nobody, who can change it",
-        'if the files are to be that user\'s, write owner = "nobody" beside `directory`',
+        'if the files should belong to nobody, write owner = "nobody" beside `directory`',
     )
 
 
@@ -178,7 +178,7 @@ def test_directory_in_the_home_of_a_user(tmp_path: Path) -> None:
     must_be_refused(
         delivery,
         f"{home}/ssl lies in {home}, which belongs to nobody",
-        'if the files are to be that user\'s, write owner = "nobody" beside `directory`',
+        'if the files should belong to nobody, write owner = "nobody" beside `directory`',
     )
     named = replace(delivery, owner="nobody")
     directory(named).deliver(LINEAGE, issue())

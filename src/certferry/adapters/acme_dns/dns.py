@@ -73,7 +73,7 @@ KEYS = KeyForms(
         Mistaken(
             "username",
             r"^[A-Za-z0-9_-]{40}\Z",
-            Text("is a password: `username` and `password` may be in each other's place"),
+            Text("is a password: `username` and `password` may be swapped"),
         ),
         Mistaken("username", r"(?i)^(?![0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z)", _NOT_VALID),
         Mistaken("password", r"^(?![A-Za-z0-9_-]{40}\Z)", _NOT_VALID),
