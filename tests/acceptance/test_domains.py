@@ -343,9 +343,7 @@ def test_copy_of_a_certificate_is_judged_alike_by_every_command(
     assert (0, 0, 0, 0) == (plan.code, run.code, status.code, check.code), check
     document = host_of_both.run("plan", "img2", "--json").document
     (planned,) = document["certificates"]
-    assert [{"target": "qiniu", "lineages": ["img"], "message": served.partition(": ")[2]}] == (
-        planned["ceded"]
-    )
+    assert [{"target": "qiniu", "lineages": ["img"], "message": served}] == (planned["ceded"])
     doctor = host_of_both.run("doctor", "--json").document["findings"]
     assert ["names_twice"] == [one["code"] for one in doctor if "same names" in one["message"]]
     for reported in (plan, status, run):

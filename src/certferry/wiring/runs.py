@@ -373,7 +373,7 @@ class RunInProgress:
             self._fail(error.problem())
             raise
         except BaseException:
-            message = Text("a mistake in certferry; its log has the traceback")
+            message = Text("a bug in certferry; its log has the traceback")
             self._fail(Problem(UNEXPECTED, message))
             raise
 

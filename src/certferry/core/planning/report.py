@@ -21,7 +21,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 UNEXPECTED = "unexpected"
-"""The code of a mistake in certferry."""
+"""The code of a bug in certferry."""
 
 
 UNDECLARED = "undeclared"
