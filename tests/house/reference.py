@@ -89,6 +89,8 @@ def adapters_page(words: Words, language: str) -> str:
         parts += [
             part for one in found if one.is_ours for part in _adapter(one, family, words, say)
         ]
+    author = words["author"]
+    parts += [author["title"], author["intro"], _table(author["columns"], iter(author["names"]))]
     return "\n\n".join(parts) + "\n"
 
 

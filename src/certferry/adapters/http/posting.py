@@ -148,6 +148,9 @@ class PostedAdapter(Struct, frozen=True):
     connect: Callable[[Any, Context], Notifier]
     CODES: Mapping[str, CodeMeaning] = struct_field(default_factory=dict)
     ENVIRONMENT: tuple[Variable, ...] = ()
+    CALLED: Text | None = None
+    RANK: int | None = None
+    ONLY_SENDS: bool = False
 
 
 def next_day(now: datetime) -> datetime:

@@ -47,6 +47,7 @@ from certferry.ports.progress import Pause
 from certferry.text import Text
 
 SERVICE = "lexicon"
+RANK = 70
 WHERE_KEYS_ARE = Text(
     "the service's console; each option that `lexicon PROVIDER --help` names for them is a further"
     ' key of the account, such as auth_token = "env:MY_TOKEN"'

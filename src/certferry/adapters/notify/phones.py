@@ -187,7 +187,18 @@ def _codes(hints: Mapping[int, Text]) -> Mapping[str, CodeMeaning]:
     return {str(int(code)): CodeMeaning(advice) for code, advice in hints.items()}
 
 
-BARK = posts.PostedAdapter("Bark", BarkSettings, bark)
-PUSHPLUS = posts.PostedAdapter("PushPlus", PushplusSettings, pushplus, _codes(_PUSHPLUS_HINTS))
-SERVERCHAN = posts.PostedAdapter("ServerChan", ServerchanSettings, serverchan)
-TELEGRAM = posts.PostedAdapter("Telegram", TelegramSettings, telegram, _codes(_TELEGRAM_HINTS))
+BARK = posts.PostedAdapter("Bark", BarkSettings, bark, RANK=80, ONLY_SENDS=True)
+PUSHPLUS = posts.PostedAdapter(
+    "PushPlus", PushplusSettings, pushplus, _codes(_PUSHPLUS_HINTS), RANK=50, ONLY_SENDS=True
+)
+SERVERCHAN = posts.PostedAdapter(
+    "ServerChan",
+    ServerchanSettings,
+    serverchan,
+    CALLED=Text("ServerChan"),
+    RANK=40,
+    ONLY_SENDS=True,
+)
+TELEGRAM = posts.PostedAdapter(
+    "Telegram", TelegramSettings, telegram, _codes(_TELEGRAM_HINTS), RANK=70, ONLY_SENDS=True
+)

@@ -158,7 +158,23 @@ def wecom(settings: WecomSettings, context: Context, /) -> Notifier:
 _FEISHU_CODES = {str(code): CodeMeaning(advice) for code, advice in _FEISHU_HINTS.items()}
 
 DINGTALK = posts.PostedAdapter(
-    "DingTalk", DingtalkSettings, dingtalk, {"310000": CodeMeaning(_WAYS_IN)}
+    "DingTalk",
+    DingtalkSettings,
+    dingtalk,
+    {"310000": CodeMeaning(_WAYS_IN)},
+    CALLED=Text("DingTalk"),
+    RANK=10,
+    ONLY_SENDS=True,
 )
-FEISHU = posts.PostedAdapter("Feishu", FeishuSettings, feishu, _FEISHU_CODES)
-WECOM = posts.PostedAdapter("WeCom", WecomSettings, wecom)
+FEISHU = posts.PostedAdapter(
+    "Feishu",
+    FeishuSettings,
+    feishu,
+    _FEISHU_CODES,
+    CALLED=Text("Feishu"),
+    RANK=20,
+    ONLY_SENDS=True,
+)
+WECOM = posts.PostedAdapter(
+    "WeCom", WecomSettings, wecom, CALLED=Text("WeCom"), RANK=30, ONLY_SENDS=True
+)

@@ -31,6 +31,7 @@ from certferry.text import Text
 # The attributes of `ports.adapter.Adapter`.
 __all__ = ("ENVIRONMENT", "SERVICE", "Settings", "connect")
 
+RANK = 50
 WHERE_KEYS_ARE = Text(
     "the key's statement in the name server's configuration, as `tsig-keygen certferry.` prints it;"
     " one that is not hmac-sha256 needs `algorithm` as a further key of the account"

@@ -427,7 +427,7 @@ class _Wizard:
                 " without keys: set {variables}, or name a file that does with --env-file",
                 client=home.client.value,
                 programs=list(programs),
-                service=usual.name,
+                service=usual.called,
                 variables=[question.names[0] for question in usual.questions if question.names],
             )
             self._warn(message)
