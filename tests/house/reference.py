@@ -135,7 +135,7 @@ def _settings(one: Described, words: Words, say: Say) -> Iterator[tuple[str, ...
             _type(types[field.name], words),
             words["required"] if key in required else _default(field.default, words),
             words["between"].join(f"`{name}`" for name in (variable.names if variable else ())),
-            say(variable.what if variable else said[key]),
+            say(variable.description if variable else said[key]),
         )
 
 

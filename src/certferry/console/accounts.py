@@ -239,7 +239,7 @@ def _button(name: str, voice: Voice) -> Cell:
 def _last_message(state: ChannelState, voice: Voice) -> Cell:
     if not state.sent:
         return Cell(voice.say(Text("none yet")), "faint")
-    about = max(state.deliveries, key=lambda delivery: delivery.at, default=None)
+    about = max(state.sent_notices, key=lambda notice: notice.at, default=None)
     words = "" if about is None else voice.say_on_one_line(news_text.subject_of(about.subject))
     return Cell(words, at=max(state.sent))
 

@@ -156,7 +156,7 @@ class Variable(Struct, frozen=True):
     #: Names of environment variables; the first variable that is set counts.
     names: tuple[str, ...]
     #: The description in questions and in messages on a missing key: "the API token of …".
-    what: Text
+    description: Text
     #: Whether the value alone proves nothing, such as the id of a token. A public value is echoed
     #: while typed. Hosts compare the value's digest to recognise a shared account.
     is_public: bool = False

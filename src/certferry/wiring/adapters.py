@@ -37,7 +37,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
 from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
 from certferry.ports.target import DeployTarget
-from certferry.reconcile.run import aside
+from certferry.reconcile.run import in_thread
 from certferry.text import Text, cut, verbatim
 
 if TYPE_CHECKING:
@@ -481,7 +481,7 @@ class Guard(Struct, frozen=True):
             with self.over(BrokenAdapter, BrokenAdapter):
                 return connect()
 
-        outcome = aside(guarded, "connect")
+        outcome = in_thread(guarded, "connect")
         if not wait([outcome], self.within.total_seconds()).done:
             raise self._wrong(Text("{name} does not connect within {time}"), time=self.within)
         port = outcome.result()

@@ -139,7 +139,7 @@ class RunNotifications:
         stamp = self._stamp
         last = stamp.last()
         if last is not None:
-            sent = notices.Delivery(
+            sent = notices.SentNotice(
                 notices.Topic.TROUBLE, notices.Subject(), last.at, last.at, last.code
             )
             for name in self.settings.channels:
