@@ -127,7 +127,7 @@ def checked_path(
                 links += 1
                 if stranger is not None:
                     problem = Text("is a symbolic link that {who} can change", who=stranger)
-                    fix = Text("name the file or directory that it leads to")
+                    fix = Text("use the path of the file or directory behind the link")
                     raise NotTrusted(here / name, problem, fix)
                 if links > _MOST_LINKS:
                     raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
@@ -180,9 +180,9 @@ def _must_be_owned(path: Path, facts: os.stat_result, trusted: frozenset[int]) -
     owner, caller = user_name(facts.st_uid), os.geteuid()
     otherwise = Text("run: {command}", command=f"chown -h {user_name(caller)} {_quoted(path)}")
     if owner.isdecimal():
-        otherwise = Text("chown to {number} on the host what is mounted at {path}")
+        otherwise = Text("on the host, chown to {number} the file or directory mounted at {path}")
         otherwise = otherwise.filled(number=caller, path=path)
-    problem = Text("belongs to {owner}, who could change it", owner=owner)
+    problem = Text("belongs to {owner}, who can change it", owner=owner)
     raise NotTrusted(path, problem, _as_owner(facts.st_uid, otherwise), owner)
 
 
@@ -301,7 +301,7 @@ def _closed(path: Path, facts: os.stat_result) -> Text:
     # Kubernetes makes an emptyDir as root with 0777, and with 2777 under `fsGroup`, for every pod.
     return Text(
         "as root, {fix}; in Kubernetes mount a persistentVolumeClaim, with"
-        " securityContext.fsGroup: an emptyDir is open to every user, and gone with its pod",
+        " securityContext.fsGroup: an emptyDir is open to every user, and is deleted with the pod",
         fix=fix,
     )
 
@@ -311,7 +311,7 @@ def _as_owner(user: int, otherwise: Text) -> Text:
     owns a container's mount.
     """
     owner = user_name(user)
-    advice = Text("run it as its owner: sudo -u {owner} certferry …; or {otherwise}")
+    advice = Text("run certferry as the owner: sudo -u {owner} certferry …; or {otherwise}")
     if owner.isdecimal():
         advice = Text("run the container with --user {owner}, or {otherwise}")
     return advice.filled(owner=owner, otherwise=otherwise)
@@ -320,5 +320,5 @@ def _as_owner(user: int, otherwise: Text) -> Text:
 def _elsewhere() -> Text:
     caller = os.geteuid()
     if caller == 0:
-        return Text("keep it where only root can write, such as below /etc or /var/lib")
+        return Text("keep it where only root can write, for example below /etc or /var/lib")
     return Text("keep it where only {user} and root can write", user=user_name(caller))

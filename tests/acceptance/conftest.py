@@ -11,8 +11,8 @@ import pytest
 from certferry_sandbox.heartbeat import HeartbeatService
 from certferry_sandbox.messages.event_receiver import EventReceiver
 from certferry_sandbox.world import Pace, World
-from tests.acceptance.footprint import challenges
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.requests_made import challenges
 
 PACE = Pace(nameserver_lags=(0.0, 0.0))
 _numbers = itertools.count(1)

@@ -17,7 +17,7 @@ from certferry.adapters.state.connect import connect
 from certferry.core.redaction import Secret
 from certferry.ports.state import StateStore
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import Footprint
+from tests.acceptance.requests_made import RequestsMade
 from tests.support.command import run_here
 from tests.support.forks import start
 from tests.support.schemas import must_fit_output
@@ -43,7 +43,7 @@ class Run:
     code: int
     out: str
     err: str
-    left: Footprint
+    left: RequestsMade
 
     @property
     def complaint(self) -> Complaint:
@@ -124,19 +124,19 @@ class Host:
 
         An empty variable is left out of the command's environment.
         """
-        before = Footprint.of(self.world)
+        before = RequestsMade.of(self.world)
         ended = run_here(arguments, self._environment(environ))
-        return Run(ended.code, ended.out, ended.err, Footprint.of(self.world) - before)
+        return Run(ended.code, ended.out, ended.err, RequestsMade.of(self.world) - before)
 
     def run_apart(self, *arguments: str, wrapped_in: Sequence[str] = (), **environ: str) -> Run:
         """The same as a process of its own: where another program starts it, or where what it has
         begun ends with it.
         """
-        before = Footprint.of(self.world)
+        before = RequestsMade.of(self.world)
         with self.begin(*arguments, wrapped_in=wrapped_in, **environ) as process:
             out, err = process.communicate(timeout=LONGEST_RUN)
         must_fit_output(arguments, out)
-        return Run(process.returncode, out, err, Footprint.of(self.world) - before)
+        return Run(process.returncode, out, err, RequestsMade.of(self.world) - before)
 
     @contextmanager
     def begin(

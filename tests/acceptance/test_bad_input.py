@@ -11,8 +11,8 @@ import pytest
 
 from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import NOBODY_ASKED, Footprint, assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate
+from tests.acceptance.requests_made import NO_REQUESTS, RequestsMade, assert_nothing_written
 
 # --- Bad input: one clear message with a hint, the right exit code, and everything as it was
 
@@ -33,7 +33,7 @@ def test_secret_in_a_configuration_that_a_group_can_read(host: Host) -> None:
     assert "[accounts.dnspod] token" in run.complaint.error
     assert token not in run.err
     assert run.complaint.hint
-    assert NOBODY_ASKED == run.left
+    assert NO_REQUESTS == run.left
     assert not host.state.exists()
 
     host.config.chmod(0o600)
@@ -56,7 +56,7 @@ def test_unknown_keys(host: Host, command: str) -> None:
         f" {host.config}:{verify}: [verify] timout: unknown key; did you mean timeout?"
     ) == run.complaint.error
     assert run.complaint.hint
-    assert NOBODY_ASKED == run.left
+    assert NO_REQUESTS == run.left
     assert not host.state.exists()
 
 
@@ -72,7 +72,7 @@ def test_mistakes_of_every_kind(host: Host) -> None:
     assert "retire: must be one of superseded, all-unused, never" in run.complaint.error
     assert "acces_key: unknown key; did you mean access_key?" in run.complaint.error
     assert "the environment variable NOBODY_SETS_IT is not set" in run.complaint.error
-    assert NOBODY_ASKED == run.left
+    assert NO_REQUESTS == run.left
     assert not host.state.exists()
 
 
@@ -91,7 +91,7 @@ def test_wrong_keys_of_qiniu(host: Host, name: str, variable: str) -> None:
     assert "clock" in run.complaint.hint
     assert "X-Reqid" in run.complaint.hint
     assert wrong not in run.err
-    assert Footprint(qiniu_requests=2) == run.left
+    assert RequestsMade(qiniu_requests=2) == run.left
     assert [] == host.fingerprints(name)
 
     assert 0 == host.run("sync").code
@@ -107,14 +107,14 @@ def test_plan_with_wrong_keys_of_qiniu(host: Host) -> None:
     assert [] == planned["steps"]
     assert "target_access_denied" == obstacle["error"]["code"]
     assert "密钥管理" in obstacle["error"]["hint"]
-    assert Footprint(qiniu_requests=2) == run.left
+    assert RequestsMade(qiniu_requests=2) == run.left
 
 
 @pytest.mark.parametrize(
     ("variable", "wrong", "said"),
     [
-        ("DP_Id", "999999999", "there is no such token"),
-        ("DP_Key", "0123456789abcdef" * 2, "the `token` does not belong to the `id`"),
+        ("DP_Id", "999999999", "the token does not exist"),
+        ("DP_Key", "0123456789abcdef" * 2, "`token` does not belong to `id`"),
     ],
 )
 def test_wrong_keys_of_dnspod(
@@ -165,7 +165,7 @@ def test_zone_that_is_not_in_the_account(world: World, tmp_path: Path) -> None:
     )
     # Other tests of this worker may have added zones to the account.
     zones, _, _ = run.complaint.hint.partition(": add the domain to the account")
-    assert "example.com" in zones.removeprefix("it has ").split(", ")
+    assert "example.com" in zones.removeprefix("the account has ").split(", ")
     assert 0 == run.left.orders
     assert_nothing_written(run.left)
     assert [] == host.fingerprints(name)
@@ -182,7 +182,7 @@ def test_domain_that_is_not_known(
 
     assert FAILED == run.code
     assert f"qiniu → {name}: " in run.complaint.error
-    assert "it is not a CDN domain of this account (404001" in run.complaint.error
+    assert "the domain is not a CDN domain of the account (404001" in run.complaint.error
     assert "correct `domains`" in run.complaint.hint
     assert_untouched(host, name, run.left)
 
@@ -198,11 +198,11 @@ def test_domain_that_is_not_known(
         (
             lambda qiniu, name: qiniu.add_domain(name, state="offlined"),
             "is offline at Qiniu",
-            "bring it online in Qiniu's console",
+            "bring the domain online in Qiniu's console",
         ),
         (
             lambda qiniu, name: qiniu.add_domain(name, could_operate=False),
-            "cannot be changed by self-service at Qiniu",
+            "is locked against self-service at Qiniu",
             "ask Qiniu's support",
         ),
     ],
@@ -229,9 +229,9 @@ def test_domain_that_cannot_be_changed(
     assert_untouched(host, name, run.left)
 
 
-def assert_untouched(host: Host, name: str, left: Footprint) -> None:
+def assert_untouched(host: Host, name: str, left: RequestsMade) -> None:
     """Qiniu alone was asked, for reading alone, and nothing is remembered."""
-    assert Footprint(qiniu_requests=left.qiniu_requests) == left
+    assert RequestsMade(qiniu_requests=left.qiniu_requests) == left
     assert [] == host.fingerprints(name)
 
 

@@ -10,10 +10,10 @@ import pytest
 
 from certferry.present.check_text import MOST_DETAILS
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.requests_made import RequestsMade
 from tests.acceptance.site import Site
-from tests.acceptance.test_going_back import set_by_hand, with_drift
+from tests.acceptance.test_rollback_and_drift import set_by_hand, with_drift
 
 OK, WARNING, CRITICAL, UNKNOWN = range(4)
 
@@ -45,7 +45,7 @@ def test_a_certificate_from_its_declaration_to_order(host: Host, name: str) -> N
 
     after = host.run("check")
 
-    assert (OK, "", Footprint()) == (after.code, after.err, after.left)
+    assert (OK, "", RequestsMade()) == (after.code, after.err, after.left)
     found = parsed(after.out)
     days = re.fullmatch(rf"1 served, soonest (\d+) d \({re.escape(name)}\)", found["said"])
     assert days is not None, after.out
@@ -153,7 +153,7 @@ def test_a_host_whose_clock_is_years_behind(host: Host) -> None:
     found = host.run("check")
 
     assert UNKNOWN == found.code
-    assert "this machine's clock says" in found.out
+    assert "this host's clock says" in found.out
     assert "set the clock" in found.out
 
 
@@ -167,7 +167,7 @@ def test_delivered_files_that_are_gone(world: World, name: str, tmp_path: object
     found = site.run("check")
 
     assert WARNING == found.code
-    assert f"{site.ssl / 'privkey.pem'} is not there" in found.out
+    assert f"{site.ssl / 'privkey.pem'} is missing" in found.out
 
 
 @pytest.mark.parametrize("as_json", [False, True])

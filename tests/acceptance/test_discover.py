@@ -14,8 +14,8 @@ from certferry_sandbox.httpd import utc_now
 from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate
+from tests.acceptance.requests_made import assert_nothing_written
 from tests.support.command import run_here
 from tests.support.tiers import thorough
 
@@ -183,7 +183,7 @@ def test_filters_and_tables_to_paste(
     }
     nothing = host.run(*look, "--toml", **second)
     assert (0, "") == (nothing.code, nothing.out)
-    assert "There is no domain to declare a certificate for.\n" in nothing.err
+    assert "No domain needs a certificate.\n" in nothing.err
 
 
 def test_account_that_fails_hides_no_other(host: Host, name: str, second: dict[str, str]) -> None:
@@ -224,7 +224,7 @@ def test_account_that_holds_nothing_says_so(host: Host, second: dict[str, str]) 
     run = host.run("discover", "--account", "second", **second)
 
     assert (0, "There are no domains and no certificates at second.\n") == (run.code, run.out)
-    assert run.err.startswith("second: looking at the domains of the account\n")
+    assert run.err.startswith("second: reading the account's domains\n")
 
 
 def test_dns_account_that_fails_costs_only_the_zones(
@@ -245,11 +245,11 @@ def test_dns_account_that_fails_costs_only_the_zones(
 @pytest.mark.parametrize(
     ("options", "error", "hint"),
     [
-        (["--account", "secnd"], "secnd is no account with domains", "did you mean second?"),
-        (["--account", "dnspod"], "dnspod is no account with domains", "qiniu, second"),
+        (["--account", "secnd"], "secnd is not an account with domains", "did you mean second?"),
+        (["--account", "dnspod"], "dnspod is not an account with domains", "qiniu, second"),
         (["--expiring", "-1"], "-1 is not in the range", "certferry discover --help"),
         (["--expiring", "soon"], "'soon' is not a whole number", "--help"),
-        (["--toml", "--json"], "--toml and --json exclude each other", "--help"),
+        (["--toml", "--json"], "--toml and --json cannot be combined", "--help"),
     ],
 )
 def test_what_is_mistyped_is_reported_before_anything_is_asked(
@@ -350,5 +350,5 @@ def test_domain_whose_last_change_failed_is_reported_with_its_problem(
     assert "failed" == found["state"]
     assert "target_rejected" == found["problem"]["code"]
     assert "verify https crt fail" in found["problem"]["message"]
-    assert "a new one is needed" in found["problem"]["hint"]
+    assert "issue a new certificate" in found["problem"]["hint"]
     assert "verify https crt fail" in " ".join(table.out.split())

@@ -21,8 +21,8 @@ from certferry_sandbox.qiniu.answers import Refused
 from certferry_sandbox.s3 import S3Service
 from certferry_sandbox.world import World
 from tests.acceptance.diskless import Runner, S3Runner
-from tests.acceptance.footprint import Footprint, challenges
 from tests.acceptance.host import Run, certificate
+from tests.acceptance.requests_made import RequestsMade, challenges
 from tests.support.tiers import THOROUGH, long, thorough
 
 MOST_FOR_ONE, MOST_FOR_NOTHING = 25, 3
@@ -91,14 +91,14 @@ def goes_on_after_kills(runner: Runner, name: str, kills: list[int]) -> None:
     """Kill runs after these requests; the one that may live then ends in order: with one upload,
     with one order besides those of which a killed run did not see the answer, and no record.
     """
-    before, unanswered = Footprint.of(runner.world), 0
+    before, unanswered = RequestsMade.of(runner.world), 0
     for position in kills:
         made = runner.killed_after(position, "sync")
         unanswered += made == position and "/order-plz" in runner.asked[-1]
 
     last = runner.run("sync")
     assert Exit.OK == last.code, (last, kills)
-    left = Footprint.of(runner.world) - before
+    left = RequestsMade.of(runner.world) - before
     assert (1, 1) == (left.certificates, left.qiniu_uploads), kills
     assert left.orders <= 1 + unanswered, kills
     assert 1 == len(runner.fingerprints(name)), kills
@@ -223,7 +223,7 @@ def test_run_that_another_has_overtaken(
     """The one that comes later goes on to the end. The other exits with 75 and says why, once;
     together they have ordered and uploaded one certificate.
     """
-    before, later = Footprint.of(world), list[Run]()
+    before, later = RequestsMade.of(world), list[Run]()
     other = while_it_stands(runner, later, lambda: beside("sync"))
     world.qiniu.before = once("GET /domain", other)
 
@@ -232,7 +232,7 @@ def test_run_that_another_has_overtaken(
     assert [Exit.OK] == [one.code for one in later], (later, run)
     assert Exit.TRY_LATER == run.code, run
     assert "another run has stored the state" in run.complaint.error
-    left = Footprint.of(world) - before
+    left = RequestsMade.of(world) - before
     assert (1, 1) == (left.certificates, left.qiniu_uploads)
     assert Exit.OK == runner.run("state", "check").code
 
@@ -276,7 +276,7 @@ def test_command_by_hand_that_another_run_has_overtaken(
 
 def test_bucket_that_fails_in_the_middle(runner: Runner, world: World, name: str) -> None:
     """The run ends before the next call, with 75; the next goes on, and nothing is done twice."""
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     objects, fail = world.qiniu.objects, Fault.status(599)
     world.qiniu.before = once("POST /sslcert", lambda: objects.up.faults.add(fail, times=None))
 
@@ -286,7 +286,7 @@ def test_bucket_that_fails_in_the_middle(runner: Runner, world: World, name: str
     objects.up.faults.clear()
 
     assert Exit.OK == runner.run("sync").code
-    left = Footprint.of(world) - before
+    left = RequestsMade.of(world) - before
     assert (1, 1, 1) == (left.orders, left.certificates, left.qiniu_uploads)
     assert world.qiniu.bound(name) is not None
 
@@ -307,7 +307,7 @@ def test_bucket_that_fails_at_the_end(runner: Runner, world: World, name: str) -
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
 def test_run_that_is_stopped(runner: Runner, world: World, how: signal.Signals) -> None:
     """It ends with 130, and the next machine goes on; nothing is done twice."""
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     gate, reached = threading.Event(), threading.Event()
 
     def hold() -> None:
@@ -324,7 +324,7 @@ def test_run_that_is_stopped(runner: Runner, world: World, how: signal.Signals) 
     assert "Traceback" not in err
 
     assert Exit.OK == runner.run("sync").code
-    left = Footprint.of(world) - before
+    left = RequestsMade.of(world) - before
     assert (1, 1) == (left.certificates, left.qiniu_uploads)
 
 
@@ -362,11 +362,11 @@ def with_a_key_file(runner: Runner) -> None:
 
 
 BAD: dict[Callable[[Runner], None], str] = {
-    stored_with_another_key: "was stored with another key",
+    stored_with_another_key: "was sealed with another key",
     cut: "is not as certferry stored it",
     put_in_a_newer_ones_place: "is not as certferry stored it",
     no_such_bucket: "631",
-    of_an_unknown_account: "there is no account other that has buckets",
+    of_an_unknown_account: "no account other with buckets exists",
     without_a_key: "CERTFERRY_KEY",
     with_a_key_file: "key_file",
 }
@@ -490,7 +490,7 @@ def test_new_key_of_a_state_in_a_bucket(runner: Runner) -> None:
 def test_made_before_its_first_run(runner: Runner) -> None:
     """`state init` makes it once; `state migrate` finds it up to date."""
     first, again, migrated = (runner.run("state", word) for word in ("init", "init", "migrate"))
-    assert ("Made: ", 0) == (first.out[:6], first.code), first
-    assert "is there already" in again.out
+    assert ("Created: ", 0) == (first.out[:9], first.code), first
+    assert "already exists" in again.out
     assert "is up to date" in migrated.out
     assert Exit.OK == runner.run("sync").code

@@ -15,9 +15,9 @@ from certferry_sandbox.dnspod.service import DnspodService
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import HttpService, Response
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import Footprint, assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate
-from tests.adapters.qiniu.place import refusal
+from tests.acceptance.requests_made import RequestsMade, assert_nothing_written
+from tests.adapters.qiniu.account import refusal
 from tests.support.permissions import bound_by_permissions
 from tests.support.tiers import thorough
 
@@ -97,7 +97,7 @@ def test_wrong_token_of_the_dns_account(host: Host) -> None:
 
     plan = host.run("plan", DP_Key=wrong)
     assert FAILED == plan.code
-    assert "the `token` does not belong to the `id`" in plan.out
+    assert "`token` does not belong to `id`" in plan.out
     assert_nothing_written(plan.left)
 
 
@@ -132,7 +132,7 @@ def test_keys_that_may_read_and_not_write(host: Host, world: World, name: str) -
     run = host.run("-q", "sync", **keys)
 
     assert FAILED == run.code
-    assert "may read, but not change anything" in run.complaint.hint
+    assert "can only read" in run.complaint.hint
     assert 0 == run.left.qiniu_uploads - run.left.qiniu_writes
     assert None is world.qiniu.bound(name)
     assert ("last_try_failed", name) in examined(host, **keys)
@@ -164,7 +164,7 @@ def test_clock_that_is_wrong(world: World, tmp_path: Path, name: str) -> None:
         run = host.run("doctor")
 
     assert FAILED == run.code
-    assert "dnspod: this machine's clock is 24 minutes behind that of dnspod [clock_off]" in run.out
+    assert "dnspod: this host's clock is 24 minutes behind that of dnspod [clock_off]" in run.out
 
 
 def test_name_without_a_zone(world: World, tmp_path: Path, name: str) -> None:
@@ -212,7 +212,9 @@ def test_caa_that_forbids_the_ca(zones: World, host: Host, name: str) -> None:
         run = host.run("doctor")
 
     assert FAILED == run.code
-    assert f"{name}: the CAA records at {name} let other.test issue, and not ca.test" in run.out
+    assert (
+        f"{name}: the CAA records at {name} allow other.test to issue, but not ca.test" in run.out
+    )
 
 
 def test_broken_dnssec(host: Host, world: World, name: str) -> None:
@@ -286,7 +288,7 @@ def test_state_that_cannot_be_used(host: Host) -> None:
     assert FAILED == run.code
     codes = [one["code"] for one in json.loads(run.out)["findings"]]
     assert ["state_unusable", "schedule_missing", "nobody_told"] == codes
-    assert Footprint() == run.left
+    assert RequestsMade() == run.left
 
 
 def test_state_that_cannot_be_written(host: Host) -> None:

@@ -12,8 +12,8 @@ import pytest
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, Run, certificate, covering
+from tests.acceptance.requests_made import assert_nothing_written
 from tests.core.certificates.odd_kinds import on_curve
 from tests.support.tiers import thorough
 
@@ -53,7 +53,7 @@ def test_domain_that_appears_is_served_by_the_next_run(
     [(new, step)] = steps(plan, "deploy").items()
     assert f"img-3.{name}" == new
     assert (
-        f'new to this certificate, found by domains = "img-*.{name}"; HTTPS is off →'
+        f'new to the certificate, found by domains = "img-*.{name}"; HTTPS is off →'
         " will be turned on" == step["reason"]["message"]
     )
     assert 0 == second.code, second
@@ -86,10 +86,10 @@ def test_wildcard_domain_and_its_children(world: World, tmp_path: Path, name: st
 @pytest.mark.parametrize(
     ("deploy", "said"),
     [
-        (['domains = ["*.{name}.cn"]'], "matches *.{name}.cn"),
+        (['domains = ["*.{name}.cn"]'], "*.{name}.cn matches no online domain"),
         (
             ['domains = ["*"]', 'exclude = ["{name}"]'],
-            "`exclude` excludes every domain of the account qiniu that is covered: {name}",
+            "`exclude` excludes every covered domain of the account qiniu: {name}",
         ),
     ],
     ids=["glob", "exclude"],
@@ -117,7 +117,7 @@ def test_misspelt_exclude_is_reported(world: World, tmp_path: Path, name: str) -
 
     plan, run, settled = host.run("plan"), host.run("sync"), host.run("plan")
 
-    said = f"`exclude` has tset.{name}, but no domain of that name would be deployed to"
+    said = f"`exclude` lists tset.{name}, which the deployment would not contain anyway"
     assert said in " ".join(plan.out.split())
     assert 0 == run.code, run
     assert said in " ".join(settled.out.split())
@@ -245,7 +245,7 @@ def test_domain_that_is_named_for_both(
     run = host.run("-q", command)
 
     assert 2 == run.code, run
-    assert f"{name} is named for the account one as well, at line " in run.complaint.error
+    assert f"{name} is also listed for the account one, at line " in run.complaint.error
     assert 0 == run.left.qiniu_requests
 
 
@@ -331,21 +331,19 @@ def test_copy_of_a_certificate_is_judged_alike_by_every_command(
     first, second = (number for number, one in enumerate(lines, 1) if one == "[[certificates]]")
     same = f"img2 has the same names as img, at line {first}"
     assert 0 == host_of_both.run("sync").code
-    served = "qiniu: every domain that it covers is served by img"
+    served = "every domain of the certificate is served by img"
 
     plan, status = host_of_both.run("plan"), host_of_both.run("status")
     run, check = host_of_both.run("sync"), host_of_both.run("check")
 
     assert "img2: not needed\n" in plan.out + plan.err
     assert served in plan.out + plan.err
-    assert "every domain that it covers is served by img" in run.out + run.err
+    assert "every domain of the certificate is served by img" in run.out + run.err
     assert "not needed" in status.out
     assert (0, 0, 0, 0) == (plan.code, run.code, status.code, check.code), check
     document = host_of_both.run("plan", "img2", "--json").document
     (planned,) = document["certificates"]
-    assert [{"target": "qiniu", "lineages": ["img"], "message": served.partition(": ")[2]}] == (
-        planned["ceded"]
-    )
+    assert [{"target": "qiniu", "lineages": ["img"], "message": served}] == (planned["ceded"])
     doctor = host_of_both.run("doctor", "--json").document["findings"]
     assert ["names_twice"] == [one["code"] for one in doctor if "same names" in one["message"]]
     for reported in (plan, status, run):
@@ -392,8 +390,8 @@ def test_renamed_certificate_goes_on_without_a_new_one(renamed_host: Host) -> No
     plan, renamed = renamed_host.run("plan"), renamed_host.run("rename", "img", "pics")
     after, sync = renamed_host.run("plan"), renamed_host.run("sync")
 
-    assert "img is not declared any more, and pics has exactly its names" in said(plan.err)
-    assert "certferry rename img pics` keeps its certificate" in said(plan.err)
+    assert "img is no longer declared, and pics has exactly its names" in said(plan.err)
+    assert "certferry rename img pics` keeps the certificate" in said(plan.err)
     assert "1 certificate to issue" in plan.out
     assert 0 == renamed.code, renamed
     assert "pics has the certificate of img, valid until" in renamed.out
@@ -439,12 +437,12 @@ def test_renamed_certificate_that_leaves_the_file_is_reported_by_its_last_name(
     assert 0 == renamed_host.run("forget", "pics").code
     after = renamed_host.run("plan")
 
-    assert "pics is not declared any more" in said(before.err)
+    assert "pics is no longer declared" in said(before.err)
     assert "img is not declared" not in said(before.err)
     assert "not declared" not in said(after.err)
 
 
-WORDS = "img is not declared any more: certferry no longer renews or deploys it"
+WORDS = "img is no longer declared: certferry neither renews nor deploys the certificate"
 
 
 def test_certificate_that_the_file_has_no_more_is_reported_by_every_run(
@@ -538,9 +536,9 @@ def test_a_domain_selects_what_is_forgotten_and_renamed(renamed_host: Host, name
     with renamed_host.remembering() as store:
         assert {"img", "pics"} == set(store.lineages())
     renamed_host.rewrite(f'name = "pics"\ndns = "dnspod"\nnames = ["{name}"]', _other(f"x.{name}"))
-    assert "pics is not declared any more" in said(renamed_host.run("plan").err)
+    assert "pics is no longer declared" in said(renamed_host.run("plan").err)
     two = renamed_host.run("-q", "forget", name)
-    assert f"{name} is for several certificates: img, pics" == two.complaint.error
+    assert f"{name} is in several certificates: img, pics" == two.complaint.error
 
 
 def test_a_domain_selects_what_is_forgotten(renamed_host: Host, name: str) -> None:
@@ -549,7 +547,7 @@ def test_a_domain_selects_what_is_forgotten(renamed_host: Host, name: str) -> No
 
     forgotten = renamed_host.run("forget", name)
 
-    assert "img is forgotten. Its certificate stays where it is, and is valid until" in said(
+    assert "img is forgotten. Its certificate stays deployed, and is valid until" in said(
         forgotten.out
     )
     assert "not declared" not in renamed_host.run("plan").err
@@ -562,7 +560,7 @@ def test_what_cannot_be_renamed(renamed_host: Host) -> None:
     unknown = renamed_host.run("-q", "rename", "ing", "pics")
 
     assert (2, "img is still in the configuration file") == (still.code, still.complaint.error)
-    assert (2, "ing has no certificate that is valid") == (unknown.code, unknown.complaint.error)
+    assert (2, "ing has no valid certificate") == (unknown.code, unknown.complaint.error)
 
 
 def _other(name: str) -> str:

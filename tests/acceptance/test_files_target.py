@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Run
+from tests.acceptance.requests_made import RequestsMade
 from tests.acceptance.site import Site
 from tests.support.permissions import bound_by_permissions
 from tests.support.tiers import thorough
@@ -29,9 +29,9 @@ def site(world: World, tmp_path: Path, new_name: Callable[[], str]) -> Site:
 
 
 def orders(site: Site, act: Callable[[], object]) -> int:
-    before = Footprint.of(site.world)
+    before = RequestsMade.of(site.world)
     act()
-    return (Footprint.of(site.world) - before).orders
+    return (RequestsMade.of(site.world) - before).orders
 
 
 def test_from_the_ca_into_files(site: Site) -> None:
@@ -50,11 +50,11 @@ def test_from_the_ca_into_files(site: Site) -> None:
     assert [f"to lb site {issued}"] == site.lines("pushed")
     assert [] == list((site.state.parent / "handover").iterdir())
     stats = [(site.ssl / name).stat() for name in NAMES]
-    before = Footprint.of(site.world)
+    before = RequestsMade.of(site.world)
 
     assert {ssl: "unchanged", "push": "unchanged"} == site.outcomes()
 
-    assert Footprint() == Footprint.of(site.world) - before
+    assert RequestsMade() == RequestsMade.of(site.world) - before
     assert stats == [(site.ssl / name).stat() for name in NAMES]
     assert (1, 1) == (len(site.lines("reloaded")), len(site.lines("pushed")))
 
@@ -124,7 +124,7 @@ def test_reload_that_fails_once(site: Site) -> None:
     stats = [(site.ssl / name).stat() for name in NAMES]
     assert [site.held] == site.fingerprints("site")
     status = site.run("status")
-    assert "`reload` has not succeeded with it yet" in status.out
+    assert "`reload` has not yet succeeded with the certificate" in status.out
     assert "drifted" in status.out
 
     site.let_reload()
@@ -182,7 +182,7 @@ def test_reload_that_hangs(site: Site) -> None:
         (
             'directory = "ssl"',
             'directory = "ssl"\nowner = "no-such"',
-            "this machine knows no user called no-such",
+            "this host has no user called no-such",
         ),
         ("./reload", "./no-reload", "the program {folder}/no-reload cannot be found or run"),
     ],
@@ -211,7 +211,7 @@ def test_directory_that_may_not_be_written_to(site: Site) -> None:
 
     assert 1 == run.code
     assert f"{site.ssl} cannot be written to" in run.complaint.error
-    assert "as a user who may read and write there" in run.complaint.hint
+    assert "as a user with read and write permission there" in run.complaint.hint
     assert before == {name: (site.ssl / name).read_bytes() for name in NAMES}
     assert set(NAMES) | {".certferry"} == {path.name for path in site.ssl.iterdir()}
     newest, first = site.fingerprints("site")

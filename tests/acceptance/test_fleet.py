@@ -14,7 +14,7 @@ import pytest
 
 from certferry_sandbox.world import Pace, World
 from tests.acceptance.fleet import Fleet
-from tests.acceptance.footprint import challenges
+from tests.acceptance.requests_made import challenges
 from tests.support.postgresql import Postgresql, running_postgresql
 from tests.support.tiers import THOROUGH, long, thorough
 

@@ -20,8 +20,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from certferry.core.certificates.certificate import fingerprint
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import NOBODY_ASKED, Footprint, challenges
 from tests.acceptance.host import LONGEST_RUN, Host, certificate
+from tests.acceptance.requests_made import NO_REQUESTS, RequestsMade, challenges
 from tests.adapters.schedule.crontab_owner import CrontabOwner
 from tests.house.picture import hung, masked, taken
 from tests.house.tree import ROOT
@@ -143,7 +143,7 @@ def test_a_restore_on_an_empty_machine(
     issued or deployed anew, and the daily run is there again.
     """
     machine.types(*commands("backup", "\n## Back up\n"))
-    bound, before = world.qiniu.bound(name), Footprint.of(world)
+    bound, before = world.qiniu.bound(name), RequestsMade.of(world)
 
     fresh = empty(machine)
     fresh.root.joinpath("var/backups").rmdir()
@@ -156,7 +156,7 @@ def test_a_restore_on_an_empty_machine(
     plan, sync = ended[-3:-1]
     assert "Nothing to do: 1 certificate is as declared.\n" in plan.out
     assert "img: unchanged" == sync.out.splitlines()[0]
-    since = Footprint.of(world) - before
+    since = RequestsMade.of(world) - before
     assert (0, 0, 0) == (since.qiniu_writes, since.dnspod_writes, since.orders)
     assert bound == world.qiniu.bound(name)
     assert b"certferry" in (fresh.owner.read() or b"")
@@ -174,7 +174,7 @@ def test_the_way_out_without_the_key_file(machine: Machine, world: World, name: 
     plan, status = machine.types("certferry plan", "certferry status")
 
     assert 1 == missed.code
-    assert "move the state and the key file away, and the next `certferry sync` makes both" in (
+    assert "move the state and the key file away; the next `certferry sync` creates both" in (
         " ".join(missed.err.split())
     )
     assert "Nothing to do" in plan.out
@@ -238,7 +238,7 @@ def test_a_move_to_another_host(
     assert not machine.owner.read()
     archive = "var/backups/certferry-state.tar"
     assert 0o600 == (machine.root / archive).stat().st_mode & 0o777
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
 
     fresh = empty(machine)
     shutil.copy2(tmp_path / "gone" / archive, fresh.root / archive)
@@ -247,7 +247,7 @@ def test_a_move_to_another_host(
 
     assert "Nothing to do" in plan.out
     assert "img: unchanged" == sync.out.splitlines()[0]
-    since = Footprint.of(world) - before
+    since = RequestsMade.of(world) - before
     assert (0, 0, 0) == (since.qiniu_writes, since.dnspod_writes, since.orders)
     assert not (fresh.root / archive).exists()
 
@@ -304,7 +304,7 @@ def test_a_second_host(
     assert table in moved.out
     assert "was moved to" in machine.tries("certferry plan").err
     config.write_text(re.sub(r"\[state\]\nurl = .*\n", lambda _: table, before))
-    since = Footprint.of(world)
+    since = RequestsMade.of(world)
     _, planned, synced, _ = machine.types(check, plan, sync, schedule)
     assert "Nothing to do" in planned.out
     assert "img: unchanged" == synced.out.splitlines()[0]
@@ -318,7 +318,7 @@ def test_a_second_host(
 
     assert ["web-2 (this one)"] == re.findall("^web-2 .this one.", hosts.out, re.MULTILINE)
     assert (second.root / "opt/tls/fullchain.pem").exists()
-    done = Footprint.of(world) - since
+    done = RequestsMade.of(world) - since
     assert (0, 0, 0) == (done.qiniu_writes, done.dnspod_writes, done.orders)
 
     machine.types(*typed_on(machine, url, "\n**4. "))
@@ -370,7 +370,7 @@ def test_a_host_that_is_removed(sharing: Host, world: World, tmp_path: Path, nam
     assert 0 == sharing.run("state", "key", "--rotate", f"file:{new}").code
 
     refused = other.run("-q", "sync")
-    assert (2, NOBODY_ASKED) == (refused.code, refused.left)
+    assert (2, NO_REQUESTS) == (refused.code, refused.left)
     sharing.rewrite(KEY.reveal(), f"file:{new}")
     assert 0 == sharing.run("sync", "--renew", "--all").code
 
@@ -442,7 +442,7 @@ def test_every_command_of_the_guide_does_what_it_says(host: Host, name: str, gui
 
 def test_staging_needs_no_target(world: World, tmp_path: Path, new_name: Callable[[], str]) -> None:
     """A certificate without a deployment is issued, renewed and exported; Qiniu is not asked."""
-    name, before = new_name(), Footprint.of(world)
+    name, before = new_name(), RequestsMade.of(world)
     host = Host(world, tmp_path, certificate(name, f"*.{name}", name="staging", to=None))
 
     assert 0 == host.run("plan").code
@@ -454,7 +454,7 @@ def test_staging_needs_no_target(world: World, tmp_path: Path, new_name: Callabl
     leaf = x509.load_pem_x509_certificate((tmp_path / "staging/pem/cert.pem").read_bytes())
     names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
     assert {name, f"*.{name}"} == set(names.get_values_for_type(x509.DNSName))
-    since = Footprint.of(world) - before
+    since = RequestsMade.of(world) - before
     assert (0, 2, 0) == (since.qiniu_requests, since.certificates, since.challenges)
     assert [] == [left for left in challenges(world) if name in left]
 
@@ -504,7 +504,7 @@ def test_state_that_is_put_back(host: Host, name: str, tmp_path: Path) -> None:
     assert (0, f"{name}: unchanged") == (run.code, run.out.splitlines()[0])
     assert (0, 0, 0) == (run.left.qiniu_writes, run.left.dnspod_writes, run.left.orders)
     exported = host.run("export", name, "--dir", str(tmp_path / "pem"))
-    assert (0, NOBODY_ASKED) == (exported.code, exported.left)
+    assert (0, NO_REQUESTS) == (exported.code, exported.left)
     leaf = x509.load_pem_x509_certificate((tmp_path / "pem" / "cert.pem").read_bytes())
     assert issued == fingerprint(leaf.public_bytes(Encoding.DER))
 
@@ -541,7 +541,7 @@ def test_the_picture_is_what_the_demo_shows(language: str) -> None:
 # --- `certferry sandbox`: the commands that it prints work as they are, in another terminal
 
 
-ALL = re.compile(r"ping this heartbeat:\n\n.*\n.*\n  http://.*\n")
+ALL = re.compile(r"this heartbeat:\n\n.*\n.*\n  http://.*\n")
 """The end of what it says."""
 ENVIRONMENT = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
 
@@ -577,7 +577,7 @@ def test_its_init_command_works_as_it_is(printed: list[str], tmp_path: Path) -> 
     assert 2 == asked.code
     assert "DP_Id: not set: DNSPod token ID" in asked.err
     assert 0 == done.code, done.err
-    assert "img.example.com: to be issued for img.example.com\n" in done.out
+    assert "img.example.com: will be issued for img.example.com\n" in done.out
     assert "a.img.example.com is left out: HTTPS is off there" in done.err
     planned = run_here(["--config", words[-1], "plan"], environ, tmp_path)
     assert 0 == planned.code, planned.err

@@ -22,9 +22,9 @@ from certferry_sandbox.world import World
 from tests.acceptance.clients.acme_sh import AcmeSh, SuppliedAcmeSh
 from tests.acceptance.clients.old_homes import TXT_RECORD
 from tests.acceptance.clients.program import run_to_its_end
-from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Host, certificate
 from tests.acceptance.public_names import answered
+from tests.acceptance.requests_made import RequestsMade
 from tests.support.programs import needs, program_path
 from tests.support.tiers import long, thorough
 from tests.support.waiting import eventually
@@ -126,22 +126,22 @@ def test_the_whole_recipe_with_acme_sh(
     assert 4 == len(others)
     assert SKIPPED not in log.read_text()
 
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     again = acme_sh.run(*install)
     acme_sh.run("--renew-all")  # what its cron job does when nothing is due
-    seen = Footprint.of(world) - before
+    seen = RequestsMade.of(world) - before
     assert "Reload successful" in again
     assert (0, 0) == (seen.qiniu_writes, seen.certificates)
     assert [f"pics: {SKIPPED}"] == [line for line in sentences(log.read_text()) if SKIPPED in line]
 
     run(world, "certferry", "--config", str(host.config), "hook", "acme.sh", "--install",
         "--home", str(acme_sh.home))  # fmt: skip
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     reported = acme_sh.run(
         "--deploy", "-d", name, "--deploy-hook", "certferry", CERTFERRY_CONFIG=""
     )
     assert "Nothing changed: 1 certificate is as declared." in reported
-    assert 0 == (Footprint.of(world) - before).qiniu_writes
+    assert 0 == (RequestsMade.of(world) - before).qiniu_writes
 
     reported = acme_sh.run(*install, code=1, QINIU_SECRET_KEY="")
     assert "QINIU_SECRET_KEY" in reported
@@ -185,13 +185,13 @@ def test_failed_hook_is_seen_by_the_client_and_made_good_by_the_next_run(
 
     assert "Hook 'deploy-hook' reported error code 1" in reported
     assert world.qiniu.bound(name) is None
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
 
     made_good = run(world, "certferry", "--config", str(host.config), "sync", "--json")
 
     document = json.loads(made_good[made_good.index("\n{\n") :])
     assert document["ok"]
-    assert 0 == (Footprint.of(world) - before).orders
+    assert 0 == (RequestsMade.of(world) - before).orders
     assert everywhere(world, live / "fullchain.pem") == served(world, name)
 
 
@@ -232,10 +232,10 @@ def test_renewal_by_lego(world: World, tmp_path: Path, name: str) -> None:
     second = everywhere(world, kept / f"{name}.crt")
     assert second == served(world, name) != first
 
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     reported = run(world, "certferry", "--config", str(host.config), "sync")
     assert "Nothing changed: 1 certificate is as declared." in reported
-    seen = Footprint.of(world) - before
+    seen = RequestsMade.of(world) - before
     assert (0, 0) == (seen.orders, seen.qiniu_writes)
 
 
@@ -260,10 +260,10 @@ def test_certificate_that_no_configuration_declares(
     assert "Reload successful" in reported
     assert 2 * [everywhere(world, fullchain)] == [served(world, domain) for domain in (name, other)]
 
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     reported = acme_sh.run(*install)
     assert "Nothing changed: 1 certificate is as declared." in reported
-    assert 0 == (Footprint.of(world) - before).qiniu_writes
+    assert 0 == (RequestsMade.of(world) - before).qiniu_writes
 
 
 @thorough
@@ -290,14 +290,14 @@ def test_hook_without_any_file(world: World, tmp_path: Path, name: str) -> None:
         reported = acme_sh.run(*install, **changed)
 
         assert "Reload successful" in reported
-        assert "so no later run goes on: have acme.sh run the hook again." in reported
+        assert "so no later run continues: have acme.sh run the hook again." in reported
         [made] = [c for c in world.qiniu.certificates.stored() if name in c.name]
         leaf = x509.load_pem_x509_certificate(acme_sh.certificate(name).read_bytes())
         assert fingerprint(leaf.public_bytes(serialization.Encoding.DER)) == made.fingerprint
         assert eventually(lambda: made.id == world.qiniu.bound(name))
-        before = Footprint.of(world)
+        before = RequestsMade.of(world)
         acme_sh.run(*install, **changed)
-        assert 0 == (Footprint.of(world) - before).qiniu_writes
+        assert 0 == (RequestsMade.of(world) - before).qiniu_writes
     assert (tmp_path / "data" / "certferry" / "state.db").exists()
 
 
@@ -313,13 +313,13 @@ def test_other_key_than_declared_starts_no_duel(world: World, tmp_path: Path, na
 
     reported = acme_sh.run(*install, code=1)
 
-    assert f"{name}: the key is rsa2048; asked for: ec256" in reported
+    assert f"{name}: the key is rsa2048; declared: ec256" in reported
     assert world.qiniu.bound(name) is None
     assert 0 == host.run("sync").code
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     acme_sh.run(*install, code=1)
     assert 0 == host.run("sync").code
-    seen = Footprint.of(world) - before
+    seen = RequestsMade.of(world) - before
     assert (0, 0) == (seen.orders, seen.qiniu_writes)
 
 

@@ -122,7 +122,7 @@ def test_host_that_stays_away_is_reported_once(
     [problem] = run.document["problems"]
     must_fit(run.document, "check")
     assert ("host_away", "web-2") == (problem["code"], problem["about_host"])
-    assert "it has not run since" in web1.run("status").out
+    assert "the host has not run since" in web1.run("status").out
     assert FAILED == web1.run("hosts").code
     assert [] == hook.events
 

@@ -18,8 +18,8 @@ import pytest
 from certferry_sandbox.world import World
 from tests.acceptance.clients.acme_sh import AcmeSh
 from tests.acceptance.clients.old_homes import Certbot, Lego
-from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import Run
+from tests.acceptance.requests_made import RequestsMade
 from tests.support.command import run_here
 from tests.support.tiers import thorough
 
@@ -39,7 +39,7 @@ class Machine:
     def certferry(self, *arguments: str, **environ: str) -> Run:
         done = run_here(arguments, {**os.environ, **environ}, self.directory)
         assert not any(secret in done.out + done.err for secret in self.world.secrets())
-        return Run(done.code, done.out, done.err, Footprint.of(self.world))
+        return Run(done.code, done.out, done.err, RequestsMade.of(self.world))
 
     def init(self, client: str, home: Path, *more: str, **environ: str) -> Run:
         """Run `init --from`, without questions."""
@@ -184,7 +184,9 @@ def test_revoked_certificate_is_not_brought_back(
     done = machine.init("acme.sh", client.home, **world.environment)
 
     assert 0 == done.code, done
-    assert f"warning: acme.sh: {revoked}_ecc is left out: it has been revoked" in done.err
+    assert (
+        f"warning: acme.sh: {revoked}_ecc is left out: the certificate has been revoked" in done.err
+    )
     assert [name] == [planned["name"] for planned in machine.plan()]
 
 
@@ -244,7 +246,7 @@ def test_two_keys_that_were_copied_to_one_place(
     assert 0 == done.code, done
     [planned] = machine.plan()
     assert name == planned["names"][0]
-    assert "is for the same names, and goes first" in done.err
+    assert "has the same names, and takes precedence" in done.err
 
 
 def access(path: Path) -> tuple[int, int, int]:
@@ -309,7 +311,7 @@ def test_client_that_is_kept_goes_on_renewing(
     done = machine.init("certbot", client.home, "--keep-client", **world.environment)
 
     assert 0 == done.code, done
-    assert "certbot goes on as before." in done.out
+    assert "certbot continues as before." in done.out
     assert "fullchain = " in machine.config.read_text()
     [planned] = machine.plan()
     assert (name, ["deploy", "verify"]) == (planned["name"], actions(planned))

@@ -10,8 +10,8 @@ import pytest
 
 from certferry.values import replace
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import Footprint, writes_since
 from tests.acceptance.host import Host, covering
+from tests.acceptance.requests_made import RequestsMade, writes_since
 from tests.support.tiers import thorough
 
 UNCHANGED = (0, 0, 0)
@@ -71,7 +71,7 @@ def test_both_are_served_by_one_certificate(
     assert found[domain]["remote_id"] == found[source]["remote_id"]
     assert world.qiniu.bound(domain) == world.qiniu.bound_at_kodo(source)
 
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     second = host.run("sync")
     assert 0 == second.code
     assert "Nothing changed" in second.out
@@ -129,7 +129,7 @@ def test_named_domains_need_no_kind(world: World, tmp_path: Path, domain: str, s
 
     assert 1 == wrong.code, wrong
     assert f"{domain} is a CDN domain, not a source domain of Kodo" in wrong.out
-    assert 'set kind = "cdn" for it, or leave `kind` out' in wrong.out
+    assert 'set kind = "cdn", or remove `kind`' in wrong.out
 
 
 @thorough
@@ -215,7 +215,7 @@ def test_tls_versions_that_qiniu_never_reports(
     try:
         host = Host(world, tmp_path, covering(name, f'domains = ["{name}"]'))
         assert 0 == host.run("sync").code
-        before = Footprint.of(world)
+        before = RequestsMade.of(world)
         host.rewrite("domains =", 'tls_versions = ["TLSv1.3", "TLSv1.2"]\ndomains =')
 
         planned = host.run("plan", "--check", "--json")

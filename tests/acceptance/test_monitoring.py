@@ -93,8 +93,8 @@ def test_only_run_ended_early(host: Host) -> None:
 
     check, status = host.run("check").out, host.run("status").out
 
-    assert "no run of `certferry sync` has come to its end: one began at 20" in check
-    assert "no run has come to its end yet: one began at 20" in status
+    assert "no run of `certferry sync` has ended: one started at 20" in check
+    assert "no run has ended yet: one started at 20" in status
 
 
 def test_only_a_run_for_all_certificates_is_a_heartbeat(
@@ -132,10 +132,13 @@ def test_no_more_than_five_pings_a_minute(beating: Host, service: HeartbeatServi
 @pytest.mark.parametrize(
     ("fault", "said"),
     [
-        (Fault.status(404), "it knows no such check"),
-        (Fault.status(200, b"OK (not found)", "text/plain"), "it knows no such check"),
-        (Fault.status(200, b"OK (rate limited)", "text/plain"), "it was pinged too often"),
-        (Fault.status(500), "it answered with status 500"),
+        (Fault.status(404), "the service does not know the check"),
+        (Fault.status(200, b"OK (not found)", "text/plain"), "the service does not know the check"),
+        (
+            Fault.status(200, b"OK (rate limited)", "text/plain"),
+            "the service received too many pings",
+        ),
+        (Fault.status(500), "the service answered with status 500"),
         (Fault.status(301, headers=[("Location", "http://127.0.0.1:9/")]), "redirect"),
         (Fault.status(200, b"x" * 2_000_000, "text/plain"), "answer"),
         (Fault.reset_before(), "heartbeat"),
@@ -206,7 +209,9 @@ def test_what_is_wrong_with_monitors_is_reported_once_by_the_channels(
     assert [("recovered", code) for code in sorted(codes)] == sorted(
         (event["event"], event["code"]) for event in over["events"]
     )
-    assert re.search(r"^\[heartbeat\]: since .*: it knows no such check$", status.out, re.MULTILINE)
+    assert re.search(
+        r"^\[heartbeat\]: since .*: the service does not know the check$", status.out, re.MULTILINE
+    )
     assert re.search(r"^\[metrics\]: since .*nowhere", status.out, re.MULTILINE)
     assert 2 == status.out.count("hint: ")
     assert codes == {one["code"] for one in document["troubles"]}
@@ -269,12 +274,12 @@ def test_an_address_that_can_be_none(host: Host) -> None:
     run = host.run("sync", HC="hc-ping.com/secret-check")
 
     assert 2 == refused.code
-    assert "[heartbeat] url: must be a URL such as https://host/path" in refused.err
+    assert "[heartbeat] url: must be a URL, for example https://host/path" in refused.err
     assert "secret-check" not in refused.err
 
     assert OK == run.code
     assert 1 == run.err.count("warning: ")
-    assert "[heartbeat]: `url` must be the whole address" in run.err
+    assert "[heartbeat]: `url` must be a complete address" in run.err
     assert "secret-check" not in run.err
 
 
@@ -352,8 +357,12 @@ def test_metrics_after_a_failure(host: Host) -> None:
 @pytest.mark.parametrize(
     ("file", "said", "fix"),
     [
-        ("nowhere/certferry.prom", "No such file", "make the directory"),
-        ("/proc/certferry.prom", "/proc/certferry.prom cannot be written", "let the user who runs"),
+        ("nowhere/certferry.prom", "No such file", "create the directory"),
+        (
+            "/proc/certferry.prom",
+            "/proc/certferry.prom cannot be written",
+            "allow certferry's user to write",
+        ),
         ("taken.prom", "taken.prom cannot be written", "is a directory"),
     ],
     ids=["no directory", "not allowed", "a directory"],

@@ -14,8 +14,8 @@ import pytest
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.habits import HABITS, TOGETHER, Habit, done_at_once, https_hidden
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import Footprint, writes_since
 from tests.acceptance.host import Host, certificate, covering
+from tests.acceptance.requests_made import RequestsMade, writes_since
 from tests.sandbox.qiniu_calls import Client, code
 from tests.support.tiers import long, thorough
 
@@ -86,7 +86,7 @@ def test_a_sync_succeeds_and_the_next_changes_nothing(case: str, world: World, s
         habit(world.qiniu)
 
     first = site.host.run("sync", "--json")
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     second = site.host.run("sync")
 
     assert 0 == first.code, (first, site.host.run("history"))
@@ -101,7 +101,7 @@ def test_a_sync_succeeds_and_the_next_changes_nothing(case: str, world: World, s
     assert "Nothing changed" in second.out
     lists = [r.query for s in world.qiniu.services for r in s.requests("GET /domain")]
     assert not any("certId" in query for query in lists)  # half a list could be taken for all
-    since = Footprint.of(world) - before
+    since = RequestsMade.of(world) - before
     assert (0, 0, 0) == (since.qiniu_writes, since.dnspod_writes, since.orders)
 
 
@@ -257,7 +257,7 @@ def test_four_kinds_are_served_by_one_certificate(
         assert {(fingerprint, True)} == {(a["fingerprint"], a["ok"]) for a in one["served"]}
     assert world.qiniu.bound(kinds["cdn"]) == world.qiniu.bound_at_pili(kinds["pili"])
 
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     second = host.run("sync")
     assert "Nothing changed" in second.out
     assert UNCHANGED == writes_since(world, before)
@@ -319,7 +319,7 @@ def test_a_setting_that_a_live_domain_has_not(
     run = host.run("plan")
 
     assert 2 == run.code
-    assert 'not with kind = "pili": a live domain has no such setting' in run.complaint.error
+    assert 'not with kind = "pili": a live domain lacks the setting' in run.complaint.error
 
 
 def test_a_pili_that_does_not_report_the_certificate(
@@ -334,7 +334,7 @@ def test_a_pili_that_does_not_report_the_certificate(
     world.qiniu.live.names_certificates = False
     try:
         first = host.run("sync")
-        before = Footprint.of(world)
+        before = RequestsMade.of(world)
         second = host.run("sync")
 
         assert (0, 0) == (first.code, second.code)
@@ -430,7 +430,7 @@ def test_a_strangers_certificate_that_a_cdn_domain_uses(
     ]
     left = {stored.id for stored in world.qiniu.certificates.stored()}
     others = left - {world.qiniu.bound(name)}  # other tests' domains may use some as well
-    assert f"others that are still in use are kept: {len(others)}" == counted["detail"]
+    assert f"others still in use and kept: {len(others)}" == counted["detail"]
     assert 0 == len(world.qiniu.requests(f"DELETE /sslcert/{used}"))
     assert refused(world, used)
     assert used == world.qiniu.bound(shop)

@@ -120,7 +120,7 @@ def test_only_reading_calls_are_made(services: Services) -> None:
     """A report on stdout, with versions and shapes; nothing is written, not even a state."""
     done = services.report()
 
-    assert (Exit.OK, "asking the accounts…\n") == (done.code, done.err)
+    assert (Exit.OK, "querying the accounts…\n") == (done.code, done.err)
     requests = services.qiniu.requests()
     assert {"GET"} == {request.method for request in requests}
     assert len(requests) <= MOST_REQUESTS
@@ -163,13 +163,13 @@ def test_what_is_answered_otherwise_is_judged_otherwise(services: Services) -> N
     assert (Exit.OK, Exit.OK) == (before.code, after.code)
     for assumed, first, then in (
         ("answers /cert/bindings", "yes", "no"),
-        ("shows its redirect", "yes", "no"),
+        ("show its redirect", "yes", "no"),
         ("less than 30 days left", "not seen", "no"),
         ("answers /domain", "yes", "yes"),
         ("answers /v2/hubs", "yes", "yes"),
         ("the state of every domain", "yes", "yes"),
         ("clock is right", "yes", "yes"),
-        ("tells its plan", "yes", "yes"),
+        ("knows every domain's plan", "yes", "yes"),
     ):
         assert (first, then) == (judged(before, assumed), judged(after, assumed)), assumed
 
@@ -192,7 +192,7 @@ def test_no_secret_and_no_name_is_in_the_report(services: Services, wrong: str) 
         ),
     ]
 
-    assert "No secret is in this text" in done.out
+    assert "The text contains no secret" in done.out
     assert [] == [name for name in found if name in written]
 
 
@@ -214,8 +214,8 @@ def test_chinese(services: Services) -> None:
 
     assert Exit.OK == done.code
     assert "是" == judged(done, "/cert/bindings")
-    assert "这段文字不含密钥" in done.out
-    assert "正在询问各账号…\n" == done.err
+    assert "文中不含密钥" in done.out
+    assert "正在查询各账号…\n" == done.err
 
 
 @pytest.mark.parametrize("guide", ["before-production.md", "before-production.zh-CN.md"])
@@ -256,14 +256,14 @@ def test_a_refused_key(services: Services, wrong: str) -> None:
     done = services.report(**{wrong: "somebody-elses"})
 
     assert Exit.FAILED == done.code
-    assert "error: Qiniu answered no call with success" in done.err
+    assert "error: Qiniu answered no call successfully" in done.err
     assert re.search(
         r"^- GET /sslcert\?marker&limit at .*: 401, X-Reqid \S+, `{error: string}`$",
         done.out,
         re.MULTILINE,
     )
     assert "answers /sslcert under" not in done.out
-    assert "yes" == judged(done, "tells its plan")
+    assert "yes" == judged(done, "knows every domain's plan")
     assert len(services.qiniu.requests()) <= 8
 
 
@@ -272,7 +272,7 @@ def test_a_refused_token(services: Services) -> None:
     done = services.report(DP_Key="f" * 32)
 
     assert Exit.FAILED == done.code
-    assert "error: DNSPod answered no call with success" in done.err
+    assert "error: DNSPod answered no call successfully" in done.err
     assert re.search(r"^- POST /Domain.List at .*: 200, code 10004, `.*`$", done.out, re.MULTILINE)
     assert "yes" == judged(done, "answers /sslcert")
     assert 1 == len(services.dnspod.calls())
@@ -286,10 +286,10 @@ def test_a_service_that_does_not_answer(services: Services) -> None:
     services.qiniu.__enter__()
 
     assert Exit.FAILED == done.code
-    assert "error: Qiniu answered no call with success" in done.err
+    assert "error: Qiniu answered no call successfully" in done.err
     assert re.search(r"^- GET / at .*: no answer \(ConnectionError\)$", done.out, re.MULTILINE)
     assert "/sslcert" not in done.out
-    assert "yes" == judged(done, "tells its plan")
+    assert "yes" == judged(done, "knows every domain's plan")
 
 
 def test_no_keys(tmp_path: Path) -> None:
@@ -319,7 +319,7 @@ def test_no_account_to_report_of(tmp_path: Path) -> None:
     done = run_here(words, {"HOME": str(tmp_path), "T": "0123456789abcdef"}, tmp_path)
 
     assert (Exit.USAGE, "") == (done.code, done.out)
-    assert "has no account that can be reported of" in done.err
+    assert "has no account for a report" in done.err
 
 
 def test_a_broken_package_hides_no_account(services: Services, tmp_path: Path) -> None:
@@ -347,7 +347,7 @@ def test_what_does_not_go_with_it(tmp_path: Path, more: str) -> None:
     done = run_here(["doctor", "--report", more], {"HOME": str(tmp_path)}, tmp_path)
 
     assert Exit.USAGE == done.code
-    assert "--report takes neither names nor --json" in done.out + done.err
+    assert "--report cannot be combined with names or --json" in done.out + done.err
 
 
 def test_stopped(services: Services) -> None:
@@ -368,4 +368,4 @@ def test_stopped(services: Services) -> None:
         process.wait()
 
     assert (Exit.STOPPED, "") == (process.returncode, out)
-    assert err.startswith("asking the accounts…\nstopped")
+    assert err.startswith("querying the accounts…\nstopped")

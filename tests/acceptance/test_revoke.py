@@ -94,7 +94,7 @@ def test_revoking_twice_changes_nothing(host: Host, name: str) -> None:
     run = host.run("revoke", name, *SUPERSEDED, "--yes")
 
     assert (0, 0) == (run.code, run.left.ca_requests)
-    assert "revoked already" in run.out
+    assert "already revoked" in run.out
 
 
 def test_without_a_terminal_it_needs_yes(host: Host, name: str) -> None:
@@ -120,7 +120,7 @@ def test_at_a_terminal_it_asks(host: Host, name: str, answer: str) -> None:
     with Terminal(
         [*command, "revoke", name, *SUPERSEDED], columns=200, environ=host.world.environment
     ) as terminal:
-        terminal.until(lambda text: "for ever?" in text)
+        terminal.until(lambda text: "permanently?" in text)
         terminal.type(answer)
         assert 0 == terminal.end()
 
@@ -176,11 +176,11 @@ def test_certificate_whose_revocation_was_killed_is_replaced(
     killed_after(host, 3, "revoke", name, *SUPERSEDED, "--yes")
     assert "Revoked" == status_at_ca(host, name, 1)
 
-    assert "its revocation was begun at" in host.run("plan").out
-    assert "its revocation was begun at" in host.run("status").out
+    assert "the revocation was started at" in host.run("plan").out
+    assert "the revocation was started at" in host.run("status").out
     check = host.run("check")
     assert CRITICAL == check.code
-    assert "its revocation was begun at" in check.out
+    assert "the revocation was started at" in check.out
     assert 0 == host.run("sync").code
     assert bound(host, name) not in {None, first}
 
@@ -222,11 +222,11 @@ def test_account_without_an_address_and_one_that_was_interrupted(host: Host, nam
     run = account_shown(host)
 
     assert 1 == run.code
-    assert "its registration was interrupted" in run.out
+    assert "the account's registration was interrupted" in run.out
     assert REFUSED == host.run("account", "rollover").code
     with host.remembering() as store:
         store.replace_account(replace(kept, url=None), replace(kept, url=f"{kept.url}0"))
-    assert "which the CA does not know" in account_shown(host).out
+    assert "unknown to the CA" in account_shown(host).out
 
 
 def test_account_gets_a_new_key_and_goes_on(host: Host, name: str) -> None:

@@ -19,8 +19,8 @@ from certferry.present.language import voice_in
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.domains import HttpsConf
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import NOBODY_ASKED
 from tests.acceptance.host import Host
+from tests.acceptance.requests_made import NO_REQUESTS
 from tests.acceptance.test_stopping import DEADLINE, PROMISED, seconds_to_end
 from tests.support.schemas import must_fit
 from tests.support.waiting import eventually
@@ -235,7 +235,7 @@ def test_plan_that_has_changed_is_not_carried_out(world: World, host: Host, name
     for run in (text, document):
         assert PENDING == run.code, run
         assert (0, 0) == (run.left.orders, run.left.qiniu_writes)
-        assert "the plan is not the one that was shown" in run.err
+        assert "the plan differs from the confirmed plan" in run.err
     assert "issue" in text.out
     must_fit(document.document, "sync")
     assert "plan_changed" == document.document["error"]["code"]
@@ -293,5 +293,5 @@ def test_digest_that_is_none(host: Host, words: str) -> None:
     """One sentence, where it is no digest or goes with no plan; no service is asked."""
     run = host.run("-q", "sync", "--plan", *words.split())
 
-    assert (USAGE, NOBODY_ASKED) == (run.code, run.left)
+    assert (USAGE, NO_REQUESTS) == (run.code, run.left)
     assert run.complaint.error

@@ -52,7 +52,7 @@ def test_the_crontabs_line_does_the_job(
     """With no more than HOME, it issues, deploys and verifies, and says nothing: no mail."""
     installed = prepared.run("schedule", "install", PATH=owner.environ["PATH"])
     assert Exit.OK == installed.code
-    assert installed.err.startswith("warning: no channel and no heartbeat is declared")
+    assert installed.err.startswith("warning: neither a channel nor a heartbeat is declared")
     line = (owner.read() or b"").decode().removesuffix("\n")
     # The test only does not wait for its seconds.
     command = re.sub(r"^/bin/sleep \d+; ", "/bin/sleep 0; ", line.split(" ", 5)[5])
@@ -121,12 +121,12 @@ def test_the_services_command_does_the_job_in_its_sandbox(
 @pytest.mark.parametrize(
     ("result", "status", "said"),
     [
-        ("timeout", "TERM", "it took longer than a run may"),
-        ("oom-kill", "KILL", "the machine had no memory left"),
-        ("exit-code", "2", "it ended with status 2"),
+        ("timeout", "TERM", "the run took longer than allowed"),
+        ("oom-kill", "KILL", "the machine ran out of memory"),
+        ("exit-code", "2", "the run ended with status 2"),
         ("", "", "the scheduled run was cut short"),
-        ("", "137", "a signal ended it"),
-        ("", "2", "it ended with status 2"),
+        ("", "137", "a signal ended the run"),
+        ("", "2", "the run ended with status 2"),
     ],
 )
 def test_a_run_that_the_system_ended_is_reported(
@@ -209,7 +209,9 @@ def test_a_run_whose_log_cannot_be_written_is_reported(
         words = re.sub(r"^/bin/sleep \d+; ", "", line.split(" ", 5)[5])
         ended = started(*wrapped, "/bin/sh", "-c", words)
 
-    said = {"disk": "its file system is read-only", "directory": "it ended with status 2"}[gone]
+    said = {"disk": "the file system is read-only", "directory": "the run ended with status 2"}[
+        gone
+    ]
     assert (Exit.FAILED if gone == "disk" else Exit.USAGE) == ended.returncode, ended
     assert "cannot be written" in ended.stderr
     [message] = [one["message"] for one in hook.events]

@@ -140,7 +140,7 @@ def test_nothing_secret_is_written_anywhere(host: Host, name: str, clean_environ
     places = [*streams(runs), *files(host.directory, clean_environment)]
     written = {Path(place.name).name for place in places}
     assert {"state.db", "secret.key", "privkey.pem", "fullchain.pem", "certferry.toml"} <= written
-    assert "DEBUG certferry.adapters.http.client: POST" in runs["sync"].err
+    assert "DEBUG certferry.adapters.http.session: POST" in runs["sync"].err
     secrets = [*of_world(host.world), *of_host(host, name)]
     secrets += [*value("a wrong token", WRONG_TOKEN), *value("a wrong key", WRONG_KEY)]
     assert {"DNSPod's token", "Qiniu's secret key", "private key", "the account's key"} <= {

@@ -86,7 +86,9 @@ def test_hosts_with_different_files(hosts: tuple[Host, Host], name: str) -> None
     [said] = [one for one in run.steps if one["target"] is None]
     assert ["declaration_outdated"] * 2 == [notice["error"]["code"], said["code"]]
     for words in (notice["error"]["message"], said["detail"], first.run("status").out):
-        assert f"{name} is declared differently on web-2, where" in words
+        assert (
+            f"{name} is declared differently on web-2, and the declaration there is newer" in words
+        )
     pems = {(host.directory / "tls" / "fullchain.pem").read_text() for host in hosts}
     assert 1 == len(pems)
     findings = first.run("doctor", "--json").document["findings"]

@@ -27,8 +27,8 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.heartbeat import HeartbeatService
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import NOBODY_ASKED, Footprint, challenges
 from tests.acceptance.host import LONGEST_RUN, Host, certificate
+from tests.acceptance.requests_made import NO_REQUESTS, RequestsMade, challenges
 from tests.support.command import run_here
 from tests.support.ports import free_port
 from tests.support.postgresql import (
@@ -72,7 +72,7 @@ def made(shared: Host) -> Host:
 def refusal(host: Host, *words: str, code: int = USAGE) -> tuple[str, str]:
     """Return the one sentence with which a command ended, and its hint; no service was asked."""
     run = host.run("-q", *words)
-    assert (code, NOBODY_ASKED) == (run.code, run.left), run
+    assert (code, NO_REQUESTS) == (run.code, run.left), run
     assert "Traceback" not in run.err
     assert PASSWORD not in run.err
     return run.complaint.error, run.complaint.hint
@@ -131,7 +131,7 @@ def test_scheduled_run_leaves_what_another_host_does(
     assert ("elsewhere", "web-2") == (step["outcome"], step["host"])
     assert step["since"].endswith("Z")
     assert TRY_LATER == by_hand.code
-    assert "on web-2 has been at work since" in by_hand.out
+    assert "on web-2 has been working since" in by_hand.out
     assert IN_ORDER == made.run("sync", "--scheduled").code
 
 
@@ -142,7 +142,7 @@ def test_hosts_that_run_at_once(made: Host, world: World, tmp_path: Path, name: 
     (tmp_path / "web-2").mkdir()
     other = Host(world, tmp_path / "web-2", certificate(name) + several)
     other.share(made_url(made), KEY, "web-2")
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
 
     with (
         made.begin("sync", "--scheduled", "--json") as one,
@@ -151,7 +151,7 @@ def test_hosts_that_run_at_once(made: Host, world: World, tmp_path: Path, name: 
         said = [process.communicate(timeout=LONGEST_RUN)[0] for process in (one, another)]
 
     assert [IN_ORDER, IN_ORDER] == [one.returncode, another.returncode], said
-    left = Footprint.of(world) - before
+    left = RequestsMade.of(world) - before
     assert (5, 5, 1, 0) == (left.orders, left.certificates, left.qiniu_uploads, left.challenges)
     assert {"in_order"} == {json.loads(out)["result"] for out in said}
 
@@ -177,9 +177,9 @@ def test_init_says_what_it_made(shared: Host) -> None:
     first, second = shared.run("state", "init"), shared.run("state", "init")
 
     assert (IN_ORDER, IN_ORDER) == (first.code, second.code)
-    assert "Made: postgresql:///" in first.out
+    assert "Created: postgresql:///" in first.out
     assert "sealed with `key` of [state]" in first.out
-    assert "is there already" in second.out
+    assert "already exists" in second.out
     for run in (first, second):
         assert "a `host` of its own" in run.out
 
@@ -188,10 +188,10 @@ def test_init_of_a_file(host: Host) -> None:
     """The file and its key are made; no command takes that for a state that was lost."""
     first, second = host.run("state", "init"), host.run("state", "init")
 
-    assert f"Made: {host.state}, sealed with the key in {host.key_file}" in first.out
-    assert "is there already" in second.out
+    assert f"Created: {host.state}, sealed with the key in {host.key_file}" in first.out
+    assert "already exists" in second.out
     assert host.key_file.exists()
-    assert "a state was expected" not in host.run("status").out
+    assert "holds no state" not in host.run("status").out
     assert IN_ORDER == host.run("sync").code
 
 
@@ -213,7 +213,7 @@ def test_upgrade_of_a_shared_state(made: Host, next_release: str) -> None:
     assert IN_ORDER == made.run("sync").code
 
     early = made.run_apart("-q", "sync", PYTHONPATH=next_release)
-    assert (USAGE, NOBODY_ASKED) == (early.code, early.left), early
+    assert (USAGE, NO_REQUESTS) == (early.code, early.left), early
     assert "has the tables of an older certferry" in early.complaint.error
     assert "certferry state migrate" in early.complaint.hint
     migrated = made.run_apart("state", "migrate", PYTHONPATH=next_release)
@@ -280,13 +280,13 @@ def test_version_that_another_program_changed(
 
     assert FAILED == run.code
     assert f"version 1 of {name}" in run.out + run.err
-    assert "see who else can write to the database" in run.out + run.err
+    assert "check who else can write to the database" in run.out + run.err
     assert f"version 1 of {name}" in plan.out
-    assert "data about it that certferry did not write" in check.out
+    assert "data about the certificate that certferry did not write" in check.out
     assert FAILED == found.code
     findings = [(one["code"], one["subject"]) for one in found.document["findings"]]
     assert [("state_foreign", name)] == findings
-    assert NOBODY_ASKED == run.left
+    assert NO_REQUESTS == run.left
 
 
 @pytest.mark.parametrize("words", [["backup", "b"], ["restore", "b"]], ids=lambda one: one[0])
@@ -297,7 +297,7 @@ def test_backup_of_a_server_is_the_servers(made: Host, words: list[str]) -> None
 
     error, hint = refusal(made, words[0], str(made.directory / words[1]))
 
-    assert "is a server's database, and no file" in error
+    assert "is a database on a server, not a file" in error
     assert "pg_" in hint
     assert "`key` of [state]" in hint
 
@@ -382,7 +382,7 @@ def test_no_right_to_create(host: Host, postgresql: Postgresql, database: str) -
 
     error, hint = refusal(host, "state", "init")
 
-    assert "the right is missing: permission denied for schema public" in error
+    assert "permission is missing: permission denied for schema public" in error
     assert "GRANT CREATE" in hint
 
 
@@ -419,7 +419,7 @@ def test_read_replica(made: Host, postgresql: Postgresql, database: str) -> None
         for words in [*READING, ["check"], ["hosts"], ["state", "check"]]:
             run = made.run(*words)
             assert IN_ORDER == run.code, run
-            assert 1 == run.err.count("is a read replica: what it has may be some moments old"), run
+            assert 1 == run.err.count("is a read replica: its data may be a few moments old"), run
 
 
 def test_server_that_is_only_read(made: Host, postgresql: Postgresql, database: str) -> None:
@@ -433,7 +433,7 @@ def test_server_that_is_only_read(made: Host, postgresql: Postgresql, database: 
     run = made.run("sync")
 
     assert TRY_LATER == run.code, run
-    assert 1 == run.out.count("takes no writes just now")
+    assert 1 == run.out.count("accepts no writes right now")
     assert "1 certificate: 1 not done." in run.out
 
 
@@ -455,7 +455,7 @@ def test_key_of_another_state(made: Host) -> None:
     for words in (["sync"], ["status"], ["state", "check"]):
         error, _ = refusal(made, *words)
 
-        assert "`key` of [state] does not open what the state holds" == error
+        assert "`key` of [state] does not open the state" == error
 
 
 def test_library_that_is_missing(shared: Host) -> None:
@@ -567,7 +567,7 @@ def test_monitor_counts_a_server_that_is_gone_as_a_run_to_come(host: Host) -> No
     ("code", "said"),
     [
         ("53100", "cannot be written: the server's disk is full"),
-        ("25006", "takes no writes just now: because"),
+        ("25006", "accepts no writes right now: because"),
     ],
 )
 def test_server_that_takes_no_writes(
@@ -671,7 +671,7 @@ def test_server_that_stops_in_the_middle(
     """What was done outside while it was gone is not done again, and nothing is left over."""
     host.share(server.url(server.new_database()), KEY)
     assert IN_ORDER == host.run("state", "init").code
-    before, gate = Footprint.of(world), threading.Event()
+    before, gate = RequestsMade.of(world), threading.Event()
     services = [world.dnspod.http, *world.qiniu.services]
     for service in services:
         service.faults.add(Fault.held_until(gate), on=moment)
@@ -695,7 +695,7 @@ def test_server_that_stops_in_the_middle(
 
     expire_leases(server, made_url(host))
     assert IN_ORDER == host.run("sync").code
-    done = Footprint.of(world) - before
+    done = RequestsMade.of(world) - before
     assert (1, 1, 1) == (done.orders, done.certificates, done.qiniu_uploads)
     assert [] == challenges(world)
 

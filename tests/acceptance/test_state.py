@@ -17,9 +17,9 @@ import pytest
 
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import NOBODY_ASKED, assert_nothing_written
 from tests.acceptance.full_disk import FullDisk, read_only
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.requests_made import NO_REQUESTS, assert_nothing_written
 from tests.support.permissions import bound_by_permissions
 from tests.support.tiers import thorough
 
@@ -49,7 +49,7 @@ def test_state_of_a_newer_version(synced: Host, name: str) -> None:
         assert f"{synced.state} was written by a newer certferry" in run.complaint.error
         assert "schema 999" in run.complaint.error
         assert "install the newest certferry" in run.complaint.hint
-        assert NOBODY_ASKED == run.left
+        assert NO_REQUESTS == run.left
     assert before == synced.state.read_bytes()
 
 
@@ -68,7 +68,7 @@ def test_history_that_another_program_changed(synced: Host, name: str) -> None:
         [(at,)] = database.execute("UPDATE history SET who = 'x' WHERE number = 2 RETURNING at")
     run = synced.run("history", "--verify", name)
     assert FAILED == run.code
-    assert f"{name}: entry 2 of {at[:10]} {at[11:16]} UTC was changed, or put in\n" == run.out
+    assert f"{name}: entry 2 of {at[:10]} {at[11:16]} UTC was changed or inserted\n" == run.out
     [broken] = json.loads(synced.run("history", "--verify", "--json").out)["breaks"]
     assert (name, "changed", 2) == (broken["name"], broken["damage"], broken["number"])
     assert 2 == json.loads(synced.run("history", "--json").out)["entries"][-2]["number"]
@@ -147,7 +147,7 @@ def test_state_that_is_damaged(synced: Host, name: str, spoil: Callable[[bytes],
     assert f"{synced.state} is not a state of certferry" in run.complaint.error
     restored = f"put {synced.state} back: `certferry restore FILE`"
     assert restored in run.complaint.hint
-    assert NOBODY_ASKED == run.left
+    assert NO_REQUESTS == run.left
     assert damaged == synced.state.read_bytes()
 
     synced.state.write_bytes(whole)
@@ -162,8 +162,8 @@ def test_state_that_cannot_be_opened(synced: Host) -> None:
 
     assert FAILED == run.code
     assert f"{synced.state} cannot be opened" in run.complaint.error
-    assert "must be a file of the user who runs certferry" in run.complaint.hint
-    assert NOBODY_ASKED == run.left
+    assert "must belong to certferry's user" in run.complaint.hint
+    assert NO_REQUESTS == run.left
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
@@ -173,9 +173,9 @@ def test_state_on_a_disk_that_takes_no_writes(synced: Host, command: str) -> Non
     run = synced.run_apart("-q", command, wrapped_in=read_only(synced.state.parent))
 
     assert FAILED == run.code
-    assert f"{synced.state} cannot be opened: its file system is read-only" == run.complaint.error
+    assert f"{synced.state} cannot be opened: the file system is read-only" == run.complaint.error
     assert "writable again" in run.complaint.hint
-    assert NOBODY_ASKED == run.left
+    assert NO_REQUESTS == run.left
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has a file system of its own to try")
@@ -203,22 +203,22 @@ def test_what_only_looks_can_be_read_on_such_a_disk(
     assert code == run.code, run
     assert name in shown
     if words != ["history"]:
-        said = "its file system is read-only" if full is None else full.words
+        said = "the file system is read-only" if full is None else full.words
         assert f"{synced.state} {said}" in shown or said in shown
-        assert "change its owner" not in shown
+        assert "change the owner" not in shown
 
 
 @thorough
 @pytest.mark.parametrize(
     ("spoil", "error", "hint"),
     [
-        (lambda key: key.chmod(0o640), "can be read by others", "chmod 600 "),
-        (lambda key: key.chmod(0o000), "cannot be opened: Permission denied", "must be a file of"),
-        (lambda key: key.write_bytes(b"a diary\n"), "does not hold a key", "makes both anew"),
+        (lambda key: key.chmod(0o640), "other users can read", "chmod 600 "),
+        (lambda key: key.chmod(0o000), "cannot be opened: Permission denied", "must belong to"),
+        (lambda key: key.write_bytes(b"a diary\n"), "does not contain a key", "creates both anew"),
         (
             lambda key: key.write_bytes(base64.b64encode(secrets.token_bytes(32))),
-            "does not open what the state holds",
-            "from the backup that belongs to this state",
+            "does not open the state",
+            "from the backup of the same state",
         ),
         (lambda key: key.unlink(), "is missing", "set `key_file` of [state]"),
     ],
@@ -245,7 +245,7 @@ def test_key_file_that_is_of_no_use(
     assert (FAILED, FAILED) == (run.code, export.code)
     assert_nothing_written(run.left)
     assert 0 == run.left.orders
-    assert NOBODY_ASKED == export.left
+    assert NO_REQUESTS == export.left
     assert not exported.exists()
     assert versions == synced.fingerprints(name)
 
@@ -264,8 +264,8 @@ def test_lost_key_is_reported_though_nothing_is_due(synced: Host) -> None:
         run = synced.run("-q", command)
 
         assert FAILED == run.code
-        assert "does not open what the state holds" in run.complaint.error
-        assert "from the backup that belongs to this state" in run.complaint.hint
+        assert "does not open the state" in run.complaint.error
+        assert "from the backup of the same state" in run.complaint.hint
         assert_nothing_written(run.left)
 
 
@@ -289,7 +289,7 @@ def test_a_state_that_is_lost_is_missed(synced: Host) -> None:
     `status` and `check` agree that it is bad.
     """
     synced.state.unlink()
-    words = "there is the key file"
+    words = "the key file"
     codes = {"plan": {0}, "status": {FAILED}, "check": {2}, "doctor": {0, FAILED}, "sync": {0}}
 
     for command, ends in codes.items():
@@ -310,7 +310,7 @@ def test_a_new_machine_misses_no_state(host: Host) -> None:
     """Without a key file there was none."""
     for command in ("plan", "status", "doctor"):
         run = host.run(command)
-        assert "there is the key file" not in run.err + run.out
+        assert "the key file" not in run.err + run.out
 
 
 @thorough
@@ -324,7 +324,7 @@ def test_full_disk(synced: Host, name: str) -> None:
     assert FAILED == run.code
     assert f"{synced.state} {disk.words}" in run.complaint.error
     assert f"free some space at {synced.state.parent}" in run.complaint.hint
-    assert NOBODY_ASKED == run.left
+    assert NO_REQUESTS == run.left
 
     shutil.copytree(FullDisk.after(synced), synced.state.parent, dirs_exist_ok=True)
     assert versions == synced.fingerprints(name)
@@ -427,7 +427,7 @@ def test_a_state_that_is_lost_is_reported_before_all_is_issued_again(
     assert [OK, OK] == [reported.run("-q", "sync").code for _ in range(2)]
 
     assert [("trouble", "state_missing"), ("recovered", "state_missing")] == events(hook)
-    assert "a state was expected" in hook.events[0]["message"]
+    assert "holds no state" in hook.events[0]["message"]
     assert [] == stamps(reported)
 
 
@@ -477,7 +477,7 @@ def test_the_hint_of_a_damaged_state_has_the_way_out(reported: Host) -> None:
     """Moved away, it is made anew."""
     spoil(reported)
     hint = reported.run("-q", "sync").complaint.hint
-    assert "without a backup, start over: move it away" in hint
+    assert "Without a backup, start over: move the file away" in hint
 
     reported.state.rename(reported.directory / "old.db")
 

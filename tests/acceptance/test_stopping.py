@@ -24,8 +24,8 @@ from certferry.cli.exits import Exit
 from certferry.errors import LeaseHeld
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.world import Pace, World
-from tests.acceptance.footprint import challenges
 from tests.acceptance.host import Host
+from tests.acceptance.requests_made import challenges
 from tests.support.forks import run
 from tests.support.tiers import long, sampled, thorough
 from tests.support.waiting import eventually

@@ -288,7 +288,7 @@ def test_adapter_that_ends_the_process(place: Place, beside: Callable[[str], Bes
 
     [trouble] = json.loads(status.stdout)["troubles"]
     assert "run_cut_short" == trouble["code"]
-    assert re.search(r"process \d+ on \S+ began at .* did not end", trouble["message"])
+    assert re.search(r"by process \d+ on \S+ at .* did not end", trouble["message"])
     check = place.run(*good, "check", environ=sparing)
     assert "did not end" in check.stdout, check
 
@@ -319,7 +319,7 @@ def test_name_that_certferry_has_keeps_its_meaning(
     run = place.run("--config", str(config), "sync", environ=environ)
 
     assert 0 == run.returncode, run
-    said = "the package certferry-bad declares the DNS provider dnspod, which certferry brings"
+    said = "the package certferry-bad declares the DNS provider dnspod, which is part of certferry"
     assert 1 == run.stderr.count(said), run
 
 

@@ -23,8 +23,8 @@ from certferry_sandbox.nameserver.service import Query, Resolver
 from certferry_sandbox.pebble import Pebble
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.requests_made import assert_nothing_written
 from tests.adapters.acme.ports import Clock
 from tests.adapters.acme.proxy import Proxy
 from tests.adapters.http.peers import peer, tunnel
@@ -85,7 +85,7 @@ def test_proof_that_the_ca_does_not_accept(host: Host, name: str) -> None:
     assert f"the CA does not accept the proof for {name}" in run.complaint.error
     assert "Error retrieving TXT records for DNS challenge" in run.complaint.error
     assert "(unauthorized)" in run.complaint.error
-    assert "the CA did not see our TXT value" in run.complaint.hint
+    assert "the CA did not see the TXT value" in run.complaint.hint
     assert (0, 0) == (run.left.qiniu_writes, run.left.certificates)
     assert 0 == run.left.challenges
     assert [] == host.fingerprints(name)
@@ -118,7 +118,7 @@ def test_directory_that_is_none(host: Host, name: str) -> None:
     run = host.run("-q", "sync")
 
     assert FAILED == run.code
-    assert "the CA's answer is not understood: 404 Not Found" in run.complaint.error
+    assert "certferry does not understand the CA's answer: 404 Not Found" in run.complaint.error
     assert "`directory` under [acme]" in run.complaint.hint
     assert_nothing_written(run.left)
     assert [] == host.fingerprints(name)
@@ -133,7 +133,7 @@ def test_directory_that_is_not_trusted(host: Host, name: str) -> None:
 
     assert FAILED == run.code
     assert "certificate verify failed" in run.complaint.error
-    assert "a private CA needs `ca_bundle` under [acme]" in run.complaint.hint
+    assert "for a private CA set `ca_bundle` under [acme]" in run.complaint.hint
     assert_nothing_written(run.left)
     assert [] == host.fingerprints(name)
 
@@ -157,7 +157,7 @@ def test_resolver_of_dns_that_does_not_answer(host: Host, name: str, silent_reso
 
     assert FAILED == run.code
     assert (
-        f"{name}: issue failed: no resolver answered when asked for _acme-challenge.{name}:"
+        f"{name}: issue failed: no resolver answered the query for _acme-challenge.{name}:"
         f" {silent_resolver} (no answer)"
     ) == run.complaint.error
     assert "[dns].resolvers" in run.complaint.hint
@@ -223,14 +223,16 @@ def test_certificate_for_another_name(host: Host, name: str, gateway: Proxy) -> 
     first, second = host.run("-q", "sync"), host.run("sync", "--json")
 
     assert FAILED == first.code
-    assert f"the CA gave a certificate that was not ordered: it is for {EVIL}" in str(first)
+    assert f"the CA gave a certificate that was not ordered: the certificate is for {EVIL}" in str(
+        first
+    )
     assert "nothing was kept or deployed" in first.complaint.hint
     assert FAILED == second.code
     assert 1 == gateway.finalized
     (lineage,) = json.loads(second.out)["certificates"]
     assert None is lineage["fingerprint"]
     (reported,) = (step for step in lineage["steps"] if step["action"] == "look")
-    assert "nothing is ordered before" in reported["detail"]
+    assert "certferry orders nothing before" in reported["detail"]
     assert reported["retry_at"] is not None
     assert_nothing_written(second.left)
     assert [] == host.fingerprints(name)
@@ -315,7 +317,7 @@ def test_proxy_that_answers_dns_itself(world: World, closed_host: Host, doh: Htt
     ended = closed_host.run("sync")
 
     assert 0 == ended.code
-    assert f"is at {FAKE}; other resolvers are asked over HTTPS" in ended.err
+    assert f"made-up addresses ({FAKE} for " in ended.err
     assert "resolvers asked over HTTPS show the challenge" in ended.err
 
 
@@ -341,8 +343,8 @@ def test_delegation_on_a_host_that_may_ask_no_question(world: World, tmp_path: P
     ended = closed_host.run("-q", "sync")
 
     assert (FAILED, 0) == (ended.code, ended.left.orders)
-    assert "whether a CNAME leads elsewhere is not known" in ended.complaint.error
-    assert "`doh` under [dns] in the place of `wait`" in ended.complaint.hint
+    assert "a CNAME to another zone would stay unseen" in ended.complaint.error
+    assert "`doh` under [dns] instead of `wait`" in ended.complaint.hint
 
 
 def test_doctor_asks_the_resolvers_over_https(

@@ -12,7 +12,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import cast
 
-import dns.message
 import pytest
 
 from certferry.adapters.acme.client import Client
@@ -21,7 +20,7 @@ from certferry.adapters.http.client import HttpClient, Pacer
 from certferry.adapters.probe.tls import TlsProbe
 from certferry.adapters.programs.run import run_to_end
 from certferry.adapters.receivers.files import FilesReceiver
-from certferry.adapters.rfc2136.client import Conversation
+from certferry.adapters.rfc2136.client import ServerKey, UpdateServer
 from certferry.core.desired.certificate import FileDelivery, Program
 from certferry.core.redaction import Secret
 from certferry.errors import LeaseLost
@@ -97,8 +96,8 @@ def at_a_ca(service: Service, _: Path) -> object:
 
 
 def by_update(service: Service, _: Path) -> object:
-    spoken = Conversation((HOST, service.port), KEY, SECOND, now, time.sleep)
-    return spoken.ask(dns.message.make_query("example.com", "SOA"))
+    server_key = ServerKey((HOST, service.port), KEY, "hmac-sha256")
+    return UpdateServer(server_key, (), SECOND, now, time.sleep).zone_of("example.com")
 
 
 def by_lexicon(service: Service, _: Path) -> object:
@@ -134,7 +133,7 @@ def test_call_of_a_run_that_lost_its_lease(call: Call, tmp_path: Path) -> None:
     assert [] == [*tmp_path.iterdir()]
 
 
-@pytest.mark.parametrize("call", [by_http, at_a_ca, by_lexicon])
+@pytest.mark.parametrize("call", [by_http, at_a_ca])
 def test_lease_that_is_lost_while_a_connection_is_made(call: Call, tmp_path: Path) -> None:
     """A process may freeze for as long as it likes there: what connects sends nothing then."""
     with Service().running() as service:

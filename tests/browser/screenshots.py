@@ -97,9 +97,7 @@ def _home_of_the_configuration() -> Iterator[Path]:
     try:
         folder.mkdir(0o700)
     except FileExistsError:
-        raise SystemExit(
-            f"{folder} is there already: move it, the pictures show its path"
-        ) from None
+        raise SystemExit(f"{folder} already exists: move it, the pictures show its path") from None
     try:
         yield folder
     finally:

@@ -17,7 +17,7 @@ from tests.browser.chromium import Complaints
 from tests.browser.console_process import choose_password, serving
 from tests.browser.pages import settle
 from tests.browser.proxies import Manner, proxy
-from tests.browser.test_journey import ended
+from tests.browser.test_first_use import ended
 from tests.support.ports import HOST, free_port
 from tests.support.tiers import thorough
 

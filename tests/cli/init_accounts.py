@@ -26,11 +26,11 @@ KEYS = {"DP_Id": DP_ID, "DP_Key": DP_KEY, "QINIU_ACCESS_KEY": AK, "QINIU_SECRET_
 
 NEXT_STEPS = """\
 Next:
-  certferry plan              shows what a sync would do
+  certferry plan              shows the changes of a sync
   certferry sync              issues, deploys and verifies
-  certferry schedule install  runs that twice a day, so that certificates renew
-  certferry help notify       how a channel, [notify.ops], tells you of trouble
-  certferry help monitoring   how a [heartbeat] tells you that the runs stopped
+  certferry schedule install  runs `sync` twice a day, to renew certificates
+  certferry help notify       how a channel, [notify.ops], reports trouble
+  certferry help monitoring   how a [heartbeat] reports stopped runs
 """
 
 WHICH_CHANNEL = "Number or name (Enter to skip):"

@@ -55,8 +55,8 @@ def test_from_one_machine_to_another(host: Path, tmp_path: Path) -> None:
 
     assert (Exit.OK, "") == (made.code, made.err)
     assert made.out == (
-        "Written (mode 0600): ../b.tar, with img, www\n"
-        "It opens your private keys: keep it where only you can read it.\n"
+        "Written (mode 0600): ../b.tar, with img, www\nThe backup opens your private keys: keep"
+        " the file where only you can read it.\n"
     )
     assert 0o600 == (tmp_path / "b.tar").stat().st_mode & 0o777
 
@@ -66,7 +66,7 @@ def test_from_one_machine_to_another(host: Path, tmp_path: Path) -> None:
     assert (Exit.OK, "") == (done.code, done.err)
     said = done.out.splitlines()
     assert said[0].startswith(f"Restored to {new}/lib/state.db: img, www, as of 2026-")
-    assert ["What is to be done: `certferry plan`"] == said[1:]
+    assert ["To see the changes: `certferry plan`"] == said[1:]
     with closing(connect(new / "lib/state.db", new / "lib/secret.key")) as store:
         assert store.bundle("www", 1).privkey_pem
 
@@ -77,7 +77,7 @@ def test_what_was_there_is_named(host: Path) -> None:
 
     done = run(host, "restore", "b.tar")
 
-    assert f"What was there is kept: {host}/lib/state.db.bak\n" in done.out
+    assert f"The previous file is kept: {host}/lib/state.db.bak\n" in done.out
 
 
 def test_a_file_that_is_there(host: Path) -> None:
@@ -88,8 +88,8 @@ def test_a_file_that_is_there(host: Path) -> None:
 
     refused = run(host, "backup", "b.tar")
     assert Exit.USAGE == refused.code
-    assert f"error: {file} is there already\n" in refused.err
-    assert "--force replaces it" in refused.err
+    assert f"error: {file} already exists\n" in refused.err
+    assert "use --force to replace" in refused.err
     assert "mine" == file.read_text()
 
     assert Exit.OK == run(host, "backup", "b.tar", "--force").code
@@ -117,7 +117,7 @@ def test_a_run_is_in_progress(host: Path) -> None:
         refused = run(host, "restore", "b.tar")
 
     assert Exit.TRY_LATER == refused.code
-    assert f"error: another process works with {host}/lib/state.db\n" in refused.err
+    assert f"error: another process has {host}/lib/state.db open\n" in refused.err
     assert ["secret.key", "state.db"] == [
         path.name
         for path in sorted((host / "lib").iterdir())
@@ -130,7 +130,7 @@ def test_a_run_is_in_progress(host: Path) -> None:
     [
         (("backup", "no/such/b.tar"), "no/such/b.tar cannot be written: No such file or directory"),
         (("restore", "no.tar"), "no.tar cannot be read: No such file or directory"),
-        (("restore", "certferry.toml"), "certferry.toml is no backup of certferry"),
+        (("restore", "certferry.toml"), "certferry.toml is not a backup of certferry"),
         (("--config", "no.toml", "backup", "b.tar"), "no.toml: cannot be read"),
     ],
 )

@@ -64,8 +64,8 @@ def test_user_is_added(console: Command, folder: Path) -> None:
     found = console("user", "add", "Anna")
     quiet = console("user", "add", "bob", "--role", "viewer", before=("-q",))
 
-    assert "Anna may see everything and start runs." in found.err
-    assert "good once, for an hour" in found.err
+    assert "Anna can see everything and start runs." in found.err
+    assert "valid once, for an hour" in found.err
     assert "" == quiet.err
     with stored(folder) as state:
         [anna, bob] = state.users()
@@ -88,7 +88,7 @@ def test_new_link(console: Command, folder: Path) -> None:
         state.save_session(Session("a session", "Anna", now, now, "192.0.2.7"))
     second = console("user", "reset", "ANNA")
 
-    assert "Anna is logged out, and the old password is good no more." in second.err
+    assert "Anna has been logged out, and the old password no longer works." in second.err
     with stored(folder) as state:
         [anna] = state.users()
         assert anna.password is None
@@ -128,11 +128,14 @@ def test_user_is_changed_and_removed(console: Command, folder: Path) -> None:
     """By the name in any case."""
     console("user", "add", "Anna")
     said = console("user", "role", "anna", "viewer").out
-    assert "Anna may see everything.\n" == said
+    assert "Anna can see everything.\n" == said
     with stored(folder) as state:
         assert [Role.VIEWER] == [user.role for user in state.users()]
 
-    assert "Anna is removed, and logged out everywhere.\n" == console("user", "remove", "aNNa").out
+    assert (
+        "Anna has been removed and logged out everywhere.\n"
+        == console("user", "remove", "aNNa").out
+    )
     with stored(folder) as state:
         assert () == state.users()
 
@@ -161,7 +164,7 @@ def test_token_is_made(console: Command, folder: Path) -> None:
     token = found.out.removesuffix("\n")
 
     assert token.startswith("cf_")
-    assert "ci may see everything." in found.err
+    assert "ci can see everything." in found.err
     assert "not shown again" in found.err
     with stored(folder) as state:
         made = state.token(digest_of_secret(token), now := state.now())
@@ -186,7 +189,7 @@ def test_tokens_are_listed_and_removed(console: Command, folder: Path) -> None:
     assert found["tokens"][1]["expires_at"] is None
     assert token[:8] + "…" in console("token", "list").out
 
-    assert "Token CI is removed.\n" == console("token", "remove", "ci").out
+    assert "Token CI has been removed.\n" == console("token", "remove", "ci").out
     with stored(folder) as state:
         assert ["deploy"] == [one.name for one in state.tokens()]
         assert state.token(digest_of_secret(token), state.now()) is None
@@ -195,15 +198,15 @@ def test_tokens_are_listed_and_removed(console: Command, folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "said", "hint"),
     [
-        ("user add anna", "there is a user anna already", "certferry.toml console user reset anna"),
+        ("user add anna", "the user anna already exists", "certferry.toml console user reset anna"),
         ("user reset Ana", "there is no user Ana", "did you mean `Anna`?"),
         ("user remove bob", "there is no user bob", "known: Anna"),
         ("user role bob viewer", "there is no user bob", "known: Anna"),
         ("user role anna boss", "'boss' is not one of", "--help"),
-        ("user add a/b", "'a/b' cannot be a name: write 1 to 64 of A–Z", "--help"),
+        ("user add a/b", "'a/b' cannot be a name: use 1 to 64 of A–Z", "--help"),
         ("user add", "missing argument 'NAME'", "--help"),
         (f"token add {'x' * 65}", "cannot be a name", "--help"),
-        ("token add CI", "there is a token CI already", "certferry.toml console token remove CI"),
+        ("token add CI", "the token CI already exists", "certferry.toml console token remove CI"),
         ("token add x --days 0", "0 is not in the range", "--help"),
         ("token add x --days soon", "'soon' is not a whole number", "--help"),
         ("token remove x", "there is no token x", "known: ci"),

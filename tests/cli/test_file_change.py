@@ -61,7 +61,7 @@ KEYS = {
     "QINIU_SK": "planted-secret-key",
 }
 NOT_AT_A_TERMINAL = """\
-error: nothing was written: there is no terminal to ask at; --yes writes it
+error: nothing was written: without a terminal, confirm with --yes
 
 hint: run `certferry {command} --help`
 """
@@ -100,7 +100,7 @@ def test_a_certificate_is_added(file: Path) -> None:
     """
     done = run(file, "add", "www.example.com", "*.w.example.com", "--yes")
 
-    following = "Written: certferry.toml\nWhat will be done: `certferry plan www.example.com`\n"
+    following = "Written: certferry.toml\nTo see the changes: `certferry plan www.example.com`\n"
     assert (Exit.OK, shown("+", 13, WWW) + following, "") == (done.code, done.out, done.err)
     assert HEAD + IMG + "\n" + WWW == file.read_text()
     assert 0o640 == stat.S_IMODE(file.stat().st_mode)
@@ -121,8 +121,8 @@ def test_a_certificate_is_removed(file: Path) -> None:
     assert HEAD + WWW + TAIL == file.read_text()
     assert done.out.startswith(shown("-", 5, IMG))
     assert done.out.endswith(
-        "img is not declared any more: it is neither renewed nor deployed.\nIf it is meant to end:"
-        " `certferry forget img`\n"
+        "img is no longer declared: certferry neither renews nor deploys the certificate.\nIf"
+        " the certificate should end: `certferry forget img`\n"
     )
     assert "planted-4711" not in done.out  # of the channel that stands below
 
@@ -140,8 +140,8 @@ def test_a_domain_selects_its_certificate(file: Path) -> None:
     file.write_text(before.replace('name = "x.w.example.com"', 'name = "x"'))
     both = run(file, "remove", "x.w.example.com", "--yes")
     assert Exit.USAGE == both.code
-    assert "x.w.example.com is for several certificates: wildcard.w.example.com, x" in both.err
-    assert "name the certificate that is meant" in both.err
+    assert "x.w.example.com is in several certificates: wildcard.w.example.com, x" in both.err
+    assert "give the name of the certificate" in both.err
 
     nothing = run(file, "remove", "other.example.net", "--yes")
     assert Exit.USAGE == nothing.code
@@ -157,7 +157,7 @@ def test_names_that_the_ca_refuses_together(file: Path) -> None:
 
     assert (Exit.USAGE, before) == (together.code, file.read_text())
     assert "*.w.example.com covers a.w.example.com, and Let's Encrypt refuses both" in together.err
-    assert "hint: leave a.w.example.com out" in together.err
+    assert "hint: remove a.w.example.com" in together.err
     assert Exit.OK == run(file, "add", *names[:2], "--yes").code
     assert Exit.OK == run(file, "add", names[2], "--yes").code
 
@@ -173,7 +173,7 @@ def test_a_domain_removes_no_others(file: Path) -> None:
 
     assert (Exit.USAGE, before) == (one.code, kept)
     assert "error: img is for img.example.com, a.img.example.com\n" in one.err
-    assert "to remove all of it: `certferry remove img`" in one.err
+    assert "to remove the whole certificate: `certferry remove img`" in one.err
     assert (Exit.OK, HEAD.rstrip() + "\n") == (whole.code, file.read_text())
 
 
@@ -186,7 +186,7 @@ def test_a_domain_in_chinese_never_takes_the_wildcard_with_it(file: Path) -> Non
     done = run(file, "remove", "图片.w.example.com", "--yes")
 
     assert Exit.USAGE == done.code
-    assert "图片.w.example.com is for several certificates: " in done.err
+    assert "图片.w.example.com is in several certificates: " in done.err
     assert before == file.read_text()
     assert Exit.OK == run(file, "remove", "xn--wcsw84d.w.example.com", "--yes").code
     assert "*.w.example.com" in file.read_text()
@@ -203,7 +203,7 @@ def test_a_domain_that_a_wildcard_covers_may_need_no_certificate(file: Path) -> 
     done = run(file, "add", "x.w.example.com", "--yes")
 
     assert Exit.OK == done.code
-    assert "warning: wildcard.w.example.com covers x.w.example.com already: " in done.err
+    assert "warning: wildcard.w.example.com already covers x.w.example.com: " in done.err
 
 
 @pytest.mark.parametrize("arguments", [("add", "www.example.com"), ("remove", "img")])
@@ -241,7 +241,7 @@ def test_what_is_removed_can_be_forgotten_at_once(file: Path) -> None:
     with at_a_terminal(file, "remove", "img") as terminal:
         terminal.until(lambda seen: "- # The pictures." in seen and "[y/N]" in seen)
         terminal.type("y\n")
-        terminal.until(lambda seen: "Is it meant to end" in " ".join(seen.split()))
+        terminal.until(lambda seen: "Should the certificate end" in " ".join(seen.split()))
         terminal.type("y\n")
         assert Exit.OK == terminal.end()
 
@@ -272,11 +272,11 @@ def test_what_is_declared_already(file: Path) -> None:
     """Said twice, nothing changes; among others, it is a mistake."""
     again = run(file, "add", "IMG.example.com.", "--yes")
     assert (Exit.OK, "") == (again.code, again.err)
-    assert "Every one of them is declared already. Nothing was changed.\n" == again.out
+    assert "All of them are already declared. Nothing was changed.\n" == again.out
 
     mixed = run(file, "add", "www.example.com", "img.example.com", "--yes")
     assert Exit.USAGE == mixed.code
-    assert "error: img.example.com is declared already, in img\n" in mixed.err
+    assert "error: img.example.com is already declared, in img\n" in mixed.err
     assert HEAD + IMG == file.read_text()
 
 
@@ -290,10 +290,10 @@ def test_several_accounts(file: Path) -> None:
     to = run(file, "add", "www.example.com", "--yes", "--dns", "alidns")
     wrong = run(file, "add", "www.example.com", "--yes", "--dns", "qiniu")
     assert [Exit.USAGE] * 3 == [dns.code, to.code, wrong.code]
-    assert "several accounts that could be meant: dnspod, alidns" in dns.err
-    assert "say which with --dns dnspod" in dns.err
-    assert "say which with --to qiniu" in to.err
-    assert "error: qiniu is no DNS account; there is: dnspod, alidns\n" in wrong.err
+    assert "several possible accounts: dnspod, alidns" in dns.err
+    assert "choose an account with --dns dnspod" in dns.err
+    assert "choose an account with --to qiniu" in to.err
+    assert "error: qiniu is not a DNS account; available: dnspod, alidns\n" in wrong.err
     assert before == file.read_text()
 
     done = run(file, "add", "www.example.com", "--yes", "--dns", "alidns", "--to", "second")
@@ -321,7 +321,7 @@ def test_a_text_that_would_not_load_is_not_written(file: Path) -> None:
     done = run(file, "add", *names, "--yes")
 
     assert Exit.USAGE == done.code
-    assert "with this change the file would be wrong: certferry.toml:15:" in done.err
+    assert "the change would make the file invalid: certferry.toml:15:" in done.err
     assert "101 names" in done.err
     assert HEAD + IMG == file.read_text()
 
@@ -353,7 +353,7 @@ def test_a_file_that_changed_while_it_was_asked(file: Path) -> None:
     before = file.read_text()
     file.write_text(before + "# mine\n")
 
-    with pytest.raises(ConfigError, match="changed meanwhile"):
+    with pytest.raises(ConfigError, match="another program has changed"):
         change_file(file, before, "")
 
     assert before + "# mine\n" == file.read_text()

@@ -109,8 +109,8 @@ def test_unknown_mode(home: Path, mode: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "error"),
     [
-        (("acme.sh", "--wait", "5", "--no-wait"), "--wait and --no-wait exclude each other"),
-        (("certbot", "--install"), "--install is for acme.sh; certbot needs no file"),
+        (("acme.sh", "--wait", "5", "--no-wait"), "--wait and --no-wait cannot be combined"),
+        (("certbot", "--install"), "--install is only for acme.sh; certbot needs no file"),
         (("acme.sh", "--home", "/opt/acme"), "--home needs --install"),
         ((), "missing argument 'MODE'. Choose from: acme.sh, certbot, lego, qiniu"),
     ],
@@ -188,7 +188,7 @@ def test_lineage_that_is_not_declared(home: Path) -> None:
     code, error, hint = by_certbot(home, **KEYS).complaint("--config", str(path), "hook", "certbot")
 
     assert Exit.USAGE == code
-    assert f"{path} declares no certificate for img.example.com, which certbot has renewed" == error
+    assert f"{path} declares no certificate for img.example.com, renewed by certbot" == error
     assert f'fullchain = "{lineage}/fullchain.pem"' in hint
     assert f'privkey = "{lineage}/privkey.pem"' in hint
 
@@ -202,7 +202,7 @@ def test_half_written_copy_is_reported_as_that(home: Path) -> None:
     code, error, _ = by_certbot(home, **KEYS).complaint("--config", str(path), "hook", "certbot")
 
     assert Exit.REFUSED == code
-    assert f"copy may be meant, but {home}/k.pem is not the key of {home}/f.pem" in error
+    assert f"perhaps copy, but {home}/k.pem is not the key of {home}/f.pem" in error
 
 
 @pytest.mark.parametrize("mode", ["certbot", "qiniu"])
@@ -217,7 +217,7 @@ def test_configuration_without_certificates_is_none_of_them(home: Path, mode: st
 
     assert (Exit.REFUSED, "") == (code, err)
     assert "is not the key of" in out
-    assert "so no later run goes on: have certbot run the hook again." in out
+    assert "so no later run continues: have certbot run the hook again." in out
 
 
 def test_keys_that_no_account_has(home: Path) -> None:
@@ -288,7 +288,7 @@ def test_keys_from_an_env_file(home: Path) -> None:
         ("QINIU_AK = secret\n", 0o600, "is not KEY=value"),
         ("QINIU_AK=secret\n", 0o644, "chmod 600"),
         (None, 0o600, "No such file"),
-        (None, 0o600, "name a file with KEY=value lines"),
+        (None, 0o600, "to a file with KEY=value lines"),
     ],
 )
 def test_env_file_that_cannot_be_used(

@@ -60,10 +60,10 @@ def test_hosts_in_a_table() -> None:
         web-3             1.1.0    2026-11-26 12:00 UTC  —                     0             —            —                     —         —
         laptop            —        —                     —                     0             —            —                     —         —
 
-        web-2: the clock of web-2 says 2026-11-30 11:00 UTC, and that of the database 2026-11-29 11:00 UTC
-          hint: set its clock (`timedatectl set-ntp true`): what is stored goes by the database's, but signatures of requests and TLS go by the machine's own
-        web-3: it has not run since 2026-11-26 12:00 UTC
-          hint: see by `certferry schedule show` there whether the system starts it; if the host is gone: `certferry hosts forget web-3`
+        web-2: the clock of web-2 says 2026-11-30 11:00 UTC, the clock of the database 2026-11-29 11:00 UTC
+          hint: set the host's clock (`timedatectl set-ntp true`): the state uses the database's clock, but signatures of requests and TLS use the host's
+        web-3: the host has not run since 2026-11-26 12:00 UTC
+          hint: check with `certferry schedule show` on the host whether the system starts the runs; if the host is gone: `certferry hosts forget web-3`
         """  # noqa: E501 - a table, as wide as it is
     assert dedent(rows).splitlines() == printed(TestConsole(), Voice(zone=UTC))
 

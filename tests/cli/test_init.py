@@ -35,20 +35,20 @@ from tests.migration.old_homes import AcmeShHome, issued
 from tests.support.tiers import sampled
 
 FOUND = """\
-Looking at the zones of the account dnspod …
-Looking at the domains of the account qiniu …
+Reading the zones of the account dnspod …
+Reading the domains of the account qiniu …
 DOMAIN           KIND  CERTIFICATE   DNSPod ZONE
 img.example.com  cdn   20 days left  example.com
 *.w.example.com  cdn   20 days left  example.com
 x.example.net    cdn   HTTPS is off  none
 
-warning: x.example.net is left out: no zone of the account dnspod holds it
+warning: x.example.net is left out: no zone of the account dnspod contains the name
 """
 
 WRITTEN = (
     """\
 Written (mode 0600): certferry.toml
-img.example.com: to be issued for img.example.com, *.w.example.com
+img.example.com: will be issued for img.example.com, *.w.example.com
 """
     + NEXT_STEPS
 )
@@ -66,7 +66,7 @@ domains = "auto"
 
 # Left out; solve the problem, then remove the #.
 #
-# x.example.net: no zone of the account dnspod holds it
+# x.example.net: no zone of the account dnspod contains the name
 # [[certificates]]
 # name = "x.example.net"
 # names = ["x.example.net"]
@@ -104,8 +104,8 @@ def test_large_account_is_looked_at_with_signs_of_life(accounts: Accounts) -> No
 
     message = [row for row in done.stderr.splitlines() if "…" in row]
     assert [
-        "Looking at the zones of the account dnspod …",
-        "Looking at the domains of the account qiniu …",
+        "Reading the zones of the account dnspod …",
+        "Reading the domains of the account qiniu …",
         "… 50 of 53 domains",
     ] == message
 
@@ -120,7 +120,7 @@ def test_certificates_that_may_not_be_listed_are_no_obstacle(accounts: Accounts)
 
     assert (0, WRITTEN) == (done.returncode, done.stdout)
     assert "warning: not everything could be read: " in done.stderr
-    assert "img.example.com  cdn   not known     example.com" in done.stderr
+    assert "img.example.com  cdn   unknown       example.com" in done.stderr
 
 
 def test_plan_is_what_was_proposed(accounts: Accounts) -> None:
@@ -166,7 +166,7 @@ def test_address_that_is_none_is_asked_for_again(accounts: Accounts) -> None:
     )
 
     assert 0 == code
-    assert "must be an address such as ops@example.com" in shown
+    assert "must be an address, for example ops@example.com" in shown
     assert 'email = "ops@example.com"' in accounts.config.read_text()
 
 
@@ -175,7 +175,7 @@ def test_address_on_the_command_line_that_is_none(accounts: Accounts) -> None:
     done = accounts.init("--email", "foo bar")
 
     assert 2 == done.returncode
-    assert "error: --email: must be an address such as ops@example.com\n" in done.stderr
+    assert "error: --email: must be an address, for example ops@example.com\n" in done.stderr
 
 
 def test_account_without_domains(accounts: Accounts) -> None:
@@ -197,7 +197,7 @@ def test_no_is_no(accounts: Accounts, answer: str) -> None:
         *CHOSEN,
         (WRITE, answer),
         (
-            "What now:\n  1  choose the domains again\n  2  stop, and write nothing\n" + WHICH_WAY,
+            "What next:\n  1  choose the domains again\n  2  stop, and write nothing\n" + WHICH_WAY,
             "2\n",
         ),
     )
@@ -242,7 +242,7 @@ def test_without_a_terminal_the_operator_must_have_said_yes(accounts: Accounts) 
     done = accounts.run("init", "--settings", "settings.toml")
 
     assert 2 == done.returncode
-    assert "there is no terminal to ask at; --yes asks nothing" in done.stderr
+    assert "without a terminal, use --yes to write the proposal" in done.stderr
     assert set() == accounts.left()
 
 
@@ -301,7 +301,7 @@ def test_keys_that_are_in_no_file_that_the_settings_name(accounts: Accounts) -> 
 
     assert 2 == done.returncode
     assert ["DP_Key", "QINIU_SECRET_KEY"] == re.findall(r"(\w+): not set: ", done.stderr)
-    assert "put them into one of the env_files of settings.toml" in done.stderr
+    assert "add them to a file in env_files of settings.toml" in done.stderr
 
 
 def test_keys_that_only_the_client_has_beside_files_of_the_settings(accounts: Accounts) -> None:
@@ -334,7 +334,7 @@ def test_another_file_than_those_that_the_settings_name(accounts: Accounts) -> N
     assert 2 == done.returncode
     words = " ".join(done.stderr.split())
     assert f"names its own env_files, without {accounts.directory / 'other-env'}" in words
-    assert "hint: add it there" in words
+    assert "hint: add the keys there" in words
 
 
 def test_mistake_in_a_file_that_the_settings_name(accounts: Accounts) -> None:
@@ -356,7 +356,7 @@ def test_wrong_keys_are_reported_and_nothing_is_written(accounts: Accounts) -> N
     done = accounts.init()
 
     assert 1 == done.returncode
-    assert "DNSPod does not accept this pair of id and token" in done.stderr
+    assert "DNSPod does not accept this pair of ID and token" in done.stderr
     assert set() == accounts.left()
 
 
@@ -367,7 +367,7 @@ def test_file_that_is_there_is_kept(accounts: Accounts) -> None:
     refused, forced = accounts.init(), accounts.init("--force")
 
     assert (2, 0) == (refused.returncode, forced.returncode)
-    assert "certferry.toml is there already" in refused.stderr
+    assert "certferry.toml already exists" in refused.stderr
     copy = accounts.directory / "certferry.toml.bak"
     assert "# mine\n" == copy.read_text()
     assert "The previous file is kept: certferry.toml.bak" in forced.stdout
@@ -440,7 +440,7 @@ def test_output_names_the_file(accounts: Accounts) -> None:
     done, lost = accounts.init("--output", "etc/ferry.toml"), accounts.init("--output", "no/x.toml")
 
     assert 0 == done.returncode
-    schedule = "  certferry --config etc/ferry.toml schedule install\n    runs that twice a day, "
+    schedule = "  certferry --config etc/ferry.toml schedule install\n    runs `sync` twice a day, "
     assert schedule in done.stdout
     assert "  certferry help notify\n" in done.stdout
     assert 2 == lost.returncode

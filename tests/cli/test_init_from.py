@@ -57,7 +57,7 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
         "Written (mode 0600): certferry.toml\n"
         "Written (mode 0600): certferry.env\n"
         "img.example.com: adopted, 79 days left\n"
-        "Switch off in acme.sh, or it goes on renewing:\n"
+        "Switch off in acme.sh, or the client keeps renewing:\n"
         f"  acme.sh --home {home.path} --remove -d img.example.com --ecc\n"
         "The files in home are no longer renewed: programs that read them need a deployment to"
         " files.\n"
@@ -124,7 +124,7 @@ def test_dispatcher_for_qiniu_without_keys_is_warned_of(accounts: Accounts) -> N
     done = accounts.init("--from", "acme.sh", "--home", "home")
 
     assert 0 == done.returncode, done.stderr
-    warning = "warning: acme.sh runs /opt/ssl/hook.sh for Qiniu, and certferry deploys nothing"
+    warning = "warning: acme.sh runs /opt/ssl/hook.sh for Qiniu, and certferry needs keys"
     assert warning in " ".join(done.stderr.split())
     assert "certferry's part now" not in done.stdout
 
@@ -140,8 +140,8 @@ def test_command_that_must_not_run_any_more_is_reported_as_that(accounts: Accoun
 
     assert 0 == done.returncode, done.stderr
     assert (
-        "No crontab, timer or script may run this any more, or lego goes on renewing:\n"
-        "  lego … --domains img.example.com … renew\n"
+        "Remove from every crontab, timer and script, or lego keeps renewing:\n  lego …"
+        " --domains img.example.com … renew\n"
     ) in done.stdout
     assert "Switch off" not in done.stdout
 
@@ -193,7 +193,7 @@ def test_ca_stays_the_same_where_it_can(
 
     assert 0 == done.returncode, done.stderr
     assert written == tomllib.loads(accounts.config.read_text())["acme"]["directory"]
-    assert message is (f"certificates have come from {found}" in done.stderr)
+    assert message is (f"earlier certificates are from {found}" in done.stderr)
 
 
 @pytest.mark.parametrize("client", ["certbot", "lego"])
@@ -225,7 +225,7 @@ def test_client_that_is_kept_needs_no_dns_account(accounts: Accounts) -> None:
 
     assert 0 == done.returncode, done.stderr
     assert "img: deploy only; certbot keeps renewing it, 79 days left" in done.stdout
-    assert "certbot goes on as before." in done.stdout
+    assert "certbot continues as before." in done.stdout
     assert [made.fingerprint] == accounts.fingerprints("img")
     assert "adopt " not in accounts.run("plan").stdout
 
@@ -305,7 +305,7 @@ def test_second_certificate_of_the_same_names_is_not_renewed_for_no_server(
     assert [] == accounts.fingerprints("img.example.com")
     text = accounts.config.read_text()
     assert '\n# name = "img.example.com"\n' in text
-    assert "# img.example.com: img.example.com_ecc is for the same names, and goes first" in text
+    assert "# img.example.com: img.example.com_ecc has the same names, and takes precedence" in text
     for words in ("--remove -d img.example.com --ecc\n", "--remove -d img.example.com\n"):
         assert f"acme.sh --home {home.path} {words}" in done.stdout
     assert "img.example.com is left out: " in done.stderr
@@ -368,7 +368,7 @@ def test_damaged_entries_are_reported_and_the_others_taken(accounts: Accounts) -
     settings = load(accounts.config, accounts.environ)
     desired_ones = {desired.lineage: desired.files is None for desired in settings.certificates}
     assert {"img.example.com": True, "b.example.net": False} == desired_ones
-    assert "acme.sh goes on renewing it" in accounts.config.read_text()
+    assert "acme.sh keeps renewing the certificate" in accounts.config.read_text()
 
 
 def test_nothing_to_take_is_an_error(accounts: Accounts) -> None:
@@ -379,7 +379,7 @@ def test_nothing_to_take_is_an_error(accounts: Accounts) -> None:
 
     assert 2 == done.returncode
     assert (
-        "no certificate of acme.sh's is in home\n\nhint: name the client's directory with --home\n"
+        "home contains no certificate of acme.sh\n\nhint: set the client's directory with --home\n"
     ) in done.stderr
     assert set() == accounts.left()
 
@@ -397,8 +397,8 @@ def test_nothing_that_can_be_read_is_another_error(accounts: Accounts) -> None:
     assert 2 == done.returncode
     assert "warning: acme.sh: img.example.com_ecc is left out: " in done.stderr
     assert (
-        "no certificate of acme.sh's in home can be read\n\n"
-        "hint: see the warnings above; if the files are another user's, run this as that user\n"
+        "no certificate of acme.sh in home can be read\n\nhint: see the warnings above; if"
+        " another user owns the files, run the command as that user\n"
     ) in done.stderr
     assert set() == accounts.left()
 
@@ -445,7 +445,7 @@ def test_settings_that_leave_no_place_for_keys_are_refused(accounts: Accounts) -
     done = accounts.init()
 
     assert 2 == done.returncode
-    assert "[accounts.dnspod] is no table of its own" in done.stderr
+    assert "[accounts.dnspod] is not a table of its own" in done.stderr
 
 
 def another_users_home(accounts: Accounts) -> Path:
@@ -483,11 +483,11 @@ def test_another_users_command_is_not_taken_over(accounts: Accounts) -> None:
     conf = accounts.directory / "home" / "img.example.com_ecc" / "img.example.com.conf"
     said = " ".join(done.stderr.split())
     assert (
-        f"warning: img.example.com: {conf} belongs to nobody, who could change it; the copies and"
-        " commands that it names are left out"
+        f"warning: img.example.com: {conf} belongs to nobody, who can change it; the client's"
+        " copies and commands are left out"
     ) in said
     shown = " ".join(done.stdout.split())
-    assert "`/opt/evil.sh`, which acme.sh runs at a renewal, is left out: where it is" in shown
+    assert "`/opt/evil.sh`, which acme.sh runs at a renewal, is left out: if still" in shown
     assert (
         f"programs that read {ssl}/fullchain.pem, {ssl}/privkey.pem today need a deployment"
         in shown
@@ -504,7 +504,7 @@ def test_another_users_command_is_asked_about(accounts: Accounts, answer: str) -
         for asked, said in (
             ("Contact email", "\n"),
             *UNTOLD,
-            ("as that file says: /opt/evil.sh --now", f"{answer}\n"),
+            ("as the client's file says? The command: /opt/evil.sh --now", f"{answer}\n"),
             (WRITE, "y\n"),
             (PLAN, "n\n"),
         ):
@@ -513,8 +513,8 @@ def test_another_users_command_is_asked_about(accounts: Accounts, answer: str) -
         assert 0 == terminal.end()
         shown = terminal.screen.raw
 
-    assert "img.example.com.conf belongs to nobody, who could change it. Shall certferry" in shown
-    assert f"to {ssl} and run this command as root" in shown
+    assert "img.example.com.conf belongs to nobody, who can change it. Should certferry" in shown
+    assert f"to {ssl} and run a command as root" in shown
     assert "\x1b[1A" not in shown
     (declared,) = tomllib.loads(accounts.config.read_text())["certificates"]
     assert bool(answer) == ("evil" in str(declared))

@@ -34,9 +34,9 @@ from tests.cli.init_accounts import (
 )
 
 DOMAINS = "Domains (Enter for 1-2):"
-ROBOT = "the address of the robot's webhook (input hidden):"
-SIGNATURE = "the secret that signs the robot's messages (Enter to skip) (input hidden):"
-ANYWAY = "Use it all the same? [y/N]:"
+ROBOT = "the robot's webhook address (input hidden):"
+SIGNATURE = "the secret for signing the robot's messages (Enter to skip) (input hidden):"
+ANYWAY = "Use the key anyway? [y/N]:"
 AS_BEFORE = "(Enter: as before)"
 
 
@@ -82,7 +82,7 @@ def test_back_at_every_question(accounts: Accounts) -> None:
     )
 
     assert 0 == code, shown
-    assert 1 == shown.count("this is the first question")
+    assert 1 == shown.count("already at the first question")
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
     assert f"DP_Id={DP_ID}\nDP_Key={DP_KEY}\n" in accounts.keys.read_text()
     accounts.must_be_discreet(shown)
@@ -115,7 +115,7 @@ def test_no_keeps_the_keys_and_offers_what_to_change(accounts: Accounts) -> None
     )
 
     assert 0 == code, shown
-    assert 2 == shown.count("Looking at the domains of the account qiniu")
+    assert 2 == shown.count("Reading the domains of the account qiniu")
     assert [["*.w.example.com"]] == names_in(accounts)
     assert f"QINIU_SECRET_KEY={SK}\n" in accounts.keys.read_text()
 
@@ -147,7 +147,10 @@ def test_domain_without_https_gets_none_unless_it_is_chosen(accounts: Accounts) 
     )
 
     assert 0 == code, shown
-    assert "HTTPS is off at off.example.com: chosen, it is switched on" in shown
+    assert (
+        "HTTPS is off at off.example.com: if you choose them, the first sync switches HTTPS on"
+        in shown
+    )
     assert "Qiniu bills them" in shown
     assert [["img.example.com", "*.w.example.com"]] == names_in(accounts)
     left_out = accounts.config.read_text().partition("# Left out: HTTPS is off there, and ")[2]
@@ -192,8 +195,8 @@ def test_one_certificate_for_each_domain(accounts: Accounts) -> None:
 @pytest.mark.parametrize(
     ("typed", "message"),
     [
-        ("密钥abc", "holds a character that no key has: look for typographic quotes"),
-        ("two words", "has a blank inside, which no key has: copy the key alone"),
+        ("密钥abc", "contains a character that no key has: check for typographic quotes"),
+        ("two words", "contains a space, which no key has: copy only the key"),
     ],
 )
 def test_what_can_be_no_key_is_refused_where_it_is_typed(
@@ -242,7 +245,7 @@ def test_key_of_another_service_is_refused_before_the_next_question(accounts: Ac
     )
 
     assert 130 == code
-    assert 1 == shown.count("this is not the DNSPod token ID")
+    assert 1 == shown.count("not the DNSPod token ID")
 
 
 def test_what_is_typed_in_another_encoding_is_asked_for_again(accounts: Accounts) -> None:
@@ -258,7 +261,7 @@ def test_what_is_typed_in_another_encoding_is_asked_for_again(accounts: Accounts
     )
 
     assert 130 == code, shown
-    assert "what was typed is not UTF-8: set the terminal to UTF-8" in shown
+    assert "the input is not UTF-8: set the terminal to UTF-8" in shown
     assert "dnspod accepts the keys" in shown
 
 
@@ -308,7 +311,7 @@ def test_services_are_chosen_by_number_or_name(accounts: Accounts) -> None:
         "lexicon",
         "your own program (command)",
     ] == [row.partition("  ")[2].strip()[1:].strip() for row in rows]
-    assert "9 is no DNS provider; known are dnspod, tencentcloud" in " ".join(shown.split())
+    assert "9 is not a DNS provider; known are dnspod, tencentcloud" in " ".join(shown.split())
 
 
 def test_channel_and_heartbeat_are_tried_at_once(accounts: Accounts) -> None:
@@ -323,7 +326,7 @@ def test_channel_and_heartbeat_are_tried_at_once(accounts: Accounts) -> None:
             (SIGNATURE, "SECwrong\n"),
             (ANYWAY, "n\n"),
             (WHICH_CHANNEL, "1\n"),
-            (f"webhook {AS_BEFORE} (input hidden):", "\n"),
+            (f"webhook address {AS_BEFORE} (input hidden):", "\n"),
             (f"messages {AS_BEFORE} (input hidden):", f"{SIGNS}\n"),
             (HEARTBEAT, f"{heart.address}x\n"),
             (ANYWAY, "n\n"),
@@ -399,10 +402,10 @@ def test_channel_that_cannot_be_reached_now_may_be_meant(accounts: Accounts) -> 
     """A mail server that this host will reach later: it is written, and no settings are lost."""
     code, shown = accounts.interviewed(
         (WHICH_CHANNEL, "mail\n"),
-        ("smtp://host:587 where TLS is begun later:", "smtps://127.0.0.1:9\n"),
-        ("the address that the mails come from:", "certferry@example.com\n"),
-        ("the addresses that they go to:", "a@example.com b@example.com\n"),
-        ("the user name at the server, if it asks for one (Enter to skip):", "\n"),
+        ("smtp://host:587 for STARTTLS:", "smtps://127.0.0.1:9\n"),
+        ("the sender's address:", "certferry@example.com\n"),
+        ("the recipients' addresses:", "a@example.com b@example.com\n"),
+        ("the user name at the server, if required (Enter to skip):", "\n"),
         ("the password at the server (Enter to skip) (input hidden):", "\n"),
         (ANYWAY, "y\n"),
         (HEARTBEAT, "\n"),
@@ -431,7 +434,7 @@ def test_enter_keeps_a_channel_and_a_heartbeat_on_the_way_back(accounts: Account
             (DOMAINS, "back\n"),
             (f"Heartbeat URL, or `none` {AS_BEFORE} (input hidden):", "back\n"),
             ("Number or name, or `none` (Enter for 1):", "\n"),
-            (f"webhook {AS_BEFORE} (input hidden):", "\n"),
+            (f"webhook address {AS_BEFORE} (input hidden):", "\n"),
             (SIGNATURE, "\n"),
             (f"Heartbeat URL, or `none` {AS_BEFORE} (input hidden):", "\n"),
             (DOMAINS, "back\n"),
@@ -449,19 +452,19 @@ def test_enter_keeps_a_channel_and_a_heartbeat_on_the_way_back(accounts: Account
 
 def test_the_settings_of_a_mail_server_are_known_on_the_way_back(accounts: Accounts) -> None:
     """Also those that are no secrets. What can be no address of a heartbeat is asked for again."""
-    server = "smtp://host:587 where TLS is begun later"
+    server = "smtp://host:587 for STARTTLS"
     code, shown = accounts.interviewed(
         (WHICH_CHANNEL, "mail\n"),
         (f"{server}:", "127.0.0.1:9\n"),
-        ("the address that the mails come from:", "certferry@example.com\n"),
-        ("the addresses that they go to:", "a@example.com\n"),
-        ("the user name at the server, if it asks for one (Enter to skip):", "\n"),
+        ("the sender's address:", "certferry@example.com\n"),
+        ("the recipients' addresses:", "a@example.com\n"),
+        ("the user name at the server, if required (Enter to skip):", "\n"),
         ("the password at the server (Enter to skip) (input hidden):", "\n"),
         (WHICH_CHANNEL, "mail\n"),
         (f"{server} {AS_BEFORE}:", "smtps://127.0.0.1:9\n"),
-        (f"the address that the mails come from {AS_BEFORE}:", "\n"),
-        (f"the addresses that they go to {AS_BEFORE}:", "\n"),
-        ("the user name at the server, if it asks for one (Enter to skip):", "\n"),
+        (f"the sender's address {AS_BEFORE}:", "\n"),
+        (f"the recipients' addresses {AS_BEFORE}:", "\n"),
+        ("the user name at the server, if required (Enter to skip):", "\n"),
         ("the password at the server (Enter to skip) (input hidden):", "\n"),
         (ANYWAY, "y\n"),
         (HEARTBEAT, "foo\n"),
@@ -472,7 +475,7 @@ def test_the_settings_of_a_mail_server_are_known_on_the_way_back(accounts: Accou
 
     assert 0 == code, shown
     assert "`url` must be smtps://host:465 or smtp://host:587" in shown
-    assert "`url` must be the whole address" in shown
+    assert "`url` must be a complete address" in shown
     assert ["a@example.com"] == written(accounts)["notify"]["ops"]["to"]
     assert "heartbeat" not in written(accounts)
 

@@ -61,7 +61,11 @@ def complained(*arguments: str) -> tuple[int, str]:
     [
         (["snyc"], "no such command: snyc; did you mean `sync`?", "run `certferry --help`"),
         (["sync", "--renwe"], "no such option '--renwe'", "did you mean --renew?"),
-        (["sync", "-v"], "no such option '-v'", "write it before the command: certferry -v … sync"),
+        (
+            ["sync", "-v"],
+            "no such option '-v'",
+            "write the option before the command: certferry -v … sync",
+        ),
         (["plan", "--zzz"], "no such option '--zzz'", "run `certferry plan --help`"),
         (["-v", "-q", "sync"], "-v and -q exclude each other", "run `certferry --help`"),
         (
@@ -162,7 +166,9 @@ def test_a_command_without_configuration_says_where_it_looked(command: str, tmp_
     result = run_here([command], os.environ, tmp_path)
 
     assert (Exit.USAGE, "") == (result.code, result.out)
-    assert "error: there is no configuration; looked for certferry.toml" in result.err
+    assert (
+        "error: there is no configuration file; certferry looked for certferry.toml" in result.err
+    )
     assert "\n\nhint: " in result.err
 
 
@@ -300,7 +306,7 @@ def test_a_run_that_is_stopped_says_so(
 
     out, err = process.communicate(timeout=30)
 
-    assert f"Stopped. The next `certferry --config {config} sync` goes on from here.\n" in out
+    assert f"Stopped. The next `certferry --config {config} sync` continues from here.\n" in out
     assert Exit.STOPPED == process.returncode
     assert "Traceback" not in err
 
@@ -406,9 +412,9 @@ def test_an_unexpected_error_is_ours_and_hides_what_it_says(
     lines = list(Voice().end(problem))
 
     assert dedent("""\
-        error: unexpected error (KeyError): this is a mistake in certferry
+        error: unexpected error (KeyError): a bug in certferry
 
-        hint: run it again with -v, and report what it prints
+        hint: run the command again with -v, and report the output
         """) == values.text_of(lines)
     assert Exit.FAILED == of_error(KeyError("hunter2"))
     assert "KeyError: 'hunter2'" in caplog.text
@@ -541,7 +547,7 @@ def test_dry_run_is_plan(command: str) -> None:
     console = TestConsole()
 
     assert Exit.USAGE == run([command, "--dry-run"], console.console)
-    assert "hint: `certferry plan` shows what a sync would do, and changes nothing" in console.err
+    assert "hint: `certferry plan` shows the changes of a sync, and changes nothing" in console.err
 
 
 def test_short_options_of_other_programs() -> None:

@@ -58,7 +58,7 @@ def test_two_runs_a_day_are_installed_once(owner: CrontabOwner, config: Path) ->
     assert int(line["then"]) == int(line["hour"]) + 12
     assert f"every day at {int(line['hour']):02}:{int(line['minute']):02}" in out
     moment = r"\d\d:\d\d(:\d\d)?"
-    said = rf"\n\nInstalled: every day at {moment} and {moment}, by this machine's clock\.\n\Z"
+    said = rf"\n\nInstalled: every day at {moment} and {moment}, by this host's clock\.\n\Z"
     assert re.search(said, out)
 
     code, out, err = certferry(owner.environ, "--config", config, "schedule", "install")
@@ -101,7 +101,7 @@ def test_a_rhythm_of_the_operators_own_is_not_called_daily(
     _, unchanged, _ = certferry(owner.environ, "--config", config, "schedule", "install")
 
     assert (owner.read() or b"").startswith(when + b" ")
-    written = f"as written by hand: {when.decode()}"
+    written = f"as edited by hand: {when.decode()}"
     assert f"  when     {written}\n" in shown
     assert replaced.endswith(f"\n\nReplaced: {written}.\n")
     assert unchanged.endswith(f"\n\nUnchanged: {written}.\n")
@@ -285,9 +285,10 @@ def test_a_proxys_password_is_written_nowhere(owner: CrontabOwner, config: Path)
 
     assert Exit.OK == code
     assert (
-        "warning: https_proxy: a password may be in it, so it is not written down for the run\n\n"
-        "hint: set it for the run yourself: above its line with `crontab -e`, or in a file that"
-        " only you can read, by EnvironmentFile= in a drop-in of certferry.service\n"
+        "warning: https_proxy: the variable may contain a password, so certferry does not store"
+        " it for the run\n\nhint: set the variable for the run yourself: above the line in"
+        " `crontab -e`, or in a file that only you can read, with EnvironmentFile= in a drop-in"
+        " of certferry.service\n"
     ) == err
     assert "geheim" not in out
     assert b"geheim" not in (owner.read() or b"")
@@ -303,7 +304,7 @@ def test_without_cron_there_is_one_error_and_a_hint(config: Path, tmp_path: Path
         "",
         (
             "error: `crontab` cannot be run: No such file or directory\n\n"
-            f"hint: nothing was changed; systemd needs no cron: certferry --config {config}"
+            f"hint: nothing was changed; systemd works without cron: certferry --config {config}"
             " schedule install --systemd\n"
         ),
     ) == certferry(environ, "--config", config, "schedule", "install")
@@ -359,9 +360,9 @@ def test_units_are_installed_shown_and_removed(timer: SystemdTimer) -> None:
     show_all([timer], console.console)
     remove_from([timer], front)
 
-    when = "twice a day, at a moment that systemd chooses, or as a drop-in says"
+    when = "twice a day, at a time set by systemd or a drop-in"
     assert 2 == console.out.count(f"  when     {when}\n")
-    assert f"\n\nWritten: {when}; what is told below is to be done first.\n" in console.out
+    assert f"\n\nWritten: {when}; first follow the steps below.\n" in console.out
     assert "Installed" not in console.out
     assert "timer: to do: systemctl enable --now certferry.timer\n" in console.err
     assert "Removed from the systemd timer " in console.out
@@ -480,7 +481,7 @@ def test_failures_that_no_operator_would_read_are_warned_of(
 
     _, _, err = certferry(owner.environ, "--config", config, "schedule", "install")
 
-    assert 1 == err.count("no channel and no heartbeat is declared")
+    assert 1 == err.count("neither a channel nor a heartbeat is declared")
     assert "`certferry help notify`" in err
     assert "`certferry help monitoring`" in err
     config.chmod(0o600)
@@ -516,13 +517,13 @@ def test_secrets_that_only_this_environment_has_are_warned_of(
     code, _, err = certferry(environ, "-q", "--config", config, "schedule", "install")
 
     assert Exit.OK == code
-    assert "what is told below is to be done first" in told
+    assert "first follow the steps below" in told
     assert (
         dedent(f"""\
-        warning: {config}:3: [accounts.qiniu] access_key: cron/systemd will not have QINIU_ACCESS_KEY set
-        warning: {config}:4: [accounts.qiniu] secret_key: cron/systemd will not have QINIU_SECRET_KEY set
+        warning: {config}:3: [accounts.qiniu] access_key: cron and systemd start the run without QINIU_ACCESS_KEY
+        warning: {config}:4: [accounts.qiniu] secret_key: cron and systemd start the run without QINIU_SECRET_KEY
 
-        hint: write the variables into a file that `env_files` names, or refer to them by file: or command:
+        hint: write the variables into a file listed in `env_files`, or refer to them with file: or command:
         """)  # noqa: E501 - a transcript is as wide as it is
         == err
     )
@@ -553,8 +554,8 @@ def test_a_program_that_cron_does_not_find_is_warned_of(
 
     assert (
         f"warning: {config}:14: [[certificates.deploy]] reload: mynginx is not found when the"
-        f" system starts the run; here it is {sbin}/mynginx\n\n"
-        "hint: write the whole path of each; the run looks for programs in /usr/bin:/bin alone\n"
+        f" system starts the run; here the program is {sbin}/mynginx\n\n"
+        "hint: write the full path of each; the run looks for programs only in /usr/bin:/bin\n"
     ) == installed
 
     line = owner.read() or b""
@@ -587,5 +588,5 @@ def test_run_that_would_have_nothing_to_do(owner: CrontabOwner, tmp_path: Path) 
 
     assert Exit.OK == code
     assert f"warning: {path} declares no certificates\n" in err
-    assert "hint: declare them with [[certificates]]" in err
+    assert "hint: declare the certificates with [[certificates]]" in err
     entry(owner.read())

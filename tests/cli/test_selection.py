@@ -122,7 +122,7 @@ def known(*lineages: str) -> FakeWorkspace:
 @pytest.mark.parametrize(
     ("lineages", "name", "hint"),
     [
-        ((), "img", "none is declared yet"),
+        ((), "img", "no certificate is declared yet"),
         (("img",), "imgg", "did you mean img?"),
         (("img",), "zzzz", "known: img"),
         (
@@ -182,7 +182,7 @@ def test_a_domain_stands_for_its_certificates(
     found = read_settings(front, (written,))
 
     assert lineages == [desired.lineage for desired in found.certificates]
-    said = f"{written} is for several certificates: {', '.join(lineages)}\n"
+    said = f"{written} is in several certificates: {', '.join(lineages)}\n"
     assert (said if len(lineages) > 1 else "") == console.err
     read_settings(replace(front, verbosity=Verbosity.QUIET), (written,))
     assert len(said) * (len(lineages) > 1) == len(console.err)
@@ -196,7 +196,7 @@ def test_a_command_for_one_certificate_takes_no_domain_of_several(somewhere: Pat
     assert "wild" == desired.lineage
     with pytest.raises(ConfigError, match="several certificates: img, wild") as caught:
         settings_of_one(one, "img.example.com")
-    assert "name the certificate that is meant" == str(caught.value.hint)
+    assert "give the name of the certificate" == str(caught.value.hint)
 
 
 def test_what_is_renewed_is_in_no_doubt(somewhere: Path) -> None:
@@ -206,12 +206,12 @@ def test_what_is_renewed_is_in_no_doubt(somewhere: Path) -> None:
 
     assert Exit.USAGE == run(words, console.console)
 
-    assert "error: img.example.com is for several certificates: img, wild\n" in console.err
+    assert "error: img.example.com is in several certificates: img, wild\n" in console.err
 
 
 def test_a_domain_of_no_certificate(somewhere: Path) -> None:
     """The sentence speaks of the domain: it is no name that was mistyped."""
-    with pytest.raises(ConfigError, match=r"called x\.example\.org, and none that covers it"):
+    with pytest.raises(ConfigError, match=r"called x\.example\.org, and no certificate covers"):
         read_settings(front(somewhere, config=declared(somewhere, "img")), ("x.example.org",))
 
 
@@ -220,7 +220,7 @@ def test_a_domain_of_no_certificate(somewhere: Path) -> None:
 
 
 COMMANDS = pytest.mark.parametrize("command", ["sync", "plan"])
-NOT_FOR_PICS = "`--renew` is not for pics: the client that makes it renews it"
+NOT_FOR_PICS = "`--renew` does not apply to pics: its own client renews the certificate"
 
 
 IMPORTED = """
@@ -285,9 +285,9 @@ def test_all_are_not_renewed_unasked(two: Path) -> None:
 
     assert (Exit.USAGE, "") == (code, out)
     assert f"error: {UNASKED}\n" in err
-    assert f"`certferry --config {two} sync` renews what is due; " in err
+    assert f"`certferry --config {two} sync` renews certificates that are due; " in err
     assert f"`certferry --config {two} sync --renew NAME` orders one" in err
-    assert f"`certferry --config {two} sync --renew --all` every one" in err
+    assert f"`certferry --config {two} sync --renew --all` all of them" in err
     assert before == sorted(two.parent.iterdir())
 
 
@@ -303,7 +303,7 @@ def test_all_is_for_renew_without_a_name(two: Path, words: list[str]) -> None:
     code, _, err = certferry(two, "sync", *words)
 
     assert Exit.USAGE == code
-    assert "error: --all goes with --renew, and with no NAME\n" in err
+    assert "error: --all requires --renew, and no NAME\n" in err
 
 
 def test_a_terminal_is_asked_before_all_are_renewed(two: Path) -> None:
@@ -341,7 +341,7 @@ def test_a_imported_certificate_that_is_named(
 
     found = certferry(machine / "certferry.toml", command, "--renew", *names)
 
-    hint = "renew it with its own client; the next run deploys the files"
+    hint = "renew the certificate with its client; the next run deploys the files"
     assert (Exit.USAGE, "", f"error: {NOT_FOR_PICS}\n\nhint: {hint}\n") == found
     assert before == sorted(machine.iterdir())
 
@@ -356,7 +356,10 @@ def test_a_imported_certificate_by_its_domain(machine: Path, command: str) -> No
     (machine / "fullchain").unlink()
     code, _, err = certferry(machine / "certferry.toml", command, "pics.example.com")
     assert Exit.USAGE == code
-    assert "there is no certificate called pics.example.com, and none that covers it" in err
+    assert (
+        "there is no certificate called pics.example.com, and no certificate covers"
+        " pics.example.com"
+    ) in err
 
 
 @COMMANDS
@@ -436,7 +439,7 @@ def test_it_is_refused_when_the_file_is_read(profile: str, tmp_path: Path) -> No
 
     assert (
         f"{path}:16: [[certificates.deploy]] to: qiniu refuses certificates without a common name,"
-        f" and the profile {profile} makes them so"
+        f" as the profile {profile} makes them"
     ) == str(caught.value)
     assert "accept_no_common_name = true" in str(caught.value.hint)
 
@@ -485,8 +488,8 @@ def test_certificates_that_live_too_short_are_refused(tmp_path: Path) -> None:
         load_checked(path, {})
 
     assert (
-        f"{path}:16: [[certificates.deploy]] to: qiniu takes certificates with at least 30 days"
-        " left, and those of the profile shortlived live 6 days"
+        f"{path}:16: [[certificates.deploy]] to: qiniu requires certificates with at least"
+        " 30 days left, but those of the profile shortlived live 6 days"
     ) == str(caught.value)
     more = "accept_no_common_name = true\nmin_remaining_days = 3"
     assert load_checked(write(tmp_path, "shortlived", more=more), {}).certificates

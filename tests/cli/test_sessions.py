@@ -73,7 +73,10 @@ STORY = (
     "img: issue done: valid until 2027-02-22 12:00 UTC",
     "img: deploy waiting: qiniu → img.example.com: qiniu is applying the change (usually 8–15 min)",
     "img: deploy done: qiniu → img.example.com: bound",
-    "img: verify waiting: img.example.com: 1 of 2 addresses do not serve it yet (192.0.2.2)",
+    (
+        "img: verify waiting: img.example.com: 1 of 2 addresses do not serve the certificate yet"
+        " (192.0.2.2)"
+    ),
     "img: verify done: img.example.com: served by every address that answers",
 )
 
@@ -96,7 +99,7 @@ def test_a_first_run_is_planned_then_done_then_unchanged() -> None:
                    certificate  foreign-1 → …
           verify   img.example.com
 
-        Just this plan: certferry sync --plan {digest}
+        Exactly this plan: certferry sync --plan {digest}
         1 certificate to issue, 1 deployment. Nothing was changed; run `certferry sync`.
         """),
     ) == planned_first
@@ -131,7 +134,7 @@ def test_without_patience_the_rest_is_left_to_the_next_run() -> None:
           issue    done      valid until 2027-02-22 12:00 UTC
           deploy   waiting   qiniu → img.example.com: qiniu is applying the change (usually 8–15 min)
 
-        1 certificate: 1 done, 1 waiting. Run `certferry sync` again to go on.
+        1 certificate: 1 done, 1 waiting. Run `certferry sync` again to continue.
         """)  # noqa: E501 - a transcript is as wide as it is
         == console.out
     )
@@ -152,7 +155,7 @@ def test_a_run_beside_another_answers_that_it_is_locked() -> None:
 
     assert Exit.TRY_LATER == code
     holder = f"process {os.getpid()} on {platform.node()}"
-    assert f"{holder} has been at work since 2026-11-24 12:00 UTC" in console.out
+    assert f"{holder} has been working since 2026-11-24 12:00 UTC" in console.out
 
 
 def test_wrong_credentials_are_reported_with_advice() -> None:

@@ -127,7 +127,7 @@ def test_move_that_is_refused(host: Path, postgresql: Postgresql) -> None:
         store.begin_run(NOW)
         ended = run(host, "state", "move", url, "--key", "env:KEY")
         assert Exit.TRY_LATER == ended.code
-        assert "has been at work since" in ended.err
+        assert "has been working since" in ended.err
     secret = "s3cret-of-the-tests"
     for arguments in (
         (url, "--key", NEW),
@@ -175,6 +175,6 @@ def test_key_of_several_hosts_that_is_changed(host: Path, postgresql: Postgresql
     assert Exit.USAGE == refused.code
     assert "the key of the state was changed at" in refused.err
     assert "on host web-1" in refused.err
-    assert "write the new one as `key` of [state]" in refused.err
+    assert "set `key` of [state]" in refused.err
     configured(host, f'[state]\nurl = "{url}"\nkey = "env:NEW"\nhost = "web-1"')
     assert "issued" in run(host, "history").out

@@ -197,12 +197,12 @@ def test_certificate_that_is_at_the_target_has_no_moment_to_be_uploaded_by() -> 
 @pytest.mark.parametrize("code", ["target_stuck", "fought_over"])
 def test_domain_that_is_left_alone_is_not_said_to_be_tried_again(code: str) -> None:
     """The next run looks at it, and writes nothing until what the hint names has happened."""
-    trouble = Problem(code, Text("another tool sets it"), Text("stop it"))
+    trouble = Problem(code, Text("another tool changes it"), Text("stop it"))
     left = domain(IMG, Standing.DRIFTED, last_failure=LastFailure(trouble, NOW, NOW))
 
     words = message(lineage(left))
 
-    assert "failed: another tool sets it\n  hint: stop it" in words
+    assert "failed: another tool changes it\n  hint: stop it" in words
     assert "tries it again" not in words
 
 
@@ -250,7 +250,7 @@ def test_who_serves_instead_is_reported() -> None:
     """A certificate without a domain of its own is not a riddle."""
     said = message(lineage(owned_elsewhere=(("qiniu", ("pics", "static")),)))
 
-    assert "img: qiniu: every domain that it covers is served by pics, static\n" in said
+    assert "img: qiniu: every domain of the certificate is served by pics, static\n" in said
     missing = message(
         lineage(
             version=None,
@@ -368,7 +368,7 @@ def test_the_document_has_the_promised_keys() -> None:
 def test_what_is_wrong_at_edges_is_reported_once_for_all_of_them() -> None:
     """Of how many addresses; not for IPv6 where this machine has none, and another answers."""
     expired = Problem(EdgeProblemCode.EXPIRED, Text("the certificate expired 2 days ago"))
-    no_ipv6 = Problem(EdgeProblemCode.NO_IPV6, Text("this machine has no IPv6"))
+    no_ipv6 = Problem(EdgeProblemCode.NO_IPV6, Text("this host has no IPv6"))
     wrong = [Served(f"192.0.2.{n}", OLD, valid=False, problem=expired) for n in (1, 2)]
     far = Served("2001:db8::1", None, valid=False, problem=no_ipv6, silent=True)
 
@@ -377,7 +377,7 @@ def test_what_is_wrong_at_edges_is_reported_once_for_all_of_them() -> None:
     assert "\nimg.example.com: at 2 of 4 addresses: the certificate expired 2 days ago\n" in said
     assert "IPv6" not in said
     assert "addresses:" not in message(lineage(domain(IMG, Standing.PENDING, *wrong)))
-    assert "at 1 of 1 addresses: this machine has no IPv6" in message(
+    assert "at 1 of 1 addresses: this host has no IPv6" in message(
         lineage(domain(IMG, Standing.PROPAGATING, far))
     )
 

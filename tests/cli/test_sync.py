@@ -55,7 +55,7 @@ FAILED = StepOutcome(Action.ISSUE, Outcome.FAILED, SILENT.message, error=SILENT,
 REFUSED = StepOutcome(
     Action.DEPLOY,
     Outcome.REFUSED,
-    Text("6 days left, and qiniu takes certificates with at least 30 days"),
+    Text("6 days left, but qiniu accepts only certificates with at least 30 days left"),
     "qiniu",
     IMG,
     hint=Text("use a CA whose certificates live longer"),
@@ -121,7 +121,7 @@ def test_of_many_domains_those_that_went_well_have_one_row() -> None:
           deploy   done      qiniu → img28.example.com: bound: the previous certificate
           verify   done      img28.example.com: served by every address that answers
 
-        1 certificate: 56 done, 1 waiting, 1 failed. Run `certferry sync` again to go on.
+        1 certificate: 56 done, 1 waiting, 1 failed. Run `certferry sync` again to continue.
         """)
         == shown(report(lineage(*steps)))[1].out
     )
@@ -142,7 +142,7 @@ def test_of_many_domains_those_that_wait_have_one_row() -> None:
           deploy   waiting   20 domains: the CDN is applying the change: img00.example.com, img01.example.com, img02.example.com, and 17 more
           verify   waiting   6 domains: bound, 1 of 2 addresses serves it: img20.example.com, img21.example.com, img22.example.com, and 3 more
 
-        1 certificate: 6 done, 26 waiting. Run `certferry sync` again to go on.
+        1 certificate: 6 done, 26 waiting. Run `certferry sync` again to continue.
         """)  # noqa: E501 - a transcript is as wide as it is
         == shown(report(lineage(*steps)))[1].out
     )
@@ -248,7 +248,7 @@ def test_what_still_waits_is_left_to_the_next_run() -> None:
           issue    done      valid until 2027-02-22 12:00 UTC
           deploy   waiting   qiniu → img.example.com: qiniu is applying the change
 
-        1 certificate: 1 done, 1 waiting. Run `certferry sync` again to go on.
+        1 certificate: 1 done, 1 waiting. Run `certferry sync` again to continue.
         """)
         == console.out
     )
@@ -271,7 +271,7 @@ def test_one_failure_is_reported_beside_what_was_done() -> None:
           deploy   done      qiniu → img.example.com: bound
           verify   done      img.example.com: served by every address that answers
         old: refused
-          deploy   refused   qiniu → img.example.com: 6 days left, and qiniu takes certificates with at least 30 days
+          deploy   refused   qiniu → img.example.com: 6 days left, but qiniu accepts only certificates with at least 30 days left
                              hint: use a CA whose certificates live longer
 
         3 certificates: 2 done, 1 failed, 1 refused.
@@ -301,7 +301,7 @@ def test_one_cause_of_several_failures_is_told_once() -> None:
         static: failed
           deploy   done      qiniu → img.example.com: bound
         old: refused
-          deploy   refused   qiniu → img.example.com: 6 days left, and qiniu takes certificates with at least 30 days
+          deploy   refused   qiniu → img.example.com: 6 days left, but qiniu accepts only certificates with at least 30 days left
                              hint: use a CA whose certificates live longer
         4 certificates: failed
           issue    failed    example.com: DNSPod does not answer
@@ -373,7 +373,7 @@ def test_a_stopped_run_says_that_the_next_goes_on() -> None:
         img: stopped
           stopped during: issue
 
-        Stopped. The next `certferry sync` goes on from here.
+        Stopped. The next `certferry sync` continues from here.
         """)
         == console.out
     )
@@ -382,7 +382,7 @@ def test_a_stopped_run_says_that_the_next_goes_on() -> None:
 
 def left_to(host: str) -> StepOutcome:
     """Leave a certificate to a host that is at work on it."""
-    said = Text("process 7 on {host} has been at work since {since}", host=host, since=values.NOON)
+    said = Text("process 7 on {host} has been working since {since}", host=host, since=values.NOON)
     return StepOutcome(None, Outcome.ELSEWHERE, said, host=host, since=values.NOON)
 
 
@@ -395,7 +395,7 @@ def test_certificate_that_another_host_works_on_is_in_order() -> None:
     assert (
         dedent("""\
         img: elsewhere
-          process 7 on web-2 has been at work since 2026-11-24 12:00 UTC
+          process 7 on web-2 has been working since 2026-11-24 12:00 UTC
 
         1 certificate: 1 elsewhere.
         """)
@@ -441,13 +441,13 @@ def test_certificate_that_a_stopped_run_did_not_look_at_is_reported_as_such() ->
         dedent("""\
         img: unchanged
           verify   unchanged img.example.com: served by every address that answers
-        static: not looked at
+        static: not checked
 
-        Stopped. The next `certferry sync` goes on from here.
+        Stopped. The next `certferry sync` continues from here.
         """)
         == console.out
     )
-    assert "static: 未查看\n" in values.text_of(list(report_text.lines(rendered, voice_in("zh"))))
+    assert "static: 未检查\n" in values.text_of(list(report_text.lines(rendered, voice_in("zh"))))
 
 
 def test_certificate_that_a_stopped_run_did_not_look_at_is_not_ok_for_a_program() -> None:
@@ -493,7 +493,7 @@ def test_a_quiet_run_shows_what_is_wrong() -> None:
         dedent("""\
         error: img: issue failed: example.com: DNSPod does not answer tried 3 times
         hint: try again later
-        error: old: deploy refused: qiniu → img.example.com: 6 days left, and qiniu takes certificates with at least 30 days
+        error: old: deploy refused: qiniu → img.example.com: 6 days left, but qiniu accepts only certificates with at least 30 days left
         hint: use a CA whose certificates live longer
         """)  # noqa: E501 - a transcript is as wide as it is
         == console.err
@@ -534,10 +534,10 @@ def test_a_run_that_waits_differs_from_one_that_failed() -> None:
 
 def test_what_was_refused_has_a_problem_as_what_failed_has() -> None:
     """An object with code, message and hint; what went well has none. A failure without an error
-    of ours is a mistake in certferry.
+    of ours is a bug in certferry.
     """
     refused = replace(REFUSED, reason=ReasonCode.TOO_LITTLE_LIFE)
-    mistake = StepOutcome(None, Outcome.FAILED, Text("a mistake in certferry"))
+    mistake = StepOutcome(None, Outcome.FAILED, Text("a bug in certferry"))
     steps = (BOUND, refused, FAILED, mistake)
 
     document: Any = documents.rendered(documents.of_report(report(lineage(*steps))), Voice())
@@ -592,5 +592,5 @@ def test_patience_is_what_was_asked_for(
 
 def test_waiting_and_not_waiting_exclude_each_other() -> None:
     """Who says both is asked what is meant."""
-    with pytest.raises(click.UsageError, match="exclude each other"):
+    with pytest.raises(click.UsageError, match="cannot be combined"):
         wait_limit_of(5, no_wait=True)

@@ -199,7 +199,7 @@ def test_words_that_many_pages_have() -> None:
 
     rows = re.findall(r"^  certferry help (\S+) +(.+)$", ended.out, re.MULTILINE)
     assert Exit.OK == ended.code
-    assert "These have the words:" == ended.out.splitlines()[0]
+    assert "Pages with the words:" == ended.out.splitlines()[0]
     assert {"bad-token", "qiniu"} <= {topic for topic, _ in rows[:3]}
 
 
@@ -221,7 +221,7 @@ def test_a_word_of_another_client() -> None:
     first, *others = asked("renew").out.splitlines()
 
     assert first.startswith("run `certferry sync`, which renews what is due")
-    assert "These have the words:" in others
+    assert "Pages with the words:" in others
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -256,7 +256,7 @@ def test_what_is_not_there_is_a_mistake(words: list[str], said: str) -> None:
     ended = asked(*words)
 
     assert (Exit.USAGE, "") == (ended.code, ended.out)
-    assert f"error: no page and no command has {said}" in ended.err
+    assert f"error: no page and no command contains {said}" in ended.err
 
 
 def test_a_schema_that_is_not_there() -> None:
@@ -264,7 +264,7 @@ def test_a_schema_that_is_not_there() -> None:
     ended = asked("json", "zzz")
 
     assert (Exit.USAGE, "") == (ended.code, ended.out)
-    assert "error: no such document: zzz; known: check, " in ended.err
+    assert "error: no document zzz; known: check, " in ended.err
 
 
 def test_topics_are_completed() -> None:

@@ -157,8 +157,8 @@ def test_each_address_has_a_row() -> None:
         img.example.com: 1 of 3 addresses serve another certificate (until 2026-11-27 12:00 UTC)
         gone.example.com: does not exist
         hint: bind another
-        hint: a change at a CDN takes 8 to 15 minutes, sometimes hours: look again with --follow. \
-If it stays like this, ask the CDN's support about these addresses
+        hint: a change at a CDN takes 8 to 15 minutes, sometimes hours: check again with --follow. \
+If the error persists, ask the CDN's support about these addresses
         """)
         == console.out
     )
@@ -221,7 +221,11 @@ def test_the_document_shows_every_address() -> None:
                         "fingerprint": None,
                         "ok": False,
                         "not_after": None,
-                        "problem": {"code": "timed_out", "message": "no answer", "hint": None},
+                        "problem": {
+                            "code": "timed_out",
+                            "message": "no answer",
+                            "hint": None,
+                        },
                         "not_before": None,
                         "days_left": None,
                         "names": None,
@@ -325,11 +329,11 @@ def test_a_host_is_taken_as_a_person_writes_it(written: str, expected: Host) -> 
         ("*.example.com", "*.example.com stands for many hosts", "www.example.com"),
         ("https://", "'https://' is not a domain name", "a URL"),
         ("img", "'img' is not a domain name", "img.example.com:8443"),
-        ("img.example.com:", "names no port", "img.example.com:8443"),
-        ("img.example.com:0", "names no port", "img.example.com:8443"),
-        ("img.example.com:65536", "names no port", "img.example.com:8443"),
-        ("img.example.com:https", "names no port", "img.example.com:8443"),
-        ("img.example.com:\N{ARABIC-INDIC DIGIT FOUR}43", "names no port", "8443"),
+        ("img.example.com:", "has no port", "img.example.com:8443"),
+        ("img.example.com:0", "has no port", "img.example.com:8443"),
+        ("img.example.com:65536", "has no port", "img.example.com:8443"),
+        ("img.example.com:https", "has no port", "img.example.com:8443"),
+        ("img.example.com:\N{ARABIC-INDIC DIGIT FOUR}43", "has no port", "8443"),
         ("[2001:db8::1", "is not a host", "in brackets"),
         ("fe80:::1", "is not a host", "in brackets"),
         ("[img.example.com]x", "is not a domain name", "img.example.com"),
@@ -403,7 +407,11 @@ def test_every_bad_word_is_reported() -> None:
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [(b"# none\n\n", "names no host"), (b"\xff\xfe\x00", "is not UTF-8 text"), (None, "No such")],
+    [
+        (b"# none\n\n", "contains no host"),
+        (b"\xff\xfe\x00", "is not UTF-8 text"),
+        (None, "No such"),
+    ],
 )
 def test_a_file_that_gives_no_hosts_is_reported(
     tmp_path: Path, content: bytes | None, message: str

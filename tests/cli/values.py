@@ -111,7 +111,7 @@ def too_short(domain: str = IMG) -> PlanFinding:
     reason = Reason(
         ReasonCode.TOO_LITTLE_LIFE,
         Text(
-            "{left} left, and {target} takes certificates with at least {wanted}",
+            "{left} left, but {target} accepts only certificates with at least {wanted} left",
             left=timedelta(days=6),
             target="qiniu",
             wanted=timedelta(days=30),

@@ -62,7 +62,7 @@ def test_unused_account_of_an_unknown_type(
 
 def test_unused_account_whose_type_is_no_word(tmp_path: Path) -> None:
     """That alone is reported."""
-    expected = "certferry.toml:2: [accounts.spare] type: must be a string, and is a number"
+    expected = "certferry.toml:2: [accounts.spare] type: must be a string, but is a number"
     assert [expected] == refusal(tmp_path, f"[accounts.spare]\ntype = 3\n{USED}")
 
 
@@ -153,7 +153,7 @@ proxy = "https://proxy.example.com"
 @pytest.mark.parametrize(
     ("written", "reported"),
     [
-        ("acme.fallback = 'zerossl'", "[acme] fallback: must be a list, and is a string"),
+        ("acme.fallback = 'zerossl'", "[acme] fallback: must be a list, but is a string"),
         (
             "acme.fallback = ['zerosl']",
             (
@@ -162,12 +162,12 @@ proxy = "https://proxy.example.com"
                 " a `directory`"
             ),
         ),
-        ("acme.fallback = ['letsencrypt']", "[acme] fallback: letsencrypt is asked already"),
-        ("acme.fallback = ['zerossl', 'zerossl']", "[acme] fallback: zerossl is asked already"),
+        ("acme.fallback = ['letsencrypt']", "[acme] fallback: letsencrypt is already listed"),
+        ("acme.fallback = ['zerossl', 'zerossl']", "[acme] fallback: zerossl is already listed"),
         ("acme.zerossl = {}", "[acme] zerossl: unknown key; known are "),
         (
             "[acme]\nfallback = ['zerossl']\n[acme.zerossl]\neab_kid = 'k'",
-            "[acme.zerossl] eab_hmac_key: missing: it goes together with eab_kid",
+            "[acme.zerossl] eab_hmac_key: missing: required together with eab_kid",
         ),
         (
             "[acme]\nfallback = ['zerossl']\n[acme.zerossl]\nemail = 'a@example.com'",
@@ -177,13 +177,16 @@ proxy = "https://proxy.example.com"
             "acme.proxy = 'socks5h://10.0.0.9:1080'",
             "[acme] proxy: certferry does not support SOCKS proxies; write the proxy's",
         ),
-        ("acme.proxy = '10.0.0.9:3128'", "[acme] proxy: must be a URL such as https://host/path"),
+        (
+            "acme.proxy = '10.0.0.9:3128'",
+            "[acme] proxy: must be a URL, for example https://host/path",
+        ),
         (
             "acme.proxy = 'http://me:HUNTER2@10.0.0.9:3128'",
-            "[acme] proxy: must not hold a user name or password; a proxy with one goes into",
+            "[acme] proxy: must not contain a user name or password; put a proxy with a password",
         ),
         ("acme.profile = []", "[acme] profile: is an empty list"),
-        ("acme.profile = ['classic', 3]", "[acme] profile: must be a string, and is a number"),
+        ("acme.profile = ['classic', 3]", "[acme] profile: must be a string, but is a number"),
     ],
 )
 def test_a_wrong_ca_is_reported(refusal: Refusal, written: str, reported: str) -> None:
@@ -317,8 +320,8 @@ tc = { type = "tencentcloud" }
 
 
 NOT_COVERED = (
-    'none of its zones holds *.delegated.net: add "delegated.net" = "dnspod", with the account that'
-    " writes there. Where a CNAME leads the challenge into another zone, that is the other zone's"
+    'none of the zones contains *.delegated.net: add "delegated.net" = "dnspod", with the account'
+    " that writes there. If a CNAME leads the challenge into another zone, use the other zone's"
     " account"
 )
 
@@ -363,8 +366,8 @@ def test_one_account(loaded: Load) -> None:
     ("dns", "problem"),
     [
         ('{ "example.com" = "dnspod" }', f"dns: {NOT_COVERED}"),
-        ("{}", "dns: no zone with its account is in it"),
-        ("3", "dns: must be a string, and is a number"),
+        ("{}", "dns: contains no zone with its account"),
+        ("3", "dns: must be a string, but is a number"),
     ],
 )
 def test_table_without_the_zone_of_a_name(refusal: Refusal, dns: str, problem: str) -> None:
@@ -408,14 +411,14 @@ def test_certificate_without_account(loaded: Load, refusal: Refusal) -> None:
     [wish] = loaded(f"[acme]\ndns_persist = true\n\n{apart}").certificates
     assert (("example.com", "dnspod"),) == wish.dns_zones
     fallback = 'fallback = ["letsencrypt-staging"]'
-    assert "none of its zones holds img.other.net" in "".join(
+    assert "none of the zones contains img.other.net" in "".join(
         refusal(f"[acme]\ndns_persist = true\n{fallback}\n\n{apart}")
     )
     assert "dns: missing: the account that writes" in "".join(
         refusal(text.replace("true", "false"))
     )
     with_fallback = text.replace("true", f"true\n{fallback}")
-    assert "those of `fallback` need the account" in "".join(refusal(with_fallback))
+    assert "the CAs in `fallback` need an account" in "".join(refusal(with_fallback))
 
 
 def test_records_on_a_host_that_may_not_ask(refusal: Refusal) -> None:

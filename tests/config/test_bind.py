@@ -109,21 +109,21 @@ def test_every_mistake_of_an_account_is_reported_at_once(bound: Bound) -> None:
         "certferry.toml:1: [accounts.vendor] region: missing",
         "certferry.toml:2: [accounts.vendor] kye: unknown key; did you mean key?",
         "certferry.toml:3: [accounts.vendor] key: the environment variable GONE is not set",
-        "certferry.toml:4: [accounts.vendor] id: is no kind of reference; did you mean env:?",
+        "certferry.toml:4: [accounts.vendor] id: is not a kind of reference; did you mean env:?",
         (
-            "certferry.toml:5: [accounts.vendor] api: must begin with https://; http:// is for"
-            " addresses of this machine only"
+            "certferry.toml:5: [accounts.vendor] api: must begin with https://; http:// is only"
+            " for loopback addresses"
         ),
         (
             "certferry.toml:6: [accounts.vendor] line: must be one of telecom, unicom; did you mean"
             " unicom?"
         ),
-        "certferry.toml:7: [accounts.vendor] paging: must be true or false, and is a string",
-        "certferry.toml:8: [accounts.vendor] page: must be a whole number, and is a number",
-        "certferry.toml:9: [accounts.vendor] pace: must be a number, and is true or false",
+        "certferry.toml:7: [accounts.vendor] paging: must be true or false, but is a string",
+        "certferry.toml:8: [accounts.vendor] page: must be a whole number, but is a number",
+        "certferry.toml:9: [accounts.vendor] pace: must be a number, but is true or false",
         "certferry.toml:10: [accounts.vendor] keep_days: must be a number of days from 0 to 3650",
-        "certferry.toml:11: [accounts.vendor] tags: must be a list, and is a string",
-        "certferry.toml:12: [accounts.vendor] contact: must be a string, and is a number",
+        "certferry.toml:11: [accounts.vendor] tags: must be a list, but is a string",
+        "certferry.toml:12: [accounts.vendor] contact: must be a string, but is a number",
     ] == complaint(
         bound,
         """\
@@ -157,8 +157,8 @@ def test_a_secret_that_others_can_read_is_refused(bound: Bound, mode: int) -> No
 
     assert [
         (
-            "certferry.toml:2: [accounts.vendor] key: a secret stands in a file that other users"
-            " can read; run: chmod 600 certferry.toml"
+            "certferry.toml:2: [accounts.vendor] key: the file contains a secret and other users"
+            " can read it; run: chmod 600 certferry.toml"
         )
     ] == complaint(bound, body, mode=mode)
     assert Secret("hush") == bound(body.replace("HUNTER2", "env:KEY"), mode=mode).key
@@ -178,7 +178,7 @@ def test_a_secret_of_the_wrong_type_is_not_shown(bound: Bound, key: str) -> None
     """A number where a secret belongs is still a secret."""
     lines = complaint(bound, LEAST.replace(f'{key} = "', f'{key} = 20777 # "'))
 
-    assert [f"{key}: must be a string, and is a number"] == [
+    assert [f"{key}: must be a string, but is a number"] == [
         line.partition("[accounts.vendor] ")[2] for line in lines
     ]
 
@@ -237,7 +237,7 @@ def test_keys_of_any_name_are_checked(loaded: Load) -> None:
     with pytest.raises(ConfigError) as reported:
         bound_open(loaded, body, mode=0o644)
 
-    assert "auth_token: a secret stands in a file" in str(reported.value)
+    assert "auth_token: the file contains a secret" in str(reported.value)
     assert "sandbox: must be a string" in str(reported.value)
     assert "protocol" not in str(reported.value)
     assert "hush" not in str(reported.value)

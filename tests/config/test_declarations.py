@@ -98,28 +98,28 @@ def test_exclude_takes_names_out(tmp_path: Path) -> None:
             ['domains = ["img.example.com"]', 'exclude = ["img.*"]'],
             (
                 "10: [[certificates.deploy]] exclude: excludes every domain of `domains`"
-                " (img.example.com); remove those that are to be served"
+                " (img.example.com); remove the domains that should be served"
             ),
         ),
         (
             ['domains = ["*.example.com", ".example.com"]', 'exclude = ["*.com"]'],
             (
                 "10: [[certificates.deploy]] exclude: excludes every domain of `domains`"
-                " (*.example.com, .example.com); remove those that are to be served"
+                " (*.example.com, .example.com); remove the domains that should be served"
             ),
         ),
         (
             ['exclude = ["*"]'],
             (
                 "9: [[certificates.deploy]] exclude: excludes every domain that the certificate"
-                " covers; remove those that are to be served"
+                " covers; remove the domains that should be served"
             ),
         ),
         (
             ['exclude = ["*.example.com", "example.com"]'],
             (
                 "9: [[certificates.deploy]] exclude: excludes every domain that the certificate"
-                " covers; remove those that are to be served"
+                " covers; remove the domains that should be served"
             ),
         ),
         (
@@ -132,19 +132,19 @@ def test_exclude_takes_names_out(tmp_path: Path) -> None:
         (
             ['exclude = ["test"]'],
             (
-                "9: [[certificates.deploy]] exclude: 'test' is not a domain name; write it like"
-                " img.example.com or *.example.com, without https:// or a path"
+                "9: [[certificates.deploy]] exclude: 'test' is not a domain name; write a name"
+                " like img.example.com or *.example.com, without https:// or a path"
             ),
         ),
         (
             ["exclude = [7]"],
-            "9: [[certificates.deploy]] exclude: must be a string, and is a number",
+            "9: [[certificates.deploy]] exclude: must be a string, but is a number",
         ),
         (
             ['exclude = "test.example.com"'],
             (
-                "9: [[certificates.deploy]] exclude: must be a list, and is a string:"
-                ' write ["test.example.com"]'
+                "9: [[certificates.deploy]] exclude: must be a list, but is a string: write"
+                ' ["test.example.com"]'
             ),
         ),
     ],
@@ -179,7 +179,7 @@ def test_receivers_have_no_domains(tmp_path: Path) -> None:
 def test_hosts_of_a_deployment_to_an_account(tmp_path: Path) -> None:
     """Whichever host is at work carries it out."""
     said = problem(tmp_path, 'hosts = ["web-1"]')
-    assert 'hosts: only for "files" and "command": whichever host is at work deploys to' in said
+    assert 'hosts: only for "files" and "command": any host deploys to' in said
 
 
 def test_domain_that_two_deployments_of_one_certificate_name(tmp_path: Path) -> None:
@@ -315,18 +315,18 @@ def test_receivers_of_hosts(loaded: Load) -> None:
         ("to = 'files'\ndirectory = '/a'\nhosts = []", "hosts: is an empty list"),
         ("to = 'files'\ndirectory = '/a'\nhosts = 'web-1'", "hosts: must be a list"),
         ("to = 'files'\ndirectory = '/a'\nhosts = ['']", "hosts: is empty"),
-        ("to = 'files'", "directory: missing: where the four PEM files are to lie"),
+        ("to = 'files'", "directory: missing: the directory for the four PEM files"),
         ("to = 'file'\ndirectory = '/a'", "to: there is no account file; "),
         ("to = 'files'\ndirectory = ''", "directory: is empty"),
-        ("to = 'files'\ndirectory = 1", "directory: must be a string, and is a number"),
-        ("to = 'files'\ndirectory = '/a'\ntimeout = 5", "timeout: only with `reload`, which it"),
+        ("to = 'files'\ndirectory = 1", "directory: must be a string, but is a number"),
+        ("to = 'files'\ndirectory = '/a'\ntimeout = 5", "timeout: only together with `reload`"),
         (
             "to = 'files'\ndirectory = '/a'\nreload = 'x'\ntimeout = 0",
             "timeout: must be a number of seconds above 0",
         ),
         ("to = 'files'\ndirectory = '/a'\nreload = ''", "reload: is empty"),
         ("to = 'files'\ndirectory = '/a'\nreload = []", "reload: is an empty list"),
-        ("to = 'files'\ndirectory = '/a'\nreload = [1]", "reload: must be a string, and is a num"),
+        ("to = 'files'\ndirectory = '/a'\nreload = [1]", "reload: must be a string, but is a num"),
         ("to = 'files'\ndirectory = '/a'\nreload = ['']", "reload: is empty"),
         ("to = 'files'\ndirectory = '/a'\nreload = true", "reload: must be a string or a list, "),
         (
@@ -335,16 +335,16 @@ def test_receivers_of_hosts(loaded: Load) -> None:
         ),
         (
             "to = 'files'\ndirectory = '/a'\nreload = 'nginx -t && systemctl reload nginx'",
-            """reload: && means nothing without a shell; write ["sh", "-c", "…"], or the path of""",
+            """reload: && has no meaning without a shell; write ["sh", "-c", "…"], or the path""",
         ),
         (
             "to = 'files'\ndirectory = '/a'\nreload = 'a; b'",
-            "reload: a; means nothing without a shell",
+            "reload: a; has no meaning without a shell",
         ),
-        ("to = 'files'\ndirectory = '/a'\nmode = 644", "mode: must be a string, and is a number"),
+        ("to = 'files'\ndirectory = '/a'\nmode = 644", "mode: must be a string, but is a number"),
         (
             "to = 'files'\ndirectory = '/a'\nmode = '0888'",
-            'mode: must be an octal mode in quotes, such as "0644"',
+            'mode: must be an octal mode in quotes, for example "0644"',
         ),
         ("to = 'files'\ndirectory = '/a'\nmode = '0755'", "mode: must let the owner read, no user"),
         ("to = 'files'\ndirectory = '/a'\nmode = '0646'", "mode: must let the owner read, no user"),
@@ -363,14 +363,14 @@ def test_receivers_of_hosts(loaded: Load) -> None:
                 "to = 'files'\ndirectory = '/a'\n"
                 "[[certificates.deploy]]\nto = 'files'\ndirectory = '/a/'"
             ),
-            "directory: /a belongs to line 5 already; choose another directory",
+            "directory: line 5 already uses /a; choose another directory",
         ),
         (
             (
                 "to = 'command'\ncommand = 'x'\n"
                 "[[certificates.deploy]]\nto = 'command'\ncommand = 'x y'"
             ),
-            "command: x is run for this certificate already, at line 5; give one of them another",
+            "command: x already runs for this certificate, at line 5; give one of the two another",
         ),
     ],
 )
@@ -390,7 +390,7 @@ def test_one_directory_for_two_certificates(refusal: Refusal) -> None:
 
     (line,) = refusal(HEAD + deploy + other + deploy)
 
-    assert "directory: /a belongs to line 5 already" in line
+    assert "directory: line 5 already uses /a" in line
 
 
 def test_one_command_for_two_certificates(loaded: Load) -> None:
@@ -412,7 +412,7 @@ def test_certificate_that_would_be_written_over_its_source(refusal: Refusal) -> 
 
     (line,) = refusal(text)
 
-    assert "directory: /a belongs to line 1 already" in line
+    assert "directory: line 1 already uses /a" in line
 
 
 def test_links_do_not_hide_that_a_directory_is_taken(refusal: Refusal, folder: Path) -> None:
@@ -427,9 +427,9 @@ def test_links_do_not_hide_that_a_directory_is_taken(refusal: Refusal, folder: P
     (one,) = refusal(HEAD + deploy.format("real") + other + deploy.format("way/link"))
     (two,) = refusal(imported + deploy.format("way/real"))
 
-    said = f"directory: {folder}/real belongs to line"
-    assert f"{said} 5" in one
-    assert f"{said} 1" in two
+    used = f"already uses {folder}/real"
+    assert f"directory: line 5 {used}" in one
+    assert f"directory: line 1 {used}" in two
 
 
 def test_directory_behind_a_link_is_called_as_it_is_written(loaded: Load, folder: Path) -> None:

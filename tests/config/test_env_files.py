@@ -57,8 +57,8 @@ def test_file_of_another_user(tmp_path: Path) -> None:
         read_env_file(path)
 
     assert (
-        f"{path} belongs to nobody, who could change it;"
-        f" run it as its owner: sudo -u nobody certferry …; or run: chown -h root {path}"
+        f"{path} belongs to nobody, who can change it;"
+        f" run certferry as the owner: sudo -u nobody certferry …; or run: chown -h root {path}"
     ) == str(caught.value.message)
 
 
@@ -151,8 +151,8 @@ def test_values_are_plain_or_quoted(line: str, value: str) -> None:
         ("V='open", "a quote is not closed on the same line"),
         ('V="open', "a quote is not closed on the same line"),
         ('V="open\\"', "a quote is not closed on the same line"),
-        ("V=a b", "more follows after a space; "),
-        ("V= a", "more follows after a space; "),
+        ("V=a b", "more text follows after a space; "),
+        ("V= a", "more text follows after a space; "),
         ("V=a; rm -rf x", "; outside quotes; "),
         ("V=a&b", "& outside quotes; "),
         ("V=~/x", "~ outside quotes; "),
@@ -193,7 +193,10 @@ def test_the_last_assignment_counts() -> None:
 
 @pytest.mark.parametrize(
     ("content", "said"),
-    [(b"A=\xff\n", "is not UTF-8 text"), (b"A=a\0b\n", "is not text: it holds a null byte")],
+    [
+        (b"A=\xff\n", "is not UTF-8 text"),
+        (b"A=a\0b\n", "is not text: the file contains a null byte"),
+    ],
 )
 def test_what_is_not_text_is_refused(content: bytes, said: str) -> None:
     """Bytes that no environment could hold are told before they do harm."""
@@ -235,15 +238,15 @@ def test_a_wrong_file_is_reported_with_the_line_that_names_it(
     assert [
         (
             f"certferry.toml:2: env_files: {folder}/missing.env cannot be read: No such file or"
-            " directory; name a file with KEY=value lines, of mode 0600"
+            " directory; set `env_files` to a file with KEY=value lines, of mode 0600"
         ),
         (
             f"certferry.toml:3: env_files: {folder}/open.env is open to other users (mode 0640);"
             f" run: chmod 600 {folder}/open.env"
         ),
         (
-            f"certferry.toml:4: env_files: {folder}/pipe.env is not a regular file; name a file"
-            " with KEY=value lines, of mode 0600"
+            f"certferry.toml:4: env_files: {folder}/pipe.env is not a regular file; set"
+            " `env_files` to a file with KEY=value lines, of mode 0600"
         ),
     ] == refusal('env_files = [\n"missing.env",\n"open.env",\n"pipe.env",\n]')
 
@@ -254,7 +257,7 @@ def test_a_wrong_line_is_reported_with_its_own_file(refusal: Refusal, folder: Pa
     (folder / "cdn.env").chmod(0o600)
 
     assert [
-        "certferry.toml:2: [acme] email: must be a string, and is a number",
+        "certferry.toml:2: [acme] email: must be a string, but is a number",
         (
             f"{folder}/cdn.env:2: QINIU_SK: a shell would replace `$`; write the value itself in"
             " single quotes"
@@ -288,8 +291,10 @@ def test_what_cannot_be_read_has_a_hint(tmp_path: Path) -> None:
     for path in (tmp_path / "missing", tmp_path / "pipe", tmp_path):
         with pytest.raises(ConfigError) as caught:
             read_env_file(path)
-        assert "name a file with KEY=value lines, of mode 0600" == str(caught.value.hint)
+        assert "set `env_files` to a file with KEY=value lines, of mode 0600" == str(
+            caught.value.hint
+        )
     with pytest.raises(ConfigError) as caught:
         read_env_file(latin)
     command = f"iconv -f gbk -t utf-8 {latin} > {latin}.utf8"
-    assert f"save it as UTF-8; if it is GBK: {command}" == str(caught.value.hint)
+    assert f"save the file as UTF-8; if the encoding is GBK: {command}" == str(caught.value.hint)

@@ -105,7 +105,7 @@ def test_no_file_anywhere_names_the_places(environ: Mapping[str, str]) -> None:
         load(None, environ)
 
     assert (
-        "there is no configuration; looked for certferry.toml,"
+        "there is no configuration file; certferry looked for certferry.toml,"
         f" {environ['HOME']}/.config/certferry/certferry.toml, /etc/certferry/certferry.toml"
     ) == str(caught.value.message)
 
@@ -143,8 +143,8 @@ def test_configuration_of_another_user(folder: Path) -> None:
     path = given_away(put(folder / "theirs.toml"))
 
     assert (
-        f"{path}: belongs to nobody, who could change it;"
-        f" run it as its owner: sudo -u nobody certferry …; or run: chown -h root {path}"
+        f"{path}: belongs to nobody, who can change it;"
+        f" run certferry as the owner: sudo -u nobody certferry …; or run: chown -h root {path}"
     ) == refused(path)
 
 
@@ -156,8 +156,8 @@ def test_configuration_in_a_home_of_another_users(folder: Path) -> None:
 
     assert (
         f"{home}/x.toml: lies in {home}, which belongs to nobody;"
-        " run it as its owner: sudo -u nobody certferry …;"
-        " or keep it where only root can write, such as below /etc or /var/lib"
+        " run certferry as the owner: sudo -u nobody certferry …;"
+        " or keep it where only root can write, for example below /etc or /var/lib"
     ) == refused(home / "x.toml")
 
 
@@ -337,7 +337,7 @@ def test_a_socket(folder: Path) -> None:
         ("a = 1\nb = [1", ":2: is not TOML: a comma or a closing bracket is missing"),
         ("a = 1\n\nb = 'x\n", ":3: is not TOML"),
         ('a = "x\nb = 1\n', ":1: is not TOML at column 7: a closing quote is missing"),
-        ("a 1\n", ":1: is not TOML at column 3: a = is missing behind the key"),
+        ("a 1\n", ":1: is not TOML at column 3: a = is missing after the key"),
         ("a = 1 b\n", ":1: is not TOML at column 7: the line should end here"),
         (f"a = {'9' * 5000}", ":1: is not TOML: "),
         ("a = 2026-13-45", ":1: is not TOML at column "),

@@ -68,7 +68,7 @@ def test_variables_that_are_not_set_are_exported(folder: Path) -> None:
     assert 4 == said.count(" is not set")
     assert all(f"{name}=…" in hint for name in ("DP_Id", "DP_Key", "QINIU_AK", "QINIU_SK"))
     assert 1 == hint.count("run `export ")
-    assert "cron and systemd start a run without it" in hint
+    assert "cron and systemd start a run without the variables" in hint
     assert "`env_files`" in hint
     assert "help config" not in hint
 
@@ -101,7 +101,7 @@ def test_a_file_that_is_not_there(folder: Path) -> None:
     with pytest.raises(ConfigError, match="No such file") as caught:
         load(folder / "certfery.toml", {})
 
-    assert "name the file with --config FILE, or have one written: certferry init" == hint_of(
+    assert "give the file with --config FILE, or create a file: certferry init" == hint_of(
         caught.value
     )
 
@@ -137,8 +137,8 @@ def test_typographic_characters(folder: Path, line: str, character: str, meant: 
 
     said = str(error.message)
     assert said.startswith("certferry.toml:2: is not TOML")
-    assert f"here stands {character}, and TOML takes {meant} only" in said
-    assert f"write {meant} in place of {character}" == hint_of(error)
+    assert f"the line contains {character}, but TOML allows only {meant}" in said
+    assert f"write {meant} instead of {character}" == hint_of(error)
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_another_format(folder: Path, text: str, kind: str) -> None:
     error = refused(folder, text)
 
     assert f"certferry.toml:1: is {kind}, not TOML" == str(error.message)
-    assert "certferry reads TOML: `certferry init` writes such a file" in hint_of(error)
+    assert "certferry reads TOML: `certferry init` writes a configuration file" in hint_of(error)
 
 
 SETTING = """\
@@ -169,14 +169,17 @@ TO_D = '[[certificates.deploy]]\nto = "d"\n'
 @pytest.mark.parametrize(
     ("written", "said"),
     [
-        ('names = "a.example.com"', 'must be a list, and is a string: write ["a.example.com"]'),
+        ('names = "a.example.com"', 'must be a list, but is a string: write ["a.example.com"]'),
         (
             'names = "a.example.com, b.example.com"',
-            'must be a list, and is a string: write ["a.example.com", "b.example.com"]',
+            'must be a list, but is a string: write ["a.example.com", "b.example.com"]',
         ),
         (
             'names = ["a.example.com，b.example.com"]',
-            'holds several names: write each in its own quotes: ["a.example.com", "b.example.com"]',
+            (
+                'contains several names: write each in its own quotes: ["a.example.com",'
+                ' "b.example.com"]'
+            ),
         ),
         ('names = ["192.0.2.1"]', "is an IP address, and IP addresses are not supported"),
         ('names = ["2001:db8::1"]', "is an IP address, and IP addresses are not supported"),
@@ -184,7 +187,7 @@ TO_D = '[[certificates.deploy]]\nto = "d"\n'
         ('names = ["a.example.com"]\nkey_type = "ECC"', "write ec256"),
         (
             'names = ["a.example.com"]\n[[certificates.deploy]]\nto = "aliyun"',
-            "CDNs of other vendors than those of `certferry help adapters` are not supported",
+            "certferry supports the CDNs listed by `certferry help adapters`",
         ),
         (
             'names = ["a.example.com"]\n[[certificates.deploy]]\nto = "qiniu"',
@@ -192,7 +195,7 @@ TO_D = '[[certificates.deploy]]\nto = "d"\n'
         ),
         (
             f'names = ["a.example.com"]\n{TO_D}domains = "a.example.com"',
-            'must be "auto" or a list, and is a string: write ["a.example.com"]',
+            'must be "auto" or a list, but is a string: write ["a.example.com"]',
         ),
         (
             f'names = ["*.example.com"]\n{TO_D}domains = ["a.example.com; b.example.com"]',
@@ -201,7 +204,7 @@ TO_D = '[[certificates.deploy]]\nto = "d"\n'
         ('names = ["a.example.com"]\n[verify]\ntimeout = "1h"', "is a string: write 3600"),
         ('names = ["a.example.com"]\n[verify]\ntimeout = "90"', "is a string: write 90"),
         ('names = ["a.example.com"]\n[verify]\ntimeout = "15 minutes"', "is a string: write 900"),
-        ('names = ["a.example.com"]\n[verify]\ntimeout = "long"', "number of seconds, and is a s"),
+        ('names = ["a.example.com"]\n[verify]\ntimeout = "long"', "number of seconds, but is a s"),
     ],
 )
 def test_the_right_value_is_shown(refusal: Refusal, written: str, said: str) -> None:
@@ -214,7 +217,7 @@ def test_the_right_value_is_shown(refusal: Refusal, written: str, said: str) -> 
 @pytest.mark.parametrize(
     ("text", "misleading"),
     [
-        ('[acme]\nemail = "“”" x # “”\n', "here stands"),
+        ('[acme]\nemail = "“”" x # “”\n', "the line contains"),
         ("[[certificates]\n", "YAML"),
         ("names = [\n", "YAML"),
         (f'{SETTING}names = ["a.example.com"]\n[[certificates.deploy]]\nto = "file"', "vendors"),
@@ -235,8 +238,8 @@ def test_a_file_that_a_crash_has_left_without_its_words(folder: Path) -> None:
     """As a power cut leaves it on some file systems; no setting is to be looked up."""
     error = refused(folder, b"\0" * 400)
 
-    assert f"{FILE}: is not text: it holds a null byte" == str(error.message)
-    assert "put it back from a backup" in hint_of(error)
+    assert f"{FILE}: is not text: the file contains a null byte" == str(error.message)
+    assert "put the file back from a backup" in hint_of(error)
 
 
 # --- The line index, against texts whose every value says where it stands

@@ -284,32 +284,38 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
     [
         (
             SHARED.replace('key = "env:KEY"', ""),
-            "[state] key: missing: all hosts have the same; `certferry state key` prints a new one",
+            (
+                "[state] key: missing: all hosts need the same key; `certferry state key` prints"
+                " a new key"
+            ),
         ),
         (
             SHARED.replace('key = "env:KEY"', 'key_file = "/etc/key"'),
             (
-                "certferry.toml:3: [state] key_file: all hosts have the same key: write"
-                ' key = "file:/etc/key" in its place'
+                "certferry.toml:3: [state] key_file: all hosts need the same key: write key ="
+                ' "file:/etc/key" instead'
             ),
         ),
         (
             SHARED + 'key_file = "/etc/key"',
-            "certferry.toml:4: [state] key_file: there is `key` beside it; remove one of the two",
+            (
+                "certferry.toml:4: [state] key_file: cannot be combined with `key`; remove one"
+                " of the two"
+            ),
         ),
         (
             SHARED.replace("ferry@", "ferry:HIDDEN@"),
             (
-                "certferry.toml:2: [state] url: a password stands in it; write `password`,"
-                " a reference, in its place"
+                "certferry.toml:2: [state] url: contains a password; write `password`, a"
+                " reference, instead"
             ),
         ),
         *(
             (
                 SHARED.replace("ferry@", f"ferry:{password}@"),
                 (
-                    "certferry.toml:2: [state] url: a password stands in it; write `password`,"
-                    " a reference, in its place"
+                    "certferry.toml:2: [state] url: contains a password; write `password`, a"
+                    " reference, instead"
                 ),
             )
             for password in ("HIDD/EN", "12/HIDDEN", "HID@DEN")
@@ -317,8 +323,8 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
         (
             SHARED.replace("?", "?password=HIDDEN&"),
             (
-                "certferry.toml:2: [state] url: a password stands in it; write `password`,"
-                " a reference, in its place"
+                "certferry.toml:2: [state] url: contains a password; write `password`, a"
+                " reference, instead"
             ),
         ),
         *(
@@ -330,11 +336,11 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
                 ("postgresql://ferry@db.example.com:port/certs", "is not an address"),
                 (
                     "postgresql://ferry:HID?DEN@db.example.com/certs",
-                    "a password stands in it; write `password`, a reference, in its place",
+                    "contains a password; write `password`, a reference, instead",
                 ),
                 (
                     "mysql://db/certs",
-                    "mysql:// is no place for a state; known are sqlite, postgresql, s3, kodo",
+                    "mysql:// cannot hold a state; known are sqlite, postgresql, s3, kodo",
                 ),
             )
         ),
@@ -357,16 +363,16 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
         (
             SHARED.replace("postgresql", "mysql"),
             (
-                "certferry.toml:2: [state] url: must be sqlite:/// and a path, such as"
+                "certferry.toml:2: [state] url: must be sqlite:/// and a path, for example"
                 " sqlite:////var/lib/certferry/state.db,"
                 " postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full, or the address of a"
-                " bucket, such as s3://BUCKET/PREFIX?region=REGION"
+                " bucket, for example s3://BUCKET/PREFIX?region=REGION"
             ),
         ),
         *(
             (
                 SHARED.replace("postgresql://ferry@db.example.com:5432", f"{beginning}://db"),
-                f"certferry.toml:2: [state] url: {beginning}:// is no place for a state; {instead}",
+                f"certferry.toml:2: [state] url: {beginning}:// cannot hold a state; {instead}",
             )
             for beginning, instead in (
                 ("mysql", "known are sqlite, postgresql, s3, kodo"),
@@ -376,7 +382,7 @@ def test_a_password_in_the_environment(loaded: Load, folder: Path) -> None:
         ),
         (
             '[state]\npassword = "env:DB"',
-            "certferry.toml:2: [state] password: a file asks for none; remove it",
+            "certferry.toml:2: [state] password: not needed for a file; remove the setting",
         ),
         ('[state]\nhost = ""', "certferry.toml:2: [state] host: is empty"),
         (
@@ -504,7 +510,7 @@ def test_missing_variables_are_all_named_at_once() -> None:
         "QINIU_ACCESS_KEY / QINIU_AK: not set: the access key (AK) of the Qiniu account",
         "QINIU_SECRET_KEY / QINIU_SK: not set: the secret key (SK) of the Qiniu account",
         (
-            "names: 'localhost' is not a domain name; write it like img.example.com or"
+            "names: 'localhost' is not a domain name; write a name like img.example.com or"
             " *.example.com, without https:// or a path"
         ),
     ] == str(caught.value.message).splitlines()

@@ -76,10 +76,10 @@ def test_every_mistake_is_reported_at_once(refusal: Refusal) -> None:
     assert [
         "certferry.toml:1: env_file: unknown key; did you mean env_files?",
         (
-            "certferry.toml:4: [state] url: a password stands in it; write `password`, a reference,"
-            " in its place"
+            "certferry.toml:4: [state] url: contains a password; write `password`, a reference,"
+            " instead"
         ),
-        "certferry.toml:6: [acme] eab_hmac_key: missing: it goes together with eab_kid",
+        "certferry.toml:6: [acme] eab_hmac_key: missing: required together with eab_kid",
         (
             "certferry.toml:7: [acme] directory: must be an https URL or one of letsencrypt,"
             " letsencrypt-staging, zerossl, google; did you mean letsencrypt?"
@@ -88,7 +88,7 @@ def test_every_mistake_is_reported_at_once(refusal: Refusal) -> None:
             "certferry.toml:8: [acme] key_type: must be one of ec256, ec384, rsa2048, rsa3072,"
             " rsa4096; did you mean ec256?"
         ),
-        "certferry.toml:9: [acme] email: must be a string, and is a number",
+        "certferry.toml:9: [acme] email: must be a string, but is a number",
         (
             "certferry.toml:14: [dns] resolvers: 'dns.google' is not the address of a name server;"
             " write 192.0.2.1, 192.0.2.1:5353 or [2001:db8::1]:5353"
@@ -102,10 +102,11 @@ def test_every_mistake_is_reported_at_once(refusal: Refusal) -> None:
             " at most 315360000"
         ),
         "certferry.toml:18: verfy: unknown key; did you mean verify?",
-        "certferry.toml:23: [accounts] mail: must be a table, and is a number",
+        "certferry.toml:23: [accounts] mail: must be a table, but is a number",
         (
             "certferry.toml:26: [[certificates]] names: 'https://b.example.com/' is not a domain"
-            " name; write it like img.example.com or *.example.com, without https:// or a path"
+            " name; write a name like img.example.com or *.example.com, without https:// or a"
+            " path"
         ),
         "certferry.toml:27: [[certificates]] dns: there is no account dnspod; declared are qiniu",
         (
@@ -126,8 +127,8 @@ def test_every_mistake_is_reported_at_once(refusal: Refusal) -> None:
         ),
         'certferry.toml:37: [[certificates.deploy]] force_https: must be "keep", true or false',
         (
-            "certferry.toml:40: [[certificates]] name: a.example.com is declared already, at line"
-            " 25; give one of them another `name`"
+            "certferry.toml:40: [[certificates]] name: a.example.com is already declared, at"
+            " line 25; give one of the two another `name`"
         ),
     ] == refusal(MANY)
 
@@ -137,64 +138,73 @@ def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
     with pytest.raises(ConfigError) as caught:
         loaded(MANY)
 
-    assert "`certferry help config` prints what every setting means" == str(caught.value.hint)
+    assert "`certferry help config` explains every setting" == str(caught.value.hint)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("env_files = 'x'", "env_files: must be a list, and is a string"),
-        ("env_files = [1]", "env_files: must be a string, and is a number"),
+        ("env_files = 'x'", "env_files: must be a list, but is a string"),
+        ("env_files = [1]", "env_files: must be a string, but is a number"),
         ("certificates = 1", "certificates: must be tables, each under its own [[certificates]]"),
         ("[certificates]", "certificates: needs two pairs of brackets: write [[certificates]]"),
         ("notify.type = 'x'\nnotify.url = 'y'", "[notify]: lacks a name: write [notify.ops]"),
         ("accounts.type = 'qiniu'", "[accounts]: lacks a name: write [accounts.mine]"),
-        ("heartbeat.url = 'hc.test/x'", "[heartbeat] url: must be a URL such as https://host/path"),
+        (
+            "heartbeat.url = 'hc.test/x'",
+            "[heartbeat] url: must be a URL, for example https://host/path",
+        ),
         ("heartbeat.url = 'http://hc.test/x'", "[heartbeat] url: must begin with https://"),
-        ("heartbeat.url = '$HC_URL'", "[heartbeat] url: must be a URL such as https://host/path"),
-        ("acme = true", "acme: must be a table, and is true or false"),
-        ("acme.email = 2026-01-01", "[acme] email: must be a string, and is a date or time"),
-        ("acme.email = []", "[acme] email: must be a string, and is a list"),
-        ("acme.email = {}", "[acme] email: must be a string, and is a table"),
+        (
+            "heartbeat.url = '$HC_URL'",
+            "[heartbeat] url: must be a URL, for example https://host/path",
+        ),
+        ("acme = true", "acme: must be a table, but is true or false"),
+        ("acme.email = 2026-01-01", "[acme] email: must be a string, but is a date or time"),
+        ("acme.email = []", "[acme] email: must be a string, but is a list"),
+        ("acme.email = {}", "[acme] email: must be a string, but is a table"),
         ("acme.email = ' '", "[acme] email: is empty"),
-        ("acme.email = 'ops'", "[acme] email: must be an address such as ops@example.com"),
+        ("acme.email = 'ops'", "[acme] email: must be an address, for example ops@example.com"),
         (
             "acme.email = 'mailto:o@x.cn'",
-            "[acme] email: must be an address such as ops@example.com",
+            "[acme] email: must be an address, for example ops@example.com",
         ),
         (
             'acme.profile = "a\\u0000"',
             "[acme] profile: contains a character that cannot be printed",
         ),
-        ("acme.eab_kid = 'x'\nacme.eab_hmac_key = 3", "[acme] eab_hmac_key: must be a string, and"),
+        (
+            "acme.eab_kid = 'x'\nacme.eab_hmac_key = 3",
+            "[acme] eab_hmac_key: must be a string, but is a number",
+        ),
         (
             "acme.eab_hmac_key = 'HUNTER2'",
-            "[acme] eab_kid: missing: it goes together with eab_hmac",
+            "[acme] eab_kid: missing: required together with eab_hmac",
         ),
         ("acme.preferred_chain = ''", "[acme] preferred_chain: is empty"),
-        ("acme.reuse_key = 'yes'", "[acme] reuse_key: must be true or false, and is a string"),
+        ("acme.reuse_key = 'yes'", "[acme] reuse_key: must be true or false, but is a string"),
         ("acme.emial = 'x'", "[acme] emial: unknown key; did you mean email?"),
         ("acme.'ca-bundle' = 'x'", "[acme] ca-bundle: unknown key; did you mean ca_bundle?"),
         (
             "dns.ttl = 1",
             "[dns] ttl: unknown key; known are resolvers, propagation_timeout, port, doh, wait",
         ),
-        ("dns.doh = ['223.5.5.5']", "[dns] doh: must be a URL such as https://host/path"),
+        ("dns.doh = ['223.5.5.5']", "[dns] doh: must be a URL, for example https://host/path"),
         ("dns.doh = ['http://dns.test/q']", "[dns] doh: must begin with https://"),
         ("dns.wait = 0", "[dns] wait: must be a number of seconds above 0"),
         (
             "dns.wait = 60\ndns.doh = ['https://223.5.5.5/dns-query']",
-            "[dns] doh: `wait` means that nothing is asked; remove one of the two",
+            "[dns] doh: with `wait` certferry asks no resolver; remove one of the two",
         ),
         ("dns.port = 0", "[dns] port: must be a port, from 1 to 65535"),
         ("dns.port = 65536", "[dns] port: must be a port, from 1 to 65535"),
-        ("dns.port = 53.0", "[dns] port: must be a whole number, and is a number"),
-        ("dns.port = true", "[dns] port: must be a whole number, and is true or false"),
+        ("dns.port = 53.0", "[dns] port: must be a whole number, but is a number"),
+        ("dns.port = true", "[dns] port: must be a whole number, but is true or false"),
         ("dns.propagation_timeout = 0", "[dns] propagation_timeout: must be a number of seconds"),
         ("dns.propagation_timeout = inf", "[dns] propagation_timeout: must be a number of seconds"),
         (
             "dns.propagation_timeout = '1m'",
-            "[dns] propagation_timeout: must be a number of seconds, and is a s",
+            "[dns] propagation_timeout: must be a number of seconds, but is a s",
         ),
         (
             "dns.resolvers = ['1.1.1.1:']",
@@ -205,18 +215,18 @@ def test_the_hint_leads_to_the_reference(loaded: Load) -> None:
         ("verify.timeout = -1", "[verify] timeout: must be a number of seconds above 0, at most "),
         (
             "state.url = 'state.db'",
-            "[state] url: must be sqlite:/// and a path, such as sqlite:////",
+            "[state] url: must be sqlite:/// and a path, for example sqlite:////",
         ),
         (
             "state.url = 'sqlite:///'",
-            "[state] url: must be sqlite:/// and a path, such as sqlite:///",
+            "[state] url: must be sqlite:/// and a path, for example sqlite:///",
         ),
         (
             "state.url = 'mysql://u:HUNTER2@h/d'",
-            "[state] url: must be sqlite:/// and a path, such ",
+            "[state] url: must be sqlite:/// and a path, for ",
         ),
         ("accounts.files.type = 'x'", "[accounts] files: this name is reserved; give the account "),
-        ("accounts.qiniu.type = 1", "[accounts.qiniu] type: must be a string, and is a number"),
+        ("accounts.qiniu.type = 1", "[accounts.qiniu] type: must be a string, but is a number"),
         ("accounts.'my qiniu'.type = ''", '[accounts."my qiniu"] type: is empty'),
     ],
 )
@@ -262,10 +272,10 @@ def certificate(body: str) -> str:
     ("body", "said"),
     [
         ("nmae = 'x'", "[[certificates]] nmae: unknown key; did you mean name?"),
-        ("name = 'a b'", "[[certificates]] name: must have no spaces or slashes, not begin"),
-        ("name = '../x'", "[[certificates]] name: must have no spaces or slashes, not begin"),
-        ("name = '..'", "[[certificates]] name: must have no spaces or slashes, not begin"),
-        ("name = '-x'", "[[certificates]] name: must have no spaces or slashes, not begin"),
+        ("name = 'a b'", "[[certificates]] name: must not contain spaces or slashes, begin"),
+        ("name = '../x'", "[[certificates]] name: must not contain spaces or slashes, begin"),
+        ("name = '..'", "[[certificates]] name: must not contain spaces or slashes, begin"),
+        ("name = '-x'", "[[certificates]] name: must not contain spaces or slashes, begin"),
         (
             "key_type = 'rsa1024'",
             "[[certificates]] key_type: must be one of ec256, ec384, rsa2048,",
@@ -298,15 +308,15 @@ def certificate(body: str) -> str:
         (
             "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'pili'\nhttp2 = true",
             (
-                '[[certificates.deploy]] http2: not with kind = "pili": a live domain has no such'
+                '[[certificates.deploy]] http2: not with kind = "pili": a live domain lacks the'
                 " setting"
             ),
         ),
         (
             "[[certificates.deploy]]\nto = 'qiniu'\nkind = 'kodo'\nforce_https = true",
             (
-                '[[certificates.deploy]] force_https: not with kind = "kodo": a source domain has'
-                " no such setting"
+                '[[certificates.deploy]] force_https: not with kind = "kodo": a source domain'
+                " lacks the setting"
             ),
         ),
         (
@@ -315,11 +325,11 @@ def certificate(body: str) -> str:
         ),
         (
             "[[certificates.deploy]]\nto = 'qiniu'\nretire = true",
-            "[[certificates.deploy]] retire: must be a string, and is true or false",
+            "[[certificates.deploy]] retire: must be a string, but is true or false",
         ),
         (
             "[[certificates.deploy]]\nto = 'qiniu'\ndomains = 'all'",
-            '[[certificates.deploy]] domains: must be "auto" or a list, and is a string',
+            '[[certificates.deploy]] domains: must be "auto" or a list, but is a string',
         ),
         (
             "[[certificates.deploy]]\nto = 'qiniu'\ndomains = []",
@@ -335,7 +345,7 @@ def certificate(body: str) -> str:
         ),
         (
             "[[certificates.deploy]]\nto = 'qiniu'\ntls_versions = 'TLSv1.2'",
-            '[[certificates.deploy]] tls_versions: must be "keep" or a list, and is a string',
+            '[[certificates.deploy]] tls_versions: must be "keep" or a list, but is a string',
         ),
         (
             "[[certificates.deploy]]\nto = 'qiniu'\nhttp2 = 1",
@@ -343,11 +353,11 @@ def certificate(body: str) -> str:
         ),
         (
             "[[certificates]]\nnames = ['A.example.com.']\ndns = 'dnspod'",
-            "[[certificates]] names: a.example.com is declared already, at line 3; ",
+            "[[certificates]] names: a.example.com is already declared, at line 3; ",
         ),
         (
             "[[certificates]]\ndns = 'dnspod'",
-            "[[certificates]] names: missing: the names that the certificate is for",
+            "[[certificates]] names: missing: the names for the certificate",
         ),
         (
             "[[certificates]]\nnames = []\ndns = 'dnspod'",
@@ -355,7 +365,7 @@ def certificate(body: str) -> str:
         ),
         (
             "[[certificates]]\nnames = 'b.example.com'\ndns = 'dnspod'",
-            "[[certificates]] names: must be a list, and is a string",
+            "[[certificates]] names: must be a list, but is a string",
         ),
         (
             "[[certificates]]\nnames = ['b.example.com']",
@@ -423,8 +433,8 @@ def test_a_secret_that_others_can_read(refusal: Refusal, loaded: Load, mode: int
 
     assert [
         (
-            "certferry.toml:2: [acme] eab_hmac_key: a secret stands in a file that other users can"
-            " read; run: chmod 600 certferry.toml"
+            "certferry.toml:2: [acme] eab_hmac_key: the file contains a secret and other users"
+            " can read it; run: chmod 600 certferry.toml"
         )
     ] == refusal(literal, mode=mode)
     assert loaded(literal, mode=0o600).acme.usual.eab_hmac_key is not None
@@ -462,7 +472,7 @@ def test_nothing_is_suggested_that_is_not_alike() -> None:
     """A wrong suggestion is worse than the list."""
     assert nearest("port", ["email", "profile"]) is None
     assert "known are email, profile" == str(instead_of("port", ["email", "profile"]))
-    assert "there are none" == str(instead_of("port", []))
+    assert "none are known" == str(instead_of("port", []))
 
 
 def test_findings_of_several_files_stay_together() -> None:

@@ -55,7 +55,7 @@ def test_a_variable_as_a_shell_reads_it_is_no_secret(secrets: Secrets, written: 
     """The name of one that is set would be sent as a password; a literal may begin with a $."""
     secrets.environ = {**secrets.environ, "TOKEN": "t"}
 
-    assert 'no variable is read so; write "env:TOKEN"' == complaint(secrets, written)
+    assert 'variables are not written this way; write "env:TOKEN"' == complaint(secrets, written)
     assert "$OTHER" == resolve(secrets, "$OTHER")
 
 
@@ -64,7 +64,7 @@ def test_a_misspelled_kind_is_no_secret(secrets: Secrets, written: str) -> None:
     """What was surely meant as a reference is not sent to a vendor as a password."""
     said = complaint(secrets, written)
 
-    assert said.startswith("is no kind of reference; did you mean ")
+    assert said.startswith("is not a kind of reference; did you mean ")
     assert "TOKEN" not in said
 
 
@@ -82,7 +82,7 @@ def test_a_variable_that_is_not_set(secrets: Secrets, name: str) -> None:
 @pytest.mark.parametrize("written", ["env:", "file: ", "command:", "keyring:"])
 def test_a_reference_to_nothing(secrets: Secrets, written: str) -> None:
     """A kind without a place leads nowhere."""
-    assert complaint(secrets, written).endswith("leads nowhere")
+    assert complaint(secrets, written).endswith("is incomplete")
 
 
 def test_an_empty_literal(secrets: Secrets) -> None:
@@ -162,8 +162,8 @@ def test_a_file_of_another_user(secrets: Secrets, tmp_path: Path) -> None:
     path = given_away(private(tmp_path / "key", b"theirs"))
 
     said = (
-        f"{path} belongs to nobody, who could change it;"
-        f" run it as its owner: sudo -u nobody certferry …; or run: chown -h root {path}"
+        f"{path} belongs to nobody, who can change it;"
+        f" run certferry as the owner: sudo -u nobody certferry …; or run: chown -h root {path}"
     )
     assert said == complaint(secrets, "file:key")
 
@@ -188,7 +188,7 @@ def test_a_file_that_root_gave_to_the_group(secrets: Secrets, mode: int, *, is_r
 
 def test_a_name_that_no_file_can_have(secrets: Secrets) -> None:
     """TOML can write a NUL, and no system takes one."""
-    assert complaint(secrets, "file:a\0b").endswith("is not the name of a file")
+    assert complaint(secrets, "file:a\0b").endswith("is not a file name")
 
 
 def test_a_command(secrets: Secrets) -> None:
@@ -451,7 +451,7 @@ def through_key_ring(written: str, folder: Path, *, installed: bool) -> str:
     ("written", "said"),
     [
         ("keyring:mail/example/ops", "from the ring"),
-        ("keyring:mail/example/dev", "the key ring has nothing for dev at mail/example"),
+        ("keyring:mail/example/dev", "the key ring has no entry for dev at mail/example"),
         ("keyring:locked/ops", "the key ring cannot be opened: locked collection"),
         ("keyring:mail", "write keyring:SERVICE/USER"),
     ],

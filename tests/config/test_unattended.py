@@ -42,8 +42,11 @@ def test_only_what_the_present_environment_sets_is_lost(loaded: Load, folder: Pa
     external = '\n[acme]\neab_kid = "k"\neab_hmac_key = "env:EAB"\n'
     lost = lost_secrets(loaded(ACCOUNTS + CERTIFICATE + external, DP_Key="k", EAB="ZWFi"))
     assert [
-        ("certferry.toml:4: [accounts.dnspod] token: cron/systemd will not have DP_Key set"),
-        "certferry.toml: [acme] eab_hmac_key: cron/systemd will not have EAB set",
+        (
+            "certferry.toml:4: [accounts.dnspod] token: cron and systemd start the run without"
+            " DP_Key"
+        ),
+        "certferry.toml: [acme] eab_hmac_key: cron and systemd start the run without EAB",
     ] == [str(finding.text) for finding in lost]
 
     keys = folder / "keys.env"
@@ -61,8 +64,8 @@ def test_the_keys_of_a_state_that_hosts_share_are_looked_for(loaded: Load) -> No
     found = [finding.text for finding in lost_secrets(loaded(state, PGPASSWORD="p"))]
 
     assert [
-        "certferry.toml:3: [state] key: cron/systemd will not have KEY set",
-        "certferry.toml:1: [state] password: cron/systemd will not have PGPASSWORD set",
+        "certferry.toml:3: [state] key: cron and systemd start the run without KEY",
+        "certferry.toml:1: [state] password: cron and systemd start the run without PGPASSWORD",
     ] == [str(one) for one in found]
 
 
@@ -141,8 +144,9 @@ def test_a_proxy_that_names_a_user_is_withheld(name: str, secret: str, form: str
 
     [finding] = withheld_variables({name: value, "NO_PROXY": "localhost"})
 
-    assert f"{name}: a password may be in it, so it is not written down for the run" == str(
-        finding.text
+    assert (
+        f"{name}: the variable may contain a password, so certferry does not store it for the run"
+        == str(finding.text)
     )
 
 
@@ -190,8 +194,11 @@ command = "sh -c true"
 
     missed = "is not found when the system starts the run"
     assert [
-        f"[accounts.dnspod] token: mypass {missed}; here it is {folder}/sbin/mypass",
-        f"[[certificates.deploy]] reload: mynginx {missed}; here it is {folder}/sbin/mynginx",
+        f"[accounts.dnspod] token: mypass {missed}; here the program is {folder}/sbin/mypass",
+        (
+            f"[[certificates.deploy]] reload: mynginx {missed}; here the program is"
+            f" {folder}/sbin/mynginx"
+        ),
     ] == [str(finding.text).partition(": ")[2] for finding in lost]
     assert [] == lost_programs(settings, environ["PATH"], environ)
 

@@ -207,7 +207,7 @@ def test_line_that_is_commented_out_is_one_when_it_is_taken_in() -> None:
     proposal = propose_for_domains(Places("dnspod", (), "qiniu", (found,)), 100)
     text = text_of(DRAFT, proposal, str)
 
-    below = text.partition("holds it\n")[2]
+    below = text.partition("contains the name\n")[2]
     taken_in = re.sub(r"^# ?", "", below, flags=re.MULTILINE).replace("…", "dnspod")
     settings = load_text(text + taken_in, PATH, ENVIRON)
 
@@ -260,7 +260,7 @@ def test_directory_of_another_user(tmp_path: Path) -> None:
         caught.value.message
     )
     assert str(caught.value.hint).endswith(
-        "name another place with --output FILE; nothing was changed"
+        "choose another place with --output FILE; nothing was changed"
     )
     assert [] == list(tmp_path.iterdir())
 
@@ -514,9 +514,9 @@ def test_line_ends_of_windows_stay() -> None:
 )
 def test_certificates_that_are_no_tables_of_their_own(text: str) -> None:
     """They are left to an editor."""
-    with pytest.raises(ConfigError, match=r"under a \[\[certificates\]\] of its own"):
+    with pytest.raises(ConfigError, match=r"under its own \[\[certificates\]\]"):
         with_certificates(document(text), NEW)
-    with pytest.raises(ConfigError, match=r"under a \[\[certificates\]\] of its own"):
+    with pytest.raises(ConfigError, match=r"under its own \[\[certificates\]\]"):
         without_certificate(document(text), 0)
 
 

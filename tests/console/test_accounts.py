@@ -94,8 +94,8 @@ def test_account_shows_its_use_and_the_names_of_variables(tmp_path: Path) -> Non
 
     met = "Trouble"
     facts = [shown["qiniu"][name] for name in ("Service", "Used for", "Certificates", met)]
-    assert ["Qiniu", "serves domains", "img", "none"] == facts
-    assert "access_key: variable QINIU_KEY" == shown["qiniu"]["Keys"]
+    assert ["Qiniu", "deployment", "img", "none"] == facts
+    assert "access_key: environment variable QINIU_KEY" == shown["qiniu"]["Keys"]
     assert "in the configuration file" == shown["plain"]["Keys"]
     assert "token: from a command" == shown["spare"]["Keys"]
     assert "none" == shown["spare"]["Certificates"]
@@ -116,7 +116,7 @@ def test_account_that_runs_had_trouble_with_comes_first(tmp_path: Path) -> None:
     shown = words_of(view_of_accounts(settings, [at_dns], VOICE))
     assert "dnspod" == next(iter(shown))
     met = words_of(view_of_accounts(settings, at_target, VOICE))["qiniu"]
-    assert met["Trouble"] == ("it failed (in 3 places, since 2026-03-01 12:00 UTC)\nfix it")
+    assert met["Trouble"] == ("it failed (3 times, since 2026-03-01 12:00 UTC)\nfix it")
     alone = words_of(view_of_accounts(settings, at_target[:1], VOICE))["qiniu"]
     assert alone["Trouble"].startswith("img: it failed (since")
 
@@ -153,11 +153,11 @@ def test_channel_that_takes_no_messages_comes_first(tmp_path: Path) -> None:
     shown = words_of(view_of_channels(channels, states, VOICE, may_try=True))
 
     assert ["b", "a"] == list(shown)
-    assert ("img", "taken", "Test") == tuple(list(shown["a"].values())[3:])
-    assert shown["b"]["Answer"].splitlines() == [
+    assert ("img", "accepted", "Send") == tuple(list(shown["a"].values())[3:])
+    assert shown["b"]["Result"].splitlines() == [
         "takes no messages since 2026-03-01 12:00 UTC: quota",
-        "run `certferry notify test b` after fixing it",
-        "not before 2026-03-01 13:00 UTC",
+        "after fixing the channel, run `certferry notify test b`",
+        "next attempt after 2026-03-01 13:00 UTC",
     ]
     needs = [row[4].need for row in view_of_channels(channels, states, VOICE, may_try=True).rows]
     assert [why.severity, None] == needs
@@ -266,9 +266,9 @@ def test_host_with_a_problem_comes_first() -> None:
     shown = words_of(table)
 
     assert [HOSTILE, "web-1 (this one)"] == list(shown)
-    assert "it has not run since 2026-02-26 12:00 UTC" in shown[HOSTILE]["Problems"]
+    assert "the host has not run since 2026-02-26 12:00 UTC" in shown[HOSTILE]["Problems"]
     assert ("3", "img", "none") == tuple(
-        shown["web-1 (this one)"][heading] for heading in ("Certificates", "Works on", "Problems")
+        shown["web-1 (this one)"][heading] for heading in ("Certificates", "Working on", "Problems")
     )
     assert Text("Clock") not in table.headings
 

@@ -25,7 +25,7 @@ from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.observed.runs import RunKind
 from certferry.errors import Problem
 from certferry.text import Text
-from tests.console.filled import (
+from tests.console.stored_site import (
     DAY,
     DOMAINS_OF_EACH,
     NOW,
@@ -110,7 +110,7 @@ def test_filters_are_in_the_address(tmp_path: Path, query: str, expected: set[st
         html = page(site, f"/certificates?{query}")
 
     assert expected == set(rows(html))
-    assert bool(expected) is ("No certificate is like that." not in html)
+    assert bool(expected) is ("No certificates match the filter." not in html)
 
 
 def test_ten_thousand_are_shown_by_pages(tmp_path: Path) -> None:
@@ -207,16 +207,16 @@ def test_a_place_that_is_in_order_by_now_needs_nobody_on_its_page(tmp_path: Path
         sync(site)
         state, at_fault = site.workspace().state, domains_of(0)[0]
         subject = Subject("c0", "qiniu", at_fault)
-        problem = Problem("earlier_ends", Text("it still has another certificate"))
+        problem = Problem("earlier_ends", Text("the domain still has another certificate"))
         state.update_notices(lambda _: (Notice(Topic.TROUBLE, subject, NOW - DAY, problem),))
         before = page(site, path_of("c0"))
         html = observed_page(site, path_of("c0"))
 
-    assert "it still has another certificate" in before
-    assert ">needs you</span>" in before
-    assert "it still has another certificate" not in html
-    assert ">needs you</span>" not in html
-    assert f"qiniu → {at_fault}: in order by now" in words(html)
+    assert "the domain still has another certificate" in before
+    assert ">needs attention</span>" in before
+    assert "the domain still has another certificate" not in html
+    assert ">needs attention</span>" not in html
+    assert f"qiniu → {at_fault}: ok now" in words(html)
 
 
 def test_before_anything_is_observed_the_page_shows_what_is_stored(tmp_path: Path) -> None:
@@ -254,7 +254,7 @@ def test_one_that_is_declared_no_more_is_shown_without_actions(tmp_path: Path) -
             ]
 
     assert fingerprint in html
-    assert "not declared" in words(html)
+    assert "not configured" in words(html)
     assert "/renew" not in html
     assert [404] * 4 == found
 
@@ -300,7 +300,7 @@ def test_each_action_first_says_what_it_would_do(tmp_path: Path, kind: RunKind, 
     assert expected.items() <= form_of(html).items()
     assert str(ACTIONS[kind].about) in unescape(words(html))
     assert "<form" not in viewed.partition("<main")[2]
-    assert "Only operators may start runs." in viewed
+    assert "Only operators can start runs." in viewed
 
 
 def test_no_form_starts_what_was_not_shown(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_a_rollback_names_what_each_domain_goes_back_to(tmp_path: Path) -> None:
 
     assert "has no previous certificate that is still valid" in words(without)
     assert 'action="/runs"' not in without
-    assert "a.example.com (qiniu): back to the certificate that is valid until" in words(html)
+    assert "a.example.com (qiniu): back to the certificate valid until" in words(html)
     assert "rollback" == form_of(html)["kind"]
     assert () == withdrawn
 

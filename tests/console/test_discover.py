@@ -109,7 +109,7 @@ def test_domain_shows_its_end_and_what_covers_it() -> None:
         rows["late.example.com"][covered].words,
         rows["late.example.com"][covered].tone,
     )
-    left = rows["late.example.com"][headings.index("Left")]
+    left = rows["late.example.com"][headings.index("Time left")]
     assert ("2 days", NOON + 2 * DAY) == (left.words, left.at)
     assert ["no list"] == [str(one.message) for one in view().problems]
     silent = TargetUnavailable(Text("no answer"))
@@ -190,7 +190,7 @@ def test_page_comes_at_once_and_fills_itself(furnished: World, workspace: Worksp
     """
     with console(workspace) as url:
         first = requests.get(f"{url}/discover", timeout=20)
-        assert "Looking now" in first.text
+        assert "Checking since" in first.text
         assert 'hx-get="' in first.text
         page = page_of(url, "/discover", "[[certificates]]")
         toml = requests.get(f"{url}/discover.toml", timeout=20)
@@ -201,7 +201,7 @@ def test_page_comes_at_once_and_fills_itself(furnished: World, workspace: Worksp
     assert {IMG, STATIC} <= set(shown)
     left = re.findall(r'<th scope="row">([^<]*)</th>', uncovered)
     assert (STATIC in left, IMG in left) == (True, False)
-    assert "Nothing of that kind was found." in nothing
+    assert "Nothing was found." in nothing
     assert f'"{STATIC}"' in toml.text
     assert "attachment" in toml.headers["Content-Disposition"]
     for secret in furnished.secrets():
@@ -228,7 +228,7 @@ def test_failed_look_says_why(tmp_path: Path) -> None:
         page = page_of(url, "/discover", "has no account with domains")
 
     assert 'class="note error"' in page
-    assert "Look again" in page
+    assert "Check again" in page
 
 
 def test_doctor_shows_its_findings(workspace: Workspace) -> None:
@@ -241,13 +241,13 @@ def test_doctor_shows_its_findings(workspace: Workspace) -> None:
         again = requests.post(f"{url}/doctor?severity=warning", timeout=20, allow_redirects=False)
 
     assert "<code>schedule_missing</code>" in page
-    file = workspace.settings.path
-    assert f"<code>certferry --config {file} schedule install</code>" in page
+    file, option = workspace.settings.path, '<span class="option">--config</span>'
+    assert f"<code>certferry {option} {file} schedule install</code>" in page
     assert {"badge warning"} == set(re.findall(r'class="(badge \w+)"', warnings))
     served = Site(lambda: workspace, Began(), has_schedule=True)
     with serve(AsVisitor(console_app(served))) as url:
         by_itself = page_of(url, "/doctor", "<table")
-    serves = f"this process of <code>certferry --config {file} serve</code> makes the runs"
+    serves = f"this process of <code>certferry {option} {file} serve</code> starts the runs"
     assert f"{serves}, twice a day" in by_itself
     assert "schedule_missing" not in by_itself
     assert (303, "/doctor?severity=warning") == (again.status_code, again.headers["Location"])

@@ -212,10 +212,10 @@ def test_session_is_what_the_state_knows_now(served: Console) -> None:
     """A role that is changed counts at the next request, and a user that is removed is out."""
     served.add_user("otto")
     browser = served.logged_in("otto")
-    assert "may read everything and start runs" in ask(served, "GET", "/account", browser).text
+    assert "can view everything and start runs" in ask(served, "GET", "/account", browser).text
 
     served.state.change_role("otto", Role.VIEWER)
-    assert "viewer: may read everything" in ask(served, "GET", "/account", browser).text
+    assert "viewer: can view everything" in ask(served, "GET", "/account", browser).text
     assert "otto" in served.post(browser, "/runs").text
 
     served.state.remove_user("otto")
@@ -310,7 +310,7 @@ def test_token_needs_no_origin_and_a_viewer_changes_nothing(
 
     assert (404, 403) == (as_operator.status_code, as_viewer.status_code)
     assert "forbidden" == as_viewer.json()["error"]["code"]
-    assert "a token of an operator" in as_viewer.json()["error"]["hint"]
+    assert "an operator's token" in as_viewer.json()["error"]["hint"]
 
 
 def test_api_for_a_session(served: Console, anna: requests.Session) -> None:
@@ -349,7 +349,7 @@ def test_names_of_what_is_listened_at(served: Console) -> None:
         form = {"name": "x", "password": "y"}
         origin = f"http://{host.lower()}"
         reply = ask(served, "POST", "/login", None, form, Host=host, Origin=origin)
-        assert "password is wrong" in reply.text
+        assert "wrong user name or password" in reply.text
 
 
 def test_prefix_that_the_proxy_strips_or_leaves(tmp_path: Path) -> None:
@@ -448,14 +448,14 @@ def test_whatever_a_browser_prefers(accepted: str) -> None:
 
 
 def test_language(served: Console, anna: requests.Session) -> None:
-    """The browser's, then the user's, then what was chosen in the footer, without a login too."""
+    """The browser's, then the user's, then the choice at the top of a page, without a login too."""
     chinese = {"Accept-Language": "fr, zh-CN;q=0.9, en;q=0.8"}
     browser = requests.Session()
     assert "登录" in browser.get(f"{served.url}/login", headers=chinese, timeout=20).text
     assert "Log in" in browser.get(f"{served.url}/login", timeout=20).text
     assert "登录" in browser.get(f"{served.url}/login?lang=zh", timeout=20).text
     assert "登录" in browser.get(f"{served.url}/login", timeout=20).text
-    assert "没有" in browser.get(f"{served.url}/static/x/none", timeout=20).text
+    assert "不存在" in browser.get(f"{served.url}/static/x/none", timeout=20).text
 
     served.post(anna, "/account/language", language="zh")
     assert 'lang="zh-Hans"' in ask(served, "GET", "/account", anna).text
@@ -540,12 +540,12 @@ def test_state_that_comes_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("raised", "status", "said"),
     [
-        (ValueError("planted"), 500, "a mistake in certferry"),
+        (ValueError("planted"), 500, "a bug in certferry"),
         (StateUnavailable(Text("the disk is full"), hint=Text("make room")), 503, "make room"),
         (ConfigError(Text("the variable {n} is not set", n="<X>")), 500, "&lt;X&gt; is not set"),
         (PageRefused(404, Text("no certificate {n}", n="<b>")), 404, "no certificate &lt;b&gt;"),
-        (PageRefused(409), 409, "the request cannot be read"),
-        (HTTPException(405), 405, "does not take such a request"),
+        (PageRefused(409), 409, "the request is malformed"),
+        (HTTPException(405), 405, "does not support this kind of request"),
     ],
 )
 def test_page_that_fails(

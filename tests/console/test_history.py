@@ -142,7 +142,7 @@ def test_page_speaks_chinese_and_is_at_home_under_a_prefix(workspace: Workspace)
         page = read(f"{url}/history").text
 
     assert "历史记录" in page
-    assert "What happened" not in page
+    assert "Events, newest first" not in page
     main = page.split("<main")[1].split("</main>")[0]
     links = re.findall(r'(?:href|action)="([^"]*)"', main)
     assert links

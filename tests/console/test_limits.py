@@ -77,8 +77,8 @@ def test_refusal_is_in_the_language_of_the_browser(
     said = _answer(address, _get(*named, *[b"A: b"] * 200)).decode()
 
     assert said.startswith("HTTP/1.1 431")
-    assert has_english is ("delete the cookies of this host" in said)
-    assert has_chinese is ("请删除该主机的 Cookie" in said)
+    assert has_english is ("delete this site's cookies" in said)
+    assert has_chinese is ("请删除本站的 Cookie" in said)
 
 
 def _a_person_is_served(address: Address) -> None:

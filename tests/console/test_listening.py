@@ -73,7 +73,7 @@ def test_a_certificate_for_another_name_is_refused(workspace: Workspace) -> None
     served.load(workspace)
     issue(workspace, "other.example.com")
 
-    with pytest.raises(ConfigError, match=r"and not for ops\.example\.com"):
+    with pytest.raises(ConfigError, match=r"but the host name in `url` is ops\.example\.com"):
         served.load(workspace)
 
 

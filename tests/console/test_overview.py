@@ -38,8 +38,18 @@ from certferry.errors import Problem, Severity, StateUnavailable
 from certferry.ports.state import StateStore
 from certferry.text import Text
 from certferry.values import replace
-from tests.console.filled import DAY, NOW, domains_of, fill, issue, site_in, sync, table, tables_of
 from tests.console.serving import ANNA, AsVisitor, served
+from tests.console.stored_site import (
+    DAY,
+    NOW,
+    domains_of,
+    fill,
+    issue,
+    site_in,
+    sync,
+    table,
+    tables_of,
+)
 from tests.core.strategies import certificate, version
 from tests.house.translations import read
 
@@ -91,27 +101,35 @@ def verdict(**facts: object) -> OverallVerdict:
     [
         (
             verdict(next=NEXT),
-            "All 31 domains serve the right certificate; next: img, Tuesday 1 December",
+            "All 31 domains serve the right certificate; next renewal: img, Tuesday 1 December",
             "ok",
         ),
         (verdict(), "All 31 domains serve the right certificate", "ok"),
-        (verdict(needing=2, severity=Severity.ERROR), "2 of 31 need you", "error"),
-        (verdict(needing=1, severity=Severity.WARNING, next=NEXT), "1 of 31 needs you", "warning"),
+        (
+            verdict(needing=2, severity=Severity.ERROR),
+            "2 of 31 destinations need attention",
+            "error",
+        ),
+        (
+            verdict(needing=1, severity=Severity.WARNING, next=NEXT),
+            "1 of 31 destinations needs attention",
+            "warning",
+        ),
         (
             verdict(others=1, severity=Severity.WARNING),
-            "All 31 domains serve the right certificate; 1 other matter needs you",
+            "All 31 domains serve the right certificate; 1 other problem needs attention",
             "warning",
         ),
         (
             verdict(served=30),
-            "30 of 31 have the right certificate; the others are on their way",
+            "30 of 31 serve the right certificate; the rest are pending",
             "notice",
         ),
-        (verdict(are_domains=False), "All 31 places have the right certificate", "ok"),
-        (verdict(places=0, served=0), "All 12 certificates are in order", "ok"),
+        (verdict(are_domains=False), "All 31 destinations have the right certificate", "ok"),
+        (verdict(places=0, served=0), "All 12 certificates are OK", "ok"),
         (
             verdict(certificates=0, places=0, served=0),
-            "No certificate is declared yet",
+            "No certificates are configured yet",
             "notice",
         ),
     ],
@@ -210,7 +228,7 @@ def test_nothing_is_declared(tmp_path: Path) -> None:
     with site_in(tmp_path) as site:
         said = words(page(site))
 
-    assert said.startswith("No certificate is declared yet")
+    assert said.startswith("No certificates are configured yet")
     assert "certferry init" in said
     assert f"certferry --config {tmp_path / 'certferry.toml'} add" in said
 
@@ -220,14 +238,14 @@ def test_no_run_yet(tmp_path: Path) -> None:
     with site_in(tmp_path, tables_of(1)) as site:
         said = words(page(site))
 
-    assert "1 of 1 needs you" in said
+    assert "The only destination needs attention" in said
     assert f"certferry --config {tmp_path / 'certferry.toml'} sync --rehearse" in said
     assert "no certificate has been issued yet" in said
 
 
 @pytest.mark.parametrize(
     ("language", "said"),
-    [("en", "domains serve the right certificate; next: c"), ("zh", "个域名")],
+    [("en", "domains serve the right certificate; next renewal: c"), ("zh", "个域名")],
 )
 def test_all_is_in_order(tmp_path: Path, language: str, said: str) -> None:
     """After runs that brought everything: one sentence, the days, the lives, the last run."""
@@ -257,20 +275,20 @@ def test_last_run_names_who_started_it(tmp_path: Path) -> None:
     last = html.split('id="looked"')[1]
     assert '<a href="/runs/r1">' in last
     assert '<span class="badge error">failed</span>' in last
-    assert f"Sync by anna, console, on {host}" in last
+    assert f"Sync by anna (console) on {host}" in last
 
 
 def test_run_that_failed_before_it_reconciled_anything_is_the_last_run(tmp_path: Path) -> None:
     """A refused plan is no host's last run of the state; it is one that has ended all the same."""
     with site_in(tmp_path, tables_of(1)) as site:
-        assert "No run has ended yet." in page(site)
+        assert "No run has finished yet." in page(site)
         state = site.workspace().state
         run = StoredRun("r1", RunKind.SYNC, RunSource.CONSOLE, "anna", state.host, NOW)
         state.save_run_begin(run)
         state.save_run_end(run.id, RunState.FAILED, NOW, None)
         html = page(site)
 
-    assert "No run has ended yet." not in html
+    assert "No run has finished yet." not in html
     last = html.split('id="looked"')[1]
     assert '<a href="/runs/r1">' in last
     assert '<span class="badge error">failed</span>' in last
@@ -289,9 +307,10 @@ def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
     assert "<title>(1) Overview" in html
     assert "<title>(1) Runs" in elsewhere
     assert "icon-error.svg" in html.partition('rel="icon"')[2].partition(">")[0]
-    assert "1 of 2 needs you" in words(html)
+    assert "1 of 2 destinations needs attention" in words(html)
     note = html.split('<div class="note ')[1].split("</form>")[0]
-    assert f"<code>certferry --config {tmp_path / 'certferry.toml'} status c0</code>" in note
+    option = '<span class="option">--config</span>'
+    assert f"<code>certferry {option} {tmp_path / 'certferry.toml'} status c0</code>" in note
     assert f'since <time datetime="{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}"' in note
     assert 'action="/runs"' in note
     fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', note))
@@ -302,7 +321,7 @@ def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
 
 def test_what_is_wrong_with_one_certificate_stands_together(tmp_path: Path) -> None:
     """With one button: where a new certificate is the fix, it leads to what that would do."""
-    renew = Text("a new one is needed: `certferry sync --renew {lineage}`", lineage="c0")
+    renew = Text("issue a new certificate: `certferry sync --renew {lineage}`", lineage="c0")
     with site_in(tmp_path, tables_of(2)) as site:
         sync(site)
         notices = tuple(
@@ -317,7 +336,8 @@ def test_what_is_wrong_with_one_certificate_stands_together(tmp_path: Path) -> N
         site.workspace().state.update_notices(lambda _: notices)
         html = page(site)
 
-    assert words(html).startswith("2 of 8 need you 2 certificates in 8 places What needs you")
+    said = "2 of 8 destinations need attention 2 certificates, 8 destinations Needs attention"
+    assert words(html).startswith(said)
     assert 1 == html.count('<div class="note ')
     note = html.split('<div class="note ')[1].partition("<h2")[0]
     assert "d0.c0.example.com: rejected at 0" in words(f"<main>{note}</main>")

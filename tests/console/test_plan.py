@@ -37,7 +37,7 @@ def machine(host: Host) -> Iterator[Machine]:
 
 def shown(machine: Machine, path: str = "/plan") -> str:
     """Return the page when nothing is being looked at any more."""
-    assert eventually(lambda: "Looking now" not in machine.get(path).text)
+    assert eventually(lambda: "Checking since" not in machine.get(path).text)
     return machine.get(path).text
 
 
@@ -151,7 +151,7 @@ def test_what_is_shown_is_carried_out(machine: Machine, name: str) -> None:
 
     run = machine.run(**fields_of(page, APPLY))
 
-    assert "Ended: everything is in order." in machine.get(run).text
+    assert "Finished without problems" in machine.get(run).text
     after = shown(machine)
     assert "Nothing to do: 1 certificate is as declared." in after
     assert APPLY not in after
@@ -165,10 +165,12 @@ def test_a_plan_that_has_changed_is_not_applied(host: Host, machine: Machine) ->
 
     page = machine.get(machine.run(**fields)).text
 
-    assert "Nothing was changed: the plan is another one now." in page
-    changed = shown(machine, page.split("another one now.")[1].split('href="')[1].split('"')[0])
-    assert "What has changed since it was shown" in changed
-    assert changed.count("no longer") == len(("issue", "deploy", "verify"))
+    assert "The plan has changed in the meantime, so the run changed nothing." in page
+    changed = shown(
+        machine, page.split("the run changed nothing.")[1].split('href="')[1].split('"')[0]
+    )
+    assert "Changes since the plan was shown" in changed
+    assert changed.count("no longer planned") == len(("issue", "deploy", "verify"))
     assert before == host.run("history", "--json").document
     assert APPLY not in shown(machine)  # it is looked at anew after a run
 
@@ -181,7 +183,7 @@ def test_one_certificate_is_planned_by_itself(machine: Machine, name: str) -> No
 
     (stored,) = machine.state.stored_runs(10)
     assert (name,) == stored.names
-    assert "Ended: everything is in order." in machine.get(run).text
+    assert "Finished without problems" in machine.get(run).text
     machine.get("/plan?name=other", 404)
 
 

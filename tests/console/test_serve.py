@@ -70,7 +70,7 @@ def test_a_run_that_goes_on_comes_to_a_safe_point(tmp_path: Path) -> None:
     where = address()
     config = write(tmp_path, f'listen = "{where}"')
     with serving(config) as served:
-        assert served.says("is tried again at"), served.said
+        assert served.says("the next try is at"), served.said
         code, seconds = served.ended(signal.SIGTERM)
 
     assert (code, seconds < 10) == (0, True), served.said
@@ -121,7 +121,7 @@ def test_a_unix_socket_is_for_its_group_and_gone_at_the_end(tmp_path: Path) -> N
 
         again = refused(tmp_path / "certferry.toml", "--no-schedule")
         assert (again.code, path.is_socket()) == (2, True)
-        assert "another program listens" in again.err
+        assert "another program is already listening" in again.err
         served.ended(signal.SIGTERM)
 
     assert not path.exists()
@@ -208,7 +208,7 @@ def test_a_renewed_certificate_is_served_without_a_restart(tmp_path: Path) -> No
 
         write_certificate(tmp_path, "other.example.org")
         served.process.send_signal(signal.SIGHUP)
-        assert served.says("and not for ops.example.com")
+        assert served.says("but the host name in `url` is ops.example.com")
         assert second == fingerprint_at(where, tmp_path)
 
 
@@ -221,14 +221,14 @@ def test_a_wrong_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
         write(tmp_path, f'listen = "{where}"\nlistne = "x"')
         served.process.send_signal(signal.SIGHUP)
         assert served.says("did you mean listen?"), served.said
-        assert "the configuration stays as it was" in served.said
+        assert "the previous configuration stays in use" in served.said
         assert status(where) == 503
         for path in ("", "discover"):
             assert "did you mean listen?" in anna.get(f"http://{where}/{path}", timeout=10).text
 
         write(tmp_path, f'listen = "{address()}"')
         served.process.send_signal(signal.SIGHUP)
-        assert served.says("when it is started again"), served.said
+        assert served.says("restart the console"), served.said
         assert "did you mean" not in anna.get(f"http://{where}/", timeout=10).text
 
 
@@ -236,15 +236,15 @@ def test_a_wrong_file_leaves_the_old_one_in_force(tmp_path: Path) -> None:
 
 
 def _refusals() -> Iterator[tuple[str, tuple[str, ...], str]]:
-    yield 'listen = "unix:missing/c.sock"', (), "there is no directory"
-    yield 'listen = "unix:certferry.toml"', (), "is no socket"
+    yield 'listen = "unix:missing/c.sock"', (), "does not exist"
+    yield 'listen = "unix:certferry.toml"', (), "is not a socket"
     yield 'listen = "192.0.2.1:80"\ncertificate = "ops"', (), "there is no certificate yet"
     yield 'fullchain = "none.pem"\nprivkey = "none.pem"', (), "none.pem"
-    yield 'fullchain = "privkey.pem"\nprivkey = "privkey.pem"', (), "holds a private key"
+    yield 'fullchain = "privkey.pem"\nprivkey = "privkey.pem"', (), "contains a private key"
     yield f'{TLS}listen = "192.0.2.1:443"', (), "192.0.2.1:443: Cannot assign"
-    yield TLS.replace("ops.", "other."), (), "and not for other.example.com"
+    yield TLS.replace("ops.", "other."), (), "but the host name in `url` is other.example.com"
     yield "", ("--listen", "0.0.0.0:80"), "there is no certificate"
-    yield "", ("--listen", "80"), "no address with a port"
+    yield "", ("--listen", "80"), "is not an address with a port"
     yield 'listen = "unix:c"\nuser_header = "X-U"', ("--listen", "127.0.0.1:80"), "only with a unix"
     yield 'url = "nothing"', (), "must be a URL"
 
@@ -268,7 +268,7 @@ def test_a_mistyped_address_is_no_trouble_of_the_runs(tmp_path: Path) -> None:
 
     ended = refused(config, "--listen", "foo")
 
-    assert (ended.code, "--listen: 'foo' is no address with a port" in ended.err) == (2, True)
+    assert (ended.code, "--listen: 'foo' is not an address with a port" in ended.err) == (2, True)
     assert "foo" not in run_here(["--config", str(config), "check"], os.environ).out
 
 
@@ -279,7 +279,7 @@ def test_a_port_that_is_taken_is_named(tmp_path: Path) -> None:
         ended = refused(write(tmp_path), "--listen", where)
 
     assert ended.code == 2
-    assert f"another program listens at {where} already" in ended.err
+    assert f"another program is already listening on {where}" in ended.err
 
 
 WITHOUT_UVICORN = """
@@ -353,8 +353,8 @@ def test_health_is_asked_where_the_console_listens(tmp_path: Path, console: str)
         assert eventually(lambda: health().code == 0), health().err
 
     assert (nothing.code, no_run.code) == (1, 1)
-    assert "no console answers at" in nothing.err
-    assert "this host has made no run" in no_run.err
+    assert "the console at" in nothing.err
+    assert "this host has had no run" in no_run.err
 
 
 def test_memory_of_verified_passwords_is_given_back() -> None:

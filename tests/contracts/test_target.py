@@ -15,7 +15,7 @@ from certferry_sandbox.authority import Issued
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.contracts.target import DeployTargetContract, TargetWorld
 from certferry_sandbox.testing.memory_target import MemoryCdn
-from tests.adapters.qiniu.place import Place, bundle_of, open_place
+from tests.adapters.qiniu.account import QiniuAccount, bundle_of, open_account
 from tests.sandbox import qiniu_calls
 
 
@@ -26,8 +26,8 @@ def now() -> datetime:
 class QiniuWorld(TargetWorld):
     """A strict stand-in of Qiniu. Every domain holds its changes until the world is settled."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
+    def __init__(self, account: QiniuAccount) -> None:
+        self.place = account
         self._issued: dict[str, Issued] = {}
         self._domains: list[str] = []
 
@@ -126,23 +126,23 @@ class TestQiniu(DeployTargetContract):
     """CDN domains at Qiniu, at its stand-in."""
 
     @pytest.fixture
-    def place(self) -> Iterator[Place]:
-        with open_place() as place:
-            yield place
+    def account(self) -> Iterator[QiniuAccount]:
+        with open_account() as account:
+            yield account
 
     @pytest.fixture
-    def world(self, place: Place) -> TargetWorld:
-        return QiniuWorld(place)
+    def world(self, account: QiniuAccount) -> TargetWorld:
+        return QiniuWorld(account)
 
     @pytest.fixture
-    def target(self, place: Place) -> DeployTarget:
-        return place.target()
+    def target(self, account: QiniuAccount) -> DeployTarget:
+        return account.target()
 
     @pytest.fixture
-    def other(self, place: Place) -> DeployTarget:
+    def other(self, account: QiniuAccount) -> DeployTarget:
         """Another connection to it."""
-        return place.target()
+        return account.target()
 
     @pytest.fixture
-    def denied(self, place: Place) -> DeployTarget:
-        return place.target(secret="wrong-secret")
+    def denied(self, account: QiniuAccount) -> DeployTarget:
+        return account.target(secret="wrong-secret")

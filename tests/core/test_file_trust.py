@@ -77,8 +77,11 @@ def test_file_of_another_user(file: Path) -> None:
     given_away(file)
 
     assert (
-        f"{file} belongs to {THEIR_NAME}, who could change it",
-        f"run it as its owner: sudo -u {THEIR_NAME} certferry …; or run: chown -h root {file}",
+        f"{file} belongs to {THEIR_NAME}, who can change it",
+        (
+            f"run certferry as the owner: sudo -u {THEIR_NAME} certferry …; or run: chown -h root"
+            f" {file}"
+        ),
     ) == refusal(file)
 
 
@@ -88,8 +91,11 @@ def test_file_of_a_user_without_a_name(file: Path) -> None:
     os.chown(file, 54321, 54321)
 
     assert (
-        f"{file} belongs to 54321, who could change it",
-        f"run the container with --user 54321, or chown to 0 on the host what is mounted at {file}",
+        f"{file} belongs to 54321, who can change it",
+        (
+            "run the container with --user 54321, or on the host, chown to 0 the file or directory"
+            f" mounted at {file}"
+        ),
     ) == refusal(file)
 
 
@@ -103,7 +109,9 @@ def test_file_in_a_directory_of_another_users(file: Path, above: int) -> None:
 
     said, advice = refusal(file)
     assert f"{file} lies in {directory}, which belongs to {THEIR_NAME}" == said
-    assert advice.startswith(f"run it as its owner: sudo -u {THEIR_NAME} certferry …; or keep it")
+    assert advice.startswith(
+        f"run certferry as the owner: sudo -u {THEIR_NAME} certferry …; or keep it"
+    )
 
 
 @pytest.mark.parametrize(
@@ -251,7 +259,7 @@ def judgement(path: Path, *wrapped_in: str, user: int = 0) -> str:
         (54321, 0, 0o664, "trusted"),
         (0, 0, 0o664, "trusted"),
         (54321, 54322, 0o664, "can be changed by the group 54322 (mode 0664)"),
-        (54322, 54322, 0o600, "belongs to 54322, who could change it"),
+        (54322, 54322, 0o600, "belongs to 54322, who can change it"),
     ],
 )
 def test_file_of_an_ordinary_users(owner: int, group: int, mode: int, said: str) -> None:
@@ -284,7 +292,7 @@ def test_directory_of_a_user_outside_the_container(file: Path) -> None:
 
     given_away(file)
 
-    assert "could change it" in judgement(file, *namespace)
+    assert "can change it" in judgement(file, *namespace)
 
 
 def test_link_of_the_callers(file: Path, tmp_path: Path) -> None:

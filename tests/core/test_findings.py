@@ -135,8 +135,8 @@ def test_clock_is_reported_by_how_much_and_which_way() -> None:
 
     assert behind is not None
     assert ahead is not None
-    assert "this machine's clock is 20 minutes behind that of qiniu" == str(behind.message)
-    assert "this machine's clock is 20 minutes ahead of that of qiniu" == str(ahead.message)
+    assert "this host's clock is 20 minutes behind that of qiniu" == str(behind.message)
+    assert "this host's clock is 20 minutes ahead of that of qiniu" == str(ahead.message)
 
 
 # --- addresses
@@ -197,8 +197,8 @@ def test_zone_that_takes_no_records_gives_way_to_one_that_does() -> None:
 @pytest.mark.parametrize(
     ("zones", "held"),
     [
-        ([], "it has none at all"),
-        (["a.test", "b.test"], "it has a.test, b.test:"),
+        ([], "the account has no zones"),
+        (["a.test", "b.test"], "the account has a.test, b.test:"),
         ([f"z{n}.test" for n in range(7)], "z4.test, and 2 more"),
     ],
 )

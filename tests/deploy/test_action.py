@@ -133,7 +133,7 @@ def test_edge_that_does_not_serve_is_a_red_job(job: Job, host: Host, name: str) 
     assert "## ❌ certferry: Something failed" in ended.summary
     assert "### What needs you" in ended.summary
     problem, last = ended.annotations("error")
-    assert f"{name}: qiniu has not ended its change since" in problem
+    assert f"{name}: qiniu has not finished its change since" in problem
     assert "what to do: " in problem
     assert "certferry ended with exit code 1" == last
     assert "failed" == ended.result

@@ -24,14 +24,14 @@ from certferry.ports.objects import ObjectStore
 from certferry_sandbox.httpd import Response
 from certferry_sandbox.qiniu.service import QiniuService
 from certferry_sandbox.s3 import S3Service
-from tests.fuzz.bent import Bend, Bent, bends
+from tests.fuzz.altered_answers import Alteration, Altered, alterations
 from tests.fuzz.outcomes import only_ours, over_sockets
 
 KEYS = ("access", "secret")
 AWS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
 FRESH = count()
 MOST_MEMORY = 32 * 2**20
-"""Bytes: no bent answer is longer than one of these megabytes."""
+"""Bytes: no altered answer is longer than one of these megabytes."""
 
 
 def at_once(_: float) -> None:
@@ -39,15 +39,15 @@ def at_once(_: float) -> None:
 
 
 @dataclass(frozen=True)
-class BentBucket:
+class AlteredBucket:
     """A bucket, and what stands before each host of its service."""
 
-    fronts: dict[str, Bent]
+    fronts: dict[str, Altered]
     objects: Callable[[], ObjectStore]
 
-    def bend(self, bend: Bend) -> None:
+    def alter(self, alteration: Alteration) -> None:
         """Begin a conversation that goes so, at whichever host; each host is named by its front."""
-        turn = bend.turns()
+        turn = alteration.turns()
         for front in self.fronts.values():
             front.turn = lambda response: turn(self._fronted(response))
 
@@ -57,8 +57,8 @@ class BentBucket:
             body = body.replace(url.encode(), front.url.encode())
         return Response(response.status, body, response.content_type, response.headers)
 
-    def is_used(self, bend: Bend) -> None:
-        """Make every call, each in a conversation of its own that is bent alike."""
+    def is_used(self, alteration: Alteration) -> None:
+        """Make every call, each in a conversation of its own that is altered alike."""
         for call in (
             lambda objects: objects.names(),
             lambda objects: objects.read("0000000001"),
@@ -68,7 +68,7 @@ class BentBucket:
             lambda objects: objects.remove(["0000000002", "none"]),
             lambda objects: objects.may_anybody_read("0000000001"),
         ):
-            self.bend(bend)
+            self.alter(alteration)
             tracemalloc.start()
             try:
                 only_ours(partial(call, self.objects()))
@@ -79,12 +79,12 @@ class BentBucket:
 
 
 @pytest.fixture(scope="module")
-def kodo() -> Iterator[BentBucket]:
+def kodo() -> Iterator[AlteredBucket]:
     with QiniuService() as service, ExitStack() as running:
         service.add_account(*KEYS)
         service.add_bucket("states").objects["a/b/0000000001"] = b"one"
         hosts = (service.uc, *service.objects.services)
-        fronts = {host.url: running.enter_context(Bent(host.url)) for host in hosts}
+        fronts = {host.url: running.enter_context(Altered(host.url)) for host in hosts}
 
         def objects() -> ObjectStore:
             http = HttpClient(pace=Pacer(1e6, pause=at_once), pause=at_once)
@@ -93,43 +93,43 @@ def kodo() -> Iterator[BentBucket]:
             now = partial(datetime.now, UTC)
             return KodoObjects("states", "a/b", keys, uc=uc, http=http, now=now)
 
-        yield BentBucket(fronts, objects)
+        yield AlteredBucket(fronts, objects)
 
 
 @pytest.fixture
-def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[BentBucket]:
+def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[AlteredBucket]:
     for name, value in zip(AWS, KEYS, strict=True):
         monkeypatch.setenv(name, value)
-    with S3Service(*KEYS) as service, Bent(service.url) as front:
+    with S3Service(*KEYS) as service, Altered(service.url) as front:
         service.add_bucket("states").objects["a/b/0000000001"] = b"one"
 
         def objects() -> ObjectStore:
             within = timedelta(seconds=5)
             return S3Objects("states", "a/b", endpoint=front.url, pause=at_once, for_list=within)
 
-        yield BentBucket({service.url: front}, objects)
+        yield AlteredBucket({service.url: front}, objects)
 
 
 @over_sockets
-@given(bend=bends())
-def test_kodo_is_used(kodo: BentBucket, bend: Bend) -> None:
+@given(alteration=alterations())
+def test_kodo_is_used(kodo: AlteredBucket, alteration: Alteration) -> None:
     """Where the bucket is, lists, objects, batches, refusals."""
-    kodo.is_used(bend)
+    kodo.is_used(alteration)
 
 
 @over_sockets
-@given(bend=bends())
-def test_s3_is_used(s3: BentBucket, bend: Bend) -> None:
-    """Lists, objects, refusals: XML, which is bent as bytes."""
-    s3.is_used(bend)
+@given(alteration=alterations())
+def test_s3_is_used(s3: AlteredBucket, alteration: Alteration) -> None:
+    """Lists, objects, refusals: XML, which is altered as bytes."""
+    s3.is_used(alteration)
 
 
 @pytest.mark.parametrize("bucket", ["kodo", "s3"])
 def test_nothing_is_bent(bucket: str, request: pytest.FixtureRequest) -> None:
-    """Then the calls do what they are for, so that what is bent is a true answer."""
-    bent: BentBucket = request.getfixturevalue(bucket)
-    bent.bend(Bend(10**6, 10**6, 0))
-    objects = bent.objects()
+    """Then the calls do what they are for, so that what is altered is a true answer."""
+    altered: AlteredBucket = request.getfixturevalue(bucket)
+    altered.alter(Alteration(10**6, 10**6, 0))
+    objects = altered.objects()
 
     assert "0000000001" in objects.names()
     assert b"one" == objects.read("0000000001")

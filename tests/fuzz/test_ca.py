@@ -22,7 +22,7 @@ from certferry_sandbox.httpd import Request, Response
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.adapters.acme.bench import Bench, Ca
 from tests.adapters.acme.proxy import ERROR
-from tests.fuzz.bent import HEADER_VALUES, Bend, bends, bent
+from tests.fuzz.altered_answers import HEADER_VALUES, Alteration, alterations, altered
 from tests.fuzz.outcomes import in_memory, only_ours, over_sockets
 
 # An example is an order at a real CA: more than a second while other tests load the machine.
@@ -55,7 +55,7 @@ ENDS = (
     "/my-order/",
     "/certZ/",
 )
-"""Which answers of a run are bent: all, or those of the paths with this in them."""
+"""Which answers of a run are altered: all, or those of the paths with this in them."""
 
 
 @pytest.fixture(scope="module")
@@ -72,10 +72,10 @@ def issued(bench: Bench) -> str:
 
 
 @over_sockets
-@given(bend=bends())
-def test_a_directory_is_looked_at(bench: Bench, bend: Bend) -> None:
+@given(alteration=alterations())
+def test_a_directory_is_looked_at(bench: Bench, alteration: Alteration) -> None:
     """It tells the time and the CA's names, or nothing."""
-    turn = bend.turns()
+    turn = alteration.turns()
     bench.proxy.rewrite = lambda _, response: turn(response)
 
     settings = bench.settings()
@@ -83,17 +83,19 @@ def test_a_directory_is_looked_at(bench: Bench, bend: Bend) -> None:
 
 
 @over_sockets
-@given(bend=bends(), end=st.sampled_from(ENDS), refuses=st.booleans())
-def test_a_certificate_is_ordered(bench: Bench, bend: Bend, end: str, refuses: object) -> None:
+@given(alteration=alterations(), end=st.sampled_from(ENDS), refuses=st.booleans())
+def test_a_certificate_is_ordered(
+    bench: Bench, alteration: Alteration, end: str, refuses: object
+) -> None:
     """Directory, account, order, authorization, challenge, chain: each may be anything."""
-    turn = bend.turns()
+    turn = alteration.turns()
     refusal = Response(403, json.dumps(PROBLEM).encode(), "application/problem+json")
 
     def rewrite(request: Request, response: Response) -> Response:
         if end not in request.path:
             return response
-        bent_one = turn(response)
-        return turn(refusal) if refuses and bent_one != response else bent_one
+        altered_one = turn(response)
+        return turn(refusal) if refuses and altered_one != response else altered_one
 
     bench.state = MemoryState(is_alive=lambda _: False)
     bench.proxy.rewrite = rewrite
@@ -101,11 +103,11 @@ def test_a_certificate_is_ordered(bench: Bench, bend: Bend, end: str, refuses: o
 
 
 @over_sockets
-@given(bend=bends())
-def test_renewal_information(bench: Bench, bend: Bend) -> None:
+@given(alteration=alterations())
+def test_renewal_information(bench: Bench, alteration: Alteration) -> None:
     """Whatever the CA says of a certificate's renewal."""
     leaf = issued(bench)
-    turn = bend.turns()
+    turn = alteration.turns()
     bench.proxy.rewrite = lambda _, response: turn(response)
 
     only_ours(partial(bench.issuer().renewal_info, leaf))
@@ -115,10 +117,10 @@ def test_renewal_information(bench: Bench, bend: Bend) -> None:
 @given(seed=st.integers(0, 2**32 - 1), status=st.sampled_from([400, 403, 404, 429, 500, 503]))
 def test_a_problem_document(seed: int, status: int) -> None:
     """It becomes an error with a sentence, whatever is in it."""
-    chance = Random(seed)  # noqa: S311 - it bends answers, and guards nothing
+    chance = Random(seed)  # noqa: S311 - it alters answers, and guards nothing
     body = json.dumps(PROBLEM).encode()
     for _ in range(chance.randint(1, 3)):
-        body = bent(body, chance)
+        body = altered(body, chance)
     response = requests.Response()
     response.status_code = status
     response.headers["Retry-After"] = chance.choice(HEADER_VALUES)

@@ -20,7 +20,7 @@ from certferry.core.desired.certificate import PemFiles
 from certferry.core.redaction import Secret
 from certferry_sandbox.authority import Issued
 from tests.adapters.http.peers import peer
-from tests.fuzz.bent import bent_bytes
+from tests.fuzz.altered_answers import altered_bytes
 from tests.fuzz.outcomes import in_memory, only_ours, over_sockets
 from tests.sandbox.qiniu_calls import issue
 
@@ -41,15 +41,15 @@ MADE = st.sampled_from(KINDS).map(made_of)
 
 
 def chance_of(seed: int) -> Random:
-    return Random(seed)  # noqa: S311 - it bends certificates, and guards nothing
+    return Random(seed)  # noqa: S311 - it alters certificates, and guards nothing
 
 
-def bent_pem(pem: str, chance: Random) -> str:
+def altered_pem(pem: str, chance: Random) -> str:
     """Bend PEM text: some bytes of a block's DER, which often leaves it a certificate, or the text
     itself.
     """
     if chance.random() < 0.2:
-        return bent_bytes(pem.encode(), chance).decode(errors="replace")
+        return altered_bytes(pem.encode(), chance).decode(errors="replace")
     blocks = pem.split("-----BEGIN ")
     at = chance.randrange(1, len(blocks))
     label, _, rest = blocks[at].partition("-----\n")
@@ -68,8 +68,8 @@ def bent_pem(pem: str, chance: Random) -> str:
 def test_a_chain_and_a_key(seed: int, made: Issued) -> None:
     """As a CA sends it, and as the state gives it back."""
     chance = chance_of(seed)
-    chain = bent_pem(made.fullchain_pem, chance)
-    key = Secret(bent_pem(made.privkey_pem, chance))
+    chain = altered_pem(made.fullchain_pem, chance)
+    key = Secret(altered_pem(made.privkey_pem, chance))
 
     only_ours(
         partial(parse_bundle, chain, Secret(made.privkey_pem)),
@@ -87,7 +87,7 @@ def test_certificates_in_files(
     chance = chance_of(seed)
     folder = tmp_path_factory.mktemp("files")
     fullchain, privkey = folder / "fullchain.pem", folder / "privkey.pem"
-    fullchain.write_bytes(_in_some_encoding(bent_pem(made.fullchain_pem, chance), chance))
+    fullchain.write_bytes(_in_some_encoding(altered_pem(made.fullchain_pem, chance), chance))
     privkey.write_bytes(_in_some_encoding(made.privkey_pem, chance))
 
     only_ours(
@@ -108,7 +108,7 @@ def test_a_chain_that_an_edge_serves(trust: Trust, seed: int, made: Issued) -> N
     """It is trusted, or there is a sentence that says why not."""
 
     def judged() -> None:
-        chain = parse_chain(bent_pem(made.fullchain_pem, chance_of(seed)))
+        chain = parse_chain(altered_pem(made.fullchain_pem, chance_of(seed)))
         problem = trust.problem(chain, "www.example.com", NOW)
         assert problem is None or str(problem)
 

@@ -12,16 +12,16 @@ from certferry.ports.notifier import Answered, Notifier
 from certferry_sandbox.messages.service import MessageService
 from certferry_sandbox.testing.contracts.notifier import message, shown
 from tests.adapters.notify.channels import CASES, Case, Clock, connect, context
-from tests.fuzz.bent import Bend, Bent, bends
+from tests.fuzz.altered_answers import Alteration, Altered, alterations
 from tests.fuzz.outcomes import over_sockets
 
 
 @pytest.fixture(scope="module", params=CASES, ids=lambda case: case.kind)
-def channel(request: pytest.FixtureRequest) -> Iterator[tuple[Case, Bent, Notifier]]:
+def channel(request: pytest.FixtureRequest) -> Iterator[tuple[Case, Altered, Notifier]]:
     case: Case = request.param
     with ExitStack() as running:
         service: MessageService = running.enter_context(case.service())
-        front = running.enter_context(Bent(service.url))
+        front = running.enter_context(Altered(service.url))
         settings = case.settings(_Seen(service, front))
         yield case, front, connect(case.kind, context(Clock()), **settings)
 
@@ -29,17 +29,17 @@ def channel(request: pytest.FixtureRequest) -> Iterator[tuple[Case, Bent, Notifi
 class _Seen:
     """The service, as it is seen behind the front."""
 
-    def __init__(self, service: MessageService, front: Bent) -> None:
+    def __init__(self, service: MessageService, front: Altered) -> None:
         self.url = front.url
         self.address = str(getattr(service, "address", "")).replace(service.url, front.url)
 
 
 @over_sockets
-@given(bend=bends())
-def test_bent_answers(channel: tuple[Case, Bent, Notifier], bend: Bend) -> None:
+@given(alteration=alterations())
+def test_bent_answers(channel: tuple[Case, Altered, Notifier], alteration: Alteration) -> None:
     """An answer of ours comes of each, without a secret in it."""
     case, front, notifier = channel
-    front.turn = bend.turns()
+    front.turn = alteration.turns()
 
     answered = notifier.send(message())
 

@@ -1,4 +1,4 @@
-"""DNS services and servers under bent answers."""
+"""DNS services and servers under altered answers."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from tests.adapters.dnspod.account import DnspodAccount
 from tests.adapters.lexicon.account import at
 from tests.adapters.rfc2136.account import connected
 from tests.adapters.rfc2136.scripted_server import Scripted, scripted
-from tests.fuzz.bent import Bend, Bent, bends
+from tests.fuzz.altered_answers import Alteration, Altered, alterations
 from tests.fuzz.outcomes import only_ours, over_sockets
 from tests.support.powerdns import PowerDns
 from tests.support.tiers import examples
@@ -44,11 +44,11 @@ CHALLENGE = "_acme-challenge.www.example.com"
 
 
 @dataclass(frozen=True, repr=False)
-class BentAccount:
+class AlteredAccount:
     """An account with two zones, and what stands before its service."""
 
     account: AnAccount
-    front: Bent
+    front: Altered
 
     @property
     def api(self) -> str:
@@ -57,19 +57,19 @@ class BentAccount:
 
 
 @pytest.fixture(scope="module", params=SERVICES)
-def bent(request: pytest.FixtureRequest) -> Iterator[BentAccount]:
-    with opened(request.param) as account, Bent(account.service.http.url) as front:
+def altered(request: pytest.FixtureRequest) -> Iterator[AlteredAccount]:
+    with opened(request.param) as account, Altered(account.service.http.url) as front:
         account.add_zone("example.com")
         account.add_zone("example.org")
-        yield BentAccount(account, front)
+        yield AlteredAccount(account, front)
 
 
 @over_sockets
-@given(bend=bends())
-def test_a_dns_service_is_asked(bent: BentAccount, bend: Bend) -> None:
+@given(alteration=alterations())
+def test_a_dns_service_is_asked(altered: AlteredAccount, alteration: Alteration) -> None:
     """Zones, a record put and taken away, with its handle and without."""
-    provider = bent.account.connect(api=bent.api)
-    fresh = bent.account.connect(api=bent.api)  # it has not listed the zones
+    provider = altered.account.connect(api=altered.api)
+    fresh = altered.account.connect(api=altered.api)  # it has not listed the zones
     for call in (
         cast("ZoneKeeper", provider).zones,
         cast("Timed", provider).clock_ahead,
@@ -80,10 +80,10 @@ def test_a_dns_service_is_asked(bent: BentAccount, bend: Bend) -> None:
         partial(provider.remove_txt, CHALLENGE, "another value", "1|2"),
         partial(provider.add_txt, "_acme-challenge.example.net", "a value"),
     ):
-        bent.front.turn = bend.turns()
+        altered.front.turn = alteration.turns()
         only_ours(call)
-    if isinstance(bent.account, DnspodAccount):
-        bent.front.turn = bend.turns()
+    if isinstance(altered.account, DnspodAccount):
+        altered.front.turn = alteration.turns()
         assert not any("example" in str(one) for one in cast("Reporting", fresh).report().lines)
 
 
@@ -97,19 +97,21 @@ def account() -> Iterator[AcmeDnsAccount]:
 
 
 @pytest.fixture(scope="module")
-def front(account: AcmeDnsAccount) -> Iterator[Bent]:
-    with Bent(account.service.url) as front:
+def front(account: AcmeDnsAccount) -> Iterator[Altered]:
+    with Altered(account.service.url) as front:
         yield front
 
 
 @over_sockets
-@given(bend=bends())
-def test_an_acme_dns_server_is_asked(account: AcmeDnsAccount, front: Bent, bend: Bend) -> None:
+@given(alteration=alterations())
+def test_an_acme_dns_server_is_asked(
+    account: AcmeDnsAccount, front: Altered, alteration: Alteration
+) -> None:
     """For a value, and whether it runs."""
     one = account.service.register()
     provider = account.connect(one, api=front.url)
     for call in (partial(provider.add_txt, one.fulldomain, VALUE), provider.clock_ahead):
-        front.turn = bend.turns()
+        front.turn = alteration.turns()
         only_ours(call)
 
 
@@ -121,14 +123,14 @@ NAME = "_acme-challenge.www.example.com"
 
 
 @pytest.fixture(scope="module")
-def lexicon_front(one_powerdns: PowerDns) -> Iterator[Bent]:
-    with Bent(one_powerdns.url) as lexicon_front:
+def lexicon_front(one_powerdns: PowerDns) -> Iterator[Altered]:
+    with Altered(one_powerdns.url) as lexicon_front:
         yield lexicon_front
 
 
 @over_sockets
-@given(bend=bends())
-def test_a_service_is_asked_by_lexicon(lexicon_front: Bent, bend: Bend) -> None:
+@given(alteration=alterations())
+def test_a_service_is_asked_by_lexicon(lexicon_front: Altered, alteration: Alteration) -> None:
     """For a record put and taken away, and for the zone of a name."""
     provider = at(lexicon_front.url)
     for call in (
@@ -136,7 +138,7 @@ def test_a_service_is_asked_by_lexicon(lexicon_front: Bent, bend: Bend) -> None:
         partial(provider.remove_txt, NAME, VALUE, None),
         partial(at(lexicon_front.url).zone_of, NAME),
     ):
-        lexicon_front.turn = bend.turns()
+        lexicon_front.turn = alteration.turns()
         only_ours(call)
 
 
@@ -144,20 +146,20 @@ def test_a_service_is_asked_by_lexicon(lexicon_front: Bent, bend: Bend) -> None:
 
 
 SERVER = "127.0.53.1"
-WITHIN = timedelta(seconds=0.05)  # for what is not there: most bent answers count as none
+WITHIN = timedelta(seconds=0.05)  # for what is not there: most altered answers count as none
 US = Applicant(frozenset({"ca.test"}))
 HEADER = 12  # bytes (RFC 1035 §4.1.1)
 
 
-class BentDns:
-    """The name servers of a small world, with a resolver; what they send is bent.
+class AlteredDns:
+    """The name servers of a small world, with a resolver; what they send is altered.
 
     An answer keeps its number, or it would be a stranger's and not read at all.
     """
 
     def __init__(self) -> None:
         self.world = NameServers()
-        self.chance = Random(0)  # noqa: S311 - it bends answers, and guards nothing
+        self.chance = Random(0)  # noqa: S311 - it alters answers, and guards nothing
         zones = self.world.zones
         zones.seed("www.example.com", "A", "127.0.0.1")
         zones.seed("www.example.com", "AAAA", "::1")
@@ -171,33 +173,33 @@ class BentDns:
     def _bending(self, server: DnsServer) -> Handler:
         def handle(wire: bytes, transport: Transport) -> Reply | None:
             reply = server.handle(wire, transport)
-            return reply and Reply(bent_wire(reply.wire, self.chance))
+            return reply and Reply(altered_wire(reply.wire, self.chance))
 
         return handle
 
 
-def bent_wire(wire: bytes, chance: Random) -> bytes:
+def altered_wire(wire: bytes, chance: Random) -> bytes:
     """Overwrite some bytes of an answer, cut it, or let a name point somewhere else."""
-    bent = bytearray(wire)
+    altered = bytearray(wire)
     for _ in range(chance.randint(0, 3)):
-        at = chance.randrange(2, len(bent))
+        at = chance.randrange(2, len(altered))
         match chance.randrange(5):
             case 0:
-                bent[at] = chance.randrange(256)
+                altered[at] = chance.randrange(256)
             case 1:
-                bent[at : at + 2] = bytes((0xC0, chance.randrange(len(bent)) & 0xFF))
+                altered[at : at + 2] = bytes((0xC0, chance.randrange(len(altered)) & 0xFF))
             case 2:
-                del bent[max(at, HEADER) :]
+                del altered[max(at, HEADER) :]
             case 3:
-                bent[2] |= 0x02  # truncated: asked again over TCP (RFC 1035 §4.1.1)
+                altered[2] |= 0x02  # truncated: asked again over TCP (RFC 1035 §4.1.1)
             case _:
-                bent[at:at] = chance.randbytes(chance.randint(1, 4))
-    return bytes(bent)
+                altered[at:at] = chance.randbytes(chance.randint(1, 4))
+    return bytes(altered)
 
 
 @pytest.fixture(scope="module")
-def servers() -> Iterator[BentDns]:
-    made = BentDns()
+def servers() -> Iterator[AlteredDns]:
+    made = AlteredDns()
     made.daemon.start()
     yield made
     made.daemon.stop()
@@ -222,7 +224,7 @@ QUESTIONS: tuple[Callable[[Resolvers, int], object], ...] = (
 
 @settings(over_sockets, max_examples=examples(80))
 @given(seed=st.integers(0, 2**32 - 1), question=st.sampled_from(range(len(QUESTIONS))))
-def test_an_answer_of_dns(servers: BentDns, seed: int, question: int) -> None:
+def test_an_answer_of_dns(servers: AlteredDns, seed: int, question: int) -> None:
     """It is understood, or told as none."""
     servers.chance.seed(seed)
     port = servers.daemon.port
@@ -230,10 +232,10 @@ def test_an_answer_of_dns(servers: BentDns, seed: int, question: int) -> None:
     only_ours(partial(QUESTIONS[question], Resolvers([(RESOLVER, port)], WITHIN), port))
 
 
-class BentHttps:
-    """An `Http` behind which the resolver is; what it sends is bent."""
+class AlteredHttps:
+    """An `Http` behind which the resolver is; what it sends is altered."""
 
-    def __init__(self, servers: BentDns) -> None:
+    def __init__(self, servers: AlteredDns) -> None:
         self._servers = servers
 
     def send(
@@ -249,7 +251,7 @@ class BentHttps:
         reply = self._servers.world.resolver.handle(body or b"", Transport.TCP)
         assert reply is not None
         found = {"Content-Type": headers["Accept"]}
-        return Answer(200, found, bent_wire(reply.wire, self._servers.chance))
+        return Answer(200, found, altered_wire(reply.wire, self._servers.chance))
 
 
 OVER_HTTPS: tuple[Callable[[HttpsResolver], object], ...] = (
@@ -262,10 +264,10 @@ OVER_HTTPS: tuple[Callable[[HttpsResolver], object], ...] = (
 
 @settings(max_examples=examples(200))
 @given(seed=st.integers(0, 2**32 - 1), question=st.sampled_from(range(len(OVER_HTTPS))))
-def test_an_answer_over_https(servers: BentDns, seed: int, question: int) -> None:
+def test_an_answer_over_https(servers: AlteredDns, seed: int, question: int) -> None:
     """It is understood, or told as none."""
     servers.chance.seed(seed)
-    resolver = HttpsResolver("https://127.0.0.1/dns-query", BentHttps(servers))
+    resolver = HttpsResolver("https://127.0.0.1/dns-query", AlteredHttps(servers))
 
     only_ours(partial(OVER_HTTPS[question], resolver))
 
@@ -284,15 +286,15 @@ def server() -> Iterator[Scripted]:
 @example(seed=556534448, is_signed=False)
 def test_an_answer_to_an_update(server: Scripted, seed: int, *, is_signed: bool) -> None:
     """Bent by the server, which signs it all the same, or on the way."""
-    chance = Random(seed)  # noqa: S311 - it bends answers, and guards nothing
+    chance = Random(seed)  # noqa: S311 - it alters answers, and guards nothing
 
-    def bend(wire: bytes) -> bytes:
-        return bent_wire(wire, chance)
+    def alteration(wire: bytes) -> bytes:
+        return altered_wire(wire, chance)
 
     def none(wire: bytes) -> bytes:
         return wire
 
-    server.bend, server.turn = (bend, none) if is_signed else (none, bend)
+    server.bend, server.turn = (alteration, none) if is_signed else (none, alteration)
     provider = connected(server.address, timeout=timedelta(seconds=1))
 
     only_ours(

@@ -23,7 +23,7 @@ from certferry.migration import acme_sh, certbot, lego
 from certferry.migration.home import OldClient
 from certferry.migration.takeover import propose_takeover
 from certferry.wiring.settings import ADAPTERS
-from tests.fuzz.bent import ODD, bent_bytes
+from tests.fuzz.altered_answers import ODD, altered_bytes
 from tests.fuzz.outcomes import in_memory, only_ours
 from tests.migration.old_homes import AcmeShHome, CertbotHome, LegoHome, in_base64, issued
 
@@ -59,13 +59,13 @@ READERS: dict[OldClient, Callable[..., Any]] = {
 }
 
 
-def bent(data: bytes, seed: int) -> bytes:
+def altered(data: bytes, seed: int) -> bytes:
     """Bend a file's content once or a few times; often by one odd character more."""
-    chance = Random(seed)  # noqa: S311 - it bends files, and guards nothing
+    chance = Random(seed)  # noqa: S311 - it alters files, and guards nothing
     for _ in range(chance.randint(1, 3)):
         at = chance.randrange(len(data) + 1)
         odd = data[:at] + chance.choice(ODD) + data[at:]
-        data = odd if chance.random() < 0.5 else bent_bytes(data, chance)
+        data = odd if chance.random() < 0.5 else altered_bytes(data, chance)
     return data
 
 
@@ -75,7 +75,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @in_memory
-@given(data=st.binary(max_size=200) | SEEDS.map(partial(bent, ENV)))
+@given(data=st.binary(max_size=200) | SEEDS.map(partial(altered, ENV)))
 def test_an_env_file(folder: Path, data: bytes) -> None:
     """It sets variables, or every wrong line is told."""
     path = folder / "env"
@@ -90,7 +90,7 @@ def test_an_env_file(folder: Path, data: bytes) -> None:
 def test_a_configuration_with_its_env_file(folder: Path, config: int, env: int) -> None:
     """It is read, or every mistake is told."""
     path = folder / "certferry.toml"
-    for written, data in ((path, bent(CONFIG, config)), (folder / "env", bent(ENV, env))):
+    for written, data in ((path, altered(CONFIG, config)), (folder / "env", altered(ENV, env))):
         written.write_bytes(data)
         written.chmod(0o600)
 
@@ -108,7 +108,7 @@ def test_the_home_of_another_client(
     notes = sorted(path.rglob("*.conf"))
     files = [*notes * 3, *sorted(file for file in path.rglob("*") if file.is_file())]
     spoilt = files[place % len(files)]
-    spoilt.write_bytes(bent(spoilt.read_bytes(), seed))
+    spoilt.write_bytes(altered(spoilt.read_bytes(), seed))
 
     def proposed() -> None:
         found = READERS[client](path, path, PemFileSource())
@@ -137,7 +137,7 @@ def _fill(client: OldClient, path: Path) -> None:
 
 
 @in_memory
-@given(data=st.binary(max_size=200) | SEEDS.map(partial(bent, CRONTAB)))
+@given(data=st.binary(max_size=200) | SEEDS.map(partial(altered, CRONTAB)))
 def test_a_crontab(data: bytes) -> None:
     """It is bytes of its owner's: what is ours is found, and what is not stays."""
     only_ours(
@@ -153,4 +153,4 @@ def test_a_receipt(seed: int) -> None:
     """It lies where others may write: one that is spoilt is none."""
     receipt = Receipt("ab" * 32, {"cert.pem": "cd" * 32}, "ef" * 32)
 
-    only_ours(partial(Receipt.decode, bent(receipt.encode(), seed)))
+    only_ours(partial(Receipt.decode, altered(receipt.encode(), seed)))

@@ -25,10 +25,10 @@ from certferry.ports.target import Scope
 from certferry_sandbox.testing.context import connected_with
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
 from tests.adapters.dnspod.account import DnspodAccount
-from tests.adapters.qiniu.place import RULES, WWW, Place, bundle, bundle_of, open_place
+from tests.adapters.qiniu.account import RULES, WWW, QiniuAccount, bundle, bundle_of, open_account
 from tests.adapters.tencentcloud.account import SECRET_ID, TencentCloudAccount, tencentcloud_account
 from tests.adapters.tencentcloud.account import SECRET_KEY as TENCENT_KEY
-from tests.fuzz.bent import Bend, Bent, bends
+from tests.fuzz.altered_answers import Alteration, Altered, alterations
 from tests.fuzz.outcomes import only_ours, over_sockets
 from tests.sandbox.qiniu_calls import issue
 
@@ -41,32 +41,32 @@ AnAccount = TypeVar("AnAccount", DnspodAccount, TencentCloudAccount)
 
 
 @dataclass(frozen=True, repr=False)
-class BentQiniu:
+class AlteredQiniu:
     """An account with domains of every kind, and services that bend what its hosts answer."""
 
-    place: Place
-    fronts: dict[str, Bent]
+    qiniu: QiniuAccount
+    fronts: dict[str, Altered]
     held: CertificateBundle
     held_id: str
     offered: CertificateBundle
 
-    def bend(self, bend: Bend) -> None:
+    def alter(self, alteration: Alteration) -> None:
         """Begin a conversation that goes so; the hosts count their answers together."""
-        turn = bend.turns()
+        turn = alteration.turns()
         for front in self.fronts.values():
             front.turn = turn
 
     @property
     def hosts(self) -> Hosts:
         """The hosts, each behind its front."""
-        told = self.place.hosts
+        told = self.qiniu.hosts
         urls = (told.api, told.fusion, told.uc, told.api_backup, told.uc_backup, told.pili)
         return Hosts(*(self.fronts[url].url for url in urls))
 
     def target(self) -> Qiniu:
         """The target, as a process of its own would have it."""
-        client = self.place.client(hosts=self.hosts)
-        passing = self.place.time
+        client = self.qiniu.client(hosts=self.hosts)
+        passing = self.qiniu.time
         return Qiniu(
             client,
             RULES,
@@ -78,10 +78,10 @@ class BentQiniu:
 
 
 @pytest.fixture(scope="module")
-def qiniu() -> Iterator[BentQiniu]:
+def qiniu() -> Iterator[AlteredQiniu]:
     """Run a strict stand-in, and the fronts before its hosts."""
-    with open_place() as place, ExitStack() as running:
-        service = place.service
+    with open_account() as qiniu, ExitStack() as running:
+        service = qiniu.service
         held = issue(WWW)
         label = label_of(LINEAGE, bundle_of(held).certificate.fingerprint)
         held_id = service.add_certificate(held, label)
@@ -90,10 +90,10 @@ def qiniu() -> Iterator[BentQiniu]:
         service.add_domain(".example.com")
         service.add_bucket_domain(SOURCE, "pictures", https=held_id)
         service.add_live_domain(LIVE, "studio", https=held_id)
-        hosts = place.hosts
+        hosts = qiniu.hosts
         urls = {hosts.api, hosts.fusion, hosts.uc, hosts.api_backup, hosts.uc_backup, hosts.pili}
-        fronts = {url: running.enter_context(Bent(url)) for url in urls}
-        yield BentQiniu(place, fronts, bundle_of(held), held_id, bundle(WWW, "*.example.com"))
+        fronts = {url: running.enter_context(Altered(url)) for url in urls}
+        yield AlteredQiniu(qiniu, fronts, bundle_of(held), held_id, bundle(WWW, "*.example.com"))
 
 
 def with_zones(account: AnAccount) -> AnAccount:
@@ -103,35 +103,35 @@ def with_zones(account: AnAccount) -> AnAccount:
 
 
 @pytest.fixture(scope="module")
-def tencent() -> Iterator[tuple[TencentCloudAccount, Bent]]:
+def tencent() -> Iterator[tuple[TencentCloudAccount, Altered]]:
     """Run the stand-in of Tencent Cloud, and what stands before it; it passes on the host that was
     signed.
     """
-    with tencentcloud_account() as account, Bent(account.service.url) as front:
+    with tencentcloud_account() as account, Altered(account.service.url) as front:
         yield with_zones(account), front
 
 
 @over_sockets
-@given(bend=bends())
-def test_qiniu_is_looked_at(qiniu: BentQiniu, bend: Bend) -> None:
+@given(alteration=alterations())
+def test_qiniu_is_looked_at(qiniu: AlteredQiniu, alteration: Alteration) -> None:
     """Lists, domains, buckets, bindings, and the certificates of others."""
     known = (qiniu.held.certificate, qiniu.offered.certificate)
     names = (WWW, "*.example.com")
 
     for named in (None, (WWW, SOURCE, LIVE, "plain.example.com")):
-        qiniu.bend(bend)
+        qiniu.alter(alteration)
         look = Scope(LINEAGE, names, named, Kind.AUTO, known, others=named is None)
         only_ours(partial(qiniu.target().observe, look))
-    qiniu.bend(bend)
+    qiniu.alter(alteration)
     only_ours(partial(qiniu.target().survey, lambda *_: None))
     for examine in (Qiniu.clock_ahead, partial(Qiniu.examine, account="qiniu"), Qiniu.cnames):
-        qiniu.bend(bend)
+        qiniu.alter(alteration)
         only_ours(partial(examine, qiniu.target()))
 
 
 @over_sockets
-@given(bend=bends())
-def test_qiniu_is_changed(qiniu: BentQiniu, bend: Bend) -> None:
+@given(alteration=alterations())
+def test_qiniu_is_changed(qiniu: AlteredQiniu, alteration: Alteration) -> None:
     """An upload, bindings of every kind, a removal: also when it is not known what was done."""
     target = qiniu.target()
     label = label_of(LINEAGE, qiniu.held.certificate.fingerprint)
@@ -144,15 +144,15 @@ def test_qiniu_is_changed(qiniu: BentQiniu, bend: Bend) -> None:
         partial(target.bind, LIVE, PILI, qiniu.held_id, keep),
         partial(target.retire, qiniu.held_id, label),
     ):
-        qiniu.bend(bend)
+        qiniu.alter(alteration)
         only_ours(call)
 
 
 @over_sockets
-@given(bend=bends())
-def test_qiniu_is_reported_of(qiniu: BentQiniu, bend: Bend) -> None:
+@given(alteration=alterations())
+def test_qiniu_is_reported_of(qiniu: AlteredQiniu, alteration: Alteration) -> None:
     """The report comes to its end, whatever is answered, and names nothing."""
-    qiniu.bend(bend)
+    qiniu.alter(alteration)
 
     lines = "\n".join(map(str, qiniu.target().report().lines))
 
@@ -160,8 +160,10 @@ def test_qiniu_is_reported_of(qiniu: BentQiniu, bend: Bend) -> None:
 
 
 @over_sockets
-@given(bend=bends())
-def test_tencent_cloud_is_asked(tencent: tuple[TencentCloudAccount, Bent], bend: Bend) -> None:
+@given(alteration=alterations())
+def test_tencent_cloud_is_asked(
+    tencent: tuple[TencentCloudAccount, Altered], alteration: Alteration
+) -> None:
     """Zones, a record put and taken away, with its handle and without."""
     account, front = tencent
     written = tencentcloud.Settings(
@@ -175,5 +177,5 @@ def test_tencent_cloud_is_asked(tencent: tuple[TencentCloudAccount, Bent], bend:
         partial(provider.remove_txt, CHALLENGE, "another value", "38280687|1"),
         cast("Timed", provider).clock_ahead,
     ):
-        front.turn = bend.turns()
+        front.turn = alteration.turns()
         only_ours(call)

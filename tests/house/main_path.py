@@ -18,7 +18,7 @@ from types import FrameType
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import WaitLimit
 from tests.house.tree import PACKAGE, SANDBOX
-from tests.reconcile.company import Company
+from tests.reconcile.many_certificates import ManyCertificates
 
 JOINTS = ("cli/sync.py", "wiring/runs.py", "wiring/workspace.py")
 """How the command comes to the engine: read, but not run here, where fakes stand for the world."""
@@ -64,10 +64,10 @@ def walked() -> MainPath:
 
 
 def _run_the_main_job() -> None:
-    company = Company(1)
-    engine: Reconciler = company.reconciler()
+    many = ManyCertificates(1)
+    engine: Reconciler = many.reconciler()
     for _ in range(2):  # the second finds nothing to do
-        report = engine.sync(company.certificates, WaitLimit())
+        report = engine.sync(many.certificates, WaitLimit())
         if not report.ok:
             raise AssertionError(report)
 

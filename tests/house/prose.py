@@ -1,4 +1,5 @@
-"""Plain words, measured: pronouns, openings, negations and vague names of each room and page.
+"""Plain words, measured: pronouns, openings, negations and vague names of each room and page, and
+of the sentences for operators.
 
 `scripts/check` runs this module, which prints a line for each limit that a room exceeds and exits
 with 1. `python -m tests.house.prose --worst` prints the sentences with most pronouns instead.
@@ -18,7 +19,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.house.tree import ROOT, modules, relative, room_of
+from babel.messages.pofile import read_po
+
+from tests.house.tree import PACKAGE, ROOT, modules, relative, room_of
 
 
 def set_of(words: str) -> frozenset[str]:
@@ -46,6 +49,9 @@ class Limits:
 
 OF_CODE = Limits()
 OF_PAGES = Limits(pronouns=6.5, openings=2.0, negations=26.0)
+OF_SENTENCES = Limits(pronouns=4.0, openings=1.0, negations=30.0)
+"""For messages and help. Errors say what failed, so every third sentence has a negation."""
+
 PAGES = ("ARCHITECTURE.md", "CONTRIBUTING.md", "README.md", "STYLE.md")
 FOLDERS_OF_PAGES = ("how-to", "explanation", "help", "facts")
 
@@ -151,6 +157,17 @@ def of_pages(paths: Iterable[Path]) -> Measure:
     return measure
 
 
+def of_sentences() -> Measure:
+    """Measure the sentences of the terminal and of messages, from the catalogues' template."""
+    measure = Measure()
+    with (PACKAGE / "locale" / "certferry.pot").open("rb") as template:
+        for message in read_po(template):
+            places = [place for place, _ in message.locations]
+            if any(not place.startswith("console/") for place in places):
+                measure.add(places[0], str(message.id))
+    return measure
+
+
 def measures() -> Iterator[tuple[str, Measure, Limits]]:
     """Yield the name, the counts and the limits of every room and page."""
     rooms: dict[str, list[Path]] = {}
@@ -164,6 +181,7 @@ def measures() -> Iterator[tuple[str, Measure, Limits]]:
         pages = (ROOT / "docs" / folder).glob("*.md")
         english = [page for page in pages if not page.name.endswith(".zh-CN.md")]
         yield f"docs/{folder}", of_pages(english), OF_PAGES
+    yield "sentences for operators", of_sentences(), OF_SENTENCES
 
 
 def main(arguments: list[str]) -> int:

@@ -92,7 +92,10 @@ def test_the_sandbox_requires_certferry_in_its_own_version(wheels: tuple[Path, P
 
 def test_without_the_sandbox_its_commands_say_how_it_is_installed(operators: Machine) -> None:
     """By one command, for the environment that certferry runs in; their code is that of usage."""
-    said = {"en": "needs certferry-sandbox, which is not installed", "zh": "需要 certferry-sandbox"}
+    said = {
+        "en": "requires certferry-sandbox, which is not installed",
+        "zh": "需要 certferry-sandbox",
+    }
     for language, command in itertools.product(said, COMMANDS):
         ended = operators.run("certferry", "--lang", language, command)
 
@@ -141,7 +144,7 @@ def test_the_sandbox_in_another_version_is_refused(operators: Machine) -> None:
     shutil.rmtree(installed)
 
     assert 2 == ended.returncode
-    assert f"is of version 0.0.1, and certferry of {version.current()}:" in ended.stderr
+    assert f"is version 0.0.1, certferry is version {version.current()}:" in ended.stderr
     assert "./scripts/install --with demo" in ended.stderr
 
 

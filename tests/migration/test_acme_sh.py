@@ -77,7 +77,7 @@ def test_revoked_certificate_is_left_out(home: AcmeShHome) -> None:
     (directory / "img.example.com.cer").touch()
     issued_again = read(home.path, home.path)
 
-    assert "it has been revoked" == str(left_out.problem)
+    assert "the certificate has been revoked" == str(left_out.problem)
     assert () == issued_again.unreadable
 
 
@@ -149,7 +149,7 @@ def test_damaged_entries_are_reported_one_by_one(home: AcmeShHome) -> None:
     assert "No such file" in problems["b.example.com_ecc"]
     assert "no certificate has been issued" in problems["c.example.com_ecc"]
     assert "is not the key of" in problems["d.example.com_ecc"]
-    assert "names no domain" in problems["e.example.com_ecc"]
+    assert "contains no domain" in problems["e.example.com_ecc"]
 
 
 def test_other_directories_are_passed_over(home: AcmeShHome) -> None:
@@ -253,7 +253,7 @@ def test_home_that_may_not_be_looked_into(home: AcmeShHome) -> None:
     found = read_by_anybody(home.path)
 
     home.path.chmod(0o700)
-    hint = "run this as the user whose directory it is"
+    hint = "run the command as the user that owns the directory"
     assert [f"{home.path}: Permission denied", hint] == found
 
 

@@ -91,7 +91,7 @@ def test_damaged_entries_are_reported_one_by_one(home: CertbotHome) -> None:
     assert ["img"] == [one.lineage for one in found.certificates]
     problems = {entry.entry: str(entry.problem) for entry in found.unreadable}
     assert {"a.conf", "b.conf"} == set(problems)
-    assert "does not name its fullchain" in problems["a.conf"]
+    assert "lacks fullchain" in problems["a.conf"]
     assert "No such file" in problems["b.conf"]
 
 

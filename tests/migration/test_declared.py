@@ -90,8 +90,9 @@ def test_declared_files_with_an_older_certificate_are_no_match(source: MemorySou
     with pytest.raises(ConfigError) as caught:
         meant_by(CLIENTS_OWN, (ISSUED, imported(COPY, "copy")), source)
 
-    assert f"copy: {COPY.fullchain} holds another certificate than {CLIENTS_OWN.fullchain}" == str(
-        caught.value
+    assert (
+        f"copy: {COPY.fullchain} contains a certificate other than {CLIENTS_OWN.fullchain}"
+        == str(caught.value)
     )
     assert f'fullchain = "{CLIENTS_OWN.fullchain}"' in str(caught.value.hint)
 
@@ -118,7 +119,7 @@ def test_other_kind_of_key_is_not_taken(source: MemorySource) -> None:
     with pytest.raises(PlanRefused) as caught:
         meant_by(CLIENTS_OWN, (desired,), source)
 
-    assert "img: the key is ec256; asked for: rsa2048" == str(caught.value)
+    assert "img: the key is ec256; declared: rsa2048" == str(caught.value)
     assert "--keylength" in str(caught.value.hint)
 
 
@@ -130,7 +131,7 @@ def test_older_certificate_than_ours_is_not_taken_back(source: MemorySource) -> 
     with pytest.raises(PlanRefused) as caught:
         meant_by(CLIENTS_OWN, (ISSUED,), source, older, younger)
 
-    assert f"img: {CLIENTS_OWN.fullchain} holds a certificate of" in str(caught.value)
+    assert f"img: {CLIENTS_OWN.fullchain} contains a certificate of" in str(caught.value)
     assert f'fullchain = "{CLIENTS_OWN.fullchain}"' in str(caught.value.hint)
     for versions in ((), (older,), (older, first)):
         assert meant_by(CLIENTS_OWN, (ISSUED,), source, *versions)
@@ -146,7 +147,7 @@ def test_declared_files_may_go_back(source: MemorySource) -> None:
 @pytest.mark.parametrize(
     "error",
     [
-        PlanRefused(Text("k is not the key of f"), hint=Text("look again")),
+        PlanRefused(Text("k is not the key of f"), hint=Text("try again in a moment")),
         CertificateError(Text("f: Permission denied"), hint=Text("name another")),
     ],
 )
@@ -159,9 +160,7 @@ def test_declared_copy_that_cannot_be_read_is_not_reported_as_undeclared(
     with pytest.raises(type(error)) as caught:
         meant_by(CLIENTS_OWN, (imported(COPY, "copy"),), source)
 
-    assert "no declared certificate is the renewed one; copy may be meant, but " in str(
-        caught.value
-    )
+    assert "no declared certificate is the renewed one; perhaps copy, but " in str(caught.value)
     assert str(caught.value).endswith(str(error))
     assert error.hint == caught.value.hint
     assert (ISSUED.lineage,) == tuple(
@@ -180,7 +179,8 @@ def test_it_is_not_declared(source: MemorySource, names: tuple[str, ...]) -> Non
 
 
 @pytest.mark.parametrize(
-    "error", [PlanRefused(Text("is not the key of")), CertificateError(Text("cannot be read"))]
+    "error",
+    [PlanRefused(Text("is not the key of")), CertificateError(Text("certferry cannot read"))],
 )
 def test_clients_files_that_cannot_be_taken(
     source: MemorySource, error: PlanRefused | CertificateError

@@ -161,8 +161,8 @@ def test_home_of_another_user(tmp_path: Path, whose: str) -> None:
     (tmp_path / "deploy").mkdir()
     given_away(tmp_path / whose)
 
-    with pytest.raises(ConfigError, match="belongs to nobody, who could change it") as caught:
+    with pytest.raises(ConfigError, match="belongs to nobody, who can change it") as caught:
         install(tmp_path, ["certferry"])
 
-    assert "run it as the user that acme.sh belongs to" == str(caught.value.hint)
+    assert "run the command as acme.sh's user" == str(caught.value.hint)
     assert [] == list((tmp_path / "deploy").iterdir())

@@ -23,8 +23,8 @@ from certferry.reconcile.run import held_lease
 from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_state import MemoryState
-from tests.core.discovery.found import domain, places
-from tests.migration.found import FILES, inherited, taken_over
+from tests.core.discovery.account_contents import domain, places
+from tests.migration.client_certificates import FILES, inherited, taken_over
 
 # --- What is proposed to declare for what another client made
 
@@ -54,8 +54,8 @@ def test_name_that_cannot_be_proven_leaves_the_lineage_with_its_client() -> None
 
     assert ((), FILES, None) == (found.names, found.files, found.key_type)
     [remark] = map(str, found.remarks)
-    assert "acme.sh goes on renewing it" in remark
-    assert "img.example.net: no zone of the account dnspod holds it" in remark
+    assert "acme.sh keeps renewing the certificate" in remark
+    assert "img.example.net: no zone of the account dnspod contains the name" in remark
 
 
 @pytest.mark.parametrize("domains", [(), ("img.example.com",)])
@@ -86,8 +86,8 @@ def test_two_lineages_for_one_domain_do_not_take_turns() -> None:
     [left] = proposal.left_out
     assert left.certificate is not None
     assert ("old", old.bundle) == (left.name, left.certificate.adopts)
-    assert "new is for the same names, and goes first" == str(left.reason)
-    assert "is left for it to serve" in str(left.certificate.remarks[0])
+    assert "new has the same names, and takes precedence" == str(left.reason)
+    assert "left for the certificate to serve" in str(left.certificate.remarks[0])
     assert (ProposedDeployment("qiniu"),) == found["new"].deployments
     assert (ProposedDeployment("qiniu", ("a.example.com",)),) == found["wide"].deployments
 
@@ -198,10 +198,7 @@ def test_what_deploys_to_qiniu_goes_on_where_no_other_tool_does() -> None:
     [one] = taken_over(found, inherited("a", "a.example.com", installed=files)).certificates
 
     assert [DISPATCHER] == [deployment.reload for deployment in one.deployments]
-    assert (
-        "`/opt/ssl/hook.sh` goes on being run, and finds the paths in CERTFERRY_FULLCHAIN"
-        in remarks(one)
-    )
+    assert "`/opt/ssl/hook.sh` keeps running, with the paths in CERTFERRY_FULLCHAIN" in remarks(one)
     assert "is left out" not in remarks(one)
 
 
@@ -210,7 +207,7 @@ def test_what_deploys_to_qiniu_goes_on_where_no_other_tool_does() -> None:
     [
         (
             "/opt/ssl/push.sh",
-            "`/opt/ssl/push.sh` goes on being run, and finds the paths in CERTFERRY_FULLCHAIN",
+            "`/opt/ssl/push.sh` keeps running, with the paths in CERTFERRY_FULLCHAIN",
         ),
         ("systemctl reload nginx", ""),
         ("", ""),
@@ -224,7 +221,7 @@ def test_program_that_may_deploy_to_qiniu_silently_is_reported(reload: str, repo
     [one] = taken_over(places(), lineage).certificates
 
     assert reported in remarks(one)
-    assert ("goes on being run" in remarks(one)) == bool(reported)
+    assert ("keeps running" in remarks(one)) == bool(reported)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +233,7 @@ def test_client_that_goes_on_is_to_run_our_hook(reload: str, *, reported: bool) 
 
     [kept] = propose_takeover([one], places(), "acme.sh", keep_client=True).certificates
 
-    advice = "have it run `certferry hook acme.sh` instead"
+    advice = "have acme.sh run `certferry hook acme.sh` instead"
     assert reported == any(advice in str(remark) for remark in kept.remarks)
 
     nowhere = Places("dnspod", (FoundZone("example.com"),), "", ())
@@ -342,9 +339,7 @@ def test_two_names_that_were_copied_to_one_directory(*, in_turn: bool) -> None:
     owners = {one.lineage: one.deployments for one in proposal.certificates}
     assert {"a": (), "b": (ProposedDeployment("files", None, SSL),)} == owners
     [older] = [one for one in proposal.certificates if one.lineage == "a"]
-    assert f"{SSL}, and what is run for it, is left to b, which was copied there too" in remarks(
-        older
-    )
+    assert f"{SSL} and its commands are left to b, which was copied there too" in remarks(older)
 
 
 @pytest.mark.parametrize("more", ["", " >/dev/null 2>&1"])

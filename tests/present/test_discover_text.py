@@ -50,7 +50,7 @@ GOOD = Served("192.0.2.1", NEW, valid=True, not_after=LATER)
 WRONG = Served("192.0.2.2", OLD, valid=False, problem=OTHER_NAME, not_after=LATER)
 SILENT = Served("192.0.2.3", None, valid=False, problem=NO_ANSWER, silent=True)
 FROZEN = TargetRejected(
-    Text("{domain} is frozen at Qiniu", domain="ice.example.com"), hint=Text("lift that first")
+    Text("{domain} is frozen at Qiniu", domain="ice.example.com"), hint=Text("resolve it first")
 )
 
 
@@ -149,9 +149,9 @@ def test_each_domain_has_a_row_and_each_unused_certificate() -> None:
         a.w.example.com         ok          off     —        —        —           —
         www.example.com: is for other.example.org
         ice.example.com: is frozen at Qiniu
-        free.example.com: pics would cover it, and no deployment brings it to qiniu
+        free.example.com: pics would cover the domain, but no deployment brings it to qiniu
         dyn.example.com: no answer
-        2 certificates that no domain seen here uses:
+        2 unused certificates (no domain listed here has them):
         CERTIFICATE   OWNER    LEFT     NAME                     FOR
         15079b752bf3  foreign  expired  很长很长很长很长很长很…  img.example.com +1
         36d361f1155a  ours     —        —                        —
@@ -172,9 +172,9 @@ def test_it_reads_the_same_in_chinese() -> None:
         a.w.example.com         正常    关      —       —       —         —
         www.example.com: is for other.example.org
         ice.example.com: 在七牛已被冻结
-        free.example.com: pics 包含该域名，但没有部署到 qiniu
+        free.example.com: pics 包含该域名，但没有部署到 qiniu 的配置
         dyn.example.com: 无应答
-        2 张证书未被以上任何域名使用：
+        2 张证书未使用（以上没有域名用到）：
         证书          归属    剩余    名称                     适用域名
         15079b752bf3  外部    已过期  很长很长很长很长很长很…  img.example.com +1
         36d361f1155a  本工具  —       —                        —
@@ -262,7 +262,7 @@ def test_one_unused_certificate_is_one() -> None:
 
     said = plain(discover_text.heading(found, EN))
 
-    assert "1 certificate that no domain seen here uses:" == said
+    assert "1 unused certificate (no domain listed here has it):" == said
 
 
 def test_account_that_cannot_be_looked_at_is_reported_with_what_to_do() -> None:
@@ -319,7 +319,7 @@ def test_the_document_has_the_promised_keys() -> None:
     frozen = {
         "code": "target_rejected",
         "message": "ice.example.com is frozen at Qiniu",
-        "hint": "lift that first",
+        "hint": "resolve it first",
     }
     ice = domains["ice.example.com"]
     assert (False, None, frozen) == (ice["https"], ice["bound"], ice["problem"])
@@ -499,7 +499,7 @@ def test_the_message_of_a_trial_says_so() -> None:
     found = trial_message(Voice(), "web1", NOW, "7")
 
     assert "certferry on web1: test" == found.title
-    assert "nothing has happened" in found.paragraphs[0]
+    assert "there is no trouble" in found.paragraphs[0]
     assert "test" == found.event["event"]
 
 

@@ -117,7 +117,7 @@ def test_a_language_that_there_is_not_is_two() -> None:
     variable = "error: CERTFERRY_LANG=fr is not supported; use zh or en"
     expected = f"{option}\n\nhint: run `certferry --help`\n"
     assert (Exit.USAGE, expected) == complained("--lang", "fr", "history")
-    expected = f"{variable}\n\nhint: set it, or unset it: the locale then says which\n"
+    expected = f"{variable}\n\nhint: set or unset the variable; without it, the locale decides\n"
     assert (Exit.USAGE, expected) == complained("history", CERTFERRY_LANG="fr")
 
 
@@ -182,7 +182,7 @@ def test_a_mistyped_command_line_is_reported_in_chinese(
 
 def test_a_mistake_of_the_command_line_is_a_text() -> None:
     """What certferry itself finds wrong needs no reading."""
-    mistake = UsageMistake(Text("--wait and --no-wait exclude each other"))
+    mistake = UsageMistake(Text("--wait and --no-wait cannot be combined"))
 
     (shown, *_) = ZH.end(exits.problem_of(mistake))
 
@@ -220,12 +220,12 @@ def test_help_in_english_is_as_click_writes_it(capsys: pytest.CaptureFixture[str
 
           Show the history of changes, newest first.
 
-          Without NAME: every certificate there has been.
+          Without NAME: every certificate so far.
 
         Options:
-          --limit N   Show no more than this.  [default: 50; 1<=x<=1000000]
-          --verify    Name the first entry that was changed, removed or put in; the
-                      exit code is 1 then.
+          --limit N   Show at most this many entries.  [default: 50; 1<=x<=1000000]
+          --verify    Report the first entry that was changed, removed or inserted,
+                      and exit 1.
           --json      Print one JSON document on stdout.
           -h, --help  Show this message and exit.
         """)
@@ -257,7 +257,7 @@ def test_a_plan_in_chinese() -> None:
           受阻     qiniu → b.img.example.com: frozen at the CDN
                    提示：unfreeze it in the console
 
-        待签发 1 张证书、待部署 2 处、拒绝 1 项、受阻 1 项。尚未做任何改动；请先处理受阻的部分。
+        待签发 1 张证书、待部署 2 处、拒绝 1 项、受阻 1 项。尚未做任何改动；请先解决受阻的部分。
         """) == values.text_of(list(plan_text.lines([PLAN], ZH)))
 
 
@@ -272,10 +272,10 @@ SEEN = StepOutcome(
 FAILED = StepOutcome(
     Action.RETIRE,
     Outcome.FAILED,
-    Text("no connection to {host}: {reason}", host="api.qiniu.com", reason="refused"),
+    Text("cannot connect to {host}: {reason}", host="api.qiniu.com", reason="refused"),
     "qiniu",
     label="certferry-img-0123",
-    hint=Text("try again in some minutes"),
+    hint=Text("try again in a few minutes"),
 )
 
 
@@ -371,7 +371,7 @@ def test_an_error_in_chinese() -> None:
     """Further lines stay to the right of a label that is wide."""
     error = DnsUnavailable(
         Text("example.com: not seen\nmissing at {server}", server="ns2.example.net"),
-        hint=Text("try again in some minutes"),
+        hint=Text("try again in a few minutes"),
     )
 
     assert dedent("""\

@@ -82,7 +82,7 @@ def test_what_is_waited_for_is_reported_with_its_times() -> None:
           issue    done      valid until tomorrow
           deploy   waiting   qiniu → img.example.com: the target is carrying out a change
                              since 12:00 UTC (3:12), until 13:00 UTC at most
-        3:12 · Ctrl-C stops; the next run goes on
+        3:12 · Ctrl-C stops; the next run continues
         """) == drawn(events, columns=100)
 
 
@@ -97,7 +97,7 @@ def test_what_goes_on_now_is_reported_until_a_step_ends() -> None:
         img
           waiting for the CA
                              since 12:00 UTC (3:12), until 2026-11-25 12:00 UTC at most
-        3:12 · Ctrl-C stops; the next run goes on
+        3:12 · Ctrl-C stops; the next run continues
         """) == drawn(busy)
     assert "img" not in drawn([*busy, StepEnded("img", ISSUED)])
 
@@ -106,7 +106,7 @@ def test_what_no_longer_waits_is_left_out() -> None:
     """The display is about what goes on: a certificate at rest leaves it."""
     events = [StepEnded("img", PROCESSING), StepEnded("img", BOUND), StepEnded("kept", UNCHANGED)]
 
-    assert "1:00:00 · Ctrl-C stops; the next run goes on\n" == drawn(
+    assert "1:00:00 · Ctrl-C stops; the next run continues\n" == drawn(
         events, after=timedelta(hours=1)
     )
 
@@ -126,7 +126,7 @@ def test_what_is_asked_of_whom_is_reported_beside_its_certificate() -> None:
         """) == drawn(events, changes_nothing=True)
     assert dedent("""\
         2 of 3 done · 3:12 · Ctrl-C stops; the
-        next run goes on
+        next run continues
         """) == drawn([Begun(3), LineageEnded("a"), LineageEnded("b")], columns=40)
 
 
@@ -159,8 +159,8 @@ def test_on_a_narrow_terminal_the_words_go_below_the_columns() -> None:
             is carrying out a change
             since 12:00 UTC (3:12), until 13:00
             UTC at most
-        3:12 · Ctrl-C stops; the next run goes
-        on
+        3:12 · Ctrl-C stops; the next run
+        continues
         """) == drawn([StepEnded("img", PROCESSING)], columns=40)
 
 
@@ -238,7 +238,7 @@ def test_of_thirty_domains_what_waits_is_reported_first_and_what_is_done_is_coun
           deploy   done      19 of 30
           verify   done      12 of 30
         deploy 19 of 30, verify 12 of 30 · since 12:00 UTC (3:12), usually 8–15 min
-        3:12 · Ctrl-C stops; the next run goes on
+        3:12 · Ctrl-C stops; the next run continues
         """) == drawn(thirty())
 
 

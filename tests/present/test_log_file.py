@@ -203,7 +203,7 @@ def test_link_in_a_directory_that_others_can_write(
         pytest.skip("a link of one's own is followed, and another user's is not to be had")
     logs.chmod(mode)
 
-    with pytest.raises(ConfigError, match="the log is not written"):
+    with pytest.raises(ConfigError, match="certferry writes no log"):
         LogFile(logs / "log").try_out()
 
     with pytest.raises(PermissionError):
@@ -224,9 +224,9 @@ def test_directory_behind_a_link_of_others(tmp_path: Path) -> None:
         LogFile(logs / "mine" / "log").try_out()
 
     assert (
-        f"the log is not written: {logs}/mine is a symbolic link that every user can change"
+        f"certferry writes no log: {logs}/mine is a symbolic link that every user can change"
     ) == str(caught.value.message)
-    assert "name the file or directory that it leads to" == str(caught.value.hint)
+    assert "use the path of the file or directory behind the link" == str(caught.value.hint)
     assert [] == list((tmp_path / "precious").iterdir())
 
 
@@ -246,7 +246,7 @@ def test_what_others_can_put_in_a_logs_place(tmp_path: Path, what: str) -> None:
         reader = os.open(precious, os.O_RDONLY)
     logs.chmod(0o1777)
 
-    with pytest.raises(ConfigError, match="is no regular file with one name"):
+    with pytest.raises(ConfigError, match="is not a regular file with one name"):
         LogFile(logs / "log").try_out()
 
     os.close(reader)
@@ -300,7 +300,7 @@ def a_day(log: RunLog) -> None:
         "qiniu",
         label="certferry-img-01",
         error=failure,
-        hint=Text("try again in some minutes"),
+        hint=Text("try again in a few minutes"),
     )
     follower = logged_progress(log)
     log.begin("sync")
@@ -309,7 +309,7 @@ def a_day(log: RunLog) -> None:
     follower(StepEnded("img", waiting))
     follower(StepEnded("img", failed))
     log_unchanged(values.report(values.lineage(name="static")), log)
-    log.complain("config", Text("the certificate has expired"), Text("try again in some minutes"))
+    log.complain("config", Text("the certificate has expired"), Text("try again in a few minutes"))
     log.end(2)
 
 
@@ -384,9 +384,9 @@ ENGLISH = """\
 [2026-11-24 12:00:00] certferry VERSION: sync begins
 [2026-11-24 12:00:00] img: ordering a certificate
 [2026-11-24 12:00:00] img: deploy waiting: qiniu → img.example.com: qiniu is applying the change (usually 8–15 min)
-[2026-11-24 12:00:00] img: retire failed: certferry-img-01 at qiniu: the list of domains (hint: try again in some minutes)
+[2026-11-24 12:00:00] img: retire failed: certferry-img-01 at qiniu: the list of domains (hint: try again in a few minutes)
 [2026-11-24 12:00:00] static: certificate unchanged, sync skipped
-[2026-11-24 12:00:00] error: the certificate has expired (hint: try again in some minutes)
+[2026-11-24 12:00:00] error: the certificate has expired (hint: try again in a few minutes)
 [2026-11-24 12:00:00] ended with exit code 2
 """  # noqa: E501 - a transcript is as wide as it is
 
@@ -432,7 +432,7 @@ def test_a_document_for_each_thing_that_happened(tmp_path: Path, language: str) 
     assert ("qiniu", IMG) == (deploy["target"], deploy["domain"])
     assert ("certferry-img-01", "target_unavailable") == (retire["label"], retire["code"])
     assert ("config", 2) == (failed["code"], ended["exit_code"])
-    assert voice_in(language).say(Text("try again in some minutes")) == retire["hint"]
+    assert voice_in(language).say(Text("try again in a few minutes")) == retire["hint"]
 
 
 def test_moments_for_people_are_local(tmp_path: Path) -> None:
@@ -507,7 +507,7 @@ def test_a_log_that_cannot_be_written_is_two(tmp_path: Path, language: str) -> N
     code = run(["--lang", language, "--log-file", str(path), "history"], console.console)
 
     hint = voice_in(language).say(
-        Text("make the directory first: mkdir -p {directory}", directory=path.parent)
+        Text("create the directory first: mkdir -p {directory}", directory=path.parent)
     )
     assert Exit.USAGE == code
     assert str(path) in console.err

@@ -74,7 +74,7 @@ def test_what_is_tried_again_is_shown_and_is_no_change() -> None:
 
     assert dedent("""\
         img: retire = "all-unused"; kept if anything uses it
-          retire   left over at qiniu (7a) (tried again; kept if it is still used)
+          retire   left over at qiniu (7a) (tried again; kept if still in use)
 
         1 to try again. Nothing was changed.
         """) == shown(again)
@@ -238,7 +238,7 @@ def test_refusals_and_obstacles_are_reported_with_their_hints() -> None:
     assert (
         dedent("""\
         img: cannot be done as configured
-          refused  qiniu → img.example.com: 6 days left, and qiniu takes certificates with at least 30 days
+          refused  qiniu → img.example.com: 6 days left, but qiniu accepts only certificates with at least 30 days left
                    hint: use a CA whose certificates live longer
           blocked  qiniu → a.img.example.com: frozen at the CDN
                    hint: unfreeze it in the console
@@ -262,7 +262,7 @@ def test_what_can_be_done_is_planned_beside_what_cannot() -> None:
           blocked  qiniu → a.img.example.com: frozen at the CDN
                    hint: unfreeze it in the console
 
-        1 certificate to issue, 1 deployment, 1 blocked. Nothing was changed; see to what is blocked first.
+        1 certificate to issue, 1 deployment, 1 blocked. Nothing was changed; first resolve the blocked steps.
         """) == shown(plan(rollout(), issue=values.issue(), findings=(values.frozen(),)))  # noqa: E501 - a transcript is as wide as it is
 
 

@@ -1,4 +1,4 @@
-"""What the tests of the engine share."""
+"""Fixtures of the reconciler's tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.reconcile.one_lineage import IMG
 
 @pytest.fixture
 def world() -> ModelWorld:
-    """A CDN with one domain that has no HTTPS."""
+    """Return a CDN with one domain without HTTPS."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     return world

@@ -1,5 +1,5 @@
-"""A model world around the real engine: every port is an in-memory fake, time is virtual, and a run
-can be killed between any two calls that go through a port.
+"""A model world around the real reconciler: every port is an in-memory fake, time is virtual, and a
+run can be killed between any two calls through a port.
 """
 
 from __future__ import annotations
@@ -37,18 +37,18 @@ from certferry_sandbox.testing.memory_target import MemoryCdn
 START = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
 MOST_PASSES = 400
 MOMENT = timedelta(microseconds=1)
-"""Between two runs: no two begin at the same moment."""
+"""The time between two runs: no two runs begin at the same moment."""
 IMMORTAL = 1_000_000
 """More calls than any run makes."""
 
 
 def issuing_of(*, renew: bool) -> Issuing:
-    """How a run issues: what is due, or in any case."""
+    """Return the way a run issues: due certificates, or with `renew` every certificate."""
     return Issuing.ALWAYS if renew else Issuing.IF_DUE
 
 
 class FallenEdges:
-    """A `Probe` of edges that present something else than they did, whatever is bound."""
+    """A `Probe` of edges that present an unknown certificate, whatever is bound."""
 
     def served(self, domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
         return dict.fromkeys(domains, (Served("192.0.2.1", "ff" * 32, valid=True),))
@@ -58,8 +58,20 @@ FALLEN = FallenEdges()
 
 
 class ModelWorld:
-    """One CDN account, one zone, and a clock that only the test moves. `claims` are those of the
-    whole configuration; most tests have one lineage, and need none.
+    """A CDN account, a DNS zone and a CA in memory, with a virtual clock.
+
+    For example:
+
+        world = ModelWorld(processing=timedelta(minutes=10))
+        world.cdn.add_domain("img.example.com")
+        desired = world.desired()
+        assert world.run(desired, kill_after=7) is None  # killed before the eighth call of a port
+        assert world.run(desired).ok  # the next run finishes, and passes the time of its waits
+        world.pass_time(timedelta(days=61))
+        assert world.plan(desired).issue is not None
+
+    `processing` is the length of a change at the CDN, `lags` the delay of each edge, `lifetime` the
+    life of a new certificate, and `rules` the CDN's rules for uploads.
     """
 
     def __init__(
@@ -70,17 +82,17 @@ class ModelWorld:
         lifetime: timedelta = timedelta(days=90),
         rules: TargetRules | None = None,
     ) -> None:
-        self.clock = START
-        self.alive: set[str] = set()
+        self.clock = START  #: the time of all ports; a run moves the clock to the end of each wait
+        self.alive: set[str] = set()  #: the processes that may hold a lease
         self.state = MemoryState(self.alive.__contains__)
-        self.source = MemorySource()
+        self.source = MemorySource()  #: another client's files
         self.dns = MemoryDns(["example.com"])
         self.issuer = MemoryIssuer(self.state, self.now, lifetime=lifetime)
         self.cdn = MemoryCdn(self.now, processing=processing, lags=lags, rules=rules)
-        self.receivers = MemoryReceivers()
-        self.claims = Claims()
-        self.events: list[Event] = []
-        self.calls = 0
+        self.receivers = MemoryReceivers()  #: directories and commands that take certificates
+        self.claims = Claims()  #: the domains of all declared certificates; a single one needs none
+        self.events: list[Event] = []  #: the progress of all runs
+        self.calls = 0  #: the calls through ports of the last run
         self._runs = 0
 
     def now(self) -> datetime:
@@ -97,7 +109,7 @@ class ModelWorld:
         retire: Retirement = Retirement.SUPERSEDED,
         lineage: str = "img",
     ) -> DesiredCertificate:
-        """Ask for one certificate, served at these domains, or at all it covers."""
+        """Declare one certificate, served at these domains, or at every domain it covers."""
         deployment = DesiredDeployment(
             "qiniu", domains or None, https=https or DesiredHttps(), retire=retire
         )
@@ -111,8 +123,8 @@ class ModelWorld:
         renew: bool = False,
         scheduled: bool = False,
     ) -> LineageReport | None:
-        """Run to the end, passing the time it waits for; `None` when the process was killed, as
-        it is after so many calls through ports.
+        """Run to the end, passing the time of each wait. Return `None` after a kill; `kill_after`
+        is the number of calls through ports before the kill.
         """
         reports = self.run_together(
             [desired], kill_after=kill_after, renew=renew, scheduled=scheduled
@@ -127,7 +139,7 @@ class ModelWorld:
         renew: bool = False,
         scheduled: bool = False,
     ) -> list[LineageReport] | None:
-        """Run several lineages in one process, each visited when its wait is over."""
+        """Run several lineages in one process; each gets its next pass at the end of its wait."""
         self._runs += 1
         process = f"run {self._runs}"
         self.alive.add(process)
@@ -149,7 +161,7 @@ class ModelWorld:
             self.pass_time(MOMENT)
 
     def pass_to_the_end(self, *runs: LineageReconciler) -> None:
-        """Make passes until nothing waits, the lineage whose time comes first at first."""
+        """Make passes until no lineage waits; the lineage with the earliest moment comes first."""
         due = [(self.clock, number) for number in range(len(runs))]
         for _ in range(MOST_PASSES * len(runs)):
             moment, number = heappop(due)
@@ -188,7 +200,7 @@ class ModelWorld:
     def plan(
         self, desired: DesiredCertificate, issuing: Issuing = Issuing.IF_DUE, **ports: Any
     ) -> Plan:
-        """Plan, without changing anything, with some ports replaced."""
+        """Plan without any change, with some ports replaced."""
         times = Times.at(self.clock)
         ours = replace(self.ports("planner"), **ports)
         return plan_lineage(desired, observe(desired, ours), times, issuing)

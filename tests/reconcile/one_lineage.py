@@ -1,4 +1,4 @@
-"""One lineage on a CDN with one domain, and how to run it."""
+"""Runs of a single lineage on a CDN with one domain."""
 
 from __future__ import annotations
 
@@ -13,19 +13,23 @@ IMG = "img.example.com"
 OTHER = "a.img.example.com"
 
 
-def synced(world: ModelWorld) -> LineageReport:
+def complete_run(world: ModelWorld) -> LineageReport:
+    """Run for the default declaration to the end, and return the report: the fixture world's only
+    domain serves its certificate, unless the test broke a port before.
+    """
     report = world.run(world.desired())
     assert report is not None
     return report
 
 
 def outcome(report: LineageReport, action: Action, domain: str | None = None) -> StepOutcome:
-    (found,) = (o for o in report.outcomes if o.action is action and o.domain == domain)
-    return found
+    """Return the only outcome of an action, at a domain if one is given."""
+    (step,) = (o for o in report.outcomes if o.action is action and o.domain == domain)
+    return step
 
 
 def one_pass(world: ModelWorld, **ports: object) -> LineageReport:
-    """Make one pass, with some ports replaced, and return how it stands."""
+    """Make one pass, with some ports replaced, and return the report so far."""
     ours: Ports = replace(world.ports("run"), **ports)  # type: ignore[arg-type]  # a test's shorthand
     world.alive.add("run")
     run = LineageReconciler(world.desired(), ours)

@@ -1,4 +1,4 @@
-"""Certificates ordered elsewhere, near the deadline: the real engine with several CAs in memory."""
+"""Orders at another CA near the deadline: the real reconciler with several CAs in memory."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Cas:
         return self.by_directory[authority.directory]
 
     def seen_by(self, state: StateStore) -> Cas:
-        """The same CAs, for a process that sees the state like this."""
+        """Return the same CAs for a process with another view of the state."""
         return Cas({url: issuer.seen_by(state) for url, issuer in self.by_directory.items()})
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
@@ -99,7 +99,7 @@ class TwoCas(ModelWorld):
         return self.cas.at(USUAL).issued, self.cas.at(OTHER).issued
 
     def lines(self, event: str) -> list[dict[str, str]]:
-        """What the history says of such events, oldest first."""
+        """Return the facts of the history's entries of an event, oldest first."""
         entries = reversed(self.state.history("img", 100))
         return [dict(entry.facts) for entry in entries if entry.event == event]
 
@@ -113,7 +113,7 @@ def asked_in_plan(world: TwoCas) -> list[str]:
 
 
 def test_usual_ca_is_asked_as_long_as_it_answers() -> None:
-    """The history says which it was."""
+    """The history names the CA."""
     world = TwoCas()
     world.sync()
 
@@ -122,7 +122,7 @@ def test_usual_ca_is_asked_as_long_as_it_answers() -> None:
 
 
 def test_first_certificate_is_ordered_elsewhere_after_a_day() -> None:
-    """Until then a failure is only reported; the plan names both CAs from then on."""
+    """For a day each failure is only reported; then the plan names both CAs."""
     world = TwoCas()
     world.fail()
     for _ in range(2):
@@ -138,7 +138,7 @@ def test_first_certificate_is_ordered_elsewhere_after_a_day() -> None:
 
 
 def test_ca_that_gave_a_certificate_is_asked_when_to_renew_it() -> None:
-    """The usual one would not know it."""
+    """The usual CA does not know the certificate."""
     world = TwoCas()
     world.fail()
     world.sync()
@@ -152,7 +152,7 @@ def test_ca_that_gave_a_certificate_is_asked_when_to_renew_it() -> None:
 
 
 def test_renewal_is_ordered_elsewhere_in_the_last_sixth_of_the_life() -> None:
-    """Not while there is time, and not for the first failure there."""
+    """Earlier failures, and the first failure in the last sixth, stay with the usual CA."""
     world = TwoCas()
     world.sync()
     world.fail()
@@ -173,7 +173,7 @@ def test_renewal_is_ordered_elsewhere_in_the_last_sixth_of_the_life() -> None:
 
 
 def test_passing_error_near_the_end_is_waited_out() -> None:
-    """A machine that was off for long does not leave its CA for one failure."""
+    """After a long outage of the machine, a single failure does not change the CA."""
     world = TwoCas()
     world.sync()
     world.fail()
@@ -189,7 +189,7 @@ def test_passing_error_near_the_end_is_waited_out() -> None:
 
 
 def test_trouble_with_dns_is_no_reason_to_go_elsewhere() -> None:
-    """The other CA would have to see the same records."""
+    """The other CA would have to read the same records."""
     world = TwoCas()
     world.sync()
     world.pass_time(timedelta(days=80))
@@ -204,7 +204,7 @@ def test_trouble_with_dns_is_no_reason_to_go_elsewhere() -> None:
 
 
 def test_ca_that_asked_to_be_left_alone_is_left_out() -> None:
-    """Until the others may be asked, the order waits; then it goes to these only."""
+    """The order waits until the other CA may be asked, then goes to the other CA alone."""
     world = TwoCas()
     world.fail(RateLimited(Text("too many"), retry=Retry.at(world.now() + 1.5 * DAY)))
     for _ in range(2):
@@ -219,12 +219,12 @@ def test_ca_that_asked_to_be_left_alone_is_left_out() -> None:
 
 
 def used_up(world: TwoCas, until: datetime) -> None:
-    """Let the budget at the usual CA be used up until then, though it has failed of nothing."""
+    """Use up the budget at the usual CA until a moment, without any failure of the CA."""
     world.state.save_hold(USUAL.directory, Hold((*IMG_NAMES,), world.now(), until, for_all=False))
 
 
 def test_budget_that_is_used_up_beyond_the_deadline_leads_elsewhere() -> None:
-    """Near the end of the certificate, and not for an hour; until then the order waits."""
+    """Only near the certificate's end; until then the order waits."""
     world = TwoCas()
     world.sync()
     world.pass_time(timedelta(days=70))
@@ -239,7 +239,7 @@ def test_budget_that_is_used_up_beyond_the_deadline_leads_elsewhere() -> None:
 
 
 def test_budget_that_is_free_again_within_the_hour_is_waited_for() -> None:
-    """However near the deadline is."""
+    """The deadline may be near."""
     world = TwoCas()
     world.sync()
     world.pass_time(timedelta(days=80))
@@ -253,7 +253,9 @@ def test_budget_that_is_free_again_within_the_hour_is_waited_for() -> None:
 
 
 def test_first_certificate_that_the_budget_holds_back_for_days_is_ordered_elsewhere() -> None:
-    """At once: no error passes before. Where all ask to wait, it waits for the first."""
+    """The order goes to the other CA at once, without an error; if every CA asks for a pause, the
+    order waits for the earliest.
+    """
     world = TwoCas()
     used_up(world, world.now() + 3 * DAY)
     late = Hold((*IMG_NAMES,), world.now(), world.now() + 2 * DAY, for_all=False)
@@ -269,7 +271,7 @@ def test_first_certificate_that_the_budget_holds_back_for_days_is_ordered_elsewh
 
 
 def test_every_ca_asked_to_be_left_alone() -> None:
-    """The order waits for the first that may be asked again, and goes to that one."""
+    """The order waits for the earliest moment of all CAs, and goes to the CA of that moment."""
     world = TwoCas()
     world.fail()
     world.sync()
@@ -293,7 +295,7 @@ def test_every_ca_asked_to_be_left_alone() -> None:
 
 
 def test_failure_is_none_that_passes_where_only_one_ca_says_when() -> None:
-    """What is wrong at another CA is reported as such."""
+    """The other CA's failure is reported as a failure."""
     world = TwoCas()
     world.fail()
     world.sync()
@@ -307,7 +309,9 @@ def test_failure_is_none_that_passes_where_only_one_ca_says_when() -> None:
 
 
 def test_certificate_of_another_ca_is_replaced_at_none() -> None:
-    """A CA knows only its own, and counts no order as their renewal."""
+    """A CA knows its own certificates alone, and takes no order as the renewal of another CA's
+    certificate.
+    """
     world = TwoCas()
     world.sync()
     world.pass_time(timedelta(days=76))
@@ -324,7 +328,7 @@ def test_certificate_of_another_ca_is_replaced_at_none() -> None:
 
 
 def test_every_ca_fails() -> None:
-    """One error tells of each; a certificate that was not ordered holds the next orders back."""
+    """One error names the failure of each CA; a rejected certificate postpones the next orders."""
     world = TwoCas()
     world.fail(DOWN, CertificateRejected(Text("it is for other names")))
     world.sync()
@@ -338,7 +342,7 @@ def test_every_ca_fails() -> None:
 
 
 def test_run_that_is_killed_while_it_orders_elsewhere_is_followed_by_no_second_order() -> None:
-    """Whenever it was killed: the next run finishes the order where it was begun."""
+    """After a kill at any call, the next run finishes the order at the CA of the begun order."""
     kills = 0
     for calls in spread(range(1, 200), 5):
         world = TwoCas()

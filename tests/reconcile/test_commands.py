@@ -1,4 +1,4 @@
-"""Commands beside a run: discover, examination, state calls, DNS by zone."""
+"""Command deliveries, surveys of accounts, DNS by zone, and the number of state calls in a run."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle, with_another_chain
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.core.strategies import hostnames, labels
-from tests.reconcile.company import Counted, now
+from tests.reconcile.many_certificates import Counted, now
 from tests.reconcile.model import MOMENT, ModelWorld
 from tests.reconcile.one_lineage import IMG, outcome
 
@@ -65,7 +65,7 @@ FILES = PemFiles("/ssl/fullchain.pem", "/ssl/privkey.pem")
 
 
 class Machine:
-    """A world with a machine in it, on which commands are run."""
+    """A world with a machine that runs commands."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,14 +73,14 @@ class Machine:
         self.killed = False
 
     def desired(self, *arguments: str) -> DesiredCertificate:
-        """Ask for a certificate that goes to one command: it writes down its arguments."""
+        """Declare a certificate for one command; the command appends its arguments to a file."""
         script = ("/bin/sh", "-c", 'echo "$1" >> ran; test "$1" != broken', "push", *arguments)
         program = Program(script, str(self.folder), timedelta(seconds=30))
         deployment = delivered(CommandDelivery("push", program))
         return replace(self.world.desired(), deployments=(deployment,))
 
     def sync(self, desired: DesiredCertificate) -> LineageReport:
-        """Run once, to the end."""
+        """Make one run to the end."""
         self.world.alive.add("run")
         run = LineageReconciler(desired, replace(self.world.ports("run"), receiver=self.receiver))
         assert run.reconcile() is None
@@ -89,7 +89,7 @@ class Machine:
         return run.report()
 
     def deploys(self, desired: DesiredCertificate) -> list[Deploy]:
-        """Plan, and give the deliveries."""
+        """Plan, and return the deliveries."""
         observed = observe(desired, replace(self.world.ports("planner"), receiver=self.receiver))
         plan = plan_lineage(desired, observed, Times.at(self.world.clock), Issuing.IF_DUE)
         return [step for step in plan.steps if isinstance(step, Deploy)]
@@ -111,12 +111,12 @@ class Machine:
 
 @pytest.fixture
 def machine(tmp_path: Path) -> Machine:
-    """A machine on which nothing has run yet."""
+    """Return a machine before its first run."""
     return Machine(tmp_path)
 
 
 def test_edited_command_runs_again_for_the_same_certificate(machine: Machine) -> None:
-    """The plan says why, nothing is issued, and afterwards it is left alone."""
+    """The plan gives the reason, no certificate is issued, and a later run changes nothing."""
     machine.sync(machine.desired("to lb1"))
     edited = machine.desired("to lb2")
 
@@ -133,7 +133,7 @@ def test_edited_command_runs_again_for_the_same_certificate(machine: Machine) ->
 
 
 def test_edited_command_that_fails_is_run_until_it_succeeds(machine: Machine) -> None:
-    """Its failure is not taken for a delivery."""
+    """A failed command does not count as a delivery."""
     machine.sync(machine.desired("well"))
 
     assert not machine.sync(machine.desired("broken")).ok
@@ -144,7 +144,7 @@ def test_edited_command_that_fails_is_run_until_it_succeeds(machine: Machine) ->
 
 
 def test_program_of_a_delivery_that_failed_is_not_made_up(machine: Machine) -> None:
-    """What is written down is what was run, never what will be."""
+    """The state stores the program of the last run, never the program of a later one."""
     machine.sync(machine.desired("broken"))
     [record] = machine.world.state.remembered("img").rollouts
     machine.world.state.save_rollout(replace(record, program_digest=None))
@@ -157,7 +157,7 @@ def test_program_of_a_delivery_that_failed_is_not_made_up(machine: Machine) -> N
 
 
 def test_leaf_with_another_chain_is_handed_over_again(machine: Machine) -> None:
-    """The command's server would go on with the chain that it was given before."""
+    """Otherwise the command's server would keep the earlier chain."""
     bundle = make_bundle("img.example.com", not_before=machine.world.clock)
     desired = replace(machine.desired("well"), names=(), dns="", files=FILES)
     other = with_another_chain(bundle)
@@ -168,14 +168,14 @@ def test_leaf_with_another_chain_is_handed_over_again(machine: Machine) -> None:
     assert ["well", "well"] == machine.ran
 
 
-# --- Accounts that are looked at side by side, whatever becomes of one of them
+# # --- Accounts that are surveyed side by side; a failing account leaves the others alone
 
 
 SILENT = TargetUnavailable(Text("no answer"))
 
 
 class Edges:
-    """A `Probe` that finds one address everywhere, and counts how many domains it was asked for."""
+    """A `Probe` that finds one address everywhere, and counts the requested domains."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -186,7 +186,7 @@ class Edges:
 
 
 class Desk:
-    """What an examination works with, and what it reported."""
+    """The input and the reports of an examination."""
 
     def __init__(self) -> None:
         self.edges = Edges()
@@ -216,7 +216,7 @@ def holding(*domains: FoundDomain) -> Callable[[Looked], Survey]:
 
 
 def failing(trouble: BaseException) -> Callable[[Looked], Survey]:
-    """An account that cannot be looked at."""
+    """Return a survey that raises an error."""
 
     def survey(looked: Looked) -> Survey:
         del looked
@@ -231,7 +231,9 @@ def domain(name: str, *, https: bool = True, hidden: bool = False) -> FoundDomai
 
 @pytest.mark.parametrize("trouble", [SILENT, ConfigError(Text("no keys"))])
 def test_account_that_fails_hides_no_other(trouble: Exception) -> None:
-    """It is reported with what the others hold, in the order they were asked for."""
+    """The failed account is reported beside the contents of the others, in the order of the
+    requests.
+    """
     desk = Desk()
     img = domain("img.example.com")
 
@@ -245,7 +247,7 @@ def test_account_that_fails_hides_no_other(trouble: Exception) -> None:
 
 
 def test_edges_are_looked_at_where_there_may_be_https() -> None:
-    """A domain without it has no certificate to present."""
+    """A domain without HTTPS has no certificate to present."""
     desk = Desk()
     plain = domain("plain.example.com", https=False)
     hidden = domain("hidden.example.com", https=False, hidden=True)
@@ -256,7 +258,7 @@ def test_edges_are_looked_at_where_there_may_be_https() -> None:
 
 
 def test_accounts_are_looked_at_side_by_side() -> None:
-    """A slow one does not keep the next one waiting."""
+    """A slow account does not delay the next account."""
     both = threading.Barrier(2, timeout=20)
 
     def survey(looked: Looked) -> Survey:
@@ -268,7 +270,7 @@ def test_accounts_are_looked_at_side_by_side() -> None:
 
 
 def test_a_sign_of_life_comes_at_once_and_then_every_few_domains() -> None:
-    """First that the account is looked at, then how far it is, with its domains and their edges."""
+    """The first event names the account, later events count the domains and the edges."""
     desk = Desk()
     total = 2 * SIGNS_OF_LIFE + 1
     domains = [domain(f"d{number}.example.com") for number in range(total)]
@@ -277,17 +279,17 @@ def test_a_sign_of_life_comes_at_once_and_then_every_few_domains() -> None:
 
     steps = (SIGNS_OF_LIFE, 2 * SIGNS_OF_LIFE)
     assert [
-        "looking at the domains of the account",
+        "reading the account's domains",
         *(f"{count} of {total} domains read" for count in steps),
-        *(f"edges of {count} of {total} domains looked at" for count in (0, *steps)),
-        "looked at",
+        *(f"edges of {count} of {total} domains checked" for count in (0, *steps)),
+        "checked",
     ] == [what for _, what in desk.result]
     assert [SIGNS_OF_LIFE, SIGNS_OF_LIFE, 1] == desk.edges.asked
 
 
 def test_how_long_the_rest_takes_is_notified_of_a_long_look() -> None:
-    """Ten thousand domains are a quarter of an hour: forty signs of life, each with what is left at
-    the pace so far.
+    """Ten thousand domains take a quarter of an hour: forty events, each with the remaining time at
+    the present pace.
     """
     desk, total, passed = Desk(), 10_000, timedelta(0)
 
@@ -302,7 +304,7 @@ def test_how_long_the_rest_takes_is_notified_of_a_long_look() -> None:
 
     desk.survey({"qiniu": survey})
 
-    result = [what for _, what in desk.result if "read" in what]
+    result = [what for _, what in desk.result if "domains read" in what]
     assert MOST_SIGNS - 1 == len(result)
     assert "250 of 10000 domains read, about 16 minutes left" == result[0]
     assert "9750 of 10000 domains read" == result[-1]
@@ -310,7 +312,7 @@ def test_how_long_the_rest_takes_is_notified_of_a_long_look() -> None:
 
 @pytest.mark.parametrize("trouble", [KeyboardInterrupt(), Interrupted(Text("stopped"))])
 def test_what_is_stopped_stops_them_all(trouble: BaseException) -> None:
-    """An examination leaves nothing to clean up, so the run waits for no other account."""
+    """An examination needs no clean-up, so the run does not wait for the other accounts."""
     desk = Desk()
 
     with pytest.raises(type(trouble)):
@@ -327,7 +329,7 @@ ELSEWHERE = "_acme-challenge.delegated.net"
 
 
 class Unlisted:
-    """An account that cannot tell which zones it has."""
+    """An account that cannot list its zones."""
 
     def __init__(self, *zones: str) -> None:
         self._dns = MemoryDns(zones)
@@ -337,7 +339,7 @@ class Unlisted:
 
 
 class Asked:
-    """An account that tells of a name which zone holds it, and cannot list its zones."""
+    """An account that names the zone of a given name, and cannot list its zones."""
 
     def __init__(self, *zones: str) -> None:
         self._zones = tuple(FoundZone(zone) for zone in zones)
@@ -354,20 +356,24 @@ class Asked:
 
 
 def test_account_that_cannot_list_its_zones_is_asked_for_the_name() -> None:
-    """In the order of the table, before one that can tell nothing."""
-    one, two, silent = Asked("example.com"), Asked("delegated.net"), Unlisted("elsewhere.org")
-    provider = ZoneRouter([("example.com", one), ("example.net", silent), ("example.org", two)])
+    """Accounts are asked in the order of the table, accounts without any knowledge of zones
+    last.
+    """
+    first, second, silent = Asked("example.com"), Asked("delegated.net"), Unlisted("elsewhere.org")
+    provider = ZoneRouter(
+        [("example.com", first), ("example.net", silent), ("example.org", second)]
+    )
 
     provider.add_txt(ELSEWHERE, "value")
     provider.add_txt("_acme-challenge.elsewhere.org", "value")
 
-    assert ["value"] == two.values(ELSEWHERE)
+    assert ["value"] == second.values(ELSEWHERE)
     assert ["value"] == silent.values("_acme-challenge.elsewhere.org")
 
 
 @given(st.lists(hostnames, min_size=1, max_size=6, unique=True), labels)
 def test_longest_zone_decides(zones: list[str], label: str) -> None:
-    """Whatever else the accounts have."""
+    """Other zones of the accounts do not matter."""
     ordered = sorted(zones, key=lambda zone: -zone.count("."))
     accounts = {zone: MemoryDns(zones) for zone in zones}
     provider = ZoneRouter([(zone, accounts[zone]) for zone in ordered])
@@ -379,20 +385,20 @@ def test_longest_zone_decides(zones: list[str], label: str) -> None:
 
 
 def test_name_outside_the_zones_goes_to_the_account_that_has_its_zone() -> None:
-    """A CNAME has led there."""
-    one, two = MemoryDns(["example.com"]), MemoryDns(["example.org", "delegated.net"])
-    provider = ZoneRouter([("example.com", one), ("example.org", two)])
+    """A CNAME leads into the zone."""
+    first, second = MemoryDns(["example.com"]), MemoryDns(["example.org", "delegated.net"])
+    provider = ZoneRouter([("example.com", first), ("example.org", second)])
 
     handle = provider.add_txt(ELSEWHERE, "value")
 
-    assert ["value"] == two.values(ELSEWHERE)
+    assert ["value"] == second.values(ELSEWHERE)
     assert provider.remove_txt(ELSEWHERE, "value", handle)
     with pytest.raises(ZoneNotFound, match=r"example\.net"):
         provider.add_txt("_acme-challenge.example.net", "value")
 
 
 def test_account_that_cannot_report_its_zones_comes_last() -> None:
-    """It is asked where no other has the zone, and may have it."""
+    """Such an account is asked if no other account has the zone."""
     silent, other = Unlisted("example.com", "delegated.net"), MemoryDns(["example.org"])
     provider = ZoneRouter([("example.com", silent), ("example.org", other)])
 
@@ -404,7 +410,7 @@ def test_account_that_cannot_report_its_zones_comes_last() -> None:
 
 
 class Two:
-    """A world with a second account, and a certificate that needs both."""
+    """A world with a second account, and a certificate with names in both."""
 
     def __init__(self, world: ModelWorld) -> None:
         self.world = world
@@ -414,7 +420,7 @@ class Two:
         self.desired: DesiredCertificate = replace(desired, dns="", dns_zones=zones)
 
     def ports(self, run: str = "run") -> Ports:
-        """The ports of a run, with both accounts."""
+        """Return the ports of a run, with both accounts."""
         ports = self.world.ports(run)
         self.world.alive.add(run)
         return replace(ports, dns={**ports.dns, "other": self.other})
@@ -426,7 +432,7 @@ class Two:
 
 
 def test_order_is_proven_by_both_accounts(world: ModelWorld) -> None:
-    """Each gets the records of its zone, and loses them again."""
+    """Each account gets the records of its own zone, and loses the records again."""
     two = Two(world)
 
     report = two.reconciled().report()
@@ -439,7 +445,7 @@ def test_order_is_proven_by_both_accounts(world: ModelWorld) -> None:
 
 @pytest.mark.parametrize("refusing", ["dnspod", "other"])
 def test_refusal_of_either_account_stands_in_the_way(world: ModelWorld, refusing: str) -> None:
-    """Before an order is made."""
+    """The refusal comes before an order."""
     two = Two(world)
     denied = DnsAccessDenied("the keys are refused")
     {"dnspod": world.dns, "other": two.other}[refusing].fail_with(denied)
@@ -451,7 +457,7 @@ def test_refusal_of_either_account_stands_in_the_way(world: ModelWorld, refusing
 
 
 def test_what_an_earlier_run_left_is_removed_at_its_account(world: ModelWorld) -> None:
-    """Also where the other cannot be asked."""
+    """The other account may be out of reach."""
     two = Two(world)
     two.reconciled()
     from_other = two.other.add_txt(ELSEWHERE, "A" * 43)
@@ -465,15 +471,15 @@ def test_what_an_earlier_run_left_is_removed_at_its_account(world: ModelWorld) -
     assert [] == two.other.values(ELSEWHERE)
 
 
-# --- How often the engine asks the state: a thousand waiting domains share one
+# # --- The number of state calls of a run: a thousand waiting domains share one state
 
 
 MOST_PER_PASS = 1.5
-"""Version 0.1 made 231 calls in 34 passes. What remains is mostly the one reading at each pass."""
+"""An earlier version made 231 calls in 34 passes. Now a pass reads the state about once."""
 
 
 def test_a_life_of_passes_asks_the_state_seldom() -> None:
-    """From nothing to an edge verified, with a change that takes forty minutes."""
+    """From an empty state to a verified edge, with a change of forty minutes."""
     world = ModelWorld(processing=timedelta(minutes=40))
     world.cdn.add_domain(IMG)
     world.alive.add("run")

@@ -1,4 +1,4 @@
-"""A run that is bound to the plans that an operator was shown."""
+"""A run that is bound to the plans an operator was shown."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ from certferry.reconcile.status import plans_of, plans_to_confirm
 from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Altered
 from certferry_sandbox.testing.memory_target import MemoryCdn
-from tests.reconcile.company import Company
+from tests.reconcile.many_certificates import ManyCertificates
 from tests.reconcile.model import FALLEN, ModelWorld
 from tests.support.tiers import examples
 
 FIRST, LAST = "img0.example.com", "img2.example.com"
 
 
-def run_as_confirmed(company: Company, confirmed: dict[str, str]) -> dict[str, list[object]]:
-    """Sync, and return what is the matter with each lineage: the codes of what is refused."""
-    report = Reconciler(company.ports(), confirmed).sync(company.certificates, WaitLimit())
+def run_as_confirmed(many: ManyCertificates, confirmed: dict[str, str]) -> dict[str, list[object]]:
+    """Sync, and return the codes of refused steps by lineage."""
+    report = Reconciler(many.ports(), confirmed).sync(many.certificates, WaitLimit())
     assert report.complete
     return {
         one.lineage: [step.code for step in one.having(Outcome.REFUSED)] for one in report.lineages
@@ -50,12 +50,12 @@ def run_as_confirmed(company: Company, confirmed: dict[str, str]) -> dict[str, l
 
 
 class TouchedCdn(MemoryCdn):
-    """Another tool binds its certificate to the first domain when that has been looked at."""
+    """Another tool binds its certificate to the first domain after the second observation."""
 
     looks = 0
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """Observe, and let the other tool have its turn."""
+        """Observe; let the other tool act after the second observation."""
         observed = super().observe(scope)
         if scope.lineage == FIRST:
             self.looks += 1
@@ -69,40 +69,42 @@ def touch(cdn: MemoryCdn) -> None:
 
 
 def test_what_was_confirmed_is_carried_out_to_its_end() -> None:
-    """Also what only a later pass can plan: the deployment of what was issued, and the wait."""
-    company = Company(3)
-    shown, first = plans_to_confirm(company.ports(), company.certificates)
+    """A confirmed plan includes the later deployment of the new certificate, and the wait."""
+    many = ManyCertificates(3)
+    shown, first = plans_to_confirm(many.ports(), many.certificates)
 
     assert {one.lineage: digest_of_plans([one]) for one in shown} == first
-    assert {one.lineage: [] for one in company.certificates} == run_as_confirmed(company, first)
-    assert all(plan.is_settled for plan in plans_of(company.ports(), company.certificates))
+    assert {one.lineage: [] for one in many.certificates} == run_as_confirmed(many, first)
+    assert all(plan.is_settled for plan in plans_of(many.ports(), many.certificates))
 
 
 def test_plan_that_changed_is_refused_and_the_others_go_on() -> None:
-    """Nothing is ordered or bound for it; the same run without a confirmed plan does it."""
-    company = Company(3)
-    _, first = plans_to_confirm(company.ports(), company.certificates)
-    touch(company.cdn)
-    bound = company.cdn.bound_to(FIRST)
+    """The refused lineage orders and binds nothing; the same run without a confirmed plan does the
+    work.
+    """
+    many = ManyCertificates(3)
+    _, first = plans_to_confirm(many.ports(), many.certificates)
+    touch(many.cdn)
+    bound = many.cdn.bound_to(FIRST)
 
-    found = run_as_confirmed(company, first)
+    refused = run_as_confirmed(many, first)
 
-    assert {FIRST: [PlanChanged.code], "img1.example.com": [], LAST: []} == found
-    assert bound == company.cdn.bound_to(FIRST)
-    assert () == company.state.versions(FIRST)
-    assert not any(run_as_confirmed(company, {}).values())
-    assert company.state.versions(FIRST)
+    assert {FIRST: [PlanChanged.code], "img1.example.com": [], LAST: []} == refused
+    assert bound == many.cdn.bound_to(FIRST)
+    assert () == many.state.versions(FIRST)
+    assert not any(run_as_confirmed(many, {}).values())
+    assert many.state.versions(FIRST)
 
 
 def test_plan_that_changes_before_the_lease_is_refused() -> None:
-    """The plan that counts is the one that is made under the lease."""
-    company = Company(3, cdn=TouchedCdn)
-    _, first = plans_to_confirm(company.ports(), company.certificates)
+    """The plan under the lease counts."""
+    many = ManyCertificates(3, cdn=TouchedCdn)
+    _, first = plans_to_confirm(many.ports(), many.certificates)
 
-    found = run_as_confirmed(company, first)
+    refused = run_as_confirmed(many, first)
 
-    assert {FIRST: [PlanChanged.code], "img1.example.com": [], LAST: []} == found
-    assert () == company.state.versions(FIRST)
+    assert {FIRST: [PlanChanged.code], "img1.example.com": [], LAST: []} == refused
+    assert () == many.state.versions(FIRST)
 
 
 # another tool at work while a run is bound to a plan
@@ -115,8 +117,8 @@ def with_policy(desired: DesiredCertificate, policy: DriftPolicy) -> DesiredCert
     return replace(desired, deployments=(replace(deployment, drift=policy),))
 
 
-def synced(*domains: str, policy: DriftPolicy = DriftPolicy.REPAIR) -> tuple[ModelWorld, Any]:
-    """Return a world in which each of these domains serves its certificate."""
+def synced_world(*domains: str, policy: DriftPolicy = DriftPolicy.REPAIR) -> tuple[ModelWorld, Any]:
+    """Return a world in which each domain serves its certificate, and the declaration."""
     world = ModelWorld()
     for domain in domains:
         world.cdn.add_domain(domain)
@@ -132,8 +134,8 @@ def shown_plan(world: ModelWorld, desired: DesiredCertificate) -> Plan:
 
 
 def test_binding_that_only_the_edges_betray_is_in_the_plan() -> None:
-    """The account's list shows no change; an edge presents a certificate of another tool."""
-    world, desired = synced(IMG)
+    """The account's list shows no change; an edge presents another tool's certificate."""
+    world, desired = synced_world(IMG)
     world.cdn.bind_unseen(IMG, world.cdn.put_foreign(IMG))
     world.pass_time(timedelta(minutes=10))
 
@@ -148,7 +150,7 @@ def test_binding_that_only_the_edges_betray_is_in_the_plan() -> None:
 
 def test_drift_that_stays_is_in_the_plan_though_the_list_hides_it() -> None:
     """A deployment with `drift = "warn"` reports the foreign certificate before any run."""
-    world, desired = synced(IMG, policy=DriftPolicy.WARN)
+    world, desired = synced_world(IMG, policy=DriftPolicy.WARN)
     world.cdn.bind_unseen(IMG, world.cdn.put_foreign(IMG))
     world.pass_time(timedelta(minutes=10))
 
@@ -159,14 +161,14 @@ def test_drift_that_stays_is_in_the_plan_though_the_list_hides_it() -> None:
 
 
 class NotedCdn:
-    """Notes which domains a run asks to be read at the service itself."""
+    """A CDN that notes the domains a run asks to read at the service itself."""
 
     def __init__(self, cdn: MemoryCdn) -> None:
         self.cdn = cdn
         self.doubted: list[frozenset[str]] = []
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """Note, and observe."""
+        """Note the request, and observe."""
         self.doubted.append(scope.doubted)
         return self.cdn.observe(scope)
 
@@ -176,7 +178,7 @@ class NotedCdn:
 
 @pytest.mark.parametrize("foreign", [False, True], ids=["HTTPS was off", "renewal"])
 def test_certificate_before_is_no_reason_to_read_a_binding_again(*, foreign: bool) -> None:
-    """While a change of ours is on its way, and when nothing is to be done, each pass asks once."""
+    """During a change of certferry's own, and in a run without work, each pass asks once."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     desired = world.desired()
@@ -193,10 +195,10 @@ def test_certificate_before_is_no_reason_to_read_a_binding_again(*, foreign: boo
 
 
 def test_digest_of_one_verification_is_not_that_of_another() -> None:
-    """Both plans verify and deploy nothing; a run under the digest of the first refuses the
-    second.
+    """Both plans verify and deploy nothing; a run under the first digest refuses the second
+    plan.
     """
-    world, desired = synced(IMG, OTHER)
+    world, desired = synced_world(IMG, OTHER)
     shown = []
     for domain in (IMG, OTHER):
         world.cdn.bind_unseen(domain, world.cdn.bound_to(domain))
@@ -214,7 +216,7 @@ def test_digest_of_one_verification_is_not_that_of_another() -> None:
 
 
 def served_old_at(world: ModelWorld, domain: str) -> Any:
-    """Return edges that present at one domain a certificate that is bound nowhere."""
+    """Return edges that present an unbound certificate at one domain."""
 
     def served(domains: Sequence[str]) -> dict[str, tuple[Served, ...]]:
         old = FALLEN.served([one for one in domains if one == domain])
@@ -234,14 +236,14 @@ def run_under(desired: DesiredCertificate, ports: Any, digest: str) -> LineageRe
 
 @dataclass
 class OtherTool:
-    """A fate of all calls of a run: another tool acts before those of these numbers."""
+    """The fate of a run's calls: another tool acts before the calls of given numbers."""
 
     world: ModelWorld
     acts: dict[int, list[tuple[str, str]]]
     calls: int = 0
 
     def before(self) -> None:
-        """Act, when it is time."""
+        """Let the other tool act if this call is due."""
         self.calls += 1
         for act, domain in self.acts.get(self.calls, ()):
             interfere(self.world, act, domain)
@@ -280,14 +282,14 @@ acts = st.lists(
 
 @dataclass
 class Writes:
-    """Everything that a run changed outside."""
+    """Every change that a run made outside."""
 
     bound: set[tuple[str, str]] = field(default_factory=set)
     removed: set[str] = field(default_factory=set)
     uploaded: set[str] = field(default_factory=set)
 
     def ports(self, world: ModelWorld, fate: OtherTool) -> Any:
-        """Return the ports of a run, at whose target each write is noted."""
+        """Return the ports of a run; each write at the target is noted."""
         ports = world.ports("run", fate)
         cdn: Any = ports.targets["qiniu"]
 
@@ -330,8 +332,8 @@ def test_writes_of_a_run_under_a_digest_are_writes_of_that_plan(
     *,
     renew: bool,
 ) -> None:
-    """Whatever another tool does before the plan, between plan and run, and between any two calls
-    of the run: each order, upload, binding and removal is a step that the operator was shown.
+    """Another tool acts before the plan, between plan and run, and between any two calls of the
+    run. Each order, upload, binding and removal is a step of the shown plan.
     """
     world = ModelWorld()
     for domain in (IMG, OTHER):
@@ -369,6 +371,6 @@ def test_writes_of_a_run_under_a_digest_are_writes_of_that_plan(
 
 
 def versions_before(world: ModelWorld, issued: int) -> Sequence[Any]:
-    """Return the versions that there were after so many orders, newest first."""
+    """Return the versions of the first `issued` orders, newest first."""
     versions = world.state.versions("img")
     return versions[len(versions) - issued :]

@@ -1,5 +1,5 @@
-"""Several hosts with one PostgreSQL: they divide the work, leave what another does, and one that
-was frozen does nothing any more.
+"""Several hosts with one PostgreSQL divide the work and leave another host's work alone; a host
+that was frozen does nothing after its leases ended.
 """
 
 from __future__ import annotations
@@ -41,13 +41,13 @@ from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.contracts.state_issuance import make_order
 from certferry_sandbox.testing.interruptions import Altered
 from certferry_sandbox.testing.memory_receiver import MemoryReceivers
-from tests.reconcile.company import Company, now
+from tests.reconcile.many_certificates import ManyCertificates, now
 from tests.support.postgresql import KEY, Postgresql
 from tests.support.tiers import thorough
 from tests.support.waiting import eventually
 
 SHORT = timedelta(seconds=1.5)
-"""A lease's length where one has to end, or to be renewed."""
+"""The length of a lease in tests of its end or its renewal."""
 
 MANY = 40
 HOSTS = ("web-1", "web-2")
@@ -55,13 +55,13 @@ HOSTS = ("web-1", "web-2")
 
 @pytest.fixture
 def database(postgresql: Postgresql) -> str:
-    """The name of a database with an empty state."""
+    """Create a database with an empty state, and return its name."""
     return postgresql.new_state()
 
 
 @pytest.fixture
 def url(postgresql: Postgresql, database: str) -> str:
-    """Where it is."""
+    """Return the URL of the database."""
     return postgresql.url(database)
 
 
@@ -69,74 +69,74 @@ def url(postgresql: Postgresql, database: str) -> str:
 def opened(
     url: str, host: str, length: timedelta = LENGTH, key: Secret = KEY
 ) -> Iterator[SharedState]:
-    """Open the state as one of its hosts sees it."""
+    """Open the state as one of the hosts."""
     state = SharedState(PostgresqlDatabase(url), Sealing(key), host, length)
     with closing(state):
-        state.end_run(state.begin_run(state.now()))  # from now on the other knows of it
+        state.end_run(state.begin_run(state.now()))  # from now on the other host knows this host
         yield state
 
 
 @dataclass
 class Host:
-    """A host of a company: its engine, and what its runs reported."""
+    """A host with its reconciler, and the reports of its runs."""
 
-    company: Company
+    many: ManyCertificates
     state: Any
     receivers: MemoryReceivers
     events: list[Event]
 
     def ports(self) -> Ports:
-        ports = self.company.ports()
+        ports = self.many.ports()
         return replace(
             ports,
             state=self.state,
-            issuer=self.company.issuer.seen_by(self.state),
+            issuer=self.many.issuer.seen_by(self.state),
             receiver=self.receivers.receiver,
             progress=self.events.append,
         )
 
     def sync(self, *, scheduled: bool = True) -> dict[str, LineageReport]:
-        """Sync everything, and return what became of each certificate."""
+        """Sync everything, and return the report of each certificate."""
         engine = Reconciler(self.ports())
-        report = engine.sync(self.company.certificates, WaitLimit(), scheduled=scheduled)
+        report = engine.sync(self.many.certificates, WaitLimit(), scheduled=scheduled)
         assert report.complete
         return {one.lineage: one for one in report.lineages}
 
     @property
     def looked(self) -> list[str]:
-        """The lineage of each question to a service."""
+        """Return the lineage of each question to a service."""
         return [event.lineage for event in self.events if isinstance(event, Asking)]
 
     @property
     def looked_at(self) -> list[str]:
-        """The lineages in the order in which it began with them."""
+        """Return the lineages in the order of the first question."""
         return [*dict.fromkeys(self.looked)]
 
 
 @contextmanager
 def two_hosts(
-    url: str, company: Company, length: timedelta = LENGTH
+    url: str, many: ManyCertificates, length: timedelta = LENGTH
 ) -> Iterator[tuple[Host, Host]]:
-    """Let two hosts see the state of a company."""
-    with opened(url, "web-1", length) as one, opened(url, "web-2", length) as other:
+    """Let two hosts open one state."""
+    with opened(url, "web-1", length) as here, opened(url, "web-2", length) as there:
         yield (
-            Host(company, one, MemoryReceivers(), []),
-            Host(company, other, MemoryReceivers(), []),
+            Host(many, here, MemoryReceivers(), []),
+            Host(many, there, MemoryReceivers(), []),
         )
 
 
 def test_two_hosts_do_the_work_once(url: str) -> None:
-    """At the same time, over many lineages: each is issued, uploaded and bound once, and each host
-    begins with what is its own.
+    """Both run at the same time over many lineages: each is issued, uploaded and bound once, and
+    each host begins with its own share.
     """
-    company = Company(MANY)
-    with two_hosts(url, company) as hosts, ThreadPoolExecutor(2) as threads:
+    many = ManyCertificates(MANY)
+    with two_hosts(url, many) as hosts, ThreadPoolExecutor(2) as threads:
         reports = list(threads.map(Host.sync, hosts))
 
         assert (MANY, MANY, MANY) == (
-            company.issuer.issued,
-            company.cdn.uploads,
-            company.cdn.writes,
+            many.issuer.issued,
+            many.cdn.uploads,
+            many.cdn.writes,
         )
         for host in hosts:
             own = [n for n in reports[0] if owns(host.state.host, HOSTS, n)]
@@ -147,44 +147,46 @@ def test_two_hosts_do_the_work_once(url: str) -> None:
         for name in reports[0]:
             assert any(of_lineage(one[name]) is Result.IN_ORDER for one in reports)
         assert all(one.ok for one in hosts[0].sync().values())
-    assert MANY == company.issuer.issued
-    assert not company.dns.values("_acme-challenge.img0.example.com")
+    assert MANY == many.issuer.issued
+    assert not many.dns.values("_acme-challenge.img0.example.com")
 
 
 def test_two_hosts_whose_connections_are_cut(
     postgresql: Postgresql, url: str, database: str
 ) -> None:
-    """The database ends connections in the middle of everything, again and again: what was done is
-    not done again.
+    """The database ends connections at any moment, again and again: finished work is not
+    repeated.
     """
-    company = Company(MANY // 2)
+    many = ManyCertificates(MANY // 2)
     cut = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"  # noqa: S608 - a name of ours
         f" WHERE datname = '{database}' AND pid <> pg_backend_pid()"
     )
-    with two_hosts(url, company) as hosts, ThreadPoolExecutor(2) as threads:
+    with two_hosts(url, many) as hosts, ThreadPoolExecutor(2) as threads:
         runs = [threads.submit(host.sync) for host in hosts]
         while not all(run.done() for run in runs):
             postgresql.ask(cut)
             time.sleep(0.1)
         for run in runs:
             assert all(one.ok for one in run.result().values())
-    assert (MANY // 2, MANY // 2) == (company.issuer.issued, company.cdn.uploads)
+    assert (MANY // 2, MANY // 2) == (many.issuer.issued, many.cdn.uploads)
 
 
-def with_files(company: Company) -> DesiredCertificate:
-    """Have the only certificate of a company installed in a directory of each host as well."""
-    [certificate] = company.certificates
+def with_files(many: ManyCertificates) -> DesiredCertificate:
+    """Declare a directory on each host for the only certificate as well."""
+    [certificate] = many.certificates
     files = delivered(FileDelivery("/etc/nginx/tls"))
     both = (*certificate.deployments, files)
-    company.certificates = [replace(certificate, deployments=both)]
-    return company.certificates[0]
+    many.certificates = [replace(certificate, deployments=both)]
+    return many.certificates[0]
 
 
 def test_scheduled_run_leaves_what_another_host_does(url: str) -> None:
-    """At once, and all is in order: the report names the host, and since when it is at work."""
-    company = Company(2)
-    with two_hosts(url, company, SHORT) as (here, there):
+    """The run ends at once and in order: the report names the other host and the beginning of its
+    work.
+    """
+    many = ManyCertificates(2)
+    with two_hosts(url, many, SHORT) as (here, there):
         began = datetime.fromisoformat("2026-11-24T12:00:00+00:00")
         held = there.state.acquire("img0.example.com", began)
 
@@ -192,7 +194,7 @@ def test_scheduled_run_leaves_what_another_host_does(url: str) -> None:
 
         [step] = reports["img0.example.com"].outcomes
         assert (Outcome.ELSEWHERE, "web-2", began) == (step.outcome, step.host, step.since)
-        assert "on web-2 has been at work since 2026-11-24 12:00 UTC" in str(step.detail)
+        assert "on web-2 has been working since 2026-11-24 12:00 UTC" in str(step.detail)
         assert (None, None, None) == (step.code, step.hint, step.waiting)
         assert Result.IN_ORDER is of_lineage(reports["img1.example.com"])
         ended = [e.lineage for e in here.events if isinstance(e, LineageEnded)]
@@ -202,21 +204,21 @@ def test_scheduled_run_leaves_what_another_host_does(url: str) -> None:
 
 
 def test_host_that_died_costs_its_lineages_the_rest_of_its_lease(url: str) -> None:
-    """It renews the lease no more: the run that left the lineage goes on once that has ended."""
-    company = Company(1)
-    with two_hosts(url, company, SHORT) as (here, there):
+    """A dead host renews no lease; a waiting run goes on at the end of the lease."""
+    many = ManyCertificates(1)
+    with two_hosts(url, many, SHORT) as (here, there):
         there.state.acquire("img0.example.com", now())
-        there.state._is_closed.set()  # noqa: SLF001 - nothing renews it any more
+        there.state._is_closed.set()  # noqa: SLF001 - no thread renews the lease any more
 
         reports = here.sync()
 
         assert [Result.IN_ORDER] == [of_lineage(one) for one in reports.values()]
-        assert any("on web-2 has been at work" in str(event) for event in here.events)
+        assert any("on web-2 has been working" in str(event) for event in here.events)
 
 
 def refused_while_another_works(here: Host, there: Host) -> list[LeaseHeld]:
-    """Have the other host do all its work while this one asks for its first lease and is refused;
-    return the refusals.
+    """Have the other host do all its work while this host asks for its first lease; return the
+    refusals.
     """
     first: Callable[[str, datetime], Lease] = here.state.acquire
     refusals: list[LeaseHeld] = []
@@ -238,37 +240,37 @@ def refused_while_another_works(here: Host, there: Host) -> list[LeaseHeld]:
 
 
 def test_host_installs_what_another_issued_in_the_same_run(url: str) -> None:
-    """The other one is done before this run ends: a last pass brings the certificate to its own
-    directory.
+    """The other host finishes before the end of this run: a last pass installs the certificate in
+    this host's directory.
     """
-    company = Company(1)
-    name = with_files(company).lineage
-    with two_hosts(url, company) as (here, there):
+    many = ManyCertificates(1)
+    name = with_files(many).lineage
+    with two_hosts(url, many) as (here, there):
         refusals = refused_while_another_works(here, there)
         report = here.sync()[name]
 
     assert ["web-2"] == [one.host for one in refusals]
     assert Result.IN_ORDER is of_lineage(report)
-    assert (1, 1) == (company.issuer.issued, company.cdn.uploads)
+    assert (1, 1) == (many.issuer.issued, many.cdn.uploads)
     files = FileDelivery("/etc/nginx/tls")
     for host in (here, there):
         assert 1 == len(host.receivers.receiver(files).deliveries)
 
 
 def test_host_asks_no_service_for_what_another_saw_served_in_the_same_run(url: str) -> None:
-    """The pace of the account is for those who have something to do. The next run, and one by hand,
-    look for themselves.
+    """The account's pace is left to hosts with work. The next run, and a run by hand, look at the
+    service.
     """
-    company = Company(1)
-    [name] = (one.lineage for one in company.certificates)
-    with two_hosts(url, company) as (here, there):
+    many = ManyCertificates(1)
+    [name] = (one.lineage for one in many.certificates)
+    with two_hosts(url, many) as (here, there):
         refusals = refused_while_another_works(here, there)
         report = here.sync()[name]
         asked = len(here.looked)
 
         assert refusals
         assert (Result.IN_ORDER, SEEN) == (of_lineage(report), report.outcomes[0].detail)
-        assert company.issuer.issued == 1
+        assert many.issuer.issued == 1
         for scheduled in (True, False):
             assert Result.IN_ORDER is of_lineage(here.sync(scheduled=scheduled)[name])
             assert asked < len(here.looked)
@@ -277,24 +279,24 @@ def test_host_asks_no_service_for_what_another_saw_served_in_the_same_run(url: s
 
 
 def test_order_for_names_that_the_file_no_longer_has(url: str) -> None:
-    """The run that finds it forgets it, under the lease that it has, and orders anew."""
-    company = Company(1)
-    [name] = (one.lineage for one in company.certificates)
-    with two_hosts(url, company) as (here, there):
+    """The run forgets the order under its own lease, and orders anew."""
+    many = ManyCertificates(1)
+    [name] = (one.lineage for one in many.certificates)
+    with two_hosts(url, many) as (here, there):
         lease = there.state.acquire(name, now())
         there.state.save_order(lease, make_order(name))
         there.state.release(lease)
 
         assert Result.IN_ORDER is of_lineage(here.sync()[name])
         assert there.state.order(name) is None
-    assert 1 == company.issuer.issued
+    assert 1 == many.issuer.issued
 
 
 def test_host_observes_nothing_that_another_works_on(url: str) -> None:
-    """Where the state has work left, the lease is asked for before any service."""
-    company = Company(1)
-    [name] = (one.lineage for one in company.certificates)
-    with two_hosts(url, company, SHORT) as (here, there):
+    """While the state has open work, a run asks for the lease before any service."""
+    many = ManyCertificates(1)
+    [name] = (one.lineage for one in many.certificates)
+    with two_hosts(url, many, SHORT) as (here, there):
         held = there.state.acquire(name, now())
         assert Result.ELSEWHERE is of_lineage(here.sync()[name])
         assert not here.looked
@@ -305,14 +307,14 @@ def test_host_observes_nothing_that_another_works_on(url: str) -> None:
 def test_host_observes_nothing_that_another_bound_and_will_see_served(
     url: str, *, is_before: bool
 ) -> None:
-    """Between its passes the other one, which is still at work, holds no lease, and comes back:
-    a certificate takes the requests of one host. At its end this run finds all in order.
+    """Between its passes the other host holds no lease, and comes back: a certificate takes the
+    requests of one host. At its end this run reports success.
     """
-    company = Company(8, processing=timedelta(0))
-    own = [one for one in company.certificates if owns("web-1", HOSTS, one.lineage)]
-    theirs, later = own[0], next(one for one in company.certificates if one not in own)
-    company.certificates = [theirs, later]
-    with two_hosts(url, company) as (here, there):
+    many = ManyCertificates(8, processing=timedelta(0))
+    own = [one for one in many.certificates if owns("web-1", HOSTS, one.lineage)]
+    theirs, later = own[0], next(one for one in many.certificates if one not in own)
+    many.certificates = [theirs, later]
+    with two_hosts(url, many) as (here, there):
         store_certificate(there, later)
         run, state, at_work = there.state.begin_run(now()), here.state, list[LineageReconciler]()
 
@@ -340,16 +342,16 @@ def test_host_observes_nothing_that_another_bound_and_will_see_served(
 
     assert ({later.lineage}, {theirs.lineage}) == ({*here.looked}, {*there.looked})
     assert {Result.IN_ORDER} == {of_lineage(one) for one in reports.values()}
-    assert (1, 2) == (company.issuer.issued, company.cdn.writes)
+    assert (1, 2) == (many.issuer.issued, many.cdn.writes)
 
 
 def test_certificate_that_another_host_bound_since_the_first_pass_is_looked_at(url: str) -> None:
-    """The first pass of the run was refused the lease. The last pass neither takes the certificate
-    for unchanged nor leaves it a second time: the run reports what each domain serves.
+    """The first pass of the run was refused the lease. The last pass observes the certificate and
+    reports the served certificate of each domain.
     """
-    company = Company(1, processing=timedelta(0))
-    [certificate] = company.certificates
-    with two_hosts(url, company) as (here, there):
+    many = ManyCertificates(1, processing=timedelta(0))
+    [certificate] = many.certificates
+    with two_hosts(url, many) as (here, there):
         run, state, refusals = there.state.begin_run(now()), here.state, list[LeaseHeld]()
         first: Callable[[str, datetime], Lease] = state.acquire
 
@@ -374,16 +376,16 @@ def test_certificate_that_another_host_bound_since_the_first_pass_is_looked_at(u
     [domain] = (domain for one in certificate.deployments for domain in one.domains or ())
     assert domain in [step.domain for step in report.outcomes]
     assert Result.IN_ORDER is of_lineage(report)
-    assert (1, 1, 1) == (company.issuer.issued, company.cdn.writes, len(refusals))
+    assert (1, 1, 1) == (many.issuer.issued, many.cdn.writes, len(refusals))
 
 
 def test_what_a_host_bound_before_it_died_is_seen_served_in_the_same_run(url: str) -> None:
-    """It seems to be at work for two minutes more: this run leaves the certificate to it at first,
-    and goes on with it at its own end.
+    """The dead host seems to work for two minutes more: this run first leaves the certificate
+    alone, and finishes the work at its own end.
     """
-    company = Company(1, processing=timedelta(0))
-    [certificate] = company.certificates
-    with two_hosts(url, company) as (here, there):
+    many = ManyCertificates(1, processing=timedelta(0))
+    [certificate] = many.certificates
+    with two_hosts(url, many) as (here, there):
         there.state.begin_run(now())
         assert LineageReconciler(
             certificate, there.ports(), RunRules(keeps_pauses=True)
@@ -395,11 +397,11 @@ def test_what_a_host_bound_before_it_died_is_seen_served_in_the_same_run(url: st
         [record] = here.state.remembered(certificate.lineage).rollouts
         assert record.verified_at is not None
         ends = [one for one in here.events if isinstance(one, LineageEnded)]
-    assert (1, 1, 1) == (company.issuer.issued, company.cdn.writes, len(ends))
+    assert (1, 1, 1) == (many.issuer.issued, many.cdn.writes, len(ends))
 
 
 def store_certificate(host: Host, desired: DesiredCertificate) -> None:
-    """Store a certificate that is not due, and bound nowhere."""
+    """Store an unbound certificate that is not due."""
     bundle = make_bundle(*desired.names, not_before=now() - timedelta(days=1))
     lease = host.state.acquire(desired.lineage, now())
     host.state.save_version(lease, bundle, now())
@@ -407,12 +409,12 @@ def store_certificate(host: Host, desired: DesiredCertificate) -> None:
 
 
 def test_run_by_hand_waits_for_another_host(url: str) -> None:
-    """As for another run of its own, and it says who is at work."""
-    company = Company(1)
-    with two_hosts(url, company) as (here, there), ThreadPoolExecutor(1) as threads:
+    """A run by hand waits as for another run of its own host, and names the working host."""
+    many = ManyCertificates(1)
+    with two_hosts(url, many) as (here, there), ThreadPoolExecutor(1) as threads:
         held = there.state.acquire("img0.example.com", now())
         run = threads.submit(here.sync, scheduled=False)
-        waits = "on web-2 has been at work since"
+        waits = "on web-2 has been working since"
         assert eventually(lambda: any(waits in str(event) for event in here.events))
         assert not run.done()
         there.state.release(held)
@@ -433,11 +435,11 @@ with child_engine(*sys.argv[1:]) as (ports, certificates):
 
 
 READING = {"/cdn.observe", "/files.observe", "/ca.proofs"}
-"""What a run that plans calls, with a lease or without."""
+"""The calls of a planning run, with a lease or without."""
 
 
 class World:
-    """What another process calls, over HTTP: it notes each call, and answers one of them late."""
+    """A server for another process: it notes each call, and answers one of the calls late."""
 
     def __init__(self, late: str) -> None:
         self.calls: list[str] = []
@@ -474,7 +476,7 @@ class World:
 
 
 class Remote:
-    """A port each of whose calls is a request of the real client first."""
+    """A port with a request of the real client before each call."""
 
     def __init__(self, port: Any, name: str, call: Callable[[str], object]) -> None:
         self._port, self._name, self._call = port, name, call
@@ -495,7 +497,7 @@ class Remote:
 def child_engine(
     url: str, key: str, world: str
 ) -> Iterator[tuple[Ports, list[DesiredCertificate]]]:
-    """The ports of the process that is frozen: a world in its memory, reached over HTTP."""
+    """Yield the ports of the frozen process: a world in its memory, reached over HTTP."""
     from certferry.adapters.http.client import HttpClient, Pacer
 
     http = HttpClient(pace=Pacer(1000, pause=time.sleep), pause=time.sleep)
@@ -503,18 +505,18 @@ def child_engine(
     def call(path: str) -> None:
         http.send("POST", f"{world}{path}", body=b"", repeatable=True)
 
-    company = Company(1)
-    certificate = with_files(company)
+    many = ManyCertificates(1)
+    certificate = with_files(many)
     with opened(url, "web-2", SHORT, Secret(key)) as state:
-        issuer = company.issuer.seen_by(state)
+        issuer = many.issuer.seen_by(state)
         issuer._ca = Remote(issuer._ca, "ca", call)  # type: ignore[assignment]  # noqa: SLF001 - by name; the CA itself is asked
         receivers = MemoryReceivers()
         ports = replace(
-            company.ports(),
+            many.ports(),
             state=state,
             issuer=issuer,
-            dns={"dns": Remote(company.dns, "dns", call)},
-            targets={"cdn": Remote(company.cdn, "cdn", call)},
+            dns={"dns": Remote(many.dns, "dns", call)},
+            targets={"cdn": Remote(many.cdn, "cdn", call)},
             receiver=lambda one: Remote(receivers.receiver(one), "files", call),
         )
         yield ports, [certificate]
@@ -534,9 +536,9 @@ def child_engine(
 def test_host_that_was_frozen_does_nothing_when_it_wakes_up(
     postgresql: Postgresql, url: str, database: str, late: str
 ) -> None:
-    """Frozen in the middle of any call, for longer than its lease: woken, it changes nothing,
-    removes nothing, and stores nothing but where the record is that it was writing; then it sees
-    that another host is at work.
+    """Frozen in any call for longer than its lease, a host changes and removes nothing afterwards.
+    It stores only the place of the record in the interrupted call, and then finds the other host at
+    work.
     """
     with World(late).running() as world, ExitStack() as ended:
         words = [sys.executable, "-c", CHILD, url, KEY.reveal(), world.url]
@@ -563,7 +565,7 @@ def test_host_that_was_frozen_does_nothing_when_it_wakes_up(
 
 
 def took_over(state: SharedState, taken: list[Lease]) -> bool:
-    """Take the lease of the only lineage, as soon as its holder has lost it."""
+    """Take the lease of the only lineage as soon as the holder has lost it."""
     with suppress(LeaseHeld):
         if not taken:
             taken.append(state.acquire("img0.example.com", now()))
@@ -577,9 +579,9 @@ WORKED_ON = (
 
 
 def rows(postgresql: Postgresql, database: str) -> dict[str, list[dict[str, object]]]:
-    """Return all that runs store of their work."""
-    found: dict[str, list[dict[str, object]]] = {}
+    """Return every row that runs store about their work."""
+    tables: dict[str, list[dict[str, object]]] = {}
     for table in WORKED_ON:
         whole = f"SELECT to_jsonb({table}) FROM {table}"  # noqa: S608 - the schema's own names
-        found[table] = [row for (row,) in postgresql.ask(whole, database)]
-    return found
+        tables[table] = [row for (row,) in postgresql.ask(whole, database)]
+    return tables

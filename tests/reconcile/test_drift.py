@@ -1,4 +1,4 @@
-"""Drift: what another hand changed, and changes that have not arrived."""
+"""Drift: changes of another tool, and changes that have not arrived."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ from tests.reconcile.model import IMMORTAL, ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, outcome
 from tests.support.tiers import examples
 
-# --- What another tool changed at a domain since it was seen as declared: repaired, reported or
-# ignored; and two tools that fight over a domain
+# # --- Another tool's change at a verified domain is repaired, reported or ignored; and two tools
+# that fight over a domain
 
 
 LEFT = [DriftPolicy.WARN, DriftPolicy.IGNORE]
@@ -45,13 +45,13 @@ HTTP2 = DesiredHttps(http2=True)
 def desired(
     world: ModelWorld, drift: DriftPolicy, https: DesiredHttps | None = None
 ) -> DesiredCertificate:
-    """One domain, with what is to be done about drift."""
-    found = world.desired(IMG, https=https)
-    (deployment,) = found.deployments
-    return replace(found, deployments=(replace(deployment, drift=drift),))
+    """Declare one domain with a policy for drift."""
+    declared = world.desired(IMG, https=https)
+    (deployment,) = declared.deployments
+    return replace(declared, deployments=(replace(deployment, drift=drift),))
 
 
-def synced(drift: DriftPolicy, https: DesiredHttps | None = None) -> ModelWorld:
+def synced_world(drift: DriftPolicy, https: DesiredHttps | None = None) -> ModelWorld:
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     world.run(desired(world, drift, https))
@@ -66,14 +66,16 @@ def run(world: ModelWorld, wanted: DesiredCertificate) -> LineageReport:
 
 
 def lines(world: ModelWorld) -> list[str]:
-    """What the history says of drift, oldest first."""
+    """Return the drift events of the history, oldest first."""
     entries = reversed(world.state.history("img", 100))
     return [entry.event for entry in entries if entry.event.startswith("drift")]
 
 
 def test_certificate_that_another_tool_bound_is_replaced() -> None:
-    """The history says what was found, and what was done; the run says that it undid a change."""
-    world = synced(DriftPolicy.REPAIR)
+    """The history names the foreign certificate and the repair; the run reports an undone
+    change.
+    """
+    world = synced_world(DriftPolicy.REPAIR)
     ours = world.cdn.bound_to(IMG)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.set_by_others(IMG, theirs)
@@ -83,7 +85,7 @@ def test_certificate_that_another_tool_bound_is_replaced() -> None:
     assert report.ok
     assert ours == world.cdn.bound_to(IMG)
     done = outcome(report, Action.DEPLOY, IMG)
-    assert "bound: what another tool had changed is undone" == str(done.detail)
+    assert "bound: another tool's change is undone" == str(done.detail)
     assert ["drift found"] == lines(world)
     (found,) = (e for e in world.state.history("img", 100) if e.event == "drift found")
     assert theirs in found.facts["found"]
@@ -91,8 +93,8 @@ def test_certificate_that_another_tool_bound_is_replaced() -> None:
 
 @pytest.mark.parametrize("policy", LEFT)
 def test_certificate_that_another_tool_bound_is_left(policy: DriftPolicy) -> None:
-    """Nothing is written, the run is in order, and the history has once what was found."""
-    world = synced(policy)
+    """The run succeeds without a write, and the history names the foreign certificate once."""
+    world = synced_world(policy)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.set_by_others(IMG, theirs)
     writes = world.cdn.writes
@@ -114,8 +116,8 @@ def test_certificate_that_another_tool_bound_is_left(policy: DriftPolicy) -> Non
 
 @pytest.mark.parametrize("begins", [True, False])
 def test_drift_that_another_run_has_written_down_meanwhile(begins: bool) -> None:  # noqa: FBT001 - a case
-    """Each run tells of it only if it was first: the history has it once."""
-    world = synced(DriftPolicy.WARN)
+    """Only the first run reports the drift: the history has one entry."""
+    world = synced_world(DriftPolicy.WARN)
     ours, theirs = world.cdn.bound_to(IMG), world.cdn.put_foreign(IMG)
     wanted = desired(world, DriftPolicy.WARN)
     world.cdn.set_by_others(IMG, theirs)
@@ -132,7 +134,7 @@ def test_drift_that_another_run_has_written_down_meanwhile(begins: bool) -> None
 
 
 class Meanwhile:
-    """A `Probe` during whose look another run comes and goes."""
+    """A `Probe` with another run during its look."""
 
     def __init__(self, probe: Probe, world: ModelWorld, wanted: DesiredCertificate) -> None:
         self._probe = probe
@@ -146,8 +148,8 @@ class Meanwhile:
 
 
 def test_drift_that_its_maker_undid_is_over() -> None:
-    """A later one of the same kind is reported again."""
-    world = synced(DriftPolicy.WARN)
+    """Later drift of the same kind is reported again."""
+    world = synced_world(DriftPolicy.WARN)
     ours, theirs = world.cdn.bound_to(IMG), world.cdn.put_foreign(IMG)
     wanted = desired(world, DriftPolicy.WARN)
 
@@ -161,8 +163,8 @@ def test_drift_that_its_maker_undid_is_over() -> None:
 
 @pytest.mark.parametrize("policy", LEFT)
 def test_https_switched_off_by_another_tool_stays_off(policy: DriftPolicy) -> None:
-    """Where it is to be left, nothing is switched on again."""
-    world = synced(policy)
+    """A policy other than repair switches nothing on again."""
+    world = synced_world(policy)
     world.cdn.set_by_others(IMG, None)
 
     assert run(world, desired(world, policy)).ok
@@ -171,8 +173,8 @@ def test_https_switched_off_by_another_tool_stays_off(policy: DriftPolicy) -> No
 
 @pytest.mark.parametrize("policy", LEFT)
 def test_renewal_leaves_a_setting_that_another_tool_changed(policy: DriftPolicy) -> None:
-    """The new certificate is bound, and the setting is sent to be what it was found as."""
-    world = synced(policy, HTTP2)
+    """The new certificate is bound with the observed value of the setting."""
+    world = synced_world(policy, HTTP2)
     world.cdn.set_by_others(IMG, world.cdn.bound_to(IMG), HttpsSettings(http2=False))
     world.pass_time(timedelta(days=61))
 
@@ -183,8 +185,8 @@ def test_renewal_leaves_a_setting_that_another_tool_changed(policy: DriftPolicy)
 
 
 def test_renewal_does_not_replace_what_another_tool_bound() -> None:
-    """It is renewed all the same: the operator may want it back any day."""
-    world = synced(DriftPolicy.WARN)
+    """The certificate is renewed nevertheless: the operator may want it back any day."""
+    world = synced_world(DriftPolicy.WARN)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.set_by_others(IMG, theirs)
     world.pass_time(timedelta(days=61))
@@ -198,8 +200,8 @@ def test_renewal_does_not_replace_what_another_tool_bound() -> None:
 
 
 def test_setting_of_an_edited_file_is_no_drift() -> None:
-    """What the file newly asks for is set, whatever is to be done about drift."""
-    world = synced(DriftPolicy.WARN)
+    """A new setting of the file is applied under every drift policy."""
+    world = synced_world(DriftPolicy.WARN)
 
     assert run(world, desired(world, DriftPolicy.WARN, HTTP2)).ok
 
@@ -208,8 +210,8 @@ def test_setting_of_an_edited_file_is_no_drift() -> None:
 
 
 def test_next_change_of_the_file_is_not_called_a_repair() -> None:
-    """What another tool had changed was undone before, and that was reported then."""
-    world = synced(DriftPolicy.REPAIR)
+    """The other tool's change was undone and reported before."""
+    world = synced_world(DriftPolicy.REPAIR)
     world.cdn.set_by_others(IMG, world.cdn.put_foreign(IMG))
     run(world, desired(world, DriftPolicy.REPAIR))
     world.pass_time(timedelta(hours=1))
@@ -220,10 +222,10 @@ def test_next_change_of_the_file_is_not_called_a_repair() -> None:
 
 
 def test_third_repair_within_a_day_is_refused() -> None:
-    """Another tool sets the domain as well: that is said, with the moment of the next repair; a day
-    later it is tried again.
+    """The refusal names the fight and the moment of the next repair; a day later the run repairs
+    again.
     """
-    world = synced(DriftPolicy.REPAIR)
+    world = synced_world(DriftPolicy.REPAIR)
     wanted = desired(world, DriftPolicy.REPAIR)
     theirs = world.cdn.put_foreign(IMG)
     for _ in range(2):
@@ -251,10 +253,10 @@ def test_third_repair_within_a_day_is_refused() -> None:
     kills=st.lists(st.integers(0, 60), max_size=3),
 )
 def test_repair_of_drift_ends(hours: list[int], off: bool, kills: list[int]) -> None:  # noqa: FBT001 - drawn by hypothesis
-    """Whatever another tool does and whenever a run is killed: a domain is repaired at most twice
-    within any day.
+    """Another tool and kills act at any moment: a domain is repaired at most twice within
+    any day.
     """
-    world = synced(DriftPolicy.REPAIR)
+    world = synced_world(DriftPolicy.REPAIR)
     wanted = desired(world, DriftPolicy.REPAIR)
     theirs = None if off else world.cdn.put_foreign(IMG)
     accepted = []
@@ -275,8 +277,8 @@ def test_repair_of_drift_ends(hours: list[int], off: bool, kills: list[int]) -> 
 
 
 def test_status_reports_drift() -> None:
-    """The domain stands as drifted, and its row says what is bound."""
-    world = synced(DriftPolicy.WARN)
+    """The domain stands as drifted, and its row names the bound certificate."""
+    world = synced_world(DriftPolicy.WARN)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.set_by_others(IMG, theirs)
     wanted = desired(world, DriftPolicy.WARN)
@@ -290,10 +292,10 @@ def test_status_reports_drift() -> None:
 
 @pytest.mark.parametrize("policy", DriftPolicy)
 def test_newer_certificate_of_ours_is_no_change_of_another_tool(policy: DriftPolicy) -> None:
-    """A state that was put back from a dump lacks what certferry bound since: plan, run, status and
-    history say so, and nothing is written.
+    """A state restored from a dump lacks certferry's later bindings: plan, run, status and history
+    say so without a write.
     """
-    world = synced(policy)
+    world = synced_world(policy)
     newer = make_bundle(*desired(world, policy).names, not_before=world.clock)
     label = label_of("img", newer.certificate.fingerprint)
     world.cdn.set_by_others(IMG, world.cdn.put(label, newer))
@@ -310,13 +312,13 @@ def test_newer_certificate_of_ours_is_no_change_of_another_tool(policy: DriftPol
     assert ReasonCode.STATE_OLDER.value == domain.problem.code
 
 
-# --- Drift that is met in the middle of a change, of a renewal, or while the target is busy
+# # --- Drift during a change, during a renewal, or while the target is busy
 
 
 @pytest.mark.parametrize("policy", LEFT)
 def test_setting_that_is_left_stays_so_after_a_renewal(policy: DriftPolicy) -> None:
-    """The new certificate is bound and seen, and no later run sets what was left."""
-    world = synced(policy, HTTP2)
+    """The new certificate is bound and seen, and no later run restores the setting."""
+    world = synced_world(policy, HTTP2)
     before = world.cdn.bound_to(IMG)
     world.cdn.set_by_others(IMG, before, HttpsSettings(http2=False))
     world.pass_time(timedelta(days=61))
@@ -335,8 +337,8 @@ def test_setting_that_is_left_stays_so_after_a_renewal(policy: DriftPolicy) -> N
 
 @pytest.mark.parametrize("policy", LEFT)
 def test_certificate_that_another_tool_is_about_to_bind_is_left(policy: DriftPolicy) -> None:
-    """A pass during its change does not make the domain one that was never in order."""
-    world = synced(policy)
+    """A pass during the other tool's change keeps the domain's record of earlier success."""
+    world = synced_world(policy)
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.begin_by_others(IMG, theirs)
 
@@ -349,8 +351,8 @@ def test_certificate_that_another_tool_is_about_to_bind_is_left(policy: DriftPol
 
 
 def test_tools_that_fight_are_noticed_though_each_look_meets_a_change() -> None:
-    """The third repair within a day is refused, also where each began as a wait."""
-    world = synced(DriftPolicy.REPAIR)
+    """The third repair within a day is refused, also after repairs that began as a wait."""
+    world = synced_world(DriftPolicy.REPAIR)
     theirs = world.cdn.put_foreign(IMG)
     refused = []
     for _ in range(4):
@@ -362,8 +364,8 @@ def test_tools_that_fight_are_noticed_though_each_look_meets_a_change() -> None:
 
 
 def test_repair_that_a_busy_target_puts_off_is_counted_once() -> None:
-    """Nothing was written while the target was busy: it is no fight, and reported once."""
-    world = synced(DriftPolicy.REPAIR)
+    """A busy target takes no write: the repair is reported once, and is no fight."""
+    world = synced_world(DriftPolicy.REPAIR)
     ours = world.cdn.bound_to(IMG)
     world.cdn.set_by_others(IMG, world.cdn.put_foreign(IMG))
     world.cdn.touch(IMG)
@@ -377,14 +379,14 @@ def test_repair_that_a_busy_target_puts_off_is_counted_once() -> None:
     assert 1 == len(record.repairs)
 
 
-# --- The law where others change the domains, edges break and an operator goes back
+# # --- The law under other tools' changes, broken edges and rollbacks by hand
 
 
 Deed = Callable[[ModelWorld, DesiredCertificate], object]
 
 
 def run_model(position: int, *, renew: bool) -> Deed:
-    """Run, killed after so many calls."""
+    """Run, killed after a number of calls."""
     return lambda world, desired: world.run(desired, kill_after=position, renew=renew)
 
 
@@ -393,12 +395,12 @@ def wait(hours: int) -> Deed:
 
 
 def bind(domain: str) -> Deed:
-    """Another tool binds its certificate at once."""
+    """Let another tool bind its certificate at once."""
     return lambda world, _: world.cdn.set_by_others(domain, world.cdn.put_foreign(domain))
 
 
 def begin(domain: str) -> Deed:
-    """Another tool begins to bind its certificate."""
+    """Let another tool begin to bind its certificate."""
     return lambda world, _: world.cdn.begin_by_others(domain, world.cdn.put_foreign(domain))
 
 
@@ -416,7 +418,7 @@ def break_edges(world: ModelWorld, _: DesiredCertificate) -> None:
 
 
 def go_back(world: ModelWorld, desired: DesiredCertificate) -> None:
-    """Roll back by hand, where that is possible."""
+    """Roll back by hand, if possible."""
     world.alive.add("hand")
     with suppress(CertferryError):
         withdraw_by_hand(world.ports("hand"), desired)
@@ -441,8 +443,8 @@ deeds: st.SearchStrategy[Deed] = st.one_of(
 def test_whatever_others_do_it_comes_to_rest(
     done: list[Deed], drift: DriftPolicy, minutes: int
 ) -> None:
-    """Nothing is removed that is served, no withdrawn certificate stays bound, and after some days
-    of peace nothing is planned or written any more.
+    """No served certificate is removed, no withdrawn certificate stays bound, and after some quiet
+    days nothing is left to plan or write.
     """
     world = ModelWorld(processing=timedelta(minutes=minutes))
     for name in (IMG, OTHER):

@@ -1,4 +1,4 @@
-"""What a look at lineages, accounts and the machine finds, in a model world."""
+"""The findings of `doctor` about lineages, accounts and the machine, in a model world."""
 
 from __future__ import annotations
 
@@ -37,15 +37,15 @@ from certferry_sandbox.testing.certificates import make_key
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.core.strategies import NOW
 from tests.reconcile.model import START, ModelWorld
-from tests.reconcile.one_lineage import IMG, synced
+from tests.reconcile.one_lineage import IMG, complete_run
 
 STATE, KEY = PurePath("/state/state.db"), PurePath("/state/secret.key")
 
 
 def lines(findings: object) -> list[tuple[str, str, Severity]]:
-    """Return what findings are about, their codes and weights."""
-    found = list(cast("list[Problem]", findings))
-    return [(finding.subject, str(finding.code), finding.severity) for finding in found]
+    """Return subjects, codes and weights of findings."""
+    problems = list(cast("list[Problem]", findings))
+    return [(finding.subject, str(finding.code), finding.severity) for finding in problems]
 
 
 # --- a lineage
@@ -56,21 +56,21 @@ def lineage(world: ModelWorld) -> list[tuple[str, str, Severity]]:
 
 
 def test_lineage_in_order(world: ModelWorld) -> None:
-    """Before there is a certificate, and when it is served."""
+    """A lineage without a certificate, and a served one, have no findings."""
     assert [] == lineage(world)
-    synced(world)
+    complete_run(world)
     assert [] == lineage(world)
 
 
 def test_domain_that_cannot_be_changed(world: ModelWorld) -> None:
-    """Its state is reported by its name, with the target's own words."""
+    """The finding names the domain, with the target's own words."""
     world.cdn.add_domain(IMG, state=DomainState.UNAVAILABLE)
 
     assert [(IMG, Code.DOMAIN_UNUSABLE, Severity.ERROR)] == lineage(world)
 
 
 def test_domain_whose_change_failed(world: ModelWorld) -> None:
-    """It may be tried again, so it is a warning."""
+    """A later try may succeed: the finding is a warning."""
     world.cdn.fail_next(IMG, "verify https crt fail")
     world.run(world.desired())
 
@@ -78,7 +78,7 @@ def test_domain_whose_change_failed(world: ModelWorld) -> None:
 
 
 def test_domain_whose_change_does_not_end(world: ModelWorld) -> None:
-    """It is reported once the change takes longer than one may, with where the ticket is."""
+    """After the usual time of a change the finding names the place of the ticket."""
     world.cdn.add_domain(IMG)
     world.cdn.stick_next(IMG)
     world.run(world.desired(), kill_after=50)
@@ -92,7 +92,7 @@ def test_domain_whose_change_does_not_end(world: ModelWorld) -> None:
 
 
 def test_target_that_refuses_the_keys(world: ModelWorld) -> None:
-    """It is reported of the account."""
+    """The finding names the account."""
     world.cdn.denies = True
 
     assert [("qiniu", Code.KEYS_REFUSED, Severity.ERROR)] == lineage(world)
@@ -109,7 +109,7 @@ def test_target_that_refuses_the_keys(world: ModelWorld) -> None:
 def test_life_of_a_certificate_beside_what_the_target_wants(
     lifetime: int, expected: list[tuple[str, Code, Severity]]
 ) -> None:
-    """Once there is one to judge by."""
+    """The check needs a first certificate."""
     world = ModelWorld(lifetime=timedelta(days=lifetime))
     world.cdn.add_domain(IMG)
     assert [] == lineage(world)
@@ -120,15 +120,15 @@ def test_life_of_a_certificate_beside_what_the_target_wants(
 
 
 def test_certificate_that_has_ended(world: ModelWorld) -> None:
-    """Whatever serves it."""
-    synced(world)
+    """An expired certificate is an error, served or not."""
+    complete_run(world)
     world.pass_time(timedelta(days=91))
 
     assert ("img", Code.EXPIRED, Severity.ERROR) in lineage(world)
 
 
 class HalfRead:
-    """A target of which something could not be read beside its domains."""
+    """A target with a part that could not be read, beside its domains."""
 
     def __init__(self, target: DeployTarget) -> None:
         self._target = target
@@ -142,31 +142,31 @@ class HalfRead:
 
 
 def test_what_could_not_be_read_beside_the_domains(world: ModelWorld) -> None:
-    """It keeps nothing waiting, so it is a warning."""
+    """An unread part delays nothing: the finding is a warning."""
     ports = world.ports("doctor")
     half: Any = HalfRead(ports.targets["qiniu"])
 
-    found = lines(examine_lineage(world.desired(), replace(ports, targets={"qiniu": half})))
+    findings = lines(examine_lineage(world.desired(), replace(ports, targets={"qiniu": half})))
 
-    assert [("qiniu", Code.TARGET_UNREAD, Severity.WARNING)] == found
+    assert [("qiniu", Code.TARGET_UNREAD, Severity.WARNING)] == findings
 
 
 def test_files_that_cannot_be_taken(world: ModelWorld) -> None:
-    """Those of another client, which are not there."""
+    """The files of another client are missing."""
     desired = replace(
         world.desired(), dns="", files=PemFiles("/no/fullchain.pem", "/no/privkey.pem")
     )
 
-    found = lines(examine_lineage(desired, world.ports("doctor")))
+    findings = lines(examine_lineage(desired, world.ports("doctor")))
 
-    assert [("img", Code.FILES_UNUSABLE, Severity.ERROR)] == found
+    assert [("img", Code.FILES_UNUSABLE, Severity.ERROR)] == findings
 
 
 # --- an account
 
 
 class Account:
-    """An account that tells the time, is examined, and names CNAMEs."""
+    """An account with a clock, an examination and CNAMEs."""
 
     def __init__(self, ahead: timedelta | None) -> None:
         self.ahead = ahead
@@ -182,15 +182,18 @@ class Account:
 
 
 def test_clock_is_reported_before_the_keys() -> None:
-    """It is to be set before they are blamed."""
-    found = lines(examine_account("qiniu", Account(timedelta(minutes=20))))
+    """A wrong clock is reported before the keys are blamed."""
+    findings = lines(examine_account("qiniu", Account(timedelta(minutes=20))))
 
-    assert [("qiniu", Code.CLOCK_OFF, Severity.ERROR), ("qiniu", "seen", Severity.NOTICE)] == found
+    assert [
+        ("qiniu", Code.CLOCK_OFF, Severity.ERROR),
+        ("qiniu", "seen", Severity.NOTICE),
+    ] == findings
 
 
 @pytest.mark.parametrize("ahead", [None, timedelta(0)])
 def test_clock_that_is_right_or_not_reported(ahead: timedelta | None) -> None:
-    """There is nothing to say."""
+    """A right clock, or a missing one, has no finding."""
     assert [] == list(examine_clock("qiniu", ahead))
 
 
@@ -213,7 +216,7 @@ def test_account_that_cannot_be_examined() -> None:
 def test_cnames_are_those_of_domains_that_are_deployed_to(
     world: ModelWorld, chosen: dict[str, Any], expected: set[str]
 ) -> None:
-    """Whether they are named, or found; those of another account are not looked at."""
+    """Named and discovered domains count; another account's domains do not."""
     desired = replace(world.desired(), deployments=(DesiredDeployment("qiniu", **chosen),))
 
     assert expected == set(cnames_of("qiniu", Account(None), [desired]))
@@ -221,7 +224,7 @@ def test_cnames_are_those_of_domains_that_are_deployed_to(
 
 
 def test_names_that_are_ordered(world: ModelWorld) -> None:
-    """What is only deployed needs no proof."""
+    """An imported certificate needs no proof."""
     desired = world.desired()
     imported = replace(desired, dns="", files=PemFiles("a", "b"))
 
@@ -232,20 +235,20 @@ def test_names_that_are_ordered(world: ModelWorld) -> None:
 
 
 def of_state(state: StateStore, declared: Sequence[str]) -> Iterator[Problem]:
-    history = [one for one in state.history(None, ENTRIES) if one.lineage in declared]
+    history = [entry for entry in state.history(None, ENTRIES) if entry.lineage in declared]
     return examine_records(recorded(state), history, STATE, KEY, NOW)
 
 
 def test_state_in_order_reports_what_to_back_up() -> None:
-    """Nothing has happened yet."""
-    found = list(of_state(MemoryState(), ["img"]))
+    """A new state names the file and the key to back up."""
+    findings = list(of_state(MemoryState(), ["img"]))
 
-    assert [(str(STATE), Code.BACK_UP, Severity.NOTICE)] == lines(found)
-    assert str(KEY) in str(found[0].message)
+    assert [(str(STATE), Code.BACK_UP, Severity.NOTICE)] == lines(findings)
+    assert str(KEY) in str(findings[0].message)
 
 
 def test_key_that_does_not_open_the_state() -> None:
-    """It is reported of the key file."""
+    """The finding names the key file."""
     state = MemoryState()
     state.save_account(AcmeAccount("https://ca.test/directory", make_key()))
     state.lose_key()
@@ -257,21 +260,21 @@ def test_key_that_does_not_open_the_state() -> None:
     ("runs", "hours", "severity", "words"),
     [
         ([True], 1, Severity.NOTICE, "the last run ended at"),
-        ([True, False], 1, Severity.NOTICE, "the last without a failure at"),
-        ([False], 1, Severity.NOTICE, "none has ended without a failure"),
+        ([True, False], 1, Severity.NOTICE, "the last success was at"),
+        ([False], 1, Severity.NOTICE, "no run has succeeded so far"),
         ([True], 49, Severity.WARNING, "the last run ended at"),
     ],
 )
 def test_last_run_is_reported(runs: list[bool], hours: int, severity: Severity, words: str) -> None:
-    """Of two a day, one that is two days ago says that something keeps them away."""
+    """Two runs a day are usual: a last run two days ago is a warning."""
     state = MemoryState()
     for distance, succeeded in zip(range(len(runs), 0, -1), runs, strict=True):
         ended = NOW - timedelta(hours=hours, minutes=distance - 1)
         state.save_run(ended, succeeded=succeeded)
 
-    found = list(of_state(state, ["img"]))
+    findings = list(of_state(state, ["img"]))
 
-    (finding,) = (one for one in found if one.code == Code.LAST_RUN)
+    (finding,) = (one for one in findings if one.code == Code.LAST_RUN)
     assert severity is finding.severity
     assert words in str(finding.message)
     assert (finding.hint is None) is (severity is Severity.NOTICE)
@@ -310,47 +313,47 @@ def entry(event: str, minute: int, **facts: str) -> HistoryEntry:
 def test_tries_that_failed_and_did_not_succeed_since(
     entries: list[HistoryEntry], expected: list[str]
 ) -> None:
-    """By lineage, or by the domain that it was about; the newest change is reported in any case."""
+    """Failures are grouped by lineage or by domain; the newest change is reported in any case."""
     state = MemoryState()
     for one in entries:
         state.append_history(one)
 
-    found = list(of_state(state, ["img"]))
+    findings = list(of_state(state, ["img"]))
 
-    failed = [one.subject for one in found if one.code == Code.LAST_TRY_FAILED]
+    failed = [one.subject for one in findings if one.code == Code.LAST_TRY_FAILED]
     assert expected == failed
-    newest = [str(one.message) for one in found if one.code == Code.LAST_CHANGE]
+    newest = [str(one.message) for one in findings if one.code == Code.LAST_CHANGE]
     changes = [one.at for one in entries if not one.event.endswith("failed")]
     last = [f"the last change was at {at:%Y-%m-%d %H:%M} UTC, by tester" for at in changes]
     assert last[-1:] == newest
 
 
 def test_last_failure_is_read_in_every_language() -> None:
-    """The history keeps English words without what they quote; the trouble that stands has the
-    sentence and what to do.
+    """The history keeps English words without quotations; the standing trouble has the sentence and
+    the hint.
     """
     state = MemoryState()
-    said = Text(
+    sentence = Text(
         "Qiniu refused {what} ({answer})", what=Text("the upload"), answer=Quoted("400: no")
     )
     notice = Notice(
         Topic.TROUBLE,
         Subject("img", "qiniu", "a"),
         NOW,
-        Problem("target_rejected", said, Text("look at it")),
+        Problem("target_rejected", sentence, Text("look at it")),
     )
     state.update_notices(lambda _: (notice,))
-    facts = {"target": "qiniu", "domain": "a", "problem": str(own_words(said))}
+    facts = {"target": "qiniu", "domain": "a", "problem": str(own_words(sentence))}
     state.append_history(entry("deploy failed", 1, **facts))
 
     (failed,) = (one for one in of_state(state, ["img"]) if one.code == Code.LAST_TRY_FAILED)
 
-    assert said == failed.message.values["problem"]
+    assert sentence == failed.message.values["problem"]
     assert Text("look at it") == failed.hint
 
 
 def test_what_the_file_does_not_declare_any_more_is_not_reported() -> None:
-    """`certferry sync` knows no certificate of that name."""
+    """`certferry sync` knows no certificate of the name."""
     state = MemoryState()
     state.append_history(entry("issue failed", 1, problem="no zone"))
 
@@ -358,7 +361,7 @@ def test_what_the_file_does_not_declare_any_more_is_not_reported() -> None:
 
 
 def test_what_was_only_seen_is_no_change() -> None:
-    """Another tool's change is not reported as one that certferry made."""
+    """Another tool's change is not reported as certferry's."""
     state = MemoryState()
     for event in ("verified", "drift found", "drift over"):
         state.append_history(entry(event, 1))
@@ -367,7 +370,7 @@ def test_what_was_only_seen_is_no_change() -> None:
 
 
 class Clockwork:
-    """A way to start programs by the clock, with this installed."""
+    """A scheduler with a given installed schedule."""
 
     def __init__(self, scheduled: Scheduled | ScheduleError | None) -> None:
         self._scheduled = scheduled
@@ -404,26 +407,26 @@ def scheduled(to_do: Text | None = None) -> Scheduled:
 def test_daily_run(
     installed: list[Scheduled | ScheduleError | None], expected: list[tuple[Code, Severity]]
 ) -> None:
-    """Whether there is one, and whether the system starts it."""
+    """The finding says whether a daily run is installed, and whether the system starts the run."""
     schedulers: list[Scheduler] = [Clockwork(one) for one in installed]
 
-    found = lines(examine_schedule(schedulers))
+    findings = lines(examine_schedule(schedulers))
 
-    assert [("schedule", *one) for one in expected] == found
+    assert [("schedule", *one) for one in expected] == findings
 
 
 def test_daily_run_that_a_process_makes() -> None:
-    """What `schedule` has not installed, and made a run not long ago, is there nonetheless."""
-    found = lines(examine_schedule([Clockwork(None)], NOW))
+    """A recent run counts as a schedule, without an installed one."""
+    findings = lines(examine_schedule([Clockwork(None)], NOW))
 
-    assert [("schedule", Code.SCHEDULE, Severity.NOTICE)] == found
+    assert [("schedule", Code.SCHEDULE, Severity.NOTICE)] == findings
 
 
 @pytest.mark.parametrize("has_channel", [False, True])
 @pytest.mark.parametrize("has_heartbeat", [False, True])
 def test_failures_that_no_operator_would_read(*, has_channel: bool, has_heartbeat: bool) -> None:
-    """A warning where there is neither a channel nor a heartbeat; one of both is enough."""
-    found = lines(examine_channels(has_channel=has_channel, has_heartbeat=has_heartbeat))
+    """A missing channel and a missing heartbeat together are a warning; either is enough."""
+    findings = lines(examine_channels(has_channel=has_channel, has_heartbeat=has_heartbeat))
 
     is_reported = has_channel or has_heartbeat
-    assert ([] if is_reported else [("notify", Code.NO_CHANNEL, Severity.WARNING)]) == found
+    assert ([] if is_reported else [("notify", Code.NO_CHANNEL, Severity.WARNING)]) == findings

@@ -1,4 +1,4 @@
-"""Two machines that share a state under one name: what that costs, until each has its own."""
+"""Two machines share a state under one name: the cost, until each machine has its own name."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ MINUTE = timedelta(minutes=1)
 
 @dataclass(frozen=True)
 class OnThisDisk:
-    """A directory under the name that it has on every machine."""
+    """A directory under the name that the directory has on every machine."""
 
     receiver: FilesReceiver
     called: str
@@ -53,21 +53,23 @@ class OnThisDisk:
 
 @dataclass
 class Machine:
-    """One of the two: its disk, on which `/etc/tls` is a directory of its own."""
+    """One of the two machines: on its disk, `/etc/tls` is a directory of its own."""
 
     world: ModelWorld
     state: StateStore
     disk: Path
 
     def declared(self) -> DesiredCertificate:
-        """The same on both, to the letter."""
-        one = self.world.desired()
+        """Return the declaration, identical on both machines."""
+        desired = self.world.desired()
         files = FileDelivery("/etc/tls")
         command = CommandDelivery("upload", Program(("touch", "uploaded"), "/", MINUTE))
-        return replace(one, deployments=(*one.deployments, delivered(files), delivered(command)))
+        return replace(
+            desired, deployments=(*desired.deployments, delivered(files), delivered(command))
+        )
 
     def _receiver(self, delivery: Delivery) -> Receiver:
-        """Connect to this machine's disk what is declared alike."""
+        """Connect a common declaration to this machine's disk."""
         if isinstance(delivery, FileDelivery):
             here = replace(delivery, directory=str(self.disk / "tls"))
             return OnThisDisk(FilesReceiver(here, pause=lambda _: None), delivery.directory)
@@ -91,18 +93,18 @@ class Machine:
 
     @property
     def fullchain(self) -> str:
-        """What its web server would read."""
+        """Return the file that the machine's web server would read."""
         return (self.disk / "tls" / "fullchain.pem").read_text()
 
     @property
     def has_uploaded(self) -> bool:
-        """Whether its command has run."""
+        """Return whether the machine's command has run."""
         return (self.disk / "uploaded").exists()
 
 
 @pytest.fixture
 def machines(postgresql: Postgresql, tmp_path: Path) -> Iterator[tuple[Machine, Machine]]:
-    """Two, both called `web-1`."""
+    """Yield two machines, both called `web-1`."""
     url, world = postgresql.url(postgresql.new_state()), ModelWorld()
     world.cdn.add_domain(IMG)
     with ExitStack() as opened:
@@ -116,16 +118,17 @@ def machines(postgresql: Postgresql, tmp_path: Path) -> Iterator[tuple[Machine, 
 
 
 def test_machines_of_one_name_lose_no_certificate(machines: tuple[Machine, Machine]) -> None:
-    """One is issued, and each has it in its files: what is there is read from the disk. A command
-    is known by what is stored alone, so that it runs on the first machine only: that is the cost.
+    """One certificate is issued, and each machine has the certificate in its files, which a run
+    reads from the disk. A command has its record in the state alone, so the command runs on the
+    first machine only.
     """
-    one, other = machines
-    assert one.sync().ok
-    assert other.sync().ok
+    first, second = machines
+    assert first.sync().ok
+    assert second.sync().ok
 
-    assert 1 == one.world.issuer.issued
-    assert one.fullchain == other.fullchain
-    assert (True, False) == (one.has_uploaded, other.has_uploaded)
-    assert one.sync().ok
-    assert () == one.state.unended_runs()
-    assert 1 == one.world.issuer.issued
+    assert 1 == first.world.issuer.issued
+    assert first.fullchain == second.fullchain
+    assert (True, False) == (first.has_uploaded, second.has_uploaded)
+    assert first.sync().ok
+    assert () == first.state.unended_runs()
+    assert 1 == first.world.issuer.issued

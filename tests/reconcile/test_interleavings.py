@@ -1,9 +1,8 @@
-"""The law, of two hosts with one state: whatever order a scheduler chooses for the calls of both,
-wherever one of them is killed or stands still for longer than its leases last, they end as one host
-would.
+"""The law of two hosts with one state. A scheduler chooses any order of their calls, kills a host
+at any call, or stops a host for longer than its leases: the world ends as after one host.
 
 Each run is a thread that stops before each call through a port (the state, the CA, the CDN, the DNS
-service) until the scheduler lets exactly one of them go on.
+service) until the scheduler lets exactly one run go on.
 """
 
 from __future__ import annotations
@@ -42,12 +41,12 @@ HOSTS = ("web-1", "web-2")
 LINEAGES = ("img", "static")
 MOST_CALLS = 20_000
 SHARES = 4
-"""The examples are shared out to so many tests, which run in parallel."""
+"""The examples are divided among so many tests, which run in parallel."""
 
 
 class Engine:
-    """One host's run, stopped before each of its calls until `step`. `due` is when it goes on,
-    while it waits.
+    """One host's run, which stops before each of its calls until `step`. `due` is the end of a
+    wait.
     """
 
     def __init__(self, host: str, state: StateStore) -> None:
@@ -77,19 +76,19 @@ class Engine:
         self._has_stopped.acquire()
 
     def step(self) -> None:
-        """Let it make the call before which it stands, and stop before the next."""
+        """Let the run make one call, and stop before the next."""
         self._may_go.release()
         self._has_stopped.acquire()
         if self._problem is not None:
             raise self._problem
 
     def kill(self) -> None:
-        """End it where it stands: nothing of it is carried out any more."""
+        """End the run before its next call: no later call is carried out."""
         self.is_killed = True
         self.step()
 
     def stop(self) -> None:
-        """Stand before a call."""
+        """Stop before a call until the scheduler goes on."""
         if not self.is_killed:
             self._has_stopped.release()
             self._may_go.acquire()
@@ -97,7 +96,7 @@ class Engine:
             raise Killed
 
     def wait_until(self, moment: datetime) -> None:
-        """Do nothing until then, by the scheduler's clock."""
+        """Wait until a moment of the scheduler's clock."""
         self.due = moment
         self.stop()
         self.due = None
@@ -105,8 +104,8 @@ class Engine:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The fate of the calls to one port of a run: each is a step of it. A call to another port than
-    the state's asks last whether the lease still holds, as every adapter does.
+    """The fate of the calls to one port of a run: each call is a step. Before a call to another
+    port than the state's, the run checks its lease, as every adapter does.
     """
 
     engine: Engine
@@ -124,7 +123,7 @@ class Calls:
 
 
 class SharedWorld(ModelWorld):
-    """The model world, with a state in PostgreSQL, and each host's runs."""
+    """The model world with a state in PostgreSQL, and the runs of each host."""
 
     def __init__(self, url: str, server: Postgresql, database: str) -> None:
         super().__init__(processing=timedelta(minutes=1), lags=(timedelta(0), timedelta(minutes=1)))
@@ -143,7 +142,7 @@ class SharedWorld(ModelWorld):
         self._expiries: list[tuple[datetime, str]] = []
 
     def open_state(self, host: str) -> StateStore:
-        """Open the state as a host does, whose time is the scheduler's."""
+        """Open the state as a host with the scheduler's clock."""
         database, sealing = PostgresqlDatabase(self._url), Sealing(KEY)
         state = SharedState(database, sealing, host, LENGTH, self.seconds)
         return self.opened.enter_context(closing(state))
@@ -153,7 +152,7 @@ class SharedWorld(ModelWorld):
         return self.clock.timestamp()
 
     def ports(self, process: str, fate: Fate | None = None) -> Ports:
-        """Connect the ports of a run that nothing disturbs."""
+        """Connect the ports of an undisturbed run."""
         return self._connected(process, self.own, self.cdn, self.dns)
 
     def begin(self, host: str) -> Engine:
@@ -180,8 +179,8 @@ class SharedWorld(ModelWorld):
         return engine
 
     def _upload(self, engine: Engine, lineage: str, bundle: CertificateBundle) -> str:
-        """Upload as Qiniu's adapter does: look into the list, then send, in two calls; what is sent
-        twice is there twice (docs/facts/qiniu.md §4.1).
+        """Upload as Qiniu's adapter does, with two calls: read the list, then send. A second upload
+        makes a second copy (docs/facts/qiniu.md §4.1).
         """
         label = label_of(lineage, bundle.certificate.fingerprint)
         if label in self.cdn.remote_labels:
@@ -205,19 +204,19 @@ class SharedWorld(ModelWorld):
         )
 
     def run_calmly(self) -> None:
-        """Make a run that nothing disturbs."""
+        """Make an undisturbed run."""
         self.pass_to_the_end(
             *(LineageReconciler(desired, self.ports("calm")) for desired in self.declared)
         )
         self.pass_time(MOMENT)
 
     def lapse(self, engine: Engine) -> None:
-        """End an engine's leases when they have lasted their time, unless it renews them."""
+        """End a host's leases after their length, unless the host renews the leases."""
         self._expiries.append((self.clock + LENGTH, engine.host))
 
     def interleave(self, engines: list[Engine], events: Sequence[Event], turns: list[int]) -> None:
-        """Let both runs make their calls, now the one, now the other, by turns of so many calls; at
-        the end each call is a turn.
+        """Let both runs make their calls in alternating turns of given lengths; at the end each
+        turn is a single call.
         """
         order = (number % 2 for number, turn in enumerate(turns) for _ in range(turn))
         chosen = itertools.chain(order, itertools.cycle((0, 1)))
@@ -257,7 +256,7 @@ class SharedWorld(ModelWorld):
             self._server.ask(lapsed, self._database)
 
     def must_be_well(self) -> None:
-        """Check the law, after a run that nothing disturbed."""
+        """Check the law after an undisturbed run."""
         assert [] == self.cdn.broken
         for name in LINEAGES:
             assert [] == self.dns.values(f"_acme-challenge.{name}.example.com")
@@ -273,8 +272,8 @@ class SharedWorld(ModelWorld):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """What befalls a host's run after so many of its calls: it is killed, and begun anew, or it
-    stands still for twice the length of its leases.
+    """An event after a number of a host's calls: the run is killed and begun again, or stands still
+    for twice the length of its leases.
     """
 
     host: str
@@ -310,8 +309,8 @@ events = st.lists(
 def test_any_order_of_two_hosts_calls(
     postgresql: Postgresql, share: int, turns: list[int], befalls: list[Event], *, renews: bool
 ) -> None:
-    """One certificate for each lineage, uploaded once and served; nothing that is in use is
-    removed, no record is left.
+    """Each lineage has one certificate, uploaded once and served; no used copy is removed, and no
+    record is left.
     """
     with shared_world(postgresql) as world:
         if renews:

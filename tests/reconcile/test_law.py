@@ -1,5 +1,5 @@
-"""The law: applying a plan leaves nothing to plan; nothing that is bound or served is retired; and
-an interruption between any two calls changes neither.
+"""The law: an applied plan leaves an empty plan, no bound or served certificate is retired, and an
+interruption between any two calls changes neither.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ domains = st.lists(
     unique_by=lambda domain: domain[0],
 )
 ELSEWHERE = "www.example.org"
-"""A domain that no certificate of ours covers, bound to another tool's upload."""
+"""A domain outside every declared certificate, bound to another tool's upload."""
 
 labels = st.lists(
     st.sampled_from(
@@ -71,8 +71,8 @@ def test_any_world_ends_as_declared(
     retire: Retirement,
     strangers: list[str],
 ) -> None:
-    """Whatever was there, whenever it was killed, however often a change failed: the plan ends
-    empty, with one copy of the current certificate, no challenge record, and no broken promise.
+    """For any world, any kills and any failed changes, the plan ends empty: one copy of the current
+    certificate, no challenge record, no broken promise.
     """
     for name, foreign in there:
         world.cdn.add_domain(name, foreign=foreign)
@@ -106,8 +106,8 @@ def test_any_world_ends_as_declared(
 
 
 def test_renewal_on_demand_is_finished_by_the_next_run() -> None:
-    """Killed at any moment after it was ordered, it needs no second `--renew`, and no second
-    certificate.
+    """After a kill at any call behind the order, the next run finishes without a second `--renew`
+    and without a second certificate.
     """
     finished = 0
     for position in sampled(range(120), 30):
@@ -145,9 +145,9 @@ def test_lineages_of_one_account_spare_one_another(
     strangers: list[str],
     phases: list[tuple[timedelta, list[int], bool]],
 ) -> None:
-    """Side by side, killed or not: none removes what another has uploaded, waits to bind, keeps
-    for a rollback or still has served, and both end as declared; what no domain uses is gone after
-    a day at the latest.
+    """Side by side, with and without kills, no lineage removes a copy that another uploaded, waits
+    to bind, keeps for a rollback or still serves. Both end as declared, and unused copies are gone
+    after a day.
     """
     lineages = ("img", "static")
     domains = [f"{lineage}.example.com" for lineage in lineages]
@@ -161,7 +161,7 @@ def test_lineages_of_one_account_spare_one_another(
     theirs = world.cdn.remote_ids
     for label in strangers:
         remote_id = world.cdn.put_foreign(ELSEWHERE, label)
-        # What carries a lineage's mark is that lineage's to remove.
+        # # A copy with a lineage's mark is removed by this lineage alone.
         if owner_of(label) != "img" or retire[0] is Retirement.ALL_UNUSED:
             theirs.add(remote_id)
 
@@ -181,7 +181,7 @@ def test_lineages_of_one_account_spare_one_another(
             assert all(world.cdn.copies(c.fingerprint) == 1 for c in uploaded)
         assert [] == world.cdn.broken
         if Retirement.ALL_UNUSED in retire:
-            # One that the other lineage had still bound when it was tried is tried the day after.
+            # # A copy that the other lineage still had bound is tried again a day later.
             world.pass_time(IN_USE_PAUSE)
             assert world.run_together(all_desired) is not None
             assert set() == world.cdn.remote_ids & theirs
@@ -205,8 +205,8 @@ def test_lineages_of_one_account_spare_one_another(
 def test_any_settings_end_as_settinged(
     world: ModelWorld, all_desired: list[DesiredHttps], untold: frozenset[str]
 ) -> None:
-    """Whether a setting is reported always, once it is set, or never: the plan ends empty, what is
-    declared is in force, and nothing is sent for it again.
+    """A target may report a setting always, only after it is set, or never: the plan ends empty,
+    the declared settings are in force, and no setting is sent twice.
     """
     world.cdn.untold = untold
     world.cdn.add_domain("img.example.com")
@@ -229,7 +229,7 @@ def test_any_settings_end_as_settinged(
 
 
 def test_every_position_of_a_first_run_is_killed_once() -> None:
-    """Not a sample: each gap between two calls, in turn."""
+    """The thorough tier kills at each gap between two calls."""
     calm = ModelWorld()
     calm.cdn.add_domain("img.example.com", foreign=True)
     calm.run(calm.desired())
@@ -250,8 +250,8 @@ def test_every_position_of_a_first_run_is_killed_once() -> None:
 @pytest.mark.parametrize("fails", [False, True])
 @pytest.mark.parametrize("minutes", [0, 10])
 def test_the_same_writes_follow_killed_or_not(minutes: int, *, fails: bool) -> None:
-    """What decides is in the world or in the state, never in a process's memory: wherever a run is
-    killed, the writes from there on are those of a run that goes on.
+    """Decisions rest on the world and the state, never on a process's memory: after a kill, the
+    later writes are the writes of an uninterrupted run.
     """
 
     def begun() -> ModelWorld:
@@ -297,10 +297,11 @@ def test_the_same_writes_follow_in_any_world(
     https: DesiredHttps,
     moments: list[int],
 ) -> None:
-    """As above, of any domains, one of which may fail, killed once or several times in a row.
+    """The same for any domains, with a failing one, killed once or several times.
 
-    A run that was killed as it asked anew for what had failed leaves the time of the first change:
-    the next one waits no longer than for that, and the one after an hour finds it served.
+    A run killed during the second request after a failure leaves the time of the first change: the
+    next run waits no longer than for the first change, and a run an hour later finds the domain
+    served.
     """
 
     def begun() -> ModelWorld:
@@ -331,7 +332,7 @@ def test_the_same_writes_follow_in_any_world(
 
 
 def test_every_position_of_a_renewal_is_killed_once() -> None:
-    """A renewal ends with one new certificate, the previous one kept, older ones gone."""
+    """A renewal ends with one new certificate; the previous one is kept, older ones are gone."""
 
     def aged() -> ModelWorld:
         world = ModelWorld()
@@ -358,7 +359,9 @@ def test_every_position_of_a_renewal_is_killed_once() -> None:
 
 
 def test_frozen_domain_stops_only_itself() -> None:
-    """The others are served, the frozen one is reported, and nothing is retired meanwhile."""
+    """The other domains are served, the frozen one is reported, and nothing is retired
+    meanwhile.
+    """
     world = ModelWorld()
     world.cdn.add_domain("img.example.com")
     world.cdn.add_domain("a.img.example.com", state=DomainState.UNAVAILABLE)
@@ -373,9 +376,7 @@ def test_frozen_domain_stops_only_itself() -> None:
 outages = st.lists(
     st.tuples(st.integers(0, 40), st.integers(0, 3), st.booleans()), min_size=1, max_size=4
 )
-"""Days without the target, on how many days after that it works, and whether it was only uploads
-that it refused.
-"""
+"""Days without the target, good days afterwards, and whether the target refused uploads alone."""
 
 
 @settings(max_examples=examples(60))
@@ -387,9 +388,9 @@ that it refused.
 def test_upload_deadline_is_never_missed_while_the_ca_issues(
     lifetime: timedelta, spells: list[tuple[int, int, bool]], kills: list[int]
 ) -> None:
-    """However long the target was away, or took no uploads, so that a certificate which was issued
-    grew old: on the first day on which it takes anything the domain gets one that it accepts, and
-    none is refused for the life that it has left.
+    """A target may be away, or refuse uploads, until an issued certificate is too old. On the
+    target's first good day the domain gets an accepted certificate, and none is refused for its
+    remaining life.
     """
     world = ModelWorld(lifetime=lifetime)
     world.cdn.add_domain("img.example.com")
@@ -426,8 +427,8 @@ def test_what_is_not_proven_ours_is_never_removed(
     drift: DriftPolicy,
     hours: list[int],
 ) -> None:
-    """Through renewals, drift and whatever lies in the account: of others' certificates, those with
-    a mark like ours included, none is gone; and nothing is removed that a domain is bound to.
+    """Renewals and drift remove none of the foreign certificates, also none with a mark like
+    certferry's, and no bound copy.
     """
     for name, foreign in there:
         world.cdn.add_domain(name, foreign=foreign)

@@ -1,4 +1,4 @@
-"""One lineage in a run: its plan, its proof, its steps."""
+"""A single lineage in a run: its plan, its proof, its steps."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ from certferry.values import replace
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from tests.core.strategies import LINEAGE, NOW, situations
 from tests.reconcile.model import START, ModelWorld
-from tests.reconcile.one_lineage import IMG, OTHER, one_pass, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, complete_run, one_pass, outcome
 
-# --- What one run does about one lineage: the main job, what it issues, and what it says
+# # --- A run for one lineage: the main job, orders, and reports
 
 
 def test_first_run_does_everything_once(world: ModelWorld) -> None:
-    """Issue, deploy, verify; each is reported as done."""
-    report = synced(world)
+    """Issue, deploy and verify are each reported as done."""
+    report = complete_run(world)
 
     assert report.ok
     assert {Outcome.DONE} == {step.outcome for step in report.outcomes}
@@ -66,7 +66,7 @@ def test_two_domains_share_one_upload(world: ModelWorld) -> None:
     """One copy at the target, and one entry in the history."""
     world.cdn.add_domain(OTHER)
 
-    assert synced(world).ok
+    assert complete_run(world).ok
 
     events = [entry.event for entry in world.state.history("img", 10)]
     assert 1 == events.count("uploaded")
@@ -74,12 +74,12 @@ def test_two_domains_share_one_upload(world: ModelWorld) -> None:
 
 
 def test_second_run_says_unchanged_and_writes_nothing(world: ModelWorld) -> None:
-    """Nothing is written at the target, and nothing into the state."""
-    synced(world)
+    """Neither the target nor the state is written."""
+    complete_run(world)
     entries = world.state.history(None, 100)
     writes = world.cdn.writes, world.cdn.uploads, world.issuer.issued
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert report.is_unchanged
     assert writes == (world.cdn.writes, world.cdn.uploads, world.issuer.issued)
@@ -87,27 +87,29 @@ def test_second_run_says_unchanged_and_writes_nothing(world: ModelWorld) -> None
 
 
 def test_run_that_finds_served_what_an_earlier_one_sent(world: ModelWorld) -> None:
-    """`--no-wait`, or a run that was stopped: the one that first sees it served has news."""
+    """After `--no-wait` or a stopped run, the first run that sees the certificate served reports
+    news.
+    """
     sending = one_pass(world)
     world.alive.discard("run")
     world.pass_time(timedelta(hours=1))
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert not sending.ok
     assert Outcome.DONE is outcome(report, Action.VERIFY, IMG).outcome
     assert not report.is_unchanged
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
 
 
 def test_ca_that_fails_leaves_what_is_there(world: ModelWorld) -> None:
-    """A renewal that fails is reported; the certificate in force still goes where it lacks."""
-    synced(world)
+    """A failed renewal is reported; a new domain still gets the certificate in force."""
+    complete_run(world)
     world.pass_time(timedelta(days=61))
     world.cdn.add_domain(OTHER)
     world.issuer.fail_with(CaUnavailable(Text("the CA is away"), hint=Text("later")))
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert Outcome.FAILED is outcome(report, Action.ISSUE).outcome
     assert Outcome.DONE is outcome(report, Action.VERIFY, OTHER).outcome
@@ -115,20 +117,20 @@ def test_ca_that_fails_leaves_what_is_there(world: ModelWorld) -> None:
 
 
 def test_ca_that_quotes_a_header(world: ModelWorld) -> None:
-    """The history, which no program can delete, has it without what must not be seen."""
+    """The history is append-only, and stores the error with the secret masked."""
     world.issuer.fail_with(CaUnavailable(Text("bad header Authorization: Bearer planted")))
 
-    synced(world)
+    complete_run(world)
 
     (entry,) = world.state.history("img", 5)
     assert {"problem": "bad header Authorization: •••"} == entry.facts
 
 
 def test_ca_that_fails_the_first_time_leaves_nothing_to_deploy(world: ModelWorld) -> None:
-    """Without any certificate there is one failure, and no step pretends to wait."""
+    """A lineage without any certificate has a single failure; no step pretends to wait."""
     world.issuer.fail_with(CaUnavailable(Text("the CA is away")))
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert [Outcome.FAILED] == [step.outcome for step in report.outcomes]
     assert report.fingerprint is None
@@ -136,11 +138,11 @@ def test_ca_that_fails_the_first_time_leaves_nothing_to_deploy(world: ModelWorld
 
 
 def test_one_order_in_a_run_whatever_comes_of_it() -> None:
-    """A CA that gives names we did not ask for is not asked again and again."""
+    """A CA that answers with short certificates is asked once in a run."""
     world = ModelWorld(lifetime=timedelta(days=20))
     world.cdn.add_domain(IMG)
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert 1 == world.issuer.issued
     refused = outcome(report, Action.DEPLOY, IMG)
@@ -150,8 +152,8 @@ def test_one_order_in_a_run_whatever_comes_of_it() -> None:
 
 
 def test_renewing_on_demand_issues_once(world: ModelWorld) -> None:
-    """`--renew` gives a new certificate before the old one is due, and keeps the old one."""
-    first = synced(world).fingerprint
+    """`--renew` orders a new certificate before the due time, and keeps the old one."""
+    first = complete_run(world).fingerprint
 
     report = world.run(world.desired(), renew=True)
 
@@ -165,7 +167,7 @@ def test_renewing_on_demand_issues_once(world: ModelWorld) -> None:
 def test_mistake_of_ours_is_one_lineages_failure(
     world: ModelWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """An unexpected exception is logged whole, and does not leave the pass."""
+    """An unexpected exception is logged whole, and stays within the pass."""
 
     class Broken:
         def rate_limit_hold(self, *_: object, **__: object) -> None:
@@ -181,7 +183,7 @@ def test_mistake_of_ours_is_one_lineages_failure(
 
 
 def test_state_that_cannot_be_read_is_reported(world: ModelWorld) -> None:
-    """The state's own error is the outcome, hint included."""
+    """The outcome is the state's own error with its hint."""
 
     class Unreadable:
         def __getattr__(self, name: str) -> object:
@@ -198,7 +200,7 @@ def test_state_that_cannot_be_read_is_reported(world: ModelWorld) -> None:
 def test_history_that_cannot_be_written_fails_no_step(
     world: ModelWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """What was done is reported as done, nothing is done twice, and the gap is a warning."""
+    """Each step is reported as done, nothing is repeated, and the missing entry is a warning."""
 
     class Unwritable:
         def append_history(self, entry: HistoryEntry) -> None:
@@ -211,43 +213,43 @@ def test_history_that_cannot_be_written_fails_no_step(
     assert Outcome.WAITING is outcome(report, Action.DEPLOY, IMG).outcome
     assert 1 == world.cdn.uploads
     assert 'img: "uploaded" is missing in the history: the disk is full' in caplog.messages
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 1 == world.cdn.uploads
 
 
 def test_record_left_by_an_earlier_run_is_swept(world: ModelWorld) -> None:
-    """Also when there is nothing else to do."""
-    synced(world)
+    """The sweep needs no other work in the run."""
+    complete_run(world)
     name = f"_acme-challenge.{IMG}"
     handle = world.dns.add_txt(name, "left")
     world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, handle))
 
     world.events.clear()
-    synced(world)
+    complete_run(world)
 
     assert [] == world.challenge_values()
     assert () == world.state.challenge_records("img")
-    said = [str(event.what) for event in world.events if isinstance(event, Activity)]
-    assert ["removing challenge records that an earlier run left"] == said
+    activities = [str(event.what) for event in world.events if isinstance(event, Activity)]
+    assert ["removing challenge records left by an earlier run"] == activities
 
 
 def test_record_that_cannot_be_swept_is_reported_and_kept_in_mind(world: ModelWorld) -> None:
-    """A failure to clean up is a failure, and the next run tries again."""
-    synced(world)
+    """A failed clean-up is a failure, and the next run tries again."""
+    complete_run(world)
     name = f"_acme-challenge.{IMG}"
     handle = world.dns.add_txt(name, "left")
     world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, handle))
     world.dns.fail_with(DnsUnavailable(Text("away"), hint=Text("later")))
 
-    assert not synced(world).ok
+    assert not complete_run(world).ok
 
     world.dns.fail_with(None)
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert [] == world.challenge_values()
 
 
 def test_clean_up_that_fails_does_not_hide_what_became_of_the_issue(world: ModelWorld) -> None:
-    """Both are reported; and once the records are gone, nothing of it is left in the report."""
+    """Both failures are reported; the report of the clean-up ends with the records."""
     name = f"_acme-challenge.{IMG}"
     world.state.save_challenge_record(ChallengeRecord("img", name, "left", START, "record-9"))
 
@@ -276,10 +278,10 @@ def test_clean_up_that_fails_does_not_hide_what_became_of_the_issue(world: Model
 
 
 def test_wait_is_reported_once_and_again_only_when_it_changes(world: ModelWorld) -> None:
-    """A listener of the run learns each outcome, and not the same one twice in a row."""
-    synced(world)
+    """A listener hears of each outcome, and of no outcome twice in a row."""
+    complete_run(world)
 
-    # What is asked of which service is reported at each pass: a display alone shows it.
+    # # Questions to services are reported at each pass, for displays alone.
     result = [event for event in world.events if not isinstance(event, Asking)]
     assert result
     assert all(one != other for one, other in itertools.pairwise(result))
@@ -301,7 +303,7 @@ DESIRED = DesiredCertificate(
 def test_nothing_is_issued_that_no_place_could_take(
     situation: tuple[DesiredCertificate, Observation], issuing: Issuing
 ) -> None:
-    """Where something is to be served, a certificate is issued only if one domain can take it."""
+    """A certificate with deployments is issued only for at least one ready domain."""
     desired, observed = situation
 
     plan = plan_lineage(desired, observed, Times.at(NOW), issuing)
@@ -310,7 +312,7 @@ def test_nothing_is_issued_that_no_place_could_take(
 
 
 def test_denied_access_leaves_an_empty_plan() -> None:
-    """With wrong keys nothing is to be done, and what stands in the way is reported."""
+    """With wrong keys the plan is empty apart from the obstacle."""
     plan = plan_lineage(DESIRED, Observation((), (DENIED,)), Times.at(NOW), Issuing.ALWAYS)
 
     assert plan.is_empty
@@ -318,7 +320,7 @@ def test_denied_access_leaves_an_empty_plan() -> None:
 
 
 def test_certificate_without_a_deployment_is_issued() -> None:
-    """What is only kept, to be exported, needs no target."""
+    """A certificate for export alone needs no target."""
     plan = plan_lineage(
         replace(DESIRED, deployments=()), Observation(), Times.at(NOW), Issuing.IF_DUE
     )
@@ -328,7 +330,7 @@ def test_certificate_without_a_deployment_is_issued() -> None:
 
 
 def test_one_place_that_can_take_it_is_enough() -> None:
-    """A target that denies access does not keep the others waiting."""
+    """A target with denied access does not delay the others."""
     desired = replace(DESIRED, deployments=(DesiredDeployment("cdn"), *DESIRED.deployments))
     ready = replace(_without_https(), label="cdn")
 
@@ -342,7 +344,7 @@ def _without_https() -> ObservedTarget:
     return ObservedTarget(domains=(ObservedDomain("img.example.com", Kind.CDN, DomainState.READY),))
 
 
-# --- What would stop an order is reported by the plan, and before the order is made
+# # --- The plan reports obstacles of an order, before the order
 
 
 def ports_of(world: ModelWorld) -> Ports:
@@ -350,7 +352,7 @@ def ports_of(world: ModelWorld) -> Ports:
 
 
 def test_refused_token_is_reported_by_the_plan(world: ModelWorld) -> None:
-    """The plan still says what is to be issued, and that it is blocked, at the account."""
+    """The plan still names the order, and the account as its obstacle."""
     denied = DnsAccessDenied("the token is refused")
     world.dns.fail_with(denied)
 
@@ -363,8 +365,8 @@ def test_refused_token_is_reported_by_the_plan(world: ModelWorld) -> None:
 
 
 def test_plan_without_an_order_asks_the_provider_nothing(world: ModelWorld) -> None:
-    """A no-op is not slowed by it."""
-    synced(world)
+    """A run without changes makes no DNS call."""
+    complete_run(world)
     asked = world.dns.calls
 
     [plan] = plans_of(ports_of(world), [world.desired()])
@@ -373,7 +375,7 @@ def test_plan_without_an_order_asks_the_provider_nothing(world: ModelWorld) -> N
 
 
 def test_name_that_neither_the_target_nor_the_dns_account_has(world: ModelWorld) -> None:
-    """A mistyped name is reported from both sides, though nothing would be ordered."""
+    """Both sides report a mistyped name, even without an order."""
     desired = replace(world.desired(), names=("www.foo.test",))
 
     [plan] = plans_of(ports_of(world), [desired])
@@ -385,7 +387,7 @@ def test_name_that_neither_the_target_nor_the_dns_account_has(world: ModelWorld)
 
 
 def test_name_that_only_the_target_lacks(world: ModelWorld) -> None:
-    """The zone is there: nothing more is said."""
+    """The zone exists: only the target is reported."""
     desired = replace(world.desired(), names=("www.example.com",))
 
     [plan] = plans_of(ports_of(world), [desired])
@@ -396,7 +398,7 @@ def test_name_that_only_the_target_lacks(world: ModelWorld) -> None:
 
 
 def test_account_with_the_zone_is_no_obstacle(world: ModelWorld) -> None:
-    """It is asked, and nothing stands in the way."""
+    """The account is asked once, without an obstacle."""
     [plan] = plans_of(ports_of(world), [world.desired()])
 
     assert (1, ()) == (world.dns.calls, plan.having(Weight.BLOCKED))
@@ -433,22 +435,22 @@ class Timely:
 def test_wrong_clock_is_reported_before_an_order(
     world: ModelWorld, ahead: timedelta | DnsError, expected: type[Exception] | None
 ) -> None:
-    """Once for all the plans of a run, and before the keys are blamed."""
+    """The clock is read once for all plans of a run, before any blame of the keys."""
     dns = Timely(world.dns, ahead)
     ports = replace(world.ports("run"), dns={"dnspod": dns})
     all_desired = [world.desired(lineage="one"), world.desired(lineage="two")]
 
     plans = plans_of(ports, all_desired)
 
-    found = [type(o.error) for plan in plans for o in plan.having(Weight.BLOCKED)]
-    assert ([] if expected is None else [expected] * 2) == found
+    errors = [type(o.error) for plan in plans for o in plan.having(Weight.BLOCKED)]
+    assert ([] if expected is None else [expected] * 2) == errors
     assert 1 == dns.looks
     assert (0 if expected else 2) == world.dns.calls
 
 
 def test_slip_that_is_put_back_orders_nothing(world: ModelWorld) -> None:
-    """A name of no zone's fails before an order is made, so there is none to continue."""
-    synced(world)
+    """A name outside every zone fails before an order, so there is no order to continue."""
+    complete_run(world)
     desired = world.desired()
     slip = replace(desired, names=(*desired.names, "x.notmine.test"))
 
@@ -463,8 +465,8 @@ def test_slip_that_is_put_back_orders_nothing(world: ModelWorld) -> None:
 
 
 def test_lost_key_is_reported_before_anything_is_done(world: ModelWorld) -> None:
-    """Also where nothing is due: not on the day of a renewal."""
-    synced(world)
+    """The report comes also before any renewal is due."""
+    complete_run(world)
     world.state.lose_key()
 
     with pytest.raises(StateError, match="does not open"):

@@ -1,4 +1,4 @@
-"""Channels are notified once, side by side, and none of them holds a run up."""
+"""Channels are notified once, side by side, and no channel delays a run."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Change = Callable[[tuple[Notice, ...]], tuple[Notice, ...]]
 
 
 class Service:
-    """A service in memory: it answers as the test says, and keeps what it was sent."""
+    """A service in memory with scripted answers; it keeps each message."""
 
     def __init__(self, *answers: Answered | BaseException) -> None:
         self.answers = list(answers)
@@ -46,12 +46,14 @@ class Service:
 
 
 def words(due: Sequence[Notification]) -> Message:
-    notices = [one.notice for one in due]
-    return Message("t", tuple(f"{one.topic} {one.subject.lineage or '#'}" for one in notices))
+    notices = [notice.notice for notice in due]
+    return Message(
+        "t", tuple(f"{notice.topic} {notice.subject.lineage or '#'}" for notice in notices)
+    )
 
 
 class Ship:
-    """Runs that tell two channels, on one state, by a clock that the test sets."""
+    """Runs on one state that notify channels, by a clock under the test's control."""
 
     def __init__(self, **services: Notifier | BaseException) -> None:
         self.state = MemoryState()
@@ -63,7 +65,7 @@ class Ship:
         return self.now
 
     def run(self, *standing: Notice) -> dict[str, Answered]:
-        """End a run after which this stands."""
+        """End a run that leaves the given notices."""
         return dict(self.notifications().notify(stands(*standing)))
 
     def notifications(self) -> Notifications:
@@ -83,12 +85,12 @@ class Ship:
 
 
 def stands(*standing: Notice) -> Change:
-    """What a run leaves, beside the channels' own trouble."""
-    return lambda before: (*standing, *(one for one in before if one.subject.channel))
+    """Return the change of notices by a run, beside the channels' own trouble."""
+    return lambda before: (*standing, *(notice for notice in before if notice.subject.channel))
 
 
 def test_trouble_goes_to_every_channel_once() -> None:
-    """One message each; five more runs none; its end one."""
+    """Each channel gets one message; five more runs send none; the end sends one."""
     ops, boss = Service(), Service()
     ship = Ship(ops=ops, boss=boss)
 
@@ -103,7 +105,9 @@ def test_trouble_goes_to_every_channel_once() -> None:
 
 
 def test_a_channel_that_refuses_is_notified_of_by_the_others_and_tried_again() -> None:
-    """What it did not take stays; once it takes a message, the others are notified of that too."""
+    """The refused message stays; after a later success the other channels hear of the
+    recovery too.
+    """
     ops, boss = Service(REFUSED, REFUSED), Service()
     ship = Ship(ops=ops, boss=boss)
 
@@ -119,13 +123,13 @@ def test_a_channel_that_refuses_is_notified_of_by_the_others_and_tried_again() -
 
 
 def problem_of(ship: Ship, name: str) -> tuple[datetime | None, Text | None]:
-    """What is remembered of a channel that takes nothing."""
+    """Return the remembered refusal of a channel."""
     refusal = ship.state.channel(name).refusal
     return (None, None) if refusal is None else (refusal.since, refusal.message)
 
 
 def test_a_service_that_asks_for_patience_is_left_alone_until_then() -> None:
-    """PushPlus bans who goes on."""
+    """PushPlus bans senders that go on."""
     ops = Service(AgainAt(NOW + timedelta(hours=5), Text("900")))
     ship = Ship(ops=ops)
 
@@ -141,7 +145,7 @@ def test_a_service_that_asks_for_patience_is_left_alone_until_then() -> None:
 
 
 def test_a_mail_that_some_have_is_not_sent_again() -> None:
-    """The refusal is reported; who has the mail does not get it twice."""
+    """The refusal is reported; recipients of the mail get no second copy."""
     ops = Service(RefusedForGood(Text("no such user"), partly=True))
     ship = Ship(ops=ops)
 
@@ -153,8 +157,8 @@ def test_a_mail_that_some_have_is_not_sent_again() -> None:
 
 
 def test_a_channel_that_hangs_holds_nothing_up() -> None:
-    """The run goes on after its time, the others are notified, and what it was sent stays for
-    later.
+    """After its time the run goes on, the other channels are notified, and the hanging channel's
+    message stays for later.
     """
     release = threading.Event()
 
@@ -179,7 +183,7 @@ def test_a_channel_that_hangs_holds_nothing_up() -> None:
 
 
 def test_a_stop_ends_the_wait_for_a_channel() -> None:
-    """From any thread, and before its time is over: the message counts as sent."""
+    """A stop from any thread ends the wait early: the message counts as sent."""
     release, is_asked, run = threading.Event(), threading.Event(), AtOnce()
 
     class Hanging(Service):
@@ -215,13 +219,13 @@ def test_a_stop_ends_the_wait_for_a_channel() -> None:
         (ConfigError(Text("DINGTALK_SECRET is not set")), True),
         (RuntimeError("sekrit-sekrit"), True),
         (SystemExit("sekrit-sekrit"), True),
-        (NoAnswer(Text("no connection to hooks.example"), maybe_done=False), False),
+        (NoAnswer(Text("cannot connect to hooks.example"), maybe_done=False), False),
         (Interrupted(Text("stopped")), False),
     ],
     ids=lambda value: type(value).__name__,
 )
 def test_whatever_an_adapter_raises(error: BaseException, *, for_good: bool) -> None:
-    """It is that channel's problem alone, and shows nothing of an address."""
+    """The error is the problem of one channel alone, and shows no part of an address."""
     boss = Service()
     ship = Ship(ops=Service(error), missing=error, boss=boss)
 
@@ -237,7 +241,7 @@ def test_whatever_an_adapter_raises(error: BaseException, *, for_good: bool) -> 
 
 
 def test_an_adapter_that_answers_nothing() -> None:
-    """It is another package's mistake, and no yes."""
+    """A missing answer is the package's mistake, and no success."""
 
     class Silent(Service):
         def send(self, message: Message, /) -> Answered:
@@ -247,7 +251,7 @@ def test_an_adapter_that_answers_nothing() -> None:
 
 
 def test_a_run_that_is_killed_while_it_sends_reports_nothing_twice() -> None:
-    """What was claimed stays claimed: at most once."""
+    """A claimed message stays claimed: at most one delivery."""
     ops = Service()
     ship = Ship(ops=ops)
     ship.state.update_notices(stands(TROUBLE))
@@ -258,7 +262,7 @@ def test_a_run_that_is_killed_while_it_sends_reports_nothing_twice() -> None:
 
 
 def test_runs_that_end_at_once_report_it_once() -> None:
-    """Eight of them."""
+    """Eight runs end together."""
     ops = Service()
     ship = Ship(ops=ops)
     together = threading.Barrier(8)
@@ -277,7 +281,7 @@ def test_runs_that_end_at_once_report_it_once() -> None:
 
 
 def test_nothing_is_sent_as_the_hour_begins() -> None:
-    """The run waits for a few seconds, and only where there is something to tell."""
+    """A run with messages waits for a few seconds."""
     ship = Ship(ops=Service())
     ship.now = NOW.replace(minute=30, second=1)
 
@@ -290,8 +294,8 @@ def test_nothing_is_sent_as_the_hour_begins() -> None:
 
 
 def test_trying_channels_out() -> None:
-    """Each is sent its own, also after a minute's outage, but not where it asked for more patience;
-    what is found is remembered.
+    """Each channel gets its own message, also after a minute's outage, but not before the end of a
+    longer requested pause; the results are remembered.
     """
     ops, spent, out = Service(REFUSED), Service(), Service(AgainAt(NOW + AGAIN, Text("down")))
     ship = Ship(ops=ops, spent=spent, out=out)

@@ -1,4 +1,4 @@
-"""Other runs beside this one: leases, other processes, an older state."""
+"""Other runs beside this run: leases, other processes, an older state."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ from certferry_sandbox.testing.interruptions import Altered
 from certferry_sandbox.testing.memory_issuer import MemoryIssuer
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.reconcile.model import START, ModelWorld, issuing_of
-from tests.reconcile.one_lineage import IMG, OTHER, one_pass, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, complete_run, one_pass, outcome
 
-# --- Another run is at work on the lineage, or this one is stopped: who holds the lease writes
+# # --- Another run works on the lineage, or this run is stopped: only the holder of the lease
+# writes
 
 
 def test_lease_of_another_run_is_waited_for(world: ModelWorld) -> None:
-    """Another run is at work: this one waits, and then finds nothing left to do."""
+    """This run waits for the other run, and then finds no work."""
     world.alive.add("another")
     held = world.state.seen_by("another").acquire("img", world.now())
 
@@ -42,11 +43,11 @@ def test_lease_of_another_run_is_waited_for(world: ModelWorld) -> None:
     assert [Outcome.WAITING] == [step.outcome for step in report.outcomes]
     assert 0 == world.issuer.issued
     world.state.seen_by("another").release(held)
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def test_lease_that_is_lost_while_issuing_is_no_failed_issue(world: ModelWorld) -> None:
-    """Another run has taken over and goes on with the order: this one waits for it."""
+    """Another run has taken the order over: this run waits for the other."""
 
     class Slow:
         def __getattr__(self, method: str) -> object:
@@ -70,8 +71,8 @@ def test_lease_that_is_lost_while_issuing_is_no_failed_issue(world: ModelWorld) 
 
 
 def test_lease_that_never_comes_free_ends_the_wait(world: ModelWorld) -> None:
-    """After the verify timeout it is trouble: a run that hangs must not look like one at work, and
-    later runs must not pile up.
+    """After the verify timeout the wait is a failure: a hanging run must not look like a working
+    one, and later runs must not pile up.
     """
     world.alive.add("another")
     world.state.seen_by("another").acquire("img", world.now())
@@ -82,14 +83,14 @@ def test_lease_that_never_comes_free_ends_the_wait(world: ModelWorld) -> None:
 
     [step] = run.report().outcomes
     assert Outcome.FAILED is step.outcome
-    assert "did not end in the 1 hour that this run has waited" in str(step.detail)
+    assert "the wait of 1 hour ended before that work" in str(step.detail)
     assert "pgrep" in str(step.hint)
     assert world.clock - START <= timedelta(hours=2)
 
 
 def test_lease_that_is_held_when_a_run_is_old_is_waited_for(world: ModelWorld) -> None:
-    """The time-out counts from when the lease was first refused: this run has waited for a CDN for
-    longer than that, and not for the other run.
+    """The timeout counts from the first refused lease: an earlier long wait for a CDN does not
+    count.
     """
     world.alive.add("run")
     run = LineageReconciler(world.desired(), world.ports("run"))
@@ -106,8 +107,8 @@ def test_lease_that_is_held_when_a_run_is_old_is_waited_for(world: ModelWorld) -
 
 
 def test_lease_is_not_needed_to_look(world: ModelWorld) -> None:
-    """A run with nothing to do takes no lease, so it never disturbs one that works."""
-    synced(world)
+    """A run without work takes no lease, so it never disturbs a working run."""
+    complete_run(world)
     world.alive.add("another")
     world.state.seen_by("another").acquire("img", world.now())
 
@@ -115,8 +116,8 @@ def test_lease_is_not_needed_to_look(world: ModelWorld) -> None:
 
 
 def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
-    """Whatever the plan says: no step is carried out."""
-    synced(world)
+    """No step of any plan is carried out."""
+    complete_run(world)
     world.pass_time(timedelta(days=1))
     for _ in range(2):
         world.run(world.desired(), renew=True)
@@ -142,7 +143,7 @@ def test_without_a_lease_no_target_is_written_to(world: ModelWorld) -> None:
 
 
 def test_stopped_run_says_so_and_gives_its_lease_back(world: ModelWorld) -> None:
-    """Interrupted in the middle: reported as skipped, and another run can begin at once."""
+    """An interrupted step is reported as skipped, and another run can begin at once."""
 
     class Stopped:
         def rate_limit_hold(self, *_: object, **__: object) -> None:
@@ -158,12 +159,12 @@ def test_stopped_run_says_so_and_gives_its_lease_back(world: ModelWorld) -> None
         run.reconcile()
 
     assert [Outcome.SKIPPED] == [step.outcome for step in run.report().outcomes]
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 @pytest.mark.parametrize("method", ["upload", "bind", "retire"])
 def test_stop_passes_through_every_step(method: str) -> None:
-    """Whatever it was at, a stopped run ends at once, and the next one finishes."""
+    """A stop in any step ends the run at once, and the next run finishes."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     if method == "retire":
@@ -184,12 +185,12 @@ def test_stop_passes_through_every_step(method: str) -> None:
         world.pass_to_the_end(run)
     world.alive.discard("run")
 
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert [] == world.cdn.broken
 
 
 def test_run_that_was_overtaken_writes_to_no_target(world: ModelWorld) -> None:
-    """Its lease was lost while it uploaded: the newer certificate of the other run stays bound."""
+    """The run lost its lease during an upload: the other run's newer certificate stays bound."""
 
     class Slow:
         def __getattr__(self, name: str) -> object:
@@ -215,7 +216,7 @@ def test_run_that_was_overtaken_writes_to_no_target(world: ModelWorld) -> None:
 
 
 def test_another_run_that_finishes_first_leaves_nothing_to_do(world: ModelWorld) -> None:
-    """Between looking and getting the lease the work was done: it is not done twice."""
+    """The other run did the work between look and lease: nothing is repeated."""
     ports = world.ports("late")
     world.alive.add("late")
 
@@ -231,7 +232,7 @@ def test_another_run_that_finishes_first_leaves_nothing_to_do(world: ModelWorld)
     assert (1, 1, 1) == (world.issuer.issued, world.cdn.uploads, world.cdn.writes)
 
 
-# --- Two runs at once: what the other one has just done is known, and is no other tool's change
+# # --- Two runs at once: the other run's fresh changes are known, and are no drift
 
 
 SHORT = timedelta(seconds=10)
@@ -239,7 +240,7 @@ A_MOMENT = timedelta(seconds=1)
 
 
 class Listed:
-    """A target that tells what it has listed once, until a look wants it anew."""
+    """A target that answers from its first list, until a look asks for a new one."""
 
     def __init__(self, target: Any) -> None:
         self._target = target
@@ -249,14 +250,14 @@ class Listed:
         return getattr(self._target, name)
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """Observe once, and then only where that is asked for."""
+        """Observe once, and again only on request."""
         if self._listed is None or scope.anew:
             self._listed = self._target.observe(scope)
         return self._listed
 
 
 class Overtaken:
-    """The state, while another run is at work just after its first reading."""
+    """The state with another run at work just after the first reading."""
 
     def __init__(self, state: Any, other_run: Callable[[], object]) -> None:
         self._state = state
@@ -267,15 +268,15 @@ class Overtaken:
 
     def remembered(self, lineage: str) -> Any:
         """Read, and let the other run work."""
-        found = self._state.remembered(lineage)
+        memory = self._state.remembered(lineage)
         other_run, self._other_run = self._other_run, None
         if other_run is not None:
             other_run()
-        return found
+        return memory
 
 
 def begun(world: ModelWorld, **changed: Any) -> LineageReconciler:
-    """Begin a run, in a process that lists what is at the target once."""
+    """Begin a run in a process that lists the target once."""
     world.alive.add("run")
     ports: Ports = world.ports("run")
     targets: Any = {"qiniu": Listed(world.cdn)}
@@ -283,7 +284,7 @@ def begun(world: ModelWorld, **changed: Any) -> LineageReconciler:
 
 
 def renewed(world: ModelWorld) -> None:
-    """Let another run renew the certificate, to its end."""
+    """Let another run renew the certificate to its end."""
     report = world.run(world.desired(), renew=True)
     assert report is not None
     assert report.ok
@@ -295,15 +296,15 @@ def ended(world: ModelWorld, run: LineageReconciler) -> LineageReport:
 
 
 def events(world: ModelWorld) -> list[str]:
-    """What the history says, oldest first."""
+    """Return the events of the history, oldest first."""
     return [entry.event for entry in world.state.history("img", 100)][::-1]
 
 
 def test_renewal_by_another_run_is_no_drift(world: ModelWorld) -> None:
-    """This run has listed the domain before: what it finds in the state is the other run's work,
-    and it looks anew before it says that another tool did it.
+    """This run has an older list of the domain: before it reports drift, the run reads a new list,
+    which shows the other run's work.
     """
-    synced(world)
+    complete_run(world)
     run = begun(world)
     run.reconcile()  # lists what is there
     renewed(world)
@@ -317,8 +318,8 @@ def test_renewal_by_another_run_is_no_drift(world: ModelWorld) -> None:
 
 
 def test_renewal_between_state_and_target_is_no_drift(world: ModelWorld) -> None:
-    """The state was read before the other run, the target after it."""
-    synced(world)
+    """The state was read before the other run, the target afterwards."""
+    complete_run(world)
     state: Any = Overtaken(world.ports("run").state, lambda: renewed(world))
     run = begun(world, state=state)
 
@@ -332,8 +333,8 @@ def test_renewal_between_state_and_target_is_no_drift(world: ModelWorld) -> None
 def test_renewal_by_another_run_is_not_reported_as_left(
     world: ModelWorld, policy: DriftPolicy
 ) -> None:
-    """Also where drift is left as it is: nothing of it is reported or kept."""
-    synced(world)
+    """Under the other drift policies, too, nothing is reported or stored."""
+    complete_run(world)
     run = begun(world)
     (deployment,) = run.desired.deployments
     run.desired = replace(run.desired, deployments=(replace(deployment, drift=policy),))
@@ -349,10 +350,10 @@ def test_renewal_by_another_run_is_not_reported_as_left(
 
 
 def test_change_that_another_run_began_is_waited_for(world: ModelWorld) -> None:
-    """While the target is at the other run's change, nothing is called drift, and no repair is
-    counted: twice in a day, and this run would say that another tool sets the domain.
+    """During the other run's change nothing is called drift, and no repair is counted: two in a day
+    would be reported as a fight with another tool.
     """
-    synced(world)
+    complete_run(world)
     run = begun(world)
     run.reconcile()
     world.alive.add("other")
@@ -371,10 +372,10 @@ def test_change_that_another_run_began_is_waited_for(world: ModelWorld) -> None:
 
 
 def test_change_that_was_in_time_is_not_reported_as_failed(world: ModelWorld) -> None:
-    """The time is over by what was listed before; a new look shows that it was enough."""
+    """By the old list the time is over; a new look shows the change in time."""
     world = ModelWorld(processing=A_MOMENT, lags=(timedelta(0),))
     world.cdn.add_domain(IMG)
-    synced(world)
+    complete_run(world)
     renewing = LineageReconciler(
         world.desired(), world.ports("other"), RunRules(issuing_of(renew=True))
     )
@@ -390,7 +391,7 @@ def test_change_that_was_in_time_is_not_reported_as_failed(world: ModelWorld) ->
 
 
 def test_change_that_takes_too_long_has_failed(world: ModelWorld) -> None:
-    """A new observation shows the same: it is reported, in the same pass."""
+    """A new look shows the same state: the failure is reported in the same pass."""
     run = begun(world, verify_timeout=SHORT)
     run.reconcile()
     world.pass_time(SHORT)
@@ -402,8 +403,8 @@ def test_change_that_takes_too_long_has_failed(world: ModelWorld) -> None:
 
 
 def test_short_time_out_of_domains_is_none_of_orders(world: ModelWorld) -> None:
-    """Another run orders a certificate for some minutes: with a time-out of ten seconds for
-    domains, this one waits for it all the same.
+    """Another run orders for some minutes: this run waits, despite a timeout of ten seconds for
+    domains.
     """
     world.alive.add("other")
     held = world.state.seen_by("other").acquire("img", world.now())
@@ -419,8 +420,8 @@ def test_short_time_out_of_domains_is_none_of_orders(world: ModelWorld) -> None:
 
 
 def test_copy_that_another_run_removed_is_not_removed_again(world: ModelWorld) -> None:
-    """It is in the list that this run had before, and in the state no more."""
-    synced(world)
+    """This run's older list has the copy, and the state has it no more."""
+    complete_run(world)
     world.pass_time(timedelta(days=1))
     renewed(world)
     run = begun(world)
@@ -437,7 +438,7 @@ def test_copy_that_another_run_removed_is_not_removed_again(world: ModelWorld) -
     assert result == events(world)
 
 
-# --- Holding a lease for a piece of work
+# # --- Leases
 
 
 def now() -> datetime:
@@ -445,7 +446,7 @@ def now() -> datetime:
 
 
 def test_lease_is_held_while_the_work_goes_on() -> None:
-    """Another run is refused."""
+    """Another run is refused meanwhile."""
     state = MemoryState()
 
     with held_lease(state, now, "img") as lease, pytest.raises(LeaseHeld):
@@ -455,7 +456,7 @@ def test_lease_is_held_while_the_work_goes_on() -> None:
 
 
 def test_lease_is_given_back_at_the_end() -> None:
-    """Also after a failure, another run can have it at once."""
+    """Also after a failure another run gets the lease at once."""
     state = MemoryState()
     with pytest.raises(ZeroDivisionError), held_lease(state, now, "img"):
         1 / 0  # noqa: B018 - whatever goes wrong
@@ -463,7 +464,7 @@ def test_lease_is_given_back_at_the_end() -> None:
     assert "img" == state.seen_by("another").acquire("img", now()).lineage
 
 
-# --- A state that was put back from a backup, while the world has gone on
+# # --- A state restored from an older backup
 
 
 RENEWED_AFTER = timedelta(days=65)
@@ -471,8 +472,8 @@ RENEWED_AFTER = timedelta(days=65)
 
 @pytest.fixture
 def restored(world: ModelWorld) -> ModelWorld:
-    """A world in which a renewal was forgotten: the backup was made before it, half a day ago."""
-    synced(world)
+    """Return a world that forgot a renewal: the backup is half a day older."""
+    complete_run(world)
     backup = MemoryState(world.alive.__contains__)
     lease = backup.acquire("img", world.now())
     backup.save_version(lease, world.state.bundle("img", 1), world.now())
@@ -485,32 +486,32 @@ def restored(world: ModelWorld) -> ModelWorld:
 
 
 def test_nothing_older_is_deployed(restored: ModelWorld) -> None:
-    """What is served is newer than what the state knows: the older one stays where it is."""
+    """The served certificate is newer than the state's: the state's stays unbound."""
     before = restored.cdn.writes, restored.cdn.uploads, restored.cdn.removals
 
-    report = synced(restored)
+    report = complete_run(restored)
 
     refused = outcome(report, Action.DEPLOY, IMG)
     assert Outcome.REFUSED is refused.outcome
-    assert "newer than what the state knows" in str(refused.detail)
+    assert "newer than every certificate in the state" in str(refused.detail)
     assert "`certferry sync --renew img`" in str(refused.hint)
     assert before == (restored.cdn.writes, restored.cdn.uploads, restored.cdn.removals)
 
 
 def test_a_newer_one_is_deployed_when_the_operator_asks_for_it(restored: ModelWorld) -> None:
-    """As the hint says; then all is in order again, and stays so."""
+    """The hint's command puts all in order for good."""
     report = restored.run(restored.desired(), renew=True)
 
     assert report is not None
     assert report.ok
-    assert synced(restored).is_unchanged
+    assert complete_run(restored).is_unchanged
 
 
 def test_renewal_that_is_due_mends_it(restored: ModelWorld) -> None:
-    """A state that is months old renews by itself, and what comes is newer."""
+    """A state that is months old renews by itself, with a newer certificate."""
     restored.pass_time(RENEWED_AFTER)
 
-    report = synced(restored)
+    report = complete_run(restored)
 
     assert report.ok
     assert Outcome.DONE is outcome(report, Action.ISSUE).outcome

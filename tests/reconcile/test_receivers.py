@@ -1,4 +1,4 @@
-"""Receivers and settings of a deployment, reconciled."""
+"""Receivers, and settings of domains, in the reconciler."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DELIVERY = FileDelivery(DIRECTORY)
 
 @pytest.fixture
 def world() -> ModelWorld:
-    """Nothing but a directory."""
+    """Return a world without domains."""
     return ModelWorld()
 
 
@@ -49,34 +49,34 @@ def receiver(world: ModelWorld) -> MemoryReceiver:
 
 
 def desired(world: ModelWorld, *, cdn: bool = False) -> DesiredCertificate:
-    """Ask for a certificate in the directory, and at the CDN as well."""
+    """Declare a certificate for the directory, and with `cdn` for the CDN as well."""
     declared = world.desired()
     served = declared.deployments if cdn else ()
     return replace(declared, deployments=(*served, delivered(DELIVERY)))
 
 
-def synced(world: ModelWorld, *, cdn: bool = False) -> LineageReport:
+def complete_run(world: ModelWorld, *, cdn: bool = False) -> LineageReport:
     report = world.run(desired(world, cdn=cdn))
     assert report is not None
     return report
 
 
 def step(report: LineageReport) -> StepOutcome:
-    """The outcome of the delivery: its only one."""
-    (found,) = (outcome for outcome in report.outcomes if outcome.target == "files")
-    return found
+    """Return the outcome of the only delivery."""
+    (delivery,) = (outcome for outcome in report.outcomes if outcome.target == "files")
+    return delivery
 
 
 def standing(world: ModelWorld) -> Standing:
     declared = desired(world)
     status = status_of(declared, observe(declared, world.ports("looker")), world.clock)
-    (found,) = status.domains
-    assert (None, ()) == (found.upload_deadline, found.served)
-    return found.standing
+    (domain,) = status.domains
+    assert (None, ()) == (domain.upload_deadline, domain.served)
+    return domain.standing
 
 
 def test_certificate_is_delivered_in_one_pass(world: ModelWorld, receiver: MemoryReceiver) -> None:
-    """There is nothing to wait for: a run without patience is done."""
+    """A delivery needs no wait: a run without patience is done."""
     world.alive.add("run")
     run = LineageReconciler(desired(world), world.ports("run"))
 
@@ -91,11 +91,11 @@ def test_certificate_is_delivered_in_one_pass(world: ModelWorld, receiver: Memor
 
 
 def test_second_run_delivers_nothing(world: ModelWorld, receiver: MemoryReceiver) -> None:
-    """It says so, and writes nothing into the state."""
-    synced(world)
+    """The run reports no change, and the state is not written."""
+    complete_run(world)
     entries = world.state.history(None, 100)
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert report.is_unchanged
     assert (DIRECTORY, Outcome.UNCHANGED) == (step(report).domain, step(report).outcome)
@@ -104,8 +104,8 @@ def test_second_run_delivers_nothing(world: ModelWorld, receiver: MemoryReceiver
 
 
 def test_drift_is_planned_and_repaired(world: ModelWorld, receiver: MemoryReceiver) -> None:
-    """What has changed stands in the plan; nothing is issued for it."""
-    synced(world)
+    """The plan names the changed file; no certificate is issued."""
+    complete_run(world)
     receiver.drifted = True
 
     (planned,) = world.plan(desired(world)).steps
@@ -114,7 +114,7 @@ def test_drift_is_planned_and_repaired(world: ModelWorld, receiver: MemoryReceiv
     assert (Change("fullchain.pem", "changed", "delivered"),) == planned.changes
     assert Standing.DRIFTED is standing(world)
 
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert (1, 2) == (world.issuer.issued, len(receiver.deliveries))
     assert Standing.VERIFIED is standing(world)
 
@@ -122,14 +122,14 @@ def test_drift_is_planned_and_repaired(world: ModelWorld, receiver: MemoryReceiv
 def test_receiver_that_has_all_stays_unchanged_beside_a_repair(
     world: ModelWorld, receiver: MemoryReceiver
 ) -> None:
-    """A run that undoes a change at the CDN takes several passes, and delivers nothing."""
+    """A repair at the CDN takes several passes, without a delivery."""
     world.cdn.add_domain(IMG)
-    synced(world, cdn=True)
+    complete_run(world, cdn=True)
     world.pass_time(timedelta(hours=1))
-    before = step(synced(world, cdn=True))
+    before = step(complete_run(world, cdn=True))
     world.cdn.set_by_others(IMG, world.cdn.put_foreign(IMG))
 
-    after = step(synced(world, cdn=True))
+    after = step(complete_run(world, cdn=True))
 
     assert (Outcome.UNCHANGED, before.detail) == (after.outcome, after.detail)
     assert 1 == len(receiver.deliveries)
@@ -138,16 +138,16 @@ def test_receiver_that_has_all_stays_unchanged_beside_a_repair(
 def test_failed_delivery_is_tried_again_by_the_next_run(
     world: ModelWorld, receiver: MemoryReceiver
 ) -> None:
-    """It is reported, nothing is issued again, and the plan says what is left to do."""
+    """The failure is reported, no certificate is issued, and the plan names the open delivery."""
     receiver.failures = 1
 
-    failed = step(synced(world))
+    failed = step(complete_run(world))
 
     assert Outcome.FAILED is failed.outcome
     assert "exit code 1" in str(failed.detail)
     (planned,) = world.plan(desired(world)).steps
     assert ReasonCode.DELIVERY_UNFINISHED is planned.reason.code
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert (1, 1) == (world.issuer.issued, len(receiver.deliveries))
 
 
@@ -158,7 +158,7 @@ def test_failed_delivery_is_tried_once_in_a_run(
     world.cdn.add_domain(IMG)
     receiver.failures = 100
 
-    report = synced(world, cdn=True)
+    report = complete_run(world, cdn=True)
 
     assert 99 == receiver.failures
     assert Outcome.FAILED is step(report).outcome
@@ -172,33 +172,33 @@ def test_receiver_that_takes_nothing_stops_nothing_else(
     world.cdn.add_domain(IMG)
     receiver.closed = True
 
-    report = synced(world, cdn=True)
+    report = complete_run(world, cdn=True)
 
     assert (Outcome.FAILED, DIRECTORY) == (step(report).outcome, step(report).domain)
     assert step(report).hint is not None
     assert {Outcome.DONE} == {o.outcome for o in report.outcomes if o.target == "qiniu"}
     receiver.closed = False
-    assert synced(world, cdn=True).ok
+    assert complete_run(world, cdn=True).ok
 
 
 def test_nothing_is_issued_that_no_target_takes(
     world: ModelWorld, receiver: MemoryReceiver
 ) -> None:
-    """An operator who corrects the directory finds the CA's count as it was."""
+    """A bad directory uses up none of the CA's limits."""
     receiver.closed = True
 
-    assert not synced(world).ok
+    assert not complete_run(world).ok
     assert 0 == world.issuer.issued
     assert Standing.UNKNOWN is standing(world)
 
 
 def test_renewal_replaces_what_is_there(world: ModelWorld, receiver: MemoryReceiver) -> None:
-    """The plan says from which certificate to which; nothing is ever retired."""
-    synced(world)
+    """The plan names both certificates; nothing is ever retired."""
+    complete_run(world)
     world.pass_time(timedelta(days=61))
     planned = world.plan(desired(world))
 
-    assert synced(world).ok
+    assert complete_run(world).ok
 
     issue, deploy = planned.steps
     assert isinstance(deploy, Deploy)
@@ -212,29 +212,29 @@ def test_renewal_replaces_what_is_there(world: ModelWorld, receiver: MemoryRecei
 def test_certificate_of_another_owner_is_replaced(
     world: ModelWorld, receiver: MemoryReceiver
 ) -> None:
-    """An operator who declares the directory wants ours in it; the plan says so first."""
-    synced(world)
+    """A declared directory is for our certificate; the plan says so first."""
+    complete_run(world)
     receiver.held = "ab" * 32
 
     (planned,) = world.plan(desired(world)).steps
     assert ReasonCode.HOLDS_FOREIGN is planned.reason.code
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 2 == len(receiver.deliveries)
 
 
 def test_expired_certificate_is_not_delivered(world: ModelWorld, receiver: MemoryReceiver) -> None:
-    """What is there may still be valid."""
-    synced(world)
+    """The present files may still be valid."""
+    complete_run(world)
     receiver.held = None
     world.pass_time(timedelta(days=91))
     world.issuer.fail_with(CaUnavailable(Text("no answer")))
 
-    assert Outcome.REFUSED is step(synced(world)).outcome
+    assert Outcome.REFUSED is step(complete_run(world)).outcome
     assert 1 == len(receiver.deliveries)
 
 
 def test_every_position_is_killed_once() -> None:
-    """Each gap between two calls in turn: one certificate, delivered, and nothing left to plan."""
+    """After a kill at each gap between two calls: one certificate, delivered, and an empty plan."""
     calm = ModelWorld()
     calm.cdn.add_domain(IMG)
     calm.run(desired(calm, cdn=True))
@@ -266,7 +266,7 @@ def test_every_position_is_killed_once() -> None:
     )
 )
 def test_any_world_ends_as_declared(phases: list[tuple[timedelta, list[int], int, bool]]) -> None:
-    """Whenever it was killed, however often it failed or another tool meddled: it is delivered."""
+    """After any kills, failures and foreign changes the certificate is delivered."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     receiver = world.receivers.receiver(DELIVERY)
@@ -285,8 +285,7 @@ def test_any_world_ends_as_declared(phases: list[tuple[timedelta, list[int], int
         assert [] == world.cdn.broken
 
 
-# --- A domain's settings, also those that no target reports: sent once for each value, and not
-# again
+# # --- A domain's settings, also unreported ones: each value is sent once
 
 
 VERSIONS = ("TLSv1.2", "TLSv1.3")
@@ -299,7 +298,7 @@ ALL_DESIRED = [
 
 
 def served(*, untold: frozenset[str] = UNTOLD) -> ModelWorld:
-    """A domain that serves our certificate, at a CDN that tells none of its settings."""
+    """Return a domain with our certificate, at a CDN that reports none of its settings."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     world.cdn.untold = untold
@@ -314,7 +313,7 @@ def synced_with_settings(world: ModelWorld, desired: DesiredCertificate) -> Line
 
 
 def footprint(world: ModelWorld) -> tuple[int, int, int]:
-    """Certificates, uploads, changes of domains."""
+    """Count certificates, uploads and changes of domains."""
     return world.issuer.issued, world.cdn.uploads, world.cdn.writes
 
 
@@ -323,7 +322,7 @@ def footprint(world: ModelWorld) -> tuple[int, int, int]:
 def test_setting_added_to_a_domain_that_serves_ours(
     https: DesiredHttps, untold: frozenset[str]
 ) -> None:
-    """It is planned, applied without a certificate or an upload, and then left alone."""
+    """The setting is planned, applied without a certificate or an upload, and then left alone."""
     world = served(untold=untold)
     desired = world.desired(https=https)
 
@@ -345,7 +344,7 @@ def test_setting_added_to_a_domain_that_serves_ours(
 
 
 def test_setting_that_changes_is_sent_each_time() -> None:
-    """Another list of versions is another setting; another order of the same is not."""
+    """Another list of versions is another setting; another order of the list is the same."""
     world = served()
     lists = [VERSIONS, VERSIONS[::-1], ("TLSv1.3",), VERSIONS]
 
@@ -359,7 +358,7 @@ def test_setting_that_changes_is_sent_each_time() -> None:
 
 
 def test_setting_stands_in_the_diff_of_another_deployment() -> None:
-    """Beside the certificate that is replaced."""
+    """The diff has the setting beside the replaced certificate."""
     world = served()
     world.pass_time(timedelta(days=61))
 
@@ -371,7 +370,7 @@ def test_setting_stands_in_the_diff_of_another_deployment() -> None:
 
 
 def test_renewal_forgets_nothing_that_was_sent() -> None:
-    """The new certificate goes with the same settings, and nothing is sent twice for them."""
+    """The new certificate has the same settings, and no setting is sent twice."""
     world = served()
     desired = world.desired(https=DesiredHttps(tls_versions=VERSIONS))
     synced_with_settings(world, desired)
@@ -384,7 +383,7 @@ def test_renewal_forgets_nothing_that_was_sent() -> None:
 
 
 def test_edge_that_falls_back_forgets_nothing_that_was_sent() -> None:
-    """A domain that is looked at again is not sent anything for it."""
+    """A second look at a domain sends no setting."""
     world = served()
     desired = world.desired(https=DesiredHttps(tls_versions=VERSIONS))
     synced_with_settings(world, desired)
@@ -398,7 +397,7 @@ def test_edge_that_falls_back_forgets_nothing_that_was_sent() -> None:
 
 
 def test_change_of_a_setting_that_fails_is_made_again() -> None:
-    """It was sent, and the target said later that it could not: that is no success."""
+    """The target first accepted the setting and failed later: the plan is open again."""
     world = served()
     desired = world.desired(https=DesiredHttps(tls_versions=VERSIONS))
     world.cdn.fail_next(IMG, "verify tls fail")
@@ -414,7 +413,7 @@ def test_change_of_a_setting_that_fails_is_made_again() -> None:
 
 
 def test_change_that_fails_after_it_seemed_done_is_made_again() -> None:
-    """A read that lagged behind showed the domain at rest; what fails later is not forgotten."""
+    """A lagging read showed the domain at rest; the later failure counts."""
     world = served()
     desired = world.desired(https=DesiredHttps(tls_versions=VERSIONS))
     world.cdn.fail_next(IMG, "verify tls fail")
@@ -429,7 +428,7 @@ def test_change_that_fails_after_it_seemed_done_is_made_again() -> None:
 
 
 def test_change_of_another_tool_that_fails_takes_nothing_back() -> None:
-    """What was sent before has succeeded, and is not sent again for it."""
+    """An earlier successful setting is not sent again."""
     world = served()
     desired = world.desired(https=DesiredHttps(tls_versions=VERSIONS))
     synced_with_settings(world, desired)
@@ -443,7 +442,7 @@ def test_change_of_another_tool_that_fails_takes_nothing_back() -> None:
 
 
 def test_every_position_of_a_change_of_settings_is_killed_once() -> None:
-    """Wherever: the settings end as declared, with one certificate and one upload."""
+    """After any kill the settings end as declared, with one certificate and one upload."""
     desired = ModelWorld().desired(https=DesiredHttps(tls_versions=VERSIONS))
     calm = served()
     calm.run(desired)
@@ -459,14 +458,14 @@ def test_every_position_of_a_change_of_settings_is_killed_once() -> None:
 
 
 def test_status_names_the_setting_that_differs() -> None:
-    """The domain has drifted, and which setting of it is said in words."""
+    """The domain has drifted, and the sentence names the setting."""
     world = served()
     desired = world.desired(https=DesiredHttps(tls_versions=VERSIONS))
 
-    [found] = status_of(desired, observe(desired, world.ports("looker")), world.clock).domains
+    [domain] = status_of(desired, observe(desired, world.ports("looker")), world.clock).domains
 
-    assert Standing.DRIFTED is found.standing
-    assert found.problem is not None
+    assert Standing.DRIFTED is domain.standing
+    assert domain.problem is not None
     assert "settings differ from the file: tls_versions unknown → TLSv1.2, TLSv1.3" == str(
-        found.problem.message
+        domain.problem.message
     )

@@ -1,4 +1,4 @@
-"""A run over all lineages, in as many passes as it takes."""
+"""A run over all lineages, with any number of passes."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ from certferry.text import Text
 from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Altered, failing
 from certferry_sandbox.testing.memory_target import MemoryCdn
-from tests.reconcile.company import Company, now
+from tests.reconcile.many_certificates import ManyCertificates, now
 from tests.reconcile.model import ModelWorld, issuing_of
-from tests.reconcile.one_lineage import IMG, OTHER, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, complete_run, outcome
 
-# --- The engine from above, with its threads: plan, sync, status
+# # --- Plan, sync and status with worker threads
 
 
 class SlowCdn(MemoryCdn):
@@ -70,7 +70,7 @@ class StoppedCdn(MemoryCdn):
 
 
 class InterruptedCdn(StoppedCdn):
-    """A CDN that is asked by a run which is being stopped once every worker makes a pass."""
+    """A CDN under a run that is stopped while every worker makes a pass."""
 
     trouble = Interrupted(Text("stopped"))
 
@@ -79,7 +79,7 @@ class InterruptedCdn(StoppedCdn):
         self.all_ask = threading.Barrier(WORKERS, timeout=30)
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        """Raise, in all of them."""
+        """Raise in every worker."""
         self.all_ask.wait()
         return super().observe(scope)
 
@@ -89,36 +89,34 @@ class BrokenCdn(StoppedCdn):
 
 
 def test_lineages_are_was_observed_side_by_side() -> None:
-    """A thousand answers, one after the other, would take many minutes."""
-    company = Company(2 * WORKERS, cdn=SlowCdn)
-    reconciler = company.reconciler()
+    """A thousand answers one after the other would take many minutes."""
+    many = ManyCertificates(2 * WORKERS, cdn=SlowCdn)
+    reconciler = many.reconciler()
 
-    plans = plans_of(reconciler.ports, company.certificates)
-    statuses = statuses_of(reconciler.ports, company.certificates, Recorded())
+    plans = plans_of(reconciler.ports, many.certificates)
+    statuses = statuses_of(reconciler.ports, many.certificates, Recorded())
 
-    lineages = [desired.lineage for desired in company.certificates]
+    lineages = [desired.lineage for desired in many.certificates]
     assert lineages == [plan.lineage for plan in plans]
     assert lineages == [status.lineage for status in statuses]
 
 
 @pytest.mark.parametrize("cdn", [StoppedCdn, BrokenCdn])
 def test_what_ends_one_look_ends_them_all(cdn: type[StoppedCdn]) -> None:
-    """What waits in another thread is stopped: on Ctrl-C, and where there will be no answer
-    whatever it finds.
-    """
-    company = Company(1, cdn=cdn)
+    """Ctrl-C, or an unreadable state, ends the waits of the other threads."""
+    many = ManyCertificates(1, cdn=cdn)
 
     with pytest.raises(type(cdn.trouble)):
-        plans_of(company.ports(), company.certificates)
+        plans_of(many.ports(), many.certificates)
 
-    assert company.run.is_stopped
+    assert many.run.is_stopped
 
 
 def test_run_that_is_stopped_does_not_report_what_it_did_not_come_to() -> None:
-    """The passes that had begun say that they were stopped, and the others were not made."""
-    company = Company(WORKERS + 2, cdn=InterruptedCdn)
+    """Begun passes report the stop; the other lineages count as unobserved."""
+    many = ManyCertificates(WORKERS + 2, cdn=InterruptedCdn)
 
-    report = company.reconciler().sync(company.certificates, WaitLimit())
+    report = many.reconciler().sync(many.certificates, WaitLimit())
 
     assert [True] * WORKERS + [False] * 2 == [one.was_observed for one in report.lineages]
     assert not any(one.ok or one.is_unchanged for one in report.lineages)
@@ -126,67 +124,65 @@ def test_run_that_is_stopped_does_not_report_what_it_did_not_come_to() -> None:
 
 def test_company_is_synced_and_stays_so() -> None:
     """Every certificate ends served; the second run is unchanged; status and plan agree."""
-    company = Company(30)
-    reconciler = company.reconciler()
-    assert 30 * 3 == sum(
-        len(plan.steps) for plan in plans_of(reconciler.ports, company.certificates)
-    )
+    many = ManyCertificates(30)
+    reconciler = many.reconciler()
+    assert 30 * 3 == sum(len(plan.steps) for plan in plans_of(reconciler.ports, many.certificates))
 
-    first = reconciler.sync(company.certificates, WaitLimit())
-    second = reconciler.sync(company.certificates, WaitLimit())
+    first = reconciler.sync(many.certificates, WaitLimit())
+    second = reconciler.sync(many.certificates, WaitLimit())
 
     assert first.ok
     assert first.complete
     assert all(lineage.is_unchanged for lineage in second.lineages)
-    assert [desired.lineage for desired in company.certificates] == [
+    assert [desired.lineage for desired in many.certificates] == [
         one.lineage for one in first.lineages
     ]
-    assert all(plan.is_settled for plan in plans_of(reconciler.ports, company.certificates))
+    assert all(plan.is_settled for plan in plans_of(reconciler.ports, many.certificates))
     standings = {
         d.standing
-        for s in statuses_of(reconciler.ports, company.certificates, Recorded())
+        for s in statuses_of(reconciler.ports, many.certificates, Recorded())
         for d in s.domains
     }
     assert {Standing.VERIFIED} == standings
-    assert {desired.lineage for desired in company.certificates} == {
-        event.lineage for event in company.events if isinstance(event, StepEnded)
+    assert {desired.lineage for desired in many.certificates} == {
+        event.lineage for event in many.events if isinstance(event, StepEnded)
     }
 
 
 @pytest.mark.parametrize("files", [None, PemFiles("/gone/fullchain.pem", "/gone/privkey.pem")])
 def test_records_of_a_lineage_that_is_issued_no_more_are_removed(files: PemFiles | None) -> None:
-    """A run was killed over it, and then it was declared with files, or not at all: the account
-    that can do it does, and those of lineages at work or declared are left alone.
+    """A killed lineage was later imported from files, or dropped: its account removes the records.
+    Records of lineages at work or declared stay.
     """
-    company = Company(2)
-    run_for, beside = company.certificates
+    many = ManyCertificates(2)
+    run_for, beside = many.certificates
     delivered_whole = DesiredCertificate("gone", (), files=files)
     all_desired = [run_for, *([delivered_whole] if files else [])]
-    company.claims = Claims([*all_desired, beside])
+    many.claims = Claims([*all_desired, beside])
     for lineage in ("gone", "held", beside.lineage):
         name = f"_acme-challenge.{lineage}.example.com"
-        handle = company.dns.add_txt(name, "left")
+        handle = many.dns.add_txt(name, "left")
         record = ChallengeRecord(lineage, name, "left", now(), handle)
-        company.state.save_challenge_record(record)
+        many.state.save_challenge_record(record)
 
-    with company.lease("held"):
-        company.reconciler().sync(all_desired, WaitLimit())
+    with many.lease("held"):
+        many.reconciler().sync(all_desired, WaitLimit())
 
-    assert [] == company.dns.values("_acme-challenge.gone.example.com")
-    assert {beside.lineage, "held"} == set(company.state.lineages_in_challenge_records())
+    assert [] == many.dns.values("_acme-challenge.gone.example.com")
+    assert {beside.lineage, "held"} == set(many.state.lineages_in_challenge_records())
 
 
 def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFixture) -> None:
-    """It is reported, and what is declared is served."""
-    company = Company(1)
+    """The record is reported, and declared certificates are served."""
+    many = ManyCertificates(1)
     name = "_acme-challenge.gone.example.net"
-    company.state.save_challenge_record(ChallengeRecord("gone", name, "left", now(), "handle"))
+    many.state.save_challenge_record(ChallengeRecord("gone", name, "left", now(), "handle"))
 
-    report = company.reconciler().sync(company.certificates, WaitLimit())
+    report = many.reconciler().sync(many.certificates, WaitLimit())
 
     assert report.ok
-    assert "gone: a challenge record of an earlier run is left in DNS" in caplog.text
-    assert ("gone",) == company.state.lineages_in_challenge_records()
+    assert "gone: an earlier run left a challenge record in DNS" in caplog.text
+    assert ("gone",) == many.state.lineages_in_challenge_records()
 
 
 @pytest.mark.parametrize(
@@ -196,29 +192,29 @@ def test_record_that_cannot_be_removed_spoils_no_run(caplog: pytest.LogCaptureFi
 def test_clean_up_that_fails_leaves_the_report(
     trouble: BaseException, caplog: pytest.LogCaptureFixture, *, complete: bool
 ) -> None:
-    """What has become of the certificates is reported, whatever comes after: a state that fails
-    when it is asked whose challenge records there are, or Ctrl-C while it answers.
+    """The certificates are reported after a state error in the search for challenge records, and
+    after Ctrl-C during the search.
     """
-    company = Company(1)
-    company.state = Altered(company.state, lineages_in_challenge_records=failing(trouble))
+    many = ManyCertificates(1)
+    many.state = Altered(many.state, lineages_in_challenge_records=failing(trouble))
 
-    report = company.reconciler().sync(company.certificates, WaitLimit())
+    report = many.reconciler().sync(many.certificates, WaitLimit())
 
     assert complete == report.complete
     assert [True] == [lineage.ok for lineage in report.lineages]
     assert complete == (
         "could not look for challenge records of earlier runs: the disk is gone" in caplog.text
     )
-    assert complete != company.run.is_stopped
+    assert complete != many.run.is_stopped
 
 
 def test_end_that_cannot_be_recorded_is_in_the_report() -> None:
-    """The certificates are in order, and the run is not: no monitor knows that there was one."""
-    company = Company(1)
+    """The certificates are in order and the run is not: monitors do not see this run."""
+    many = ManyCertificates(1)
     full = StateUnavailable(Text("the disk is full"))
-    company.state = Altered(company.state, save_run=failing(full))
+    many.state = Altered(many.state, save_run=failing(full))
 
-    report = company.reconciler().sync(company.certificates, WaitLimit())
+    report = many.reconciler().sync(many.certificates, WaitLimit())
 
     assert [True] == [lineage.ok for lineage in report.lineages]
     assert report.problem is not None
@@ -227,30 +223,30 @@ def test_end_that_cannot_be_recorded_is_in_the_report() -> None:
 
 
 def test_renewal_is_planned_on_demand() -> None:
-    """`plan --renew` shows what `sync --renew` would do."""
-    company = Company(1)
-    reconciler = company.reconciler()
-    reconciler.sync(company.certificates, WaitLimit())
+    """`plan --renew` shows the steps of `sync --renew`."""
+    many = ManyCertificates(1)
+    reconciler = many.reconciler()
+    reconciler.sync(many.certificates, WaitLimit())
 
-    (plan,) = plans_of(reconciler.ports, company.certificates, renew=True)
+    (plan,) = plans_of(reconciler.ports, many.certificates, renew=True)
 
     assert plan.issue is not None
 
 
 def test_hundred_waiting_domains_hold_no_thread() -> None:
-    """While a hundred changes are carried out, no more threads exist than may work at once."""
-    company = Company(100, processing=timedelta(milliseconds=700))
+    """A hundred changes in progress need no more threads than there are workers."""
+    many = ManyCertificates(100, processing=timedelta(milliseconds=700))
     before = threading.active_count()
     counts: list[int] = []
-    company.watch = lambda _: counts.append(threading.active_count() - before)
+    many.watch = lambda _: counts.append(threading.active_count() - before)
 
-    report = company.reconciler().sync(company.certificates, WaitLimit())
+    report = many.reconciler().sync(many.certificates, WaitLimit())
 
     assert report.ok
     assert max(counts) <= WORKERS
 
 
-# --- What was reported of a step stays true over the passes of a run, whatever happens between
+# # --- The report of a step stays true over all passes of a run
 
 
 REFUSED = TargetRejected(Text("refused for good"))
@@ -259,7 +255,9 @@ ELSEWHERE = Kind("elsewhere")
 
 
 class Around:
-    """A port with some of its calls replaced: each gets the port's own call and its arguments."""
+    """A port with some calls replaced: each replacement gets the port's own call and the
+    arguments.
+    """
 
     def __init__(self, port: Any, **calls: Callable[..., Any]) -> None:
         self._port = port
@@ -281,7 +279,7 @@ def raising(error: Exception, when: Callable[..., bool]) -> Callable[..., Any]:
 
 
 def nth(number: int) -> Callable[..., bool]:
-    """Return the call of this number, counted from one."""
+    """Return a condition that is true at the call of this number, counted from 1."""
     calls = iter(range(1, 10_000))
     return lambda *_: next(calls) == number
 
@@ -303,7 +301,7 @@ def ended(world: ModelWorld, run: LineageReconciler) -> LineageReport:
 def test_failure_outlives_a_target_that_cannot_be_read_once(
     world: ModelWorld, days: int, look: int
 ) -> None:
-    """A domain that was refused for good is reported as failed at the end, on any day."""
+    """A domain refused for good is reported as failed at the end, on any day."""
     world.cdn.add_domain(OTHER)
     refusing = raising(REFUSED, lambda domain, *_: domain == OTHER)
     for _ in range(days):
@@ -324,7 +322,9 @@ def test_failure_outlives_a_target_that_cannot_be_read_once(
 def test_failure_of_another_run_is_no_all_clear(
     world: ModelWorld, what: str, *, renew: bool
 ) -> None:
-    """A run that waited for another one tells that the other one failed, and where to read why."""
+    """After a wait for another run, a run reports the other's failure and the place of its
+    reason.
+    """
     denied = AuthorizationFailed(Text("CAA forbids it"))
     issuer = Around(world.issuer, issue=raising(denied, lambda *_: what == "issue"))
     cdn = Around(world.cdn, bind=raising(REFUSED, lambda *_: what == "bind"))
@@ -341,7 +341,7 @@ def test_failure_of_another_run_is_no_all_clear(
     second.reconcile()
 
     [failed] = [o for o in second.report().outcomes if o.outcome is Outcome.FAILED]
-    assert "another run tried it" in str(failed.detail)
+    assert "another run tried at" in str(failed.detail)
     assert "certferry history img" in str(failed.hint)
 
 
@@ -350,7 +350,7 @@ def test_failure_of_another_run_is_no_all_clear(
 def test_clock_that_was_ahead_holds_up_nothing(
     world: ModelWorld, what: str, ahead: timedelta
 ) -> None:
-    """What was tried and failed by a wrong clock is tried again once the clock is right."""
+    """A failure under a wrong clock is tried again under the right one."""
     denied = AuthorizationFailed(Text("the CA's own certificate has expired"))
     issuer = Around(world.issuer, issue=raising(denied, lambda *_: what == "issue"))
     cdn = Around(world.cdn, bind=raising(REFUSED, lambda *_: what == "bind"))
@@ -358,11 +358,11 @@ def test_clock_that_was_ahead_holds_up_nothing(
     run_at(world, issuer=issuer, targets={"qiniu": cdn}).reconcile()
     world.clock -= ahead
 
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def two_deployments(other: str = OTHER) -> DesiredCertificate:
-    """Ask for two deployments to one account, of different kinds."""
+    """Declare two deployments to one account, of different kinds."""
     deployments = (
         DesiredDeployment("qiniu", (IMG,), kind=ELSEWHERE),
         DesiredDeployment("qiniu", (other,), kind=Kind.CDN),
@@ -372,7 +372,7 @@ def two_deployments(other: str = OTHER) -> DesiredCertificate:
 
 
 def test_one_of_two_deployments_that_cannot_be_read_takes_no_other_along(world: ModelWorld) -> None:
-    """The other one goes on, and both are served in the end."""
+    """The other deployment goes on, and both are served in the end."""
     world.cdn.add_domain(OTHER)
     number = nth(4)
     silent = raising(SILENT, lambda look: look.kind == ELSEWHERE and number())
@@ -384,7 +384,7 @@ def test_one_of_two_deployments_that_cannot_be_read_takes_no_other_along(world: 
 
 
 def test_deployment_that_cannot_be_read_switches_no_check_off(world: ModelWorld) -> None:
-    """A name that the certificate does not cover is refused, whatever else is silent."""
+    """An uncovered name is refused beside a silent deployment."""
     foreign = "www.example.org"
     world.cdn.add_domain(foreign, foreign=True)
     asked: list[str] = []
@@ -403,17 +403,17 @@ def test_deployment_that_cannot_be_read_switches_no_check_off(world: ModelWorld)
 
 
 def test_look_overwrites_nothing_that_another_run_wrote_meanwhile(world: ModelWorld) -> None:
-    """A run without the lease sees the old certificate served, while one with it binds a new one:
-    what that one wrote down stays, and a change that fails is asked for once.
+    """A run without the lease sees the old certificate served while the lease's holder binds a new
+    one: the holder's record stays, and a failing change is requested once.
     """
     world.alive.update({"looking", "renewing"})
     others: list[LineageReconciler] = []
 
     def look(own: Callable[..., Any], domains: Any) -> Any:
-        found = own(domains)
+        served = own(domains)
         if others:
             others.pop().reconcile()
-        return found
+        return served
 
     probe = Around(world.cdn, look=look)
     looking = LineageReconciler(world.desired(), replace(world.ports("looking"), probe=probe))
@@ -430,21 +430,21 @@ def test_look_overwrites_nothing_that_another_run_wrote_meanwhile(world: ModelWo
 
 
 def test_failure_of_yesterday_is_no_part_of_todays_wait(world: ModelWorld) -> None:
-    """A run waits for a change made at the console from the moment it finds it."""
+    """A run waits for a change at the console from the first sight of the change."""
     cdn = Around(world.cdn, bind=raising(SILENT, nth(1)))
     ended(world, run_at(world, targets={"qiniu": cdn}))
     world.pass_time(timedelta(days=1))
     theirs = world.cdn.put_foreign(IMG)
     world.cdn.bind(IMG, Kind.CDN, theirs, DesiredHttps())
 
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def test_rollout_that_failed_for_good_holds_up_no_removal(world: ModelWorld) -> None:
-    """`all-unused` waits for what is on its way, not for what was refused."""
+    """`all-unused` waits for rollouts on their way, and ignores refused ones."""
     static = "static.example.com"
     world.cdn.add_domain(static)
-    synced(world)
+    complete_run(world)
     world.cdn.put_foreign("x.example.org")
     cdn = Around(world.cdn, bind=raising(REFUSED, lambda *_: True))
     desired = world.desired(static, names=(static,), lineage="static")
@@ -457,7 +457,7 @@ def test_rollout_that_failed_for_good_holds_up_no_removal(world: ModelWorld) -> 
 
 
 def test_keys_that_may_not_remove_are_asked_once_in_a_run(world: ModelWorld) -> None:
-    """However many certificates there are, and however often the run comes back."""
+    """The number of certificates and passes does not matter."""
     world.cdn.add_domain(OTHER)
     for name in ("x.example.org", "y.example.org"):
         world.cdn.put_foreign(name)
@@ -481,13 +481,13 @@ def test_keys_that_may_not_remove_are_asked_once_in_a_run(world: ModelWorld) -> 
 
 
 def test_two_copies_of_one_label_are_distinguished(world: ModelWorld) -> None:
-    """The removal that failed is not hidden by the one that went well."""
-    synced(world)
+    """A successful removal does not hide a failed one."""
+    complete_run(world)
     [first] = world.state.versions("img")
     bundle = world.state.bundle("img", first.number)
     world.cdn.put(label_of("img", first.certificate.fingerprint), bundle)
     world.pass_time(timedelta(days=61))
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=61))
     cdn = Around(world.cdn, retire=raising(SILENT, nth(1)))
 
@@ -498,7 +498,7 @@ def test_two_copies_of_one_label_are_distinguished(world: ModelWorld) -> None:
 
 
 def test_dns_is_not_cleaned_without_the_lease(world: ModelWorld) -> None:
-    """The records may be those of a run that has taken over."""
+    """The records may be those of the run that took over."""
     world.alive.add("run")
     ports = world.ports("run")
     one_pass = StepContext(world.desired(), observe(world.desired(), ports), ports)
@@ -509,7 +509,7 @@ def test_dns_is_not_cleaned_without_the_lease(world: ModelWorld) -> None:
 
 
 def test_plan_reports_a_target_that_cannot_be_read(world: ModelWorld) -> None:
-    """Also while a change of an earlier run is in progress there."""
+    """An earlier run's change may be in progress there."""
     run_at(world).reconcile()
     world.pass_time(timedelta(minutes=5))
     cdn = Around(world.cdn, observe=raising(SILENT, lambda *_: True))

@@ -1,4 +1,4 @@
-"""A CA that says when it wants a certificate renewed: asked seldom, obeyed, and never for ever."""
+"""The CA's renewal windows: asked for seldom, obeyed, and bounded."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from certferry.text import Text
 from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle, with_issuer_until
 from tests.reconcile.model import START, ModelWorld
-from tests.reconcile.one_lineage import IMG, synced
+from tests.reconcile.one_lineage import IMG, complete_run
 from tests.support.tiers import examples, thorough
 
 HALF_DAY = timedelta(hours=12)
@@ -36,14 +36,16 @@ PAGE = "https://ca.example/why"
 
 
 def as_lets_encrypt(certificate: Certificate) -> RenewalInfo:
-    """Answer as Boulder does: a fiftieth of the life around the last third, again in six hours."""
+    """Answer as Boulder does: a window of two fiftieths of the life around the last third, and the
+    next question in six hours.
+    """
     ideal = certificate.not_after - certificate.lifetime / 3
     margin = certificate.lifetime * 0.02
     return RenewalInfo(RenewalWindow(ideal - margin, ideal + margin), timedelta(hours=6))
 
 
 def revoking(certificate: Certificate) -> RenewalInfo:
-    """Answer as for a certificate that is about to be revoked, whichever it is."""
+    """Answer as for a certificate that is about to be revoked."""
     start = certificate.not_before
     return RenewalInfo(RenewalWindow(start, start + timedelta(minutes=30), PAGE))
 
@@ -53,23 +55,23 @@ def fails(_: Certificate) -> RenewalInfo:
 
 
 def versions(world: ModelWorld) -> list[tuple[datetime, Certificate]]:
-    """When each certificate came, oldest first."""
-    found = reversed(world.state.versions("img"))
-    return [(version.saved_at, version.certificate) for version in found]
+    """Return each certificate with the moment of its arrival, oldest first."""
+    stored = reversed(world.state.versions("img"))
+    return [(version.saved_at, version.certificate) for version in stored]
 
 
 def run_twice_a_day(world: ModelWorld, days: int) -> None:
-    """Run as a timer does, a little earlier or later each time."""
+    """Run like a timer, with some minutes of variation."""
     world.cdn.add_domain(IMG)
     for number in range(2 * days):
         world.clock = START + number * HALF_DAY + timedelta(seconds=number * 7919 % 1200)
-        synced(world)
+        complete_run(world)
 
 
 @pytest.mark.parametrize("days", [45, *(pytest.param(days, marks=thorough) for days in (64, 90))])
 def test_year_of_runs_costs_one_request_each(days: int) -> None:
-    """Two a day and one more for each new certificate; every renewal comes in its window, and says
-    which certificate it replaces.
+    """The CA gets two questions a day and one more for each new certificate. Every renewal comes in
+    its window and names the replaced certificate.
     """
     world = ModelWorld(lifetime=timedelta(days=days), processing=timedelta(0))
     world.issuer.answer_with(as_lets_encrypt)
@@ -88,27 +90,27 @@ def test_year_of_runs_costs_one_request_each(days: int) -> None:
 
 
 def test_runs_within_half_a_day_ask_nothing() -> None:
-    """A certificate that has just come is asked for at once; then the CA has rest."""
+    """The question about a new certificate comes at once; then the CA has half a day of rest."""
     world = ModelWorld(processing=timedelta(0))
     world.cdn.add_domain(IMG)
     world.issuer.answer_with(as_lets_encrypt)
     world.clock = START.replace(hour=0)
-    synced(world)
+    complete_run(world)
     assert 1 == world.issuer.asked
 
     for _ in range(11):
         world.pass_time(HOUR)
-        synced(world)
+        complete_run(world)
     assert 1 == world.issuer.asked
 
     world.pass_time(HOUR)
-    synced(world)
+    complete_run(world)
     assert 2 == world.issuer.asked
 
 
 def test_what_only_looks_asks_nothing(world: ModelWorld) -> None:
-    """A plan is made by what was said last."""
-    synced(world)
+    """A plan uses the last answer."""
+    complete_run(world)
     asked = world.issuer.asked
     world.pass_time(timedelta(days=3))
 
@@ -118,7 +120,7 @@ def test_what_only_looks_asks_nothing(world: ModelWorld) -> None:
 
 def test_window_in_the_past_renews_at_once_and_says_why(world: ModelWorld) -> None:
     """The plan names the window and the CA's page."""
-    synced(world)
+    complete_run(world)
     world.issuer.answer_with(revoking)
     world.pass_time(HALF_DAY)
     first = world.state.versions("img")[0]
@@ -131,17 +133,17 @@ def test_window_in_the_past_renews_at_once_and_says_why(world: ModelWorld) -> No
     assert f"between {window.start:%Y-%m-%d}" in str(issue.reason.message)
     assert PAGE in str(issue.reason.message)
 
-    synced(world)
+    complete_run(world)
     assert 2 == world.issuer.issued
 
 
 def test_question_and_renewal_are_one_run(world: ModelWorld) -> None:
-    """It is asked before it is planned."""
-    synced(world)
+    """The question comes before the plan."""
+    complete_run(world)
     world.issuer.answer_with(revoking)
     world.pass_time(HALF_DAY)
 
-    synced(world)
+    complete_run(world)
 
     assert 2 == world.issuer.issued
 
@@ -156,13 +158,13 @@ def long_passed(certificate: Certificate) -> RenewalInfo:
 def test_ca_that_wants_everything_renewed_at_once_gets_one_order_a_day(
     world: ModelWorld, answer: Callable[[Certificate], RenewalInfo]
 ) -> None:
-    """However often it is run: neither the CA nor the CDN is flooded for its mistake. The first
-    time it is obeyed within an hour, as it may be no mistake.
+    """The CA's mistake floods neither the CA nor the CDN, in any number of runs. The first request
+    is obeyed within an hour, because the request may be right.
     """
     world.issuer.answer_with(answer)
     for _ in range(3 * 24 * 2):
         began = world.clock
-        synced(world)
+        complete_run(world)
         world.clock = max(world.clock, began + timedelta(minutes=30))
 
     came = [saved_at for saved_at, _ in versions(world)]
@@ -176,13 +178,13 @@ def test_ca_that_wants_everything_renewed_at_once_gets_one_order_a_day(
 
 
 def test_moment_of_the_pause_is_reported(world: ModelWorld) -> None:
-    """While a second request to renew at once is put off, `status` says until when."""
+    """`status` names the end of the pause before a second renewal."""
     world.issuer.answer_with(long_passed)
-    synced(world)
+    complete_run(world)
     world.pass_time(HALF_DAY)
-    synced(world)
+    complete_run(world)
     world.pass_time(HALF_DAY)
-    synced(world)
+    complete_run(world)
     assert 2 == world.issuer.issued
     observed = observe(world.desired(), world.ports("status"))
 
@@ -194,8 +196,8 @@ def test_moment_of_the_pause_is_reported(world: ModelWorld) -> None:
 
 
 def test_operator_and_a_new_setting_are_not_kept_waiting(world: ModelWorld) -> None:
-    """The hour is for what certferry decides by itself."""
-    synced(world)
+    """The pause of an hour is for certferry's own decisions alone."""
+    complete_run(world)
     assert world.run(world.desired(), renew=True) is not None
     assert 2 == world.issuer.issued
 
@@ -205,33 +207,33 @@ def test_operator_and_a_new_setting_are_not_kept_waiting(world: ModelWorld) -> N
 
 
 def test_ca_that_does_not_answer_is_asked_again_in_the_next_half_day(world: ModelWorld) -> None:
-    """The certificate is renewed with a third of its life left, or by what the CA said last."""
+    """The certificate is renewed in the last third of its life, or by the CA's last answer."""
     world.issuer.answer_with(as_lets_encrypt)
-    synced(world)
-    known = world.state.versions("img")[0]
+    complete_run(world)
+    version = world.state.versions("img")[0]
     world.issuer.answer_with(fails)
     asked = world.issuer.asked
     for _ in range(6):
         world.pass_time(timedelta(hours=4))
-        assert synced(world).ok
+        assert complete_run(world).ok
 
     now = world.state.versions("img")[0]
     assert asked + 2 == world.issuer.asked
-    assert known.window == now.window
+    assert version.window == now.window
 
     certificate = now.certificate
-    world.clock = renew_at(certificate, known.window)
-    synced(world)
+    world.clock = renew_at(certificate, version.window)
+    complete_run(world)
     assert 2 == world.issuer.issued
 
 
 def test_absurd_answer_takes_an_earlier_window_away(world: ModelWorld) -> None:
-    """It is then renewed as if the CA had never said anything."""
+    """The certificate is then renewed as without any window."""
     world.issuer.answer_with(as_lets_encrypt)
-    synced(world)
+    complete_run(world)
     world.issuer.answer_with(lambda c: RenewalInfo(RenewalWindow(c.not_after, c.not_before)))
     world.pass_time(HALF_DAY)
-    synced(world)
+    complete_run(world)
 
     version = world.state.versions("img")[0]
     assert version.window is None
@@ -241,10 +243,10 @@ def test_absurd_answer_takes_an_earlier_window_away(world: ModelWorld) -> None:
 def test_window_before_the_certificates_life_renews_it_once(
     world: ModelWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """So a CA asks for what it is about to revoke to be replaced, whenever it was issued; when the
-    successor has a window of its own, all is well.
+    """A CA asks in this way for the replacement of a certificate before its revocation; a successor
+    with a window of its own ends the renewals.
     """
-    synced(world)
+    complete_run(world)
     (first,) = world.state.versions("img")
 
     def asked_for(certificate: Certificate) -> RenewalInfo:
@@ -254,7 +256,7 @@ def test_window_before_the_certificates_life_renews_it_once(
     world.issuer.answer_with(asked_for)
     for _ in range(6):
         world.pass_time(HALF_DAY)
-        synced(world)
+        complete_run(world)
 
     assert 2 == world.issuer.issued
     assert [] == caplog.records
@@ -264,26 +266,26 @@ def test_window_before_the_certificates_life_renews_it_once(
 def test_window_of_a_newer_certificate_is_reported_and_orders_nothing(
     world: ModelWorld, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """As where a CA mixes up a newer one with it."""
+    """The CA has mixed up two certificates."""
 
     def of_another(certificate: Certificate) -> RenewalInfo:
         start = certificate.not_before + timedelta(days=200)
         return RenewalInfo(RenewalWindow(start, start + timedelta(days=2)))
 
     world.issuer.answer_with(of_another)
-    synced(world)
+    complete_run(world)
     world.pass_time(HALF_DAY)
-    synced(world)
+    complete_run(world)
 
     assert 1 == world.issuer.issued
     assert None is world.state.versions("img")[0].window
     [*_, result] = caplog.records
     assert ("WARNING", 2) == (result.levelname, len(caplog.records))
-    assert "img: the CA wants it renewed between " in result.getMessage()
+    assert "img: certferry ignores the CA's renewal time, between " in result.getMessage()
 
 
 def test_many_certificates_cost_one_question_each_in_half_a_day() -> None:
-    """However often it is run in it, and for however many."""
+    """The number of runs and of certificates does not matter."""
     many = examples(1000)
     world = ModelWorld(processing=timedelta(0))
     world.issuer.answer_with(as_lets_encrypt)
@@ -300,8 +302,8 @@ def test_many_certificates_cost_one_question_each_in_half_a_day() -> None:
 
 
 def test_former_certificate_that_cannot_be_read_is_replaced_all_the_same(world: ModelWorld) -> None:
-    """The CA is then asked for no replacement, and not for its window; neither is an error."""
-    synced(world)
+    """The CA gets no replaced certificate and no question about a window; neither is an error."""
+    complete_run(world)
     world.pass_time(timedelta(days=70))
     world.alive.add("run")
     ports = world.ports("run")
@@ -316,7 +318,7 @@ def test_former_certificate_that_cannot_be_read_is_replaced_all_the_same(world: 
 
 
 class Damaged:
-    """A state whose first certificate cannot be read any more."""
+    """A state with an unreadable first certificate."""
 
     def __init__(self, state: StateStore) -> None:
         self._state = state
@@ -331,18 +333,18 @@ class Damaged:
 
 
 def test_certificate_whose_signer_expires_is_replaced(world: ModelWorld) -> None:
-    """With the new one comes the chain that the CA gives today; nothing is delivered before."""
+    """The new certificate brings the CA's present chain; nothing is delivered before."""
     lease = world.state.acquire("img", world.clock)
     made = make_bundle(*world.desired().names, not_before=world.clock)
     ending = with_issuer_until(made, world.clock + timedelta(days=10))
     world.state.save_version(lease, ending, world.clock)
     world.state.release(lease)
-    synced(world)
+    complete_run(world)
     assert 0 == world.issuer.issued
     world.pass_time(timedelta(days=11))
 
     issue = world.plan(world.desired()).issue
-    synced(world)
+    complete_run(world)
 
     assert issue is not None
     assert ReasonCode.ISSUER_EXPIRED is issue.reason.code

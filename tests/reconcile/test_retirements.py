@@ -1,4 +1,4 @@
-"""`retire = "all-unused"`: what goes, what is kept, and what has to wait."""
+"""`retire = "all-unused"`: removed, kept and postponed copies."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture
 def world() -> ModelWorld:
-    """A CDN with one domain of ours that the operator bound by hand, and one of another tool."""
+    """Return a CDN with a domain bound by hand, and a domain of another tool."""
     world = ModelWorld()
     world.cdn.add_domain(IMG, foreign=True)
     world.cdn.add_domain(ELSEWHERE, foreign=True)
@@ -40,11 +40,11 @@ def world() -> ModelWorld:
 
 @pytest.fixture
 def desired(world: ModelWorld) -> DesiredCertificate:
-    """The declaration of one certificate, and of an account without anything unused."""
+    """Declare one certificate, for an account without unused copies."""
     return world.desired(retire=Retirement.ALL_UNUSED)
 
 
-def synced(world: ModelWorld, desired: DesiredCertificate) -> LineageReport:
+def complete_run(world: ModelWorld, desired: DesiredCertificate) -> LineageReport:
     report = world.run(desired)
     assert report is not None
     return report
@@ -62,13 +62,13 @@ def on_its_way(world: ModelWorld, domain: str = "static.example.com") -> Rollout
 
 
 def test_the_first_run_cleans_up(world: ModelWorld, desired: DesiredCertificate) -> None:
-    """Two of one name, what was bound before, and not what is bound still; then nothing is left
-    to plan, and the next run does nothing.
+    """The run removes two copies of one name and the earlier bound copy, and keeps the bound one.
+    Then the plan is empty, and the next run changes nothing.
     """
     for _ in range(2):
         world.cdn.put_foreign(ELSEWHERE, "img.example.com")
 
-    report = synced(world, desired)
+    report = complete_run(world, desired)
 
     assert report.ok
     removed = [s for s in retirements(report) if s.outcome is Outcome.DONE]
@@ -77,17 +77,19 @@ def test_the_first_run_cleans_up(world: ModelWorld, desired: DesiredCertificate)
     )
     assert 3 == len({step.remote_id for step in removed})
     [kept] = [step for step in retirements(report) if step.outcome is Outcome.UNCHANGED]
-    assert "others that are still in use are kept: 1" == str(kept.detail)
+    assert "others still in use and kept: 1" == str(kept.detail)
     assert world.plan(desired).is_settled
     removals = world.cdn.removals
-    assert synced(world, desired).is_unchanged
+    assert complete_run(world, desired).is_unchanged
     assert removals == world.cdn.removals
 
 
 def test_the_plan_lists_what_would_go_and_touches_nothing(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """By id, with the days that are left; without the setting nothing is listed."""
+    """The plan lists each copy by id, with the remaining days; without the setting the list is
+    empty.
+    """
     foreign = world.cdn.put_foreign(ELSEWHERE, "left over")
 
     listed = [
@@ -104,15 +106,15 @@ def test_the_plan_lists_what_would_go_and_touches_nothing(
 def test_what_is_used_is_tried_again_a_day_later(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """Every lineage of the account remembers it together, so that each tries once a day in all."""
-    synced(world, desired)
+    """All lineages of the account share the memory, so an account gets one try a day."""
+    complete_run(world, desired)
     other = world.desired("static.example.com", names=("static.example.com",), lineage="static")
     asking = replace(
         other, deployments=(replace(other.deployments[0], retire=Retirement.ALL_UNUSED),)
     )
     world.cdn.add_domain("static.example.com")
 
-    assert [] == retirements(synced(world, asking))
+    assert [] == retirements(complete_run(world, asking))
     [used] = world.state.uploads(NO_LINEAGE, "qiniu")
     assert used.in_use_until is not None
     world.pass_time(timedelta(days=1))
@@ -120,13 +122,13 @@ def test_what_is_used_is_tried_again_a_day_later(
 
 
 def test_what_is_no_longer_used_goes_then(world: ModelWorld, desired: DesiredCertificate) -> None:
-    """Kept for its time, and removed once the operator has bound another one."""
-    synced(world, desired)
+    """The copy is kept for its time, and removed once the operator has bound another."""
+    complete_run(world, desired)
     [used] = world.cdn.used & {u.remote_id for u in world.state.uploads(NO_LINEAGE, "qiniu")}
     world.cdn.add_domain(ELSEWHERE)  # without a certificate now
     world.pass_time(timedelta(days=1))
 
-    assert ["removed"] == [str(step.detail) for step in retirements(synced(world, desired))]
+    assert ["removed"] == [str(step.detail) for step in retirements(complete_run(world, desired))]
     assert used not in world.cdn.remote_ids
     assert () == world.state.uploads(NO_LINEAGE, "qiniu")
 
@@ -134,18 +136,18 @@ def test_what_is_no_longer_used_goes_then(world: ModelWorld, desired: DesiredCer
 def test_nothing_goes_before_the_successor_is_seen(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """A domain that cannot be changed holds everything back."""
+    """A domain that cannot be changed postpones every removal."""
     world.cdn.add_domain("a.img.example.com", state=DomainState.UNAVAILABLE)
     world.cdn.put_foreign(ELSEWHERE, "left over")
 
-    report = synced(world, desired)
+    report = complete_run(world, desired)
 
     assert not report.ok
     assert 0 == world.cdn.removals
 
 
 def test_one_that_vanished_is_fine(world: ModelWorld, desired: DesiredCertificate) -> None:
-    """Another tool removed it between our look and our call."""
+    """Another tool removed the copy between look and call."""
     foreign = world.cdn.put_foreign(ELSEWHERE, "left over")
 
     class Vanishing:
@@ -159,13 +161,13 @@ def test_one_that_vanished_is_fine(world: ModelWorld, desired: DesiredCertificat
     report = with_target(world, desired, Vanishing())
 
     [gone] = [step for step in retirements(report) if step.remote_id == foreign]
-    assert (Outcome.DONE, "it was gone already") == (gone.outcome, str(gone.detail))
+    assert (Outcome.DONE, "the certificate was already gone") == (gone.outcome, str(gone.detail))
 
 
 def test_one_that_fails_stops_neither_the_others_nor_the_certificate(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """It is reported by itself, and tried again by the next run."""
+    """The failure is reported by itself, and the next run tries again."""
     first, second = (world.cdn.put_foreign(ELSEWHERE, "left over") for _ in range(2))
 
     class Unwilling:
@@ -186,7 +188,7 @@ def test_one_that_fails_stops_neither_the_others_nor_the_certificate(
 
 
 class Refusing:
-    """A target that answers every attempt to remove another tool's certificate so."""
+    """A target with a fixed answer to each removal of another tool's certificate."""
 
     def __init__(self, world: ModelWorld, error: DeployError) -> None:
         self._world = world
@@ -205,8 +207,8 @@ class Refusing:
 def test_what_is_refused_for_a_reason_of_its_own_is_kept_and_counted(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """The operator did not name that very one: the run is in order, tells the target's answer once,
-    and leaves them in peace for a day.
+    """The operator did not name the copies: the run succeeds, quotes the target's answer once, and
+    waits a day for the next try.
     """
     for _ in range(3):
         world.cdn.put_foreign(ELSEWHERE, "left over")
@@ -217,7 +219,7 @@ def test_what_is_refused_for_a_reason_of_its_own_is_kept_and_counted(
     assert report.ok
     [result] = retirements(report)
     assert Outcome.UNCHANGED is result.outcome
-    counted = f"others that the target does not remove: {len(refusing.tried)}"
+    counted = f"others that the target did not remove: {len(refusing.tried)}"
     assert f"{counted} (not this one (400612))" == str(result.detail)
     tried = len(refusing.tried)
     assert with_target(world, desired, refusing).is_unchanged
@@ -227,7 +229,7 @@ def test_what_is_refused_for_a_reason_of_its_own_is_kept_and_counted(
 def test_keys_that_may_not_remove_are_reported_once(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """The answer would be the same for each of hundreds."""
+    """Hundreds of copies would get the same answer."""
     for _ in range(3):
         world.cdn.put_foreign(ELSEWHERE, "left over")
     refusing = Refusing(world, TargetAccessDenied(Text("may not")))
@@ -238,61 +240,61 @@ def test_keys_that_may_not_remove_are_reported_once(
 
 
 def test_used_ones_are_counted_in_one_line(world: ModelWorld, desired: DesiredCertificate) -> None:
-    """A log of a large account has one line of them, not one for each."""
+    """The log of a large account has a single line for all kept copies."""
     for number in range(5):
         world.cdn.add_domain(f"d{number}.example.org", foreign=True)
 
-    synced(world, desired)
+    complete_run(world, desired)
 
     result = [
         str(event.outcome.detail)
         for event in world.events
-        if isinstance(event, StepEnded) and "are kept" in str(event.outcome.detail)
+        if isinstance(event, StepEnded) and "and kept" in str(event.outcome.detail)
     ]
-    assert ["others that are still in use are kept: 6"] == result
+    assert ["others still in use and kept: 6"] == result
 
 
 def test_one_that_is_tried_again_is_no_pending_change(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """A check the day after finds everything as declared, before and after it was tried without
-    success.
-    """
-    synced(world, desired)
+    """A day later a check finds all as declared, before and after a try without success."""
+    complete_run(world, desired)
     world.pass_time(timedelta(days=1, hours=1))
 
     plan = world.plan(desired)
 
     assert [True] == [step.again for step in plan.retirements]
-    assert plan.retirements == plan.steps  # it may go after all, and a plan hides nothing
+    assert plan.retirements == plan.steps  # the copy may go after all, and a plan hides no step
     assert plan.is_settled
-    assert synced(world, desired).is_unchanged
+    assert complete_run(world, desired).is_unchanged
     assert () == world.plan(desired).retirements
 
 
 def test_one_run_removes_only_so_many(world: ModelWorld, desired: DesiredCertificate) -> None:
-    """A mistake that removes everything is noticed before it has; the plan counts what is left."""
+    """A mistake that would remove everything is noticed in time; the plan counts the rest."""
     for number in range(MOST_UNMANAGED + 1):
         world.cdn.put_foreign(f"n{number}.example.net", f"left over {number}")
-    synced(world, world.desired())  # replaces one more; another one is used
+    complete_run(world, world.desired())  # replaces one more; another copy is used
 
     assert (("qiniu", 3),) == world.plan(desired).retire_later
-    report = synced(world, desired)
+    report = complete_run(world, desired)
 
     done = [step for step in retirements(report) if step.outcome is Outcome.DONE]
     assert world.cdn.removals == len(done) in {MOST_UNMANAGED, MOST_UNMANAGED - 1}
-    synced(world, desired)
+    complete_run(world, desired)
     assert MOST_UNMANAGED + 2 == world.cdn.removals
     assert () == world.plan(desired).retire_later
 
 
 def test_lineages_share_what_a_run_may_remove() -> None:
-    """Of what nothing uses in an account; of its own, each lineage may remove as many."""
+    """The limit for unused copies is per account; the limit for superseded copies is per
+    lineage.
+    """
     step = Retire("qiniu", "id", "certferry", Reason(ReasonCode.SUPERSEDED, Text("superseded")))
     removals = Removals()
 
     of_account, of_lineage = (
-        sum(removals.may_try(replace(step, unmanaged=unmanaged), one) for one in "ab" * 60)
+        sum(removals.may_try(replace(step, unmanaged=unmanaged), lineage) for lineage in "ab" * 60)
         for unmanaged in (True, False)
     )
 
@@ -314,7 +316,7 @@ def with_target(world: ModelWorld, desired: DesiredCertificate, target: object) 
 def test_another_certificate_on_its_way_is_waited_for(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """What it replaces may be served still; once it has arrived, the same run goes on."""
+    """The replaced copy may still be served; after the arrival the same run goes on."""
     world.cdn.put_foreign(ELSEWHERE, "left over")
     record = on_its_way(world)
     world.alive.add("run")
@@ -337,28 +339,28 @@ def test_another_certificate_on_its_way_is_waited_for(
 def test_one_that_does_not_arrive_is_waited_for_no_longer_than_a_verification(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """The run is in order and removes nothing; after a day it holds nothing up any more."""
+    """The run succeeds without a removal; after a day the rollout delays nothing."""
     record = on_its_way(world)
     world.claims = Claims([desired, replace(desired, lineage=record.lineage)])
 
-    report = synced(world, desired)
+    report = complete_run(world, desired)
 
     assert report.ok
     assert START + HOUR <= world.now() <= START + 2 * HOUR
     assert 0 == world.cdn.removals
     world.pass_time(timedelta(days=1))
-    synced(world, desired)
+    complete_run(world, desired)
     assert 1 == world.cdn.removals
 
 
 def test_one_that_is_declared_no_more_is_waited_for_as_long_as_a_change_takes(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """No run will ever see it arrive: the day of a declared one would leave the plan pending."""
+    """No run would see the arrival, so a day's wait would leave the plan pending."""
     on_its_way(world)
     world.claims = Claims([desired])
 
-    assert synced(world, desired).ok
+    assert complete_run(world, desired).ok
 
     assert START + HOUR <= world.now() <= START + 2 * HOUR
     assert 1 == world.cdn.removals
@@ -366,11 +368,11 @@ def test_one_that_is_declared_no_more_is_waited_for_as_long_as_a_change_takes(
 
 
 def test_another_target_holds_nothing_up(world: ModelWorld, desired: DesiredCertificate) -> None:
-    """Only what is on its way to the same account may still use what lies there."""
+    """Only rollouts to the same account may still use its copies."""
     world.state.save_rollout(replace(on_its_way(world), target="elsewhere"))
     world.state.save_rollout(replace(on_its_way(world), verified_at=world.now()))
 
-    synced(world, desired)
+    complete_run(world, desired)
 
     assert 1 == world.cdn.removals
 
@@ -378,8 +380,8 @@ def test_another_target_holds_nothing_up(world: ModelWorld, desired: DesiredCert
 def test_what_another_lineage_waits_to_bind_stays(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """Uploaded and not bound: the mark of a declared lineage protects it, a dropped one's state
-    does; without either it is of no lineage.
+    """The mark of a declared lineage protects an unbound upload, and so does the state of a dropped
+    lineage; without either the copy belongs to no lineage.
     """
     made = make_bundle("static.example.com", not_before=world.now())
     with_lease = world.state.acquire("dropped", world.now())
@@ -392,7 +394,7 @@ def test_what_another_lineage_waits_to_bind_stays(
     ]
     untrusted = world.cdn.put_foreign(ELSEWHERE, label_of("unknown", fingerprint))
 
-    synced(world, desired)
+    complete_run(world, desired)
 
     assert set(kept) <= world.cdn.remote_ids
     assert untrusted not in world.cdn.remote_ids
@@ -402,10 +404,10 @@ def test_what_another_lineage_waits_to_bind_stays(
 def test_our_own_mark_on_what_we_do_not_know(
     world: ModelWorld, desired: DesiredCertificate
 ) -> None:
-    """Left over from a state that was lost: no other tool looks after it."""
+    """The copy is left from a lost state: no other tool looks after it."""
     lost = world.cdn.put_foreign(IMG, label_of("img", "0" * 64))
 
-    synced(world, desired)
+    complete_run(world, desired)
 
     assert lost not in world.cdn.remote_ids
 
@@ -413,14 +415,14 @@ def test_our_own_mark_on_what_we_do_not_know(
 def test_upload_that_another_program_wrote_into_the_state_removes_nothing(
     world: ModelWorld,
 ) -> None:
-    """What is ours is what carries our mark at the target; a row of the state makes nothing so."""
+    """The mark at the target proves a copy as ours; a row of the state proves nothing."""
     theirs = world.cdn.put_foreign(ELSEWHERE, "somebody's")
-    synced(world, world.desired())
+    complete_run(world, world.desired())
     (ours,) = world.state.uploads("img", "qiniu")
     for label in (ours.label, "somebody's", label_of("img", "ee" * 32)):
         world.state.save_upload(replace(ours, remote_id=theirs, label=label, fingerprint="ee" * 32))
         world.pass_time(timedelta(days=65))
 
-        assert synced(world, world.desired()).ok
+        assert complete_run(world, world.desired()).ok
 
     assert theirs in world.cdn.remote_ids

@@ -1,4 +1,4 @@
-"""A scheduled run tries again what has failed, while its pauses are minutes."""
+"""A scheduled run tries a failure again while the pauses are minutes."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def scheduled(
 
 
 def pauses_of(world: FakeWorld) -> list[int]:
-    """What was waited, in whole minutes."""
+    """Return the pauses in whole minutes."""
     return [round(pause / MINUTE) for pause in world.pauses]
 
 
@@ -85,7 +85,7 @@ def heal_after(world: FakeWorld, pauses: int) -> None:
 
 
 def test_failure_that_stays_is_tried_after_1_10_and_100_minutes() -> None:
-    """The day after that is for a later run: this one ends, and the state knows how long."""
+    """The day's pause is for a later run: this run ends, and the state knows the pause."""
     world = world_of_quick_changes()
     world.issuer.fail_with(REFUSED)
 
@@ -103,7 +103,7 @@ def test_failure_that_stays_is_tried_after_1_10_and_100_minutes() -> None:
 
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_failure_that_passes_ends_the_run_in_order(number: int) -> None:
-    """The report is that of the last try, and has nothing of those before it."""
+    """The report has the last try alone."""
     world = world_of_quick_changes()
     world.issuer.fail_with(CaUnavailable(Text("away")))
     heal_after(world, number)
@@ -117,7 +117,7 @@ def test_failure_that_passes_ends_the_run_in_order(number: int) -> None:
 
 
 def test_run_has_not_succeeded_while_another_certificate_fails() -> None:
-    """A later try of one is no all-clear for the others."""
+    """A later success of one certificate leaves the others' failures."""
     world = world_of_quick_changes()
     world.issuer = Denied(world.state, world.now)
     world.issuer.fail_with(CaUnavailable(Text("away")))
@@ -132,7 +132,7 @@ def test_run_has_not_succeeded_while_another_certificate_fails() -> None:
 
 
 def test_run_that_leaves_a_failure_alone_has_not_succeeded() -> None:
-    """It keeps the pause after what an earlier run tried and failed, and what is wrong still is."""
+    """During the pause after an earlier run's failure, the failure still counts."""
     world = world_of_quick_changes()
     world.issuer.fail_with(REFUSED)
     scheduled(world, wait_limit=WaitLimit(timedelta(0)))
@@ -147,7 +147,7 @@ def test_run_that_leaves_a_failure_alone_has_not_succeeded() -> None:
 
 
 def test_run_by_hand_does_not_wait() -> None:
-    """An operator who looks on wants to know."""
+    """An operator at the terminal wants the result."""
     world = world_of_quick_changes()
     world.issuer.fail_with(REFUSED)
     session = world.session()
@@ -160,7 +160,7 @@ def test_run_by_hand_does_not_wait() -> None:
 
 @pytest.mark.parametrize(("limit", "waited"), [(0, []), (90, [1]), (1200, [1, 10])])
 def test_patience_counts_for_the_pauses_too(limit: int, waited: list[int]) -> None:
-    """`--no-wait` and `--wait SECONDS` mean what they say."""
+    """`--no-wait` and `--wait SECONDS` limit the pauses."""
     world = world_of_quick_changes()
     world.issuer.fail_with(REFUSED)
 
@@ -170,7 +170,7 @@ def test_patience_counts_for_the_pauses_too(limit: int, waited: list[int]) -> No
 
 
 def test_only_what_failed_is_tried_again() -> None:
-    """The others have their report, and are left in peace."""
+    """The other certificates have their report, and get no second pass."""
     world = world_of_quick_changes()
     world.cdn.add_domain("www.example.com")
     other = DesiredCertificate("gone", ("gone.example.org",), "dnspod")
@@ -186,7 +186,7 @@ def test_only_what_failed_is_tried_again() -> None:
 
 @pytest.mark.parametrize("error", [DnsAccessDenied(Text("no")), TargetAccessDenied(Text("no"))])
 def test_refused_keys_are_not_sent_again(error: CertferryError) -> None:
-    """Services lock accounts for it; the next scheduled run sees whether they were mended."""
+    """Repeated wrong keys lock accounts; the next scheduled run tries them again."""
     world = world_of_quick_changes()
     world.issuer.fail_with(error)  # type: ignore[arg-type]  # what a port of the order's may raise
 
@@ -196,7 +196,7 @@ def test_refused_keys_are_not_sent_again(error: CertferryError) -> None:
 
 
 def test_cas_own_moment_counts_for_more() -> None:
-    """The run waits for it where it comes within a run, and otherwise leaves it to a later one."""
+    """The run waits for an early moment, and leaves a late one to a later run."""
     for minutes, waited in ((30, 30), (300, None)):
         world = world_of_quick_changes()
         moment = world.now() + minutes * MINUTE
@@ -209,7 +209,7 @@ def test_cas_own_moment_counts_for_more() -> None:
 
 
 def test_target_that_cannot_be_read_is_looked_at_again() -> None:
-    """Nothing was tried, so that nothing is counted in the state: the run counts by itself."""
+    """Nothing was tried, so the state counts no try: the run counts by itself."""
     world = world_of_quick_changes()
     world.cdn = Unreadable(world.now)
 
@@ -221,7 +221,7 @@ def test_target_that_cannot_be_read_is_looked_at_again() -> None:
 
 @pytest.mark.parametrize("stop", [KeyboardInterrupt(), Interrupted(Text("stopped"))])
 def test_run_that_is_stopped_in_a_pause_ends(stop: BaseException) -> None:
-    """What it has found out so far is reported, and that it was stopped."""
+    """The results so far are reported, and the stop."""
     world = world_of_quick_changes()
     world.issuer.fail_with(REFUSED)
     world.stopped = stop
@@ -233,7 +233,7 @@ def test_run_that_is_stopped_in_a_pause_ends(stop: BaseException) -> None:
 
 
 def test_the_pause_is_shown() -> None:
-    """Who looks at the run sees why nothing happens, and until when."""
+    """A listener sees the reason and the end of the pause."""
     world, events = world_of_quick_changes(), list[Event]()
     world.issuer.fail_with(REFUSED)
     heal_after(world, 1)
@@ -241,14 +241,14 @@ def test_the_pause_is_shown() -> None:
 
     ScheduledRun(session.reconciler, world.pause, WaitLimit()).sync(session.certificates)
 
-    result = [e for e in events if isinstance(e, Activity) and "is tried again at" in str(e.what)]
+    result = [e for e in events if isinstance(e, Activity) and "the next try is at" in str(e.what)]
     assert ["img"] == [event.lineage for event in result]
     assert result[0].deadline is not None
     assert result[0].deadline - result[0].since <= MINUTE + SECOND
 
 
 class Engine:
-    """A `Reconciler` whose reports are made up, and that keeps what it was asked."""
+    """A `Reconciler` with scripted reports that keeps its calls."""
 
     def __init__(self, world: FakeWorld, *reports: LineageReport) -> None:
         self.ports = world.session().ports
@@ -274,7 +274,7 @@ def failed(error: CertferryError) -> StepOutcome:
 
 
 def test_waits_after_a_pause_count_for_patience() -> None:
-    """What is left of it, and not all of it again."""
+    """The later run gets the rest of the patience."""
     world = world_of_quick_changes()
     engine = Engine(world, LineageReport("img", None, (failed(REFUSED),)), IN_ORDER)
     world.state.save_issue_try("img", world.now(), failed=True)
@@ -288,7 +288,7 @@ def test_waits_after_a_pause_count_for_patience() -> None:
 
 
 def test_domain_with_a_day_to_wait_does_not_hold_up_another() -> None:
-    """The run waits for the pause that ends first."""
+    """The run waits for the earliest end of a pause."""
     world = world_of_quick_changes()
     tomorrow = world.now() + timedelta(days=1)
     result = failed(OrderFailed(Text("it has failed"), retry=Retry.at(tomorrow)))
@@ -301,7 +301,7 @@ def test_domain_with_a_day_to_wait_does_not_hold_up_another() -> None:
 
 
 def test_pause_that_has_ended_meanwhile_is_not_waited_for() -> None:
-    """The report was made before its end, and this is after it."""
+    """The report was made before the end of the pause, and is read after it."""
     world = world_of_quick_changes()
     result = failed(OrderFailed(Text("it has failed"), retry=Retry.at(world.now())))
     paused = LineageReport("img", None, (replace(result, outcome=Outcome.WAITING),))

@@ -1,4 +1,4 @@
-"""Revoking: what is revoked, that it is replaced, and that a killed revocation can be repeated."""
+"""Revocations: revoked certificates, their replacement, and repeated revocations after a kill."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SUPERSEDED, COMPROMISED = RevocationReason.SUPERSEDED, RevocationReason.KEY_COMP
 
 
 class UploadOwners:
-    """What the CA has revoked, by fingerprint, and how often it was asked."""
+    """The CA's revocations by fingerprint, and the number of requests."""
 
     def __init__(self) -> None:
         self.revoked: dict[str, RevocationReason] = {}
@@ -59,13 +59,13 @@ class Ca(ModelWorld):
         return report
 
     def revoke(self, reason: RevocationReason = SUPERSEDED, calls: int = IMMORTAL) -> list[str]:
-        """Revoke, in a process of its own; give the fingerprints."""
+        """Revoke in a process of its own; return the fingerprints."""
         with self.revocations(calls) as revocations:
             revoked = revocations.revoke("img", reason)
             return [version.certificate.fingerprint for version in revoked]
 
     def finish(self) -> None:
-        """End what a killed process began, as a run does."""
+        """End a killed process's revocations, as a run does."""
         with self.revocations() as revocations:
             revocations.finish({"img"})
 
@@ -87,21 +87,23 @@ class Ca(ModelWorld):
 
     @property
     def fingerprints(self) -> list[str]:
-        """The versions, newest first."""
+        """Return the fingerprints of the versions, newest first."""
         return [version.certificate.fingerprint for version in self.state.versions("img")]
 
     def keys(self) -> list[object]:
-        """Their keys, newest first."""
+        """Return the keys of the versions, newest first."""
         versions = self.state.versions("img")
         return [self.state.bundle("img", version.number).privkey_pem for version in versions]
 
     def served(self) -> str | None:
-        (found,) = {address.fingerprint for address in self.cdn.served([IMG])[IMG]}
-        return found
+        (fingerprint,) = {address.fingerprint for address in self.cdn.served([IMG])[IMG]}
+        return fingerprint
 
 
 def test_newest_certificate_is_revoked_and_replaced() -> None:
-    """The next run says why it issues, and serves the new one; another changes nothing."""
+    """The next run gives the reason of its order and serves the new certificate; a further run
+    changes nothing.
+    """
     world = Ca()
     world.sync()
     (first,) = world.fingerprints
@@ -122,7 +124,7 @@ def test_newest_certificate_is_revoked_and_replaced() -> None:
 
 
 def test_revoked_once(world_with_one: Ca) -> None:
-    """Asked again, it is done already, and the CA is left alone."""
+    """A second request is done already, without a question to the CA."""
     world_with_one.revoke()
 
     assert [] == world_with_one.revoke(COMPROMISED)
@@ -137,7 +139,7 @@ def world_with_one() -> Ca:
 
 
 def test_killed_at_any_call_it_can_be_repeated() -> None:
-    """In the end it is revoked at the CA and in the state, and reported once."""
+    """In the end the certificate is revoked at the CA and in the state, and reported once."""
     for calls in range(1, 40):
         world = Ca()
         world.sync()
@@ -163,8 +165,8 @@ def test_killed_at_any_call_it_can_be_repeated() -> None:
 
 
 def test_killed_at_any_call_the_next_run_replaces_what_the_ca_revoked() -> None:
-    """Nothing revoked stays deployed: the plan, `check` and the run know of it, although the
-    command never ended. Then the run after it ends the revocation, and revokes no successor.
+    """No revoked certificate stays deployed: plan, `check` and the run know of an unfinished
+    command. A later run ends the revocation, and revokes no successor.
     """
     for calls in range(1, 40):
         world = Ca()
@@ -200,13 +202,13 @@ def test_killed_at_any_call_the_next_run_replaces_what_the_ca_revoked() -> None:
 
 
 def concerns(world: Ca) -> tuple[Concern, ...]:
-    """What `check` tells of."""
-    known = Recorded(world.state.versions_in_use(), world.state.sightings())
-    return concerns_of([Expected("img")], known, world.clock)
+    """Return the concerns of `check`."""
+    stored = Recorded(world.state.versions_in_use(), world.state.sightings())
+    return concerns_of([Expected("img")], stored, world.clock)
 
 
 def test_compromised_key_is_not_used_again() -> None:
-    """Every valid certificate with that key is revoked, and the next one has another."""
+    """Every valid certificate with the key is revoked, and the next certificate has another key."""
     world = Ca(reuse_key=True)
     world.sync()
     world.sync(renew=True)
@@ -222,7 +224,7 @@ def test_compromised_key_is_not_used_again() -> None:
 
 
 def test_key_of_a_superseded_certificate_is_used_again() -> None:
-    """Only a compromised one is not used again."""
+    """Only a compromised key is replaced."""
     world = Ca(reuse_key=True)
     world.sync()
     world.revoke()
@@ -232,7 +234,7 @@ def test_key_of_a_superseded_certificate_is_used_again() -> None:
 
 
 def test_order_for_the_compromised_key_is_given_up() -> None:
-    """Else the next run would finish it."""
+    """Otherwise the next run would finish the order."""
     world = Ca(reuse_key=True)
     world.sync()
     for calls in range(1, 40):
@@ -248,7 +250,7 @@ def test_order_for_the_compromised_key_is_given_up() -> None:
 
 
 def test_certificate_with_another_key_stays() -> None:
-    """A compromised key says nothing of others."""
+    """A compromised key does not affect other keys."""
     world = Ca()
     world.sync()
     world.sync(renew=True)
@@ -259,7 +261,7 @@ def test_certificate_with_another_key_stays() -> None:
 
 
 def test_revoked_certificate_is_not_gone_back_to() -> None:
-    """A rollback offers none that was revoked."""
+    """A rollback offers no revoked certificate."""
     world = Ca()
     world.sync()
     world.revoke()
@@ -269,14 +271,14 @@ def test_revoked_certificate_is_not_gone_back_to() -> None:
 
     versions = world.state.versions("img")
     withdrawn = {versions[0].certificate.fingerprint}
-    found = version_for(withdrawn, versions, world.clock)
-    assert found is not None
-    assert second == found.certificate.fingerprint
+    version = version_for(withdrawn, versions, world.clock)
+    assert version is not None
+    assert second == version.certificate.fingerprint
     assert None is version_for(withdrawn | {second}, versions, world.clock)
 
 
 def test_revoked_certificate_is_deployed_nowhere() -> None:
-    """A domain that appears while there is no other certificate waits for it."""
+    """A new domain waits for another certificate."""
     world = Ca()
     world.sync()
     world.revoke()
@@ -294,13 +296,13 @@ def test_revoked_certificate_is_deployed_nowhere() -> None:
 
 @pytest.mark.parametrize("past", [None, timedelta(days=91)])
 def test_without_a_valid_certificate_there_is_nothing_to_revoke(past: timedelta | None) -> None:
-    """It is refused, and no CA is asked."""
+    """The command is refused without a question to a CA."""
     world = Ca()
     if past is not None:
         world.sync()
         world.pass_time(past)
 
-    with pytest.raises(PlanRefused, match="no certificate that is valid"):
+    with pytest.raises(PlanRefused, match="no valid certificate"):
         world.revoke()
     assert [] == world.ledger.asked_at
 
@@ -312,7 +314,9 @@ def test_without_a_valid_certificate_there_is_nothing_to_revoke(past: timedelta 
 def test_refusal_of_the_ca_leaves_it_as_it_was(
     world_with_one: Ca, refusal: CertferryError, *, begun: bool
 ) -> None:
-    """Without an answer the CA may have done it, and it is replaced like one that was revoked."""
+    """After a lost answer the CA may have revoked the certificate: the certificate is replaced as a
+    revoked one.
+    """
 
     class Refusing:
         """A CA that does not do it."""
@@ -335,8 +339,8 @@ def at_refusing(world: Ca, ca: Any) -> Revocations:
 def test_run_goes_on_when_the_ca_does_not_end_a_revocation(
     world_with_one: Ca, refusal: CertferryError, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The run warns, `check` names the next run and no command that revokes, and a later run asks
-    again. The successor is left alone.
+    """The run warns, `check` names the next run and no revoking command, and a later run asks
+    again. The successor stays.
     """
 
     class Refusing:
@@ -352,14 +356,14 @@ def test_run_goes_on_when_the_ca_does_not_end_a_revocation(
 
     assert f"the next run asks the CA again: {refusal.message}" in caplog.text
     [begun] = [o for o in concerns(world_with_one) if "revocation_begun" == o.problem.code]
-    assert "run: certferry sync img, which asks the CA again" == str(begun.problem.hint)
+    assert "run: certferry sync img, to ask the CA again" == str(begun.problem.hint)
     world_with_one.finish()
     assert {first: SUPERSEDED} == world_with_one.ledger.revoked
     assert "revocation_begun" not in {one.problem.code for one in concerns(world_with_one)}
 
 
 class Down:
-    """A CA that is not there."""
+    """A CA that cannot be reached."""
 
     def revoke(self, bundle: CertificateBundle, reason: RevocationReason) -> None:
         raise CaUnavailable(Text("it is down"))

@@ -1,4 +1,4 @@
-"""Going back to the previous certificate, and how it is reported."""
+"""Rollbacks to the previous certificate, and their reports."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ from tests.reconcile.model import ModelWorld
 from tests.reconcile.one_lineage import IMG, OTHER, outcome
 from tests.support.tiers import sampled
 
-# --- Going back to the previous certificate: when edges refuse the new one, and when asked to
+# # --- Rollbacks after a refusal by edges, and by hand
 
 
 def desired(world: ModelWorld, on_failure: OnFailure = OnFailure.ROLLBACK) -> DesiredCertificate:
-    """Ask for the certificate, and say what is done where edges refuse it."""
-    found = world.desired()
-    (deployment,) = found.deployments
-    return replace(found, deployments=(replace(deployment, on_failure=on_failure),))
+    """Declare the certificate with the action after a refusal by edges."""
+    declared = world.desired()
+    (deployment,) = declared.deployments
+    return replace(declared, deployments=(replace(deployment, on_failure=on_failure),))
 
 
 def run(world: ModelWorld, wanted: DesiredCertificate, *, renew: bool = False) -> LineageReport:
@@ -48,8 +48,8 @@ def run(world: ModelWorld, wanted: DesiredCertificate, *, renew: bool = False) -
 def renewed(
     on_failure: OnFailure = OnFailure.ROLLBACK, *domains: str, **model: TargetRules
 ) -> tuple[ModelWorld, DesiredCertificate]:
-    """A world in which a first certificate was served, and the next was kept and is refused by
-    every edge.
+    """Return a world with a served first certificate, and a stored second one that every edge
+    refuses.
     """
     world = ModelWorld(**model)  # type: ignore[arg-type]  # a test's shorthand
     for domain in domains or (IMG,):
@@ -62,18 +62,18 @@ def renewed(
 
 
 def fingerprints(world: ModelWorld) -> list[str]:
-    """The fingerprints of the lineage's certificates, newest first."""
+    """Return the fingerprints of the lineage's certificates, newest first."""
     return [version.certificate.fingerprint for version in world.state.versions("img")]
 
 
 def bound(world: ModelWorld, domain: str = IMG) -> str | None:
     remote_id = world.cdn.bound_to(domain)
-    found = {u.remote_id: u.fingerprint for u in world.state.uploads("img", "qiniu")}
-    return found.get(remote_id or "")
+    by_id = {u.remote_id: u.fingerprint for u in world.state.uploads("img", "qiniu")}
+    return by_id.get(remote_id or "")
 
 
 def test_edges_that_refuse_the_new_certificate_get_the_previous_one() -> None:
-    """It is said loudly, the run fails, and the domain serves what it served before."""
+    """The run reports the refusal and fails, and the domain serves the previous certificate."""
     world, wanted = renewed()
 
     report = run(world, wanted)
@@ -88,7 +88,7 @@ def test_edges_that_refuse_the_new_certificate_get_the_previous_one() -> None:
 
 
 def test_certificate_that_was_withdrawn_is_never_tried_again() -> None:
-    """The next runs are in order, write nothing, say why, and keep both copies."""
+    """Later runs succeed without a write, give the reason, and keep both copies."""
     world, wanted = renewed()
     run(world, wanted)
     writes = world.cdn.writes
@@ -106,7 +106,7 @@ def test_certificate_that_was_withdrawn_is_never_tried_again() -> None:
 
 
 def test_newer_certificate_takes_the_place_of_both() -> None:
-    """Before the previous one is due, a third is issued, and it is served."""
+    """A third certificate, issued before the previous one is due, is served."""
     world, wanted = renewed()
     run(world, wanted)
     world.cdn.breaks_new = False
@@ -119,7 +119,7 @@ def test_newer_certificate_takes_the_place_of_both() -> None:
 
 
 def test_previous_certificate_is_renewed_before_it_ends() -> None:
-    """The one that was withdrawn would be good for two months more, which helps no visitor."""
+    """The withdrawn certificate's longer life helps no visitor."""
     world, wanted = renewed()
     run(world, wanted)
     world.cdn.breaks_new = False
@@ -137,7 +137,7 @@ def test_previous_certificate_is_renewed_before_it_ends() -> None:
 
 
 def test_certificates_that_are_refused_again_and_again_are_not_issued_every_day() -> None:
-    """While every new one breaks the edges, the CA is asked for one in three days."""
+    """While edges refuse every new certificate, the CA gets an order every three days."""
     world, wanted = renewed()
     run(world, wanted)
     world.pass_time(timedelta(days=16))
@@ -151,7 +151,7 @@ def test_certificates_that_are_refused_again_and_again_are_not_issued_every_day(
 
 
 def test_setting_to_keep_is_kept() -> None:
-    """Without `on_failure = "rollback"` the new certificate stays, and the run fails."""
+    """Without `on_failure = "rollback"` the new certificate stays bound, and the run fails."""
     world, wanted = renewed(OnFailure.KEEP)
 
     report = run(world, wanted)
@@ -162,7 +162,7 @@ def test_setting_to_keep_is_kept() -> None:
 
 
 def test_edges_that_never_worked_are_no_reason_to_go_back() -> None:
-    """At a first certificate there is nothing to go back to."""
+    """A first certificate has no predecessor."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     world.cdn.breaks_new = True
@@ -174,8 +174,8 @@ def test_edges_that_never_worked_are_no_reason_to_go_back() -> None:
 
 
 def test_edges_are_found_to_refuse_after_a_change_that_was_stuck() -> None:
-    """The time to verify was over before the edges could be looked at: the run that finds them
-    refusing still looks for long enough to withdraw the certificate.
+    """The verify timeout was over before the first look at the edges: the run that meets the
+    refusal still looks long enough to withdraw the certificate.
     """
     world, wanted = renewed()
     world.cdn.stick_next(IMG)
@@ -190,7 +190,7 @@ def test_edges_are_found_to_refuse_after_a_change_that_was_stuck() -> None:
 
 
 def test_run_on_the_day_after_a_kill_finds_that_edges_refuse() -> None:
-    """Wherever the run of the renewal was killed, two daily runs later the domain has gone back."""
+    """After a kill at any call of the renewal, two daily runs roll the domain back."""
     for position in sampled(range(1, 90), 15):
         world, wanted = renewed()
         world.run(wanted, kill_after=position)
@@ -203,7 +203,7 @@ def test_run_on_the_day_after_a_kill_finds_that_edges_refuse() -> None:
 
 
 def test_address_that_refused_before_is_no_reason_to_go_back() -> None:
-    """One broken address of several would otherwise undo every renewal."""
+    """A single broken address would otherwise undo every renewal."""
     refusing = Served("192.0.2.2", None, valid=False)
     served = (Served("192.0.2.1", "aa" * 32, valid=True), refusing)
 
@@ -213,7 +213,7 @@ def test_address_that_refused_before_is_no_reason_to_go_back() -> None:
 
 
 def test_rollback_killed_anywhere_ends_the_same() -> None:
-    """The next run goes on: the previous certificate is bound, and no third is issued."""
+    """The next run binds the previous certificate, and no third is issued."""
     finished = 0
     for position in sampled(range(140), 15):
         world, wanted = renewed()
@@ -231,12 +231,12 @@ def test_rollback_killed_anywhere_ends_the_same() -> None:
 
 
 def test_status_reports_that_the_previous_certificate_is_served() -> None:
-    """The domain stands as verified by the certificate it is to serve."""
+    """The domain stands as verified by its expected certificate."""
     world, wanted = renewed()
     run(world, wanted)
-    found = observe(wanted, world.ports("look"), every_edge=True)
+    observed = observe(wanted, world.ports("look"), every_edge=True)
 
-    (domain,) = status_of(wanted, found, world.clock).domains
+    (domain,) = status_of(wanted, observed, world.clock).domains
 
     assert domain.standing is Standing.VERIFIED
     assert "rolled back: the previous certificate is served" in str(domain.problem)
@@ -247,7 +247,7 @@ def test_status_reports_that_the_previous_certificate_is_served() -> None:
 
 
 def back_by_hand(world: ModelWorld, wanted: DesiredCertificate) -> int:
-    """Roll back as the command does; return how many domains it was for."""
+    """Roll back like the command; return the number of domains."""
     world.alive.add("hand")
     before = len(world.state.remembered(wanted.lineage).withdrawals)
     try:
@@ -268,7 +268,7 @@ def with_two_certificates(*domains: str, rules: TargetRules | None = None) -> Mo
 
 
 def test_rollback_by_hand_binds_the_previous_certificate_everywhere() -> None:
-    """Every domain goes back, and the runs after it leave it so."""
+    """Every domain goes back, and later runs keep the rollback."""
     world = with_two_certificates(IMG, OTHER)
     wanted = world.desired()
 
@@ -281,7 +281,7 @@ def test_rollback_by_hand_binds_the_previous_certificate_everywhere() -> None:
 
 
 def test_rollback_by_hand_twice_goes_back_once() -> None:
-    """The second finds nothing to do: it does not go back further."""
+    """A second rollback finds no work, and goes back no further."""
     world = with_two_certificates()
     back_by_hand(world, world.desired())
     run(world, world.desired())
@@ -293,7 +293,7 @@ NOT_ALLOWED = TargetAccessDenied(Text("these keys may not change domains"), hint
 
 
 class Refusing:
-    """A target that can be read, and that refuses every change."""
+    """A readable target that refuses every change."""
 
     def __init__(self, target: DeployTarget, error: DeployError) -> None:
         self._target = target
@@ -307,7 +307,7 @@ class Refusing:
 
 
 def back_for_nothing(world: ModelWorld, error: DeployError) -> None:
-    """Roll back with the whole command, while the target refuses."""
+    """Roll back with the whole command at a refusing target."""
     ports = world.ports("hand")
     world.alive.add("hand")
     refusing = cast("DeployTarget", Refusing(ports.targets["qiniu"], error))
@@ -320,9 +320,7 @@ def back_for_nothing(world: ModelWorld, error: DeployError) -> None:
 
 
 def test_rollback_to_a_copy_that_stays_away_is_kept() -> None:
-    """That the target has no such copy does not mean that it refuses the certificate: the next run
-    goes on with the rollback.
-    """
+    """A missing copy is no refusal of the certificate: the next run goes on with the rollback."""
     world = with_two_certificates()
 
     back_for_nothing(world, CopyGone(Text("no such certificate")))
@@ -334,7 +332,7 @@ def test_rollback_to_a_copy_that_stays_away_is_kept() -> None:
 
 
 def test_rollback_with_keys_that_may_not_write_changes_nothing() -> None:
-    """The run fails with the target's words, and a later run with good keys does not go back by
+    """The run fails with the target's words, and a later run with good keys does not roll back by
     itself.
     """
     world = with_two_certificates()
@@ -348,7 +346,7 @@ def test_rollback_with_keys_that_may_not_write_changes_nothing() -> None:
 
 
 def test_rollback_without_a_previous_certificate_is_refused() -> None:
-    """Nothing is changed; the message says what there is to do."""
+    """The world stays as it was; the message names the next step."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     run(world, world.desired())
@@ -362,7 +360,7 @@ def test_rollback_without_a_previous_certificate_is_refused() -> None:
 
 
 def test_rollback_of_what_was_never_issued_is_refused() -> None:
-    """There is nothing to go back from."""
+    """There is no certificate to go back from."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
 
@@ -371,7 +369,7 @@ def test_rollback_of_what_was_never_issued_is_refused() -> None:
 
 
 def test_rollback_at_a_target_that_cannot_be_read_is_refused() -> None:
-    """What is bound there is not known: nothing is written down."""
+    """The binding is unknown: no withdrawal is stored."""
     world = with_two_certificates()
     world.cdn.denies = True
 
@@ -392,8 +390,8 @@ def test_rollback_to_an_expired_certificate_is_refused() -> None:
 
 
 def test_rollback_to_what_could_not_be_uploaded_any_more_is_refused() -> None:
-    """The target has no copy, and would not take one with so little life left: nothing is written
-    down.
+    """The target has no copy, and would refuse a copy with so short a life: no withdrawal is
+    stored.
     """
     world = with_two_certificates(rules=TargetRules(timedelta(days=30)))
     previous = fingerprints(world)[1]
@@ -407,14 +405,11 @@ def test_rollback_to_what_could_not_be_uploaded_any_more_is_refused() -> None:
     assert () == world.state.remembered("img").withdrawals
 
 
-# --- What `status`, `plan` and `sync` say of a domain that went back to the previous
-# certificate
+# # --- `status`, `plan` and `sync` after a rollback
 
 
 def test_status_reports_the_certificate_that_is_served() -> None:
-    """Its end, and the moment from which a new one is issued in place of both: until then nothing
-    is planned, and then something is.
-    """
+    """The status has its end, and the moment of the next order: until then the plan is empty."""
     world, wanted = renewed()
     run(world, wanted)
     new, previous = world.state.versions("img")
@@ -434,7 +429,7 @@ def test_status_reports_the_certificate_that_is_served() -> None:
 
 
 def test_run_that_goes_back_says_until_when_the_previous_certificate_is_valid() -> None:
-    """Who goes back sees how long that lasts; a newer certificate is bound as any other."""
+    """The operator reads the end of the rollback; a newer certificate is bound as any other."""
     world, wanted = renewed()
 
     report = run(world, wanted)
@@ -453,7 +448,7 @@ def test_run_that_goes_back_says_until_when_the_previous_certificate_is_valid() 
 
 
 def test_plan_and_run_say_what_is_left_on_the_previous_certificate() -> None:
-    """Neither ends as if all were as the file says."""
+    """Neither claims that all is as declared."""
     world, wanted = renewed()
     run(world, wanted)
 
@@ -466,7 +461,7 @@ def test_plan_and_run_say_what_is_left_on_the_previous_certificate() -> None:
     assert "1 rolled back. Nothing was changed." in said
     assert plan.is_settled
     (*_, last) = map(plain, report_text.lines(SyncReport((report,)), Voice()))
-    assert "Nothing changed: 1 domain is left as it is, all else is as declared." == last
+    assert "Nothing changed: 1 domain is left unchanged, everything else is as declared." == last
     document = json.loads(json.dumps(documents.rendered(documents.of_plans([plan]), Voice())))
     (written,) = document["certificates"]
     assert ["rolled_back"] == [one["reason"]["code"] for one in written["rolled_back"]]

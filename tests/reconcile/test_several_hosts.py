@@ -1,5 +1,5 @@
-"""Hosts with files of their own that share a state in PostgreSQL: one issues, many install, and
-each leaves alone what another declares.
+"""Hosts with files of their own share a state in PostgreSQL: one issues, many install, and each
+leaves another host's declarations alone.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ from tests.support.postgresql import KEY, Postgresql
 
 IMG = "img.example.com"
 TICK = 0.002
-"""Seconds after which the database's clock shows another moment."""
+"""The seconds until the database's clock shows another moment."""
 
 
 @dataclass
 class Host:
-    """A host of a world with a CDN and a CA in memory, and its own directory."""
+    """A host with its own directory, in a world with a CDN and a CA in memory."""
 
     name: str
     world: ModelWorld
@@ -64,13 +64,13 @@ class Host:
     outdated_for: timedelta = timedelta(0)
 
     def ports(self) -> Ports:
-        """Connect a run, as a workspace does."""
+        """Connect a run like a workspace."""
         digests = {one.lineage: digest_of_declaration(one) for one in self.declared}
         self.state.declare(digests, "/etc/certferry.toml", lambda _: False)
         time.sleep(TICK)
         state: Any = self.state
         since = self.world.now() - self.outdated_for  # the database's clock is the world's
-        found = outdated(state.contested(digests), self.name)
+        others = outdated(state.contested(digests), self.name)
         return replace(
             self.world.ports(self.name),
             issuer=self.world.issuer.seen_by(state),
@@ -78,7 +78,7 @@ class Host:
             source=PemFileSource(),
             receiver=self._receiver,
             claims=Claims(self.declared),
-            outdated={lineage: replace(one, since=since) for lineage, one in found.items()},
+            outdated={lineage: replace(one, since=since) for lineage, one in others.items()},
         )
 
     def _receiver(self, delivery: Delivery) -> FilesReceiver:
@@ -87,11 +87,11 @@ class Host:
 
     @property
     def directory(self) -> Path:
-        """Where its certificates are."""
+        """Return the directory of the host's certificates."""
         return self.folder / "tls"
 
     def files(self, *reload: str) -> FileDelivery:
-        """Its files, and what reloads them."""
+        """Return a delivery to the host's files, with the program to reload them."""
         program = Program(reload or ("touch", "reloaded"), str(self.folder), timedelta(minutes=1))
         return FileDelivery(str(self.directory), reload=program)
 
@@ -104,13 +104,13 @@ class Host:
         return SyncReport(tuple(one.report() for one in runs))
 
     def fullchain(self) -> str:
-        """What the web server of this host would read."""
+        """Return the file that the host's web server would read."""
         return (self.directory / "fullchain.pem").read_text()
 
 
 @pytest.fixture
 def hosts(postgresql: Postgresql, tmp_path: Path) -> Iterator[tuple[Host, Host]]:
-    """Two of them, which declare nothing yet."""
+    """Yield two hosts before their first declaration."""
     url, world = postgresql.url(postgresql.new_state()), ModelWorld()
     world.cdn.add_domain(IMG)
     with ExitStack() as opened:
@@ -125,20 +125,22 @@ def hosts(postgresql: Postgresql, tmp_path: Path) -> Iterator[tuple[Host, Host]]
 
 
 def declared(host: Host, *, cdn: bool = True, **changes: Any) -> DesiredCertificate:
-    """One certificate for the CDN and for this host's files."""
-    one = host.world.desired()
-    deployments = one.deployments if cdn else ()
-    return replace(one, deployments=(*deployments, delivered(host.files())), **changes)
+    """Declare a certificate for the CDN and for this host's files."""
+    desired = host.world.desired()
+    deployments = desired.deployments if cdn else ()
+    return replace(desired, deployments=(*deployments, delivered(host.files())), **changes)
 
 
 def step(report: SyncReport, target: str | None = "files") -> StepOutcome:
-    """What became of one part of the only certificate."""
-    (found,) = (one for one in report.lineages[0].outcomes if one.target == target)
-    return found
+    """Return the only outcome at a target for the only certificate."""
+    (outcome,) = (result for result in report.lineages[0].outcomes if result.target == target)
+    return outcome
 
 
 def test_one_issues_and_many_install(hosts: tuple[Host, Host]) -> None:
-    """Each host has the version in its files, reloaded by its own program, and its own record."""
+    """Each host has the version in its files, its own program reloaded them, and its own record
+    exists.
+    """
     first, second = hosts
     assert first.sync(declared(first)).ok
     assert second.sync(declared(second)).ok
@@ -153,7 +155,7 @@ def test_one_issues_and_many_install(hosts: tuple[Host, Host]) -> None:
 
 
 def test_failure_of_one_host_hides_no_other(hosts: tuple[Host, Host]) -> None:
-    """It has its own record and pauses, and a host that is in order says nothing of it."""
+    """The failing host has its own record and pauses, and a host in order reports no failure."""
     first, second = hosts
     broken = delivered(first.files("false"))
     one = replace(declared(first), deployments=(*first.world.desired().deployments, broken))
@@ -168,8 +170,9 @@ def test_failure_of_one_host_hides_no_other(hosts: tuple[Host, Host]) -> None:
 
 
 def test_host_with_the_older_file_leaves_the_lineage_alone(hosts: tuple[Host, Host]) -> None:
-    """It orders nothing and binds nothing, says which host has another, and installs in its files
-    what is in force; after an hour that is a failure. With the same file it goes on.
+    """The host orders and binds nothing, names the host with the other file, and installs the
+    certificate in force in its own files; after an hour the difference is a failure. With the same
+    file the host goes on.
     """
     first, second = hosts
     names = (IMG,)
@@ -190,7 +193,7 @@ def test_host_with_the_older_file_leaves_the_lineage_alone(hosts: tuple[Host, Ho
     (plan,) = plans_of(second.ports(), second.declared)
     assert [Weight.SKIPPED] == [one.weight for one in plan.findings]
 
-    assert "left to a host whose declaration is newer" in headline(plan, Voice())
+    assert "left to a host with a newer declaration" in headline(plan, Voice())
     assert "1 left to another host." in str(conclusion([plan]))
 
     refused = step(second.sync(issuing=Issuing.ALWAYS), None)
@@ -212,7 +215,7 @@ def test_host_with_the_older_file_leaves_the_lineage_alone(hosts: tuple[Host, Ho
 def test_host_that_comes_with_an_older_file_brings_nothing_back(
     hosts: tuple[Host, Host],
 ) -> None:
-    """What was in force before does not count again because another host has it now."""
+    """An earlier declaration stays superseded, also if another host declares it now."""
     first, second = hosts
     first.sync(declared(first, names=(IMG,)))
     first.sync(declared(first))
@@ -224,7 +227,7 @@ def test_host_that_comes_with_an_older_file_brings_nothing_back(
 
 
 def test_order_of_the_newer_file_is_left_alone(hosts: tuple[Host, Host]) -> None:
-    """A host with the older file drops no order for the names of the newer one."""
+    """A host with the older file drops no order for the newer file's names."""
     first, second = hosts
     second.sync(declared(second, names=(IMG,)))
     first.declared = (declared(first),)
@@ -237,7 +240,9 @@ def test_order_of_the_newer_file_is_left_alone(hosts: tuple[Host, Host]) -> None
 
 
 def test_records_of_what_another_host_declares_are_not_swept(hosts: tuple[Host, Host]) -> None:
-    """They may be those of its order; once no host declares it, they are removed."""
+    """The records may belong to the other host's order; without a declaring host the records are
+    removed.
+    """
     first, second = hosts
     first.declared, second.declared = (declared(first),), (declared(second, lineage="api"),)
     first.ports()
@@ -255,7 +260,7 @@ def test_records_of_what_another_host_declares_are_not_swept(hosts: tuple[Host, 
 
 
 def test_copies_of_what_another_host_declares_are_kept(hosts: tuple[Host, Host]) -> None:
-    """`all-unused` removes none of them, however many there are."""
+    """`all-unused` removes none of the copies."""
     first, second = hosts
     kept = first.world.desired(retire=Retirement.NEVER)
     for _ in range(4):
@@ -269,22 +274,22 @@ def test_copies_of_what_another_host_declares_are_kept(hosts: tuple[Host, Host])
 
 
 def imported(host: Host) -> DesiredCertificate:
-    """A certificate that another client leaves in files, for the CDN and for this host's files."""
+    """Declare another client's certificate for the CDN and for this host's files."""
     source = host.folder / "source"
     files = PemFiles(f"{source}/fullchain.pem", f"{source}/privkey.pem")
     return declared(host, names=(), dns="", files=files)
 
 
 def leave(host: Host, age: timedelta) -> str:
-    """Leave a certificate in them, as another client does; return its fullchain."""
+    """Write a certificate into the source files, as another client does; return its fullchain."""
     bundle = make_bundle(IMG, "*.img.example.com", not_before=host.world.now() - age)
     write_bundle(bundle, host.folder / "source")
     return bundle.fullchain_pem
 
 
 def test_files_as_a_source_belong_to_the_host_that_has_them(hosts: tuple[Host, Host]) -> None:
-    """Another host reports none as missing, and installs what came from there. The host that has
-    them reports when they are gone.
+    """Another host reports no missing files, and installs the certificate from the state. The host
+    with the files reports their loss.
     """
     first, second = hosts
     held = leave(first, timedelta(days=2))
@@ -304,8 +309,8 @@ def test_files_as_a_source_belong_to_the_host_that_has_them(hosts: tuple[Host, H
 
 
 def test_files_on_two_hosts(hosts: tuple[Host, Host]) -> None:
-    """The newer certificate counts, and its host is the one that has them from then on: two clients
-    do not take turns at the CDN.
+    """The newer certificate counts, and its host owns the source from then on: two clients do not
+    alternate at the CDN.
     """
     first, second = hosts
     leave(first, timedelta(days=3))

@@ -43,15 +43,15 @@ from tests.core.strategies import NOW, certificate
 from tests.reconcile.model import START, ModelWorld
 from tests.reconcile.one_lineage import IMG
 
-# --- What a run waits for: found anew in every pass, and never come back for at once
+# # --- Waits: found anew in every pass, and never of zero length
 
 
 MOST_PASSES = 100
-"""Far more than a change of ten minutes takes."""
+"""Far more than the passes of a change of ten minutes."""
 
 
 class Between:
-    """A port that raises instead of answering certain calls, from one moment to another."""
+    """A port that raises in place of certain answers, between two moments."""
 
     def __init__(
         self,
@@ -80,7 +80,7 @@ class Between:
 
 
 def reconciled(world: ModelWorld, run: LineageReconciler) -> LineageReport:
-    """Make passes to the end; each but the first comes after its predecessor."""
+    """Make passes to the end; each pass comes later than the one before."""
     for _ in range(MOST_PASSES):
         waiting = run.reconcile()
         if waiting is None:
@@ -96,7 +96,7 @@ def run_with(world: ModelWorld, **ports: Any) -> LineageReconciler:
 
 
 def test_target_that_is_away_for_a_while_is_waited_for(world: ModelWorld) -> None:
-    """In the middle of a change, a target that does not answer is asked again, ever more rarely."""
+    """During a change a silent target is asked again, at growing intervals."""
     away = TargetUnavailable(Text("no answer"), hint=Text("later"))
     cdn = Between(world.cdn, world, away, "observe", until=timedelta(minutes=8))
 
@@ -109,19 +109,23 @@ def test_target_that_is_away_for_a_while_is_waited_for(world: ModelWorld) -> Non
 
 
 def test_target_that_stays_away_is_given_up_at_the_deadline(world: ModelWorld) -> None:
-    """After the verify timeout it is the domain's failure, with what the target said."""
+    """After the verify timeout the domain fails, with the target's words."""
     away = TargetUnavailable(Text("no answer"), hint=Text("later"))
     cdn = Between(world.cdn, world, away, "observe")
 
     report = reconciled(world, run_with(world, targets={"qiniu": cdn}, probe=world.cdn))
 
     (failed,) = (step for step in report.outcomes if step.outcome is not Outcome.DONE)
-    assert (Outcome.FAILED, IMG, "no answer") == (failed.outcome, failed.domain, str(failed.detail))
+    assert (Outcome.FAILED, IMG, "no answer") == (
+        failed.outcome,
+        failed.domain,
+        str(failed.detail),
+    )
     assert timedelta(hours=1) <= world.clock - START < timedelta(hours=2)
 
 
 def test_target_that_refuses_the_keys_is_not_asked_again(world: ModelWorld) -> None:
-    """Keys that are refused in the middle of a change end the run for that target at once."""
+    """Refused keys during a change end the run for the target at once."""
     denied = TargetAccessDenied(Text("bad token"), hint=Text("look at the keys"))
     cdn = Between(world.cdn, world, denied, "observe")
 
@@ -134,7 +138,9 @@ def test_target_that_refuses_the_keys_is_not_asked_again(world: ModelWorld) -> N
 
 
 def test_state_that_fails_ends_the_run(world: ModelWorld) -> None:
-    """A disk that fills up during a change is reported once, and no service is asked again."""
+    """A disk that fills up during a change is reported once, and services get no further
+    request.
+    """
     full = StateUnavailable(Text("the disk is full"), hint=Text("free some space"))
     ports = world.ports("run")
     state = Between(ports.state, world, full, "remembered")
@@ -147,16 +153,16 @@ def test_state_that_fails_ends_the_run(world: ModelWorld) -> None:
 
 
 def test_domain_that_is_gone_is_not_waited_for(world: ModelWorld) -> None:
-    """A domain that is removed at the target while its change is in progress ends the wait."""
+    """A domain removed at the target during its change ends the wait."""
 
     class Emptied:
         def __getattr__(self, name: str) -> Any:
             return getattr(world.cdn, name)
 
         def observe(self, look: Any) -> Any:
-            found = world.cdn.observe(look)
+            observed = world.cdn.observe(look)
             is_gone = world.clock > START + timedelta(minutes=2)
-            return replace(found, domains=()) if is_gone else found
+            return replace(observed, domains=()) if is_gone else observed
 
     report = reconciled(world, run_with(world, targets={"qiniu": Emptied()}, probe=world.cdn))
 
@@ -168,7 +174,7 @@ def test_domain_that_is_gone_is_not_waited_for(world: ModelWorld) -> None:
 def test_lease_that_is_another_runs_is_waited_for(
     world: ModelWorld, error: Callable[[Text], CertferryError]
 ) -> None:
-    """A run that may not act comes back later, whatever else it had waited for before."""
+    """A run without the lease comes back later, after any earlier wait."""
     ports = world.ports("run")
     is_held = False
 
@@ -195,7 +201,7 @@ def test_lease_that_is_another_runs_is_waited_for(
 
 @pytest.mark.parametrize("usual", [None, (timedelta(minutes=1), timedelta(minutes=5))])
 def test_how_long_a_change_usually_takes_is_reported_by_the_target(usual: Usual | None) -> None:
-    """In a run and in a plan; of a target that does not say it, no minutes are given."""
+    """Run and plan show the target's usual minutes, if the target has them."""
     world = ModelWorld(rules=TargetRules(usual_change=usual))
     world.cdn.add_domain(IMG)
     run = run_with(world)
@@ -206,12 +212,12 @@ def test_how_long_a_change_usually_takes_is_reported_by_the_target(usual: Usual 
     run.reconcile()
 
     result = [e.outcome for e in world.events if isinstance(e, StepEnded) and e.outcome.waiting]
-    said = "qiniu is applying the change" + ("" if usual is None else " (usually 1–5 min)")
-    assert [said, said] == [str(one.detail) for one in result]
-    assert said == str(plan.rollouts[0].steps[-1].reason.message)
+    sentence = "qiniu is applying the change" + ("" if usual is None else " (usually 1–5 min)")
+    assert [sentence, sentence] == [str(step.detail) for step in result]
+    assert sentence == str(plan.rollouts[0].steps[-1].reason.message)
 
 
-# --- A scheduled run leaves alone for a while what has failed; a run by hand tries at once
+# # --- A scheduled run pauses after a failure; a run by hand tries at once
 
 
 MINUTE = timedelta(minutes=1)
@@ -224,7 +230,7 @@ def scheduled(world: ModelWorld) -> LineageReport:
 
 
 def tries(world: ModelWorld, minutes: int) -> list[int]:
-    """Run every minute as the schedule could; return the minutes in which the target was asked."""
+    """Run every minute like the schedule; return the minutes with a write at the target."""
     asked = []
     for minute in range(minutes):
         before = world.cdn.writes
@@ -254,7 +260,7 @@ def test_change_that_fails_is_tried_after_1_10_and_100_minutes() -> None:
     before=st.timedeltas(timedelta(days=-400), timedelta(days=400)),
 )
 def test_near_the_end_of_a_certificate_every_run_tries(left: timedelta, before: timedelta) -> None:
-    """Of the newest one, whatever is left of it; of the one before, while it may be served."""
+    """The newest certificate always counts; the one before counts while it may be served."""
     newest, older = (
         Version(2 - place, replace(certificate(), not_after=NOW + left), NOW)
         for place, left in enumerate((left, before))
@@ -267,8 +273,8 @@ def test_near_the_end_of_a_certificate_every_run_tries(left: timedelta, before: 
 
 
 def test_renewal_that_fails_is_tried_by_every_run_of_the_last_days() -> None:
-    """A certificate of six days is renewed though its DNS service came back hours before its
-    end; a day's pause would have let it expire.
+    """The DNS service of a six-day certificate came back hours before the end, and the certificate
+    is renewed; a day's pause would have let it expire.
     """
     world = ModelWorld(lifetime=timedelta(hours=160), rules=TargetRules(timedelta(0)))
     world.cdn.add_domain(IMG)
@@ -293,7 +299,9 @@ def test_renewal_that_fails_is_tried_by_every_run_of_the_last_days() -> None:
 def test_deployment_that_fails_is_tried_by_every_run_of_the_last_days(
     days: int, tried: int
 ) -> None:
-    """In which the certificate before is still served; earlier, after a day or more."""
+    """In the last days of the served certificate each run tries; earlier, the pause is a day or
+    more.
+    """
     world = ModelWorld(processing=timedelta(0))
     world.cdn.add_domain(IMG)
     scheduled(world)
@@ -313,7 +321,7 @@ def test_deployment_that_fails_is_tried_by_every_run_of_the_last_days(
 
 
 def test_run_by_hand_tries_at_once() -> None:
-    """The operator has mended something, and wants to see it."""
+    """The operator has mended the cause, and wants the result."""
     world = ModelWorld(processing=timedelta(0))
     world.cdn.add_domain(IMG)
     for _ in range(2):
@@ -328,7 +336,7 @@ def test_run_by_hand_tries_at_once() -> None:
 
 
 def test_pause_is_reported_with_its_end() -> None:
-    """It is no failure again: the exit code says "try later", and the moment stands beside it."""
+    """The exit code says "try later" in place of a failure, with the moment beside it."""
     world = ModelWorld(processing=timedelta(0))
     world.cdn.add_domain(IMG)
     world.cdn.fail_next(IMG, "verify https crt fail")
@@ -346,7 +354,7 @@ def test_pause_is_reported_with_its_end() -> None:
 
 
 def test_order_that_fails_is_not_repeated_by_every_scheduled_run() -> None:
-    """The CA counts failures; a run by hand orders all the same, and what comes ends the count."""
+    """The CA counts failures; a run by hand orders nevertheless, and a success ends the count."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     world.issuer.fail_with(OrderFailed("the CA refuses"))
@@ -369,7 +377,7 @@ def test_order_that_fails_is_not_repeated_by_every_scheduled_run() -> None:
 
 @given(st.integers(0, 9), st.integers(-100, 2000).map(lambda minutes: NOW - minutes * MINUTE))
 def test_pause_ends(tries_made: int, last: datetime) -> None:
-    """It begins with a failure, is never longer than a day, and grows with the tries."""
+    """A pause begins with a failure, lasts at most a day, and grows with the tries."""
     until = paused_until(last, tries_made, NOW)
 
     if until is not None:

@@ -18,8 +18,8 @@ from certferry_sandbox.world import World
 from release.image import CONFIG, LIMIT, STATE, UID
 from release.papers import LARGEST
 from tests.acceptance.diskless import Runner
-from tests.acceptance.footprint import Footprint, assert_nothing_written
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.requests_made import RequestsMade, assert_nothing_written
 from tests.deploy.test_kubernetes import first_containers
 from tests.release.conftest import make_image
 from tests.release.container import Container, Image
@@ -152,10 +152,10 @@ def test_container_issues_deploys_and_goes_on_after_a_restart(
         ended = running.ended()
 
     assert (IN_ORDER, True) == (ended.code, time.monotonic() - begun < 10), ended
-    before = Footprint.of(host.world)
+    before = RequestsMade.of(host.world)
     again = container.run("sync", "--scheduled")
     assert (IN_ORDER, True) == (again.code, "Nothing changed" in again.said), again
-    assert_nothing_written(Footprint.of(host.world) - before)
+    assert_nothing_written(RequestsMade.of(host.world) - before)
 
 
 def test_configuration_that_a_container_has_written(container: Container, world: World) -> None:
@@ -246,12 +246,12 @@ def test_container_without_a_disk_goes_on_in_the_next(
     container.take(runner.directory)
 
     first = container.run("sync", "--scheduled")
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     second = container.run("sync", "--scheduled")
 
     assert IN_ORDER == first.code, first
     assert (IN_ORDER, True) == (second.code, "Nothing changed" in second.said), second
-    assert before.orders == Footprint.of(world).orders
+    assert before.orders == RequestsMade.of(world).orders
 
 
 # --- What stands in the way: a sentence for each
@@ -263,7 +263,10 @@ def test_container_without_a_configuration(container: Container) -> None:
     ended = container.run()
 
     assert USAGE == ended.code
-    assert f"there is no configuration; looked for certferry.toml, {STATE}" in ended.said
+    assert (
+        f"there is no configuration file; certferry looked for certferry.toml, {STATE}"
+        in ended.said
+    )
     assert f"{CONFIG}/certferry.toml" in ended.said
     assert "certferry init" in ended.said
 
@@ -272,7 +275,7 @@ def test_container_without_a_configuration(container: Container) -> None:
     ("owner", "sentence"),
     [
         (0, f"{STATE}/state.db cannot be opened: Permission denied"),
-        (1000, f"{STATE} belongs to 1000, who could change it"),
+        (1000, f"{STATE} belongs to 1000, who can change it"),
     ],
     ids=["root", "another"],
 )

@@ -24,7 +24,7 @@ from certferry.wiring.accounts import Paces, VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
 from certferry.wiring.settings import InstalledAdapters, offered
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
-from tests.adapters.qiniu.place import bundle
+from tests.adapters.qiniu.account import bundle
 from tests.house.tree import ROOT
 from tests.wiring.packages import DNS_GROUP, TARGET_GROUP, Packages, adapter
 
@@ -134,7 +134,9 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
     """The nearest spelling of any package is named, with the file and the line."""
     said = refusal(connect, '[accounts.bad]\ntype = "goud"\n')
 
-    expected = "certferry.toml:2: [accounts.bad] type: goud is no DNS provider; did you mean good?"
+    expected = (
+        "certferry.toml:2: [accounts.bad] type: goud is not a DNS provider; did you mean good?"
+    )
     assert f"{tmp_path}/{expected}" == said
 
 
@@ -146,7 +148,10 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
         ("def connect(:", "cannot be imported: SyntaxError"),
         (adapter().replace("def connect", "def connects"), "bad_dns has no connect"),
         ("def connect(s, c): ...", "bad_dns has no SERVICE, ENVIRONMENT, Settings"),
-        (adapter().replace("@dataclass(frozen=True)", ""), "`Settings` of bad_dns is no dataclass"),
+        (
+            adapter().replace("@dataclass(frozen=True)", ""),
+            "`Settings` of bad_dns is not a dataclass",
+        ),
         (adapter().replace("token: str", "token: object"), "no operator could write token"),
         (
             adapter().replace("return Port()", "return settings.nothing"),
@@ -166,9 +171,9 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
             adapter().replace('Variable("token"', 'Variable("key"'),
             "`Settings` of bad_dns has no key",
         ),
-        (f"{adapter()}\nNEEDS_COMMON_NAME = True", "is no `CommonNameRule`"),
-        (f"{adapter()}\nCALLED = 'Ours'", "`CALLED` of bad_dns is no `Text`"),
-        (f"{adapter()}\nRANK = True", "`RANK` of bad_dns is no whole number"),
+        (f"{adapter()}\nNEEDS_COMMON_NAME = True", "is not a `CommonNameRule`"),
+        (f"{adapter()}\nCALLED = 'Ours'", "`CALLED` of bad_dns is not a `Text`"),
+        (f"{adapter()}\nRANK = True", "`RANK` of bad_dns is not a whole number"),
         (f"{adapter()}\nONLY_SENDS = 'yes'", "`ONLY_SENDS` of bad_dns is neither True nor False"),
         (
             f"{adapter()}\n{RULE}NEEDS_COMMON_NAME = CommonNameRule('no_such')",
@@ -555,5 +560,5 @@ def test_accounts_are_listed_by_what_they_can_be(packages: Packages, connect: Co
 
     assert ("qiniu", "both", "odd") == accounts.labels(TARGETS)
     assert ("dnspod", "both", "good", "odd") == accounts.labels(DNS_PROVIDERS)
-    with pytest.raises(ConfigError, match="odd is no target"):
+    with pytest.raises(ConfigError, match="odd is not a target"):
         accounts.target("odd")

@@ -100,7 +100,7 @@ def test_a_channel_with_a_mistake(packages: Packages, tmp_path: Path, body: str)
     answered = tried(packages, tmp_path, f'type = "horn"\ntoken = "{SECRET}"')
 
     assert isinstance(answered, RefusedForGood)
-    assert "its adapter failed" in str(answered.problem)
+    assert "the channel's adapter failed" in str(answered.problem)
     assert SECRET not in str(answered.problem)
 
 
@@ -118,9 +118,9 @@ def test_a_package_that_cannot_be_imported(packages: Packages, tmp_path: Path) -
 @pytest.mark.parametrize(
     ("table", "said"),
     [
-        ('type = "hron"', "is no channel of notifications; did you mean horn?"),
-        ('type = "dingding"', "is no channel of notifications; did you mean dingtalk?"),
-        ('type = "weixin"', "is no channel of notifications; did you mean wecom?"),
+        ('type = "hron"', "is not a channel of notifications; did you mean horn?"),
+        ('type = "dingding"', "is not a channel of notifications; did you mean dingtalk?"),
+        ('type = "weixin"', "is not a channel of notifications; did you mean wecom?"),
         ('type = "horn"', "token: missing"),
         ('type = "horn"\ntoken = "x"\nloudness = "very"', "loudness"),
         ('type = "horn"\ntoken = "x"\nvolume = 3', "unknown key"),

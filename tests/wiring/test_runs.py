@@ -28,7 +28,7 @@ from certferry.wiring.runs import RunInProgress, RunOptions, RunWriter
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.interruptions import Altered, failing
-from tests.reconcile.company import Counted
+from tests.reconcile.many_certificates import Counted
 from tests.support.waiting import eventually
 
 FULL = StateUnavailable(Text("the disk is full"))

@@ -109,7 +109,9 @@ class Demo:
         if broken:
             raise VerificationError(
                 Text("the demo did not prove: {claims}", claims=broken),
-                hint=Text("this is a mistake in certferry; please report it with what is above"),
+                hint=Text(
+                    "the failure is a bug in certferry; please report it with the output above"
+                ),
             )
 
 
@@ -148,7 +150,10 @@ def _proof(
 ) -> Iterator[Line]:
     yield line()
     yield line(
-        Span(console.voice.say(Text("What each edge served, before and after")), Tone.STRONG)
+        Span(
+            console.voice.say(Text("Certificates served by each edge, before and after")),
+            Tone.STRONG,
+        )
     )
     rows = [
         (

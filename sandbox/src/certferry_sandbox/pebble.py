@@ -131,7 +131,7 @@ class Pebble:
             if "address already in use" not in log or attempt == ATTEMPTS_AT_FREE_PORTS:
                 raise CaUnavailable(
                     Text("pebble did not start: {log}", log=_tail(log)),
-                    hint=Text("run `pebble -version` to see whether it works at all"),
+                    hint=Text("run `pebble -version` to check whether pebble works"),
                 )
         return self
 
@@ -255,9 +255,10 @@ def _must_be_installed() -> None:
     if shutil.which("pebble") is None:
         raise ConfigError(
             Text(
-                "the program `pebble` is not installed; it is the sandbox's certificate authority"
+                "the program `pebble` is not installed; the sandbox uses it as certificate"
+                " authority"
             ),
-            hint=Text("install the package of that name: apt install pebble"),
+            hint=Text("install the package: apt install pebble"),
         )
 
 

@@ -33,8 +33,7 @@ from certferry_sandbox.world import World, demonstration
 def command(front: Front, directory: Path | None, *, serve: bool) -> int:
     """Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on.
 
-    It prints a configuration that is ready, and the `certferry init` command that tries the
-    interview there.
+    Prints a ready configuration, and the `certferry init` command to try the interview.
     """
     with tempfile.TemporaryDirectory(prefix="certferry-sandbox-") as temporary:
         place = (directory or Path(temporary)).resolve()
@@ -74,8 +73,10 @@ def _introduce_init(
     """Print the command that tries the interview, and what can be answered there."""
     output = shlex.quote(str(base.with_name("init.toml")))
     say = console.voice.say
-    asked = Text("Or try the interview; where the keys are not exported, it asks for them:")
-    reached = Text("It can tell this DingTalk robot, with its secret, and ping this heartbeat:")
+    asked = Text("Or try the interview, which asks for the keys unless they are exported:")
+    reached = Text(
+        "The interview can set up this DingTalk robot (with its secret) and this heartbeat:"
+    )
     rows = (
         "",
         say(asked),

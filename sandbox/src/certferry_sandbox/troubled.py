@@ -47,9 +47,9 @@ PROCESSING = timedelta(seconds=4)
 USUAL_PORT = 8080
 
 _OPENING = Text(
-    "A world on loopback, with a past and with trouble in it: a place that refused a certificate,"
-    " an edge that lags behind, a client that does not renew, a stranger's certificate that has"
-    " expired. It takes some seconds to start, and ends with Ctrl-C."
+    "A world on loopback, with a past and with trouble in it: a target that refused a"
+    " certificate, an edge that lags behind, a client that does not renew, a foreign certificate"
+    " that has expired. Starts within seconds; Ctrl-C ends it."
 )
 
 

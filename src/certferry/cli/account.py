@@ -21,15 +21,18 @@ from certferry.wiring.authorities import acme_account_at, directory_of, persist_
 from certferry.wiring.workspace import Workspace
 
 _EXPERIMENTAL = Text(
-    "Experimental: dns-persist-01 is a draft (-02), and a later one may ask for another record."
-    " While the record is there, the account's key alone gets certificates for the name."
+    "Experimental: dns-persist-01 is a draft (-02), and a later draft may require another record."
+    " While the record exists, the account's key is enough to get certificates for the name."
 )
-_NOT_ON = Text("It is used once `dns_persist = true` stands under [acme].")
+_NOT_ON = Text("certferry uses the record once `dns_persist = true` is set under [acme].")
 
 directory_option = click.option(
     "--directory",
     metavar="CA",
-    help="A short name, the name of a table under [acme], or a URL. Default: that of [acme].",
+    help=(
+        "A short name, the name of a table under [acme], or a URL. Default: the directory in"
+        " [acme]."
+    ),
 )
 
 
@@ -41,11 +44,11 @@ def command() -> None:
 @command.command("show")
 @click.pass_obj
 def show(front: Front) -> Exit:
-    """Show each account, as its CA knows it."""
+    """Show each account, as the CA knows it."""
     with workspace_of(front) as workspace:
         directories = [account.directory for account in workspace.state.accounts()]
         if not directories:
-            return say(front, Text("There is no account yet; `certferry sync` makes one."))
+            return say(front, Text("There is no account yet; `certferry sync` creates an account."))
         accounts = [(directory, *_standing(workspace, directory)) for directory in directories]
     rows = [
         (Span(directory, Tone.STRONG), Span(front.voice.say_on_one_line(words), tone))
@@ -73,7 +76,7 @@ def rollover(front: Front, directory: str | None) -> Exit:
 def deactivate(front: Front, directory: str | None, *, yes: bool) -> Exit:
     """Deactivate an account permanently.
 
-    Its certificates stay valid. A sync that orders another one makes a new account.
+    The account's certificates stay valid. The next order creates a new account.
     """
     with workspace_of(front) as workspace:
         url = directory_of(directory, workspace.settings)
@@ -89,11 +92,11 @@ def deactivate(front: Front, directory: str | None, *, yes: bool) -> Exit:
 @json_option
 @click.pass_obj
 def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
-    """Print the one DNS record that proves NAME for ever (experimental).
+    """Print a DNS record that proves NAME permanently (experimental).
 
-    NAME is a domain or a wildcard; for a wildcard, or if one is declared, the record covers both.
-    Set by hand, it takes the place of a DNS account. The account at the CA that it names
-    is made where there is none yet.
+    NAME is a domain or a wildcard; for a wildcard, or if a wildcard is declared, the record covers
+    both. You set the record by hand, in place of a DNS account. Creates the account at the CA if
+    missing.
     """
     domain = normalise(name)
     with workspace_of(front, reads_only=False) as workspace:
@@ -127,10 +130,10 @@ def _standing(workspace: Workspace, directory: str) -> tuple[Text, Tone]:
 
 def _words(facts: AccountFacts) -> Text:
     if facts.url is None:
-        return Text("its registration was interrupted; the next order finishes it")
+        return Text("the account's registration was interrupted; the next order finishes it")
     description = Text("{url}, {status}, {contacts}")
     if facts.status is None:
-        description = Text("{url}, which the CA does not know; the next order makes another")
+        description = Text("{url}, unknown to the CA; the next order creates a new account")
     elif not facts.contacts:
         description = Text("{url}, {status}")
     contacts = [contact.removeprefix("mailto:") for contact in facts.contacts]

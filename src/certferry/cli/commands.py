@@ -31,37 +31,37 @@ from certferry.present.layout import padded, width, wrapped
 from certferry.text import Text
 
 COMMANDS = {
-    "init": "Write a configuration: ask for the keys, look at the accounts, propose certificates.",
+    "init": "Write a configuration: ask for the keys, read the accounts, propose certificates.",
     "add": "Declare a certificate for DOMAINs in the configuration file.",
     "remove": "Take a certificate out of the configuration file.",
-    "plan": "Show what sync would do, and why.",
+    "plan": "Show the changes that sync would make, and why.",
     "sync": "Apply the configuration: issue, deploy, verify, clean up.",
-    "status": "Show how each certificate and each domain stands.",
-    "check": "For monitoring: one line in the form of a Nagios plugin, with performance data.",
+    "status": "Show the status of each certificate and domain.",
+    "check": "For monitoring: print one line in the format of Nagios plugins, with metrics.",
     "discover": "Show every domain of the accounts and its certificate, declared or not.",
-    "watch": "Show what every address of a host serves, and until when.",
-    "doctor": "Check everything a run depends on, and say how to fix what is wrong.",
+    "watch": "Show the certificate at every address of a host, and its expiry.",
+    "doctor": "Check everything that a run depends on, with a fix for each problem.",
     "history": "Show the history of changes, newest first.",
-    "serve": "Serve the console, the API and /metrics, and make the two runs a day.",
-    "hosts": "Show the hosts that share the state, and what is wrong with each.",
+    "serve": "Serve the console, the API and /metrics, and run `sync` twice a day.",
+    "hosts": "Show the hosts that share the state, and each host's problems.",
     "console": "Manage the users of the console (`certferry serve`) and the tokens of its API.",
-    "rollback": "Bind the previous certificate of NAME again, at every domain that it is for.",
-    "revoke": "Revoke the newest certificate of NAME at its CA; the next sync replaces it.",
-    "rename": "Keep the certificate of OLD under the name NEW.",
-    "forget": "Confirm that NAME, which is no longer in the file, is meant to end.",
-    "backup": "Write the state and its key into one file (mode 0600), while runs go on.",
-    "restore": "Put the state and the key of a backup in their places.",
-    "state": "Make, upgrade, check or move the place where certferry remembers.",
+    "rollback": "Bind the previous certificate of NAME again, at every domain.",
+    "revoke": "Revoke the newest certificate of NAME at the CA; the next sync replaces it.",
+    "rename": "Move the certificate of OLD to the name NEW.",
+    "forget": "Confirm the end of NAME, a certificate removed from the file.",
+    "backup": "Write the state and its key into one file (mode 0600), even during runs.",
+    "restore": "Restore the state and its key from a backup.",
+    "state": "Create, upgrade, check or move certferry's state.",
     "export": "Write a certificate and its key to files.",
-    "hook": "Deploy what another ACME client has just renewed; for that client to run.",
+    "hook": "Deploy a certificate that another ACME client has just renewed; run by the client.",
     "account": "Show the accounts at the CAs, replace a key, or deactivate an account.",
-    "dns-persist": "Print the one DNS record that proves NAME for ever (experimental).",
-    "schedule": "Have `certferry sync` run twice a day, by cron or by systemd.",
-    "notify": "Try the channels through which you hear of trouble.",
+    "dns-persist": "Print a DNS record that proves NAME permanently (experimental).",
+    "schedule": "Schedule `certferry sync` twice a day, with cron or systemd.",
+    "notify": "Test the notification channels.",
     "sandbox": "Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on.",
     "demo": "Run the main job in a simulated world, and check every edge.",
     "completion": "Print a script that completes certferry's commands in a shell.",
-    "help": "Print the reference and the how-tos, or what has any words, without a network.",
+    "help": "Print the reference and the how-tos, or search them, offline.",
 }
 """Each command's name and a summary equal to the first sentence of the command's docstring."""
 
@@ -77,11 +77,11 @@ GROUPS = (
 """How help groups the commands: the most typed first."""
 
 EXAMPLES = {
-    "certferry init": Text("from nothing: the keys, the domains, the file"),
-    "certferry plan": Text("what a run would do, and why"),
+    "certferry init": Text("from nothing: keys, domains, configuration file"),
+    "certferry plan": Text("the changes of a sync, and the reasons"),
     "certferry sync": Text("issue, deploy, and wait until every edge serves it"),
-    "certferry schedule install": Text("two runs a day, which renew"),
-    "certferry help bad token": Text("what an error means, or any words"),
+    "certferry schedule install": Text("two runs a day to renew certificates"),
+    "certferry help bad token": Text("explains an error, or searches any words"),
 }
 """Examples printed by help below the commands."""
 
@@ -137,11 +137,11 @@ def _must_have_the_sandbox(name: str) -> None:
     theirs, ours = installed("certferry-sandbox"), installed("certferry") or __version__
     if theirs == ours:
         return
-    problem = Text("`certferry {name}` needs certferry-sandbox, which is not installed")
+    problem = Text("`certferry {name}` requires certferry-sandbox, which is not installed")
     if theirs:
         problem = Text(
-            "certferry-sandbox is of version {there}, and certferry of {ours}: `certferry {name}`"
-            " needs both in the same version"
+            "certferry-sandbox is version {there}, certferry is version {ours}: `certferry"
+            " {name}` requires the same version of both"
         )
     message = problem.filled(there=theirs, ours=ours, name=name)
     raise ConfigError(message, hint=how_to_install_with("demo"))

@@ -26,10 +26,10 @@ T = TypeVar("T", bound=Callable[..., Any])
 
 _HELP = {"help_option_names": ["-h", "--help"]}
 _ROLES = click.Choice([Role.OPERATOR.value, Role.VIEWER.value])
-_ONCE = Text("The link is good once, for an hour: it is for {name}, who chooses a password there.")
+_ONCE = Text("The link is valid once, for an hour: send it to {name}, to choose a password.")
 _MAY = {
-    Role.OPERATOR: Text("{name} may see everything and start runs."),
-    Role.VIEWER: Text("{name} may see everything."),
+    Role.OPERATOR: Text("{name} can see everything and start runs."),
+    Role.VIEWER: Text("{name} can see everything."),
 }
 
 
@@ -39,7 +39,7 @@ def _role_option(command: T) -> T:
         type=_ROLES,
         metavar="ROLE",
         default=Role.OPERATOR.value,
-        help="`viewer` may see everything; `operator` may start runs as well. Default: `operator`.",
+        help="`viewer` can see everything; `operator` can also start runs. Default: `operator`.",
     )(command)
 
 
@@ -51,7 +51,7 @@ class _NewName(click.ParamType[str]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """See `click.ParamType.convert`."""
         if not is_name(value):
-            message = Text("{name} cannot be a name: write 1 to 64 of A–Z, a–z, 0–9, and . _ @ -")
+            message = Text("{name} cannot be a name: use 1 to 64 of A–Z, a–z, 0–9, and . _ @ -")
             raise UsageMistake(message.filled(name=repr(value)), ctx)
         return value
 
@@ -68,24 +68,24 @@ def command() -> None:
 @command.command("health")
 @click.pass_obj
 def ask_health(front: Front) -> Exit:
-    """Ask the console on this machine what `/healthz` answers: for a container's health check.
+    """Query `/healthz` of the console on this host, for a container's health check.
 
-    Exits with 0 if the state answers, and this host's last run is at most 26 hours old; else with
-    1, as where no console answers.
+    Exits 0 if the state answers and this host's last run is at most 26 hours old; otherwise, or
+    without a console, exits 1.
     """
     settings = load_checked(front.config, front.console.environ)
     console_process()
     from certferry.console.health import ask_healthz
 
     ask_healthz(settings.console)
-    return say(front, Text("The console and the state answer, and runs are made."))
+    return say(front, Text("The console and the state answer, and runs take place."))
 
 
 @command.group("user", cls=Group, context_settings=_HELP)
 def user() -> None:
-    """Add and remove users of the console, and show them.
+    """Add, remove and show users of the console.
 
-    There is none at first, and nothing in the console makes one.
+    There are no users at first; only this command adds them.
     """
 
 
@@ -94,16 +94,17 @@ def user() -> None:
 @_role_option
 @click.pass_obj
 def add_user(front: Front, name: str, role: str) -> Exit:
-    """Add a user, and print a link by which they choose a password.
+    """Add a user, and print a link for choosing a password.
 
-    The link is good once, for an hour. Opening it does not spend it; choosing a password does.
+    The link is valid once, for an hour. Opening the link does not use it up; choosing a password
+    does.
     """
     with workspace_of(front, reads_only=False) as workspace:
         state = workspace.state
         if not state.add_user(User(name, Role(role), state.now())):
             raise ConfigError(
-                Text("there is a user {name} already", name=name),
-                hint=Text("a new link for them: certferry console user reset {name}", name=name),
+                Text("the user {name} already exists", name=name),
+                hint=Text("for a new link, run: certferry console user reset {name}", name=name),
             )
         _keep(workspace, "user added", user=name, role=role)
         message = _MAY[Role(role)].filled(name=name)
@@ -114,15 +115,17 @@ def add_user(front: Front, name: str, role: str) -> Exit:
 @_name
 @click.pass_obj
 def reset_user(front: Front, name: str) -> Exit:
-    """Print a link by which a user chooses a new password; the old one is good no more.
+    """Print a link for choosing a new password; the old password stops working.
 
-    The user is logged out everywhere at once, and stays out until they choose.
+    Logs the user out everywhere at once, until a new password is chosen.
     """
     with workspace_of(front, reads_only=False) as workspace:
         name = _known_user(workspace, name)
         workspace.state.forget_password(name)
         _keep(workspace, "user reset", user=name)
-        message = Text("{name} is logged out, and the old password is good no more.", name=name)
+        message = Text(
+            "{name} has been logged out, and the old password no longer works.", name=name
+        )
         return _print_link(front, workspace, name, "console.user.reset", message)
 
 
@@ -154,7 +157,7 @@ def _print_secret(front: Front, event: str, message: Text, secret: str, below: T
 @click.argument("role", metavar="ROLE", type=_ROLES)
 @click.pass_obj
 def change_role(front: Front, name: str, role: str) -> Exit:
-    """Change what a user may do, from their next click on: ROLE is `operator` or `viewer`."""
+    """Change a user's role, from the next click on: ROLE is `operator` or `viewer`."""
     with workspace_of(front, reads_only=False) as workspace:
         name = _known_user(workspace, name)
         workspace.state.change_role(name, Role(role))
@@ -167,12 +170,12 @@ def change_role(front: Front, name: str, role: str) -> Exit:
 @_name
 @click.pass_obj
 def remove_user(front: Front, name: str) -> Exit:
-    """Remove a user, and end their sessions. What they did stays in the history."""
+    """Remove a user and end all sessions. The user's actions stay in the history."""
     with workspace_of(front, reads_only=False) as workspace:
         name = _known_user(workspace, name)
         workspace.state.remove_user(name)
         _keep(workspace, "user removed", user=name)
-    message = Text("{name} is removed, and logged out everywhere.", name=name)
+    message = Text("{name} has been removed and logged out everywhere.", name=name)
     say_changed(front, "console.user.remove", message)
     return Exit.OK
 
@@ -181,13 +184,15 @@ def remove_user(front: Front, name: str) -> Exit:
 @json_option
 @click.pass_obj
 def list_users(front: Front, *, as_json: bool) -> Exit:
-    """Show the users: what each may do, and when each was there last."""
+    """Show the users: role, and last visit."""
     with workspace_of(front) as workspace:
         users = workspace.state.users()
     if as_json:
         front.console.print_json(documents.of_users(users))
     elif not users:
-        return say(front, Text("There is no user yet; `certferry console user add NAME` adds one."))
+        return say(
+            front, Text("There are no users yet; `certferry console user add NAME` adds a user.")
+        )
     else:
         front.console.print_table(status_text.users(users, front.voice), ())
     return Exit.OK
@@ -195,20 +200,24 @@ def list_users(front: Front, *, as_json: bool) -> Exit:
 
 @command.group("token", cls=Group, context_settings=_HELP)
 def token() -> None:
-    """Make and remove tokens for the API, and show them."""
+    """Create, remove and show tokens for the API."""
 
 
 @token.command("add")
 @_new_name
 @_role_option
 @number_option(
-    "--days", "N", 1, LONGEST_TOKEN.days, "For how many days it is good. Default: until removed."
+    "--days",
+    "N",
+    1,
+    LONGEST_TOKEN.days,
+    "How many days the token is valid. Default: until removed.",
 )
 @click.pass_obj
 def add_token(front: Front, name: str, role: str, days: int | None) -> Exit:
-    """Make a token, and print it: this once, for it is not stored.
+    """Create a token, and print the token only once: it is not stored.
 
-    A program sends it with each request, as a bearer token.
+    Programs send the token with each request, as a bearer token.
     """
     lasts = None if days is None else timedelta(days=days)
     with workspace_of(front, reads_only=False) as workspace:
@@ -216,12 +225,12 @@ def add_token(front: Front, name: str, role: str, days: int | None) -> Exit:
         secret = make_token(state, name, Role(role), state.now(), lasts)
         if secret is None:
             raise ConfigError(
-                Text("there is a token {name} already", name=name),
-                hint=Text("first: certferry console token remove {name}", name=name),
+                Text("the token {name} already exists", name=name),
+                hint=Text("first run: certferry console token remove {name}", name=name),
             )
         _keep(workspace, "token added", token=name, role=role)
     message = _MAY[Role(role)].filled(name=name)
-    below = Text("It is not shown again.")
+    below = Text("The token is not shown again.")
     return _print_secret(front, "console.token.add", message, secret, below)
 
 
@@ -229,13 +238,13 @@ def add_token(front: Front, name: str, role: str, days: int | None) -> Exit:
 @_name
 @click.pass_obj
 def remove_token(front: Front, name: str) -> Exit:
-    """Remove a token: the next request with it is refused."""
+    """Remove a token; later requests with the token are refused."""
     with workspace_of(front, reads_only=False) as workspace:
         token_names = [stored.name for stored in workspace.state.tokens()]
         name = _the_one_called(name, token_names, Text("there is no token {name}"))
         workspace.state.remove_token(name)
         _keep(workspace, "token removed", token=name)
-    message = Text("Token {name} is removed.", name=name)
+    message = Text("Token {name} has been removed.", name=name)
     say_changed(front, "console.token.remove", message)
     return Exit.OK
 
@@ -244,13 +253,15 @@ def remove_token(front: Front, name: str) -> Exit:
 @json_option
 @click.pass_obj
 def list_tokens(front: Front, *, as_json: bool) -> Exit:
-    """Show the tokens: how each begins, what it may do, until when it is good, when it was used."""
+    """Show the tokens: first characters, role, expiry and last use."""
     with workspace_of(front) as workspace:
         tokens, now = workspace.state.tokens(), workspace.state.now()
     if as_json:
         front.console.print_json(documents.of_tokens(tokens, now))
     elif not tokens:
-        return say(front, Text("There is no token; `certferry console token add NAME` makes one."))
+        return say(
+            front, Text("There are no tokens; `certferry console token add NAME` creates a token.")
+        )
     else:
         front.console.print_table(status_text.tokens(tokens, now, front.voice), ())
     return Exit.OK

@@ -28,16 +28,20 @@ from certferry.wiring.doctor import examine, reports_of
 from certferry.wiring.machine import schedulers
 from certferry.wiring.settings import from_keys
 
-_ACCOUNT = "Look at this account only; may be given several times."
-_EXPIRING = "Only certificates that have expired, or will within DAYS days."
-_FOREIGN = "Only certificates that neither certferry nor Qiniu (for free) put there."
-_TOML = "Print tables to paste into the file, for the domains that are not covered."
-_REPORT = "Print how Qiniu and DNSPod answer reading calls, for an issue: without keys and names."
+_ACCOUNT = "Show only this account; can be repeated."
+_EXPIRING = "Show only certificates that expire within DAYS days or have expired."
+_FOREIGN = "Show only certificates uploaded by neither certferry nor Qiniu (free certificates)."
+_TOML = "Print tables for the configuration file, for the domains without coverage."
+_REPORT = (
+    "Print Qiniu's and DNSPod's answers to reading calls, for an issue: without keys and names."
+)
 
 
 @click.command("discover")
 @click.option("--account", "accounts", metavar="LABEL", multiple=True, help=_ACCOUNT)
-@click.option("--uncovered", is_flag=True, help="Only domains that no declared certificate covers.")
+@click.option(
+    "--uncovered", is_flag=True, help="Show only domains that no declared certificate covers."
+)
 @click.option("--foreign", is_flag=True, help=_FOREIGN)
 @number_option("--expiring", "DAYS", 0, 36500, _EXPIRING)
 @click.option("--toml", "as_toml", is_flag=True, help=_TOML)
@@ -55,17 +59,16 @@ def command(
 ) -> Exit:
     """Show every domain of the accounts and its certificate, declared or not.
 
-    What needs your care comes first. HTTPS: `301` redirects to it, `h2` is HTTP/2. OWNER is who
-    uploaded the certificate; LEFT is the days until the first of the bound and served certificates
-    expires. COVERED BY names the declared certificate that is to serve the domain, in
-    brackets one that only covers it.
+    Problems come first. HTTPS: `301` redirects to HTTPS, `h2` is HTTP/2. OWNER is the uploader of
+    the certificate; LEFT is the days until the bound or the served certificate expires, whichever
+    is first. COVERED BY names the declared certificate that will serve the domain, in brackets a
+    certificate that covers the domain without a deployment.
 
-    Without a configuration file the keys are taken from the environment (QINIU_ACCESS_KEY,
-    QINIU_SECRET_KEY). Exits with 1 if an account could not be read, or only in
-    part.
+    Without a configuration file the keys come from the environment (QINIU_ACCESS_KEY,
+    QINIU_SECRET_KEY). Exits 1 if an account could not be read completely.
     """
     if as_toml and as_json:
-        raise UsageMistake(Text("--toml and --json exclude each other"))
+        raise UsageMistake(Text("--toml and --json cannot be combined"))
     within = None if expiring is None else timedelta(days=expiring)
     wanted = Wanted(uncovered=uncovered, foreign=foreign, expiring=within)
     settings = settings_with_accounts(front)
@@ -108,7 +111,7 @@ def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -
     tables = tables_of(proposal, voice.say)
     console.print(line(row) for row in tables.splitlines())
     if not tables:
-        note(front, Text("There is no domain to declare a certificate for."))
+        note(front, Text("No domain needs a certificate."))
     console.print_stderr(chain.from_iterable(map(voice.problem, problems)))
     log_problems(problems, console.run_log)
     return exits.of_problems(problems)
@@ -120,18 +123,18 @@ def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -
 @click.option("--report", "as_report", is_flag=True, help=_REPORT)
 @click.pass_obj
 def doctor(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: bool) -> Exit:
-    """Check everything a run depends on, and say how to fix what is wrong.
+    """Check everything that a run depends on, with a fix for each problem.
 
-    The clock, the keys and what they may do, zones and their delegation, CAA and DNSSEC, resolvers,
-    domains and their CNAMEs, certificates, files, the state and its key, the schedule. Nothing is
-    changed. Exits with 1 when an error is found.
+    Checks the clock, the keys and their permissions, zones and their delegation, CAA and DNSSEC,
+    resolvers, domains and their CNAMEs, certificates, files, the state and its key, the schedule.
+    Changes nothing. Exits 1 on an error.
 
-    With --report it prints what an issue about Qiniu or DNSPod needs instead. Without a
-    configuration file the keys are taken from the environment.
+    With --report, prints the facts for an issue about Qiniu or DNSPod instead. Without a
+    configuration file the keys come from the environment.
     """
     if as_report:
         if names or as_json:
-            raise UsageMistake(Text("--report takes neither names nor --json"))
+            raise UsageMistake(Text("--report cannot be combined with names or --json"))
         return show_survey(front)
 
     with running(front, read_settings(front, names), reads_only=True) as (workspace, run):
@@ -146,16 +149,17 @@ def show_survey(front: Front) -> Exit:
     settings, console = settings_with_accounts(front, from_keys), front.console
     with workspace_of(front, settings) as workspace:
         reports = reports_of(workspace, Run())
-        note(front, Text("asking the accounts…"))
+        note(front, Text("querying the accounts…"))
         survey = list(reports)
     console.print(discover_text.report(survey, now(), front.voice))
     outside = [answers.service for answers in survey if not answers.credentials_work]
     if outside:
         raise CertferryError(
-            Text("{services} answered no call with success", services=outside),
+            Text("{services} answered no call successfully", services=outside),
             hint=Text(
-                "the report says with what: 401 and 10002 to 10004 mean the keys, 403 the clock or"
-                " the rights of the keys; without a connection, look at network and proxy"
+                "the report shows the answers: 401 and 10002 to 10004 point to the keys, 403 to"
+                " the clock or the permissions of the keys; without a connection, check network"
+                " and proxy"
             ),
         )
     return Exit.OK

@@ -34,10 +34,10 @@ from certferry.wiring.selection import lineages_meant, must_be_known, the_one_me
 from certferry.wiring.settings import ADAPTERS, checked, load_checked
 from certferry.wiring.workspace import who_runs
 
-_NO_DNS = Text("{name} is no DNS account; there is: {accounts}")
-_NO_TARGET = Text("{name} is no account that serves certificates; there is: {accounts}")
+_NO_DNS = Text("{name} is not a DNS account; available: {accounts}")
+_NO_TARGET = Text("{name} is not an account that serves certificates; available: {accounts}")
 
-yes_option = click.option("--yes", is_flag=True, help="Ask nothing, and write.")
+yes_option = click.option("--yes", is_flag=True, help="Write without asking.")
 
 
 @click.command("add")
@@ -58,14 +58,13 @@ def add(
 ) -> Exit:
     """Declare a certificate for DOMAINs in the configuration file.
 
-    The difference is shown first. Comments and layout of the file stay. The accounts are those that
-    the file has; where it has several, --dns and --to say which. Nothing is issued before the next
-    sync.
+    Shows the difference first. Comments and layout of the file stay. Uses the accounts in the file;
+    with several, choose with --dns and --to. Nothing is issued before the next sync.
     """
     settings = load_checked(front.config, front.console.environ)
     domains = tuple(urlsplit(word).hostname or word if "://" in word else word for word in domains)
     if propose.already_declared(settings, domains):
-        return say(front, Text("Every one of them is declared already. Nothing was changed."))
+        return say(front, Text("All of them are already declared. Nothing was changed."))
     accounts, adapters = settings.accounts.values(), installed()
     proving, serving = adapters.labels(DNS_PROVIDERS, accounts), adapters.labels(TARGETS, accounts)
     proven = propose.Choice("--dns", proving, dns, _NO_DNS)
@@ -77,7 +76,7 @@ def add(
     tables = propose.tables_of(Proposal(certificates), front.voice.say)
     if change(front, document, propose.with_certificates(document, tables), "file.add", yes=yes):
         names = " ".join(certificate.lineage for certificate in certificates)
-        say(front, Text("What will be done: `certferry plan {names}`", names=names))
+        say(front, Text("To see the changes: `certferry plan {names}`", names=names))
     return Exit.OK
 
 
@@ -88,9 +87,9 @@ def add(
 def remove(front: Front, name: str, *, yes: bool) -> Exit:
     """Take a certificate out of the configuration file.
 
-    NAME is the certificate, or a domain whose certificate has one name. Its deployments and the
-    comments directly above them go with it; the difference is shown first. What is bound stays
-    bound, and is not renewed any more.
+    NAME is the certificate, or a domain whose certificate has one name. Removes its deployments and
+    the comments directly above; shows the difference first. A bound certificate stays bound, and is
+    no longer renewed.
     """
     settings = load_checked(front.config, front.console.environ)
     desired = the_one_meant(settings.declared, name)
@@ -99,20 +98,22 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
     if name != lineage and len(desired.names) > 1:
         message = Text("{lineage} is for {names}", lineage=lineage, names=desired.names)
         hint = Text(
-            "to remove all of it: `certferry remove {lineage}`; to take out {name} alone,"
-            " change `names` with an editor"
+            "to remove the whole certificate: `certferry remove {lineage}`; to remove {name}"
+            " alone, edit `names`"
         )
         raise ConfigError(message, hint=hint.filled(lineage=lineage, name=name))
     place = settings.places[lineage]
     edited = without_certificate(place.document, int(place.trail[-1]))
     if change(front, place.document, edited, "file.remove", yes=yes):
-        message = Text("{lineage} is not declared any more: it is neither renewed nor deployed.")
+        message = Text(
+            "{lineage} is no longer declared: certferry neither renews nor deploys the certificate."
+        )
         say(front, message.filled(lineage=lineage))
         if not yes and _is_kept(front, lineage):
-            question = Text("Is it meant to end, so that no run tells of it any more?")
+            question = Text("Should the certificate end? Runs will no longer remind you of it.")
             if interview_or_refuse(front, UsageMistake(question)).confirm(question):
                 return _forget(front, lineage)
-        say(front, Text("If it is meant to end: `certferry forget {name}`", name=lineage))
+        say(front, Text("If the certificate should end: `certferry forget {name}`", name=lineage))
     return Exit.OK
 
 
@@ -134,12 +135,12 @@ def change(front: Front, document: Document, edited: Edited, event: str, *, yes:
     try:
         checked(load_text(edited.text, path, front.console.environ, ADAPTERS))
     except ConfigError as error:
-        message = Text("with this change the file would be wrong: {problem}", problem=error.message)
+        message = Text("the change would make the file invalid: {problem}", problem=error.message)
         raise ConfigError(message, hint=Text("nothing was changed")) from error
     if not (yes and front.quiet):
         front.console.print(_difference(edited, path, front.voice))
     if not yes:
-        refusal = Text("nothing was written: there is no terminal to ask at; --yes writes it")
+        refusal = Text("nothing was written: without a terminal, confirm with --yes")
         interview = interview_or_refuse(front, UsageMistake(refusal))
         if not interview.confirm(Text("Write this to {path}?", path=path)):
             say(front, Text("Nothing was written."))
@@ -163,21 +164,22 @@ def _difference(edited: Edited, path: Path, voice: Voice) -> Iterator[Line]:
 @click.argument("new", metavar="NEW")
 @click.pass_obj
 def rename(front: Front, old: str, new: str) -> Exit:
-    """Keep the certificate of OLD under the name NEW.
+    """Move the certificate of OLD to the name NEW.
 
-    Rename it in the configuration file first. Nothing is issued, uploaded or bound again.
+    First rename the certificate in the configuration file. Nothing is issued, uploaded or bound
+    again.
     """
     settings = read_settings(front, ())
     if old in {declared.lineage for declared in settings.certificates}:
-        raise _still_declared(old, Text("give it its new name in the file first"))
+        raise _still_declared(old, Text("first rename the certificate in the file"))
     new = the_one_meant(settings.certificates, new).lineage
     with workspace_of(front, settings, reads_only=False) as workspace:
         versions = workspace.state.versions(old)
         certificate = recorded.newest(versions, workspace.state.now())
         if certificate is None:
             raise ConfigError(
-                Text("{lineage} has no certificate that is valid", lineage=old),
-                hint=Text("`certferry history` shows the names that there have been"),
+                Text("{lineage} has no valid certificate", lineage=old),
+                hint=Text("`certferry history` shows all names so far"),
             )
         number = next(v.number for v in versions if v.certificate == certificate)
         with held_lease(workspace.state, workspace.state.now, old):
@@ -188,7 +190,9 @@ def rename(front: Front, old: str, new: str) -> Exit:
             recorded.forget(old, workspace.state)
     message = Text("{new} has the certificate of {old}, valid until {moment}.")
     if not adopted:
-        message = Text("{new} has that certificate, or a later one. Nothing was changed.")
+        message = Text(
+            "{new} already has the same certificate, or a later one. Nothing was changed."
+        )
     return say(front, message.filled(old=old, new=new, moment=certificate.not_after))
 
 
@@ -196,10 +200,10 @@ def rename(front: Front, old: str, new: str) -> Exit:
 @click.argument("name", metavar="NAME")
 @click.pass_obj
 def forget(front: Front, name: str) -> Exit:
-    """Confirm that NAME, which is no longer in the file, is meant to end.
+    """Confirm the end of NAME, a certificate removed from the file.
 
-    Until then every run tells of it while its certificate is valid. Nothing is removed: where it is
-    deployed, the certificate stays until it expires. Declared again, NAME goes on.
+    Until then every run warns of NAME while its certificate is valid. Nothing is removed: a
+    deployed certificate stays until it expires. To continue with NAME, declare it again.
     """
     return _forget(front, name)
 
@@ -208,7 +212,7 @@ def _forget(front: Front, name: str) -> Exit:
     with workspace_of(front, reads_only=False) as workspace:
         moment = workspace.state.now()
         for declared in lineages_meant(name, workspace.settings.declared):
-            raise _still_declared(declared, Text("remove it from the file first"))
+            raise _still_declared(declared, Text("first remove the certificate from the file"))
         lineage = must_be_known(name, workspace)
         recorded.must_be_declared_nowhere(lineage, workspace.settings, workspace.state)
         versions = workspace.state.versions_of([lineage])[lineage]
@@ -219,7 +223,7 @@ def _forget(front: Front, name: str) -> Exit:
     if certificate is None:
         return say(front, Text("{lineage} is forgotten.", lineage=lineage))
     message = Text(
-        "{lineage} is forgotten. Its certificate stays where it is, and is valid until {moment}."
+        "{lineage} is forgotten. Its certificate stays deployed, and is valid until {moment}."
     )
     return say(front, message.filled(lineage=lineage, moment=certificate.not_after))
 

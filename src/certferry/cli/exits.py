@@ -230,7 +230,7 @@ def _usage_hint(error: click.UsageError) -> Text:
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return help_hint
     if error.option_name == "--dry-run":
-        return Text("`certferry plan` shows what a sync would do, and changes nothing")
+        return Text("`certferry plan` shows the changes of a sync, and changes nothing")
     root = error.ctx.find_root()
     is_begun = any(name.startswith(error.option_name) for name in error.possibilities or ())
     if error.ctx is root and not is_begun:
@@ -240,7 +240,7 @@ def _usage_hint(error: click.UsageError) -> Text:
     everywhere = {name for option in root.command.params for name in option.opts}
     if error.ctx is not root and error.option_name in everywhere:
         return Text(
-            "write it before the command: certferry {option} … {command}",
+            "write the option before the command: certferry {option} … {command}",
             option=error.option_name,
             command=error.ctx.info_name,
         )
@@ -263,6 +263,6 @@ def _mistake_of_ours(error: BaseException) -> Problem:
     kind = type(error).__name__
     return Problem(
         "unexpected",
-        Text("unexpected error ({kind}): this is a mistake in certferry", kind=kind),
-        Text("run it again with -v, and report what it prints"),
+        Text("unexpected error ({kind}): a bug in certferry", kind=kind),
+        Text("run the command again with -v, and report the output"),
     )

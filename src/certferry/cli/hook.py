@@ -25,16 +25,16 @@ from certferry.wiring.selection import meant_by
 from certferry.wiring.workspace import who_runs
 
 MODES = ("acme.sh", "certbot", "lego", "qiniu")
-_ENV_FILE = "Take keys from a file with KEY=value lines, mode 0600. May be given several times."
-_INSTALL = "Write acme.sh's deploy hook `certferry`, which runs this hook with these options."
+_ENV_FILE = "Take keys from a file with KEY=value lines, mode 0600. Can be repeated."
+_INSTALL = "Write acme.sh's deploy hook `certferry`, which runs this command with the same options."
 _HOME = "With --install: acme.sh's home. Default: LE_WORKING_DIR, or ~/.acme.sh."
 
 
 @click.command("hook")
 @click.argument("mode", metavar="MODE", type=click.Choice(MODES))
 @options.wait_option(
-    "Stop waiting after SECONDS. Default: wait to the end; for lego, which would end the"
-    " hook, 90 seconds."
+    "Stop waiting after SECONDS. Default: wait to the end; 90 seconds for lego, which limits its"
+    " hooks."
 )
 @options.no_wait_option
 @options.path_option("--env-file", _ENV_FILE, multiple=True)
@@ -51,25 +51,27 @@ def command(
     install: bool,
     home: Path | None,
 ) -> Exit:
-    """Deploy what another ACME client has just renewed; for that client to run.
+    """Deploy a certificate that another ACME client has just renewed; run by the client.
 
-    MODE is the client, acme.sh, certbot or lego, whose variables say which certificate it is; or
-    qiniu, for every declared certificate that is deployed to Qiniu.
+    MODE is the client (acme.sh, certbot or lego) whose variables identify the certificate; or
+    qiniu, for every declared certificate with a deployment to Qiniu.
 
-    With a configuration it syncs the declared certificate with the same files (or copies), else the
-    one with the same names. Without one, or with one that declares no certificates, the client's
+    With a configuration, syncs the declared certificate with the same files (or copies), else the
+    one with the same names. Without a configuration or declared certificates, the client's
     certificate goes to the CDN domains that it covers, with QINIU_ACCESS_KEY and QINIU_SECRET_KEY
     from the environment.
 
-    Changes that are still in progress at the end are no failure to the client: the hook exits with
-    0, and the next run finishes them if the certificate is declared.
+    Changes still in progress at the end count as success: the hook exits 0, and the next run
+    finishes them if the certificate is declared.
     """
     front: options.Front = ctx.obj
     wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
     if wait_limit.limit is None and mode in CLIENTS:
         wait_limit = WaitLimit(CLIENTS[mode].patience)
     if install and mode != "acme.sh":
-        raise UsageMistake(Text("--install is for acme.sh; {mode} needs no file", mode=mode), ctx)
+        raise UsageMistake(
+            Text("--install is only for acme.sh; {mode} needs no file", mode=mode), ctx
+        )
     if home and not install:
         raise UsageMistake(Text("--home needs --install"), ctx)
     if install:

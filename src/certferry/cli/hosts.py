@@ -17,9 +17,9 @@ from certferry.text import Text
 from certferry.wiring.workspace import Workspace
 
 _NEW_KEYS = Text(
-    "It had the key of the state, which opens every private key. If it is not under your control:"
-    " change the database's password, run `certferry state key --rotate REF`, then"
-    " `certferry sync --renew --all`, which makes new keys unless `reuse_key` is set."
+    "The host had the key of the state, which opens every private key. If the host is not under"
+    " your control: change the database's password, run `certferry state key --rotate REF`, then"
+    " `certferry sync --renew --all`, which creates new keys unless `reuse_key` is set."
 )
 
 
@@ -32,10 +32,10 @@ _NEW_KEYS = Text(
 @json_option
 @click.pass_context
 def command(ctx: click.Context, *, as_json: bool) -> Exit:
-    """Show the hosts that share the state, and what is wrong with each.
+    """Show the hosts that share the state, and each host's problems.
 
-    When each ran last, and with which certferry; how far its clock was from the state's; how many
-    certificates it declares. Exits with 1 when something is wrong with one.
+    For each host: last run and version of certferry, the clock's difference to the state's clock,
+    the number of declared certificates. Exits 1 if a host has a problem.
     """
     if ctx.invoked_subcommand is not None:
         return Exit.OK
@@ -61,9 +61,9 @@ def show_hosts(workspace: Workspace, front: Front, *, as_json: bool) -> Exit:
 @click.argument("name", metavar="NAME")
 @click.pass_obj
 def forget(front: Front, name: str) -> Exit:
-    """Forget a host that is gone: when it ran, what it installed, what it declared.
+    """Forget a host that is gone: its runs, installed files and declarations.
 
-    It is refused while a run of that host is in progress. A host that comes back is a new one: it
+    Refused while a run of the host is in progress. A host that comes back counts as new: it
     installs its files again, and runs its commands.
     """
     with workspace_of(front, reads_only=False) as workspace:
@@ -72,7 +72,7 @@ def forget(front: Front, name: str) -> Exit:
         if name == state.host:
             raise ConfigError(
                 Text("{name} is this host", name=name),
-                hint=Text("run this on another, once it is gone"),
+                hint=Text("run the command on another host, once this host is gone"),
             )
         if name not in others:
             raise ConfigError(
@@ -81,6 +81,6 @@ def forget(front: Front, name: str) -> Exit:
         installed = state.forget_host(name)
     say_changed(front, "hosts.forget", Text("{name} is forgotten.", name=name))
     if installed:
-        say(front, Text("It had installed: {lineages}", lineages=list(installed)))
+        say(front, Text("Installed on the host: {lineages}", lineages=list(installed)))
     note(front, _NEW_KEYS)
     return Exit.OK

@@ -99,8 +99,8 @@ class Interview:
             elif kept is not None or not needed:
                 return kept
             else:
-                needed_here = Text("a value is needed here; Ctrl-C ends the interview")
-                back = Text("a value is needed here; `back` returns, Ctrl-C ends the interview")
+                needed_here = Text("an answer is required; Ctrl-C ends the interview")
+                back = Text("an answer is required; `back` returns, Ctrl-C ends the interview")
                 self.print(back if self._may_go_back else needed_here)
 
     def choose(
@@ -166,7 +166,9 @@ class Interview:
         try:
             answer = _read(self.voice.say(question), hidden=hidden).strip()
         except UnicodeDecodeError:
-            wrong = Text("what was typed is not UTF-8: set the terminal to UTF-8, or type it again")
+            wrong = Text(
+                "the input is not UTF-8: set the terminal to UTF-8, or type the answer again"
+            )
             self.print(wrong)
             return self._prompt(question, hidden=hidden)
         except (click.Abort, KeyboardInterrupt, EOFError):
@@ -212,7 +214,7 @@ def walk(
             elif inside or interview is None:
                 raise
             else:
-                interview.print(Text("this is the first question; Ctrl-C ends the interview"))
+                interview.print(Text("already at the first question; Ctrl-C ends the interview"))
         else:
             passed.append((number, answers, interview is not None and interview.asked != asked))
             number, answers = number + 1, after
@@ -239,8 +241,8 @@ def numbers_in(answer: str, names: Sequence[str]) -> frozenset[int]:
         last = int(match[2] or first) if match else 0
         if not 0 < first <= last <= most:
             message = Text(
-                "{piece} is not understood: numbers from 1 to {most}, ranges such as 1-3,"
-                " names, patterns such as *.example.com, `all` or `none`"
+                "{piece} is not understood: use numbers from 1 to {most}, ranges like 1-3, names,"
+                " patterns like *.example.com, `all` or `none`"
             )
             raise ConfigError(message.filled(piece=piece, most=most))
         chosen.update(range(first, last + 1))

@@ -65,7 +65,7 @@ def _chosen(ctx: click.Context, _: click.Parameter, config: Path | None) -> Path
     "--lang",
     metavar="|".join(LANGUAGES),
     type=_Language(LANGUAGES),
-    help="The language of all messages. Default: CERTFERRY_LANG, or the locale's.",
+    help="The language of all messages. Default: CERTFERRY_LANG, or the locale.",
 )
 @click.option("-v", "--verbose", is_flag=True, help="Print debug details to stderr.")
 @click.option("-q", "--quiet", is_flag=True, help="Print only errors and refusals.")
@@ -74,7 +74,7 @@ def _chosen(ctx: click.Context, _: click.Parameter, config: Path | None) -> Path
     "--log-format",
     metavar="|".join(Format),
     type=click.Choice([choice.value for choice in Format]),
-    help="Write the log file for people, or a JSON document in each line. Default: text.",
+    help="The format of the log file: lines for people, or JSON documents. Default: text.",
 )
 @click.version_option(
     __version__, "-V", "--version", prog_name=PROGRAM, message="%(prog)s %(version)s"
@@ -93,9 +93,9 @@ def program(
     """Issue Let's Encrypt certificates by DNS-01, deploy them to a CDN, verify them at the edge,
     renew them.
 
-    Exit codes: 0 in order, 1 something failed, 2 usage or configuration, 3 refused for safety,
-    4 changes pending (plan --check) or not as confirmed (sync --plan), 75 still in progress or
-    locked by another run, 130 stopped.
+    Exit codes: 0 in order, 1 something failed, 2 usage or configuration, 3 refused for safety, 4
+    changes pending (plan --check) or plan changed (sync --plan), 75 in progress or locked by
+    another run, 130 stopped.
     """
     if verbose and quiet:
         raise exits.UsageMistake(Text("-v and -q exclude each other"))

@@ -128,7 +128,7 @@ def name_argument(*, required: bool = True) -> Callable[[T], T]:
 
 
 no_wait_option = click.option(
-    "--no-wait", is_flag=True, help="Start the changes and do not wait; the next run goes on."
+    "--no-wait", is_flag=True, help="Start the changes without waiting; the next run continues."
 )
 
 
@@ -143,7 +143,7 @@ def wait_limit_of(wait: int | None, *, no_wait: bool) -> WaitLimit:
     from certferry.reconcile.run import WaitLimit
 
     if no_wait and wait:
-        raise UsageMistake(Text("--wait and --no-wait exclude each other"))
+        raise UsageMistake(Text("--wait and --no-wait cannot be combined"))
     limit = 0 if no_wait else wait
     return WaitLimit(None if limit is None else timedelta(seconds=limit))
 
@@ -153,8 +153,8 @@ def _digest(_: click.Context, __: click.Parameter, value: str | None) -> str | N
     from certferry.core.planning.digest import is_digest
 
     if value is not None and not is_digest(value):
-        message = Text("{word} is no digest of a plan", word=repr(value))
-        raise UsageMistake(message, hint=Text("`certferry plan` prints it"))
+        message = Text("{word} is not the digest of a plan", word=repr(value))
+        raise UsageMistake(message, hint=Text("`certferry plan` prints the digest"))
     return value
 
 
@@ -163,7 +163,7 @@ digest_option = click.option(
     "digest",
     metavar="DIGEST",
     callback=_digest,
-    help="Carry out the plan that `certferry plan` showed with this digest, or nothing.",
+    help="Carry out exactly the plan with this digest (from `certferry plan`), or nothing.",
 )
 
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
@@ -171,7 +171,9 @@ yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmati
 
 def is_wanted(front: Front, question: Text, *, yes: bool) -> bool:
     """Ask for confirmation unless `--yes` is given. Raise `UsageMistake` without a terminal."""
-    message = Text("this cannot be undone, and there is no terminal to ask at; --yes does it")
+    message = Text(
+        "the action cannot be undone, and there is no terminal to ask at; confirm with --yes"
+    )
     return yes or interview_or_refuse(front, UsageMistake(message)).confirm(question)
 
 

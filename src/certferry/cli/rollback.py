@@ -31,10 +31,10 @@ from certferry.wiring.workspace import who_runs
 def command(
     front: options.Front, name: str, *, wait: int | None, no_wait: bool, as_json: bool
 ) -> Exit:
-    """Bind the previous certificate of NAME again, at every domain that it is for.
+    """Bind the previous certificate of NAME again, at every domain.
 
-    The certificate that it replaces is not deployed there again. `certferry sync --renew NAME`
-    issues a new one now.
+    The replaced certificate is not deployed there again. `certferry sync --renew NAME` issues a new
+    certificate now.
     """
     wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
     wanted = RunOptions(RunKind.ROLLBACK, is_whole=False, wait_limit=wait_limit)
@@ -56,10 +56,10 @@ def command(
 @options.yes_option
 @click.pass_obj
 def revoke(front: options.Front, name: str, reason: str, *, yes: bool) -> Exit:
-    """Revoke the newest certificate of NAME at its CA; the next sync replaces it.
+    """Revoke the newest certificate of NAME at the CA; the next sync replaces it.
 
-    This cannot be undone. With `keyCompromise` every valid certificate with the same key is
-    revoked, and the key is not used again.
+    Cannot be undone. `keyCompromise` revokes every valid certificate with the same key, and the key
+    is not used again.
     """
     because = RevocationReason(reason)
     with workspace_of(front) as workspace:
@@ -67,7 +67,7 @@ def revoke(front: options.Front, name: str, reason: str, *, yes: bool) -> Exit:
         meant = to_revoke(name, because, workspace.state, workspace.state.now())
         if not meant:
             return options.say(
-                front, Text("{name}: revoked already; nothing was changed.", name=name)
+                front, Text("{name}: already revoked; nothing was changed.", name=name)
             )
         if not options.is_wanted(front, _question(name, meant), yes=yes):
             return options.say(front, Text("Nothing was changed."))
@@ -80,8 +80,8 @@ def revoke(front: options.Front, name: str, reason: str, *, yes: bool) -> Exit:
         newest = workspace.state.versions(name)[0]
     if newest.revocation is None:
         message = Text(
-            "that was begun before; the newest certificate of {name}, serial {serial}, was not"
-            " revoked: if it is meant, run the command again"
+            "an earlier revocation was completed; the newest certificate of {name}, serial"
+            " {serial}, was not revoked: to revoke it too, run the command again"
         )
         options.warn(front, message.filled(name=name, serial=newest.certificate.serial))
         return Exit.OK
@@ -92,8 +92,8 @@ def _question(name: str, versions: Sequence[Version]) -> Text:
     leaves = [version.certificate for version in versions]
     return one_or_many(
         len(leaves),
-        Text("Revoke {name} ({names}), serial {serials}, for ever?"),
-        Text("Revoke {count} certificates of {name}, serials {serials}, for ever?"),
+        Text("Revoke {name} ({names}), serial {serials}, permanently?"),
+        Text("Revoke {count} certificates of {name}, serials {serials}, permanently?"),
         name=name,
         names=leaves[0].names,
         serials=[leaf.serial for leaf in leaves],

@@ -45,30 +45,31 @@ _NOT_CARRIED = {"config", "verbose", "quiet"}
 
 @click.group("schedule", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Have `certferry sync` run twice a day, by cron or by systemd."""
+    """Schedule `certferry sync` twice a day, with cron or systemd."""
 
 
 @command.command("install")
 @click.option(
-    "--systemd", is_flag=True, help="A systemd service and timer, instead of a crontab's line."
+    "--systemd", is_flag=True, help="Write a systemd service and timer instead of a crontab line."
 )
 @click.option(
-    "--serve", is_flag=True, help="A systemd service that goes on: the console, and the two runs."
+    "--serve",
+    is_flag=True,
+    help="Write a systemd service that keeps running, with the console and the two daily runs.",
 )
 @click.pass_context
 def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
     """Write one line into your crontab, or a service and a timer: one run at a random time at
-    night, another 12 hours later. With --serve, a service that runs `certferry serve`.
+    night, another 12 hours later. With --serve, write a service that runs `certferry serve`.
 
-    The run reads the same configuration file as this command, and has its global options
-    (where the log goes, in which language); without --log-file before the command, its log
-    lies beside the state. It tries again what has failed, after 1, 10 and 100 minutes. Installed
-    again, it keeps its time; when nothing has changed, nothing is written.
+    The run uses the same configuration file and global options as this command (log file,
+    language); without --log-file, its log lies beside the state. Failures are retried after 1, 10
+    and 100 minutes. Installing again keeps the time; without changes, nothing is written.
 
-    systemd's service is hardened, unless the configuration runs programs of yours (`reload`,
+    systemd's service is hardened, unless the configuration runs your own programs (`reload`,
     `command`, `command:`).
 
-    A run that was killed or could not begin is reported through the channels of notifications.
+    A run that was killed or could not start is reported through the notification channels.
     """
     front: Front = ctx.obj
     environ = front.console.environ
@@ -107,9 +108,9 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
 @click.option("--systemd", is_flag=True, help="Remove only the systemd units.")
 @click.pass_obj
 def remove(front: Front, *, systemd: bool) -> Exit:
-    """Take away what `install` wrote, and nothing else.
+    """Remove everything that `install` wrote, and nothing else.
 
-    Without --systemd that is the line in the crontab and the units, whichever there are.
+    Without --systemd, removes both the crontab line and the units.
     """
     installed_at = schedulers(front.console.environ)
     remove_from(installed_at[:2] if systemd else installed_at, front)
@@ -119,7 +120,7 @@ def remove(front: Front, *, systemd: bool) -> Exit:
 @command.command("logrotate")
 @click.pass_context
 def logrotate(ctx: click.Context) -> Exit:
-    """Print a snippet for /etc/logrotate.d that rotates the log of the scheduled runs."""
+    """Print a snippet for /etc/logrotate.d to rotate the log of the scheduled runs."""
     front: Front = ctx.obj
     settings = load(front.config, front.console.environ, ADAPTERS)
     log = ctx.find_root().params.get("log_file") or default_log(settings)
@@ -131,7 +132,7 @@ def logrotate(ctx: click.Context) -> Exit:
 @command.command("show")
 @click.pass_obj
 def show(front: Front) -> Exit:
-    """Show what is installed, and when it runs next."""
+    """Show the installed schedule and the next run."""
     show_all(schedulers(front.console.environ), front.console)
     return Exit.OK
 
@@ -143,7 +144,7 @@ def install_at(scheduler: Scheduler, job: Job, front: Front, *, works: bool = Tr
         front.console.print([*schedule_text.lines(installed, front.voice), line()])
     outcome = schedule_text.OUTCOMES[change].filled(when=installed.when)
     if installed.to_do is not None or not works:
-        outcome = Text("Written: {when}; what is told below is to be done first.")
+        outcome = Text("Written: {when}; first follow the steps below.")
         outcome = outcome.filled(when=installed.when)
     say_changed(front, "schedule.install", outcome)
     return installed
@@ -225,7 +226,10 @@ def make_directories(job: Job) -> None:
             path.mkdir(_PRIVATE, parents=True, exist_ok=True)
         except OSError as exc:
             message = Text("{path} cannot be made: {problem}", path=path, problem=system_words(exc))
-            hint = Text("make it yourself, or name another log with --log-file before the command")
+            hint = Text(
+                "create the directory yourself, or choose another log with --log-file before the"
+                " command"
+            )
             raise ScheduleError(message, hint=hint) from exc
 
 
@@ -269,16 +273,16 @@ def _found(findings: Iterable[Mistake], hint: Text) -> schedule_text.Concern:
 
 @click.group("notify", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def notify() -> None:
-    """Try the channels through which you hear of trouble."""
+    """Test the notification channels."""
 
 
 @notify.command("test")
 @click.argument("channels", metavar="[CHANNEL]...", nargs=-1)
 @click.pass_obj
 def test(front: Front, channels: tuple[str, ...]) -> Exit:
-    """Send one message through every channel, or those that are named, and print the answers.
+    """Send a message through every channel, or the named ones, and print the answers.
 
-    Exits 1 if a service did not take it.
+    Exits 1 if a service refused the message.
     """
     settings = settings_or_defaults(front)
     names = _chosen(settings, channels)
@@ -294,10 +298,11 @@ def test(front: Front, channels: tuple[str, ...]) -> Exit:
 @notify.command("failed", hidden=True)
 @click.pass_obj
 def failed(front: Front) -> Exit:
-    """Report that a scheduled run failed; systemd and the crontab's line run this, and say how.
+    """Report that a scheduled run failed; called by systemd and by the crontab's line.
 
-    A run that ended with 1 or 3 has reported its trouble itself. For one that was killed, took too
-    long or could not begin, certferry records it for `check` and sends it to the channels.
+    A run that ended with 1 or 3 has already reported its trouble. For a run that was killed, took
+    too long or could not start, certferry records the failure for `check` and notifies the
+    channels.
     """
     environ = front.console.environ
     error = cut_short(environ)
@@ -326,12 +331,12 @@ _NO_NEWS = frozenset(str(int(c)) for c in (Exit.FAILED, Exit.REFUSED, Exit.STOPP
 _SIGNALS = range(129, 160)
 """Exit codes of a shell after a signal: 128 and the signal's number."""
 _WORDS = {
-    "timeout": Text("it took longer than a run may"),
-    "oom-kill": Text("the machine had no memory left"),
-    "signal": Text("a signal ended it"),
-    "core-dump": Text("it crashed"),
-    "start-limit-hit": Text("it was started too often"),
-    "resources": Text("the system had no resources for it"),
+    "timeout": Text("the run took longer than allowed"),
+    "oom-kill": Text("the machine ran out of memory"),
+    "signal": Text("a signal ended the run"),
+    "core-dump": Text("the run crashed"),
+    "start-limit-hit": Text("the run was started too often"),
+    "resources": Text("the system had no resources for the run"),
 }
 
 
@@ -349,7 +354,7 @@ def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
     if not result and status.isdecimal() and int(status) in _SIGNALS:
         how = _WORDS["signal"]
     if how is None and status:
-        how = Text("it ended with status {status}", status=status)
+        how = Text("the run ended with status {status}", status=status)
     message = Text("the scheduled run was cut short")
     if how is not None:
         message = Text("the scheduled run was cut short: {how}", how=how)
@@ -363,7 +368,7 @@ def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
 def _chosen(settings: Settings, channels: Sequence[str]) -> Sequence[str]:
     declared = list(settings.channels)
     if not declared:
-        hint = Text('declare one: [notify.ops] with type = "dingtalk" and its url')
+        hint = Text('declare a channel: [notify.ops] with type = "dingtalk" and its url')
         raise ConfigError(Text("no channel is declared"), hint=hint)
     for name in channels:
         if name not in declared:

@@ -64,7 +64,7 @@ def choose(front: Front, names: Sequence[str]) -> selection.Selection:
     `ConfigError`.
     """
     chosen = selection.choose(names, front.config, front.console.environ)
-    message = Text("{name} is for several certificates: {lineages}")
+    message = Text("{name} is in several certificates: {lineages}")
     for name, lineages in chosen.meant.items():
         if len(lineages) > 1:
             note(front, message.filled(name=name, lineages=lineages))
@@ -172,8 +172,8 @@ def may_renew_all(desired: Sequence[DesiredCertificate], front: Front) -> bool:
         Text("`--renew` without NAME would order all {count} certificates anew, due or not"),
     )
     hint = Text(
-        "`certferry sync` renews what is due; `certferry sync --renew NAME` orders one of"
-        " them now, `certferry sync --renew --all` every one"
+        "`certferry sync` renews certificates that are due; `certferry sync --renew NAME` orders"
+        " one now, `certferry sync --renew --all` all of them"
     )
     question = one_or_many(
         count,

@@ -41,16 +41,16 @@ AT_LATEST = 9.5
 @click.option(
     "--listen",
     metavar="ADDRESS:PORT",
-    help="Listen there, or at unix:PATH, whatever the file says.",
+    help="Listen at this address, or at unix:PATH, instead of the file's `listen`.",
 )
-@click.option("--no-schedule", is_flag=True, help="Start no run that no person starts.")
+@click.option("--no-schedule", is_flag=True, help="Start only the runs requested by people.")
 @click.pass_obj
 def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
-    """Serve the console, the API and /metrics, and make the two runs a day.
+    """Serve the console, the API and /metrics, and run `sync` twice a day.
 
-    It goes on until it is stopped (Ctrl-C, SIGTERM), within ten seconds and with exit code 0: what
-    is in progress comes to a safe point first, and the next run goes on from there. SIGHUP has it
-    read the configuration anew; a wrong one leaves the old one in force.
+    Runs until stopped (Ctrl-C, SIGTERM). On a stop, work in progress comes to a safe point, within
+    ten seconds and with exit code 0; the next run continues. SIGHUP reloads the configuration; an
+    invalid file leaves the old configuration in force.
     """
     environ = front.console.environ
     if listen is not None:
@@ -60,12 +60,12 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
     def read() -> Settings:
         settings = load_checked(front.config, environ)
         if settings.state.is_bucket:
-            message = Text("{place} is a bucket, whose state belongs to one run at a time")
+            message = Text("{place} is a bucket, and such a state allows one run at a time")
             raise ConfigError(
                 message.filled(place=settings.state.named),
                 hint=Text(
-                    "give `certferry serve` a state in a file, or in PostgreSQL: certferry state"
-                    " move URL"
+                    "move the state to a file or to PostgreSQL for `certferry serve`: certferry"
+                    " state move URL"
                 ),
             )
         if listen is None:
@@ -131,7 +131,9 @@ def _greet(process: Process, front: Front) -> None:
 
 def _note_no_users(process: Process, front: Front) -> None:
     if not process.workspace.state.users():
-        note(front, Text("No user can log in yet; to add one: `certferry console user add NAME`"))
+        note(
+            front, Text("No user can log in yet; to add a user: `certferry console user add NAME`")
+        )
 
 
 def console_process() -> type[Process]:

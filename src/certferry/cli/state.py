@@ -20,32 +20,32 @@ from certferry.text import Text
 from certferry.wiring.state import changed_key, checked_state, moved_state, new_key, prepared_state
 
 _EVERY_HOST = Text(
-    "Every host that shares it has the same `url` and `key` under [state], and a `host` of its own."
+    "Every host of the state needs the same `url` and `key` under [state], and a `host` of its own."
 )
 
 
 _NEW = "new"
-_WHICH = Text("name the secret by a reference: env:NAME, file:PATH or command:PROGRAM")
+_WHICH = Text("give the secret as a reference: env:NAME, file:PATH or command:PROGRAM")
 
 
 @click.group("state", cls=Group, context_settings={"help_option_names": ["-h", "--help"]})
 def command() -> None:
-    """Make, upgrade, check or move the place where certferry remembers."""
+    """Create, upgrade, check or move certferry's state."""
 
 
 @command.command("init")
 @click.pass_obj
 def init(front: Front) -> Exit:
-    """Make the state: its tables, and what only its key opens.
+    """Create the state: its tables, and a value that only its key opens.
 
-    A state that hosts share is made by this alone, once for all of them: its database must be
-    there. With SQLite the first `certferry sync` does the same.
+    Only this command creates a state that hosts share, once for all of them, in an existing
+    database. With SQLite the first `certferry sync` does the same.
     """
     settings = load_state(front.config, front.console.environ)
     state = settings.state
     if not prepared_state(settings, init=True):
-        return say(front, Text("{place} is there already.", place=state.named), *_next(state))
-    message = Text("Made: {place}, sealed with {key}", place=state.named, key=_key_of(state))
+        return say(front, Text("{place} already exists.", place=state.named), *_next(state))
+    message = Text("Created: {place}, sealed with {key}", place=state.named, key=_key_of(state))
     say_changed(front, "state.init", message)
     return say(front, *_next(state))
 
@@ -55,8 +55,8 @@ def init(front: Front) -> Exit:
 def migrate(front: Front) -> Exit:
     """Bring the tables of the state up to date.
 
-    Run once for all hosts, after certferry was upgraded on the first of them: hosts with the
-    version before go on working meanwhile. With SQLite every command does the same.
+    Run once for all hosts, after the upgrade of certferry on the first host: hosts with the
+    previous version keep working meanwhile. With SQLite every command does the same.
     """
     settings = load_state(front.config, front.console.environ)
     place = settings.state.named
@@ -70,9 +70,9 @@ def migrate(front: Front) -> Exit:
 @json_option
 @click.pass_obj
 def check(front: Front, *, as_json: bool) -> Exit:
-    """Open every key in the state, follow its history, and say what is wrong.
+    """Open every key in the state, verify its history, and report problems.
 
-    Exits with 1 where something is.
+    Exits 1 on a problem.
     """
     from certferry.cli.discover import show_findings
 
@@ -89,19 +89,19 @@ def check(front: Front, *, as_json: bool) -> Exit:
     metavar="[REF]",
     is_flag=False,
     flag_value=_NEW,
-    help="Seal everything in the state with a new key: REF, such as `env:NEW_KEY` or `file:PATH`."
-    " Where `key_file` has the key, a new one is made for it without REF.",
+    help="Seal everything in the state with a new key: REF, for example `env:NEW_KEY` or"
+    " `file:PATH`. With `key_file`, certferry creates the new key, without REF.",
 )
 @click.pass_obj
 def key(front: Front, rotate: str | None) -> Exit:
-    """Print a new key, for `key` of [state]; or replace the one in force.
+    """Print a new key for `key` of [state], or replace the present key.
 
-    It opens every private key of the state: give it to the hosts as you give them other secrets,
-    and keep it apart from backups of the database.
+    The key opens every private key in the state: distribute it to the hosts like other secrets, and
+    keep it apart from backups of the database.
 
-    `--rotate` needs the key in force as well, and refuses while a run is in progress (exit code
-    75). Stopped anywhere, it leaves a state that one of the two keys opens whole. Hosts with the
-    old key are refused then.
+    `--rotate` also needs the present key, and is refused while a run is in progress (exit code 75).
+    After an interruption, one of the two keys opens the whole state. Hosts with the old key are
+    refused afterwards.
     """
     if rotate is None:
         front.console.print([line(new_key())])
@@ -115,16 +115,16 @@ def key(front: Front, rotate: str | None) -> Exit:
     message = Text("Sealed with the new key: {count} keys and proofs", count=rotated.count)
     say_changed(front, "state.key", message)
     for text in rotated.left:
-        say(front, Text("Left as it was, since the old key does not open it: {text}", text=text))
+        say(front, Text("Left unchanged, since the old key does not open it: {text}", text=text))
     if rotated.left:
-        say(front, Text("`certferry state check` says how to remove each."))
+        say(front, Text("`certferry state check` shows how to remove each."))
     if key_file is not None:
         say(front, Text("{path} has the new key.", path=key_file))
     else:
-        say(front, Text("Write in the configuration file of every host that has this state:"))
+        say(front, Text("Write into the configuration file of every host of the state:"))
         _print_table(front, {"key": rotate})
     return say(
-        front, Text("Backups from before need the old key: keep it as long as you keep them.")
+        front, Text("Earlier backups need the old key: keep the key as long as the backups.")
     )
 
 
@@ -133,19 +133,24 @@ def key(front: Front, rotate: str | None) -> Exit:
 @click.option(
     "--key",
     metavar="REF",
-    help="The key there, such as `env:CERTFERRY_KEY` or `file:PATH`. Default: the same as here.",
+    help=(
+        "The key at the new place, for example `env:CERTFERRY_KEY` or `file:PATH`. Default: the"
+        " present key."
+    ),
 )
 @click.option(
-    "--password", metavar="REF", help="The password there, such as env:CERTFERRY_DB_PASSWORD."
+    "--password",
+    metavar="REF",
+    help="The password at the new place, for example env:CERTFERRY_DB_PASSWORD.",
 )
 @click.pass_obj
 def move(front: Front, url: str, key: str | None, password: str | None) -> Exit:
-    """Carry everything in the state to another one, and mark this one as moved.
+    """Copy everything in the state to another place, and mark the old state as moved.
 
-    URL is that of a database or a file, as `url` of [state] has it. It must be empty, and is made
-    where it is missing. Every row is read back and compared. No run may be in progress (exit code
-    75), and none begins meanwhile. Stopped anywhere, the same command starts over, or ends what is
-    left to do; before that, this state is in use as it was.
+    URL is the address of a database or a file, as in `url` of [state]. It must be empty or missing.
+    certferry reads every row back and compares. Refused while a run is in progress (exit code 75);
+    no run starts meanwhile. After an interruption, run the same command again: it starts over or
+    finishes; until then the old state stays in use.
     """
     here = load_state(front.config, front.console.environ)
     table = _table_there(here.state, url, key, password)
@@ -154,7 +159,7 @@ def move(front: Front, url: str, key: str | None, password: str | None) -> Exit:
     message = Text("Moved to {place}: {count} rows, read back and compared")
     count = sum(moved.rows.values())
     say_changed(front, "state.move", message.filled(place=moved.destination, count=count))
-    say(front, Text("Write in the configuration file of every host that has this state:"))
+    say(front, Text("Write into the configuration file of every host of the state:"))
     if there.state.is_shared and not here.state.is_shared:
         [host] = moved.hosts
         table |= {} if host == here.state.host else {"host": host}
@@ -162,12 +167,15 @@ def move(front: Front, url: str, key: str | None, password: str | None) -> Exit:
     if "host" in table:
         say(
             front,
-            Text("The `host` is this one's alone: what it has installed is kept by this name."),
+            Text(
+                "`host` identifies one host: certferry records each host's installed files under"
+                " it."
+            ),
         )
     return say(
         front,
         Text("Then: `certferry state check`, `certferry plan`"),
-        Text("{place} is not used any more; remove it when all is well.", place=moved.origin),
+        Text("{place} is no longer used; remove it once all is well.", place=moved.origin),
     )
 
 

@@ -30,12 +30,11 @@ if TYPE_CHECKING:
 @json_option
 @click.pass_obj
 def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
-    """Show how each certificate and each domain stands.
+    """Show the status of each certificate and domain.
 
-    How long a certificate is still valid and when it is renewed; for each domain, the last moment
-    its certificate can be uploaded, what is bound, and how many of its addresses serve it. What
-    needs you comes first, with its last failure and when it is tried again. Exits with 1 when
-    something needs you.
+    For each certificate: the time left, and its renewal. For each domain: the last moment for an
+    upload, the bound certificate, and the number of addresses that serve it. Problems come first,
+    with the last failure and the next try. Exits 1 if something needs you.
     """
     from certferry.cli.selection import observing, read_settings, warn_of_equal_names
     from certferry.wiring.recorded import recorded
@@ -74,14 +73,14 @@ def show_status(summary: Overview, console: Console, now: datetime, *, as_json: 
 
 @click.command("plan")
 @names_argument
-@click.option("--check", is_flag=True, help="Exit with 4 when something is pending.")
+@click.option("--check", is_flag=True, help="Exit 4 if changes are pending.")
 @click.option("--renew", is_flag=True, help="Plan a new certificate, due or not.")
 @json_option
 @click.pass_obj
 def plan(front: Front, names: tuple[str, ...], *, check: bool, renew: bool, as_json: bool) -> Exit:
-    """Show what sync would do, and why.
+    """Show the changes that sync would make, and why.
 
-    Nothing is changed. Without NAME: every declared certificate.
+    Changes nothing. Without NAME: every declared certificate.
     """
     return show_plan(front, names, check=check, renew=renew, as_json=as_json)
 
@@ -170,7 +169,7 @@ RUN_WITHIN = 48
 UNKNOWN = 3
 """The exit code of a plugin that cannot judge (`present.check_text.PluginStatus`)."""
 
-_RUN_WITHIN = "Warn when the last run ended longer ago. Default: 48."
+_RUN_WITHIN = "Warn if the last run ended more hours ago than this. Default: 48."
 _TEN_YEARS = 24 * 3653  # hours
 
 
@@ -192,11 +191,11 @@ class Plugin(click.Command):
 @json_option
 @click.pass_obj
 def check(front: Front, names: tuple[str, ...], *, run_within: int, as_json: bool) -> int:
-    """For monitoring: one line in the form of a Nagios plugin, with performance data.
+    """For monitoring: print one line in the format of Nagios plugins, with metrics.
 
-    It judges by what the last run recorded and asks no service: call it every few minutes.
-    Exits with 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. WARNING with 1/6 of a certificate's lifetime
-    left, CRITICAL with 1/12; earlier if the CDN wants a minimum of days left (Qiniu: 30).
+    Judges by the records of the last run and asks no service, so it can run every few minutes.
+    Exits 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. WARNING with 1/6 of a certificate's lifetime left,
+    CRITICAL with 1/12; earlier if the CDN requires a minimum of days left (Qiniu: 30).
     """
     from certferry.cli.selection import read_settings, workspace_of
     from certferry.core.assessment.health import checkup

@@ -29,19 +29,19 @@ from certferry.wiring.workspace import Workspace
 @click.command("history")
 @name_argument(required=False)
 @number_option(
-    "--limit", "N", 1, 1_000_000, "Show no more than this.", default=50, show_default=True
+    "--limit", "N", 1, 1_000_000, "Show at most this many entries.", default=50, show_default=True
 )
 @click.option(
     "--verify",
     is_flag=True,
-    help="Name the first entry that was changed, removed or put in; the exit code is 1 then.",
+    help="Report the first entry that was changed, removed or inserted, and exit 1.",
 )
 @json_option
 @click.pass_obj
 def history(front: Front, name: str | None, *, limit: int, verify: bool, as_json: bool) -> Exit:
     """Show the history of changes, newest first.
 
-    Without NAME: every certificate there has been.
+    Without NAME: every certificate so far.
     """
     with workspace_of(front) as workspace:
         if verify:
@@ -83,14 +83,14 @@ def verify_history(
     metavar="D",
     required=True,
     type=click.Path(path_type=Path, file_okay=False),
-    help="Where to write. A directory that does not exist is created, readable by you alone.",
+    help="The directory to write to. A missing directory is created, readable by you alone.",
 )
 @click.pass_obj
 def export(front: Front, name: str, directory: Path) -> Exit:
     """Write a certificate and its key to files.
 
-    They are called cert.pem, chain.pem, fullchain.pem and privkey.pem. Each is replaced as a whole;
-    only its owner can read the key.
+    The files are cert.pem, chain.pem, fullchain.pem and privkey.pem. Each file is replaced
+    atomically; only its owner can read the key.
     """
     with workspace_of(front) as workspace:
         return write_files(workspace, name, directory, front.console)
@@ -122,17 +122,17 @@ file_argument = click.argument(
 
 @click.command("backup")
 @file_argument
-@click.option("--force", is_flag=True, help="Replace a file that is there.")
+@click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.pass_obj
 def backup(front: Front, file: Path, *, force: bool) -> Exit:
-    """Write the state and its key into one file (mode 0600), while runs go on.
+    """Write the state and its key into one file (mode 0600), even during runs.
 
-    FILE holds the private keys and the key that opens them: protect it as you protect these. Before
-    it is written, every key in it is opened as a test. The configuration and the keys of the
-    accounts are not in it.
+    FILE contains the private keys and the key that opens them: protect FILE accordingly. Before
+    writing, certferry opens every key as a test. The configuration and the accounts' keys are not
+    included.
     """
     archive, lineages = archive_of(load_state(front.config, front.console.environ))
-    with as_caller(), drafted(file, archive, Text("name another place")) as draft:
+    with as_caller(), drafted(file, archive, Text("choose another place")) as draft:
         if force:
             draft.put()
         else:
@@ -141,18 +141,20 @@ def backup(front: Front, file: Path, *, force: bool) -> Exit:
         "Written (mode 0600): {path}, with {names}", path=file, names=list(lineages) or "—"
     )
     say_changed(front, "state.backup", message)
-    return say(front, Text("It opens your private keys: keep it where only you can read it."))
+    return say(
+        front, Text("The backup opens your private keys: keep the file where only you can read it.")
+    )
 
 
 @click.command("restore")
 @file_argument
 @click.pass_obj
 def restore(front: Front, file: Path) -> Exit:
-    """Put the state and the key of a backup in their places.
+    """Restore the state and its key from a backup.
 
-    They go where the configuration file says, on a new machine too. Everything in FILE is verified
-    first. What is there is kept beside it, as state.db.bak and secret.key.bak. While another
-    certferry has the state open nothing is changed, and the exit code is 75.
+    Restores to the places in the configuration file, also on a new machine. Verifies everything in
+    FILE first. Keeps existing files beside the new ones, as state.db.bak and secret.key.bak. While
+    another certferry has the state open, changes nothing and exits 75.
     """
     settings = load_state(front.config, front.console.environ)
     try:
@@ -168,5 +170,5 @@ def restore(front: Front, file: Path) -> Exit:
         moment=done.made_at,
     )
     say_changed(front, "state.restore", message)
-    kept = [Text("What was there is kept: {path}", path=path) for path in done.kept]
-    return say(front, *kept, Text("What is to be done: `certferry plan`"))
+    kept = [Text("The previous file is kept: {path}", path=path) for path in done.kept]
+    return say(front, *kept, Text("To see the changes: `certferry plan`"))

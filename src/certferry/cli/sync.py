@@ -22,12 +22,17 @@ from certferry.wiring.workspace import Workspace
 @click.command("sync")
 @options.names_argument
 @click.option("--renew", is_flag=True, help="Issue a new certificate, due or not.")
-@click.option("--all", "every", is_flag=True, help="With --renew and no NAME: all, unasked.")
+@click.option(
+    "--all",
+    "every",
+    is_flag=True,
+    help="With --renew and no NAME: all certificates, without confirmation.",
+)
 @click.option(
     "--scheduled", is_flag=True, help="Retry failures after 1, 10 and 100 minutes, then daily."
 )
-@click.option("--rehearse", is_flag=True, help="Try the orders at the staging directory only.")
-@click.option("--quota-raised", is_flag=True, help="Upload to accounts that were full, too.")
+@click.option("--rehearse", is_flag=True, help="Try the orders, at the staging directory only.")
+@click.option("--quota-raised", is_flag=True, help="Upload again to accounts that were full.")
 @options.digest_option
 @options.wait_option("Stop waiting after SECONDS. Default: wait to the end.")
 @options.no_wait_option
@@ -50,27 +55,27 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     """Apply the configuration: issue, deploy, verify, clean up.
 
     Without NAME: every declared certificate. With NAMEs and no configuration file, NAMEs are the
-    domains of one certificate, and the keys are taken from the environment: DP_Id and DP_Key,
-    Ali_Key and Ali_Secret, or CF_Token; QINIU_ACCESS_KEY and QINIU_SECRET_KEY.
+    domains of one certificate, and the keys come from the environment: DP_Id and DP_Key, Ali_Key
+    and Ali_Secret, or CF_Token; QINIU_ACCESS_KEY and QINIU_SECRET_KEY.
 
-    With --rehearse nothing is changed: the CA's staging directory issues the certificates that are
-    due, certferry throws them away, and prints the plan.
+    --rehearse changes nothing: the CA's staging directory issues the due certificates, certferry
+    discards them, and prints the plan.
 
-    With --quota-raised, an account that refused an upload as full is tried now, not a day later.
+    --quota-raised retries now at accounts that refused an upload as full, instead of a day later.
 
-    With --plan, where the plan is another one by now, nothing is changed: certferry prints the plan
-    as it is now, and exits with 4.
+    --plan changes nothing if the plan is different by now: certferry prints the present plan, and
+    exits 4.
     """
     wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
     if every and (names or not renew):
-        raise UsageMistake(Text("--all goes with --renew, and with no NAME"))
+        raise UsageMistake(Text("--all requires --renew, and no NAME"))
     if digest is not None and (scheduled or rehearse):
-        raise UsageMistake(Text("--plan goes with neither --scheduled nor --rehearse"))
+        raise UsageMistake(Text("--plan cannot be combined with --scheduled or --rehearse"))
     if quota_raised and (digest is not None or rehearse):
-        raise UsageMistake(Text("--quota-raised goes with neither --plan nor --rehearse"))
+        raise UsageMistake(Text("--quota-raised cannot be combined with --plan or --rehearse"))
     if rehearse:
         if scheduled or wait_limit != options.wait_limit_of(None, no_wait=False):
-            raise UsageMistake(Text("--rehearse goes with --renew and --json only"))
+            raise UsageMistake(Text("--rehearse can be combined only with --renew and --json"))
         return show_rehearsal(front, names, renew=renew, as_json=as_json)
     kind = RunKind.RENEW if renew else RunKind.SYNC
     source = RunSource.SCHEDULE if scheduled else RunSource.COMMAND
@@ -87,7 +92,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         lacks_schedule = not scheduled and report.ok and is_first_without(workspace, front)
     ending = show_report(report, front, as_json=as_json)
     if lacks_schedule:
-        options.note(front, Text("Next: `certferry schedule install` renews by itself."))
+        options.note(front, Text("Next: `certferry schedule install` sets up automatic renewal."))
     return ending
 
 

@@ -42,13 +42,12 @@ def _topics(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[Com
 @click.argument("words", metavar="[WORDS]...", nargs=-1, shell_complete=_topics)
 @click.pass_context
 def help(ctx: click.Context, words: tuple[str, ...]) -> Exit:  # noqa: A001 - its name
-    """Print the reference and the how-tos, or what has any words, without a network.
+    """Print the reference and the how-tos, or search them, offline.
 
-    Without WORDS the topics are listed. WORDS are a topic, alone or with words of the part to print
-    (`certferry help config notify`); a command; a code that an error, a finding or a document has;
-    what Qiniu or another service answered; or any words: the part of a page that has them is
-    printed, or the pages are listed. `certferry help json DOCUMENT` prints the JSON Schema of a
-    document.
+    Without WORDS, lists the topics. WORDS are a topic, alone or with words of a section (`certferry
+    help config notify`); a command; the code of an error, a finding or a document; an answer of
+    Qiniu or another service; or any words: prints the section that contains the words, or lists the
+    pages. `certferry help json DOCUMENT` prints the JSON Schema of a document.
     """
     front: Front = ctx.obj
     if not words:
@@ -86,7 +85,9 @@ def _print_named(asked: str, front: Front) -> bool:
 
 def _listed(front: Front) -> Iterator[Line]:
     say, all_pages = front.voice.say, pages(front.voice.language).values()
-    yield line(say(Text("certferry help TOPIC prints a page, certferry help WORDS what has them:")))
+    yield line(
+        say(Text("certferry help TOPIC prints a page, certferry help WORDS searches all pages:"))
+    )
     for folder, heading in _HEADINGS.items():
         here = [page for page in all_pages if page.folder == folder]
         rows = [(Span(page.topic, Tone.STRONG), Span(page.title)) for page in here]
@@ -121,7 +122,7 @@ def _show(text: str, console: Console) -> None:
 def _print_schema(document: str, front: Front, ctx: click.Context) -> None:
     files = schemas()
     if document not in files:
-        problem = Text("no such document: {name}; known: {known}", name=document, known=list(files))
+        problem = Text("no document {name}; known: {known}", name=document, known=list(files))
         raise UsageMistake(problem, ctx)
     # JSON Schema is for programs, so the text is written unwrapped.
     front.console.stdout.write(files[document].read_text(encoding="utf-8"))
@@ -207,7 +208,7 @@ def _show_parts(parts: Sequence[Section], wanted: frozenset[str], front: Front) 
 
 
 def _others(parts: Sequence[Section], front: Front, *, is_more: bool) -> Iterator[Line]:
-    heading = Text("More that has these words:") if is_more else Text("These have the words:")
+    heading = Text("More pages with the words:") if is_more else Text("Pages with the words:")
     if is_more:
         yield line()
     yield line(front.voice.say(heading))
@@ -248,7 +249,7 @@ def _unknown(words: Sequence[str], front: Front) -> UsageMistake:
     asked = " ".join(words)
     if asked.lstrip("-").isdigit():
         message = Text(
-            "the code {code} is not explained here: go by the words of the message that has it",
+            "the code {code} is not explained here; the words of the message explain it",
             code=asked,
         )
         return UsageMistake(message)
@@ -257,7 +258,9 @@ def _unknown(words: Sequence[str], front: Front) -> UsageMistake:
     hint = familiar_word(words) or Text("`certferry help` lists the topics")
     if meant:
         hint = Text("did you mean `{meant}`?", meant=meant[0])
-    return UsageMistake(Text("no page and no command has {words}", words=repr(asked)), hint=hint)
+    return UsageMistake(
+        Text("no page and no command contains {words}", words=repr(asked)), hint=hint
+    )
 
 
 _SHELLS = ("bash", "zsh", "fish")

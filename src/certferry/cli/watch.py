@@ -31,7 +31,7 @@ from certferry.wiring.network import probe_for
 
 EVERY = 60
 """Seconds between two observations: a change at a CDN takes minutes."""
-_EVERY = f"How long --follow waits between two looks. Default: {EVERY}."
+_EVERY = f"Seconds between two checks of --follow. Default: {EVERY}."
 
 MANY = 16
 """From this many hosts on, a message announces a wait."""
@@ -40,7 +40,7 @@ _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _HOST = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::([^:]*))?|(.*)", re.DOTALL)
 """Matches an address in brackets or a name, each with a port; else a bare address."""
-_HOW = Text("write a host on each line, such as img.example.com, img.example.com:8443 or a URL")
+_HOW = Text("write one host per line, for example img.example.com, img.example.com:8443 or a URL")
 
 
 @click.command("watch")
@@ -49,11 +49,11 @@ _HOW = Text("write a host on each line, such as img.example.com, img.example.com
     "--file",
     metavar="FILE",
     type=click.Path(readable=False, allow_dash=True),
-    help="Look at the hosts in this file too, one on each line; - for standard input.",
+    help="Also check the hosts in this file, one per line; - for standard input.",
 )
-@number_option("--port", "PORT", 1, 65535, "The port to look at. Default: [verify] port, or 443.")
-@number_option("--expiring", "DAYS", 1, 3650, "Fail when a certificate ends within DAYS days.")
-@click.option("--follow", is_flag=True, help="Go on, and print a line when something changes.")
+@number_option("--port", "PORT", 1, 65535, "The port to check. Default: [verify] port, or 443.")
+@number_option("--expiring", "DAYS", 1, 3650, "Fail if a certificate expires within DAYS days.")
+@click.option("--follow", is_flag=True, help="Keep checking, and print a line for each change.")
 @number_option("--every", "SECONDS", 1, 86400, _EVERY)
 @json_option
 @click.pass_obj
@@ -68,24 +68,24 @@ def command(
     every: int | None,
     as_json: bool,
 ) -> Exit:
-    """Show what every address of a host serves, and until when.
+    """Show the certificate at every address of a host, and its expiry.
 
-    A HOST is a name or an address, with or without :PORT, or a URL. Resolvers, port and trust are
-    those of [verify] where there is a configuration file, the system's and 443 elsewhere.
+    A HOST is a name or an address, with or without :PORT, or a URL. Resolvers, port and trust come
+    from [verify]; without a configuration file, from the system, with port 443.
 
-    Exits with 1 when an address does not present a certificate that is valid for the host, or when
-    the addresses differ and the older certificate ends within a week. With --follow --json each
-    change is one JSON document on one line.
+    Exits 1 if an address does not present a valid certificate for the host, or if the addresses
+    differ and the older certificate expires within a week. With --follow --json each change is one
+    JSON document on one line.
     """
     if not hosts and file is None:
-        raise UsageMistake(Text("name a HOST, or a file of hosts with --file"))
+        raise UsageMistake(Text("give a HOST, or a file of hosts with --file"))
     if every is not None and not follow:
         raise UsageMistake(Text("--every needs --follow"))
 
     verify = settings_or_defaults(front).verify
     meant = hosts_meant(hosts, file, port or verify.port)
     if len(meant) >= MANY:
-        note(front, Text("looking at {count} hosts", count=len(meant)))
+        note(front, Text("checking {count} hosts", count=len(meant)))
     pause, within = Run().pause, None if expiring is None else timedelta(days=expiring)
     probe = probe_for(verify, pause, now, alone=True)
     watch = Watch(probe, meant, front.console, now, within, as_json=as_json)
@@ -164,7 +164,7 @@ def hosts_meant(words: Sequence[str], file: str | None, port: int) -> list[Host]
             ]
             raise config_error(mistakes, hint=_HOW)
         if not more:
-            raise ConfigError(Text("{path} names no host", path=file), hint=_HOW)
+            raise ConfigError(Text("{path} contains no host", path=file), hint=_HOW)
         hosts += more
     return list(dict.fromkeys(hosts))
 
@@ -202,8 +202,8 @@ def host_of(text: str, port: int) -> Host:
     host, quoted = bracketed or name or other or "", repr(text)
     if own_port is not None:
         if not re.fullmatch(r"[0-9]{1,5}", own_port) or not 1 <= int(own_port) <= 65535:  # noqa: PLR2004 - RFC 9293: ports have 16 bits
-            message = Text("{host} names no port between 1 and 65535", host=quoted)
-            raise ConfigError(message, hint=Text("write it like img.example.com:8443"))
+            message = Text("{host} has no port between 1 and 65535", host=quoted)
+            raise ConfigError(message, hint=Text("write the host like img.example.com:8443"))
         port = int(own_port)
     if is_address(host):
         return Host(str(ipaddress.ip_address(host)), port)
@@ -216,6 +216,8 @@ def host_of(text: str, port: int) -> Host:
         hint = Text("write a host like img.example.com, img.example.com:8443, or a URL")
         raise ConfigError(error.message.filled(name=quoted), hint=hint) from None
     if is_wildcard(domain):
-        example = Text("name one of them, such as {host}", host=domain.replace("*", "www", 1))
+        example = Text(
+            "give one host of them, for example {host}", host=domain.replace("*", "www", 1)
+        )
         raise ConfigError(Text("{name} stands for many hosts", name=domain), hint=example)
     return Host(domain, port)

@@ -133,8 +133,8 @@ def _missing(key: str, variables: Collection[Variable]) -> Text:
         variable.names for variable in variables if variable.key == key and variable.names
     ):
         return Text(
-            "missing, and {names} is not set; write `{line}`, and `{assignment}` into one of"
-            " the `env_files`",
+            "missing, and {names} is not set; write `{line}`, and `{assignment}` into a file of"
+            " `env_files`",
             names=" / ".join(names),
             line=f'{key} = "env:{names[0]}"',
             assignment=f"{names[0]}=…",
@@ -243,9 +243,11 @@ def as_a_key(secret: Secret) -> Secret:
         return secret
     if "\n" in value.strip():
         raise ConfigError(
-            Text("holds several lines: write the key alone, and not the file that it stands in")
+            Text("contains several lines: write only the key, not the file around it")
         )
-    problem = Text("holds a character that no key has: look for typographic quotes and line ends")
+    problem = Text(
+        "contains a character that no key has: check for typographic quotes and line ends"
+    )
     raise ConfigError(problem)
 
 

@@ -74,8 +74,8 @@ def with_equal_names(
         )
         if certificate.names and other != certificate.lineage:
             problem = Text(
-                "{lineage} has the same names as {other}, at line {line}: one certificate can be"
-                " deployed to several places"
+                "{lineage} has the same names as {other}, at line {line}: declare one certificate"
+                " with several deployments"
             )
             problem = problem.filled(
                 lineage=certificate.lineage, other=other, line=places[other].line
@@ -113,7 +113,8 @@ class CertificateReader(Struct, frozen=True):
             first = places.setdefault(certificates[-1].lineage, table.place)
             if first is not table.place:
                 problem = Text(
-                    "{lineage} is declared already, at line {line}; give one of them another `name`"
+                    "{lineage} is already declared, at line {line}; give one of the two"
+                    " another `name`"
                 )
                 problem = problem.filled(lineage=certificates[-1].lineage, line=first.line)
                 table.report("name" if "name" in table else "names", problem)
@@ -175,7 +176,7 @@ class CertificateReader(Struct, frozen=True):
         the directory.
         """
         for key in {"fullchain", "privkey"}.difference(table.written):
-            table.report(key, Text("missing: a certificate from files needs its key as well"))
+            table.report(key, Text("missing: a certificate from files also needs its key"))
         decided = [key for key in ("names", "dns", "key_type") if key in table]
         for key in decided:
             table.report(key, Text("not with `fullchain`: the client that made the files decides"))
@@ -207,7 +208,7 @@ class CertificateReader(Struct, frozen=True):
             return desired.delivered(delivery) if is_here else None
         if "hosts" in table and target:
             problem = Text(
-                'only for "files" and "command": whichever host is at work deploys to {target}',
+                'only for "files" and "command": any host deploys to {target}',
                 target=target,
             )
             table.report("hosts", problem)
@@ -243,9 +244,9 @@ class CertificateReader(Struct, frozen=True):
             if self.options_of(value) is not None:  # a known target without an account in this file
                 raise
             problem = Text(
-                "{problem}. CDNs of other vendors than those of `certferry help adapters` are"
-                ' not supported: for them, to = "command" hands the certificate to a program of'
-                ' yours, and to = "files" writes it for one'
+                "{problem}. certferry supports the CDNs listed by `certferry help adapters`. For"
+                ' another CDN, to = "command" hands the certificate to a program of yours, and to'
+                ' = "files" writes the certificate to a directory'
             )
             raise ConfigError(problem.filled(problem=unknown.message)) from None
 
@@ -270,14 +271,14 @@ class CertificateReader(Struct, frozen=True):
             # A directory holds a single certificate, whatever the lineage, and whatever link leads
             # to the directory.
             place = files.directory and os.path.realpath(files.directory)
-            problem = Text("{name} belongs to line {line} already; choose another directory")
+            problem = Text("line {line} already uses {name}; choose another directory")
             if is_here:
                 self._must_be_free(table, "directory", (to, place), problem)
             return files
         command = self._command(table)
         problem = Text(
-            "{name} is run for this certificate already, at line {line}; give one of them another"
-            " `name`"
+            "{name} already runs for this certificate, at line {line}; give one of the two"
+            " another `name`"
         )
         if is_here:
             self._must_be_free(table, "name", (lineage, command.label), problem)
@@ -293,9 +294,9 @@ class CertificateReader(Struct, frozen=True):
 
     def _files(self, table: TomlTable) -> desired.FileDelivery:
         if "directory" not in table:
-            table.report("directory", Text("missing: where the four PEM files are to lie"))
+            table.report("directory", Text("missing: the directory for the four PEM files"))
         if "timeout" in table and "reload" not in table:
-            table.report("timeout", Text("only with `reload`, which it is for"))
+            table.report("timeout", Text("only together with `reload`"))
         reload = table.take("reload", self._arguments, None)
         timeout = table.take("timeout", values.seconds, RELOAD_TIMEOUT)
         return desired.FileDelivery(
@@ -334,14 +335,14 @@ def _lineage(value: object) -> str:
     name = values.word(value)
     if not _LINEAGE.fullmatch(name):
         raise ConfigError(
-            Text("must have no spaces or slashes, not begin with a dash, and be no dots alone")
+            Text("must not contain spaces or slashes, begin with a dash, or consist of dots")
         )
     return name
 
 
 def _names(table: TomlTable) -> tuple[str, ...]:
     if "names" not in table:
-        table.report("names", Text("missing: the names that the certificate is for"))
+        table.report("names", Text("missing: the names for the certificate"))
     listed = table.take_list(
         "names", lambda value: identifiers.normalise(values.one_name(value)), ()
     )
@@ -375,12 +376,13 @@ def _domains(
     )
     if meant and exclude and not left:
         problem = Text(
-            "excludes every domain that the certificate covers; remove those that are to be served"
+            "excludes every domain that the certificate covers; remove the domains that"
+            " should be served"
         )
         if patterns is not None:
             problem = Text(
-                "excludes every domain of `domains` ({patterns}); remove those that are to be"
-                " served",
+                "excludes every domain of `domains` ({patterns}); remove the domains that should"
+                " be served",
                 patterns=list(patterns),
             )
         table.report("exclude", problem)
@@ -419,8 +421,8 @@ def _split(value: object) -> list[str]:
     if operator is not None:
         raise ConfigError(
             Text(
-                '{operator} means nothing without a shell; write ["sh", "-c", "…"], or the path of'
-                " a script",
+                '{operator} has no meaning without a shell; write ["sh", "-c", "…"], or the path'
+                " of a script",
                 operator=operator,
             )
         )
@@ -430,11 +432,14 @@ def _split(value: object) -> list[str]:
 def _mode(value: object) -> int:
     digits = values.string(value)
     if not _MODE.fullmatch(digits):
-        raise ConfigError(Text('must be an octal mode in quotes, such as "0644"'))
+        raise ConfigError(Text('must be an octal mode in quotes, for example "0644"'))
     mode = int(digits, 8)
     if mode & _RUN_OR_SPECIAL or not mode & _OWNER_READS or mode & _OTHERS_WRITE:
         raise ConfigError(
-            Text("must let the owner read, no user run and not every user write, such as 0644")
+            Text(
+                "must let the owner read, no user execute and not every user write, for example"
+                " 0644"
+            )
         )
     return mode
 
@@ -460,20 +465,20 @@ def read_dns_accounts(
         table.report("dns", Text("missing: the account that writes the challenge records"))
     elif "dns" not in table and has_fallback:
         problem = Text(
-            "missing: with `dns_persist` a record proves names to the usual CA only, and those of"
-            " `fallback` need the account that writes the challenge records"
+            "missing: with `dns_persist` a record proves names to the main CA only; the CAs in"
+            " `fallback` need an account that writes the challenge records"
         )
         table.report("dns", problem)
     if not table.holds(dict, "dns"):
         return table.take("dns", read, ""), ()
     zones = _zones(table.table("dns"), read)
     if not zones:
-        table.report("dns", Text("no zone with its account is in it"))
+        table.report("dns", Text("contains no zone with its account"))
     for name in names if zones and (has_fallback or not issuance.dns_persist) else ():
         if not any(identifiers.is_within(identifiers.base_name(name), zone) for zone, _ in zones):
             problem = Text(
-                "none of its zones holds {name}: add {line}, with the account that writes there."
-                " Where a CNAME leads the challenge into another zone, that is the other zone's"
+                "none of the zones contains {name}: add {line}, with the account that writes"
+                " there. If a CNAME leads the challenge into another zone, use the other zone's"
                 " account",
                 name=name,
                 line=f'"{identifiers.base_name(name)}" = "{zones[0][1]}"',
@@ -492,10 +497,10 @@ def _zones(table: TomlTable, read: Read[str]) -> Zones:
             table.report(key, wrong.message)
             continue
         if identifiers.is_wildcard(zone):
-            table.report(key, Text("a zone has no `*`: it holds every name below it"))
+            table.report(key, Text("a zone has no `*`: a zone contains every name below it"))
             continue
         if zone in accounts:
-            table.report(key, Text("the zone is there already, in another spelling"))
+            table.report(key, Text("the zone is already listed, in another spelling"))
         accounts[zone] = account
     return tuple(sorted(accounts.items(), key=lambda entry: (-entry[0].count("."), entry[0])))
 

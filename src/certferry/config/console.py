@@ -51,9 +51,9 @@ def read_console(table: TomlTable, paths: Paths, lineages: Collection[str]) -> C
     )
     for key, other in (_FILES, _FILES[::-1]):
         if key not in table and other in table:
-            table.report(key, Text("missing: it goes together with {other}", other=other))
+            table.report(key, Text("missing: required together with {other}", other=other))
     if "certificate" in table and any(key in table for key in _FILES):
-        problem = Text("there are `fullchain` and `privkey` beside it; remove one of the two")
+        problem = Text("cannot be combined with `fullchain` and `privkey`; remove one of the two")
         table.report("certificate", problem)
     is_served = any(key in table for key in ("certificate", *_FILES))
     for key, problem in wrong_listening(settings, has_certificate=is_served):
@@ -71,15 +71,15 @@ def wrong_listening(
     host, _ = console.address
     if not has_certificate and not is_loopback(host):
         problem = Text(
-            "{host} is reached from other machines, and there is no certificate: write"
+            "{host} is reachable from other machines, and there is no certificate: write"
             " `certificate`, or `fullchain` and `privkey`; or listen at 127.0.0.1, behind a proxy",
             host=host,
         )
         yield "listen", problem
     if console.user_header is not None:
         problem = Text(
-            "only with a unix socket: anyone who reaches a port could send this header; write"
-            ' listen = "unix:/run/certferry/console.sock"'
+            "only with a unix socket, since anyone who reaches a port could send the header;"
+            ' write listen = "unix:/run/certferry/console.sock"'
         )
         yield "user_header", problem
 
@@ -100,12 +100,14 @@ def listening(paths: Paths) -> Read[str]:
         if text.startswith(UNIX):
             path = text.removeprefix(UNIX)
             if not path or path.endswith("/"):
-                raise ConfigError(Text("names no socket; write unix:/run/certferry/console.sock"))
+                raise ConfigError(
+                    Text("lacks the path of a socket; write unix:/run/certferry/console.sock")
+                )
             return f"{UNIX}{paths.resolve(path)}"
         parts = _ADDRESS.fullmatch(text)
         if parts is None or not _is_address(parts["v6"], parts["host"], int(parts["port"])):
             problem = Text(
-                "{written} is no address with a port; write 127.0.0.1:8080, [::1]:8080 or"
+                "{written} is not an address with a port; write 127.0.0.1:8080, [::1]:8080 or"
                 " unix:/run/certferry/console.sock"
             )
             raise ConfigError(problem.filled(written=repr(text)))
@@ -126,11 +128,13 @@ def _url(value: object) -> str:
     text = values.word(value)
     parts = values.split_url(text)
     if parts.username is not None or parts.password is not None:
-        raise ConfigError(Text("must not hold a user name or password"))
+        raise ConfigError(Text("must not contain a user name or password"))
     if parts.query or parts.fragment or "?" in text or "#" in text:
-        raise ConfigError(Text("must end with its path: no `?` and no `#`"))
+        raise ConfigError(Text("must end with the path: no `?` and no `#`"))
     if not _PATH.fullmatch(parts.path) or {".", ".."} & {*parts.path.split("/")}:
-        problem = Text("its path {path} may hold letters, digits, `.`, `_`, `~`, `-` between `/`")
+        problem = Text(
+            "the path {path} can contain only letters, digits, `.`, `_`, `~`, `-` between `/`"
+        )
         raise ConfigError(problem.filled(path=repr(parts.path)))
     origin = urlsplit(text)
     return f"{origin.scheme.lower()}://{origin.netloc.lower()}{parts.path.rstrip('/')}"
@@ -144,11 +148,11 @@ def _file(paths: Paths) -> Read[str]:
 def _header(value: object) -> str:
     name = values.word(value).strip()
     if not _HEADER.fullmatch(name):
-        raise ConfigError(Text("must be a header's name, such as X-Forwarded-User"))
+        raise ConfigError(Text("must be a header's name, for example X-Forwarded-User"))
     if _SET_BY_OTHERS.fullmatch(name.lower()):
         problem = Text(
             "browsers or proxies set {header} themselves; have the proxy write the user's name in"
-            " another header, such as X-Forwarded-User",
+            " another header, for example X-Forwarded-User",
             header=name,
         )
         raise ConfigError(problem)
@@ -160,5 +164,7 @@ def _network(value: object) -> str:
     try:
         return str(ipaddress.ip_network(text, strict=False))
     except ValueError:
-        problem = Text("{written} is no address and no network; write 10.0.0.2 or 10.0.0.0/8")
+        problem = Text(
+            "{written} is neither an address nor a network; write 10.0.0.2 or 10.0.0.0/8"
+        )
         raise ConfigError(problem.filled(written=repr(text))) from None

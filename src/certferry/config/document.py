@@ -174,17 +174,17 @@ _FULL_WIDTH = re.compile("|".join(_IN_ASCII))
 _PARSER_SAYS = {
     "Unclosed array": Text("a comma or a closing bracket is missing"),
     "Illegal character '\\n'": Text("a closing quote is missing"),
-    "Expected '=' after a key in a key/value pair": Text("a = is missing behind the key"),
+    "Expected '=' after a key in a key/value pair": Text("a = is missing after the key"),
     "Expected newline or end of document after a statement": Text("the line should end here"),
-    "Cannot overwrite a value": Text("the key stands twice"),
+    "Cannot overwrite a value": Text("the key appears twice"),
     "Invalid value": Text("Invalid value"),
 }
 """tomllib's words for common mistakes (Python's Lib/tomllib/_parser.py), with clearer words."""
 _OTHER_FORMAT = Text(
-    "certferry reads TOML: `certferry init` writes such a file, and `certferry help config` shows"
-    " what stands in it"
+    "certferry reads TOML: `certferry init` writes a configuration file, and `certferry help"
+    " config` explains the settings"
 )
-_NOT_THERE = Text("name the file with --config FILE, or have one written: certferry init")
+_NOT_THERE = Text("give the file with --config FILE, or create a file: certferry init")
 
 
 @dataclass(frozen=True)
@@ -312,8 +312,8 @@ def _syntax_finding(path: Path, text: str, message: str) -> Mistake:
         match = _FULL_WIDTH.search(_QUOTED_OR_COMMENT.sub("", row))
         if match is not None:
             meant = _IN_ASCII[match[0]]
-            fix = Text("write {ascii} in place of {character}", ascii=meant, character=match[0])
-            where = Text("{problem}; here stands {character}, and TOML takes {ascii} only")
+            fix = Text("write {ascii} instead of {character}", ascii=meant, character=match[0])
+            where = Text("{problem}; the line contains {character}, but TOML allows only {ascii}")
             where = where.filled(problem=problem, character=match[0], ascii=meant)
             return mistake_at(path, number, "", "", where, fix)
     if words == "Invalid value":

@@ -28,7 +28,7 @@ _ESCAPE = re.compile(r'\\(["\\$`])')  # inside double quotes, other backslashes 
 _COMMAND = re.compile(r'(?:"(?:[^"\\]|\\.)*?)?(?:`|\$\()')
 _END = re.compile(r"(?:[ \t]+#.*|[ \t]*)")
 
-ASSIGNMENTS_ONLY = Text("an environment file has KEY=value lines; it is read, never executed")
+ASSIGNMENTS_ONLY = Text("an environment file contains KEY=value lines; it is read, never executed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +87,11 @@ def read_env_file(path: Path) -> EnvFile:
         text = decode_text(path, read_file(path, private=True)[0])
     except ConfigError as exc:
         problem = Text("{path} {problem}", path=path, problem=exc.message)
-        usual = None if path.is_file() else Text("name a file with KEY=value lines, of mode 0600")
+        usual = (
+            None
+            if path.is_file()
+            else Text("set `env_files` to a file with KEY=value lines, of mode 0600")
+        )
         raise ConfigError(problem, hint=exc.hint or usual) from exc
     values: dict[str, str] = {}
     mistakes: list[Mistake] = []
@@ -143,5 +147,5 @@ def _problem(rest: str) -> Text:
     if rest[0] in '"$':
         return Text("a shell would replace `$`; write the value itself in single quotes")
     if rest[0].isspace():
-        return Text("more follows after a space; put a value with spaces in quotes")
+        return Text("more text follows after a space; put a value with spaces in quotes")
     return Text("{character} outside quotes; put the value in single quotes", character=rest[0])

@@ -71,7 +71,7 @@ def read_file(path: Path, *, private: bool = False) -> tuple[bytes, int]:
         problem = Text("{problem}; {fix}", problem=exc.problem, fix=exc.fix)
         raise ConfigError(problem) from exc
     except ValueError as exc:  # a NUL in the name
-        raise ConfigError(Text("is not the name of a file")) from exc
+        raise ConfigError(Text("is not a file name")) from exc
     except OSError as exc:
         problem = Text("cannot be read: {problem}", problem=system_words(exc))
         raise ConfigError(problem) from exc
@@ -92,15 +92,17 @@ def decode_text(path: Path, data: bytes) -> str:
     """
     is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     if b"\0" in data and not is_utf16:
-        hint = Text("put it back from a backup: a crash or a full disk leaves such a file")
-        raise ConfigError(Text("is not text: it holds a null byte"), hint=hint)
+        hint = Text(
+            "put the file back from a backup: a crash or a full disk can leave a file in this state"
+        )
+        raise ConfigError(Text("is not text: the file contains a null byte"), hint=hint)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as exc:
         # Chinese editors write GBK.
         source, quoted = ("utf-16" if is_utf16 else "gbk"), shlex.quote(str(path))
         command = f"iconv -f {source} -t utf-8 {quoted} > {shlex.quote(f'{path}.utf8')}"
-        hint = Text("save it as UTF-8; if it is {encoding}: {command}")
+        hint = Text("save the file as UTF-8; if the encoding is {encoding}: {command}")
         hint = hint.filled(encoding=source.upper(), command=command)
         raise ConfigError(Text("is not UTF-8 text"), hint=hint) from exc
 

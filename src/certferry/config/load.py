@@ -79,8 +79,8 @@ WITHOUT_FILE = Text(
     " each"
 )
 NAMES_WITHOUT_FILE = Text(
-    "certferry found no configuration file, so each NAME is a domain name; name the file with"
-    " --config FILE, or run certferry in its directory"
+    "certferry found no configuration file, so each NAME is taken as a domain name; give the file"
+    " with --config FILE, or run certferry in the file's directory"
 )
 
 
@@ -182,7 +182,7 @@ def from_client(
         problem = Text("{path} has several accounts of {service}'s: {labels}")
         raise ConfigError(
             problem.filled(path=given.path, service=target.service, labels=labels),
-            hint=Text("declare the certificate under [[certificates]], with where it is to go"),
+            hint=Text("declare the certificate under [[certificates]], with its deployment"),
         )
     certificate = {
         "name": name,
@@ -221,14 +221,14 @@ def default_directory(environ: Mapping[str, str], user: int) -> Path:
 
 def _not_found(environ: Mapping[str, str]) -> ConfigError:
     places = usual_places(environ)
-    hint = Text("name the file with --config FILE, or have one written here: certferry init")
+    hint = Text("give the file with --config FILE, or create a file here: certferry init")
     if is_left_alone_here():
         hint = Text(
-            "root does not read {name} here, since others can write to this directory; to write one"
-            " elsewhere: certferry init --output {place}"
+            "root does not read {name} here, because others can write to the directory; to create"
+            " a file elsewhere: certferry init --output {place}"
         )
         hint = hint.filled(name=NAME, place=places[-1])
-    problem = Text("there is no configuration; looked for {places}", places=places)
+    problem = Text("there is no configuration file; certferry looked for {places}", places=places)
     return ConfigError(problem, hint=hint)
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from certferry.errors import ConfigError, Problem
 from certferry.text import Text
 
-REFERENCE = Text("`certferry help config` prints what every setting means")
+REFERENCE = Text("`certferry help config` explains every setting")
 
 
 class Mistake(Problem, frozen=True):
@@ -81,8 +81,8 @@ def set_first(*variables: str) -> Text:
 
 
 _SET_FIRST = Text(
-    "run `export {assignments}` first; cron and systemd start a run without it: for them, name a"
-    " file with such KEY=value lines under `env_files`"
+    "run `export {assignments}` first; cron and systemd start a run without the variables: for"
+    " them, set `env_files` to a file of KEY=value lines"
 )
 
 
@@ -137,7 +137,7 @@ def instead_of(word: str, words: Sequence[str]) -> Text:
     meant = nearest(word, words)
     if meant is not None:
         return Text("did you mean {word}?", word=meant)
-    return Text("known are {words}", words=list(words)) if words else Text("there are none")
+    return Text("known are {words}", words=list(words)) if words else Text("none are known")
 
 
 def in_lines(texts: Sequence[Text]) -> Text:

@@ -70,7 +70,7 @@ def text_of(preamble: Preamble, proposal: proposals.Proposal, say: Say) -> str:
     )
     env_files = ""
     if preamble.env_files:
-        about = say(Text("Where the keys are: KEY=value lines, for their owner alone (0600)."))
+        about = say(Text("The files with the keys: KEY=value lines, for their owner alone (0600)."))
         env_files = f"{_comment(about)}\nenv_files = {_list(preamble.env_files)}"
     parts = [
         header,
@@ -104,10 +104,10 @@ def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
             number = settings.line(("accounts", account.label)) or 0
             header = lines[number - 1].partition("#")[0].strip() if number else ""
             if header != f"[accounts.{account.label}]":
-                problem = Text("{path}: [accounts.{label}] is no table of its own")
+                problem = Text("{path}: [accounts.{label}] is not a table of its own")
                 raise ConfigError(
                     problem.filled(path=settings.path, label=account.label),
-                    hint=Text("write it as one, or write its keys there"),
+                    hint=Text("write the account as a table, or write its keys there"),
                 )
             below[number] = _settings(account)
     return "\n".join(
@@ -140,7 +140,7 @@ def _acme(preamble: Preamble, say: Say) -> str:
     if preamble.directory is None:
         return ""
     names = {url: name for name, url in DIRECTORIES.items()}
-    about = say(Text("The CA writes to this address when something is wrong with a certificate."))
+    about = say(Text("The CA writes to this address about problems with a certificate."))
     email = (
         f"email = {toml_string(preamble.email)}"
         if preamble.email
@@ -164,7 +164,7 @@ def _notifications(preamble: Preamble, say: Say) -> str:
         table = [f"[notify.{channel.label}]", f"type = {toml_string(channel.type)}"]
         parts.append("\n".join([_comment(about), *table, *_settings(channel)]))
     if preamble.heartbeat:
-        about = say(Text("Each run pings this address; its service reports when the runs stop."))
+        about = say(Text("Each run pings this address; the service reports when runs stop."))
         parts.append(f"{_comment(about)}\n[heartbeat]\nurl = {toml_string(preamble.heartbeat)}")
     return "\n\n".join(parts)
 
@@ -370,8 +370,8 @@ def _checked(document: Document, text: str, meant: Sequence[object]) -> str:
     except ValueError:
         parsed = {}
     if parsed != values:
-        problem = Text("{path} does not have each certificate under a [[certificates]] of its own")
-        hint = Text("change it with an editor; nothing was changed")
+        problem = Text("{path} does not list each certificate under its own [[certificates]]")
+        hint = Text("edit the file with an editor; nothing was changed")
         raise ConfigError(problem.filled(path=document.path), hint=hint)
     return text
 
@@ -395,8 +395,8 @@ def covered_already(settings: Settings, domains: Sequence[str]) -> Iterator[Text
         for desired in settings.declared:
             if covered_by(desired.names, name):
                 yield Text(
-                    "{lineage} covers {name} already: the next sync serves it there, unless its"
-                    " deployment names other domains",
+                    "{lineage} already covers {name}: the next sync serves it there, unless the"
+                    " deployment lists other domains",
                     lineage=desired.lineage,
                     name=name,
                 )
@@ -427,8 +427,8 @@ class Choice:
                 message = Text("{name}: {problem}", name=self.option, problem=error.message)
                 raise ConfigError(message) from None
         if len(self.labels) > 1:
-            problem = Text("{path} has several accounts that could be meant: {labels}")
-            hint = Text("say which with {option}", option=f"{self.option} {self.labels[0]}")
+            problem = Text("{path} has several possible accounts: {labels}")
+            hint = Text("choose an account with {option}", option=f"{self.option} {self.labels[0]}")
             raise ConfigError(problem.filled(path=settings.path, labels=self.labels), hint=hint)
         return next(iter(self.labels), "")
 
@@ -443,13 +443,15 @@ def additions(
     for name in names:
         for desired in settings.declared:
             if name in desired.names:
-                problem = Text("{name} is declared already, in {lineage}")
-                hint = Text("leave it out, or change the list of names with an editor")
+                problem = Text("{name} is already declared, in {lineage}")
+                hint = Text("remove the setting, or edit the list of names")
                 raise ConfigError(problem.filled(name=name, lineage=desired.lineage), hint=hint)
     proven = dns.account(settings)
     if not proven:
         problem = Text("{path} has no account of a DNS service", path=settings.path)
-        hint = Text("write one: `certferry help config` shows each under [accounts]")
+        hint = Text(
+            "add an account: `certferry help config` shows each DNS service under [accounts]"
+        )
         raise ConfigError(problem, hint=hint)
     served = to.account(settings)
     deployments = (ProposedDeployment(served),) if served else ()
@@ -472,5 +474,5 @@ def _must_not_overlap(names: Sequence[str]) -> None:
     problem = Text("{wildcard} covers {name}, and Let's Encrypt refuses both in one certificate")
     for name, wildcard in product(names, filter(is_wildcard, names)):
         if wildcard != name and covered_by([wildcard], name):
-            hint = Text("leave {name} out", name=name)
+            hint = Text("remove {name}", name=name)
             raise ConfigError(problem.filled(wildcard=wildcard, name=name), hint=hint)

@@ -152,12 +152,12 @@ class Secrets:
         if reference.is_literal:
             named = _AS_IN_A_SHELL.fullmatch(reference.written)
             if named and (named[1] in self.environ or named[1] in self.variables):
-                message = Text("no variable is read so; write {reference}")
+                message = Text("variables are not written this way; write {reference}")
                 raise ConfigError(message.filled(reference=f'"env:{named[1]}"'))
             return _literal(reference.written)
         scheme, place = reference.scheme, reference.place
         if not place:
-            raise ConfigError(Text("`{scheme}:` leads nowhere", scheme=scheme))
+            raise ConfigError(Text("`{scheme}:` is incomplete", scheme=scheme))
         match scheme:
             case "env":
                 if not (value := self.environ.get(place)):
@@ -239,7 +239,7 @@ def _literal(text: str) -> str:
     scheme, colon, _ = text.partition(":")
     meant = nearest(scheme.strip(), SCHEMES) if colon else None
     if meant is not None:
-        raise ConfigError(Text("is no kind of reference; did you mean {meant}:?", meant=meant))
+        raise ConfigError(Text("is not a kind of reference; did you mean {meant}:?", meant=meant))
     return text
 
 
@@ -261,7 +261,7 @@ def _from_keyring(place: str) -> str:
         ) from exc
     if value is None:
         raise ConfigError(
-            Text("the key ring has nothing for {user} at {service}", user=user, service=service)
+            Text("the key ring has no entry for {user} at {service}", user=user, service=service)
         )
     return str(value)
 

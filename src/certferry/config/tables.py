@@ -95,10 +95,14 @@ def read_state(
     # If the address is wrong, the settings that fit the address are unknown.
     is_known = address is not None or "url" not in table
     if is_known and account is not None and not has_account(database):
-        table.report("account", Text("it goes with a bucket of an account in `url`; remove it"))
+        table.report(
+            "account", Text("only with a bucket of an account in `url`; remove the setting")
+        )
     if is_known and password is not None and not is_server:
-        advice = Text("a file asks for none; remove it")
-        table.report("password", advice if is_file else Text("a bucket asks for none; remove it"))
+        advice = Text("not needed for a file; remove the setting")
+        table.report(
+            "password", advice if is_file else Text("not needed for a bucket; remove the setting")
+        )
     _must_have_one_key(table, key, key_file, is_file=is_file)
     if isinstance(database, Path):
         directory = database.parent
@@ -127,7 +131,7 @@ def read_dns(table: TomlTable) -> model.DnsSettings:
         wait=table.take("wait", values.seconds, None),
     )
     if settings.wait is not None and settings.doh:
-        table.report("doh", Text("`wait` means that nothing is asked; remove one of the two"))
+        table.report("doh", Text("with `wait` certferry asks no resolver; remove one of the two"))
     table.done()
     return settings
 
@@ -183,7 +187,9 @@ _FAMILIES = {"rsa": _RSA, "ec": _EC, "ecc": _EC, "ecdsa": _EC}
 def key_type(value: object) -> KeyType:
     """Read a kind of key."""
     if isinstance(value, str) and value.lower() in _FAMILIES:
-        raise ConfigError(Text("is a family of keys; write {word}", word=_FAMILIES[value.lower()]))
+        raise ConfigError(
+            Text("is a family of key types; write {word}", word=_FAMILIES[value.lower()])
+        )
     return KeyType(values.one_of([kind.value for kind in KeyType])(value))
 
 
@@ -197,7 +203,7 @@ def secret_reference(table: TomlTable) -> Read[SecretReference]:
         document = table.place.document
         if reference.is_literal and document.readable_by_others:
             problem = Text(
-                "a secret stands in a file that other users can read; run: chmod 600 {path}"
+                "the file contains a secret and other users can read it; run: chmod 600 {path}"
             )
             raise ConfigError(problem.filled(path=shlex.quote(str(document.path))))
         return reference
@@ -228,7 +234,7 @@ def must_be_of_a_bucket(url: str, buckets: Collection[str]) -> None:
     beginning = url.partition("://")[0]
     if beginning not in buckets:
         schemes = [*_DATABASES, *buckets]
-        message = Text("{beginning}:// is no place for a state; {instead}")
+        message = Text("{beginning}:// cannot hold a state; {instead}")
         raise ConfigError(
             message.filled(beginning=beginning, instead=instead_of(beginning, schemes))
         )
@@ -251,9 +257,10 @@ def _database(paths: Paths, buckets: Collection[str]) -> Read[Path | str]:
         if path in {url, "", ":memory:"}:
             raise ConfigError(
                 Text(
-                    "must be sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db,"
-                    " postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full, or the address of a"
-                    " bucket, such as s3://BUCKET/PREFIX?region=REGION"
+                    "must be sqlite:/// and a path, for example"
+                    " sqlite:////var/lib/certferry/state.db,"
+                    " postgresql://USER@HOST:PORT/DATABASE?sslmode=verify-full, or the address of"
+                    " a bucket, for example s3://BUCKET/PREFIX?region=REGION"
                 )
             )
         return paths.resolve(path)
@@ -288,9 +295,7 @@ def _of_a_server(url: str) -> str:
     # A `/`, `?` or `#` in a password ends the host too early.
     is_cut = "@" in parts.path or (is_wrong and "@" not in parts.netloc)
     if ":" in user or "password" in asked or is_cut:
-        raise ConfigError(
-            Text("a password stands in it; write `password`, a reference, in its place")
-        )
+        raise ConfigError(Text("contains a password; write `password`, a reference, instead"))
     if is_wrong:
         raise ConfigError(Text("is not an address"))
     return url
@@ -317,7 +322,7 @@ def read_authority(
     )
     for key, other in (("eab_kid", "eab_hmac_key"), ("eab_hmac_key", "eab_kid")):
         if key not in table and other in table:
-            table.report(key, Text("missing: it goes together with {other}", other=other))
+            table.report(key, Text("missing: required together with {other}", other=other))
     return settings
 
 
@@ -343,7 +348,7 @@ def read_fallback(
     seen = {usual.directory}
     for number, ca in enumerate(authorities):
         if ca.directory in seen:
-            problem = Text("{name} is asked already", name=ca.name)
+            problem = Text("{name} is already listed", name=ca.name)
             table.report("fallback", problem, item=number)
         seen.add(ca.directory)
     return authorities
@@ -386,12 +391,14 @@ def _must_have_one_key(
     the state.
     """
     if key_file is not None and key is not None:
-        table.report("key_file", Text("there is `key` beside it; remove one of the two"))
+        table.report("key_file", Text("cannot be combined with `key`; remove one of the two"))
     elif key_file is not None and not is_file:
-        problem = Text('all hosts have the same key: write key = "file:{path}" in its place')
+        problem = Text('all hosts need the same key: write key = "file:{path}" instead')
         table.report("key_file", problem.filled(path=key_file))
     elif "key" not in table and not is_file:
-        problem = Text("missing: all hosts have the same; `certferry state key` prints a new one")
+        problem = Text(
+            "missing: all hosts need the same key; `certferry state key` prints a new key"
+        )
         table.report("key", problem)
 
 
@@ -422,5 +429,7 @@ def unseen_records(
 ) -> Iterator[Mistake]:
     """Yield a mistake if records are to prove names but `[dns]` forbids lookups."""
     if acme.dns_persist and dns.wait is not None:
-        problem = Text("not with `wait` under [dns]: the records are looked up before an order")
+        problem = Text(
+            "not with `wait` under [dns]: certferry looks the records up before an order"
+        )
         yield place.mistake("dns_persist", problem)

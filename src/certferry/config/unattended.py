@@ -28,7 +28,7 @@ def lost_secrets(settings: Settings) -> list[Mistake]:
     """Return the references to variables set only in the present environment."""
     provided = fill_in({}, settings.env_files)
     return [
-        at(Text("cron/systemd will not have {name} set", name=name))
+        at(Text("cron and systemd start the run without {name}", name=name))
         for at, name in _references(settings, "env")
         if not provided.get(name)
     ]
@@ -36,7 +36,9 @@ def lost_secrets(settings: Settings) -> list[Mistake]:
 
 def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> list[Mistake]:
     """Return the programs found only through the present PATH, not in the directories of `path`."""
-    problem = Text("{program} is not found when the system starts the run; here it is {found}")
+    problem = Text(
+        "{program} is not found when the system starts the run; here the program is {found}"
+    )
     return [
         at(problem.filled(program=name, found=located))
         for at, name in _programs(settings)
@@ -57,7 +59,9 @@ def withheld_variables(environ: Mapping[str, str]) -> list[Mistake]:
     """Return the proxies that a run needs but that may hold a password, so the proxies are not
     written into a unit or crontab readable by others.
     """
-    problem = Text("a password may be in it, so it is not written down for the run")
+    problem = Text(
+        "the variable may contain a password, so certferry does not store it for the run"
+    )
     withheld = [name for name, value in _proxies(environ) if _names_a_user(value)]
     return [mistake_at(None, None, "", name, problem) for name in withheld]
 

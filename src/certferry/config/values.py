@@ -75,7 +75,7 @@ def email_address(value: object) -> str:
     text = word(value)
     name, at, host = text.rpartition("@")
     if not (name and at and "." in host) or " " in text or ":" in text:
-        raise ConfigError(Text("must be an address such as ops@example.com"))
+        raise ConfigError(Text("must be an address, for example ops@example.com"))
     return text
 
 
@@ -86,9 +86,9 @@ def https_url(value: object) -> str:
     text = word(value)
     parts = split_url(text)
     if parts.username is not None or parts.password is not None:
-        raise ConfigError(Text("must not hold a user name or password"))
+        raise ConfigError(Text("must not contain a user name or password"))
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        problem = Text("must begin with https://; http:// is for addresses of this machine only")
+        problem = Text("must begin with https://; http:// is only for loopback addresses")
         raise ConfigError(problem)
     return text
 
@@ -105,7 +105,10 @@ def proxy_url(value: object) -> str:
         )
     if split_url(text).username is not None:
         raise ConfigError(
-            Text("must not hold a user name or password; a proxy with one goes into HTTPS_PROXY")
+            Text(
+                "must not contain a user name or password; put a proxy with a password into"
+                " HTTPS_PROXY"
+            )
         )
     return text
 
@@ -134,7 +137,7 @@ def split_url(text: str) -> SplitResult:
     except ValueError:  # an unclosed bracket, or an invalid port
         complete = False
     if not complete or " " in text:
-        raise ConfigError(Text("must be a URL such as https://host/path"))
+        raise ConfigError(Text("must be a URL, for example https://host/path"))
     return parts
 
 
@@ -161,7 +164,7 @@ def wrong_type(wanted: Text, value: object) -> ConfigError:
     actual = next(
         (name for kind, name in _KINDS if isinstance(value, kind)), Text("something else")
     )
-    return ConfigError(Text("must be {wanted}, and is {found}", wanted=wanted, found=actual))
+    return ConfigError(Text("must be {wanted}, but is {found}", wanted=wanted, found=actual))
 
 
 def _items_of(text: str) -> list[str]:
@@ -193,7 +196,7 @@ def one_name(value: object) -> str:
     text = string(value)
     items = _items_of(text)
     if len(items) > 1 and all("." in item for item in items):
-        problem = Text("holds several names: write each in its own quotes: {items}")
+        problem = Text("contains several names: write each in its own quotes: {items}")
         raise ConfigError(problem.filled(items=json.dumps(items, ensure_ascii=False)))
     return text
 

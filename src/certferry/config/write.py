@@ -49,8 +49,8 @@ def _written(state: Path) -> Iterator[Problem]:
         if not path.exists() or os.statvfs(path).f_flag & os.ST_RDONLY:
             continue  # opening the state reports a read-only disk
         if not os.access(path, os.W_OK):
-            message = Text("{path} cannot be written by the user who runs this", path=str(path))
-            fix = Text("let certferry run as the user to whom it belongs, or change its owner")
+            message = Text("certferry's user cannot write {path}", path=str(path))
+            fix = Text("run certferry as the file's owner, or change the owner")
             yield Problem(Code.STATE_UNUSABLE, message, fix, subject=str(path))
 
 
@@ -65,7 +65,7 @@ def _judged(path: Path, *, private: Severity | None) -> Iterator[Problem]:
         return
     except OSError as exc:
         message = Text("{path}: {problem}", path=str(path), problem=system_words(exc))
-        fix = Text("it must be a file of the user who runs certferry")
+        fix = Text("the file must belong to certferry's user")
         if isinstance(exc, NotTrusted):
             fix = exc.fix
             message = Text("{path} {problem}", path=str(exc.path), problem=exc.problem)
@@ -81,8 +81,8 @@ def _judged(path: Path, *, private: Severity | None) -> Iterator[Problem]:
 
 
 _NEEDS_NO_QUOTES = re.compile(r"[A-Za-z0-9_./:@%+,-]+")
-_ANOTHER_PLACE = Text("name another place")
-_NOTHING_CHANGED = Text("name another place with --output FILE; nothing was changed")
+_ANOTHER_PLACE = Text("choose another place")
+_NOTHING_CHANGED = Text("choose another place with --output FILE; nothing was changed")
 
 
 class Draft(Struct, frozen=True):
@@ -105,8 +105,8 @@ class Draft(Struct, frozen=True):
             try:
                 os.link(self.draft, self.place)
             except FileExistsError:
-                problem = Text("{path} is there already", path=self.place)
-                hint = Text("--force replaces it; or name another file")
+                problem = Text("{path} already exists", path=self.place)
+                hint = Text("use --force to replace the file, or choose another file")
                 raise ConfigError(problem, hint=hint) from None
             sync_directory(self.place.parent)
 
@@ -148,7 +148,7 @@ def change_file(path: Path, before: str, after: str) -> None:
         facts, content = place.stat(), place.read_bytes()
         mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
         if content.removeprefix(mark) != before.encode():
-            problem = Text("{path} has been changed meanwhile", path=path)
+            problem = Text("another program has changed {path} meanwhile", path=path)
             raise ConfigError(problem, hint=Text("nothing was changed; run the command again"))
         replace_file(place, mark + after.encode(), stat.S_IMODE(facts.st_mode), owner=facts)
         sync_directory(place.parent)

@@ -43,15 +43,15 @@ _ACCOUNTS = (
     *(Text("Account"), Text("Service"), Text("Used for"), Text("Certificates")),
     *(Text("Keys"), Text("Trouble")),
 )
-_AUTHORITIES = (verbatim("CA"), Text("Directory"), Text("Account there"))
+_AUTHORITIES = (verbatim("CA"), Text("Directory URL"), Text("Account URL"))
 _USES = {
-    adapters.DNS_PROVIDERS: Text("proves names by DNS"),
-    adapters.TARGETS: Text("serves domains"),
+    adapters.DNS_PROVIDERS: Text("DNS validation"),
+    adapters.TARGETS: Text("deployment"),
 }
 _PLACES = {
-    "file": Text("in a file"),
+    "file": Text("from a file"),
     "command": Text("from a command"),
-    "keyring": Text("in the key ring"),
+    "keyring": Text("from the keyring"),
 }
 
 
@@ -137,7 +137,7 @@ def _keys(account: AccountTable) -> Iterator[Text]:
     references = {key: SecretReference(value) for key, value in values.items()}
     for key, reference in references.items():
         if reference.scheme == "env":
-            yield Text("{key}: variable {name}", key=key, name=reference.place)
+            yield Text("{key}: environment variable {name}", key=key, name=reference.place)
         elif not reference.is_literal:
             yield Text("{key}: {place}", key=key, place=_PLACES[reference.scheme])
     if references and all(reference.is_literal for reference in references.values()):
@@ -153,7 +153,7 @@ def _met(notices: Sequence[Notice]) -> Iterator[Text]:
         yield one_or_many(
             len(alike),
             Text("{problem} (since {moment})"),
-            Text("{problem} (in {count} places, since {moment})"),
+            Text("{problem} ({count} times, since {moment})"),
             problem=message if about.lineage and len(alike) == 1 else problem.message,
             moment=min(notice.since for notice in alike),
         )
@@ -173,8 +173,8 @@ def view_of_authorities(
     """
     names = {ca.directory: ca.name for ca in authorities}
     without, interrupted = (
-        Text("none yet; the next order makes one"),
-        Text("its registration was interrupted; the next order finishes it"),
+        Text("not registered yet; the next order registers the account"),
+        Text("the account's registration was interrupted; the next order finishes it"),
     )
     states = {name: interrupted if url is None else verbatim(url) for name, url in urls.items()}
     rows = [
@@ -204,8 +204,8 @@ def accounts(request: Request) -> Response:
 # --- channels
 
 _CHANNELS = (
-    *(Text("Channel"), Text("Service"), Text("Is sent"), Text("Last message")),
-    *(Text("Answer"), Text("Try it")),
+    *(Text("Channel"), Text("Service"), Text("Receives"), Text("Last message")),
+    *(Text("Result"), Text("Test message")),
 )
 
 
@@ -233,7 +233,7 @@ def view_of_channels(
 
 
 def _button(name: str, voice: Voice) -> Cell:
-    return Cell(voice.say(Text("Test")), post=f"/channels/{quote(name, safe='')}/test")
+    return Cell(voice.say(Text("Send")), post=f"/channels/{quote(name, safe='')}/test")
 
 
 def _last_message(state: ChannelState, voice: Voice) -> Cell:
@@ -247,9 +247,13 @@ def _last_message(state: ChannelState, voice: Voice) -> Cell:
 def _last_answer(state: ChannelState, voice: Voice) -> Cell:
     refusal = state.refusal
     if refusal is None:
-        return Cell(voice.say(Text("taken")), "ok") if state.sent else Cell()
+        return Cell(voice.say(Text("accepted")), "ok") if state.sent else Cell()
     message = Text("takes no messages since {moment}: {problem}")
-    again = None if state.again_at is None else Text("not before {moment}", moment=state.again_at)
+    again = (
+        None
+        if state.again_at is None
+        else Text("next attempt after {moment}", moment=state.again_at)
+    )
     since = message.filled(moment=refusal.since, problem=refusal.message)
     return _needing([since, refusal.hint, again], [refusal], voice)
 
@@ -291,7 +295,12 @@ def try_channel(request: Request) -> Response:
 
 _HOSTS = (
     *(Text("Host"), Text("Version"), Text("Last run"), Text("Last success"), Text("Certificates")),
-    *(Text("Clock"), Text("Running since"), Text("Works on"), Text("Declares an older")),
+    *(
+        Text("Clock"),
+        Text("Current run since"),
+        Text("Working on"),
+        Text("Older configuration for"),
+    ),
     Text("Problems"),
 )
 

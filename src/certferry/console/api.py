@@ -216,7 +216,7 @@ def start(asked: ApiRequest) -> Document:
         raise _mistaken(Text("the body cannot be read: {problem}", problem=str(error))) from error
     kind = wanted.kind or (RunKind.RENEW if wanted.renew else RunKind.SYNC)
     if wanted.renew and kind is not RunKind.RENEW:
-        raise _mistaken(Text("`renew` does not go with this `kind`"))
+        raise _mistaken(Text("`renew` cannot be combined with this `kind`"))
     begun = started(
         asked.request,
         kind,

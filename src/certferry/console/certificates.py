@@ -45,9 +45,9 @@ MOST_VERSIONS, MOST_EVENTS = 10, 20
 """Maximum number of earlier certificates, and of history entries, on a certificate's page."""
 
 STATES = {
-    "trouble": Text("needs you"),
-    "soon": Text("something happens within 14 days"),
-    "ok": Text("in order"),
+    "trouble": Text("needs attention"),
+    "soon": Text("renewal or deadline within 14 days"),
+    "ok": Text("ok"),
 }
 """The states for filtering the list."""
 
@@ -64,12 +64,12 @@ class State(Struct, frozen=True):
 def state_of(life: Life) -> State:
     """Return how a certificate stands, judging by the stored state alone."""
     if life.concerns:
-        return State(life.severity, Text("needs you"))
+        return State(life.severity, Text("needs attention"))
     if life.is_owned_elsewhere:
         return State("", Text("not needed"))
     if life.served < len(life.places):
-        return State(Severity.NOTICE, Text("on its way"))
-    return State(Severity.OK, Text("in order"))
+        return State(Severity.NOTICE, Text("pending"))
+    return State(Severity.OK, Text("ok"))
 
 
 # the list
@@ -252,26 +252,29 @@ class ManualAction(Struct, frozen=True):
 ACTIONS = {
     RunKind.SYNC: ManualAction(
         Text("Sync"),
-        Text("Carries out what is due: issues, deploys, verifies, and removes what was replaced."),
+        Text(
+            "Carries out every step that is due: issues and deploys certificates, checks every"
+            " address, and removes replaced certificates."
+        ),
     ),
     RunKind.REHEARSE: ManualAction(
         Text("Rehearse"),
         Text(
-            "Tries the order at the CA's staging directory, and throws the certificate away."
-            " Nothing else is changed."
+            "Orders a test certificate from the CA's staging environment, and discards the"
+            " certificate. Nothing else is changed."
         ),
         is_of_clients=False,
     ),
     RunKind.RENEW: ManualAction(
         Text("Renew"),
-        Text("Issues a new certificate now, due or not, and deploys it."),
+        Text("Issues and deploys a new certificate now, even if no renewal is due."),
         is_of_clients=False,
     ),
     RunKind.ROLLBACK: ManualAction(
         Text("Roll back"),
         Text(
-            "Binds the previous certificate again wherever the newest one is bound. The newest is"
-            " not deployed there again."
+            "Puts the previous certificate back on every domain that uses the newest certificate."
+            " The newest certificate is not deployed there again."
         ),
     ),
 }

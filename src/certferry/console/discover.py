@@ -124,11 +124,11 @@ class Discovered(Struct, frozen=True):
 
 _DOMAINS = (
     *(Text("Domain"), Text("Account"), Text("State"), verbatim("HTTPS"), Text("Certificate")),
-    *(Text("Left"), Text("Covered by"), Text("Addresses"), Text("Remarks")),
+    *(Text("Time left"), Text("Covered by"), Text("Addresses"), Text("Remarks")),
 )
 _CERTIFICATES = (
-    *(Text("Certificate"), Text("Account"), Text("Owner"), Text("Left")),
-    *(Text("Name there"), Text("Domains")),
+    *(Text("Certificate"), Text("Account"), Text("Owner"), Text("Time left")),
+    *(Text("Name in the account"), Text("Domains")),
 )
 
 
@@ -228,7 +228,7 @@ def discover_toml(request: Request) -> Response:
 
 # --- doctor
 
-_FINDINGS = (Text("About"), Text("Severity"), Text("Finding"), Text("Fix"), Text("Code"))
+_FINDINGS = (Text("Subject"), Text("Severity"), Text("Finding"), Text("Fix"), Text("Code"))
 
 SEVERITIES = {
     Severity.ERROR: Text("error"),

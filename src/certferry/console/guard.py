@@ -189,7 +189,7 @@ def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
     if len(sent) != 1 or sent[0] not in origins:
         raise PageRefused(
             403,
-            Text("the request does not come from a page of this console"),
+            Text("the request was not sent from this console"),
             Text(
                 "open {url}; if browsers use another address, write that as `url` under [console]",
                 url=console.base,
@@ -213,8 +213,8 @@ def _user_of_proxy(request: Request, console: ConsoleSettings, peer: Peer) -> Us
     if user is None:
         raise PageRefused(
             403,
-            Text("the proxy names a user whom certferry does not know"),
-            Text("`certferry console user add NAME` adds one"),
+            Text("the proxy passed a user name that does not exist in certferry"),
+            Text("add the user on the server: `certferry console user add NAME`"),
         )
     return user
 
@@ -450,7 +450,7 @@ def _must_be_allowed(request: Request, visitor: Visitor, body: bytes, *, is_by_t
         if not hmac.compare_digest(sent.encode(), visitor.csrf.encode()):
             raise PageRefused(
                 403,
-                Text("the form is not of this session: it was open for too long, or is a copy"),
+                Text("the form has expired, or belongs to another session"),
                 Text("go back, reload the page, and try again"),
             )
     path = path_of(request)
@@ -461,10 +461,13 @@ def _must_be_allowed(request: Request, visitor: Visitor, body: bytes, *, is_by_t
     if not visitor.may_start and not is_own:
         raise PageRefused(
             403,
-            Text("{name} may read everything, and change nothing", name=visitor.user.name),
-            Text("use a token of an operator: `certferry console token add NAME`")
+            Text(
+                "{name} is a viewer, and viewers cannot start or change anything",
+                name=visitor.user.name,
+            ),
+            Text("use an operator's token: `certferry console token add NAME`")
             if is_by_token
-            else Text("`certferry console user role NAME operator` changes that"),
+            else Text("to let this user start runs: `certferry console user role NAME operator`"),
         )
 
 

@@ -40,13 +40,20 @@ def ask_healthz(console: ConsoleSettings) -> None:
     except (OSError, HTTPException) as exc:
         problem = system_words(exc) if isinstance(exc, OSError) else repr(exc)
         raise CertferryError(
-            Text("no console answers at {where}: {problem}", where=console.listen, problem=problem),
-            hint=Text("to start it: certferry serve"),
+            Text(
+                "the console at {where} does not respond: {problem}",
+                where=console.listen,
+                problem=problem,
+            ),
+            hint=Text("start the console: certferry serve"),
         ) from exc
     if not is_well:
         raise CertferryError(
-            Text("the state does not answer, or this host has made no run for longer than a day"),
-            hint=Text("what is wrong: certferry status; and the log of certferry serve"),
+            Text(
+                "the state database does not respond, or this host has had no run for more than a"
+                " day"
+            ),
+            hint=Text("find the cause with certferry status, and in the log of certferry serve"),
         )
 
 

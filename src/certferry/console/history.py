@@ -76,7 +76,7 @@ class Filters(Struct, frozen=True):
     def number(self) -> int | None:
         """Return the number in `before`; `None` without a number. Raises `ConfigError`."""
         if self.before and not (self.before.isdecimal() and len(self.before) < _LONG):
-            raise ConfigError(Text("{word} is no number of an entry", word=self.before))
+            raise ConfigError(Text("{word} is not the number of an entry", word=self.before))
         return int(self.before) if self.before else None
 
 
@@ -91,7 +91,7 @@ def _moment(word: str, after: timedelta = timedelta(0)) -> datetime | None:
         return (moment + after if is_day else moment).astimezone(UTC)
     except (ValueError, OverflowError):
         raise ConfigError(
-            Text("{word} is no day", word=word), hint=Text("write it as in 2026-03-01")
+            Text("{word} is not a date", word=word), hint=Text("use the format 2026-03-01")
         ) from None
 
 

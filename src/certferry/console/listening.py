@@ -70,7 +70,7 @@ def _handed_over(
         listener.set_inheritable(False)
         actual = replace(console, listen=name_of(listener))
         for _, problem in wrong_listening(actual, has_certificate=console.has_certificate):
-            message = Text("the socket {socket} of systemd: {problem}", socket=name_of(listener))
+            message = Text("socket {socket} from systemd: {problem}", socket=name_of(listener))
             raise ConfigError(message.filled(problem=problem))
     return sockets
 
@@ -95,9 +95,9 @@ def _at_port(console: ConsoleSettings) -> socket.socket:
 def _cannot_listen(where: str, exc: OSError) -> ConfigError:
     problem = Text("{where}: {problem}", where=where, problem=system_words(exc))
     if exc.errno == errno.EADDRINUSE:
-        problem = Text("another program listens at {where} already", where=where)
+        problem = Text("another program is already listening on {where}", where=where)
     return ConfigError(
-        problem, hint=Text("listen elsewhere: `listen` under [console], or --listen")
+        problem, hint=Text("choose another address: `listen` under [console], or --listen")
     )
 
 
@@ -111,8 +111,10 @@ def _at_path(path: Path) -> socket.socket:
     except OSError as exc:
         listener.close()
         if exc.errno == errno.ENOENT:
-            problem = Text("there is no directory {folder}", folder=path.parent)
-            hint = Text("make it; under systemd, RuntimeDirectory= does at each start")
+            problem = Text("the directory {folder} does not exist", folder=path.parent)
+            hint = Text(
+                "create the directory; under systemd, RuntimeDirectory= creates it at every start"
+            )
             raise ConfigError(problem, hint=hint) from exc
         raise _cannot_listen(str(path), exc) from exc
     finally:
@@ -127,8 +129,10 @@ def _remove_stale(path: Path) -> None:
     except OSError:  # binding reports the problem
         return
     if not is_socket:
-        problem = Text("{path} is there, and is no socket", path=path)
-        raise ConfigError(problem, hint=Text("move it away, or name another socket"))
+        problem = Text("{path} already exists and is not a socket", path=path)
+        raise ConfigError(
+            problem, hint=Text("move the file away, or choose another path for the socket")
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trying:
         trying.settimeout(1)
         try:
@@ -221,6 +225,8 @@ def _must_be_for(bundle: CertificateBundle, console: ConsoleSettings) -> None:
     host, names = urlsplit(console.url or "").hostname, bundle.certificate.names
     if host is None or _IS_NO_NAME.fullmatch(host) or covered_by(names, host):
         return
-    problem = Text("the certificate of [console] is for {names}, and not for {host}, as `url` says")
-    hint = Text("name another `certificate`, or correct `url`")
+    problem = Text(
+        "the certificate under [console] covers {names}, but the host name in `url` is {host}"
+    )
+    hint = Text("choose another `certificate`, or correct `url`")
     raise ConfigError(problem.filled(names=list(names), host=host), hint=hint)

@@ -1,15 +1,13 @@
 """Login, logout, the link for choosing a password, and a user's own account.
 
 Every guess is counted before verifying, by address and by name. An attacker guessing anna's
-password blocks logins under anna's name, but does not lock anna out: a browser where anna was
-logged in since choosing the password has a count of its own, and the link of `certferry console
-user reset` is not counted.
+password blocks logins under anna's name; sessions go on, and the link of `certferry console user
+reset` is not counted.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hmac
 import ipaddress
 import logging
 import secrets
@@ -17,7 +15,6 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import datetime, timedelta
-from hashlib import sha256
 
 from starlette.concurrency import run_in_threadpool
 from starlette.datastructures import FormData
@@ -43,13 +40,9 @@ REFUSED_FOR = timedelta(seconds=30)
 """Time for refusing further guesses without asking the state, because runs need the state too."""
 
 AT_ONCE, MOST_WAITING = 2, 20
-"""Passwords verified at once (each takes memory and a core), and logins waiting for a turn. Logins
-wait in the event loop, so pages keep their threads. The queue is about a second long, so a flood of
-guesses delays a login by about a second at most.
+"""Passwords verified at once (each takes memory and a core), and requests waiting for a turn. They
+wait in the event loop, so pages keep their threads. The queue is about a second long.
 """
-
-_KNOWN = "known"
-_KNOWN_FOR = 365 * 24 * 3600  # seconds
 
 
 # --- guesses
@@ -79,9 +72,10 @@ class Guesses:
                 return now
         raise PageRefused(
             429,
-            Text("too many tries to log in"),
+            Text("too many login attempts"),
             Text(
-                "wait {duration}; or use the link of `certferry console user reset NAME`",
+                "wait {duration}, or use the link that `certferry console user reset NAME` prints"
+                " on the server",
                 duration=WAIT,
             ),
             {"Retry-After": str(int(WAIT.total_seconds()))},
@@ -94,35 +88,31 @@ class Guesses:
 
 
 class Turns:
-    """Decides which login verifies a password next. Belongs to the event loop."""
+    """Limits how many passwords are verified at once. Belongs to the event loop."""
 
     def __init__(self) -> None:
-        self._all, self._strangers = asyncio.Semaphore(AT_ONCE), asyncio.Semaphore(AT_ONCE)
+        self._verifying = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
 
     @asynccontextmanager
-    async def turn(self, *, is_known: bool) -> AsyncIterator[None]:
-        """Wait for a turn, and hold the turn for a `with` block. A known browser waits for at most
-        `AT_ONCE` strangers. Raises `PageRefused` if too many strangers wait.
+    async def turn(self) -> AsyncIterator[None]:
+        """Wait for a turn, and hold the turn for a `with` block. Raises `PageRefused` if too many
+        requests wait.
         """
-        if is_known:
-            async with self._all:
-                yield
-            return
         if self._waiting >= MOST_WAITING:
-            message = Text("too many tries to log in come at this moment")
+            message = Text("too many people are logging in right now")
             hint = Text("try again in a few seconds")
             raise PageRefused(503, message, hint, {"Retry-After": "2"})
         self._waiting += 1
         try:
-            async with self._strangers, self._all:
+            async with self._verifying:
                 yield
         finally:
             self._waiting -= 1
 
 
 def with_password(
-    page: Callable[[Request, FormData], Response], is_known: Callable[[Request, FormData], bool]
+    page: Callable[[Request, FormData], Response],
 ) -> Callable[[Request], Awaitable[Response]]:
     """Make a route from a function that verifies or stores a password. The function runs when its
     turn comes.
@@ -130,9 +120,8 @@ def with_password(
 
     async def route(request: Request) -> Response:
         async with request.form(max_files=0, max_fields=1000) as form:
-            is_known_now = await run_in_threadpool(is_known, request, form)
             turns: Turns = request.app.state.turns
-            async with turns.turn(is_known=is_known_now):
+            async with turns.turn():
                 return await run_in_threadpool(page, request, form)
 
     return route
@@ -152,38 +141,18 @@ def counted_as(address: str | None) -> str:
     return f"address {parsed}"
 
 
-def known_mark(user: access.User) -> str:
-    """Return the mark kept in a browser where the user was logged in. The mark proves only the
-    earlier login, and expires when the user chooses another password.
-    """
-    key = (user.password or "").encode()
-    return hmac.new(key, f"known {user.name.lower()}".encode(), sha256).hexdigest()
-
-
-def _mark_of(request: Request, user: access.User | None) -> str | None:
-    """Return the mark of a browser where this user was logged in; `None` for other browsers."""
-    mark = request.cookies.get(cookie_name(site_of(request), _KNOWN), "")
-    if user is None or user.password is None:
-        return None
-    return mark if hmac.compare_digest(mark.encode(), known_mark(user).encode()) else None
-
-
 def _is_right(request: Request, name: str, password: str, user: access.User | None) -> bool:
     """Return whether the password is right, after counting the guess. Raises `PageRefused`."""
-    mark = _mark_of(request, user)
-    is_known = mark is not None
-    address, named = counted_as(request.state.address), name.lower() if access.is_name(name) else ""
-    own = f"name {named}" if mark is None else f"browser {access.digest_of_secret(mark)}"
+    address = counted_as(request.state.address)
+    named = f"name {name.lower() if access.is_name(name) else ''}"
     guesses: Guesses = request.app.state.guesses
-    whose = {own: PER_NAME} if is_known else {address: PER_ADDRESS, own: PER_NAME}
-    counted_at = guesses.count(request, whose)
+    counted_at = guesses.count(request, {address: PER_ADDRESS, named: PER_NAME})
     stored = None if user is None else user.password
     is_right = len(password) <= access.LONGEST_PASSWORD and is_password(password, stored)
     if is_right:
         state = site_of(request).workspace().state
-        state.forget_guesses(own)
-        if not is_known:
-            state.take_back_guess(address, counted_at)
+        state.forget_guesses(named)
+        state.take_back_guess(address, counted_at)
     return is_right
 
 
@@ -218,10 +187,6 @@ def _user_in(request: Request, form: FormData) -> access.User | None:
     return site_of(request).workspace().state.user(name) if access.is_name(name) else None
 
 
-def _is_known_browser(request: Request, form: FormData) -> bool:
-    return _mark_of(request, _user_in(request, form)) is not None
-
-
 def log_in(request: Request, form: FormData) -> Response:
     """Begin a session if the name and password match. Raises `PageRefused`."""
     name, password = _words(form, "name").strip(), _words(form, "password")
@@ -230,7 +195,7 @@ def log_in(request: Request, form: FormData) -> Response:
     if not _is_right(request, name, password, user) or user is None:
         # The log omits the name, because users sometimes type a password into that field.
         _log.warning(Text("login refused from {address}", address=request.state.address or "unix"))
-        return _login_form(request, back, name, Text("the name or the password is wrong"))
+        return _login_form(request, back, name, Text("wrong user name or password"))
     return _begun(request, user, back)
 
 
@@ -254,7 +219,6 @@ def _begun(request: Request, user: access.User, back: str) -> Response:
     )
     response = RedirectResponse(link(request, back), 303)
     start_session(response, request, secret)
-    set_cookie(response, site, _KNOWN, known_mark(user), _KNOWN_FOR)
     if user.language is not None:
         set_cookie(response, site, "language", "", 0)
     return response
@@ -287,16 +251,14 @@ def _user_of_link(request: Request) -> str:
     return password_link.user
 
 
-def _has_link(request: Request, form: FormData) -> bool:
-    del form
-    return bool(_user_of_link(request))
-
-
 def _link_is_over() -> PageRefused:
     return PageRefused(
         410,
-        Text("this link is not good any more: it was used, replaced, or is older than an hour"),
-        Text("`certferry console user reset NAME` prints another one"),
+        Text(
+            "this link no longer works: it was used, replaced by a newer link, or is more than an"
+            " hour old"
+        ),
+        Text("`certferry console user reset NAME` prints a new link"),
     )
 
 
@@ -329,7 +291,7 @@ def _keep(request: Request, user: access.User, event: str) -> None:
 def _why_not(chosen: str, again: str, name: str) -> Text | None:
     """Return the reason why a password cannot be chosen; `None` if the password is fine."""
     if chosen != again:
-        return Text("the two passwords are not the same")
+        return Text("the two passwords do not match")
     return access.password_mistake(chosen, name)
 
 
@@ -337,8 +299,8 @@ def _why_not(chosen: str, again: str, name: str) -> Text | None:
 
 
 _DONE = {
-    "password": Text("the password is changed; every other browser is logged out"),
-    "language": Text("the language is stored"),
+    "password": Text("password changed; all other browsers have been logged out"),
+    "language": Text("language saved"),
 }
 
 
@@ -355,18 +317,13 @@ def _account_page(
     return render(request, "account.html", status=status, problem=problem, done=done)
 
 
-def _has_session(request: Request, form: FormData) -> bool:
-    del form
-    return visitor_of(request).session is not None
-
-
 def change_password(request: Request, form: FormData) -> Response:
     """Store another password and end the user's sessions. This session gets a new cookie too,
     because the old cookie may have been copied. Raises `PageRefused`.
     """
     visitor, site = visitor_of(request), site_of(request)
     if visitor.session is None:
-        raise PageRefused(403, Text("the proxy logs you in, without a password"))
+        raise PageRefused(403, Text("the proxy logs you in, so there is no password to change"))
     user, chosen = visitor.user, _words(form, "password")
     if not _is_right(request, user.name, _words(form, "current"), user):
         return _account_page(request, Text("the current password is wrong"))
@@ -402,12 +359,12 @@ def log_out_everywhere(request: Request) -> Response:
 
 ROUTES = (
     Route("/login", login, name="login"),
-    Route("/login", with_password(log_in, _is_known_browser), methods=["POST"]),
+    Route("/login", with_password(log_in), methods=["POST"]),
     Route("/logout", log_out, methods=["POST"]),
     Route("/welcome/{token}", welcome, name="welcome"),
-    Route("/welcome/{token}", with_password(choose_password, _has_link), methods=["POST"]),
+    Route("/welcome/{token}", with_password(choose_password), methods=["POST"]),
     Route("/account", account, name="account"),
-    Route("/account/password", with_password(change_password, _has_session), methods=["POST"]),
+    Route("/account/password", with_password(change_password), methods=["POST"]),
     Route("/account/language", with_form(change_language), methods=["POST"]),
     Route("/account/sessions", log_out_everywhere, methods=["POST"]),
 )

@@ -163,7 +163,7 @@ class Observer:
             problem = error.problem()
         except Exception:  # noqa: BLE001 - otherwise the observation would seem to go on for ever
             _log.exception(Text("unexpected error"))
-            message = Text("a mistake in certferry; its log has the traceback")
+            message = Text("a bug in certferry; its log has the traceback")
             problem = Problem("unexpected", message)
         with self._guard:
             before = self._known.get(kind, Found())

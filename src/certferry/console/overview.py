@@ -27,7 +27,7 @@ from certferry.core.observed.records import LastRun
 from certferry.core.observed.runs import StoredRun
 from certferry.errors import Severity
 from certferry.present.check_text import concern_subject
-from certferry.present.language import certificate_count, one_or_many
+from certferry.present.language import READ_THE_FILE, certificate_count, one_or_many
 from certferry.text import Text
 from certferry.values import replace
 
@@ -45,7 +45,7 @@ MONTHS = (
 )
 WORDS = {
     Milestone.RENEWAL: Text("renewal"),
-    Milestone.UPLOAD: Text("last moment to upload"),
+    Milestone.UPLOAD: Text("upload deadline"),
     Milestone.EXPIRY: Text("expiry"),
 }
 
@@ -114,27 +114,30 @@ def view_of(stored: Snapshot, newest: Mapping[str, StoredRun]) -> View:
 def sentence_of(verdict: OverallVerdict) -> Text:
     """Return the verdict in one sentence."""
     if not verdict.certificates:
-        return Text("No certificate is declared yet")
+        return Text("No certificates are configured yet")
     if verdict.needing:
+        if verdict.places == 1:
+            return Text("The only destination needs attention")
         return one_or_many(
             verdict.needing,
-            Text("{count} of {places} needs you"),
-            Text("{count} of {places} need you"),
+            Text("{count} of {places} destinations needs attention"),
+            Text("{count} of {places} destinations need attention"),
             places=verdict.places,
         )
     sentence = _served(verdict)
     if verdict.others:
         return one_or_many(
             verdict.others,
-            Text("{said}; {count} other matter needs you"),
-            Text("{said}; {count} other matters need you"),
+            Text("{said}; {count} other problem needs attention"),
+            Text("{said}; {count} other problems need attention"),
             said=sentence,
         )
     if verdict.next is None:
         return sentence
     return Text(
-        "{said}; next: {name}, {day}",
+        "{said}; next {event}: {name}, {day}",
         said=sentence,
+        event=WORDS[verdict.next.milestone],
         name=verdict.next.lineage,
         day=day_in_words(verdict.next.at),
     )
@@ -146,16 +149,16 @@ def extent_of(verdict: OverallVerdict) -> Text:
     """
     sentence = one_or_many(
         verdict.places,
-        Text("{certificates} in 1 place"),
-        Text("{certificates} in {count} places"),
+        Text("{certificates}, 1 destination"),
+        Text("{certificates}, {count} destinations"),
         certificates=certificate_count(verdict.certificates),
     )
     if not verdict.others:
         return sentence
     return one_or_many(
         verdict.others,
-        Text("{said}; {count} other matter needs you, too"),
-        Text("{said}; {count} other matters need you, too"),
+        Text("{said}; {count} other problem needs attention, too"),
+        Text("{said}; {count} other problems need attention, too"),
         said=sentence,
     )
 
@@ -165,24 +168,22 @@ def _served(verdict: OverallVerdict) -> Text:
     if not count:
         return one_or_many(
             verdict.certificates,
-            Text("1 certificate is in order"),
-            Text("All {count} certificates are in order"),
+            Text("1 certificate is OK"),
+            Text("All {count} certificates are OK"),
         )
     if served < count:
-        sentence = Text(
-            "{served} of {count} have the right certificate; the others are on their way"
-        )
+        sentence = Text("{served} of {count} serve the right certificate; the rest are pending")
         return sentence.filled(served=served, count=count)
     if verdict.are_domains:
         return one_or_many(
             count,
-            Text("The one domain serves the right certificate"),
+            Text("The only domain serves the right certificate"),
             Text("All {count} domains serve the right certificate"),
         )
     return one_or_many(
         count,
-        Text("The one place has the right certificate"),
-        Text("All {count} places have the right certificate"),
+        Text("The only destination has the right certificate"),
+        Text("All {count} destinations have the right certificate"),
     )
 
 
@@ -224,7 +225,10 @@ def _item(about: Subject, needs: tuple[Need, ...]) -> Item:
     )
 
 
-_COMMAND = re.compile(r"`(certferry [^`]+)`|(?:(?<=: )|(?<=：))(certferry [a-z{-][^`;,；，。]*)$")
+_COMMAND = re.compile(
+    r"`(certferry [^`]+)`"
+    rf"|(?:(?<=: )|(?<=：))(certferry (?:[{{-]|(?:init|{READ_THE_FILE})\b)[^`;,；，。]*)$"
+)
 
 
 def pieces(sentence: str) -> list[tuple[bool, str]]:

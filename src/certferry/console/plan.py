@@ -198,7 +198,7 @@ def _left(latest: Found[WholePlan], now: datetime) -> Text | None:
     if latest.since is None or now - latest.since < _SHORT or not 0 < latest.done < latest.count:
         return None
     left = whole_seconds((now - latest.since) / latest.done * (latest.count - latest.done))
-    message = Text("{done} of {count} certificates are planned; about {left} more")
+    message = Text("{done} of {count} certificates planned; about {left} left")
     return message.filled(done=latest.done, count=latest.count, left=left)
 
 

@@ -86,7 +86,7 @@ class Schedule:
         except CertferryError as error:
             self._not_before = moment + TRIED_AGAIN
             _log.warning(
-                Text("the scheduled run could not begin: {problem}", problem=error.message)
+                Text("the scheduled run could not start: {problem}", problem=error.message)
             )
             workspace.notifications(Run()).notify_failure(error)
             return False
@@ -193,7 +193,7 @@ class Process:
         except CertferryError as error:
             self.site.unread = error.problem()
             _log.warning(
-                Text("the configuration stays as it was: {problem}", problem=error.message)
+                Text("the previous configuration stays in use: {problem}", problem=error.message)
             )
             return
         # Runs and pages in progress keep the earlier workspace.
@@ -204,7 +204,7 @@ class Process:
             (settings.listen, settings.has_certificate) for settings in (console, self._first)
         ]
         if addresses[0] != addresses[1]:
-            _log.warning(Text("where the console listens changes when it is started again"))
+            _log.warning(Text("restart the console to listen at the new address"))
 
     def _outdate(self) -> None:
         self.site.observer.outdate()

@@ -24,32 +24,32 @@ _log = logging.getLogger(__name__)
 _AGAIN = Text("go back, reload the page, and try again")
 
 _SAID: Mapping[int, tuple[Text, Text | None]] = {
-    400: (Text("the request cannot be read"), _AGAIN),
+    400: (Text("the request is malformed"), _AGAIN),
     401: (
-        Text("this needs a login, or a token that is good"),
+        Text("log in, or send a valid token"),
         Text(
             "send `Bearer cf_…` in the header `Authorization`; `certferry console token add NAME`"
-            " prints one"
+            " creates a token"
         ),
     ),
-    403: (Text("this is not allowed"), None),
-    404: (Text("there is nothing at this address"), None),
-    405: (Text("this page does not take such a request"), None),
-    413: (Text("what was sent is too large"), None),
+    403: (Text("this action is not allowed"), None),
+    404: (Text("this address does not exist"), None),
+    405: (Text("this address does not support this kind of request"), None),
+    413: (Text("the request is too large"), None),
     421: (
-        Text("the console does not answer under this name"),
-        Text("write the address that browsers use as `url` under [console]"),
+        Text("the console is not set up for this host name"),
+        Text("set `url` under [console] to the address that browsers use"),
     ),
-    429: (Text("there were too many tries"), None),
+    429: (Text("too many attempts"), None),
     431: (
-        Text("the request has more headers than the console reads"),
-        Text("delete the cookies of this host, and try again"),
+        Text("the headers of the request are too large"),
+        Text("delete this site's cookies, and try again"),
     ),
     500: (
-        Text("a mistake in certferry; its log has the traceback"),
-        Text("`certferry doctor --report` prints what an issue needs"),
+        Text("a bug in certferry; its log has the traceback"),
+        Text("`certferry doctor --report` prints the facts for a bug report"),
     ),
-    503: (Text("the console cannot answer now"), _AGAIN),
+    503: (Text("the console is unavailable right now"), _AGAIN),
 }
 
 

@@ -40,18 +40,18 @@ certificates up to which certificates in order are shown too. The API's document
 FILTERS = ("name", "host", "who")
 
 STATES = {
-    RunState.RUNNING: ("notice", Text("in progress"), Text("In progress.")),
-    RunState.DONE: ("ok", Text("in order"), Text("Ended: everything is in order.")),
-    RunState.FAILED: ("error", Text("failed"), Text("Ended: not everything is in order.")),
+    RunState.RUNNING: ("notice", Text("in progress"), Text("In progress")),
+    RunState.DONE: ("ok", Text("ok"), Text("Finished without problems")),
+    RunState.FAILED: ("error", Text("failed"), Text("Finished with problems")),
     RunState.STOPPED: (
         "warning",
         Text("stopped"),
-        Text("Stopped before its end; the next run goes on from there."),
+        Text("Stopped before the end; the next run continues from here"),
     ),
     RunState.DIED: (
         "error",
-        Text("died"),
-        Text("Ended by the death of its process; the next run goes on from there."),
+        Text("interrupted"),
+        Text("Interrupted, because its process ended; the next run continues from here"),
     ),
 }
 """For each state: the badge, the word, and the sentence."""
@@ -342,7 +342,7 @@ def stop(request: Request) -> Response:
     stored(site, run)
     if not site.starter.stop(run):
         problem = Text(
-            "the run has ended, or goes on in another process: stop it where it was started"
+            "the run has ended, or belongs to another process: stop it where it was started"
         )
         raise PageRefused(409, problem)
     return RedirectResponse(link(request, f"/runs/{run}"), 303)

@@ -40,6 +40,7 @@ from certferry.wiring.workspace import Workspace
 
 HERE = Path(__file__).parent
 _TYPED = re.compile(r"`([^`\n]+)`")
+_OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]+")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
 LANGUAGE_NAMES = (("en", "English"), ("zh", "中文"))
 
@@ -180,6 +181,14 @@ def asset_digest(name: str) -> str:
     return hashlib.sha256((HERE / "static" / name).read_bytes()).hexdigest()[:16]
 
 
+def _unbroken(command: str) -> Markup:
+    """Return an escaped command with every option on one line: browsers break a line at a
+    hyphen.
+    """
+    options = _OPTION.sub(r'<span class="option">\g<0></span>', str(command))
+    return Markup(options)  # noqa: S704 - escaped by the callers
+
+
 def _shown(value: object) -> object:
     """Return a value with text direction characters made visible: names and foreign words are data
     on every page.
@@ -215,7 +224,7 @@ def render(
 
     - `say("…", places=…)`, `text(Text)`, `word("done")`, `moment(datetime)`, `some_of(names, 3)`
     - `prose(Text)`: a sentence with backquoted words as code
-    - `command_line("certferry sync")`: the command with the file that it reads
+    - `command_line("certferry sync")`: the command with the file that it reads, as HTML
     - `link("/path")`, `here(place=…)`, `asset("name")`
     - `visitor`, `language`, `path`
     - `wrong_file`: see `Site.unread`
@@ -238,7 +247,7 @@ def render(
 
     def prose(sentence: Text | str) -> Markup:
         words = escape(visible(sentence if isinstance(sentence, str) else voice.say(sentence)))
-        typed = _TYPED.sub(r"<code>\1</code>", str(words))
+        typed = _TYPED.sub(lambda found: f"<code>{_unbroken(found[1])}</code>", str(words))
         # Chromium breaks a line at the hyphens of a date.
         return Markup(_MOMENT.sub(r'<span class="moment">\g<0></span>', typed))  # noqa: S704 - escaped above
 
@@ -258,7 +267,7 @@ def render(
         .render(
             say=say,
             text=voice.say,
-            command_line=voice.command,
+            command_line=lambda words: _unbroken(escape(visible(voice.command(words)))),
             prose=prose,
             some_of=some_of,
             word=voice.word,

@@ -176,14 +176,14 @@ def password_mistake(password: str, name: str) -> Text | None:
     """Return why a password is refused for a user, or `None`."""
     plain = _plain(password)
     if len(password) < SHORTEST_PASSWORD:
-        return Text("a password has {count} characters or more", count=SHORTEST_PASSWORD)
+        return Text("a password needs at least {count} characters", count=SHORTEST_PASSWORD)
     if len(password) > LONGEST_PASSWORD:
-        return Text("a password has {count} characters at most", count=LONGEST_PASSWORD)
+        return Text("a password can have at most {count} characters", count=LONGEST_PASSWORD)
     rest = _without([*filter(None, map(_plain, (name, *re.split(r"[._@-]", name))))], plain)
     if rest != plain and _surprises(rest) < _FEWEST_SURPRISES:
-        return Text("this password is little more than the name")
+        return Text("the password is too close to the user name")
     if _repeats(plain) or _surprises(_without(_COMMON, plain)) < _FEWEST_SURPRISES:
-        return Text("this password, or one like it, is among the first that are tried")
+        return Text("the password, or a similar one, is among the first that attackers try")
     return None
 
 

@@ -72,9 +72,11 @@ class Fault(Enum):
 
     OVER = Text("the record at {place} has ended (persistUntil)")
     NO_WILDCARD = Text("the record at {place} lacks `policy=wildcard`")
-    OLDER_DRAFT = Text("the record at {place} is of an older draft, which names the account openly")
+    OLDER_DRAFT = Text(
+        "the record at {place} is from an older draft, which shows the account openly"
+    )
     OTHER_ACCOUNT = Text("the record at {place} names another account of the CA")
-    MALFORMED = Text("the record at {place} cannot be read as one of dns-persist-01")
+    MALFORMED = Text("the record at {place} is not a valid dns-persist-01 record")
     MISSING = Text("there is no TXT record for this CA at {place}")
 
 

@@ -54,16 +54,16 @@ WANTED = timedelta(seconds=30)
 REFUSED = timedelta(minutes=15)
 """The error of a clock from which services refuse dated requests (docs/facts/qiniu.md §2.3)."""
 
-_BEHIND = Text("this machine's clock is {amount} behind that of {service}")
-_AHEAD = Text("this machine's clock is {amount} ahead of that of {service}")
+_BEHIND = Text("this host's clock is {amount} behind that of {service}")
+_AHEAD = Text("this host's clock is {amount} ahead of that of {service}")
 SET_IT = Text(
-    "set this machine's clock (`timedatectl set-ntp true`), before the keys are looked at: services"
-    " refuse what carries a wrong date"
+    "set this host's clock (`timedatectl set-ntp true`) before checking the keys: services refuse"
+    " requests with a wrong date"
 )
 
 _BEFORE_AN_ORDER = Text(
-    "set this machine's clock (`timedatectl set-ntp true`); nothing was ordered, since certferry"
-    " cannot judge a certificate by a wrong clock"
+    "set this host's clock (`timedatectl set-ntp true`); nothing was ordered, since certferry"
+    " cannot judge a certificate with a wrong clock"
 )
 
 

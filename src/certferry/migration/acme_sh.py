@@ -126,14 +126,14 @@ def _read(
 ) -> old_home.OldCertificate:
     conf = parse_conf(old_home.text_of(entry.conf))
     if not conf.get("Le_Domain"):
-        raise CertificateError(Text("{path}: names no domain", path=entry.conf))
+        raise CertificateError(Text("{path}: contains no domain", path=entry.conf))
     # `--revoke` removes only the leaf's file; the next issuance writes the file again.
     revoked = entry.directory / f"{entry.domain}.key.revoked"
     if revoked.exists() and not (entry.directory / f"{entry.domain}.cer").exists():
-        raise CertificateError(Text("it has been revoked"))
+        raise CertificateError(Text("the certificate has been revoked"))
     fullchain = entry.directory / "fullchain.cer"
     if not fullchain.exists():
-        raise CertificateError(Text("no certificate has been issued for it yet"))
+        raise CertificateError(Text("no certificate has been issued yet"))
     files = PemFiles(str(fullchain), str(entry.directory / f"{entry.domain}.key"))
     ecc = ["--ecc"] if entry.directory.name.endswith(_ECC) else []
     return old_home.OldCertificate(
@@ -220,7 +220,7 @@ certferry_deploy() {
   %s
 }
 """
-_AS_ITS_USER = Text("run it as the user that acme.sh belongs to")
+_AS_ITS_USER = Text("run the command as acme.sh's user")
 _MODE = 0o644  # acme.sh sources the file instead of executing it, and the file is free of secrets
 
 
@@ -229,7 +229,7 @@ def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
     if not any((home / name).is_file() for name in _AT_HOME):
         raise ConfigError(
             Text("{home}: no acme.sh found there (no account.conf)", home=home),
-            hint=Text("name its home, where it keeps account.conf: --home DIR"),
+            hint=Text("set acme.sh's home, the directory with account.conf: --home DIR"),
         )
     path = home / PLACE
     content = (_HOOK % shlex.join(command)).encode()

@@ -57,7 +57,7 @@ def _read(
     settings = parse_renewal(old_home.text_of(conf))
     for key in ("fullchain", "privkey"):
         if not settings.get(key):
-            raise CertificateError(Text("{path}: does not name its {key}", path=conf, key=key))
+            raise CertificateError(Text("{path}: lacks {key}", path=conf, key=key))
     files = PemFiles(*(str(conf.parent / settings[key]) for key in ("fullchain", "privkey")))
     hooks = [settings[key] for key in _HOOKS if settings.get(key, "None") not in {"", "None"}]
     return old_home.OldCertificate(

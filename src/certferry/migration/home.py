@@ -132,9 +132,9 @@ def children(directory: Path) -> list[Path]:
     try:
         return sorted(directory.iterdir())
     except OSError as error:
-        hint = Text("name the client's directory with --home")
+        hint = Text("set the client's directory with --home")
         if isinstance(error, PermissionError):
-            hint = Text("run this as the user whose directory it is")
+            hint = Text("run the command as the user that owns the directory")
         problem = Text("{path}: {problem}", path=directory, problem=system_words(error))
         raise ConfigError(problem, hint=hint) from error
 

@@ -70,7 +70,7 @@ def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
     missing = [name for name in caller.variables if not environ.get(name)]
     if missing:
         hint = Text(
-            "this is for {client} to run, with its variables: {command}; by hand, run"
+            "only {client} can run this command, with its variables: {command}; by hand, run"
             " `certferry sync`"
         )
         raise ConfigError(
@@ -131,7 +131,7 @@ def declared_for(
     for certificate, leaf in held:
         if _are_same(leaf.names, renewed.names):
             path = "" if certificate.files is None else certificate.files.fullchain
-            problem = Text("{lineage}: {declared} holds another certificate than {made}")
+            problem = Text("{lineage}: {declared} contains a certificate other than {made}")
             hint = Text(
                 "have the client write the declared file before it runs the hook (acme.sh:"
                 " --fullchain-file), or {advice}"
@@ -177,8 +177,7 @@ def _held(
                 held.append((certificate, source.read(certificate.files).certificate))
             except (CertificateError, PlanRefused) as error:
                 message = Text(
-                    "no declared certificate is the renewed one; {lineage} may be meant, but"
-                    " {problem}"
+                    "no declared certificate is the renewed one; perhaps {lineage}, but {problem}"
                 )
                 problem = message.filled(lineage=certificate.lineage, problem=error.message)
                 broken.append(type(error)(problem, hint=error.hint))
@@ -190,14 +189,14 @@ def _must_be_as_desired(desired: DesiredCertificate, renewed: Certificate) -> No
     other's certificate for ever.
     """
     if renewed.key_type != desired.key_type:
-        problem = Text("{lineage}: the key is {had}; asked for: {wanted}")
+        problem = Text("{lineage}: the key is {had}; declared: {wanted}")
         raise PlanRefused(
             problem.filled(
                 lineage=desired.lineage, had=renewed.key_type, wanted=desired.key_type.value
             ),
             hint=Text(
-                "have the client make such a key (acme.sh: --keylength; certbot and lego:"
-                " --key-type), or declare `key_type` as it is"
+                "have the client make a key of the declared type (acme.sh: --keylength; certbot"
+                " and lego: --key-type), or set `key_type` to the present type"
             ),
         )
 
@@ -209,9 +208,12 @@ def _must_be_the_newest(
     latest = max((v.certificate.not_before for v in versions(desired.lineage)), default=None)
     if latest is not None and latest > renewed.not_before:
         message = Text(
-            "{lineage}: {path} holds a certificate of {made}, and there is a later one of {latest}"
+            "{lineage}: {path} contains a certificate of {made}, but a later certificate of"
+            " {latest} exists"
         )
-        hint = Text("certferry has renewed it since: switch it off in the client, or {advice}")
+        hint = Text(
+            "certferry has renewed the certificate since: switch it off in the client, or {advice}"
+        )
         facts = {"path": files.fullchain, "made": renewed.not_before, "latest": latest}
         raise PlanRefused(
             message.filled(lineage=desired.lineage, **facts),

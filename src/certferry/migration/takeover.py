@@ -37,9 +37,7 @@ def one_for_each_directory(
     kept = []
     for certificate in certificates:
         own = tuple(d for d in certificate.deployments if owners[d.directory] is certificate)
-        left = Text(
-            "{directory}, and what is run for it, is left to {other}, which was copied there too"
-        )
+        left = Text("{directory} and its commands are left to {other}, which was copied there too")
         others = (d.directory for d in certificate.deployments if d not in own)
         remarks = [left.filled(directory=path, other=owners[path].lineage) for path in others]
         kept.append(replace(certificate, deployments=own, remarks=(*certificate.remarks, *remarks)))
@@ -62,7 +60,7 @@ def without_duplicates(
         if other is certificate or certificate.deployments or not places.target:
             kept.append(certificate)
         else:
-            reason = Text("{other} is for the same names, and goes first", other=other.lineage)
+            reason = Text("{other} has the same names, and takes precedence", other=other.lineage)
             idle.append(proposals.LeftOut(certificate.lineage, reason, certificate))
     return proposals.Proposal(tuple(kept), tuple(idle))
 
@@ -118,8 +116,8 @@ def _imported(
     for hook in certificate.installed.runs:
         if hook.goes_to_qiniu and places.target:  # certferry deploys to Qiniu too
             remark = Text(
-                "{client} still runs `{program}` after a renewal, beside certferry: have it run"
-                " `certferry hook {client}` instead"
+                "{client} still runs `{program}` after a renewal, besides certferry: have"
+                " {client} run `certferry hook {client}` instead"
             )
             remarks.append(remark.filled(client=client, program=hook.program))
     return proposals.ProposedCertificate(
@@ -135,7 +133,10 @@ def _taken_over(
 ) -> proposals.ProposedCertificate:
     obstacle = _why_not_issued(certificate, places)
     if obstacle is not None:
-        why = Text("{client} goes on renewing it, since certferry cannot prove its names: {reason}")
+        why = Text(
+            "{client} keeps renewing the certificate, since certferry cannot prove its names:"
+            " {reason}"
+        )
         return _imported(certificate, places, client, why.filled(client=client, reason=obstacle))
     directory = certificate.installed.directory
     reload = _reload(certificate.installed, places) if directory else ""
@@ -181,14 +182,14 @@ def _in_files(theirs: Installed, directory: str, reload: str) -> proposals.Propo
 def _changes_of_access(theirs: Installed, reload: str) -> Iterator[Text]:
     """Explain who loses access to the key, and the variables that `reload` finds."""
     if theirs.access.key_mode & _OTHERS:
-        message = Text("every user could read {path}: from now on only its owner and group")
+        message = Text("every user could read {path}: from now on only the owner and the group can")
         yield message.filled(path=theirs.privkey)
     program = OldHook(reload).program
     if reload and program not in _KEEPERS_OF_SERVICES:
         yield Text(
-            "`{program}` goes on being run, and finds the paths in CERTFERRY_FULLCHAIN and"
-            " CERTFERRY_PRIVKEY; if it deploys to Qiniu, take it out of `reload` where certferry"
-            " does that",
+            "`{program}` keeps running, with the paths in CERTFERRY_FULLCHAIN and"
+            " CERTFERRY_PRIVKEY; if the program deploys to Qiniu, remove it from `reload` where"
+            " certferry does so",
             program=program,
         )
 
@@ -198,8 +199,8 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
     files = [path for path in theirs.copies if path not in kept]
     if files:
         yield Text(
-            "programs that read {files} today need a deployment to files, by which certferry"
-            " writes {names} into a directory of your choice",
+            "programs that read {files} today need a deployment to files: certferry then writes"
+            " {names} into a directory of your choice",
             files=files,
             names=_NAMES,
         )
@@ -222,13 +223,13 @@ def _runs_no_more(
             continue
         if hook.goes_to_qiniu and places.target:
             message = Text(
-                "`{program}` is left out: certferry deploys to Qiniu now; anything else it does"
-                " needs a `reload` of its own"
+                "`{program}` is left out: certferry deploys to Qiniu now; for anything else that"
+                " the program does, set `reload`"
             )
         else:
             message = Text(
-                "`{program}`, which {client} runs at a renewal, is left out: where it is needed"
-                " still, write it as `reload`, or as a deployment to `command`"
+                "`{program}`, which {client} runs at a renewal, is left out: if still needed, set"
+                " it as `reload`, or as a deployment to `command`"
             )
         yield message.filled(program=hook.program, client=client)
 

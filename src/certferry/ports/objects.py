@@ -46,14 +46,14 @@ def no_end(place: str) -> ConfigError:
     """Return the error for a list with more objects than any state has."""
     return ConfigError(
         Text("{place} lists more than {count} objects", place=place, count=MOST_OBJECTS),
-        hint=Text("give the state a bucket, or a prefix in `url`, of its own"),
+        hint=Text("give the state a bucket of its own, or a prefix in `url`"),
     )
 
 
 def too_long(place: str, name: str) -> ConfigError:
     """Return the error for an object longer than any state."""
     return ConfigError(
-        Text("{name} in {place} is longer than any state", name=name, place=place),
+        Text("{name} in {place} is too long for a state", name=name, place=place),
         hint=Text("find out who writes there besides certferry"),
     )
 
@@ -61,6 +61,6 @@ def too_long(place: str, name: str) -> ConfigError:
 def not_readable(place: str, name: str) -> DatabaseUnavailable:
     """Return the error for an object that was listed but cannot be read."""
     return DatabaseUnavailable(
-        Text("{place} lists {name}, and does not have it to read yet", place=place, name=name),
-        hint=Text("run it again later; if it stays so, that service lists what it has deleted"),
+        Text("{place} lists {name}, but cannot return it yet", place=place, name=name),
+        hint=Text("run again later; if the error persists, the service lists deleted objects"),
     )

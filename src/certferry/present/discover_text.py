@@ -80,8 +80,8 @@ def remarks(discovery: inventory.Discovery, voice: Voice) -> Iterator[Line]:
 
 def heading(discovery: inventory.Discovery, voice: Voice) -> Line:
     """Render the heading of the table of unused certificates."""
-    singular = Text("1 certificate that no domain seen here uses:")
-    plural = Text("{count} certificates that no domain seen here uses:")
+    singular = Text("1 unused certificate (no domain listed here has it):")
+    plural = Text("{count} unused certificates (no domain listed here has them):")
     return line(voice.say(one_or_many(len(discovery.unused), singular, plural)))
 
 
@@ -197,7 +197,7 @@ def remarks_on(discovered: inventory.DiscoveredDomain) -> Iterator[Text]:
         yield discovered.problem.message
     if discovered.covered_by and discovered.deployed_by is None and discovered.listed.by_itself:
         yield Text(
-            "{lineages} would cover it, and no deployment brings it to {account}",
+            "{lineages} would cover the domain, but no deployment brings it to {account}",
             lineages=list(discovered.covered_by),
             account=discovered.account,
         )
@@ -475,7 +475,7 @@ def conclusion(findings: Sequence[Problem]) -> Text:
         if counts[severity]
     ]
     if not counted:
-        return Text("Everything that a run relies on is in order. Nothing was changed.")
+        return Text("Everything that a run depends on is in order. Nothing was changed.")
     return Text("{counts}. Nothing was changed.", counts=counted)
 
 
@@ -490,8 +490,8 @@ def report(reports: Iterable[AccountReport], now: datetime, voice: Voice) -> Ite
     system = f"Python {platform.python_version()}, {platform.system()}, {libraries}"
     yield from (line(), line(system))
     promise = Text(
-        "Reading calls only. No secret is in this text, no id, and no name of a domain, a bucket or"
-        " a certificate."
+        "Reading calls only. The text contains no secret, no ID, and no name of a domain, a"
+        " bucket or a certificate."
     )
     yield from (line(), line(voice.say(promise)))
     for account in reports:

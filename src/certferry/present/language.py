@@ -96,12 +96,13 @@ def english(template: str) -> str:
     return template
 
 
-_COMMAND = re.compile(
-    r"\bcertferry (?=(?:account|add|backup|check|console|discover|dns-persist|doctor|export|forget"
-    r"|history|hook|hosts|notify|plan|remove|rename|restore|revoke|rollback|schedule|serve|state"
-    r"|status|sync|watch)\b)"
+READ_THE_FILE = (
+    "account|add|backup|check|console|discover|dns-persist|doctor|export|forget|history|hook|hosts"
+    "|notify|plan|remove|rename|restore|revoke|rollback|schedule|serve|state|status|sync|watch"
 )
-"""How a command begins that reads the configuration file."""
+"""The commands that read the configuration file, as alternatives of a regular expression."""
+
+_COMMAND = re.compile(rf"\bcertferry (?=(?:{READ_THE_FILE})\b)")
 
 EVERYWHERE = Path("/etc/certferry/certferry.toml")
 """The file that a command finds in any directory, run by any user."""
@@ -224,7 +225,7 @@ def must_be_spoken(environ: Mapping[str, str]) -> None:
         message = Text("{variable}={word} is not supported; use {one} or {other}")
         raise ConfigError(
             message.filled(variable=VARIABLE, word=word, one=first, other=second),
-            hint=Text("set it, or unset it: the locale then says which"),
+            hint=Text("set or unset the variable; without it, the locale decides"),
         )
 
 

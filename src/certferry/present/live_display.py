@@ -322,7 +322,7 @@ class Display:
 
     def _footer(self) -> Line:
         elapsed = _elapsed(self._now() - self._begun)
-        message = Text("{elapsed} · Ctrl-C stops; the next run goes on")
+        message = Text("{elapsed} · Ctrl-C stops; the next run continues")
         if self._changes_nothing:
             message = Text("{elapsed} · Ctrl-C stops")
         message = message.filled(elapsed=elapsed)

@@ -75,7 +75,7 @@ OF_DNS = frozenset(_codes(DnsError))
 """Codes of problems at a DNS service that stop an issuance."""
 _OF_ISSUING = frozenset({*_codes(IssuanceError), *OF_DNS, ClockWrong.code})
 """Codes of problems that stop an issuance."""
-_TEST = Text("a message of `certferry notify test`; nothing has happened")
+_TEST = Text("a message of `certferry notify test`; there is no trouble")
 
 
 def message(

@@ -23,7 +23,7 @@ INDENT = "  "
 VERB = 8
 """Cells for the first word of a line: `issue`, `deploy`, `verify`, `retire`, `blocked`."""
 
-_AGAIN = Text(" (tried again; kept if it is still used)")
+_AGAIN = Text(" (tried again; kept if still in use)")
 
 _BELOW = len(INDENT) + VERB + 1
 
@@ -39,7 +39,7 @@ def lines(plans: Sequence[planned.Plan], voice: Voice, digest: str | None = None
                 yield from _entry_lines(entry, voice)
             yield line()
     if digest is not None and not all(map(is_nothing_to_run, plans)):
-        message = Text("Just this plan: certferry sync --plan {digest}", digest=digest)
+        message = Text("Exactly this plan: certferry sync --plan {digest}", digest=digest)
         yield line(voice.say(message))
     yield line(voice.say(conclusion(plans)))
 
@@ -84,7 +84,7 @@ def entries(plan: planned.Plan, voice: Voice) -> Iterator[PlanEntry]:
     yield from _findings(plan, voice, planned.Weight.REFUSED, planned.Weight.BLOCKED)
     # Differing domains that a policy leaves alone.
     for drifted in plan.drifts:
-        policy = Text('left as it is (drift = "{policy}")', policy=drifted.policy.value)
+        policy = Text('left unchanged (drift = "{policy}")', policy=drifted.policy.value)
         entry = _entry("drifted", at_target(drifted.target, drifted.domain), policy, voice)
         yield replace(entry, changes=drifted.changes)
     for back in plan.rolled_back:
@@ -106,8 +106,8 @@ def _step(step: planned.Step, reasons: Sequence[Text], voice: Voice) -> PlanEntr
     subject = _subject(step, reasons, voice) + (voice.say_on_one_line(why) if why else "")
     if isinstance(step, planned.Issue) and step.standing:
         below = Text(
-            "proven by records that stay (dns-persist-01, experimental), without a DNS"
-            " account: {names}",
+            "proven by permanent records (dns-persist-01, experimental), without a DNS account:"
+            " {names}",
             names=step.standing,
         )
     changes = step.changes if isinstance(step, planned.Deploy) else ()
@@ -159,14 +159,14 @@ def _reasons(plan: planned.Plan) -> list[Text]:
     reasons = firsts or [step.reason.message for step in plan.steps]
     if not reasons and plan.is_settled:
         if plan.is_outdated:
-            return [Text("left to a host whose declaration is newer")]
+            return [Text("left to a host with a newer declaration")]
         if plan.drifts:
-            return [Text("changed outside certferry, and left like that")]
+            return [Text("changed outside certferry, and left unchanged")]
         if plan.rolled_back:
-            return [Text("as declared, but for what was rolled back")]
+            return [Text("as declared, except the rolled-back domains")]
         if plan.owned_elsewhere and not plan.unchanged:
             return [Text("not needed")]
-        unread = Text("as declared, as far as it could be read")
+        unread = Text("as declared, as far as readable")
         return [unread if plan.having(planned.Weight.UNREAD) else Text("as declared")]
     if len(dict.fromkeys(firsts)) > 1:
         # A list of reasons would not assign the reasons to domains.
@@ -245,7 +245,9 @@ def conclusion(plans: Sequence[planned.Plan]) -> Text:
     if all(is_nothing_to_run(plan) for plan in plans):
         return Text("{counts}. Nothing was changed.", counts=counts)
     if any(plan.having(planned.Weight.BLOCKED) for plan in plans):
-        return Text("{counts}. Nothing was changed; see to what is blocked first.", counts=counts)
+        return Text(
+            "{counts}. Nothing was changed; first resolve the blocked steps.", counts=counts
+        )
     return Text("{counts}. Nothing was changed; run `certferry sync`.", counts=counts)
 
 
@@ -303,7 +305,7 @@ def _counts(plans: Sequence[planned.Plan]) -> list[Text]:
         (looks, Text("1 domain to verify"), Text("{count} domains to verify")),
         (retirements, Text("1 to retire"), Text("{count} to retire")),
         (again, Text("1 to try again"), Text("{count} to try again")),
-        (left, Text("1 left as found"), Text("{count} left as found")),
+        (left, Text("1 left unchanged"), Text("{count} left unchanged")),
         (back, Text("1 rolled back"), Text("{count} rolled back")),
         (outdated, Text("1 left to another host"), Text("{count} left to other hosts")),
         (refused, Text("1 refused"), Text("{count} refused")),

@@ -170,7 +170,7 @@ def _lines(
     lineage: reports.LineageReport, voice: Voice, causes: Container[Cause | None]
 ) -> Iterator[Line]:
     if not lineage.was_observed:
-        unobserved = Span(voice.say(Text("not looked at")), Tone.PENDING)
+        unobserved = Span(voice.say(Text("not checked")), Tone.PENDING)
         yield line(Span(lineage.lineage, Tone.STRONG), ": ", unobserved)
         return
     steps = [step for step in lineage.outcomes if cause_of(step) not in causes]
@@ -326,17 +326,19 @@ def _outcome(report: reports.SyncReport) -> Text:
     if unchanged and report.outdated:
         return one_or_many(
             report.outdated,
-            Text("Nothing changed: 1 certificate is left to a host whose declaration is newer."),
+            Text("Nothing changed: 1 certificate is left to a host with a newer declaration."),
             Text(
-                "Nothing changed: {count} certificates are left to hosts whose declarations are"
-                " newer."
+                "Nothing changed: {count} certificates are left to hosts with newer declarations."
             ),
         )
     if unchanged and report.left:
         return one_or_many(
             report.left,
-            Text("Nothing changed: 1 domain is left as it is, all else is as declared."),
-            Text("Nothing changed: {count} domains are left as they are, all else is as declared."),
+            Text("Nothing changed: 1 domain is left unchanged, everything else is as declared."),
+            Text(
+                "Nothing changed: {count} domains are left unchanged, everything else is as"
+                " declared."
+            ),
         )
     if unchanged:
         return one_or_many(
@@ -352,20 +354,21 @@ def _how_to_go_on(report: reports.SyncReport, undeclared_of: str | None) -> Text
     is_done = report.complete and report.ok
     if undeclared_of is not None and not is_done:
         return Text(
-            "It is declared in no file, so no later run goes on: have {client} run the hook again.",
+            "No file declares the certificate, so no later run continues: have {client} run"
+            " the hook again.",
             client=undeclared_of,
         )
     if report.complete:
         steps = [s for lineage in report.lineages for s in lineage.having(reports.Outcome.WAITING)]
         held = [s.error.retry.after for s in steps if s.error and s.error.retry.after]
         if held and len(held) == len(steps):
-            return Text("A run after {moment} goes on.", moment=min(held))
-        return Text("Run `certferry sync` again to go on.") if steps else None
+            return Text("A run after {moment} continues.", moment=min(held))
+        return Text("Run `certferry sync` again to continue.") if steps else None
     if not report.renewing:
-        return Text("The next `certferry sync` goes on from here.")
+        return Text("The next `certferry sync` continues from here.")
     return Text(
-        "The next `certferry sync` goes on from here; a renewal that was not ordered yet needs"
-        " `--renew` again."
+        "The next `certferry sync` continues from here; a renewal not yet ordered needs `--renew`"
+        " again."
     )
 
 
@@ -388,23 +391,16 @@ def rehearsal_lines(
 
 def _rehearsed(report: reports.SyncReport) -> Text:
     if not report.lineages:
-        return Text(
-            "Nothing was rehearsed: no certificate would be ordered (`--renew` orders all)."
-        )
+        return Text("Nothing was rehearsed: no order is due (`--renew` orders all certificates).")
     bad = sum(not lineage.ok for lineage in report.lineages)
     if bad:
         return one_or_many(
             bad,
-            Text("The rehearsal of 1 certificate did not succeed; nothing was deployed."),
-            Text("The rehearsals of {count} certificates did not succeed; nothing was deployed."),
+            Text("The rehearsal of 1 certificate failed; nothing was deployed."),
+            Text("The rehearsals of {count} certificates failed; nothing was deployed."),
         )
     return one_or_many(
         len(report.lineages),
-        Text(
-            "1 certificate was rehearsed; nothing of it was kept. What `certferry sync` would do:"
-        ),
-        Text(
-            "{count} certificates were rehearsed; nothing of them was kept. What `certferry sync`"
-            " would do:"
-        ),
+        Text("1 certificate was rehearsed and discarded. What `certferry sync` would do:"),
+        Text("{count} certificates were rehearsed and discarded. What `certferry sync` would do:"),
     )

@@ -94,9 +94,11 @@ class LogFile:
                 # a pipe without a reader.
                 os.close(descriptor)
                 problem = Text(
-                    "is no regular file with one name, and others can write to its directory"
+                    "is not a regular file with one name, and others can write to its directory"
                 )
-                raise NotTrusted(check.path, problem, Text("move it away, or name another log"))
+                raise NotTrusted(
+                    check.path, problem, Text("move the file away, or choose another log")
+                )
             return descriptor
 
 
@@ -144,12 +146,16 @@ def _inherited(path: Path) -> int | None:
 def _cannot_be_written(path: Path, problem: OSError) -> ConfigError:
     if isinstance(problem, NotTrusted):
         why = Text("{path} {problem}", path=problem.path, problem=problem.problem)
-        return ConfigError(Text("the log is not written: {problem}", problem=why), hint=problem.fix)
+        return ConfigError(
+            Text("certferry writes no log: {problem}", problem=why), hint=problem.fix
+        )
     message = Text("the log {path} cannot be written: {problem}")
-    hint = Text("name a file that {user} may write with --log-file", user=user_name(os.geteuid()))
+    hint = Text(
+        "choose a file that {user} can write, with --log-file", user=user_name(os.geteuid())
+    )
     if not path.parent.is_dir():
         directory = shlex.quote(str(path.parent))
-        hint = Text("make the directory first: mkdir -p {directory}", directory=directory)
+        hint = Text("create the directory first: mkdir -p {directory}", directory=directory)
     return ConfigError(message.filled(path=path, problem=system_words(problem)), hint=hint)
 
 

@@ -62,24 +62,24 @@ def _log_of(command: str) -> str:
 
 
 LOST = Text(
-    "write the variables into a file that `env_files` names, or refer to them by file: or command:"
+    "write the variables into a file listed in `env_files`, or refer to them with file: or command:"
 )
 """The hint for secrets that a scheduled run would not find."""
 # Not `env_files`: these hold secrets only, and certferry keeps their variables from libraries.
 WITHHELD = Text(
-    "set it for the run yourself: above its line with `crontab -e`, or in a file that only you can"
-    " read, by EnvironmentFile= in a drop-in of certferry.service"
+    "set the variable for the run yourself: above the line in `crontab -e`, or in a file that"
+    " only you can read, with EnvironmentFile= in a drop-in of certferry.service"
 )
 """The hint for variables that a run needs and that certferry does not store."""
-MISSED = Text("write the whole path of each; the run looks for programs in {path} alone")
+MISSED = Text("write the full path of each; the run looks for programs only in {path}")
 """The hint for programs that a scheduled run would not find."""
 
 
 def nothing_to_do(path: Path | None) -> Concern:
     """Return the concern about a run without certificates."""
     return [Text("{path} declares no certificates", path=path)], Text(
-        "declare them with [[certificates]]; scheduled runs do not look after certificates"
-        " that only a hook deploys"
+        "declare the certificates with [[certificates]]; scheduled runs skip certificates that"
+        " only a hook deploys"
     )
 
 
@@ -91,9 +91,7 @@ def beyond_package(job: Job) -> Concern:
     """Return the concern about needs of a job that the package's units do not meet."""
     problems: list[Text] = []
     if _CONFIGURATION not in job.command:
-        problems.append(
-            Text("the package's timer reads {path} and no other file", path=_CONFIGURATION)
-        )
+        problems.append(Text("the package's timer reads only {path}", path=_CONFIGURATION))
     if job.runs_programs:
         problems.append(
             Text("the package's timer runs programs as the user certferry, in a sandbox")
@@ -107,7 +105,7 @@ def beyond_package(job: Job) -> Concern:
         problem = Text("the package's timer does not set {names}", names=sorted(job.environment))
         problems.append(problem)
     return problems, Text(
-        "write a drop-in: systemctl edit certferry.service; there is one in {path}",
+        "write a drop-in: systemctl edit certferry.service; {path} has an example",
         path="/usr/share/doc/certferry/README.Debian",
     )
 
@@ -116,8 +114,8 @@ def not_needed(starts: Sequence[Text]) -> Concern:
     """Return the concern about several schedules."""
     message = Text("certferry is started by {places}", places=starts)
     return [message] if len(starts) > 1 else [], Text(
-        "one is enough; `certferry schedule remove` takes away what `install` wrote, with --systemd"
-        " the timer alone"
+        "keep only one of them; `certferry schedule remove` removes the entries written by"
+        " `install`, with --systemd only the timer"
     )
 
 

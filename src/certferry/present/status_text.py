@@ -143,7 +143,7 @@ def _of_certificate(status: assessed.LineageStatus, voice: Voice) -> Iterator[Li
     if problem is not None:  # the certificate's files are unreadable
         yield from voice.about(name, problem.message)
         if status.version is not None:
-            shown = Text("shown is the certificate that was taken from them at {moment}")
+            shown = Text("shown below: the certificate read from the files at {moment}")
             yield line(f"  {voice.say(shown.filled(moment=status.version.saved_at))}")
         yield from voice.hint(problem.hint, 2)
     if status.reason is not None:
@@ -165,7 +165,7 @@ def of_runs(recorded: Recorded, voice: Voice) -> Iterator[Line]:
     if last is None:
         said = Text("no run is recorded yet")
         if recorded.begun_at is not None:
-            said = Text("no run has come to its end yet: one began at {moment}")
+            said = Text("no run has ended yet: one started at {moment}")
             said = said.filled(moment=recorded.begun_at)
         yield line(Span(voice.say(said), Tone.FAINT))
         return
@@ -302,11 +302,11 @@ def _failed(name: str, failure: assessed.LastFailure, voice: Voice) -> Iterator[
     )
     yield from voice.about(name, message)
     if failure.again_at is None:
-        again = Text("the next run tries it again")
+        again = Text("the next run tries again")
     else:
-        again = Text("the next run after {moment} tries it again", moment=failure.again_at)
+        again = Text("the next run after {moment} tries again", moment=failure.again_at)
     if failure.at - failure.since >= _LONG:
-        again = Text("it has failed since {since}; {again}", since=failure.since, again=again)
+        again = Text("failing since {since}; {again}", since=failure.since, again=again)
     if failure.problem.code not in _LEFT_ALONE:
         yield line(f"  {voice.say(again)}")
     yield from voice.hint(failure.problem.hint, 2)
@@ -437,17 +437,19 @@ def history_break(damage: HistoryBreak) -> Text:
     """Describe where a history was damaged."""
     entry = Text("entry {number} of {at}", number=damage.number, at=damage.at or "?")
     if damage.number is None:
-        entry = Text("its beginning")
+        entry = Text("the first entry")
     return _DAMAGE[damage.damage].filled(name=damage.lineage, entry=entry)
 
 
 _DAMAGE = {
-    Damage.CHANGED: Text("{name}: {entry} was changed, or put in"),
+    Damage.CHANGED: Text("{name}: {entry} was changed or inserted"),
     Damage.REMOVED: Text("{name}: after {entry}, entries were removed, or the end was changed"),
     Damage.UNCONNECTED: Text(
-        "{name}: {entry} does not continue what is before it, which was changed, removed or put in"
+        "{name}: {entry} does not continue the entry before, which was changed, removed or inserted"
     ),
-    Damage.GONE: Text("The whole history of a certificate was removed, or their number changed"),
+    Damage.GONE: Text(
+        "The whole history of a certificate was removed, or the number of histories was changed"
+    ),
 }
 
 

@@ -137,8 +137,8 @@ def verify(step: plans.Verify, context: StepContext) -> StepOutcome:
         said=addresses, changes=in_sentences(step.changes)
     )
     hint = Text(
-        "set the wanted values in the deployment (`force_https`, `http2`, `tls_versions`),"
-        " and the next run restores them"
+        "write these values into the deployment (`force_https`, `http2`, `tls_versions`), and the"
+        " next run restores them"
     )
     return replace(result, detail=detail, hint=hint)
 
@@ -297,8 +297,9 @@ def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcom
     error = VerificationError(
         Text("rolled back: {why}", why=step.reason.message),
         hint=Text(
-            "the previous certificate is bound again, valid until {moment}; the new one is not"
-            " tried here again. `certferry sync --renew {lineage}` issues another one",
+            "the previous certificate is bound again, valid until {moment}; the new certificate"
+            " is not tried here again. `certferry sync --renew {lineage}` issues another"
+            " certificate",
             moment=step.previous_until,
             lineage=context.lineage,
         ),

@@ -33,7 +33,7 @@ from certferry.values import replace
 
 _log = logging.getLogger(__name__)
 
-BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("asked for"))
+BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("requested by hand"))
 
 
 def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertificate:
@@ -119,9 +119,11 @@ def _steps_back(
 
 
 def _nothing_to_go_back_to(desired: DesiredCertificate) -> errors.PlanRefused:
-    hint = Text("nothing was changed; `certferry sync --renew {lineage}` issues a new one")
+    hint = Text("nothing was changed; `certferry sync --renew {lineage}` issues a new certificate")
     if desired.files is not None:
-        hint = Text("have its own client issue it again; certferry only deploys {lineage}")
+        hint = Text(
+            "have the certificate's client issue it again; certferry only deploys {lineage}"
+        )
     message = Text("{lineage} has no previous certificate that is still valid")
     message, hint = (text.filled(lineage=desired.lineage) for text in (message, hint))
     return errors.PlanRefused(message, hint=hint)
@@ -184,8 +186,8 @@ def to_revoke(
     newest = next(iter(begun or versions), None)
     if newest is None or newest.certificate.not_after <= now:
         raise errors.PlanRefused(
-            Text("{lineage} has no certificate that is valid", lineage=lineage),
-            hint=Text("nothing was changed; `certferry status` shows what there is"),
+            Text("{lineage} has no valid certificate", lineage=lineage),
+            hint=Text("nothing was changed; `certferry status` shows the certificates"),
         )
     if not begun and newest.revocation is not None:
         return []
@@ -257,8 +259,8 @@ class Revocations(Struct, frozen=True):
                 continue  # another run has the lease
             except (errors.IssuanceError, errors.CertificateError, errors.PlanRefused) as refusal:
                 message = Text(
-                    "{lineage}: the revocation that was begun has not ended, and the next run asks"
-                    " the CA again: {problem}"
+                    "{lineage}: the revocation has not finished, and the next run asks the CA"
+                    " again: {problem}"
                 )
                 _log.warning(message.filled(lineage=lineage, problem=refusal.message))
 

@@ -96,17 +96,15 @@ def _found_by(check: Check) -> list[Problem]:
         return [*findings, of_refusal(check.subject, error)]
     except BaseException:  # noqa: BLE001 - logged whole: the other checks go on, in other threads
         _log.exception(Text("{subject}: unexpected error", subject=check.subject))
-        message = Text(
-            "it could not be looked at: a mistake in certferry ({what})", what=check.what
-        )
-        fix = Text("run it again with -v, and report what it prints")
+        message = Text("the check failed: a bug in certferry ({what})", what=check.what)
+        fix = Text("run the command again with -v, and report the output")
         return [*findings, warning(Code.NOT_LOOKED_AT, check.subject, message, fix)]
     return findings
 
 
 def _overdue(check: Check) -> Problem:
     message = Text("{what}: no answer within {time}", what=check.what, time=check.within)
-    fix = Text("run it again; if it stays so, look at network and proxy")
+    fix = Text("run the command again; if the error persists, check network and proxy")
     return warning(Code.NOT_LOOKED_AT, check.subject, message, fix)
 
 
@@ -186,17 +184,19 @@ def examine_records(
         file = key if code is Code.SEAL_BROKEN else place
         yield replace(wrong, code=code, severity=severity, subject=str(file))
     message = Text(
-        "back up this file, which holds all that certferry remembers, and apart from it {key_file},"
-        " which opens it",
+        "back up the file, which holds the whole state of certferry, and separately {key_file},"
+        " which opens the file",
         key_file=str(key),
     )
     if isinstance(place, str):
         message = Text(
-            "back up this database with pg_dump, and apart from it {key}, which opens it", key=key
+            "back up the database with pg_dump, and separately {key}, which opens the database",
+            key=key,
         )
     if is_bucket:
         sentence = Text(
-            "keep {key}, which opens it, apart from the bucket: without it nothing is left"
+            "keep {key}, which opens the state, apart from the bucket: without the key"
+            " everything is lost"
         )
         message = sentence.filled(key=str(key))
     yield info(Code.BACK_UP, str(place), message)
@@ -210,16 +210,15 @@ def _of_last_run(last: LastRun, now: datetime) -> Problem:
     """Return a finding with the last run and the last run without a failure."""
     message = Text("the last run ended at {moment}", moment=last.ended_at)
     if last.succeeded_at is None:
-        message = Text("{said}; none has ended without a failure", said=message)
+        message = Text("{said}; no run has succeeded so far", said=message)
     elif last.succeeded_at != last.ended_at:
         moment = last.succeeded_at
-        message = Text(
-            "{said}; the last without a failure at {moment}", said=message, moment=moment
-        )
+        message = Text("{said}; the last success was at {moment}", said=message, moment=moment)
     if now - last.ended_at < RUN_WITHIN:
         return info(Code.LAST_RUN, "sync", message)
     fix = Text(
-        "run `certferry sync`, and see by `certferry schedule show` that the system starts it"
+        "run `certferry sync`, and check with `certferry schedule show` that the system"
+        " starts the runs"
     )
     return warning(Code.LAST_RUN, "sync", message, fix)
 
@@ -234,7 +233,7 @@ def examine_schedule(
     """
     has_schedule = is_serving
     if is_serving:
-        sentence = Text("this process of `certferry serve` makes the runs, twice a day")
+        sentence = Text("this process of `certferry serve` starts the runs, twice a day")
         yield info(Code.SCHEDULE, "schedule", sentence)
     for scheduler in schedulers:
         try:
@@ -249,22 +248,22 @@ def examine_schedule(
         message = Text("{place}: {when}", place=scheduled.place, when=scheduled.when)
         yield info(Code.SCHEDULE, "schedule", message)
         if scheduled.to_do is not None:
-            sentence = Text("the daily run is installed, and the system may not start it")
+            sentence = Text("the daily run is installed, but the system may not start it")
             yield warning(Code.SCHEDULE_TO_DO, "schedule", sentence, scheduled.to_do)
     if not has_schedule and begun_at is not None:
         sentence = Text(
-            "the last scheduled run began at {moment}; `certferry schedule` has not installed what"
-            " starts it"
+            "the last scheduled run started at {moment}; a schedule other than `certferry"
+            " schedule` starts the runs"
         )
         yield info(Code.SCHEDULE, "schedule", sentence.filled(moment=begun_at))
     elif not has_schedule:
         yield warning(
             Code.SCHEDULE_MISSING,
             "schedule",
-            Text("no daily run is installed for this user, so nothing renews by itself"),
+            Text("no daily run is installed for this user, so nothing renews automatically"),
             Text(
-                "run `certferry schedule install`, unless `certferry serve` goes on, or another"
-                " program starts `certferry sync`"
+                "run `certferry schedule install`, unless `certferry serve` keeps running or"
+                " another program starts `certferry sync`"
             ),
         )
 
@@ -275,7 +274,7 @@ def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Prob
         yield warning(
             Code.NO_CHANNEL,
             "notify",
-            Text("no channel and no heartbeat is declared: a run that fails reaches no one"),
+            Text("neither a channel nor a heartbeat is declared: a failed run reaches no one"),
             Text(
                 "declare a channel under [notify.ops] (`certferry help notify`), and a [heartbeat]"
                 " (`certferry help monitoring`)"
@@ -313,7 +312,7 @@ def _failed(entry: HistoryEntry, recorded: Recorded) -> Problem:
     """
     target, domain = entry.facts.get("target", ""), entry.facts.get("domain", "")
     problem: str | Text = entry.facts.get("problem", entry.event)
-    fix = Text("run `certferry sync {lineage}`, which says what to do", lineage=entry.lineage)
+    fix = Text("run `certferry sync {lineage}`, which shows the next step", lineage=entry.lineage)
     kept = re.escape(str(problem)).replace("…", ".*")
     standing = recorded.troubles.get(Subject(entry.lineage, target, domain))
     if standing is not None and re.fullmatch(kept, str(standing.problem.message), re.DOTALL):
@@ -362,13 +361,15 @@ def _at_target(target: ObservedTarget) -> Iterator[Problem]:
 
 
 def _stuck(observed: Observation, target: ObservedTarget, ports: Ports) -> Iterator[Problem]:
-    fix = Text("ask its support to end it")
+    fix = Text("ask the target's support to finish the change")
     if observed.current is not None:
-        fix = Text("send its support the ticket that `certferry status` prints")
+        fix = Text("send the target's support the ticket printed by `certferry status`")
     for domain in target.domains:
         since = stuck_since(domain, ports.now(), ports.verify_timeout)
         if since is not None:
             message = Text(
-                "{target} has not ended its change since {since}", target=target.label, since=since
+                "{target} has not finished its change since {since}",
+                target=target.label,
+                since=since,
             )
             yield warning(Code.DOMAIN_STUCK, domain.domain, message, fix)

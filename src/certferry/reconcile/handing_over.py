@@ -11,7 +11,7 @@ from certferry.errors import CertferryError
 from certferry.text import Text, own_words
 
 _WORDS = Text("[words withheld: they may quote the private key]")
-_MESSAGE = Text("what was said of it is withheld: it quotes the private key")
+_MESSAGE = Text("the message is withheld: it quotes the private key")
 
 
 def without_key(error: CertferryError, key: Secret, *, withholds_words: bool) -> CertferryError:

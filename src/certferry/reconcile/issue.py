@@ -25,7 +25,7 @@ from certferry.reconcile.run import Ports, StepContext
 from certferry.text import Text
 from certferry.values import replace
 
-_SWEEPING = Text("removing challenge records that an earlier run left")
+_SWEEPING = Text("removing challenge records left by an earlier run")
 
 _log = logging.getLogger(__name__)
 
@@ -54,8 +54,8 @@ class ZoneRouter:
         if silent:
             return silent[0]
         raise missing or errors.ZoneNotFound(
-            Text("the certificate names no account that writes {name}", name=name),
-            hint=Text("name the account that has the zone as `dns` of the certificate"),
+            Text("the certificate has no account that writes {name}", name=name),
+            hint=Text("set `dns` of the certificate to the account that has the zone"),
         )
 
     def add_txt(self, name: str, value: str) -> str:
@@ -258,7 +258,5 @@ def sweep_ownerless(certificates: Sequence[DesiredCertificate], ports: Ports) ->
             ):  # another run is at work on the lineage after all
                 sweep(lineage, tuple(ports.dns.values()), ports)
         except (errors.CertferryError, errors.LeaseLost) as error:
-            message = Text(
-                "{lineage}: a challenge record of an earlier run is left in DNS: {problem}"
-            )
+            message = Text("{lineage}: an earlier run left a challenge record in DNS: {problem}")
             _log.warning(message.filled(lineage=lineage, problem=error.message))

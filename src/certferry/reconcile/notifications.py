@@ -126,7 +126,7 @@ class Notifications:
         for name, message in messages.items():
             in_thread(partial(send, name, message))
         late = AgainAt(
-            self.now() + AGAIN, Text("it did not answer within {time}", time=self.longest)
+            self.now() + AGAIN, Text("the service did not answer within {time}", time=self.longest)
         )
         by_channel: dict[str, Answered] = dict.fromkeys(messages, late)
         with self.run.waking(lambda: answers.put(None)):
@@ -178,7 +178,11 @@ class Notifications:
         if state.again_at is None or state.again_at - self.now() <= AGAIN:
             return None
         refusal = state.refusal
-        message = Text("it asked to retry later") if refusal is None else refusal.message
+        message = (
+            Text("the service asked certferry to retry later")
+            if refusal is None
+            else refusal.message
+        )
         return AgainAt(state.again_at, message)
 
 
@@ -191,14 +195,14 @@ def _answer(channel: Channel, message: notice_rules.Message, now: Clock) -> Answ
     except Reported as failed:
         return AgainAt(now() + AGAIN, failed.message)
     except NoAnswer:
-        return AgainAt(now() + AGAIN, Text("it did not answer"))
+        return AgainAt(now() + AGAIN, Text("the service did not answer"))
     except BaseException as mistake:  # noqa: BLE001 - of an adapter, perhaps another package's
         return _broken(type(mistake).__name__)
     return answer if isinstance(answer, Answered) else _broken(f"answered {type(answer).__name__}")
 
 
 def _broken(how: str) -> RefusedForGood:
-    problem = Text("its adapter failed: {problem}", problem=how)
+    problem = Text("the channel's adapter failed: {problem}", problem=how)
     return RefusedForGood(
-        problem, Text("report it to the author of the adapter, with the type of channel")
+        problem, Text("report the error to the author of the adapter, with the channel's type")
     )

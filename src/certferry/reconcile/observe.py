@@ -268,7 +268,7 @@ def with_renewal_info(
     if not may_ask(version.ask_after, now) or why_order(desired, observed, now) is not None:
         return observed
     window, retry_after = version.window, None
-    ports.progress(Asking(desired.lineage, Text("asking the CA when it is to be renewed")))
+    ports.progress(Asking(desired.lineage, Text("asking the CA for the renewal time")))
     try:
         leaf = ports.state.bundle(desired.lineage, version.number).cert_pem
         info = ports.issuer.renewal_info(leaf, version.directory or "")
@@ -276,15 +276,15 @@ def with_renewal_info(
         if window is None and info.window is not None:
             _log.warning(
                 Text(
-                    "{lineage}: the CA wants it renewed between {start} and {end}: ignored, since"
-                    " that lies outside the certificate's validity",
+                    "{lineage}: certferry ignores the CA's renewal time, between {start} and"
+                    " {end}, outside the certificate's validity",
                     lineage=desired.lineage,
                     start=info.window.start,
                     end=info.window.end,
                 )
             )
     except (IssuanceError, StateError) as error:  # a failed query leaves the certificate in force
-        message = Text("{lineage}: not known when the CA wants it renewed: {problem}")
+        message = Text("{lineage}: the CA's renewal time is unknown: {problem}")
         _log.info(message.filled(lineage=desired.lineage, problem=error.message))
     again = ask_after(now, retry_after)
     ports.state.save_renewal_info(desired.lineage, version.fingerprint, window, again)
@@ -324,7 +324,7 @@ class _TargetObserver(Struct, frozen=True):
     ) -> ObservedTarget:
         if deployment.delivery is not None:
             (name,) = deployment.domains or ("",)
-            self._report(Text("looking at {name}", name=name))
+            self._report(Text("checking {name}", name=name))
             receiver = self.ports.receiver(deployment.delivery)
             return observe_receiver(
                 receiver, self.desired.lineage, deployment, self.stored.versions, records.get(name)
@@ -399,7 +399,7 @@ class _TargetObserver(Struct, frozen=True):
         """Add the certificates at the edges, and the rollout record of each domain."""
         asked = [d.domain for d in target.domains if self.every_edge or self._may_serve(target, d)]
         if asked:
-            self._report(Text("asking the edges what they serve"))
+            self._report(Text("asking the edges for their certificates"))
         served: Mapping[str, tuple[Served, ...]] = self.ports.probe.served(asked)
         domains = tuple(
             replace(domain, last=records[domain.domain]) if domain.domain in records else domain

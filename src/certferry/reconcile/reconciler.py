@@ -276,7 +276,7 @@ class LineageReconciler:
         except (Exception, SystemExit):  # noqa: BLE001 - logged whole; see below
             # A mistake of ours in one lineage must not stop the others.
             _log.exception(Text("{lineage}: unexpected error", lineage=self.desired.lineage))
-            detail = Text("a mistake in certferry; please report it with the traceback above")
+            detail = Text("a bug in certferry; please report the traceback above")
             self._outcomes.trouble(reports.StepOutcome(None, reports.Outcome.FAILED, detail))
         return self._outcomes.next_look()
 
@@ -476,17 +476,16 @@ def lease_busy(
     now, longest = ports.now(), max(ports.verify_timeout, AT_LEAST)
     deadline = since + longest
     if now < deadline:
-        waiting = wait_for(error.message, since, now, deadline)
-        return replace(
-            reports.StepOutcome.of(None, error, reports.Outcome.WAITING), waiting=waiting
-        )
-    message = Text("{held}; it did not end in the {time} that this run has waited")
-    hint = Text("look for another `certferry` that hangs (`pgrep -a certferry`), and end it")
+        outcome = reports.StepOutcome.of(None, error, reports.Outcome.WAITING)
+        return replace(outcome, waiting=wait_for(error.message, since, now, deadline))
+    message = Text("{held}; the wait of {time} ended before that work")
+    hint = Text("look for another `certferry` that hangs (`pgrep -a certferry`), and stop it")
     if isinstance(error, errors.LeaseHeld) and error.host:
-        said_where = Text(
-            "find the `certferry` on {host} that hangs (`pgrep -a certferry`), and end it"
+        hint = Text(
+            "look for a `certferry` on {host} that hangs (`pgrep -a certferry`), and stop the"
+            " process",
+            host=error.host,
         )
-        hint = said_where.filled(host=error.host)
     hanging = errors.LeaseHeld(message.filled(held=error.message, time=longest), hint=hint)
     return reports.StepOutcome.of(None, hanging)
 

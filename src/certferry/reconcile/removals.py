@@ -45,7 +45,7 @@ def retire(step: Retire, context: StepContext) -> StepOutcome:
         return result.with_error(error)
     context.ports.state.drop_upload(step.target, step.remote_id)
     if not was_there:  # another run may have removed the copy, and recorded the removal
-        return replace(result, detail=Text("it was gone already"))
+        return replace(result, detail=Text("the certificate was already gone"))
     context.record("retired", target=step.target, remote_id=step.remote_id, label=step.label)
     return result
 
@@ -99,10 +99,10 @@ def _in_words(kept: Sequence[StepOutcome]) -> Text:
     """Return how many copies an account keeps, with the last answer that is not about use."""
     answers = [outcome.detail for outcome in kept if outcome.error is not None]
     used = len(kept) - len(answers)
-    still_used = Text("others that are still in use are kept: {count}", count=used)
+    still_used = Text("others still in use and kept: {count}", count=used)
     if not answers:
         return still_used
-    refused = Text("others that the target does not remove: {count} ({answer})").filled(
+    refused = Text("others that the target did not remove: {count} ({answer})").filled(
         count=len(answers), answer=answers[-1]
     )
     return Text("{counts}", counts=[still_used, refused]) if used else refused
@@ -153,7 +153,7 @@ def _unsettled_since(lineage: str, target: str, ports: Ports) -> datetime | None
 
 def clean(step: Clean, context: StepContext) -> StepOutcome:
     """Remove challenge records left by an earlier run."""
-    result = StepOutcome(step.action, Outcome.DONE, Text("challenge records are removed"))
+    result = StepOutcome(step.action, Outcome.DONE, Text("challenge records have been removed"))
     context.renew_lease()
     try:
         provider = provider_of(context.desired, context.ports.dns)

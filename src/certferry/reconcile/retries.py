@@ -106,6 +106,6 @@ class ScheduledRun:
     def _wait_until(self, until: datetime, lineages: Iterable[str]) -> None:
         now = self._ports.now()
         for lineage in lineages:
-            activity = Text("it has failed, and is tried again at {moment}", moment=until)
+            activity = Text("failed; the next try is at {moment}", moment=until)
             self._ports.progress(Activity(lineage, activity, now, until))
         self.pause(max((until - now).total_seconds(), 0))

@@ -71,8 +71,8 @@ seconds.
 _log = logging.getLogger(__name__)
 
 _HINT = Text(
-    "run: certferry sync, which goes on from there; if that does not end either, look into the"
-    " system's log, and at the packages whose adapters it uses"
+    "run: certferry sync, which continues from there; if the next run does not end either, check"
+    " the system's log and the packages of the adapters in use"
 )
 
 
@@ -141,7 +141,7 @@ class Run:
 
 def stopped() -> Interrupted:
     """Return the error raised by waits of a stopped run."""
-    return Interrupted(Text("stopped"), hint=Text("the next run picks up where this one was"))
+    return Interrupted(Text("stopped"), hint=Text("the next run continues from here"))
 
 
 @contextmanager
@@ -213,8 +213,8 @@ def notices_of_unended(state: StateStore) -> tuple[Notice, ...]:
 
 def _words(run: BegunRun) -> Text:
     message = Text(
-        "the run that process {pid} on {host} began at {moment} did not end: it was killed or"
-        " crashed, or the machine stopped"
+        "the run started by process {pid} on {host} at {moment} did not end: the run was killed"
+        " or crashed, or the host stopped"
     )
     return message.filled(pid=run.pid, host=run.host, moment=run.began_at)
 

@@ -229,7 +229,7 @@ class Proofs:
         if step is None or step.action is not Action.ISSUE or step not in plan.ready:
             return plan
         if accounts:
-            activity = Text("asking {accounts} for the zones of its names", accounts=accounts)
+            activity = Text("asking {accounts} for the zones of the names", accounts=accounts)
             self.ports.progress(Asking(desired.lineage, activity))
         clocks = map(self._clock, desired.dns_accounts)
         proof = next(filter(None, clocks), None) or self._proof(desired)
@@ -327,7 +327,7 @@ def _rehearsed(desired: DesiredCertificate, step: Issue, ports: Ports) -> Lineag
         result = result.with_error(error.about(desired.lineage), outcome)
     else:
         ca = bundle.certificate.issuer
-        detail = Text("rehearsed: a test certificate came from {ca}", ca=ca)
+        detail = Text("rehearsed: {ca} issued a test certificate", ca=ca)
         result = replace(result, detail=detail)
     ports.progress(StepEnded(desired.lineage, result))
     return LineageReport(desired.lineage, None, (result,))
@@ -379,7 +379,7 @@ def survey_accounts(
         def say(activity: Text) -> None:
             run.progress(Activity(label, activity, since))
 
-        say(Text("looking at the domains of the account"))
+        say(Text("reading the account's domains"))
         counted = Text("{count} of {total} domains read")
         try:
             survey = surveys[label](partial(_count, say, counted, now, now()))
@@ -388,7 +388,7 @@ def survey_accounts(
             run.progress(LineageEnded(label))
             return AccountSurvey(label, failure=error)
         served = _served(survey, probe, now, say)
-        say(Text("looked at"))
+        say(Text("checked"))
         run.progress(LineageEnded(label))
         return AccountSurvey(label, survey, served)
 
@@ -402,7 +402,7 @@ def _served(survey: Survey, probe: Probe, now: Clock, say: Say) -> dict[str, tup
     """
     names = [d.domain for d in survey.domains if d.has_https or d.binding_hidden]
     served: dict[str, tuple[Served, ...]] = {}
-    counted, begun = Text("edges of {count} of {total} domains looked at"), now()
+    counted, begun = Text("edges of {count} of {total} domains checked"), now()
     at_once = _apart(len(names))
     for start in range(0, len(names), at_once):
         _count(say, counted, now, begun, start, len(names))

@@ -48,7 +48,9 @@ OURS = "certferry"
 
 _MUST_HAVE = ("SERVICE", "ENVIRONMENT", "Settings", "connect")
 
-THEIR_MISTAKE = Text("the fault is in that package: report it to its author, or uninstall it")
+THEIR_MISTAKE = Text(
+    "the fault is in the package: report the error to its author, or uninstall the package"
+)
 
 
 class BrokenAdapter(errors.ConfigError):
@@ -143,7 +145,7 @@ def described(point: EntryPoint, role: Text) -> Described:
     except (Exception, SystemExit) as exc:
         if package == OURS:
             raise
-        message = Text("{module}, which is the {role} {name}, cannot be imported: {problem}")
+        message = Text("{module} (the {role} {name}) cannot be imported: {problem}")
         facts = {"role": role, "name": point.name, "problem": in_short(exc)}
         raise wrong_with(package, message.filled(module=point.module, **facts)) from exc
     adapter = Described(point.name, package, module)
@@ -182,7 +184,7 @@ def _mistakes(description: Described, module: str) -> Iterator[Text]:
     if missing:
         yield Text("{module} has no {missing}", module=module, missing=missing)
     if not (inspect.isclass(names.Settings) and dataclasses.is_dataclass(names.Settings)):
-        yield Text("`Settings` of {module} is no dataclass", module=module)
+        yield Text("`Settings` of {module} is not a dataclass", module=module)
     keys = may_be_written(names.Settings)
     for variable in names.ENVIRONMENT:
         is_variable = isinstance(variable, adapters.Variable) and isinstance(variable.names, tuple)
@@ -199,13 +201,13 @@ def _mistakes_of_more(description: Described, module: str, keys: Collection[str]
     names: Any = description.adapter
     where: Any = description.where_keys_are
     if where is not None and not isinstance(where, Text):
-        yield Text("`WHERE_KEYS_ARE` of {module} is no `Text`", module=module)
+        yield Text("`WHERE_KEYS_ARE` of {module} is not a `Text`", module=module)
     called: Any = getattr(names, "CALLED", None)
     if called is not None and not isinstance(called, Text):
-        yield Text("`CALLED` of {module} is no `Text`", module=module)
+        yield Text("`CALLED` of {module} is not a `Text`", module=module)
     rank: Any = getattr(names, "RANK", None)
     if rank is not None and type(rank) is not int:
-        yield Text("`RANK` of {module} is no whole number", module=module)
+        yield Text("`RANK` of {module} is not a whole number", module=module)
     if not isinstance(getattr(names, "ONLY_SENDS", False), bool):
         yield Text("`ONLY_SENDS` of {module} is neither True nor False", module=module)
     codes: Any = description.codes
@@ -213,11 +215,11 @@ def _mistakes_of_more(description: Described, module: str, keys: Collection[str]
         isinstance(code, str) and isinstance(meaning, adapters.CodeMeaning)
         for code, meaning in codes.items()
     ):
-        yield Text("`CODES` of {module} is no mapping to `CodeMeaning`s", module=module)
+        yield Text("`CODES` of {module} is not a mapping to `CodeMeaning`s", module=module)
     rule: Any = description.needs_common_name
     if rule is not None:
         if not isinstance(rule, adapters.CommonNameRule):
-            yield Text("`NEEDS_COMMON_NAME` of {module} is no `CommonNameRule`", module=module)
+            yield Text("`NEEDS_COMMON_NAME` of {module} is not a `CommonNameRule`", module=module)
         if rule.unless not in ("", *keys):
             yield Text("`Settings` of {module} has no {key}", module=module, key=rule.unless)
     least_life: Any = getattr(names, "LEAST_LIFE", None)
@@ -348,7 +350,7 @@ class AdapterTable:
             return self.find(family, account.type)
         except KeyError:
             problem = Text(
-                "{type} is no {role}; {advice}",
+                "{type} is not a {role}; {advice}",
                 type=account.type,
                 role=family.role,
                 advice=type_instead_of(account.type, self.names(family)),
@@ -407,8 +409,8 @@ class AdapterTable:
         if package_of(first) == OURS:
             for other in others:
                 message = Text(
-                    "the package {package} declares the {role} {name}, which certferry brings"
-                    " itself; it is not used"
+                    "the package {package} declares the {role} {name}, which is part of"
+                    " certferry; certferry ignores the package's"
                 )
                 log.warning(message.filled(package=package_of(other), role=family.role, name=name))
             return first
@@ -420,7 +422,8 @@ class AdapterTable:
                 packages=sorted({package_of(point) for point in (first, *others)}),
             ),
             hint=Text(
-                "uninstall all but one of them, since certferry does not guess whose keys they are"
+                "uninstall all but one of the packages, since certferry does not guess who"
+                " should get the keys"
             ),
         )
 

@@ -197,10 +197,10 @@ def rehearsing(settings: Settings) -> Settings:
     acme = settings.acme
     if acme.staging is None:
         raise ConfigError(
-            Text("certferry knows no staging directory of {directory}", directory=acme.directory),
+            Text("certferry knows no staging directory for {directory}", directory=acme.directory),
             hint=Text(
-                "write `staging` under [acme]: the URL of a directory of the same CA whose"
-                " certificates are for tests"
+                "write `staging` under [acme]: the URL of a directory of the same CA for test"
+                " certificates"
             ),
         )
     usual = replace(acme.usual, name=called(acme.staging), directory=acme.staging)

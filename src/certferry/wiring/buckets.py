@@ -57,9 +57,9 @@ def _account(settings: Settings, scheme: str) -> str:
         return str(named)
     if named is None and len(accounts) == 1:
         return accounts[0]
-    problem = Text("there is no account {label} that has buckets", label=named)
+    problem = Text("no account {label} with buckets exists", label=named)
     if named is None and accounts:
-        problem = Text("several accounts have buckets ({labels}): name one, `account`")
+        problem = Text("several accounts have buckets ({labels}): choose one with `account`")
         problem = problem.filled(labels=accounts)
     elif named is None:
         problem = Text("no account under [accounts] has buckets of this kind")

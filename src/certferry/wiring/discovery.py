@@ -34,12 +34,14 @@ def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -
     labels = accounts.labels(TARGETS)
     for account in named:
         if account not in labels:
-            message = Text("{account} is no account with domains", account=account)
+            message = Text("{account} is not an account with domains", account=account)
             raise ConfigError(message, hint=instead_of(account, labels))
     if not labels:
         raise ConfigError(
             Text("{path} has no account with domains", path=settings.path),
-            hint=Text('add one, such as [accounts.qiniu] with type = "qiniu" and its keys'),
+            hint=Text(
+                'add an account, for example [accounts.qiniu] with type = "qiniu" and its keys'
+            ),
         )
     return tuple(dict.fromkeys(named)) or labels
 

@@ -68,8 +68,10 @@ def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
                 reporting += [port] if isinstance(port, Reporting) else []
     if not reporting:
         raise ConfigError(
-            Text("{path} has no account that can be reported of", path=workspace.settings.path),
-            hint=Text("declare one at Qiniu or DNSPod, such as [accounts.qiniu], with its keys"),
+            Text("{path} has no account for a report", path=workspace.settings.path),
+            hint=Text(
+                "declare an account at Qiniu or DNSPod, for example [accounts.qiniu], with its keys"
+            ),
         )
     return (port.report() for port in reporting)
 
@@ -89,7 +91,7 @@ def checks_of(run: CheckedRun) -> Iterator[examination.Check]:
     settings, ports = run.settings, run.ports
     yield examination.Check(
         platform.node(),
-        Text("looking at the files, the state and the schedule"),
+        Text("checking the files, the state and the schedule"),
         lambda: _machine(run),
     )
     resolvers = ", ".join(server.host for server in settings.verify.resolvers) or "resolv.conf"
@@ -100,16 +102,16 @@ def checks_of(run: CheckedRun) -> Iterator[examination.Check]:
             ", ".join(map(_host, settings.dns.doh)), activity, partial(_over_https, run)
         )
     if examination.ordered_names(settings.certificates):
-        activity = Text("looking at the CA, CAA records and DNSSEC")
+        activity = Text("checking the CA, CAA records and DNSSEC")
         yield examination.Check(_host(settings.acme.directory), activity, partial(_authority, run))
     for label, dns in ports.dns.items():
-        activity = Text("looking at the clock, the keys and the zones")
+        activity = Text("checking the clock, the keys and the zones")
         yield examination.Check(label, activity, partial(_dns_account, run, label, dns))
     for label, target in ports.targets.items():
-        activity = Text("looking at the clock, the keys and the CNAMEs")
+        activity = Text("checking the clock, the keys and the CNAMEs")
         yield examination.Check(label, activity, partial(_target_account, run, label, target))
     for desired in settings.certificates:
-        activity = Text("looking at the certificate and where it is served")
+        activity = Text("checking the certificate and its domains")
         yield examination.Check(
             desired.lineage,
             activity,
@@ -156,12 +158,12 @@ def _machine(run: CheckedRun) -> Iterator[Problem]:
     where = run.settings.state
     declared = [desired.lineage for desired in run.settings.certificates]
     if not declared:
-        fix = Text("put the file right, or have certferry propose certificates: certferry init")
+        fix = Text("correct the file, or have certferry propose certificates: certferry init")
         message = Text("no certificate is declared, so nothing is renewed")
         yield Problem(Code.NONE_DECLARED, message, fix, subject=str(run.settings.path))
     yield from examine_files(run.settings)
     for twin in with_equal_names(run.settings.declared, run.settings.places):
-        fix = Text("take one of them out, or give it other names")
+        fix = Text("remove one of the two certificates, or give it other names")
         yield warning(Code.NAMES_TWICE, twin.subject, twin.message, fix)
     begun_at = _scheduled_at(run.ports.state)
     yield from examination.examine_schedule(run.schedulers, begun_at, is_serving=run.is_serving)

@@ -124,7 +124,7 @@ class Monitor:
                 return  # another host pings
             if not self._may_ping(ends=True):
                 return  # this minute's pings are used up: leave the stored result alone
-            late = Text("it did not answer within {time}", time=self.longest)
+            late = Text("the service did not answer within {time}", time=self.longest)
             missed = Problem(MISSED, late, Text("the next run pings again"))
             ping = in_thread(partial(heartbeat.end, message, succeeded=succeeded))
             answered = wait([ping], max(end - time.monotonic(), _LEAST)).done

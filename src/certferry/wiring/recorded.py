@@ -93,7 +93,9 @@ def must_be_declared_nowhere(lineage: str, settings: Settings, state: StateStore
     for hosts in state.declared_among([lineage], besides=_name_of(settings)).values():
         raise ConfigError(
             Text("{lineage} is declared on {hosts}", lineage=lineage, hosts=list(hosts)),
-            hint=Text("take it out of the file there, and run `certferry sync` there, first"),
+            hint=Text(
+                "first remove the certificate from the file there, and run `certferry sync` there"
+            ),
         )
 
 
@@ -233,9 +235,9 @@ def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
     if state.last_run() is not None or state.is_sealed():
         return None
     return StateMissing(
-        Text(
-            "there is the key file {key_file}, and {path} remembers nothing: a state was expected"
-        ).filled(key_file=key_file, path=path),
+        Text("the key file {key_file} exists, but {path} holds no state").filled(
+            key_file=key_file, path=path
+        ),
         hint=Text(
             "put {path} back (`certferry restore FILE`), or correct `url` under [state]; otherwise"
             " the next"

@@ -373,7 +373,7 @@ class RunInProgress:
             self._fail(error.problem())
             raise
         except BaseException:
-            message = Text("a mistake in certferry; its log has the traceback")
+            message = Text("a bug in certferry; its log has the traceback")
             self._fail(Problem(UNEXPECTED, message))
             raise
 
@@ -429,12 +429,16 @@ class Runner:
         work = RunInProgress(workspace, run, RunOptions(kind, source, not names, plan))
         with self._guard:
             if self._is_ending:
-                message = Text("certferry is ending: it starts no run any more")
-                raise errors.StateUnavailable(message, hint=Text("try again when it is back"))
-            if len(self._running) >= self.most:
-                message = Text("{count} runs are in progress: no more begin", count=self.most)
+                message = Text("certferry is stopping, and starts no more runs")
                 raise errors.StateUnavailable(
-                    message, hint=Text("wait for one to end, or stop one")
+                    message, hint=Text("try again after certferry has restarted")
+                )
+            if len(self._running) >= self.most:
+                message = Text(
+                    "{count} runs are in progress, and no more can start", count=self.most
+                )
+                raise errors.StateUnavailable(
+                    message, hint=Text("wait for a run to end, or stop a run")
                 )
             stored = work.writer.begin(request)
             if work.writer.stored is not None:
@@ -495,10 +499,10 @@ def _meant(workspace: Workspace, kind: runs.RunKind, names: Sequence[str]) -> Wo
     declared = workspace.settings.certificates
     if kind is runs.RunKind.ROLLBACK:
         if len(names) != 1:
-            raise errors.ConfigError(Text("name the one certificate to roll back"))
+            raise errors.ConfigError(Text("give the one certificate to roll back"))
         return workspace.part_for([the_one_meant(declared, names[0])])
     if kind is runs.RunKind.RENEW and not names:
-        raise errors.ConfigError(Text("name the certificates to renew"))
+        raise errors.ConfigError(Text("give the certificates to renew"))
     if not names:
         return workspace
     meant = select(declared, names)

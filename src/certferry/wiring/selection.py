@@ -123,10 +123,10 @@ def must_be_renewed_here(desired: DesiredCertificate) -> None:
     if desired.files is not None:
         raise ConfigError(
             Text(
-                "`--renew` is not for {lineage}: the client that makes it renews it",
+                "`--renew` does not apply to {lineage}: its own client renews the certificate",
                 lineage=desired.lineage,
             ),
-            hint=Text("renew it with its own client; the next run deploys the files"),
+            hint=Text("renew the certificate with its client; the next run deploys the files"),
         )
 
 
@@ -136,7 +136,8 @@ def must_declare(settings: Settings) -> None:
     """
     if not settings.certificates:
         hint = Text(
-            "declare one under [[certificates]], or have certferry propose them: certferry init"
+            "declare a certificate under [[certificates]], or have certferry propose"
+            " certificates: certferry init"
         )
         raise NoneDeclared(Text("{path} declares no certificate", path=settings.path), hint=hint)
 
@@ -183,20 +184,20 @@ def must_be_one(name: str, lineages: Sequence[str]) -> None:
     """Raise `ConfigError` for a domain covered by several certificates."""
     if len(lineages) > 1:
         raise ConfigError(
-            Text("{name} is for several certificates: {lineages}", name=name, lineages=lineages),
-            hint=Text("name the certificate that is meant"),
+            Text("{name} is in several certificates: {lineages}", name=name, lineages=lineages),
+            hint=Text("give the name of the certificate"),
         )
 
 
 def _unknown(name: str, lineages: Sequence[str]) -> ConfigError:
-    message = Text("there is no certificate called {name}, and none that covers it")
+    message = Text("there is no certificate called {name}, and no certificate covers {name}")
     try:
         normalise(name)
     except ConfigError:  # not a domain
         message = Text("there is no certificate called {name}")
     meant, hint = nearest(name, lineages), Text("known: {known}")
     if not lineages:
-        hint = Text("none is declared yet")
+        hint = Text("no certificate is declared yet")
     elif meant is not None and len(lineages) == 1:
         hint = Text("did you mean {meant}?")
     elif meant is not None:
@@ -245,9 +246,9 @@ def _declared_for(settings: Settings, renewed: renewals.Renewed) -> Settings:
             renewed.files, settings.certificates, PemFileSource(), versions
         )
     if not meant:
-        message = Text(
-            "{path} declares no certificate for {name}, which {client} has renewed"
-        ).filled(path=settings.path, name=renewed.name, client=renewed.client)
+        message = Text("{path} declares no certificate for {name}, renewed by {client}").filled(
+            path=settings.path, name=renewed.name, client=renewed.client
+        )
         raise ConfigError(message, hint=renewals.how_to_declare(renewed.files))
     return replace(settings, certificates=meant)
 
@@ -264,14 +265,15 @@ def _at_qiniu(settings: Settings) -> Settings:
     if not meant:
         raise ConfigError(
             Text("{path}: no certificate is deployed to Qiniu", path=settings.path),
-            hint=Text('declare it with [[certificates.deploy]] and to = "qiniu"'),
+            hint=Text('declare a deployment with [[certificates.deploy]] and to = "qiniu"'),
         )
     return replace(settings, certificates=meant)
 
 
 def _nothing_to_go_by(environ: Mapping[str, str]) -> ConfigError:
     message = Text(
-        "there is no configuration, and no client says what it has renewed; looked for {places}",
+        "there is no configuration file, and no client has set its variables; certferry"
+        " looked for {places}",
         places=usual_places(environ),
     )
-    return ConfigError(message, hint=Text("name the file with --config FILE before the command"))
+    return ConfigError(message, hint=Text("give the file with --config FILE before the command"))

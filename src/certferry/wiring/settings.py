@@ -42,8 +42,8 @@ def named_for_two(settings: model.Settings) -> Iterator[Mistake]:
         service = None if other == account.label else adapters.installed().target_of(account)
         if service is not None and service.has_one_account_a_domain:
             problem = Text(
-                "{domain} is named for the account {other} as well, at line {line}, and {service}"
-                " has a domain at one account only; take it out of one",
+                "{domain} is also listed for the account {other}, at line {line}, but {service}"
+                " allows a domain at one account only; remove one of the two",
                 domain=domain,
                 other=other,
                 line=earlier.line,
@@ -330,14 +330,14 @@ def _unfit(
         rule, wanted = target.needs_common_name, target.least_life(account.values)
         if has_no_common_name and rule and account.values.get(rule.unless) is not True:
             message = Text(
-                "{target} refuses certificates without a common name, and the profile {profile}"
-                " makes them so"
+                "{target} refuses certificates without a common name, as the profile {profile}"
+                " makes them"
             )
             yield place.mistake("to", message.filled(target=label, profile=profile)), rule.advice
         elif lifetime is not None and lifetime < wanted:
             message = Text(
-                "{target} takes certificates with at least {wanted} left, and those of the profile"
-                " {profile} live {lifetime}"
+                "{target} requires certificates with at least {wanted} left, but those of the"
+                " profile {profile} live {lifetime}"
             )
             facts = {"wanted": wanted, "profile": profile, "lifetime": lifetime}
             yield place.mistake("to", message.filled(target=label, **facts)), None

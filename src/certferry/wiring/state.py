@@ -154,7 +154,8 @@ def archive_of(settings: Settings) -> tuple[bytes, tuple[str, ...]]:
     from certferry.adapters.state import backup
 
     hint = Text(
-        "pg_dump --format=custom --file=FILE copies it; keep `key` of [state] apart from it"
+        "copy the database with pg_dump --format=custom --file=FILE; keep `key` of [state]"
+        " separately"
     )
     return backup.back_up(_file_of(settings.state, hint), _key_of(settings), now())
 
@@ -163,7 +164,9 @@ def restored(archive: bytes, source: Path, settings: Settings) -> Restored:
     """See `adapters.state.backup.restore`. Raises `ConfigError` unless the state is a file."""
     from certferry.adapters.state import backup
 
-    hint = Text("pg_restore puts it back; `key` of [state] must be the one that belongs to it")
+    hint = Text(
+        "restore the database with pg_restore, and set `key` of [state] to the key of the backup"
+    )
     path = _file_of(settings.state, hint)
     return backup.restore(archive, source, path, _key_of(settings))
 
@@ -171,16 +174,14 @@ def restored(archive: bytes, source: Path, settings: Settings) -> Restored:
 def _file_of(state: StateSettings, hint: Text) -> Path:
     if state.is_bucket:
         raise ConfigError(
-            Text(
-                "{place} is a bucket, in which each change of the state is kept", place=state.named
-            ),
+            Text("{place} is a bucket, which keeps each change of the state", place=state.named),
             hint=Text(
-                "copy its newest object to have a backup; to go back, delete the objects that are"
-                " newer than the one to go on from; keep `key` of [state] apart from them"
+                "to back up, copy the newest object; to go back, delete every object newer than"
+                " the wanted one; keep `key` of [state] separately"
             ),
         )
     if state.path is None:
-        message = Text("{place} is a server's database, and no file", place=state.named)
+        message = Text("{place} is a database on a server, not a file", place=state.named)
         raise ConfigError(message, hint=hint)
     act_as_owner(state)
     return state.path
@@ -253,7 +254,7 @@ def broken_history(state: StateStore) -> Iterator[Problem]:
         yield error.problem("[history]", code=Code.SEAL_BROKEN)
         return
     for breach in breaks:
-        fix = Text("see which other program may write to the database")
+        fix = Text("check which other program may write to the database")
         yield Problem(Code.HISTORY_BROKEN, history_break(breach), fix, subject=breach.lineage)
 
 
@@ -273,7 +274,7 @@ def checked_state(settings: Settings) -> tuple[Problem, ...]:
     if not may_be_there(settings.state):
         raise ConfigError(
             Text("there is no state at {path}", path=settings.state.named),
-            hint=Text("the first `certferry sync` makes it, and so does `certferry state init`"),
+            hint=Text("the first `certferry sync` or `certferry state init` creates the state"),
         )
     with closing(opened_state(settings, reads_only=True)) as state:
         return tuple(problem for check in CHECKS for problem in check(state))

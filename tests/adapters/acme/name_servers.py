@@ -15,7 +15,7 @@ from certferry.text import Text
 from certferry_sandbox.nameserver.daemon import DnsDaemon, Handler, Reply, Transport
 from certferry_sandbox.nameserver.service import DnsService, NameServer, Resolver
 from certferry_sandbox.zones import Zones
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 
 START = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 NAME = "_acme-challenge.example.com"
@@ -30,7 +30,7 @@ class NameServers:
     """ns1 and ns2 serve example.com, ns3 serves example.net; a resolver knows both."""
 
     def __init__(self) -> None:
-        self.waits = Waits()
+        self.waits = RecordedPauses()
         self.zones = Zones(self.waits.clock)
         self.zones.add_zone("example.com", HOSTS[:2])
         self.zones.add_zone("example.net", HOSTS[2:])

@@ -177,7 +177,7 @@ def test_delegation_that_leads_elsewhere(world: NameServers) -> None:
 
     assert (Code.DELEGATED_ELSEWHERE, "example.com") == (finding.code, finding.subject)
     assert "ns1.dns.test, ns2.dns.test" in str(finding.message)
-    assert "at its registrar to ns9.other.test" in str(finding.hint)
+    assert "at the registrar to ns9.other.test" in str(finding.hint)
 
 
 def test_account_that_is_refused_is_reported_as_that(world: NameServers) -> None:
@@ -200,8 +200,8 @@ def test_cname_that_may_be_there_and_is_not_looked_for() -> None:
     [finding] = zones.look([("img.example.org", account)])
 
     assert Code.ZONE_MISSING == finding.code
-    assert "with `wait` under [dns] nothing is asked" in str(finding.message)
-    assert "`doh` under [dns] in the place of `wait`" in str(finding.hint)
+    assert "with `wait` under [dns] certferry asks nothing" in str(finding.message)
+    assert "`doh` under [dns] instead of `wait`" in str(finding.hint)
     assert "CNAME _acme" not in str(finding.hint)
 
 
@@ -238,7 +238,9 @@ def test_wildcard_that_answers_for_a_challenge_is_explained(world: NameServers) 
 
     challenge = "_acme-challenge.img.example.net"
     assert f"{challenge}. CNAME _acme-challenge.example.com." in str(missing.hint)
-    assert "the CNAME to edge.cdn.test that is seen there is a wildcard's" in str(missing.message)
+    assert "the CNAME to edge.cdn.test seen at the name comes from a wildcard" in str(
+        missing.message
+    )
 
 
 # --- What CAA and DNSSEC say of names, asked of real name servers
@@ -288,7 +290,9 @@ def test_what_forbids_is_reported_with_the_record_to_add(named_world: NameServer
 
     one, wild = NamesLook(resolvers, US).look(NAMES)
 
-    assert f"the CAA records at example.com let other.test issue, and not {CA}" == str(one.message)
+    assert f"the CAA records at example.com allow other.test to issue, but not {CA}" == str(
+        one.message
+    )
     assert f'add the record `example.com. CAA 0 issue "{CA}"`' in str(one.hint)
     assert f'CAA 0 issuewild "{CA}"' in str(wild.hint)
     assert Severity.ERROR is one.severity
@@ -443,7 +447,7 @@ def test_names_that_the_ca_may_not_issue_for(
         bench.issue(issuer=issuer())
 
     assert (
-        f"{bench.name}: the CAA records at {bench.name} let other.test issue, and not {PEBBLE}"
+        f"{bench.name}: the CAA records at {bench.name} allow other.test to issue, but not {PEBBLE}"
     ) == str(failure.value)
     assert f'CAA 0 issue "{PEBBLE}"' in str(failure.value.hint)
     assert 0 == orders(bench)
@@ -458,7 +462,7 @@ def test_record_for_another_account(bench: Bench, issuer: Callable[..., AcmeIssu
     other = f'0 issue "{PEBBLE}; accounturi=https://ca.test/acct/1"'
     bench.zones.seed(bench.name, "CAA", other)
 
-    with pytest.raises(OrderFailed, match="for another account only"):
+    with pytest.raises(OrderFailed, match="only for another account"):
         bench.issue(issuer=issuer())
     assert 0 == orders(bench)
 

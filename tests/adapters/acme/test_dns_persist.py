@@ -154,7 +154,7 @@ def test_before_there_is_an_account_at_the_ca(bench: Persisting) -> None:
     with pytest.raises(RecordMissing) as failure:
         bench.prove()
 
-    assert "there is no account at the CA yet" in str(failure.value)
+    assert "the CA has no account yet" in str(failure.value)
     assert f"`certferry dns-persist {bench.name}`" in str(failure.value.hint)
     assert 0 == bench.ca.orders
 
@@ -394,7 +394,7 @@ def test_resolvers_that_do_not_answer(bench: Persisting) -> None:
         resolvers=Resolvers([("127.0.54.77", bench.endpoint[1])], IMPATIENT),
     )
 
-    with pytest.raises(DnsUnavailable, match=r"names no account .*; no resolver answered"):
+    with pytest.raises(DnsUnavailable, match=r"has no account .*; no resolver answered"):
         silent.must_be_provable([bench.name], NO_ACCOUNT)
     assert frozenset() == silent.must_be_provable([bench.name], bench.dns)
     assert [("warning", "not_looked_at", bench.name)] == found(silent_look(bench))

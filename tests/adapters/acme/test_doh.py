@@ -171,9 +171,9 @@ def of_another_question(query: dns.message.Message) -> dns.message.Message:
         (Fault.status(503, b"", MESSAGE), "status 503"),
         (Fault.status(302, b"", MESSAGE, [("Location", "https://127.0.0.1:9/")]), "status 302"),
         (Fault.status(200, b"<html>", "text/html"), "a web page"),
-        (Fault.status(200, b'{"Status": 0}', "application/dns-json"), "that cannot be read"),
-        (Fault.status(200, b"junk", MESSAGE), "that cannot be read"),
-        (Fault.status(200, b"x" * 70_000, MESSAGE), "longer than any should be"),
+        (Fault.status(200, b'{"Status": 0}', "application/dns-json"), "unreadable answer"),
+        (Fault.status(200, b"junk", MESSAGE), "unreadable answer"),
+        (Fault.status(200, b"x" * 70_000, MESSAGE), "is too long"),
         (
             Fault.status(
                 200,
@@ -239,7 +239,7 @@ def test_made_up_address_is_said_and_looked_up_elsewhere(
 
     propagation(world, doh).wait(one(), reports)
 
-    assert f"it says that ns1.dns.test is at {FAKE}" in caplog.text
+    assert f"{FAKE} for ns1.dns.test" in caplog.text
     assert [] == reports.sentences
 
 
@@ -321,8 +321,10 @@ def test_resolver_that_remembers_the_absence_says_for_how_long(
         propagation(world, doh).wait(one(), reports)
 
     said = str(late.value)
-    assert f"other resolvers: {NAME}: {doh.url} (still says that there is no such record" in said
-    left = int(said.partition("may do so for another ")[2].partition(" minutes")[0])
+    assert (
+        f"other resolvers: {NAME}: {doh.url} (still answers that the record does not exist" in said
+    )
+    left = int(said.partition("possibly for another ")[2].partition(" minutes")[0])
     assert 5 <= left < 10
 
 
@@ -405,7 +407,7 @@ def test_chosen_resolver_that_keeps_older_values_is_reported_and_not_waited_for(
 
     propagation(world, start(kept(TXT_OF_YESTERDAY)), chosen=True).wait(one(), reports)
 
-    assert "shows only older values, and may do so for another 4 minutes" in caplog.text
+    assert "shows only older values, possibly for another 4 minutes" in caplog.text
     assert [] == world.waits.seconds
 
 
@@ -445,7 +447,7 @@ def test_chosen_resolvers_are_asked_when_it_is_too_late(
     world: NameServers, doh: HttpsDns, reports: Reports
 ) -> None:
     """What others say helps to find out why."""
-    with pytest.raises(PropagationTimeout, match=r"other resolvers: .*no such record"):
+    with pytest.raises(PropagationTimeout, match=r"other resolvers: .*does not exist"):
         propagation(world, doh, chosen=True).wait(one(), reports)
 
 
@@ -473,8 +475,8 @@ def test_silent_resolver_over_https_is_asked_for_one_name_only(
 @pytest.mark.parametrize(
     ("authority", "said"),
     [
-        ([], "still says that there is no such record"),
-        ([("example.com.", 900, "IN", "NS", "ns1.dns.test.")], "such record"),
+        ([], "still answers that the record does not exist"),
+        ([("example.com.", 900, "IN", "NS", "ns1.dns.test.")], "does not exist"),
         ([("example.com.", 900, "IN", "SOA", f"{SOA} 600")], "for another 10 minutes"),
         ([("example.com.", 120, "IN", "SOA", f"{SOA} 600")], "for another 2 minutes"),
     ],

@@ -303,7 +303,7 @@ def test_first_profile_that_the_directory_lists(
     ("listed", "problem", "hint"),
     [
         (("classic", "tlsserver"), "the CA has no profile tlsserve, old", "classic, tlsserver"),
-        ((), "the CA lists no profiles; asked for: tlsserve, old", "take `profile` out"),
+        ((), "the CA lists no profiles; asked for: tlsserve, old", "remove `profile`"),
     ],
     ids=["others", "none"],
 )

@@ -112,7 +112,7 @@ def test_order_in_any_state_is_finished_with_the_key_that_was_kept(
     assert (1, 1) == (orders(bench), bench.proxy.finalized)
     assert (status == PENDING) is bool(bench.dns.added)
     assert order == kept(bench)
-    assert any(activity.startswith("picking up the order of") for activity in bench.activities)
+    assert any(activity.startswith("resuming the order of") for activity in bench.activities)
 
 
 def test_order_whose_state_lags_behind_its_proofs_is_finished(bench: Bench) -> None:

@@ -260,7 +260,9 @@ def test_record_that_cannot_be_removed_does_not_hide_the_failure(bench: Bench) -
         bench.issue(bench.name, f"*.{bench.name}")
 
     assert 2 == len(elsewhere.records(rtype="TXT")) == bench.rows_left
-    assert 2 == sum("is left to the next run" in activity for activity in bench.activities)
+    assert 2 == sum(
+        "the next run removes the challenge record" in activity for activity in bench.activities
+    )
 
     bench.dns.while_removing = None
     bench.sweep()
@@ -472,7 +474,7 @@ def test_record_that_is_no_challenge_is_left_alone(
     assert 0 == bench.rows_left
     (reported,) = (logged.getMessage() for logged in caplog.records)
     assert record.name in reported
-    assert "See who can write to the state" in reported
+    assert "Check who can write to the state" in reported
 
 
 def test_record_that_the_state_cannot_prove_is_left_alone(
@@ -489,4 +491,4 @@ def test_record_that_the_state_cannot_prove_is_left_alone(
     assert 0 == bench.rows_left
     (reported,) = (logged.getMessage() for logged in caplog.records)
     assert record.name in reported
-    assert "a row that certferry did not write" in reported
+    assert "certferry did not write the row" in reported

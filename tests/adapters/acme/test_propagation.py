@@ -53,7 +53,7 @@ from tests.adapters.acme.name_servers import (
     odd_servers,
     one,
 )
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 from tests.support.tiers import long
 
 # --- DnsPropagation, asked of real name servers: what is seen, odd answers, and where it is looked
@@ -199,7 +199,7 @@ def odd_propagation(port: int, answer_within: timedelta = ANSWER_WITHIN) -> DnsP
         resolvers=[("127.0.53.8", port)],
         port=port,
         timeout=timedelta(0),
-        pause=Waits(),
+        pause=RecordedPauses(),
         now=lambda: START,
         answer_within=answer_within,
     )
@@ -231,8 +231,8 @@ def truncated_then(over_tcp: bytes | None) -> Callable[..., bytes | None]:
 @pytest.mark.parametrize(
     ("act", "why"),
     [
-        (truncated_then(b"\x00" * 7), "an answer that cannot be read"),
-        (truncated_then(b"\x00" * 30), "an answer that cannot be read"),
+        (truncated_then(b"\x00" * 7), "an unreadable answer"),
+        (truncated_then(b"\x00" * 30), "an unreadable answer"),
         (truncated_then(None), "no answer"),
         (lambda _, __: b"junk", "no answer"),
         (lambda _, __: None, "no answer"),
@@ -323,7 +323,7 @@ def test_name_too_long_for_dns_is_refused(world: NameServers) -> None:
     """A name may be valid on a certificate and have no room for the challenge's label."""
     name = "_acme-challenge." + ".".join(["a" * 60] * 4)
 
-    with pytest.raises(DnsRejected, match="cannot be asked for in DNS"):
+    with pytest.raises(DnsRejected, match="is too long or malformed for a DNS query"):
         world.propagation().follow(name)
 
 
@@ -557,7 +557,7 @@ def test_refused_connection_is_silence() -> None:
 
 def test_time_passes_and_nothing_is_asked() -> None:
     """There is nothing it could ask with: neither resolvers nor a port."""
-    waits, reports = Waits(), Reports()
+    waits, reports = RecordedPauses(), Reports()
 
     FixedWait(timedelta(seconds=120), waits, lambda: START).wait(one(), reports)
 
@@ -568,7 +568,7 @@ def test_time_passes_and_nothing_is_asked() -> None:
 
 def test_challenge_is_written_at_its_own_name() -> None:
     """No CNAME can be seen."""
-    wait = FixedWait(timedelta(seconds=1), Waits(), lambda: START)
+    wait = FixedWait(timedelta(seconds=1), RecordedPauses(), lambda: START)
 
     assert NAME == wait.follow(NAME)
     assert wait.wildcard_alias(NAME) is None

@@ -191,15 +191,15 @@ def test_file_that_others_can_read_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changed", "said"),
     [
-        ({"username": Secret(PASSWORD), "password": Secret(UUID)}, "each other's place"),
+        ({"username": Secret(PASSWORD), "password": Secret(UUID)}, "may be swapped"),
         ({"username": Secret("me")}, "`username`"),
         ({"password": Secret("short")}, "`password`"),
         ({"subdomain": "a_b"}, "`subdomain`"),
         ({"subdomain": ""}, "lacks"),
         ({"username": None}, "lacks"),
         ({"storage": Path("/nowhere")}, "as well"),
-        ({"api": "auth.example.org"}, "must be the whole address"),
-        ({"api": "https://[::1"}, "must be the whole address"),
+        ({"api": "auth.example.org"}, "must be a complete address"),
+        ({"api": "https://[::1"}, "must be a complete address"),
         ({"api": "https://me:pass@auth.example.org"}, "must not hold"),
         ({"api": "http://auth.example.org"}, "https://"),
     ],
@@ -234,7 +234,7 @@ def test_keys_that_are_refused_are_reported_once(account: AcmeDnsAccount, wrong:
 
     with pytest.raises(DnsAccessDenied, match=f"{name}.*401.*forbidden") as reported:
         provider.add_txt(name, VALUE)
-    with pytest.raises(DnsAccessDenied, match="not asked again"):
+    with pytest.raises(DnsAccessDenied, match="does not ask"):
         provider.add_txt(name, OURS)
 
     assert "allowfrom" in str(reported.value.hint)

@@ -133,22 +133,22 @@ def test_record_that_is_switched_off_is_not_taken_for_ours(
 @pytest.mark.parametrize(
     ("code", "error", "advice"),
     [
-        ("InvalidAccessKeyId.NotFound", DnsAccessDenied, "there is no such AccessKey"),
-        ("InvalidAccessKeyId.Inactive", DnsAccessDenied, "it is disabled"),
+        ("InvalidAccessKeyId.NotFound", DnsAccessDenied, "the AccessKey does not exist"),
+        ("InvalidAccessKeyId.Inactive", DnsAccessDenied, "is disabled"),
         ("SignatureDoesNotMatch", DnsAccessDenied, "does not belong to"),
-        ("InvalidSecurityToken.Expired", DnsAccessDenied, "temporary one"),
-        ("MissingSecurityToken", DnsAccessDenied, "temporary one"),
+        ("InvalidSecurityToken.Expired", DnsAccessDenied, "temporary key"),
+        ("MissingSecurityToken", DnsAccessDenied, "temporary key"),
         ("Forbidden", DnsAccessDenied, "AliyunDNSFullAccess"),
         ("Forbidden.RAM", DnsAccessDenied, "AliyunDNSFullAccess"),
         ("NoPermission", DnsAccessDenied, "AliyunDNSFullAccess"),
         ("Forbidden.RiskControl", DnsAccessDenied, "notices"),
-        ("Forbidden.DomainLocked", DnsRejected, "look at the domain"),
+        ("Forbidden.DomainLocked", DnsRejected, "check the domain"),
         ("DomainRecordConflict", DnsRejected, "CNAME"),
         ("QuotaExceeded.Record", DnsRejected, "plan"),
         ("QuotaExceeded.TTL", DnsRejected, "plan"),
         ("InvalidTimeStamp.Expired", DnsRejected, "clock"),
-        ("IncorrectDomainUser", DnsRejected, "look at the domain"),
-        ("SomethingNew", DnsRejected, "look at the domain"),
+        ("IncorrectDomainUser", DnsRejected, "check the domain"),
+        ("SomethingNew", DnsRejected, "check the domain"),
     ],
 )
 def test_refusal_carries_code_words_and_advice(
@@ -198,7 +198,7 @@ def test_clock_of_this_machine_is_off(account: AlidnsAccount) -> None:
     with pytest.raises(DnsRejected, match=r"InvalidTimeStamp\.Expired") as refused:
         provider.add_txt(NAME, "value")
 
-    assert "this machine's clock" in str(refused.value.hint)
+    assert "clock of this host" in str(refused.value.hint)
 
 
 def test_wrong_secret_and_what_the_service_quotes(account: AlidnsAccount) -> None:
@@ -271,7 +271,7 @@ def test_list_without_an_end(account: AlidnsAccount, provider: DnsProvider, tota
         body = b'{"TotalCount":%s,"Domains":{"Domain":[%s]}}' % (total, domain)
         account.service.faults.add(Fault.status(200, body), on="DescribeDomains")
 
-    with pytest.raises(DnsUnavailable, match="does not come to an end"):
+    with pytest.raises(DnsUnavailable, match="never ends"):
         provider.add_txt(NAME, "value")
 
     assert 200 == len(account.calls())
@@ -286,7 +286,7 @@ def test_half_a_list_is_not_the_whole(
         body = b'{"TotalCount":3,"Domains":{"Domain":[%s]}}' % domains
         account.service.faults.add(Fault.status(200, body), on="DescribeDomains")
 
-    with pytest.raises(DnsUnavailable, match="does not come to an end"):
+    with pytest.raises(DnsUnavailable, match="never ends"):
         provider.add_txt(NAME, "value")
 
     assert 2 == len(account.calls())

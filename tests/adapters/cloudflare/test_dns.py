@@ -118,7 +118,7 @@ def test_zone_that_is_not_served_by_cloudflare(
     with pytest.raises(DnsRejected, match=words) as refused:
         provider.add_txt("_acme-challenge.example.org", "value")
 
-    assert "name the account" in str(refused.value.hint)
+    assert "set `dns` to the account" in str(refused.value.hint)
     assert [] == account.calls(account.CREATE)
     found = {zone.name: zone.problem for zone in cast("ZoneKeeper", provider).zones()}
     assert None is found["example.com"]
@@ -160,7 +160,7 @@ def test_token_for_another_zone(account: CloudflareAccount) -> None:
     with pytest.raises(ZoneNotFound) as missing:
         account.connect(token=Secret("B" * 40)).add_txt(NAME, "value")
 
-    assert "it has example.org" in str(missing.value.hint)
+    assert "the account has example.org" in str(missing.value.hint)
 
 
 def test_token_that_sees_no_zones(account: CloudflareAccount) -> None:
@@ -231,19 +231,19 @@ def test_token_that_is_not_known(account: CloudflareAccount) -> None:
     with pytest.raises(DnsAccessDenied, match=r"code 9109 .* Invalid access token") as denied:
         account.denied().add_txt(NAME, "value")
 
-    assert "ended, been rolled" in str(denied.value.hint)
+    assert "expired, been rolled" in str(denied.value.hint)
 
 
 @pytest.mark.parametrize(
     ("code", "status", "error", "advice"),
     [
-        (1000, 401, DnsAccessDenied, "not accepted"),
-        (9103, 403, DnsAccessDenied, "does not hold an API token"),
+        (1000, 401, DnsAccessDenied, "does not accept"),
+        (9103, 403, DnsAccessDenied, "is not an API token"),
         (10000, 403, DnsAccessDenied, "permission"),
-        (777, 403, DnsAccessDenied, "not accepted"),
+        (777, 403, DnsAccessDenied, "does not accept"),
         (81045, 400, DnsRejected, "plan"),
         (81053, 400, DnsRejected, "CNAME"),
-        (1004, 400, DnsRejected, "look at the zone"),
+        (1004, 400, DnsRejected, "check the zone"),
     ],
 )
 def test_refusal_carries_code_words_and_advice(
@@ -299,7 +299,7 @@ def test_list_without_an_end(account: CloudflareAccount, provider: DnsProvider) 
         body = json.dumps({"success": True, "result": [zone], "result_info": {"total_pages": 1e9}})
         account.service.faults.add(Fault.status(200, body.encode()), on=account.ZONES)
 
-    with pytest.raises(DnsUnavailable, match="does not come to an end"):
+    with pytest.raises(DnsUnavailable, match="never ends"):
         provider.add_txt(NAME, "value")
 
     assert 200 == len(account.calls())
@@ -314,7 +314,7 @@ def test_half_a_list_is_not_the_whole(
         body = json.dumps({"success": True, "result": zones, "result_info": {"total_pages": 3}})
         account.service.faults.add(Fault.status(200, body.encode()), on=account.ZONES)
 
-    with pytest.raises(DnsUnavailable, match="does not come to an end"):
+    with pytest.raises(DnsUnavailable, match="never ends"):
         provider.add_txt(NAME, "value")
 
     assert 2 == len(account.calls())

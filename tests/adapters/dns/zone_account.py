@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 from certferry_sandbox.zones import Zones
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 
 NOW = datetime(2026, 11, 24, 12, 0, tzinfo=UTC)
 
 
 class ZoneAccount:
     def __init__(self) -> None:
-        self.waits = Waits()
+        self.waits = RecordedPauses()
         self.zones = Zones(self.waits.clock)
 
     def now(self) -> datetime:

@@ -297,7 +297,7 @@ def test_paused_sub_zone_gives_way_to_its_parent(
     provider.add_txt("_acme-challenge.dev.example.com", "value")
 
     assert "_acme-challenge.dev" == account.service.calls("Record.Create")[0].params["sub_domain"]
-    assert "the domain dev.example.com is paused at DNSPod; it is not used" in caplog.text
+    assert "the domain dev.example.com is paused at DNSPod; certferry skips the zone" in caplog.text
 
 
 LABEL = st.sampled_from(["a", "b", "ab", "ba", "x"])

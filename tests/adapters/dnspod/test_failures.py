@@ -17,7 +17,7 @@ from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 
 # --- DNSPod when something goes wrong: lost answers, broken ones, and every status code
 
@@ -212,23 +212,23 @@ def test_slow_answer_is_waited_for(account: DnspodAccount, provider: DnsProvider
         ("-4", DnsRejected, "resellers"),
         ("-7", DnsRejected, "main account"),
         ("-15", DnsRejected, "banned the domain"),
-        ("2", DnsRejected, "mistake in certferry"),
-        ("6", DnsRejected, "look at the domain"),
-        ("7", DnsRejected, "look at the domain"),
+        ("2", DnsRejected, "bug in certferry"),
+        ("6", DnsRejected, "check the domain"),
+        ("7", DnsRejected, "check the domain"),
         ("21", DnsRejected, "unlock"),
         ("22", DnsRejected, "name"),
         ("23", DnsRejected, "plan"),
         ("24", DnsRejected, "plan"),
         ("25", DnsRejected, "plan"),
         ("26", DnsRejected, "line"),
-        ("27", DnsRejected, "mistake in certferry"),
+        ("27", DnsRejected, "bug in certferry"),
         ("31", DnsRejected, "CNAME"),
-        ("34", DnsRejected, "mistake in certferry"),
-        ("82", DnsRejected, "look at the domain"),
+        ("34", DnsRejected, "bug in certferry"),
+        ("82", DnsRejected, "check the domain"),
         ("500025", DnsRejected, "plan"),
         ("500026", DnsRejected, "plan"),
-        ("777", DnsRejected, "look at the domain"),
-        ("-55", DnsRejected, "look at the domain"),
+        ("777", DnsRejected, "check the domain"),
+        ("-55", DnsRejected, "check the domain"),
     ],
 )
 def test_refusal_carries_code_words_and_advice(
@@ -271,7 +271,7 @@ def test_nothing_is_sent_after_refused_credentials(
         lambda: provider.remove_txt(NAME, "value", "1|2"),
         lambda: provider.remove_txt(NAME, "value", None),
     ):
-        with pytest.raises(DnsAccessDenied, match="not asked again") as again:
+        with pytest.raises(DnsAccessDenied, match="does not ask") as again:
             call()
         assert str(denied.value) in str(again.value)
         assert denied.value.hint == again.value.hint
@@ -295,9 +295,9 @@ def test_old_way_to_log_in_is_refused_credentials_too(
 @pytest.mark.parametrize(
     ("token_id", "token", "code", "advice"),
     [
-        ("my-id", TOKEN, "10002", "the account's `id` (DP_Id) is not the id of a DNSPod token"),
-        ("99999", TOKEN, "10003", "there is no such token"),
-        (TOKEN_ID, "0" * 32, "10004", "the `token` does not belong to the `id`"),
+        ("my-id", TOKEN, "10002", "`id` of the account (DP_Id) is not the ID of a DNSPod token"),
+        ("99999", TOKEN, "10003", "the token does not exist"),
+        (TOKEN_ID, "0" * 32, "10004", "`token` does not belong to `id`"),
     ],
 )
 def test_wrong_credentials_are_reported_apart(
@@ -307,7 +307,7 @@ def test_wrong_credentials_are_reported_apart(
     provider = account.connect(id=Secret(token_id), token=Secret(token))
 
     with pytest.raises(
-        DnsAccessDenied, match=re.escape(f"this pair of id and token ({code})")
+        DnsAccessDenied, match=re.escape(f"this pair of ID and token ({code})")
     ) as denied:
         provider.add_txt(NAME, "value")
 
@@ -319,13 +319,13 @@ def test_wrong_credentials_are_reported_apart(
 def test_token_id_that_is_none_is_explained(account: DnspodAccount) -> None:
     """Code 10002: what a token's id looks like, and that another kind of key is none."""
     with pytest.raises(
-        DnsAccessDenied, match="does not accept this pair of id and token"
+        DnsAccessDenied, match="does not accept this pair of ID and token"
     ) as denied:
         account.connect(id=Secret("ops@example.com")).add_txt(NAME, "value")
 
     hint = str(denied.value.hint)
-    assert "`id` (DP_Id)" in hint
-    assert "a short number" in hint
+    assert "(DP_Id)" in hint
+    assert "the short number" in hint
     assert "Tencent Cloud (AKID…) do not work" in hint
 
 
@@ -335,7 +335,7 @@ def test_line_that_the_domain_does_not_have_is_explained(account: DnspodAccount)
         account.connect(line="境外").add_txt(NAME, "value")
 
     hint = str(refused.value.hint)
-    assert "leave `line` out, which means 默认" in hint
+    assert "remove `line` to use 默认" in hint
     assert "`default` at api.dnspod.com" in hint
 
 
@@ -379,8 +379,10 @@ def test_list_without_an_end(action: str) -> None:
         settings = Settings(
             Secret(TOKEN_ID), Secret(TOKEN), api=service.url, requests_per_second=1e6
         )
-        provider = connect(settings, connected_with(pause=Waits(), contact="ops@example.com"))
-        with pytest.raises(DnsUnavailable, match="does not come to an end"):
+        provider = connect(
+            settings, connected_with(pause=RecordedPauses(), contact="ops@example.com")
+        )
+        with pytest.raises(DnsUnavailable, match="never ends"):
             provider.remove_txt(f"_acme-challenge.{ZONE}", "value", None)
 
     assert MOST_PAGES + 1 == next(numbers)
@@ -403,8 +405,10 @@ def test_half_a_list_is_not_the_whole() -> None:
         settings = Settings(
             Secret(TOKEN_ID), Secret(TOKEN), api=service.url, requests_per_second=1e6
         )
-        provider = connect(settings, connected_with(pause=Waits(), contact="ops@example.com"))
-        with pytest.raises(DnsUnavailable, match="does not come to an end"):
+        provider = connect(
+            settings, connected_with(pause=RecordedPauses(), contact="ops@example.com")
+        )
+        with pytest.raises(DnsUnavailable, match="never ends"):
             provider.add_txt(f"_acme-challenge.{ZONE}", "value")
 
         assert 2 == len(service.journal)

@@ -139,8 +139,8 @@ def test_leaf_without_its_chain_is_refused(directory: Directory) -> None:
 
     assert "incomplete" in str(refused)
     assert (
-        "a fullchain holds the leaf first, then each issuer certificate; acme.sh writes it with"
-        " --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
+        "a fullchain contains the leaf first, then each issuer certificate; acme.sh writes it"
+        " with --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
     ) == str(refused.hint)
 
 
@@ -183,7 +183,7 @@ def test_text_of_another_encoding_is_reported(
     refused = directory.refused()
 
     assert f"{path}: is UTF-16 text" == str(refused)
-    assert "save it as UTF-8" in str(refused.hint)
+    assert "save the file as UTF-8" in str(refused.hint)
 
 
 def test_binary_form_is_reported_with_the_command_that_turns_it_into_text(
@@ -225,9 +225,9 @@ def test_files_that_were_mixed_up_are_reported(directory: Directory) -> None:
     key_first = PemFiles(str(directory.privkey), str(directory.privkey))
     certificate_twice = PemFiles(str(directory.fullchain), str(directory.fullchain))
 
-    with pytest.raises(CertificateError, match=r"privkey\.pem: holds a private key"):
+    with pytest.raises(CertificateError, match=r"privkey\.pem: contains a private key"):
         PemFileSource().read(key_first)
-    with pytest.raises(CertificateError, match=r"fullchain\.pem: holds a certificate"):
+    with pytest.raises(CertificateError, match=r"fullchain\.pem: contains a certificate"):
         PemFileSource().read(certificate_twice)
 
 

@@ -9,12 +9,12 @@ import pytest
 from certferry.adapters.http.client import HttpClient
 from certferry_sandbox import httpd
 from tests.adapters.http.calls import SHORT, new_client, serve
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 
 
 @pytest.fixture
-def waits() -> Waits:
-    return Waits()
+def waits() -> RecordedPauses:
+    return RecordedPauses()
 
 
 @pytest.fixture
@@ -25,10 +25,10 @@ def service() -> Iterator[httpd.HttpService]:
 
 
 @pytest.fixture
-def client(waits: Waits) -> HttpClient:
+def client(waits: RecordedPauses) -> HttpClient:
     return new_client(waits)
 
 
 @pytest.fixture
-def impatient(waits: Waits) -> HttpClient:
+def impatient(waits: RecordedPauses) -> HttpClient:
     return new_client(waits, timeouts=SHORT)

@@ -19,15 +19,12 @@ from hypothesis import strategies as st
 from certferry.adapters.http.client import (
     LONGEST_BACK_OFF,
     LONGEST_RETRY_AFTER,
-    Exchange,
     HttpClient,
-    HttpFailure,
     Pacer,
-    Request,
     ahead_of,
     is_server_error,
-    seconds_asked_for,
 )
+from certferry.adapters.http.exchange import Exchange, HttpFailure, Request, seconds_asked_for
 from certferry.adapters.http.journal import reported, shape
 from certferry.errors import DatabaseUnavailable, Interrupted
 from certferry.ports.adapter import Answer
@@ -36,7 +33,7 @@ from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
 from tests.adapters.http.calls import SECRET, at_once, get, new_client, post, unused_port
 from tests.adapters.http.peers import peer, read_request
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 
 # --- what is sent: to a real server that misbehaves on demand
 
@@ -145,7 +142,7 @@ def test_connections_are_used_again(client: HttpClient) -> None:
 
 def test_every_attempt_waits_for_its_turn(service: httpd.HttpService) -> None:
     """Repeated requests count against the rate too."""
-    turns = Waits()
+    turns = RecordedPauses()
     client = HttpClient(pace=Pacer(5, clock=lambda: 0.0, pause=turns), pause=at_once, attempts=3)
     service.faults.add(Fault.status(503), times=None)
 
@@ -169,7 +166,7 @@ def test_every_attempt_waits_for_its_turn(service: httpd.HttpService) -> None:
     ids=lambda fault: f"{fault.kind.value} {fault.code or ''} {fault.content_type}",
 )
 def test_a_repeatable_request_outlives_a_fault(
-    fault: Fault, client: HttpClient, service: httpd.HttpService, waits: Waits
+    fault: Fault, client: HttpClient, service: httpd.HttpService, waits: RecordedPauses
 ) -> None:
     """Two faults in a row are got over, with a growing pause between the attempts."""
     service.faults.add(fault, times=2)
@@ -250,7 +247,7 @@ def test_a_write_turned_down_for_the_rate_is_repeated(
     waited: list[float],
     client: HttpClient,
     service: httpd.HttpService,
-    waits: Waits,
+    waits: RecordedPauses,
 ) -> None:
     """429 means that nothing was done, and Retry-After says when to come back. Where it says
     nothing the pauses are of seconds, by which rates are counted.
@@ -264,7 +261,7 @@ def test_a_write_turned_down_for_the_rate_is_repeated(
 
 
 def test_a_date_in_retry_after_is_obeyed(
-    client: HttpClient, service: httpd.HttpService, waits: Waits
+    client: HttpClient, service: httpd.HttpService, waits: RecordedPauses
 ) -> None:
     """Retry-After may be an HTTP date."""
     date = format_datetime(datetime.now(UTC) + timedelta(seconds=20), usegmt=True)
@@ -277,7 +274,7 @@ def test_a_date_in_retry_after_is_obeyed(
 
 
 def test_a_long_retry_after_is_left_to_the_caller(
-    client: HttpClient, service: httpd.HttpService, waits: Waits
+    client: HttpClient, service: httpd.HttpService, waits: RecordedPauses
 ) -> None:
     """No call waits for an hour, and none is made again before the hour has passed."""
     service.faults.add(Fault.too_many(3600))
@@ -320,7 +317,7 @@ def test_the_time_of_a_server(written: str, date: datetime | None) -> None:
 
 
 def test_a_rate_limit_may_be_reported_in_another_way(
-    service: httpd.HttpService, waits: Waits
+    service: httpd.HttpService, waits: RecordedPauses
 ) -> None:
     """A service whose limit is no 429 brings its own recogniser."""
     client = HttpClient(
@@ -336,7 +333,7 @@ def test_a_rate_limit_may_be_reported_in_another_way(
 
 
 def test_attempts_are_bounded_and_the_last_answer_is_given(
-    waits: Waits, service: httpd.HttpService
+    waits: RecordedPauses, service: httpd.HttpService
 ) -> None:
     """A server that keeps failing is asked so many times, and its last word is handed on."""
     service.faults.add(Fault.status(500, b"last"), times=None)
@@ -350,7 +347,7 @@ def test_attempts_are_bounded_and_the_last_answer_is_given(
 
 
 def test_a_lost_answer_is_remembered_through_later_attempts(
-    waits: Waits, service: httpd.HttpService
+    waits: RecordedPauses, service: httpd.HttpService
 ) -> None:
     """When the first attempt may have been carried out, a later refused connection does not
     make it undone.
@@ -366,7 +363,7 @@ def test_a_lost_answer_is_remembered_through_later_attempts(
 
 def test_back_off_is_jittered(service: httpd.HttpService) -> None:
     """Runs that failed together do not come back together: the pause is 50 to 100 per cent."""
-    waits = Waits()
+    waits = RecordedPauses()
     client = HttpClient(pace=Pacer(1000, pause=at_once), pause=waits, jitter=lambda: 0.0)
     service.faults.add(Fault.status(500), times=2)
 
@@ -487,7 +484,7 @@ def test_any_two_requests_are_an_interval_apart(per_second: int, idle: list[floa
 
 def test_many_threads_share_one_pace() -> None:
     """Twenty threads that ask at once are each given a moment of their own."""
-    waits = Waits()
+    waits = RecordedPauses()
     pacer = Pacer(10, clock=lambda: 0.0, pause=waits)
 
     with ThreadPoolExecutor(20) as pool:
@@ -529,7 +526,7 @@ def test_lone_request_reserves_one_turn(*, is_shared: bool) -> None:
     """It waits for no other, and nothing is lost to those who share the pace; where the store
     reserves nothing, the process keeps the pace alone.
     """
-    shared, waits = Shared(), Waits()
+    shared, waits = Shared(), RecordedPauses()
     reserve = shared.reserve if is_shared else lambda _: None
     pacer = Pacer(10, clock=lambda: 0.0, pause=waits, reserve=reserve)
 
@@ -542,7 +539,7 @@ def test_lone_request_reserves_one_turn(*, is_shared: bool) -> None:
 
 def test_requests_that_wait_reserve_together() -> None:
     """While one asks, those that come wait; each turn is used, and no batch exceeds a second."""
-    shared, waits = Shared(), Waits()
+    shared, waits = Shared(), RecordedPauses()
     meeting = threading.Barrier(15)
 
     def reserve(count: int) -> timedelta:
@@ -569,7 +566,7 @@ def test_requests_that_wait_reserve_together() -> None:
 
 def test_turns_that_cannot_be_reserved() -> None:
     """Each request gets the error; none is counted that was not reserved."""
-    shared, waits = Shared(), Waits()
+    shared, waits = Shared(), RecordedPauses()
     pacer = Pacer(10, clock=lambda: 0.0, pause=waits, reserve=shared.reserve)
     shared.is_gone = True
     for _ in range(2):

@@ -15,21 +15,15 @@ from pathlib import Path
 import pytest
 import trustme
 
-from certferry.adapters.http.bounds import CHUNK, LONGEST_ANSWER, Place, first_connection
-from certferry.adapters.http.client import (
-    Contact,
-    HttpClient,
-    HttpFailure,
-    Pacer,
-    Request,
-    Timeouts,
-)
+from certferry.adapters.http.bounds import CHUNK, Place, first_connection
+from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.exchange import LONGEST_ANSWER, Contact, HttpFailure, Request, Timeouts
 from certferry.ports.adapter import Answer
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
 from tests.adapters.http.calls import SECRET, get, post, unused_port
 from tests.adapters.http.peers import CONNECTED, Treat, endless, peer, read_request, tunnel
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 
 # --- Requests of the HTTP client that fail, and what is reported about them
 
@@ -46,13 +40,13 @@ def _failure(client: HttpClient, url: str, *, repeatable: bool = True) -> HttpFa
     return caught.value
 
 
-def test_a_refused_connection(client: HttpClient, waits: Waits) -> None:
+def test_a_refused_connection(client: HttpClient, waits: RecordedPauses) -> None:
     """Nothing was done, so even an upload is tried again before it is given up."""
     host = f"127.0.0.1:{unused_port()}"
 
     failure = _failure(client, f"http://{host}/", repeatable=False)
 
-    assert f"no connection to {host}: Connection refused" == str(failure.problem)
+    assert f"cannot connect to {host}: Connection refused" == str(failure.problem)
     assert not failure.maybe_done
     assert 3 == len(waits.seconds)
 
@@ -61,7 +55,7 @@ def test_a_name_that_does_not_exist(client: HttpClient) -> None:
     """The sentence names the name."""
     failure = _failure(client, "http://qiniu.invalid/", repeatable=False)
 
-    assert "qiniu.invalid is not found in DNS" == str(failure.problem)
+    assert "qiniu.invalid is not in DNS" == str(failure.problem)
     assert not failure.maybe_done
 
 
@@ -95,7 +89,7 @@ def test_half_an_answer(client: HttpClient, service: httpd.HttpService) -> None:
     assert str(failure.problem).endswith("ended early")
 
 
-def test_an_answer_without_an_end(client: HttpClient, waits: Waits) -> None:
+def test_an_answer_without_an_end(client: HttpClient, waits: RecordedPauses) -> None:
     """Read up to a size that no answer should have, and not asked for again."""
 
     def flood(connection: socket.socket) -> None:
@@ -104,7 +98,7 @@ def test_an_answer_without_an_end(client: HttpClient, waits: Waits) -> None:
         while True:
             connection.sendall(bytes(CHUNK))
 
-    with peer(flood) as host, pytest.raises(HttpFailure, match="longer than any") as caught:
+    with peer(flood) as host, pytest.raises(HttpFailure, match="is too long") as caught:
         client.exchange(get(f"http://{host}/"), repeatable=True)
 
     assert caught.value.maybe_done
@@ -146,7 +140,7 @@ def test_something_that_is_not_http(client: HttpClient) -> None:
     with peer(greet) as host:
         failure = _failure(client, f"http://{host}/")
 
-    assert f"{host} answered with something that is not HTTP" == str(failure.problem)
+    assert f"{host} did not answer with HTTP" == str(failure.problem)
 
 
 def test_a_broken_encoding(client: HttpClient) -> None:
@@ -163,10 +157,10 @@ def test_a_broken_encoding(client: HttpClient) -> None:
     with peer(claim_gzip) as host:
         failure = _failure(client, f"http://{host}/")
 
-    assert str(failure.problem).endswith("not HTTP")
+    assert str(failure.problem).endswith("not answer with HTTP")
 
 
-def test_a_certificate_that_is_not_trusted(client: HttpClient, waits: Waits) -> None:
+def test_a_certificate_that_is_not_trusted(client: HttpClient, waits: RecordedPauses) -> None:
     """An untrusted server is not asked again: that would not make it trusted."""
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     trustme.CA().issue_cert("127.0.0.1").configure_cert(context)
@@ -208,7 +202,9 @@ def test_a_proxy_that_is_not_there(client: HttpClient, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize("url", ["http://[::1/", "no-scheme"])
-def test_an_address_that_cannot_be_written(url: str, client: HttpClient, waits: Waits) -> None:
+def test_an_address_that_cannot_be_written(
+    url: str, client: HttpClient, waits: RecordedPauses
+) -> None:
     """A malformed address is not tried twice."""
     failure = _failure(client, url)
 
@@ -257,7 +253,7 @@ DRIPS = {
 
 
 @pytest.fixture
-def hurried(waits: Waits) -> HttpClient:
+def hurried(waits: RecordedPauses) -> HttpClient:
     """Return a client whose exchanges last half a second, and whose reads might last longer."""
     return HttpClient(pace=Pacer(1000, pause=waits), pause=waits, timeouts=TIMEOUTS)
 
@@ -271,7 +267,7 @@ def _given_up(client: HttpClient, url: str) -> HttpFailure:
 
 
 @pytest.mark.parametrize("way", DRIPS)
-def test_answer_that_drips(way: str, hurried: HttpClient, waits: Waits) -> None:
+def test_answer_that_drips(way: str, hurried: HttpClient, waits: RecordedPauses) -> None:
     """Every byte comes in time and the whole never does: given up after its time, once."""
     with peer(endless(*DRIPS[way])) as host:
         failure = _given_up(hurried, f"http://{host}/")
@@ -311,7 +307,7 @@ def test_proxy_that_drips(hurried: HttpClient, monkeypatch: pytest.MonkeyPatch) 
     assert "not complete within" in str(failure)
 
 
-def test_handshake_that_does_not_end(waits: Waits) -> None:
+def test_handshake_that_does_not_end(waits: RecordedPauses) -> None:
     """A server that accepts a connection and says nothing has the time to connect, and no more."""
     ended = threading.Event()
     timeouts = Timeouts(connect=WHOLE, read=timedelta(seconds=60))
@@ -327,7 +323,7 @@ def test_handshake_that_does_not_end(waits: Waits) -> None:
     assert host in str(failure)
 
 
-def test_flood_without_a_body(waits: Waits) -> None:
+def test_flood_without_a_body(waits: RecordedPauses) -> None:
     """What is no body has a size, too."""
     trailer = b"X-A: " + b"b" * (CHUNK - 100) + b"\r\n"
 
@@ -338,7 +334,7 @@ def test_flood_without_a_body(waits: Waits) -> None:
             connection.sendall(trailer)
 
     client = HttpClient(pace=Pacer(1000, pause=waits), pause=waits)
-    with peer(flood) as host, pytest.raises(HttpFailure, match="longer than any"):
+    with peer(flood) as host, pytest.raises(HttpFailure, match="is too long"):
         client.exchange(lambda: Request("GET", f"http://{host}/"), repeatable=True)
 
     assert [] == waits.seconds
@@ -434,7 +430,7 @@ def service_in_tls(server_side: ssl.SSLContext) -> Iterator[httpd.HttpService]:
         yield running
 
 
-def client(waits: Waits, whole: timedelta = timedelta(seconds=30)) -> HttpClient:
+def client(waits: RecordedPauses, whole: timedelta = timedelta(seconds=30)) -> HttpClient:
     """Return a client whose reads might last longer than the exchange."""
     five = timedelta(seconds=5)
     timeouts = Timeouts(connect=five, read=five, whole=whole)
@@ -454,7 +450,7 @@ def test_proxy_that_is_usual_in_companies(
     scheme: str,
     service_in_tls: httpd.HttpService,
     server_side: ssl.SSLContext,
-    waits: Waits,
+    waits: RecordedPauses,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """What goes through it is the service's answer, by TLS to the service."""
@@ -471,7 +467,7 @@ def test_proxy_that_is_usual_in_companies(
 
 
 def test_proxy_with_tls_that_drips(
-    server_side: ssl.SSLContext, waits: Waits, monkeypatch: pytest.MonkeyPatch
+    server_side: ssl.SSLContext, waits: RecordedPauses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The handshake with the host, which goes through it, belongs to the exchange."""
     tap = threading.Event()  # never set: waiting for it is the time between two drops
@@ -500,7 +496,7 @@ def test_proxy_with_tls_that_drips(
 @pytest.mark.parametrize("proxy", ["socks5h://127.0.0.1:9", "SOCKS5://127.0.0.1:9", "ftp://p"])
 @pytest.mark.parametrize("variable", ["HTTPS_PROXY", "ALL_PROXY"])
 def test_proxy_that_speaks_something_else(
-    variable: str, proxy: str, waits: Waits, monkeypatch: pytest.MonkeyPatch
+    variable: str, proxy: str, waits: RecordedPauses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is reported as that, once, with what to write in its place; nothing was sent."""
     monkeypatch.setenv(variable, proxy)
@@ -508,6 +504,6 @@ def test_proxy_that_speaks_something_else(
     with pytest.raises(HttpFailure, match=r"cannot connect to api\.example\.com") as failure:
         client(waits).exchange(lambda: Request("GET", "https://api.example.com/"), repeatable=True)
 
-    assert "set HTTPS_PROXY to its http:// address" in str(failure.value)
+    assert "set HTTPS_PROXY to the proxy's http:// address" in str(failure.value)
     assert not failure.value.maybe_done
     assert [] == waits.seconds

@@ -8,7 +8,7 @@ from typing import Any
 from certferry.adapters.lexicon.dns import LexiconRecords, Settings, connect
 from certferry.core.redaction import Secret
 from certferry_sandbox.testing.context import connected_with
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 from tests.support.powerdns import KEY, PowerDns
 
 
@@ -17,7 +17,7 @@ def connected(
 ) -> LexiconRecords:
     timeout = settings.pop("timeout", timedelta(seconds=20))
     written = Settings(provider=provider, options=options, timeout=timeout, **settings)
-    made = connect(written, connected_with(pause=pause or Waits()))
+    made = connect(written, connected_with(pause=pause or RecordedPauses()))
     assert isinstance(made, LexiconRecords)
     return made
 

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import json
-import ssl
 import sys
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import trustme
 
-from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
+from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.exchange import Timeouts
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Http
@@ -20,7 +19,6 @@ from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.values import replace
 from certferry.wiring.channels import LONGEST_ANSWER
 from certferry_sandbox.faults import Fault
-from certferry_sandbox.httpd import HttpService, Response
 from certferry_sandbox.messages import pushplus, telegram
 from certferry_sandbox.messages.dingtalk import BLOCKED, DingtalkService
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
@@ -31,7 +29,6 @@ from certferry_sandbox.messages.service import MessageService
 from certferry_sandbox.messages.telegram import TelegramService
 from certferry_sandbox.messages.wecom import WecomService
 from certferry_sandbox.testing.contracts.notifier import message, shown
-from tests.adapters.http.peers import endless, peer
 from tests.adapters.notify.channels import CASES, QUIET, Case, Clock, connect, context
 
 # --- What each service answers beside yes and no, and what becomes of it
@@ -40,7 +37,7 @@ from tests.adapters.notify.channels import CASES, QUIET, Case, Clock, connect, c
 OF_THE_LIBRARY = pytest.mark.filterwarnings("ignore::DeprecationWarning")
 """What Apprise imports when it is first asked for a service."""
 
-CASE = {case.kind: case for case in reversed(CASES)}
+CASE_BY_KIND = {case.kind: case for case in reversed(CASES)}
 
 
 def again_at(answered: Answered) -> datetime:
@@ -52,7 +49,7 @@ def test_dingtalk_blocks_a_robot_for_ten_minutes() -> None:
     """After twenty messages in a minute (130101)."""
     clock = Clock()
     with DingtalkService(clock=clock) as service:
-        robot = connect("dingtalk", context(clock), **CASE["dingtalk"].settings(service))
+        robot = connect("dingtalk", context(clock), **CASE_BY_KIND["dingtalk"].settings(service))
         answers = [robot.send(message()) for _ in range(20)]
         blocked = robot.send(message())
         clock.pass_time(BLOCKED - timedelta(seconds=1))
@@ -81,7 +78,7 @@ def test_a_robot_that_wants_a_keyword(service_class: type[DingtalkService | Feis
 @pytest.mark.parametrize("kind", ["dingtalk", "feishu"])
 def test_a_clock_that_is_hours_off(kind: str) -> None:
     """The proof is dated: it is refused for good, and the hint leads on."""
-    case = CASE[kind]
+    case = CASE_BY_KIND[kind]
     with case.service() as service:
         wrong = Clock(datetime.now(UTC) - timedelta(hours=3))
         answered = connect(kind, context(wrong), **case.settings(service)).send(message())
@@ -95,7 +92,7 @@ def test_feishu_as_the_hour_or_its_half_begins(minute: int) -> None:
     """It refuses every robot (11232), and takes the message a minute later."""
     clock = Clock(QUIET.replace(minute=minute, second=1))
     with FeishuService(clock=clock) as service:
-        robot = connect("feishu", context(clock), **CASE["feishu"].settings(service))
+        robot = connect("feishu", context(clock), **CASE_BY_KIND["feishu"].settings(service))
         crowded = robot.send(message())
         clock.now = again_at(crowded)
         later = robot.send(message())
@@ -108,8 +105,10 @@ def test_proofs_that_openssl_made() -> None:
     """The same as `openssl dgst -sha256` gives for this moment: a vector of another program."""
     clock = Clock(datetime.fromtimestamp(1_700_000_000, UTC) + timedelta(milliseconds=123))
     with FeishuService(clock=clock) as feishu, DingtalkService(clock=clock) as dingtalk:
-        connect("feishu", context(clock), **CASE["feishu"].settings(feishu)).send(message())
-        connect("dingtalk", context(clock), **CASE["dingtalk"].settings(dingtalk)).send(message())
+        connect("feishu", context(clock), **CASE_BY_KIND["feishu"].settings(feishu)).send(message())
+        connect("dingtalk", context(clock), **CASE_BY_KIND["dingtalk"].settings(dingtalk)).send(
+            message()
+        )
         (to_feishu,), (to_dingtalk,) = feishu.requests(), dingtalk.requests()
 
     assert b'"timestamp": "1700000000"' in to_feishu.body
@@ -123,7 +122,7 @@ def test_wecom_takes_twenty_a_minute() -> None:
     """The next one later (45009)."""
     clock = Clock()
     with WecomService(clock=clock) as service:
-        robot = connect("wecom", context(clock), **CASE["wecom"].settings(service))
+        robot = connect("wecom", context(clock), **CASE_BY_KIND["wecom"].settings(service))
         answers = [robot.send(message()) for _ in range(20)]
         many = robot.send(message())
         clock.now = again_at(many)
@@ -137,7 +136,9 @@ def test_serverchan_after_the_days_messages() -> None:
     """Not again before the day in China has ended."""
     clock = Clock()
     with ServerchanService(clock=clock) as service:
-        channel = connect("serverchan", context(clock), **CASE["serverchan"].settings(service))
+        channel = connect(
+            "serverchan", context(clock), **CASE_BY_KIND["serverchan"].settings(service)
+        )
         answers = [channel.send(message()) for _ in range(A_DAY)]
         spent = channel.send(message())
 
@@ -150,7 +151,7 @@ def test_pushplus_after_code_900() -> None:
     clock = Clock()
     with PushplusService(clock=clock) as service:
         service.a_day = 1
-        channel = connect("pushplus", context(clock), **CASE["pushplus"].settings(service))
+        channel = connect("pushplus", context(clock), **CASE_BY_KIND["pushplus"].settings(service))
         answers = [channel.send(message()) for _ in range(2)]
 
     assert Sent() == answers[0]
@@ -173,7 +174,7 @@ def test_telegram_says_when_it_may_be_sent_more() -> None:
     """`retry_after`, in seconds."""
     clock = Clock()
     with TelegramService(clock=clock) as service:
-        bot = connect("telegram", context(clock), **CASE["telegram"].settings(service))
+        bot = connect("telegram", context(clock), **CASE_BY_KIND["telegram"].settings(service))
         answers = [bot.send(message()) for _ in range(21)]
 
     assert QUIET + timedelta(seconds=telegram.RETRY_AFTER) == again_at(answers[-1])
@@ -196,10 +197,10 @@ def test_telegram_chat_that_the_bot_is_not_in() -> None:
 @pytest.mark.parametrize(
     ("url", "problem"),
     [
-        ("hooks.example.com/x", "whole address"),
-        ("https://", "whole address"),
-        ("https://[::1/x", "whole address"),
-        ("ftp://hooks.example.com/x", "whole address"),
+        ("hooks.example.com/x", "complete address"),
+        ("https://", "complete address"),
+        ("https://[::1/x", "complete address"),
+        ("ftp://hooks.example.com/x", "complete address"),
         ("http://hooks.example.com/tok-en", "https://"),
         ("https://user:pass@hooks.example.com/x", "user name"),
     ],
@@ -230,65 +231,6 @@ def test_apprise_that_knows_no_such_service() -> None:
 
     assert isinstance(answered, RefusedForGood)
     assert "sekrit" not in str(answered.problem)
-
-
-def apprise_at(address: str) -> Answered:
-    return connect("apprise", url=Secret(address)).send(message())
-
-
-@OF_THE_LIBRARY
-def test_apprise_follows_no_redirect() -> None:
-    """Its services would take the keys in their headers along."""
-    with HttpService(lambda _: Response.json({})) as elsewhere:
-        headers = (("Location", f"{elsewhere.url}/"),)
-        with HttpService(lambda _: Response(307, b"", headers=headers)) as service:
-            answered = apprise_at(service.url.replace("http", "json") + "/?+X-Key=sekrit-sekrit")
-
-        assert isinstance(answered, RefusedForGood)
-        assert "127.0.0.1 redirects elsewhere" in str(answered.problem)
-        assert [] == list(elsewhere.journal)
-
-
-@OF_THE_LIBRARY
-def test_apprise_at_an_answer_without_an_end() -> None:
-    """It ends, and is reported."""
-    with peer(endless(b"HTTP/1.1 200 OK\r\n\r\n", b"x" * 2**22)) as host:
-        answered = apprise_at(f"json://{host}/")
-
-    assert isinstance(answered, RefusedForGood)
-    assert "longer than any should be" in str(answered.problem)
-
-
-@OF_THE_LIBRARY
-def test_apprise_without_https() -> None:
-    """Nothing is sent to another machine."""
-    answered = apprise_at("json://203.0.113.9:1/")
-
-    assert isinstance(answered, RefusedForGood)
-    assert "203.0.113.9 without https" in str(answered.problem)
-
-
-@OF_THE_LIBRARY
-def test_apprise_looks_at_certificates_whatever_the_address_says() -> None:
-    """`verify=no` leaves them looked at."""
-    authority = trustme.CA()
-    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("127.0.0.1").configure_cert(tls)
-    with HttpService(lambda _: Response.json({}), tls=tls) as service:
-        answered = apprise_at(service.url.replace("https", "jsons") + "/?verify=no")
-
-        assert isinstance(answered, RefusedForGood)
-        assert [] == list(service.journal)
-
-
-@OF_THE_LIBRARY
-@pytest.mark.parametrize("address", ["mailtos://user:sekrit-sekrit@mail.example.com", "syslog://"])
-def test_apprise_by_other_means(address: str) -> None:
-    """What is not sent with the library that is held is not offered."""
-    answered = apprise_at(address)
-
-    assert isinstance(answered, RefusedForGood)
-    assert "does not use HTTP requests" in str(answered.problem)
 
 
 def test_apprise_that_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -127,7 +127,7 @@ CHAINS: dict[str, tuple[Callable[[], str], EdgeProblemCode, str]] = {
     "no name": (
         lambda: CA.leaf().pem(CA.intermediate),
         EdgeProblemCode.NAME_NOT_COVERED,
-        "the certificate names no host",
+        "the certificate contains no host name",
     ),
     "self-signed": (self_signed, EdgeProblemCode.SELF_SIGNED, "the certificate is self-signed"),
     "no issuer": (
@@ -143,22 +143,22 @@ CHAINS: dict[str, tuple[Callable[[], str], EdgeProblemCode, str]] = {
     "staging": (
         lambda: OTHER.leaf(HOST).pem(OTHER.intermediate),
         EdgeProblemCode.UNTRUSTED_ISSUER,
-        "its issuer (STAGING) Pretend Root is not trusted (a staging CA?)",
+        "the issuer (STAGING) Pretend Root is not trusted (a staging CA?)",
     ),
     "staging, with its root, in another order": (
         lambda: OTHER.leaf(HOST).pem(OTHER.root, OTHER.intermediate),
         EdgeProblemCode.UNTRUSTED_ISSUER,
-        "its issuer (STAGING) Pretend Root is not trusted (a staging CA?)",
+        "the issuer (STAGING) Pretend Root is not trusted (a staging CA?)",
     ),
     "expired issuer": (
         lambda: PAST.leaf(HOST).pem(PAST.intermediate),
         EdgeProblemCode.ISSUER_EXPIRED,
-        "its issuer Past E7 expired 10 days ago",
+        "the issuer Past E7 expired 10 days ago",
     ),
     "expired issuer, of which this machine trusts a newer one": (
         lambda: MENDED.leaf(HOST).pem(expired_copy(MENDED)),
         EdgeProblemCode.ISSUER_EXPIRED,
-        "its issuer Mended E7 expired 10 days ago",
+        "the issuer Mended E7 expired 10 days ago",
     ),
     "not for servers": (
         without_server_key_usage,
@@ -265,7 +265,7 @@ def must_have(address: str) -> None:
         with socket.create_server((address, 0), family=family):
             pass
     except OSError:
-        pytest.skip(f"this machine has no {address}")
+        pytest.skip(f"this host has no {address}")
 
 
 @contextmanager
@@ -300,7 +300,7 @@ ANSWERS = {
     "HTTP": (
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         EdgeProblemCode.NO_TLS,
-        "the address does not speak TLS at this port",
+        "the address does not speak TLS at the port",
         False,
     ),
     "an alert": (
@@ -312,7 +312,7 @@ ANSWERS = {
     "an alert of versions": (
         ALERT_PROTOCOL_VERSION,
         EdgeProblemCode.OLD_TLS,
-        "the handshake failed: no TLS version that clients still speak",
+        "the handshake failed: the address offers only outdated TLS versions",
         False,
     ),
     "nothing": (

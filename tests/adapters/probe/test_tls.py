@@ -507,7 +507,7 @@ def test_alias_that_leads_elsewhere_is_named(world: World) -> None:
 
     [finding] = world.look().domains({ASKED: CNAME})
 
-    assert f"{ASKED} leads to other.example.com, and not to {CNAME}" in str(finding.message)
+    assert f"{ASKED} resolves to other.example.com instead of {CNAME}" in str(finding.message)
 
 
 def test_addresses_of_the_target_in_the_place_of_a_cname(world: World) -> None:

@@ -53,7 +53,7 @@ def test_program_gets_what_to_do_with_which_name_and_value(tmp_path: Path) -> No
     ("code", "kind", "advice"),
     [
         (1, DnsUnavailable, "--log-file"),
-        (68, ZoneNotFound, "name the account"),
+        (68, ZoneNotFound, "set `dns` of the certificate"),
         (77, DnsAccessDenied, "keys"),
     ],
 )

@@ -10,23 +10,23 @@ from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of
-from tests.adapters.qiniu.place import Place, bundle, open_place
+from tests.adapters.qiniu.account import QiniuAccount, bundle, open_account
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
-    with open_place() as opened:
+def account() -> Iterator[QiniuAccount]:
+    with open_account() as opened:
         yield opened
 
 
 @pytest.fixture
-def target(place: Place) -> Qiniu:
-    return place.target()
+def target(account: QiniuAccount) -> Qiniu:
+    return account.target()
 
 
 @pytest.fixture
-def client(place: Place) -> QiniuClient:
-    return place.client()
+def client(account: QiniuAccount) -> QiniuClient:
+    return account.client()
 
 
 @pytest.fixture

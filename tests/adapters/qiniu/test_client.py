@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.http.client import Request
+from certferry.adapters.http.exchange import Request
 from certferry.adapters.qiniu.client import MOST_PAGES, QiniuClient
 from certferry.adapters.qiniu.errors import QiniuFailure
 from certferry.adapters.qiniu.records import (
@@ -28,7 +28,7 @@ from certferry.adapters.qiniu.records import (
 from certferry.adapters.qiniu.wire import Hosts
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault
-from tests.adapters.qiniu.place import WWW, Place, bundle, open_place
+from tests.adapters.qiniu.account import WWW, QiniuAccount, bundle, open_account
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
 
@@ -50,13 +50,13 @@ def _conf(
     return HttpsConf(cert_id, force, http2, versions)
 
 
-def test_an_upload_is_compact_json_in_utf_8(place: Place, client: QiniuClient) -> None:
+def test_an_upload_is_compact_json_in_utf_8(account: QiniuAccount, client: QiniuClient) -> None:
     """Sign and send the same bytes: no spaces, no escapes, exactly this content type."""
     upload = _upload(WWW, name="证书")
 
     client.upload_certificate(upload)
 
-    [sent] = place.service.requests("POST /sslcert")
+    [sent] = account.service.requests("POST /sslcert")
     expected = {"name": "证书", "common_name": WWW, "ca": upload.ca, "pri": upload.pri}
     compact = json.dumps(expected, ensure_ascii=False, separators=(",", ":"))
     assert compact.encode() == sent.body
@@ -70,61 +70,65 @@ def test_an_empty_account(client: QiniuClient) -> None:
     assert [] == client.list_buckets()
 
 
-def test_a_certificate_is_never_read_back(place: Place, client: QiniuClient) -> None:
+def test_a_certificate_is_never_read_back(account: QiniuAccount, client: QiniuClient) -> None:
     """`GET /sslcert/<id>` would bring the private key with it, so certferry never calls it."""
     client.upload_certificate(_upload(WWW))
     client.list_certificates()
 
-    assert 0 == place.count("GET /sslcert/*")
+    assert 0 == account.count("GET /sslcert/*")
 
 
 @pytest.mark.parametrize("count", [199, 200, 201, 450])
-def test_a_long_list_of_certificates(count: int, place: Place, client: QiniuClient) -> None:
+def test_a_long_list_of_certificates(
+    count: int, account: QiniuAccount, client: QiniuClient
+) -> None:
     """Page after page, each certificate once, also where the last page is null."""
     issued = qiniu_calls.issue(WWW)
-    ids = [place.service.add_certificate(issued, f"old-{n}") for n in range(count)]
+    ids = [account.service.add_certificate(issued, f"old-{n}") for n in range(count)]
 
     assert ids == [record.certid for record in client.list_certificates()]
-    assert count // 200 + 1 == place.count("GET /sslcert")
+    assert count // 200 + 1 == account.count("GET /sslcert")
 
 
-def test_a_long_list_of_domains(place: Place, client: QiniuClient) -> None:
+def test_a_long_list_of_domains(account: QiniuAccount, client: QiniuClient) -> None:
     """A thousand and some domains come in two pages."""
     names = [f"d{n}.example.com" for n in range(1003)]
     for name in names:
-        place.service.add_domain(name)
+        account.service.add_domain(name)
 
     assert names == [item.name for item in client.list_domains()]
-    assert 2 == place.count("GET /domain")
+    assert 2 == account.count("GET /domain")
 
 
-def test_a_marker_that_does_not_advance(place: Place, client: QiniuClient) -> None:
+def test_a_marker_that_does_not_advance(account: QiniuAccount, client: QiniuClient) -> None:
     """What lies behind it is not seen: half an account is not taken for the whole."""
     issued = qiniu_calls.issue(WWW)
     for number in range(3):
-        place.service.add_certificate(issued, f"old-{number}")
-    place.service.certificates.pager.advances = False
-    place.service.add_domain(WWW)
-    place.service.domains.pager.advances = False
+        account.service.add_certificate(issued, f"old-{number}")
+    account.service.certificates.pager.advances = False
+    account.service.add_domain(WWW)
+    account.service.domains.pager.advances = False
 
     for read, what in (
         (client.list_certificates, "the list of certificates"),
         (client.list_domains, "the list of domains"),
     ):
-        with pytest.raises(QiniuFailure, match=f"{what} at Qiniu does not come to an end"):
+        with pytest.raises(QiniuFailure, match=f"{what} at Qiniu never ends"):
             read()
-    assert 2 == place.count("GET /sslcert") == place.count("GET /domain")
+    assert 2 == account.count("GET /sslcert") == account.count("GET /domain")
 
 
-def test_an_empty_page_with_a_marker_is_not_the_end(place: Place, client: QiniuClient) -> None:
+def test_an_empty_page_with_a_marker_is_not_the_end(
+    account: QiniuAccount, client: QiniuClient
+) -> None:
     """The list goes on where its marker leads."""
-    ours = place.service.add_certificate(qiniu_calls.issue(WWW), "ours")
+    ours = account.service.add_certificate(qiniu_calls.issue(WWW), "ours")
     first = base64.b64encode(b"0").decode()
     body = {"certs": None, "marker": first}
-    place.service.fusion.faults.add(Fault.status(200, json.dumps(body).encode()))
+    account.service.fusion.faults.add(Fault.status(200, json.dumps(body).encode()))
 
     assert [ours] == [record.certid for record in client.list_certificates()]
-    assert 2 == place.count("GET /sslcert")
+    assert 2 == account.count("GET /sslcert")
 
 
 def test_empty_pages_without_an_end() -> None:
@@ -136,17 +140,17 @@ def test_empty_pages_without_an_end() -> None:
         return httpd.Response.json({"certs": [], "marker": f"m{next(pages)}"})
 
     with httpd.HttpService(answer) as server:
-        client = Place(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
+        client = QiniuAccount(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
 
-        with pytest.raises(QiniuFailure, match="does not come to an end"):
+        with pytest.raises(QiniuFailure, match="never ends"):
             client.list_certificates()
 
     assert next(pages) < MOST_PAGES / 10
 
 
-def test_what_a_list_says_of_a_domain(place: Place, client: QiniuClient) -> None:
+def test_what_a_list_says_of_a_domain(account: QiniuAccount, client: QiniuClient) -> None:
     """Its name, its type and product, and its CNAME."""
-    place.service.add_domain(WWW)
+    account.service.add_domain(WWW)
 
     [item] = client.list_domains()
 
@@ -162,7 +166,7 @@ def hubs_of(answer: Callable[[httpd.Request], httpd.Response]) -> list[str]:
     """List the hubs and the domains of one hub at a service that answers so."""
     with httpd.HttpService(answer) as server:
         hosts = Hosts(server.url, server.url, server.url, pili=server.url)
-        client = Place(qiniu_calls.service()).client(hosts=hosts)
+        client = QiniuAccount(qiniu_calls.service()).client(hosts=hosts)
         hubs = client.list_hubs()
         return [*hubs, *(record.domain for record in client.list_live_domains("show"))]
 
@@ -180,7 +184,7 @@ def test_lists_of_live_streaming_with_a_marker() -> None:
 
     names = ["one.example", "two.example"]
     assert [*names, *names] == hubs_of(partial(answer, goes_on=True))
-    with pytest.raises(QiniuFailure, match="the list of hubs at Qiniu does not come to an end"):
+    with pytest.raises(QiniuFailure, match="the list of hubs at Qiniu never ends"):
         hubs_of(partial(answer, goes_on=False))
 
 
@@ -198,13 +202,13 @@ ODD_CERTIFICATES = [
 
 @pytest.mark.parametrize("odd", ODD_CERTIFICATES, ids=str)
 def test_an_odd_certificate_is_passed_over(
-    odd: object, place: Place, client: QiniuClient, caplog: pytest.LogCaptureFixture
+    odd: object, account: QiniuAccount, client: QiniuClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Whatever another program left there, the others are listed; numbers may be strings."""
     caplog.set_level(logging.DEBUG)
     ours = {"certid": "ours", "name": None, "dnsnames": None, "not_before": "1700000000"}
     body = {"certs": [odd, ours | {"not_after": 1800000000.0, "create_time": None}]}
-    place.service.fusion.faults.add(Fault.status(200, json.dumps(body).encode()))
+    account.service.fusion.faults.add(Fault.status(200, json.dumps(body).encode()))
 
     listed = client.list_certificates()
 
@@ -227,20 +231,24 @@ def test_an_odd_certificate_is_passed_over(
     ],
     ids=str,
 )
-def test_an_odd_domain_is_passed_over(odd: object, place: Place, client: QiniuClient) -> None:
+def test_an_odd_domain_is_passed_over(
+    odd: object, account: QiniuAccount, client: QiniuClient
+) -> None:
     """The others are listed, also without a type."""
     body = {"domains": [odd, {"name": WWW, "type": None}], "marker": None}
-    place.service.api.faults.add(Fault.status(200, json.dumps(body).encode()))
+    account.service.api.faults.add(Fault.status(200, json.dumps(body).encode()))
 
     assert [DomainItem(WWW)] == client.list_domains()
 
 
-def test_a_page_of_odd_certificates_is_not_the_end(place: Place, client: QiniuClient) -> None:
+def test_a_page_of_odd_certificates_is_not_the_end(
+    account: QiniuAccount, client: QiniuClient
+) -> None:
     """The list goes on behind entries that cannot be read."""
     issued = qiniu_calls.issue(WWW)
-    ours = place.service.add_certificate(issued, "ours")
+    ours = account.service.add_certificate(issued, "ours")
     body = {"certs": [{"certid": 1}, {"certid": 2}], "marker": base64.b64encode(b"0").decode()}
-    place.service.fusion.faults.add(Fault.status(200, json.dumps(body).encode()))
+    account.service.fusion.faults.add(Fault.status(200, json.dumps(body).encode()))
 
     assert [ours] == [record.certid for record in client.list_certificates()]
 
@@ -260,7 +268,7 @@ def test_a_marker_comes_back_as_it_was_given(marker: str) -> None:
         )
 
     with httpd.HttpService(answer) as server:
-        client = Place(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
+        client = QiniuAccount(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
 
         listed = client.list_certificates()
 
@@ -277,9 +285,9 @@ def test_a_list_without_an_end() -> None:
         return httpd.Response.json({"certs": [{"certid": f"c{page}"}], "marker": f"m{page}"})
 
     with httpd.HttpService(answer) as server:
-        client = Place(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
+        client = QiniuAccount(qiniu_calls.service()).client(hosts=Hosts(*([server.url] * 3)))
 
-        with pytest.raises(QiniuFailure, match="does not come to an end"):
+        with pytest.raises(QiniuFailure, match="never ends"):
             client.list_certificates()
 
     assert MOST_PAGES + 1 == next(pages)
@@ -303,15 +311,17 @@ def test_tls_versions_may_come_as_a_string(
     assert expected == HttpsRecord(tls_versions=written).versions
 
 
-def test_a_wildcard_domain_is_addressed_with_its_dot(place: Place, client: QiniuClient) -> None:
+def test_a_wildcard_domain_is_addressed_with_its_dot(
+    account: QiniuAccount, client: QiniuClient
+) -> None:
     """The path holds `.example.com`, unescaped."""
     cert_id = client.upload_certificate(_upload("*.example.com"))
-    place.service.add_domain(".example.com")
+    account.service.add_domain(".example.com")
 
     client.sslize(".example.com", _conf(cert_id))
 
     assert ".example.com" == client.read_domain(".example.com").name
-    assert 1 == place.count("PUT /domain/.example.com/sslize")
+    assert 1 == account.count("PUT /domain/.example.com/sslize")
 
 
 # --- Kodo -----------------------------------------------------------------------------------
@@ -321,9 +331,9 @@ def _schemes(requests: list[httpd.Request]) -> set[str]:
     return {request.headers["Authorization"].split(" ")[0] for request in requests}
 
 
-def _use_everything(place: Place, client: QiniuClient) -> None:
-    place.service.add_domain(WWW)
-    place.service.add_bucket("pictures")
+def _use_everything(account: QiniuAccount, client: QiniuClient) -> None:
+    account.service.add_domain(WWW)
+    account.service.add_bucket("pictures")
     cert_id = client.upload_certificate(_upload(WWW))
     client.list_certificates()
     client.list_domains()
@@ -336,11 +346,11 @@ def _use_everything(place: Place, client: QiniuClient) -> None:
     client.delete_certificate(spare)
 
 
-def test_hosts_and_schemes_of_the_documents(place: Place, client: QiniuClient) -> None:
+def test_hosts_and_schemes_of_the_documents(account: QiniuAccount, client: QiniuClient) -> None:
     """A stand-in as strict as the documents of 2026 takes every call."""
-    _use_everything(place, client)
+    _use_everything(account, client)
 
-    service = place.service
+    service = account.service
     assert {"QBox"} == _schemes(service.fusion.requests())
     assert {"Qiniu"} == _schemes(service.api.requests())
     assert {"Qiniu"} == _schemes(service.uc.requests())
@@ -350,75 +360,77 @@ def test_hosts_and_schemes_of_the_documents(place: Place, client: QiniuClient) -
 
 def test_one_host_for_certificates_and_domains() -> None:
     """On a lenient api host, everything works with `fusion` set to it, at the slower pace."""
-    with open_place(strict=False) as place:
-        hosts = Hosts(place.service.api_url, place.service.api_url, place.service.uc_url)
+    with open_account(strict=False) as account:
+        hosts = Hosts(account.service.api_url, account.service.api_url, account.service.uc_url)
 
-        _use_everything(place, place.client(hosts=hosts))
+        _use_everything(account, account.client(hosts=hosts))
 
-        assert {"QBox", "Qiniu"} == _schemes(place.service.api.requests())
-        asked = len(place.service.api.requests())
-        assert (asked - 1) / 5 == pytest.approx(place.time.clock(), abs=0.3)
+        assert {"QBox", "Qiniu"} == _schemes(account.service.api.requests())
+        asked = len(account.service.api.requests())
+        assert (asked - 1) / 5 == pytest.approx(account.time.clock(), abs=0.3)
 
 
-def test_a_path_on_the_wrong_hosts_says_so(place: Place) -> None:
+def test_a_path_on_the_wrong_hosts_says_so(account: QiniuAccount) -> None:
     """404 without a code at every address: the operator's are mixed up, and each is named."""
-    uc = place.service.uc_url
+    uc = account.service.uc_url
     host = uc.removeprefix("http://")
 
     with pytest.raises(QiniuFailure, match="404 not found") as caught:
-        place.client(hosts=Hosts(uc, uc, uc)).list_certificates()
+        account.client(hosts=Hosts(uc, uc, uc)).list_certificates()
 
     assert f"tried: {host} (QBox), {host} (QBox), {host} (Qiniu)" in str(caught.value)
     assert not caught.value.error.retry.allowed
 
 
-def test_requests_per_second(place: Place, client: QiniuClient) -> None:
+def test_requests_per_second(account: QiniuAccount, client: QiniuClient) -> None:
     """Ten a second to the api host and five to fusion: the service's own limit never answers."""
-    place.service.add_domain(WWW)
-    place.service.rate_limit.per_second = 10
+    account.service.add_domain(WWW)
+    account.service.rate_limit.per_second = 10
     for _ in range(25):
         client.read_domain(WWW)
-    assert pytest.approx(2.4) == place.time.clock()
+    assert pytest.approx(2.4) == account.time.clock()
 
-    place.service.rate_limit.per_second = 5
+    account.service.rate_limit.per_second = 5
     for _ in range(11):
         client.list_certificates()
-    assert pytest.approx(2.4 + 2.0) == place.time.clock()
+    assert pytest.approx(2.4 + 2.0) == account.time.clock()
 
-    assert {200} == {call.status for call in place.service.api.journal}
-    assert {200} == {call.status for call in place.service.fusion.journal}
+    assert {200} == {call.status for call in account.service.api.journal}
+    assert {200} == {call.status for call in account.service.fusion.journal}
 
 
 @pytest.mark.parametrize("status", [403, 429])
-def test_a_rate_limit_is_waited_out(status: int, place: Place, client: QiniuClient) -> None:
+def test_a_rate_limit_is_waited_out(
+    status: int, account: QiniuAccount, client: QiniuClient
+) -> None:
     """Another program's requests use the account's rate up: the call is made again, writes too."""
-    place.service.add_domain(WWW)
-    place.service.rate_limit.status = status  # type: ignore[assignment]  # one of the two
-    place.service.rate_limit.per_second = 1
+    account.service.add_domain(WWW)
+    account.service.rate_limit.status = status  # type: ignore[assignment]  # one of the two
+    account.service.rate_limit.per_second = 1
 
     for _ in range(3):
         client.read_domain(WWW)
     client.upload_certificate(_upload(WWW))
     client.upload_certificate(_upload(WWW))
 
-    statuses = [call.status for call in place.service.api.journal]
+    statuses = [call.status for call in account.service.api.journal]
     assert 3 == statuses.count(200)
     assert status in statuses
-    assert 2 == len(place.service.certificates.stored())
+    assert 2 == len(account.service.certificates.stored())
 
 
 def test_nothing_secret_is_logged(
-    place: Place, client: QiniuClient, caplog: pytest.LogCaptureFixture
+    account: QiniuAccount, client: QiniuClient, caplog: pytest.LogCaptureFixture
 ) -> None:
     """At the most talkative level, no key, token or private key appears."""
     caplog.set_level(logging.DEBUG)
     upload = _upload(WWW)
-    place.service.fusion.faults.add(Fault.reset_before(), on="GET *")
+    account.service.fusion.faults.add(Fault.reset_before(), on="GET *")
 
     client.upload_certificate(upload)
     client.list_certificates()
 
-    tokens = [r.headers["Authorization"] for r in place.service.requests()]
+    tokens = [r.headers["Authorization"] for r in account.service.requests()]
     assert "/sslcert" in caplog.text
     for secret in [SECRET_KEY, ACCESS_KEY, *upload.pri.splitlines(), *tokens]:
         assert secret not in caplog.text
@@ -429,14 +441,16 @@ def test_an_upload_does_not_print_its_key() -> None:
     assert "UploadBody('certferry-test')" == repr(_upload(WWW))
 
 
-def test_a_signature_is_dated_anew_for_each_attempt(place: Place, client: QiniuClient) -> None:
+def test_a_signature_is_dated_anew_for_each_attempt(
+    account: QiniuAccount, client: QiniuClient
+) -> None:
     """After a pause of some seconds, the repeated request is signed for its own moment."""
-    place.service.add_domain(WWW)
-    place.service.api.faults.add(Fault.too_many(20))
+    account.service.add_domain(WWW)
+    account.service.api.faults.add(Fault.too_many(20))
 
     client.read_domain(WWW)
 
-    first, second = (r.headers["X-Qiniu-Date"] for r in place.service.api.requests())
+    first, second = (r.headers["X-Qiniu-Date"] for r in account.service.api.requests())
     assert ("20260501T120000Z", "20260501T120020Z") == (first, second)
 
 
@@ -447,10 +461,10 @@ def test_a_request_that_is_prepared_holds_what_is_sent() -> None:
     )
 
 
-def test_the_stand_in_refuses_an_old_date(place: Place) -> None:
+def test_the_stand_in_refuses_an_old_date(account: QiniuAccount) -> None:
     """A clock that is an hour off is reported as such: 403, and what to compare."""
-    late = place.client()
-    place.service.accounts.date_skew = timedelta(seconds=-1)
+    late = account.client()
+    account.service.accounts.date_skew = timedelta(seconds=-1)
 
     with pytest.raises(QiniuFailure, match="skewed") as caught:
         late.list_domains()

@@ -23,15 +23,23 @@ from certferry.errors import (
     TargetUnavailable,
 )
 from certferry_sandbox.faults import Fault
-from tests.adapters.qiniu.place import REQUEST_ID, SHORT, WWW, Place, bundle, open_place, refusal
+from tests.adapters.qiniu.account import (
+    REQUEST_ID,
+    SHORT,
+    WWW,
+    QiniuAccount,
+    bundle,
+    open_account,
+    refusal,
+)
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY, START
 
 CONF = HttpsConf("694d196ee691b4be3e838346", force_https=False, http2_enable=False)
 
 
 @pytest.fixture
-def place() -> Iterator[Place]:
-    with open_place() as opened:
+def account() -> Iterator[QiniuAccount]:
+    with open_account() as opened:
         opened.service.add_domain(WWW)
         yield opened
 
@@ -72,10 +80,10 @@ KINDS: dict[type[DeployError], list[int]] = {
     ("kind", "code"), [(kind, code) for kind, codes in KINDS.items() for code in codes]
 )
 def test_a_code_of_the_page_of_facts(
-    kind: type[DeployError], code: int, place: Place, client: QiniuClient
+    kind: type[DeployError], code: int, account: QiniuAccount, client: QiniuClient
 ) -> None:
     """The right error with code, the server's words and X-Reqid; nothing is sent a second time."""
-    place.service.api.faults.add(refusal(_status_of(code), code, "正在处理"), on="PUT *")
+    account.service.api.faults.add(refusal(_status_of(code), code, "正在处理"), on="PUT *")
 
     failure = _failure(lambda: client.httpsconf(WWW, CONF))
 
@@ -84,7 +92,7 @@ def test_a_code_of_the_page_of_facts(
     assert code == failure.code
     assert f"{code} 正在处理" in str(error)
     assert f"X-Reqid {REQUEST_ID}" in str(error.hint)
-    assert 1 == place.count("PUT *")
+    assert 1 == account.count("PUT *")
     assert (kind is TargetUnavailable) is failure.maybe_done
 
 
@@ -94,9 +102,9 @@ def test_every_code_with_a_meaning_is_tested() -> None:
 
 
 @pytest.mark.parametrize("code", sorted(MEANINGS))
-def test_a_meaning_comes_with_advice(code: int, place: Place, client: QiniuClient) -> None:
+def test_a_meaning_comes_with_advice(code: int, account: QiniuAccount, client: QiniuClient) -> None:
     """Plain words in the message; what to do in the hint, before the X-Reqid."""
-    place.service.api.faults.add(refusal(_status_of(code), code), on="PUT *")
+    account.service.api.faults.add(refusal(_status_of(code), code), on="PUT *")
 
     error = _failure(lambda: client.httpsconf(WWW, CONF)).error
 
@@ -113,7 +121,7 @@ def test_advice_is_right_for_another_clients_certificate_too() -> None:
 
     pair = {400324, 400328}
     assert pair | {400045, 400319, 400322, 400327, 400329, 400348, 400514, 500233} == ours
-    assert [] == [code for code in ours if "the client that makes it" not in advice[code]]
+    assert [] == [code for code in ours if "the certificate's client" not in advice[code]]
 
 
 @pytest.mark.parametrize(
@@ -128,11 +136,11 @@ def test_advice_is_right_for_another_clients_certificate_too() -> None:
     ],
 )
 def test_whether_trying_again_can_help(
-    kind: type[DeployError], retry: Retry, place: Place, client: QiniuClient
+    kind: type[DeployError], retry: Retry, account: QiniuAccount, client: QiniuClient
 ) -> None:
     """Busy, in use and unavailable pass; refused keys and refused certificates do not."""
     code = KINDS[kind][0]
-    place.service.api.faults.add(refusal(_status_of(code), code), on="PUT *")
+    account.service.api.faults.add(refusal(_status_of(code), code), on="PUT *")
 
     assert retry == _failure(lambda: client.httpsconf(WWW, CONF)).error.retry
 
@@ -140,32 +148,36 @@ def test_whether_trying_again_can_help(
 @pytest.mark.parametrize(
     "body", [{}, {"code": 200}, {"code": 0}, {"code": 200, "error": "success"}]
 )
-def test_what_counts_as_success(body: dict[str, object], place: Place, client: QiniuClient) -> None:
+def test_what_counts_as_success(
+    body: dict[str, object], account: QiniuAccount, client: QiniuClient
+) -> None:
     """2xx with code absent, 0 or 200; words alone say nothing."""
-    place.service.api.faults.add(Fault.status(200, json.dumps(body).encode()), on="PUT *")
+    account.service.api.faults.add(Fault.status(200, json.dumps(body).encode()), on="PUT *")
 
     client.httpsconf(WWW, CONF)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"null", b"ok"])
-def test_success_without_an_object(body: bytes, place: Place, client: QiniuClient) -> None:
+def test_success_without_an_object(body: bytes, account: QiniuAccount, client: QiniuClient) -> None:
     """A write's 200 counts whatever stands in its body."""
-    place.service.api.faults.add(Fault.status(200, body), on="PUT *")
+    account.service.api.faults.add(Fault.status(200, body), on="PUT *")
 
     client.httpsconf(WWW, CONF)
 
 
-def test_success_with_a_failing_code_is_a_failure(place: Place, client: QiniuClient) -> None:
+def test_success_with_a_failing_code_is_a_failure(
+    account: QiniuAccount, client: QiniuClient
+) -> None:
     """A 200 on the outside does not cover a 400030 within."""
-    place.service.api.faults.add(refusal(200, 400030), on="PUT *")
+    account.service.api.faults.add(refusal(200, 400030), on="PUT *")
 
     assert TargetBusy is type(_failure(lambda: client.httpsconf(WWW, CONF)).error)
 
 
-def test_a_code_that_is_no_number(place: Place, client: QiniuClient) -> None:
+def test_a_code_that_is_no_number(account: QiniuAccount, client: QiniuClient) -> None:
     """An answer of another make is reported by its status."""
     body = b'{"code":"E1","error":{"message":"x"}}'
-    place.service.api.faults.add(Fault.status(400, body), on="PUT *")
+    account.service.api.faults.add(Fault.status(400, body), on="PUT *")
 
     failure = _failure(lambda: client.httpsconf(WWW, CONF))
 
@@ -174,13 +186,13 @@ def test_a_code_that_is_no_number(place: Place, client: QiniuClient) -> None:
 
 
 @pytest.mark.parametrize("keys", [("wrong", SECRET_KEY), (ACCESS_KEY, "wrong")])
-def test_wrong_keys(keys: tuple[str, str], place: Place) -> None:
+def test_wrong_keys(keys: tuple[str, str], account: QiniuAccount) -> None:
     """Which two they are, for which hosts, how to check them; each way is asked once."""
-    client = place.client(access_key=keys[0], secret=keys[1])
+    client = account.client(access_key=keys[0], secret=keys[1])
 
     failure = _failure(client.list_certificates)
 
-    service = place.service
+    service = account.service
     fusion, api = (url.removeprefix("http://") for url in (service.fusion_url, service.api_url))
     assert (
         f"{fusion} does not accept access_key and secret_key for the list of certificates"
@@ -190,34 +202,34 @@ def test_wrong_keys(keys: tuple[str, str], place: Place) -> None:
     assert "密钥管理" in str(failure.error.hint)
     assert "X-Reqid" in str(failure.error.hint)
     assert "wrong" not in f"{failure.error} {failure.error.hint}"
-    assert 3 == place.count("*")
+    assert 3 == account.count("*")
 
 
 @pytest.mark.parametrize("code", [401001, 401002])
 def test_a_signature_that_is_refused_with_a_code(
-    code: int, place: Place, client: QiniuClient
+    code: int, account: QiniuAccount, client: QiniuClient
 ) -> None:
     """It says no more than 401 does: the other scheme is tried, and what came first is reported."""
-    place.service.api.faults.add(refusal(401, code, "no"), on="PUT *", times=2)
+    account.service.api.faults.add(refusal(401, code, "no"), on="PUT *", times=2)
 
     error = _failure(lambda: client.httpsconf(WWW, CONF)).error
 
     assert TargetAccessDenied is type(error)
     assert f"{code} no; tried" in str(error)
-    assert 2 == place.count("PUT *")
+    assert 2 == account.count("PUT *")
 
 
-def test_keys_of_a_sub_account(place: Place) -> None:
+def test_keys_of_a_sub_account(account: QiniuAccount) -> None:
     """Keys that begin with IAM- are known for lacking permissions."""
-    place.service.add_iam_key("IAM-test", SECRET_KEY, owner=ACCESS_KEY)
-    place.service.api.faults.add(refusal(403, None, "access denied"))
-    client = place.client(access_key="IAM-test")
+    account.service.add_iam_key("IAM-test", SECRET_KEY, owner=ACCESS_KEY)
+    account.service.api.faults.add(refusal(403, None, "access denied"))
+    client = account.client(access_key="IAM-test")
 
     failure = _failure(client.list_domains)
 
     assert "sub-account" in str(failure.error.hint)
     assert TargetAccessDenied is type(failure.error)
-    assert 1 == place.count("*")
+    assert 1 == account.count("*")
 
 
 @pytest.mark.parametrize(
@@ -225,27 +237,27 @@ def test_keys_of_a_sub_account(place: Place) -> None:
     [Fault.too_many(), refusal(403, 403024), refusal(429, 403024), refusal(400, 400039)],
     ids=["429", "403024", "429 403024", "400039"],
 )
-def test_too_many_requests(fault: Fault, place: Place, client: QiniuClient) -> None:
+def test_too_many_requests(fault: Fault, account: QiniuAccount, client: QiniuClient) -> None:
     """The call is made again a few times, writes too, and then left to a later run."""
-    place.service.api.faults.add(fault, on="PUT *", times=None)
+    account.service.api.faults.add(fault, on="PUT *", times=None)
 
     failure = _failure(lambda: client.httpsconf(WWW, CONF))
 
     assert TargetUnavailable is type(failure.error)
-    assert "no more requests" in str(failure.error)
+    assert "is limiting requests" in str(failure.error)
     assert Retry.LATER == failure.error.retry
     assert not failure.maybe_done
-    assert 4 == place.count("PUT *")
+    assert 4 == account.count("PUT *")
 
 
-def test_a_rate_limit_that_lasts(place: Place, client: QiniuClient) -> None:
+def test_a_rate_limit_that_lasts(account: QiniuAccount, client: QiniuClient) -> None:
     """A long Retry-After becomes the moment to come back at."""
-    place.service.api.faults.add(Fault.too_many(3600))
+    account.service.api.faults.add(Fault.too_many(3600))
 
     failure = _failure(client.list_domains)
 
     assert Retry.at(START + timedelta(hours=1)) == failure.error.retry
-    assert 1 == place.count("*")
+    assert 1 == account.count("*")
 
 
 @pytest.mark.parametrize(
@@ -259,17 +271,17 @@ def test_a_rate_limit_that_lasts(place: Place, client: QiniuClient) -> None:
             refusal(503, None, "busy"),
             "Qiniu returned a server error for the list of domains (503 busy)",
         ),
-        (Fault.status(200, b"{"), "cannot be read"),
-        (Fault.status(200, b"\xff"), "cannot be read"),
-        (Fault.status(200, b"[" * 100_000), "cannot be read"),
+        (Fault.status(200, b"{"), "certferry cannot read"),
+        (Fault.status(200, b"\xff"), "certferry cannot read"),
+        (Fault.status(200, b"[" * 100_000), "certferry cannot read"),
         (Fault.status(200, b'{"domains":{"name":7}}'), "got `object` - at `$.domains`"),
     ],
 )
 def test_an_answer_that_is_none(
-    fault: Fault, words: str, place: Place, client: QiniuClient
+    fault: Fault, words: str, account: QiniuAccount, client: QiniuClient
 ) -> None:
     """Every kind of broken answer is one sentence, and worth trying later."""
-    place.service.api.faults.add(fault, times=None)
+    account.service.api.faults.add(fault, times=None)
 
     failure = _failure(client.list_domains)
 
@@ -278,18 +290,18 @@ def test_an_answer_that_is_none(
     assert failure.error.hint
 
 
-def test_an_answer_that_does_not_come(place: Place) -> None:
+def test_an_answer_that_does_not_come(account: QiniuAccount) -> None:
     """Asked again while that is harmless; a write may still be on its way, and is not."""
-    place.timeouts = SHORT
-    place.service.api.faults.add(Fault.delay(10), on="PUT *")
-    place.service.api.faults.add(Fault.delay(10), on="GET *")
+    account.timeouts = SHORT
+    account.service.api.faults.add(Fault.delay(10), on="PUT *")
+    account.service.api.faults.add(Fault.delay(10), on="GET *")
 
-    place.client().list_domains()
-    failure = _failure(lambda: place.client().httpsconf(WWW, CONF))
+    account.client().list_domains()
+    failure = _failure(lambda: account.client().httpsconf(WWW, CONF))
 
     assert "did not answer within" in str(failure.error)
     assert failure.maybe_done
-    assert (2, 1) == (place.count("GET *"), place.count("PUT *"))
+    assert (2, 1) == (account.count("GET *"), account.count("PUT *"))
 
 
 @pytest.mark.parametrize(
@@ -308,17 +320,17 @@ def test_an_answer_that_does_not_come(place: Place) -> None:
     ],
 )
 def test_whether_a_write_may_be_done(
-    fault: Fault, maybe_done: object, place: Place, client: QiniuClient
+    fault: Fault, maybe_done: object, account: QiniuAccount, client: QiniuClient
 ) -> None:
     """An upload without a readable answer may lie there all the same; it is sent once only."""
     made = bundle(WWW)
     upload = UploadBody("certferry-x", WWW, made.fullchain_pem, made.privkey_pem.reveal())
-    place.service.fusion.faults.add(fault, on="POST *", times=None)
+    account.service.fusion.faults.add(fault, on="POST *", times=None)
 
     failure = _failure(lambda: client.upload_certificate(upload))
 
     assert maybe_done is failure.maybe_done
-    assert 1 == place.count("POST *")
+    assert 1 == account.count("POST *")
 
 
 @pytest.mark.parametrize(
@@ -330,10 +342,10 @@ def test_whether_a_write_may_be_done(
     ],
 )
 def test_what_is_kept_of_the_servers_words(
-    words: str, shown: str, place: Place, client: QiniuClient
+    words: str, shown: str, account: QiniuAccount, client: QiniuClient
 ) -> None:
     """One line, not too long, and nothing of a key that a server might quote."""
-    place.service.api.faults.add(refusal(400, 400000, words), on="PUT *")
+    account.service.api.faults.add(refusal(400, 400000, words), on="PUT *")
 
     failure = _failure(lambda: client.httpsconf(WWW, CONF))
 

@@ -28,7 +28,7 @@ from certferry.ports.target import Scope
 from certferry.text import Text
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.domains import HttpsConf
-from tests.adapters.qiniu.place import WWW, Place, bundle, refusal
+from tests.adapters.qiniu.account import WWW, QiniuAccount, bundle, refusal
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import seed
 
@@ -54,49 +54,49 @@ def the_domain(target: Qiniu) -> ObservedDomain:
 
 
 @pytest.fixture
-def bound(place: Place) -> str:
+def bound(account: QiniuAccount) -> str:
     """A domain at rest, and the certificate that it is bound to."""
-    cert_id = seed(place.service, [WWW])
-    place.service.add_domain(WWW, https=cert_id)
+    cert_id = seed(account.service, [WWW])
+    account.service.add_domain(WWW, https=cert_id)
     return cert_id
 
 
-def test_a_domain_at_rest_is_read_once(place: Place, target: Qiniu, bound: str) -> None:
+def test_a_domain_at_rest_is_read_once(account: QiniuAccount, target: Qiniu, bound: str) -> None:
     """While the list shows no change, its detail stands; after five minutes it is read again."""
     for _ in range(4):
         assert bound == the_domain(target).bound
-        place.time.pause(LIST_AGE)
+        account.time.pause(LIST_AGE)
 
-    assert 1 == place.count(READ)
-    place.time.pause(DETAIL_AGE)
+    assert 1 == account.count(READ)
+    account.time.pause(DETAIL_AGE)
     the_domain(target)
-    assert 2 == place.count(READ)
+    assert 2 == account.count(READ)
 
 
 def test_a_change_by_others_is_seen_with_the_next_list(
-    place: Place, target: Qiniu, bound: str
+    account: QiniuAccount, target: Qiniu, bound: str
 ) -> None:
     """The list shows that there was one, and the domain is read for what it was."""
     the_domain(target)
-    certificate = place.service.certificates.stored()[0]
-    place.service.change_in_console(WWW, HttpsConf(certificate, force_https=True))
-    place.time.pause(LIST_AGE)
+    certificate = account.service.certificates.stored()[0]
+    account.service.change_in_console(WWW, HttpsConf(certificate, force_https=True))
+    account.time.pause(LIST_AGE)
 
     assert (bound, True) == (the_domain(target).bound, the_domain(target).https.force_https)
-    assert 2 == place.count(READ)
+    assert 2 == account.count(READ)
 
 
 def test_domain_that_edges_contradict_is_read_though_the_list_shows_no_change(
-    place: Place, bound: str
+    account: QiniuAccount, bound: str
 ) -> None:
     """The note of an earlier run and the detail of this one count no more; a second doubt within
     the age of a list costs no request.
     """
-    the_domain(place.target())
-    foreign = seed(place.service, [WWW])
-    certificate = place.service.certificates.stored()[-1]
-    place.service.change_in_console(WWW, HttpsConf(certificate), listed=False)
-    target = place.target()
+    the_domain(account.target())
+    foreign = seed(account.service, [WWW])
+    certificate = account.service.certificates.stored()[-1]
+    account.service.change_in_console(WWW, HttpsConf(certificate), listed=False)
+    target = account.target()
     assert bound == the_domain(target).bound
 
     doubts = Scope("img", ("*.example.com",), (WWW,), Kind.AUTO, (), doubted=frozenset({WWW}))
@@ -104,11 +104,13 @@ def test_domain_that_edges_contradict_is_read_though_the_list_shows_no_change(
         [domain] = target.observe(doubts).domains
         assert foreign == domain.bound
 
-    assert 2 == place.count(READ)
-    assert foreign == the_domain(place.target()).bound
+    assert 2 == account.count(READ)
+    assert foreign == the_domain(account.target()).bound
 
 
-def test_a_list_that_reports_no_task_is_no_proof(place: Place, target: Qiniu, bound: str) -> None:
+def test_a_list_that_reports_no_task_is_no_proof(
+    account: QiniuAccount, target: Qiniu, bound: str
+) -> None:
     """Each look reads the domain, as if there were no list; also where the domain is not in it."""
     reported: tuple[dict[str, object], ...] = (
         {"name": WWW, "operatingState": "success"},
@@ -116,36 +118,36 @@ def test_a_list_that_reports_no_task_is_no_proof(place: Place, target: Qiniu, bo
     )
     for count, item in enumerate(reported, start=2):
         body = json.dumps({"domains": [item]}).encode()
-        place.service.api.faults.add(Fault.status(200, body), on=LIST)
+        account.service.api.faults.add(Fault.status(200, body), on=LIST)
         the_domain(target)
-        place.time.pause(LIST_AGE)
+        account.time.pause(LIST_AGE)
         assert bound == the_domain(target).bound
-        place.time.pause(LIST_AGE)
-        assert count == place.count(READ)
+        account.time.pause(LIST_AGE)
+        assert count == account.count(READ)
 
 
-def test_a_list_that_cannot_be_read(place: Place, target: Qiniu, bound: str) -> None:
+def test_a_list_that_cannot_be_read(account: QiniuAccount, target: Qiniu, bound: str) -> None:
     """The domain is read by itself, and the list left alone for a moment."""
     the_domain(target)
-    place.time.pause(LIST_AGE)
-    place.service.api.faults.add(Fault.status(500), on=LIST, times=None)
+    account.time.pause(LIST_AGE)
+    account.service.api.faults.add(Fault.status(500), on=LIST, times=None)
 
     assert [bound, bound] == [the_domain(target).bound for _ in range(2)]
 
-    assert 3 == place.count(READ)
+    assert 3 == account.count(READ)
 
 
 def test_refused_keys_are_reported_by_the_list_as_well(
-    place: Place, target: Qiniu, bound: str
+    account: QiniuAccount, target: Qiniu, bound: str
 ) -> None:
     """What every domain would be refused for ends the look."""
     the_domain(target)
-    place.time.pause(LIST_AGE)
-    place.service.api.faults.add(qiniu_refusal(403024), on=LIST, times=None)
+    account.time.pause(LIST_AGE)
+    account.service.api.faults.add(qiniu_refusal(403024), on=LIST, times=None)
 
-    with pytest.raises(DeployError, match="no more requests"):
+    with pytest.raises(DeployError, match="is limiting requests"):
         the_domain(target)
-    assert 1 == place.count(READ)
+    assert 1 == account.count(READ)
 
 
 def qiniu_refusal(code: int) -> Fault:
@@ -153,47 +155,49 @@ def qiniu_refusal(code: int) -> Fault:
     return Fault.status(403, json.dumps({"code": code, "error": "its words"}).encode())
 
 
-def test_waiting_for_a_change_reads_the_list_alone(place: Place, target: Qiniu, bound: str) -> None:
+def test_waiting_for_a_change_reads_the_list_alone(
+    account: QiniuAccount, target: Qiniu, bound: str
+) -> None:
     """From our write to its end no domain is read; then it is, once."""
-    place.service.domains.processing_time = SOON
-    new = seed(place.service, [WWW])
+    account.service.domains.processing_time = SOON
+    new = seed(account.service, [WWW])
     target.bind(WWW, Kind.CDN, new, KEEP)
-    reads = place.count(READ)
+    reads = account.count(READ)
 
     for _ in range(9):
-        place.time.pause(60)
+        account.time.pause(60)
         found = the_domain(target)
         assert (DomainState.PROCESSING, bound) == (found.state, found.bound)
         assert found.task is not None
         assert found.task.number is not None
-    assert reads == place.count(READ)
+    assert reads == account.count(READ)
 
-    place.time.pause(60)
+    account.time.pause(60)
     assert (DomainState.READY, new) == (the_domain(target).state, the_domain(target).bound)
-    assert reads + 1 == place.count(READ)
+    assert reads + 1 == account.count(READ)
 
 
 def test_a_change_that_does_not_end_is_read_now_and_then(
-    place: Place, target: Qiniu, bound: str
+    account: QiniuAccount, target: Qiniu, bound: str
 ) -> None:
     """What its detail tells meanwhile counts for whether it is stuck."""
-    place.service.hold(WWW)
-    target.bind(WWW, Kind.CDN, seed(place.service, [WWW]), KEEP)
-    reads = place.count(READ)
+    account.service.hold(WWW)
+    target.bind(WWW, Kind.CDN, seed(account.service, [WWW]), KEEP)
+    reads = account.count(READ)
 
-    place.time.pause(TASK_AGE)
+    account.time.pause(TASK_AGE)
     assert DomainState.PROCESSING is the_domain(target).state
 
     assert bound
-    assert reads + 1 == place.count(READ)
+    assert reads + 1 == account.count(READ)
 
 
-def test_a_failed_change_is_passed_on(place: Place, target: Qiniu, bound: str) -> None:
+def test_a_failed_change_is_passed_on(account: QiniuAccount, target: Qiniu, bound: str) -> None:
     """The list shows that it is at work no more; what it failed of stands in the detail."""
-    place.service.domains.processing_time = SOON
-    place.service.fail_next(WWW)
-    target.bind(WWW, Kind.CDN, seed(place.service, [WWW]), KEEP)
-    place.time.pause(SOON.total_seconds())
+    account.service.domains.processing_time = SOON
+    account.service.fail_next(WWW)
+    target.bind(WWW, Kind.CDN, seed(account.service, [WWW]), KEEP)
+    account.time.pause(SOON.total_seconds())
 
     found = the_domain(target)
 
@@ -203,135 +207,142 @@ def test_a_failed_change_is_passed_on(place: Place, target: Qiniu, bound: str) -
 
 @pytest.mark.parametrize("lag", [0.5, 3, 8])
 def test_a_list_that_lags_behind_our_write(
-    lag: float, place: Place, target: Qiniu, bound: str
+    lag: float, account: QiniuAccount, target: Qiniu, bound: str
 ) -> None:
     """What it shows from before is not taken for the end of the change."""
-    place.service.domains.list_lag = timedelta(seconds=lag)
-    place.service.domains.processing_time = timedelta(seconds=20)
-    place.time.pause(30)
+    account.service.domains.list_lag = timedelta(seconds=lag)
+    account.service.domains.processing_time = timedelta(seconds=20)
+    account.time.pause(30)
     the_domain(target)
-    target.bind(WWW, Kind.CDN, seed(place.service, [WWW]), KEEP)
+    target.bind(WWW, Kind.CDN, seed(account.service, [WWW]), KEEP)
 
     for _ in range(19):
         assert (DomainState.PROCESSING, bound) == (
             the_domain(target).state,
             the_domain(target).bound,
         )
-        place.time.pause(1)
-    place.time.pause(1 + lag)
+        account.time.pause(1)
+    account.time.pause(1 + lag)
     assert DomainState.READY is the_domain(target).state
 
 
 @pytest.mark.parametrize("others", [0, CROWD + 1], ids=["alone", "in a crowd"])
 @pytest.mark.parametrize("seconds", [0.1, 1, 3, 10, 47, 100, 480, 900, 4000])
 def test_the_end_of_a_change_is_seen_soon_after(
-    seconds: float, others: int, place: Place, target: Qiniu, bound: str
+    seconds: float, others: int, account: QiniuAccount, target: Qiniu, bound: str
 ) -> None:
     """At most a tenth of the wait, and a second, after it has happened, by the core's looks."""
     for number in range(others):
-        place.service.add_domain(f"n{number}.example.com")
-    place.service.domains.processing_time = timedelta(seconds=seconds)
+        account.service.add_domain(f"n{number}.example.com")
+    account.service.domains.processing_time = timedelta(seconds=seconds)
     the_domain(target)
-    new = seed(place.service, [WWW])
+    new = seed(account.service, [WWW])
     target.bind(WWW, Kind.CDN, new, KEEP)
-    began: datetime = place.time.now()
+    began: datetime = account.time.now()
 
     while the_domain(target).bound != new:
-        until = wait_for(Text("its change"), began, place.time.now()).until
-        place.time.pause((until - place.time.now()).total_seconds())
+        until = wait_for(Text("its change"), began, account.time.now()).until
+        account.time.pause((until - account.time.now()).total_seconds())
 
-    assert (place.time.now() - began).total_seconds() <= 1.1 * seconds + 1
+    assert (account.time.now() - began).total_seconds() <= 1.1 * seconds + 1
 
 
-def test_a_write_goes_by_what_is_there_now(place: Place, target: Qiniu, bound: str) -> None:
+def test_a_write_goes_by_what_is_there_now(
+    account: QiniuAccount, target: Qiniu, bound: str
+) -> None:
     """Settings that others changed a moment ago are kept, whatever the list still shows."""
     the_domain(target)
-    certificate = place.service.certificates.stored()[0]
-    place.service.change_in_console(WWW, HttpsConf(certificate, force_https=True))
-    new = seed(place.service, [WWW])
+    certificate = account.service.certificates.stored()[0]
+    account.service.change_in_console(WWW, HttpsConf(certificate, force_https=True))
+    new = seed(account.service, [WWW])
 
     target.bind(WWW, Kind.CDN, new, KEEP)
 
     assert bound != new
-    assert (new, True) == (place.service.bound(WWW), place.service.domain(WWW).https.force_https)
+    assert (new, True) == (
+        account.service.bound(WWW),
+        account.service.domain(WWW).https.force_https,
+    )
 
 
-def test_a_long_list_is_not_read_for_each_of_many_uploads(place: Place, target: Qiniu) -> None:
+def test_a_long_list_is_not_read_for_each_of_many_uploads(
+    account: QiniuAccount, target: Qiniu
+) -> None:
     """Of 500 certificates it may be ten seconds old, of a few five: it takes as many requests."""
     issued = qiniu_calls.issue(WWW)
     for number in range(10 * PER_SECOND):
-        place.service.add_certificate(issued, f"old {number}")
+        account.service.add_certificate(issued, f"old {number}")
     pages = 3
 
     counts = []
     for seconds in (0, 7, 4):
-        place.time.pause(seconds)
+        account.time.pause(seconds)
         target.upload("img", bundle(WWW))
-        counts.append(place.count("GET /sslcert"))
+        counts.append(account.count("GET /sslcert"))
 
     assert [pages, pages, 2 * pages] == counts
 
 
-def test_a_run_that_finds_nothing_to_do_reads_no_domain(place: Place, bound: str) -> None:
+def test_a_run_that_finds_nothing_to_do_reads_no_domain(account: QiniuAccount, bound: str) -> None:
     """The list shows that nothing changed since an earlier run read it."""
-    the_domain(place.target())
-    place.time.pause(86400)
+    the_domain(account.target())
+    account.time.pause(86400)
 
-    assert bound == the_domain(place.target()).bound
+    assert bound == the_domain(account.target()).bound
 
-    assert (1, 1) == (place.count(READ), place.count(LIST))
+    assert (1, 1) == (account.count(READ), account.count(LIST))
 
 
-def test_a_second_look_of_a_run_reads_really(place: Place, bound: str) -> None:
+def test_a_second_look_of_a_run_reads_really(account: QiniuAccount, bound: str) -> None:
     """What is done about a domain is decided by what is there now."""
-    the_domain(place.target())
-    later = place.target()
+    the_domain(account.target())
+    later = account.target()
 
     assert [bound, bound] == [the_domain(later).bound for _ in range(2)]
 
-    assert 2 == place.count(READ)
+    assert 2 == account.count(READ)
 
 
-def test_after_a_day_and_a_half_it_is_read_anew(place: Place, bound: str) -> None:
+def test_after_a_day_and_a_half_it_is_read_anew(account: QiniuAccount, bound: str) -> None:
     """That each change shows in the list is a guess; so does a clock that was ahead."""
-    the_domain(place.target())
-    place.time.pause(NOTE_AGE.total_seconds())
-    assert bound == the_domain(place.target()).bound
-    assert 2 == place.count(READ)
+    the_domain(account.target())
+    account.time.pause(NOTE_AGE.total_seconds())
+    assert bound == the_domain(account.target()).bound
+    assert 2 == account.count(READ)
 
-    place.time.offset = -timedelta(minutes=1)
-    the_domain(place.target())
-    assert 3 == place.count(READ)
+    account.time.offset = -timedelta(minutes=1)
+    the_domain(account.target())
+    assert 3 == account.count(READ)
 
 
 @pytest.mark.parametrize("note", ["", "{}", '{"at": "soon"}'])
-def test_an_odd_note_is_none(note: str, place: Place, bound: str) -> None:
+def test_an_odd_note_is_none(note: str, account: QiniuAccount, bound: str) -> None:
     """Another version of certferry may have written it."""
-    place.memory.update(f"domain: {WWW}", lambda _: note)
+    account.memory.update(f"domain: {WWW}", lambda _: note)
 
-    assert bound == the_domain(place.target()).bound
+    assert bound == the_domain(account.target()).bound
 
 
-def test_a_run_that_was_killed_after_its_write(place: Place, bound: str) -> None:
+def test_a_run_that_was_killed_after_its_write(account: QiniuAccount, bound: str) -> None:
     """Nothing that was read before the write is trusted afterwards, whatever the list shows."""
-    place.service.domains.list_lag = timedelta(minutes=1)
-    place.time.pause(61)
-    the_domain(place.target())
-    new = seed(place.service, [WWW])
-    place.target().bind(WWW, Kind.CDN, new, KEEP)
+    account.service.domains.list_lag = timedelta(minutes=1)
+    account.time.pause(61)
+    the_domain(account.target())
+    new = seed(account.service, [WWW])
+    account.target().bind(WWW, Kind.CDN, new, KEEP)
 
     assert bound != new
-    assert new == the_domain(place.target()).bound
+    assert new == the_domain(account.target()).bound
 
 
-def test_a_domain_that_was_deleted(place: Place, target: Qiniu, bound: str) -> None:
+def test_a_domain_that_was_deleted(account: QiniuAccount, target: Qiniu, bound: str) -> None:
     """It is in no list any more, and the domain's own answer says so."""
     the_domain(target)
-    place.service.domains.remove(WWW)
-    place.time.pause(LIST_AGE)
+    account.service.domains.remove(WWW)
+    account.time.pause(LIST_AGE)
 
     assert DomainState.UNAVAILABLE is the_domain(target).state
-    assert DomainState.UNAVAILABLE is the_domain(place.target()).state
+    assert DomainState.UNAVAILABLE is the_domain(account.target()).state
     assert bound
 
 
@@ -357,23 +368,25 @@ def names(found: ObservedTarget) -> list[str]:
     return [domain.domain for domain in found.domains]
 
 
-def test_children_and_trial_domains_are_left_alone(place: Place, target: Qiniu) -> None:
+def test_children_and_trial_domains_are_left_alone(account: QiniuAccount, target: Qiniu) -> None:
     """A child has its parent's certificate, whatever the globs; it is neither read nor excluded."""
-    place.service.add_domain(".example.com")
-    place.service.add_domain(IMG, type="pan", parent=".example.com")
-    place.service.add_domain(WWW, type="test")
+    account.service.add_domain(".example.com")
+    account.service.add_domain(IMG, type="pan", parent=".example.com")
+    account.service.add_domain(WWW, type="test")
 
     found = target.observe(look_by_globs("*.example.com", exclude=("www.*",)))
 
     assert ["*.example.com"] == names(found)
     assert () == found.excluded
-    assert 0 == place.count(f"GET /domain/{IMG}")
+    assert 0 == account.count(f"GET /domain/{IMG}")
 
 
-def test_glob_that_matches_children_alone_matches_nothing(place: Place, target: Qiniu) -> None:
+def test_glob_that_matches_children_alone_matches_nothing(
+    account: QiniuAccount, target: Qiniu
+) -> None:
     """There is nothing to bind; their parent is to be named."""
-    place.service.add_domain(".example.com")
-    place.service.add_domain(IMG, type="pan", parent=".example.com")
+    account.service.add_domain(".example.com")
+    account.service.add_domain(IMG, type="pan", parent=".example.com")
     deployment = DesiredDeployment("qiniu", (), globs=("img.*",))
 
     found = with_unmatched(target.observe(look_by_globs("img.*")), deployment)
@@ -381,36 +394,36 @@ def test_glob_that_matches_children_alone_matches_nothing(place: Place, target: 
     assert ("img.*",) == found.unmatched
 
 
-def test_what_is_excluded_is_not_read(place: Place, target: Qiniu) -> None:
+def test_what_is_excluded_is_not_read(account: QiniuAccount, target: Qiniu) -> None:
     """Nothing that befalls it can be reported, and no request is made for it."""
     for name in (IMG, WWW, SRC):
-        place.service.add_domain(name)
-    place.service.api.faults.add(refusal(400, 400001), on=f"GET /domain/{WWW}", times=None)
+        account.service.add_domain(name)
+    account.service.api.faults.add(refusal(400, 400001), on=f"GET /domain/{WWW}", times=None)
 
     found = target.observe(look_by_globs(domains=None, exclude=("w*",)))
 
     assert [IMG, SRC] == names(found)
     assert (WWW,) == found.excluded
-    assert 0 == place.count(f"GET /domain/{WWW}")
+    assert 0 == account.count(f"GET /domain/{WWW}")
 
 
-def test_names_come_first_and_are_read_once(place: Place, target: Qiniu) -> None:
+def test_names_come_first_and_are_read_once(account: QiniuAccount, target: Qiniu) -> None:
     """Also where a glob matches them; one that is missing is reported beside what is found."""
-    place.service.add_domain(IMG)
-    place.service.add_domain(WWW)
+    account.service.add_domain(IMG)
+    account.service.add_domain(WWW)
 
     found = target.observe(look_by_globs("*.example.com", domains=(WWW, "a.example.com")))
 
     assert [WWW, "a.example.com", IMG] == names(found)
     assert DomainState.UNAVAILABLE is found.domains[1].state
-    assert 1 == place.count(f"GET /domain/{WWW}")
+    assert 1 == account.count(f"GET /domain/{WWW}")
 
 
-def test_source_domains_are_found_and_excluded(place: Place, target: Qiniu) -> None:
+def test_source_domains_are_found_and_excluded(account: QiniuAccount, target: Qiniu) -> None:
     """By the same patterns; what both halves of Qiniu know is a CDN domain."""
-    place.service.add_bucket_domain(SRC, "pictures")
-    place.service.add_bucket_domain("src-2.example.com", "pictures")
-    place.service.add_domain(IMG)
+    account.service.add_bucket_domain(SRC, "pictures")
+    account.service.add_bucket_domain("src-2.example.com", "pictures")
+    account.service.add_domain(IMG)
 
     both = target.observe(look_by_globs("*", exclude=("src-*",)))
     cdn = target.observe(look_by_globs("*", exclude=("src-*",), kind=Kind.CDN))
@@ -423,10 +436,10 @@ def test_source_domains_are_found_and_excluded(place: Place, target: Qiniu) -> N
     assert [SRC] == names(kodo)
 
 
-def test_kodo_that_is_away_hides_no_named_domain(place: Place, target: Qiniu) -> None:
+def test_kodo_that_is_away_hides_no_named_domain(account: QiniuAccount, target: Qiniu) -> None:
     """What is named at the CDN is reported, and that there may be more."""
-    place.service.add_domain(WWW)
-    place.service.uc.faults.add(Fault.status(503), times=None)
+    account.service.add_domain(WWW)
+    account.service.uc.faults.add(Fault.status(503), times=None)
 
     found = target.observe(look_by_globs("src.*", domains=(WWW,)))
 
@@ -440,11 +453,11 @@ def test_kodo_that_is_away_hides_no_named_domain(place: Place, target: Qiniu) ->
 )
 @pytest.mark.parametrize("wanted", [look_by_globs("*.example.com"), look_by_globs(domains=None)])
 def test_domain_that_is_switched_off_is_left_out(
-    wanted: Scope, state: str, said: str, place: Place, target: Qiniu
+    wanted: Scope, state: str, said: str, account: QiniuAccount, target: Qiniu
 ) -> None:
     """It was not named; it is reported, and why."""
-    place.service.add_domain(IMG)
-    place.service.add_domain(WWW, state=state)
+    account.service.add_domain(IMG)
+    account.service.add_domain(WWW, state=state)
 
     found = target.observe(wanted)
 
@@ -461,13 +474,13 @@ def quota(target: Qiniu) -> Quota | None:
     return target.observe(Scope("img", (WWW,), (), Kind.AUTO, ())).quota
 
 
-def refused(place: Place, held: int) -> None:
+def refused(account: QiniuAccount, held: int) -> None:
     """Fill the account, and have one more refused."""
-    place.service.certificates.quota = held
+    account.service.certificates.quota = held
     for number in range(held):
-        qiniu_calls.seed(place.service, [WWW], f"old {number}")
-    with pytest.raises(TargetRejected, match="as many certificates as it may"):
-        place.target().upload("img", bundle(WWW))
+        qiniu_calls.seed(account.service, [WWW], f"old {number}")
+    with pytest.raises(TargetRejected, match="certificate quota is full"):
+        account.target().upload("img", bundle(WWW))
 
 
 def test_before_anything_was_refused_nothing_is_known(target: Qiniu) -> None:
@@ -475,53 +488,53 @@ def test_before_anything_was_refused_nothing_is_known(target: Qiniu) -> None:
     assert None is quota(target)
 
 
-def test_a_refusal_is_remembered_for_a_day(place: Place) -> None:
+def test_a_refusal_is_remembered_for_a_day(account: QiniuAccount) -> None:
     """With how many there were, also by later runs; then it is tried again."""
-    refused(place, 3)
-    place.time.pause(60)
+    refused(account, 3)
+    account.time.pause(60)
 
-    found = quota(place.target())
+    found = quota(account.target())
 
     assert found is not None
-    assert (3, 3, True) == (found.held, found.most, found.is_full(place.time.now()))
-    assert TRIED_AGAIN - timedelta(minutes=2) < found.until - place.time.now() < TRIED_AGAIN
-    place.time.pause(TRIED_AGAIN.total_seconds())
-    assert None is quota(place.target())
+    assert (3, 3, True) == (found.held, found.most, found.is_full(account.time.now()))
+    assert TRIED_AGAIN - timedelta(minutes=2) < found.until - account.time.now() < TRIED_AGAIN
+    account.time.pause(TRIED_AGAIN.total_seconds())
+    assert None is quota(account.target())
 
 
-def test_what_is_removed_makes_room(place: Place) -> None:
+def test_what_is_removed_makes_room(account: QiniuAccount) -> None:
     """The next look counts anew, and an upload that is taken ends it."""
-    refused(place, 3)
-    qiniu_calls.Client(place.service).delete(place.service.certificates.stored()[0].id)
-    later = place.target()
+    refused(account, 3)
+    qiniu_calls.Client(account.service).delete(account.service.certificates.stored()[0].id)
+    later = account.target()
 
     found = quota(later)
 
     assert found is not None
-    assert (2, False) == (found.held, found.is_full(place.time.now()))
+    assert (2, False) == (found.held, found.is_full(account.time.now()))
     later.upload("img", bundle(WWW))
     assert None is quota(later)
 
 
-def test_a_list_that_cannot_be_read_then(place: Place) -> None:
+def test_a_list_that_cannot_be_read_then(account: QiniuAccount) -> None:
     """Nothing is remembered that was not seen."""
-    place.service.certificates.quota = 0
-    target, made = place.target(), bundle(WWW)
+    account.service.certificates.quota = 0
+    target, made = account.target(), bundle(WWW)
     target.observe(Scope("img", (WWW,), (), Kind.AUTO, (made.certificate,)))
-    place.service.fusion.faults.add(Fault.status(500), on="GET *", times=None)
-    with pytest.raises(TargetRejected, match="as many certificates as it may"):
+    account.service.fusion.faults.add(Fault.status(500), on="GET *", times=None)
+    with pytest.raises(TargetRejected, match="certificate quota is full"):
         target.upload("img", made)
-    place.service.fusion.faults.clear()
+    account.service.fusion.faults.clear()
 
-    assert None is quota(place.target())
+    assert None is quota(account.target())
 
 
 @pytest.mark.parametrize("note", ["", "{}", '{"held": 3, "at": "soon"}'])
-def test_an_odd_note_of_a_quota_is_none(note: str, place: Place) -> None:
+def test_an_odd_note_of_a_quota_is_none(note: str, account: QiniuAccount) -> None:
     """Another version of certferry may have written it."""
-    place.memory.update("most certificates", lambda _: note)
+    account.memory.update("most certificates", lambda _: note)
 
-    assert None is quota(place.target())
+    assert None is quota(account.target())
 
 
 # --- The benchmark of a large Qiniu account, with a small one: its promises hold in every gate

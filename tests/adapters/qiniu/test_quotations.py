@@ -18,7 +18,7 @@ from certferry.errors import CertferryError
 from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.testing.certificates import make_key
-from tests.adapters.qiniu.place import WWW, Place, open_place
+from tests.adapters.qiniu.account import WWW, QiniuAccount, open_account
 from tests.support.quotations import QUOTATIONS, body_of, parts_of
 from tests.support.tiers import sampled
 
@@ -91,15 +91,15 @@ def detail(quoted: str, name: str) -> dict[str, Any]:
 class Heard:
     """All that a target gives, raises, logs and stores."""
 
-    def __init__(self, place: Place, log: pytest.LogCaptureFixture) -> None:
-        self.place = place
+    def __init__(self, account: QiniuAccount, log: pytest.LogCaptureFixture) -> None:
+        self.account = account
         self._log = log
         self._said: list[str] = []
 
     def call(self, call: Callable[[Qiniu], object]) -> None:
         """Make a call in a process of its own."""
         try:
-            self._said.append(repr(call(self.place.target())))
+            self._said.append(repr(call(self.account.target())))
         except CertferryError as error:
             self._said.append(f"{error} {error.hint}")
 
@@ -119,7 +119,7 @@ class Heard:
             self.call(call)
 
     def parts_that_left(self, quoted: str) -> list[str]:
-        kept = self.place.memory._notes  # noqa: SLF001 - what the state has of the account
+        kept = self.account.memory._notes  # noqa: SLF001 - what the state has of the account
         # No log of certferry's takes what libraries say of their requests.
         ours = [one.getMessage() for one in self._log.records if one.name.startswith("certferry")]
         said = "\n".join([*self._said, *ours, json.dumps(kept, ensure_ascii=False)])
@@ -130,11 +130,11 @@ class Heard:
 @pytest.fixture
 def heard(caplog: pytest.LogCaptureFixture) -> Iterator[Heard]:
     caplog.set_level(logging.DEBUG)
-    with open_place() as place:
-        place.service.add_domain(WWW)
-        place.service.add_bucket_domain(SOURCE, "pictures")
-        place.service.add_live_domain(LIVE, "studio")
-        yield Heard(place, caplog)
+    with open_account() as account:
+        account.service.add_domain(WWW)
+        account.service.add_bucket_domain(SOURCE, "pictures")
+        account.service.add_live_domain(LIVE, "studio")
+        yield Heard(account, caplog)
 
 
 @pytest.mark.parametrize("way", sampled(sorted(WAYS)))
@@ -143,7 +143,7 @@ def test_refusals(way: str, heard: Heard) -> None:
     quoted = WAYS[way](KEY)
     header = quoted.encode("ascii", "ignore").decode().replace("\n", "")
     body = json.dumps({"code": 400999, "error": quoted}).encode()
-    for service in heard.place.service.services:
+    for service in heard.account.service.services:
         service.faults.add(Fault.status(400, body, headers=[("X-Reqid", header)]), times=None)
 
     heard.all_calls()
@@ -161,7 +161,7 @@ def test_lists_and_domains(way: str, state: str, heard: Heard) -> None:
     answers[f"GET /domain/{WWW}"]["operatingState"] = state or quoted
     for call, answer in answers.items():
         body = json.dumps(answer).encode()
-        for service in heard.place.service.services:
+        for service in heard.account.service.services:
             service.faults.add(Fault.status(200, body), on=call, times=None)
 
     heard.all_calls()
@@ -171,17 +171,17 @@ def test_lists_and_domains(way: str, state: str, heard: Heard) -> None:
 
 def test_what_an_operator_needs_stays(heard: Heard) -> None:
     """Words, the id of a request, a task, a state, and the names of certificates and hosts."""
-    service = heard.place.service
+    service = heard.account.service
     service.api.faults.add(
         Fault.status(400, b'{"code": 400999, "error": "the origin img.example.com is refused"}'),
         on="PUT *",
     )
     with pytest.raises(CertferryError, match=r"400999 the origin img\.example\.com is refused"):
-        heard.place.target().bind(WWW, Kind.CDN, HEX, DesiredHttps())
+        heard.account.target().bind(WWW, Kind.CDN, HEX, DesiredHttps())
     record = {"name": WWW, "operatingState": "processing", "operationType": "modify_https_crt"}
     record |= {"operTaskId": HEX}
     service.api.faults.add(Fault.status(200, json.dumps(record).encode()), on=f"GET /domain/{WWW}")
 
-    [domain] = heard.place.target().observe(Scope("img", (WWW,), (WWW,), Kind.AUTO, ())).domains
+    [domain] = heard.account.target().observe(Scope("img", (WWW,), (WWW,), Kind.AUTO, ())).domains
 
     assert TargetTask("processing", "modify_https_crt", None, HEX) == domain.task

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qiniu.auth import QiniuMacAuth, QiniuMacRequestsAuth, RequestsAuth
 
-from certferry.adapters.http.client import Request
+from certferry.adapters.http.exchange import Request
 from certferry.adapters.qiniu.account import LIST_AGE
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import (
@@ -34,7 +34,7 @@ from certferry.core.redaction import Secret
 from certferry.errors import TargetRejected
 from certferry.ports.target import Scope
 from certferry.values import replace
-from tests.adapters.qiniu.place import WWW, Place, refusal
+from tests.adapters.qiniu.account import WWW, QiniuAccount, refusal
 from tests.sandbox import qiniu_calls
 
 # --- Qiniu's signatures against published and computed vectors, and against the vendor's own
@@ -203,9 +203,9 @@ VERSIONS = ("TLSv1.2", "TLSv1.3")
 DESIRED = DesiredHttps(force_https=True, http2=True, tls_versions=VERSIONS)
 
 
-def seed(place: Place) -> str:
+def seed(account: QiniuAccount) -> str:
     """Have a certificate, and return its id."""
-    return qiniu_calls.seed(place.service, [WWW])
+    return qiniu_calls.seed(account.service, [WWW])
 
 
 def look(target: Qiniu, name: str = WWW) -> ObservedDomain:
@@ -213,54 +213,54 @@ def look(target: Qiniu, name: str = WWW) -> ObservedDomain:
     return found
 
 
-def sent(place: Place) -> list[Any]:
+def sent(account: QiniuAccount) -> list[Any]:
     """Return the versions of every change that was asked for, as they were written."""
-    bodies = (json.loads(request.body) for request in place.service.requests("PUT *"))
+    bodies = (json.loads(request.body) for request in account.service.requests("PUT *"))
     return [body.get("tlsVersions") for body in bodies]
 
 
-def test_a_server_that_wants_the_array(place: Place, target: Qiniu) -> None:
+def test_a_server_that_wants_the_array(account: QiniuAccount, target: Qiniu) -> None:
     """What the servers were seen to take is sent first, and that is all."""
-    place.service.add_domain(WWW)
+    account.service.add_domain(WWW)
 
-    target.bind(WWW, Kind.CDN, seed(place), DESIRED)
+    target.bind(WWW, Kind.CDN, seed(account), DESIRED)
 
-    assert [list(VERSIONS)] == sent(place)
+    assert [list(VERSIONS)] == sent(account)
     assert HttpsSettings(True, True, VERSIONS) == look(target).https  # noqa: FBT003 - as reported
 
 
 @pytest.mark.parametrize("call", ["httpsconf", "sslize"])
-def test_a_server_that_wants_the_string(call: str, place: Place, target: Qiniu) -> None:
+def test_a_server_that_wants_the_string(call: str, account: QiniuAccount, target: Qiniu) -> None:
     """Its complaint is understood, and the account is not asked with an array again."""
-    place.service.domains.tls_versions = "string"
-    place.service.add_domain(WWW, https=seed(place) if call == "httpsconf" else None)
+    account.service.domains.tls_versions = "string"
+    account.service.add_domain(WWW, https=seed(account) if call == "httpsconf" else None)
 
     for _ in range(2):
-        target.bind(WWW, Kind.CDN, seed(place), DESIRED)
+        target.bind(WWW, Kind.CDN, seed(account), DESIRED)
 
     joined = ",".join(VERSIONS)
-    assert [list(VERSIONS), joined, joined] == sent(place)
-    assert call == place.service.requests("PUT *")[0].path.rpartition("/")[2]
+    assert [list(VERSIONS), joined, joined] == sent(account)
+    assert call == account.service.requests("PUT *")[0].path.rpartition("/")[2]
     assert () == setting_changes(DESIRED, look(target))
 
 
-def test_a_server_that_changes_its_mind(place: Place, target: Qiniu) -> None:
+def test_a_server_that_changes_its_mind(account: QiniuAccount, target: Qiniu) -> None:
     """The other form is tried again, whichever it was."""
-    place.service.add_domain(WWW)
-    place.service.domains.tls_versions = "string"
-    target.bind(WWW, Kind.CDN, seed(place), DESIRED)
-    place.service.domains.tls_versions = "array"
+    account.service.add_domain(WWW)
+    account.service.domains.tls_versions = "string"
+    target.bind(WWW, Kind.CDN, seed(account), DESIRED)
+    account.service.domains.tls_versions = "array"
 
-    target.bind(WWW, Kind.CDN, seed(place), DESIRED)
+    target.bind(WWW, Kind.CDN, seed(account), DESIRED)
 
     joined = ",".join(VERSIONS)
-    assert [list(VERSIONS), joined, joined, list(VERSIONS)] == sent(place)
+    assert [list(VERSIONS), joined, joined, list(VERSIONS)] == sent(account)
 
 
-def test_a_complaint_about_something_else(place: Place, target: Qiniu) -> None:
+def test_a_complaint_about_something_else(account: QiniuAccount, target: Qiniu) -> None:
     """It is not answered with another form: another field, no versions, or no complaint of Go's."""
-    place.service.add_domain(WWW)
-    cert_id = seed(place)
+    account.service.add_domain(WWW)
+    cert_id = seed(account)
     about_a_flag = "json: cannot unmarshal string into Go struct field SslizeArgs.forceHttps"
     about_versions = "json: cannot unmarshal array into Go struct field SslizeArgs.tlsVersions"
     desired_settings = [
@@ -270,34 +270,34 @@ def test_a_complaint_about_something_else(place: Place, target: Qiniu) -> None:
     ]
 
     for words, wanted in desired_settings:
-        place.service.api.faults.add(refusal(400, 400000, words), on="PUT *")
+        account.service.api.faults.add(refusal(400, 400000, words), on="PUT *")
         with pytest.raises(TargetRejected, match=r"400000"):
             target.bind(WWW, Kind.CDN, cert_id, wanted)
 
-    assert 3 == len(sent(place))
+    assert 3 == len(sent(account))
 
 
-def test_a_server_that_takes_neither_form(place: Place, target: Qiniu) -> None:
+def test_a_server_that_takes_neither_form(account: QiniuAccount, target: Qiniu) -> None:
     """The second answer is reported, and the array stays what is sent first."""
-    place.service.add_domain(WWW)
+    account.service.add_domain(WWW)
     words = "json: cannot unmarshal value into Go struct field SslizeArgs.tlsVersions"
-    place.service.api.faults.add(refusal(400, 400000, words), on="PUT *", times=2)
+    account.service.api.faults.add(refusal(400, 400000, words), on="PUT *", times=2)
 
     with pytest.raises(TargetRejected, match="unmarshal"):
-        target.bind(WWW, Kind.CDN, seed(place), DESIRED)
-    target.bind(WWW, Kind.CDN, seed(place), DESIRED)
+        target.bind(WWW, Kind.CDN, seed(account), DESIRED)
+    target.bind(WWW, Kind.CDN, seed(account), DESIRED)
 
-    assert [list(VERSIONS), ",".join(VERSIONS), list(VERSIONS)] == sent(place)
+    assert [list(VERSIONS), ",".join(VERSIONS), list(VERSIONS)] == sent(account)
 
 
-def test_versions_that_are_never_reported(place: Place, target: Qiniu) -> None:
+def test_versions_that_are_never_reported(account: QiniuAccount, target: Qiniu) -> None:
     """They are sent with every change, and differ for who does not remember that."""
-    place.service.domains.tls_versions = "untold"
-    place.service.add_domain(WWW)
+    account.service.domains.tls_versions = "untold"
+    account.service.add_domain(WWW)
 
-    target.bind(WWW, Kind.CDN, seed(place), DESIRED)
+    target.bind(WWW, Kind.CDN, seed(account), DESIRED)
 
-    assert [list(VERSIONS)] == sent(place)
+    assert [list(VERSIONS)] == sent(account)
     found = look(target)
     assert None is found.https.tls_versions
     record = RolloutRecord("img", "qiniu", WWW, "3f", datetime.now(UTC), sent=DESIRED)
@@ -306,10 +306,10 @@ def test_versions_that_are_never_reported(place: Place, target: Qiniu) -> None:
     assert ("tls_versions", "unknown") == (change.setting, change.was)
 
 
-def test_versions_that_are_reported_once_they_are_set(place: Place, target: Qiniu) -> None:
+def test_versions_that_are_reported_once_they_are_set(account: QiniuAccount, target: Qiniu) -> None:
     """Before, they are unknown; set by another change, they are as desired; changed, they drift."""
-    cert_id = seed(place)
-    place.service.add_domain(WWW, https=cert_id)
+    cert_id = seed(account)
+    account.service.add_domain(WWW, https=cert_id)
     assert {"force_https": "false", "http2": "false", "tls_versions": "unknown"} == {
         change.setting: change.was for change in setting_changes(DESIRED, look(target))
     }
@@ -317,10 +317,10 @@ def test_versions_that_are_reported_once_they_are_set(place: Place, target: Qini
     target.bind(WWW, Kind.CDN, cert_id, DESIRED)
     assert () == setting_changes(DESIRED, look(target))
 
-    qiniu_calls.Client(place.service).httpsconf(
+    qiniu_calls.Client(account.service).httpsconf(
         WWW, cert_id, forceHttps=True, http2Enable=True, tlsVersions=["TLSv1.0"]
     )
-    place.time.pause(LIST_AGE)
+    account.time.pause(LIST_AGE)
     [change] = setting_changes(DESIRED, look(target))
     assert ("tls_versions", "TLSv1.0", "TLSv1.2, TLSv1.3") == (
         change.setting,

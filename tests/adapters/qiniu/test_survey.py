@@ -16,7 +16,7 @@ from certferry.errors import DeployError, TargetAccessDenied, TargetRejected, Ta
 from certferry.ports.target import Scope
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.qiniu.kodo import DomainType
-from tests.adapters.qiniu.place import Place, refusal
+from tests.adapters.qiniu.account import QiniuAccount, refusal
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY
 from tests.support.waiting import eventually
@@ -29,30 +29,30 @@ def unseen(count: int, total: int) -> None:
     del count, total
 
 
-def found(place: Place) -> dict[str, FoundDomain]:
+def found(account: QiniuAccount) -> dict[str, FoundDomain]:
     """Survey, and return what was found by name."""
-    return by_name(place.target().survey(unseen))
+    return by_name(account.target().survey(unseen))
 
 
 def by_name(survey: Survey) -> dict[str, FoundDomain]:
     return {domain.domain: domain for domain in survey.domains}
 
 
-def test_each_domain_is_reported_with_its_certificate(place: Place) -> None:
+def test_each_domain_is_reported_with_its_certificate(account: QiniuAccount) -> None:
     """Its kind, its state, its settings, what it is bound to and until when, by whichever hand; and
     the certificates are listed, bound or not.
     """
     issued, spare = qiniu_calls.issue("*.example.com"), qiniu_calls.issue("x.example.org")
-    cert = place.service.add_certificate(issued, "by hand")
-    unused = place.service.add_certificate(spare, "spare")
+    cert = account.service.add_certificate(issued, "by hand")
+    unused = account.service.add_certificate(spare, "spare")
     versions = ["TLSv1.3", "TLSv1.2"]
-    place.service.add_domain("img.example.com", https=cert, http2=True, tls_versions=versions)
-    place.service.add_domain(".w.example.com", product="dcdn", platform="dynamic")
-    place.service.add_domain("free.example.com", free_certificate=True, force_https=True)
-    place.service.add_bucket_domain("src.example.com", "pictures", https=cert)
-    place.service.add_bucket_domain("img.example.com", "films", domain_type=DomainType.BOTH)
+    account.service.add_domain("img.example.com", https=cert, http2=True, tls_versions=versions)
+    account.service.add_domain(".w.example.com", product="dcdn", platform="dynamic")
+    account.service.add_domain("free.example.com", free_certificate=True, force_https=True)
+    account.service.add_bucket_domain("src.example.com", "pictures", https=cert)
+    account.service.add_bucket_domain("img.example.com", "films", domain_type=DomainType.BOTH)
 
-    survey = place.target().survey(unseen)
+    survey = account.target().survey(unseen)
 
     end = issued.leaf.not_valid_after_utc
     settings = HttpsSettings(force_https=False, http2=True, tls_versions=("TLSv1.2", "TLSv1.3"))
@@ -74,33 +74,33 @@ def test_each_domain_is_reported_with_its_certificate(place: Place) -> None:
         FoundCertificate(unused, "spare", ("x.example.org",), spare.leaf.not_valid_after_utc),
     ) == survey.certificates
     assert () == survey.unread
-    assert [] == place.service.writes()
+    assert [] == account.service.writes()
 
 
 @pytest.mark.parametrize(("hides", "settings"), [("flags", True), ("all", False)])
 def test_domain_that_hides_its_settings_is_reported_as_such(
-    place: Place, hides: Literal["flags", "all"], *, settings: bool
+    account: QiniuAccount, hides: Literal["flags", "all"], *, settings: bool
 ) -> None:
     """It has HTTPS; what it is bound to may be unknown, and its flags are."""
-    cert = place.service.add_certificate(qiniu_calls.issue("*.example.com"), "by hand")
-    place.service.add_domain("img.example.com", https=cert, force_https=True)
-    place.service.domains.hides = hides
+    cert = account.service.add_certificate(qiniu_calls.issue("*.example.com"), "by hand")
+    account.service.add_domain("img.example.com", https=cert, force_https=True)
+    account.service.domains.hides = hides
 
-    [domain] = found(place).values()
+    [domain] = found(account).values()
 
     assert (True, not settings) == (domain.has_https, domain.binding_hidden)
     assert (cert if settings else None) == domain.bound
     assert domain.https.force_https is None or settings
 
 
-def test_domain_that_takes_no_certificate_says_why(place: Place) -> None:
+def test_domain_that_takes_no_certificate_says_why(account: QiniuAccount) -> None:
     """Frozen, or a child of a wildcard domain, which follows its parent."""
-    place.service.add_domain("ice.example.com", state="frozen")
-    place.service.add_domain(".w.example.com")
-    place.service.add_domain("a.w.example.com", type="pan", parent=".w.example.com")
-    place.service.add_bucket_domain("src.example.com", "pictures", freeze_types=["icp"])
+    account.service.add_domain("ice.example.com", state="frozen")
+    account.service.add_domain(".w.example.com")
+    account.service.add_domain("a.w.example.com", type="pan", parent=".w.example.com")
+    account.service.add_bucket_domain("src.example.com", "pictures", freeze_types=["icp"])
 
-    domains = found(place)
+    domains = found(account)
 
     assert "is frozen at Qiniu" in str(domains["ice.example.com"].problem)
     assert domains["ice.example.com"].by_itself
@@ -109,51 +109,51 @@ def test_domain_that_takes_no_certificate_says_why(place: Place) -> None:
     assert "is frozen at Kodo" in str(domains["src.example.com"].problem)
 
 
-def test_domain_whose_last_change_failed_says_what_of(place: Place) -> None:
+def test_domain_whose_last_change_failed_says_what_of(account: QiniuAccount) -> None:
     """It can be changed all the same, so nothing is wrong with the domain itself."""
-    place.service.add_domain("img.example.com")
-    place.service.fail_next("img.example.com", "verify https crt fail")
-    keys = qiniu_calls.Client(place.service)
-    keys.sslize("img.example.com", qiniu_calls.seed(place.service, ["img.example.com"]))
-    place.time.pause(60)
+    account.service.add_domain("img.example.com")
+    account.service.fail_next("img.example.com", "verify https crt fail")
+    keys = qiniu_calls.Client(account.service)
+    keys.sslize("img.example.com", qiniu_calls.seed(account.service, ["img.example.com"]))
+    account.time.pause(60)
 
-    [domain] = found(place).values()
+    [domain] = found(account).values()
 
     assert "failed" == domain.state
     assert None is domain.problem
     assert "Qiniu could not carry out sslize: verify https crt fail" == str(domain.failure)
     assert domain.failure is not None
-    assert "a new one is needed" in str(domain.failure.hint)
+    assert "issue a new certificate" in str(domain.failure.hint)
 
 
-def test_domain_that_vanishes_meanwhile_is_not_there(place: Place) -> None:
+def test_domain_that_vanishes_meanwhile_is_not_there(account: QiniuAccount) -> None:
     """Removed between the list and the look, it is left out."""
-    place.service.add_domain("img.example.com")
-    place.service.add_domain("gone.example.com", free_certificate=True)
-    place.service.api.faults.add(refusal(404, 404001), on="GET /domain/gone.example.com")
+    account.service.add_domain("img.example.com")
+    account.service.add_domain("gone.example.com", free_certificate=True)
+    account.service.api.faults.add(refusal(404, 404001), on="GET /domain/gone.example.com")
 
-    assert {"img.example.com"} == set(found(place))
+    assert {"img.example.com"} == set(found(account))
 
 
-def test_a_waiting_operator_sees_how_far_it_is(place: Place) -> None:
+def test_a_waiting_operator_sees_how_far_it_is(account: QiniuAccount) -> None:
     """Each domain is counted, also one that has vanished meanwhile."""
     for name in ("a.example.com", "b.example.com", "c.example.com"):
-        place.service.add_domain(name, free_certificate=True)
-    place.service.api.faults.add(refusal(404, 404001), on="GET /domain/b.example.com")
+        account.service.add_domain(name, free_certificate=True)
+    account.service.api.faults.add(refusal(404, 404001), on="GET /domain/b.example.com")
     reported: list[tuple[int, ...]] = []
 
-    place.target().survey(lambda *counted: reported.append(counted))
+    account.target().survey(lambda *counted: reported.append(counted))
 
     assert [(1, 3), (2, 3), (3, 3)] == reported
 
 
-def test_domain_that_may_not_be_read_is_reported_as_such(place: Place) -> None:
+def test_domain_that_may_not_be_read_is_reported_as_such(account: QiniuAccount) -> None:
     """One refusal does not hide the others."""
-    place.service.add_domain("img.example.com")
-    place.service.add_domain("odd.example.com", free_certificate=True)
-    place.service.api.faults.add(refusal(400, 400999), on="GET /domain/odd.example.com")
+    account.service.add_domain("img.example.com")
+    account.service.add_domain("odd.example.com", free_certificate=True)
+    account.service.api.faults.add(refusal(400, 400999), on="GET /domain/odd.example.com")
 
-    domains = found(place)
+    domains = found(account)
 
     assert domains["img.example.com"].problem is None
     assert domains["odd.example.com"].problem is not None
@@ -161,27 +161,27 @@ def test_domain_that_may_not_be_read_is_reported_as_such(place: Place) -> None:
 
 
 @pytest.mark.parametrize("seconds", [2**64, -(2**64), 2**40, 0])
-def test_end_outside_the_calendar_is_an_end_unknown(place: Place, seconds: int) -> None:
+def test_end_outside_the_calendar_is_an_end_unknown(account: QiniuAccount, seconds: int) -> None:
     """One odd date in the list of certificates hides no domain."""
-    cert = place.service.add_certificate(qiniu_calls.issue("*.example.com"), "by hand")
-    place.service.add_domain("img.example.com", https=cert)
+    cert = account.service.add_certificate(qiniu_calls.issue("*.example.com"), "by hand")
+    account.service.add_domain("img.example.com", https=cert)
     entry = {"certid": cert, "name": "by hand", "not_before": seconds, "not_after": seconds}
     page = json.dumps({"code": 200, "certs": [entry], "marker": ""}).encode()
-    place.service.fusion.faults.add(Fault.status(200, page), on="GET /sslcert", times=None)
+    account.service.fusion.faults.add(Fault.status(200, page), on="GET /sslcert", times=None)
 
-    found_now = found(place)
+    found_now = found(account)
 
     assert found_now["img.example.com"].has_https
     assert found_now["img.example.com"].not_after is None
 
 
-def test_keys_without_a_right_to_kodo_see_the_cdn(place: Place) -> None:
+def test_keys_without_a_right_to_kodo_see_the_cdn(account: QiniuAccount) -> None:
     """A sub-account's key cannot ask for bindings; that there may be more is said."""
-    place.service.add_iam_key(IAM_KEY, "iam-secret", owner=ACCESS_KEY)
-    place.service.add_domain("img.example.com")
-    place.service.add_bucket_domain("src.example.com", "pictures")
+    account.service.add_iam_key(IAM_KEY, "iam-secret", owner=ACCESS_KEY)
+    account.service.add_domain("img.example.com")
+    account.service.add_bucket_domain("src.example.com", "pictures")
 
-    survey = place.target(access_key=IAM_KEY, secret="iam-secret").survey(unseen)
+    survey = account.target(access_key=IAM_KEY, secret="iam-secret").survey(unseen)
 
     domains = by_name(survey)
     assert {"img.example.com": False, "src.example.com": True} == {
@@ -196,15 +196,15 @@ def test_keys_without_a_right_to_kodo_see_the_cdn(place: Place) -> None:
     ids=["denied", "refused"],
 )
 def test_list_of_certificates_that_may_not_be_read_hides_no_domain(
-    place: Place, fault: Fault, error: type[DeployError]
+    account: QiniuAccount, fault: Fault, error: type[DeployError]
 ) -> None:
     """What they are bound to is known, and until when is not."""
-    cert = place.service.add_certificate(qiniu_calls.issue("*.example.com"), "by hand")
-    place.service.add_domain("img.example.com", https=cert)
-    for host in (place.service.api, place.service.fusion):
+    cert = account.service.add_certificate(qiniu_calls.issue("*.example.com"), "by hand")
+    account.service.add_domain("img.example.com", https=cert)
+    for host in (account.service.api, account.service.fusion):
         host.faults.add(fault, on="GET /sslcert", times=None)
 
-    survey = place.target().survey(unseen)
+    survey = account.target().survey(unseen)
 
     [domain] = survey.domains
     assert (cert, None) == (domain.bound, domain.not_after)
@@ -213,13 +213,13 @@ def test_list_of_certificates_that_may_not_be_read_hides_no_domain(
 
 
 @pytest.mark.parametrize("path", ["/domain", "/domain/img.example.com", "/sslcert", "/buckets"])
-def test_rate_that_is_exceeded_for_good_ends_the_survey(place: Place, path: str) -> None:
+def test_rate_that_is_exceeded_for_good_ends_the_survey(account: QiniuAccount, path: str) -> None:
     """Every other call would fail of it as well: half an account must not pass for the whole."""
-    place.service.add_domain("img.example.com", free_certificate=True)
-    for host in (place.service.api, place.service.fusion, place.service.uc):
+    account.service.add_domain("img.example.com", free_certificate=True)
+    for host in (account.service.api, account.service.fusion, account.service.uc):
         host.faults.add(refusal(429), on=f"GET {path}", times=None)
 
-    target = place.target()
+    target = account.target()
 
     if path == "/buckets":  # the CDN's domains are reported without Kodo's
         assert [TargetUnavailable] == [type(one) for one in target.survey(unseen).unread]
@@ -228,22 +228,22 @@ def test_rate_that_is_exceeded_for_good_ends_the_survey(place: Place, path: str)
             target.survey(unseen)
 
 
-def reads(place: Place) -> list[str]:
-    paths = [request.path for request in place.service.requests("GET /domain/*")]
+def reads(account: QiniuAccount) -> list[str]:
+    paths = [request.path for request in account.service.requests("GET /domain/*")]
     return [path.removeprefix("/domain/") for path in paths]
 
 
-def test_domain_without_https_is_reported_from_the_list_alone(place: Place) -> None:
+def test_domain_without_https_is_reported_from_the_list_alone(account: QiniuAccount) -> None:
     """Ten thousand of them would take a quarter of an hour, at ten requests a second, and the list
     has all that there is to tell.
     """
-    place.service.add_domain("img.example.com", product="dcdn")
-    place.service.add_domain("off.example.com", state="offlined")
-    place.service.add_domain("free.example.com", free_certificate=True)
+    account.service.add_domain("img.example.com", product="dcdn")
+    account.service.add_domain("off.example.com", state="offlined")
+    account.service.add_domain("free.example.com", free_certificate=True)
 
-    domains = found(place)
+    domains = found(account)
 
-    assert ["free.example.com"] == reads(place)
+    assert ["free.example.com"] == reads(account)
     assert (Kind.DCDN, False, "success") == (
         domains["img.example.com"].kind,
         domains["img.example.com"].has_https,
@@ -252,48 +252,50 @@ def test_domain_without_https_is_reported_from_the_list_alone(place: Place) -> N
     assert "is offline at Qiniu" in str(domains["off.example.com"].problem)
 
 
-def test_what_a_run_has_read_is_asked_for_again_only_where_it_has_changed(place: Place) -> None:
+def test_what_a_run_has_read_is_asked_for_again_only_where_it_has_changed(
+    account: QiniuAccount,
+) -> None:
     """As for a plan: the list shows when a domain was changed last. What is found is the same."""
     names = ("img.example.com", "www.example.com")
     issued = qiniu_calls.issue("*.example.com")
-    cert, other = (place.service.add_certificate(issued, name) for name in ("one", "other"))
+    cert, other = (account.service.add_certificate(issued, name) for name in ("one", "other"))
     for name in names:
-        place.service.add_domain(name, https=cert)
-    fresh = found(place)
-    place.target().observe(Scope("img", ("*.example.com",), names, Kind.AUTO, ()))
-    read = len(reads(place))
+        account.service.add_domain(name, https=cert)
+    fresh = found(account)
+    account.target().observe(Scope("img", ("*.example.com",), names, Kind.AUTO, ()))
+    read = len(reads(account))
 
-    assert fresh == found(place)
-    assert read == len(reads(place))
+    assert fresh == found(account)
+    assert read == len(reads(account))
 
-    place.time.pause(1)
-    place.client().httpsconf("www.example.com", HttpsConf(other))
+    account.time.pause(1)
+    account.client().httpsconf("www.example.com", HttpsConf(other))
 
     assert {"img.example.com": cert, "www.example.com": other} == {
-        name: domain.bound for name, domain in found(place).items()
+        name: domain.bound for name, domain in found(account).items()
     }
-    assert ["www.example.com"] == reads(place)[read:]
+    assert ["www.example.com"] == reads(account)[read:]
 
 
-def test_details_are_read_side_by_side(place: Place) -> None:
+def test_details_are_read_side_by_side(account: QiniuAccount) -> None:
     """Answers that are slow do not add up: certferry waits for several at a time."""
     names = [f"d{number}.example.com" for number in range(AT_ONCE)]
     for name in names:
-        place.service.add_domain(name, free_certificate=True)
-    place.service.api.faults.add(Fault.delay(1), on="GET /domain/*", times=None)
+        account.service.add_domain(name, free_certificate=True)
+    account.service.api.faults.add(Fault.delay(1), on="GET /domain/*", times=None)
 
     def in_progress() -> int:
-        return sum(call.status is None for call in place.service.api.journal)
+        return sum(call.status is None for call in account.service.api.journal)
 
     with ThreadPoolExecutor(1) as pool:
-        survey = pool.submit(place.target().survey, unseen)
+        survey = pool.submit(account.target().survey, unseen)
         assert eventually(lambda: in_progress() >= AT_ONCE // 2)
         assert set(names) == set(by_name(survey.result()))
 
 
-def test_silence_is_an_error(place: Place) -> None:
+def test_silence_is_an_error(account: QiniuAccount) -> None:
     """An account that cannot be asked must not pass for an empty one."""
-    place.service.api.faults.add(Fault.html(502), on="GET /domain", times=100)
+    account.service.api.faults.add(Fault.html(502), on="GET /domain", times=100)
 
     with pytest.raises(TargetUnavailable):
-        place.target().survey(unseen)
+        account.target().survey(unseen)

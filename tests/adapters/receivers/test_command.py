@@ -155,7 +155,7 @@ def test_files_that_cannot_be_removed_are_no_failure(
 
     [link] = left(tmp_path)
     assert f"{link} cannot be removed: " in caplog.text
-    assert "a private key may be in it" in caplog.text
+    assert "the file may contain a private key" in caplog.text
 
 
 @pytest.mark.parametrize("stopped", [True, False])
@@ -197,7 +197,7 @@ def test_command_that_was_edited(tmp_path: Path, bundle: CertificateBundle) -> N
     drift = edited.observe(Delivered(fingerprint, program_digest=as_it_was.digest)).drift
 
     assert drift is not None
-    assert "the command was edited since it last ran" == str(drift.reason.message)
+    assert "the command was edited after its last run" == str(drift.reason.message)
     assert (Change("command", "edited", "run"),) == drift.changes
     for digest in (as_it_is.digest, None):
         assert None is edited.observe(Delivered(fingerprint, program_digest=digest)).drift

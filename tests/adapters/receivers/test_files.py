@@ -288,7 +288,7 @@ def test_program_that_was_edited(
 
     assert drift is not None
     assert ReasonCode.PROGRAM_EDITED is drift.reason.code
-    assert "`reload` was edited since it last ran" == str(drift.reason.message)
+    assert "`reload` was edited after its last run" == str(drift.reason.message)
     assert (Change("reload", "edited", "run"),) == drift.changes
     assert "edited" == ran()[-1]
     assert is_in_order(edited, bundle)

@@ -28,7 +28,7 @@ from tests.support.tiers import thorough
 
 KILLED = Path(__file__).with_name("killed_delivery.py")
 
-MEDDLED = Path(__file__).with_name("meddled_delivery.py")
+MEDDLED = Path(__file__).with_name("disturbed_delivery.py")
 
 ONE = Path(__file__).with_name("one_delivery.py")
 
@@ -45,11 +45,11 @@ def a_directory_in_the_keys_place(ssl: Path) -> None:
 @pytest.mark.parametrize(
     ("how", "said", "hint"),
     [
-        (a_file_in_its_place, "{ssl} is not a directory", "correct `directory`, or move away what"),
+        (a_file_in_its_place, "{ssl} is not a directory", "correct `directory`, or move the file"),
         (
             a_directory_in_the_keys_place,
             "{ssl}/privkey.pem is a directory, not a file",
-            "move it away, or correct `directory`",
+            "move the file away, or correct `directory`",
         ),
     ],
 )
@@ -85,7 +85,7 @@ def test_directory_that_is_a_link_to_nothing(delivery: FileDelivery, ssl: Path, 
     ssl.symlink_to(to)
 
     must_be_refused(
-        delivery, f"{ssl} is a symbolic link that leads nowhere", "make the directory that it leads"
+        delivery, f"{ssl} is a symbolic link without a target", "create the directory that the link"
     )
     assert [ssl.name] == [path.name for path in ssl.parent.iterdir()]
 
@@ -162,8 +162,8 @@ def test_directory_of_the_files_owner(tmp_path: Path) -> None:
     assert NOBODY == (ssl / "privkey.pem").stat().st_uid
     must_be_refused(
         replace(delivery, owner=None),
-        f"{ssl} belongs to nobody, who could change it",
-        'if the files are to be that user\'s, write owner = "nobody" beside `directory`',
+        f"{ssl} belongs to nobody, who can change it",
+        'if the files should belong to nobody, write owner = "nobody" beside `directory`',
     )
 
 
@@ -178,7 +178,7 @@ def test_directory_in_the_home_of_a_user(tmp_path: Path) -> None:
     must_be_refused(
         delivery,
         f"{home}/ssl lies in {home}, which belongs to nobody",
-        'if the files are to be that user\'s, write owner = "nobody" beside `directory`',
+        'if the files should belong to nobody, write owner = "nobody" beside `directory`',
     )
     named = replace(delivery, owner="nobody")
     directory(named).deliver(LINEAGE, issue())
@@ -220,7 +220,9 @@ def test_path_that_is_not_there(delivery: FileDelivery, tmp_path: Path) -> None:
     """Only the last directory is made: the disk may not be mounted."""
     delivery = replace(delivery, directory=str(tmp_path / "mnt" / "ssl"))
 
-    must_be_refused(delivery, f"there is no directory {tmp_path}/mnt", "make it, or correct")
+    must_be_refused(
+        delivery, f"there is no directory {tmp_path}/mnt", "create the directory, or correct"
+    )
     assert not (tmp_path / "mnt").exists()
 
 
@@ -232,7 +234,9 @@ def test_owner_that_is_not_known(
     """Nothing is written."""
     delivery = replace(delivery, **{key: name})  # type: ignore[arg-type]  # both are names
 
-    must_be_refused(delivery, f"this machine knows no {what} called {name}", "make it first")
+    must_be_refused(
+        delivery, f"this host has no {what} called {name}", "create the user or group first"
+    )
     assert not ssl.exists()
 
 
@@ -240,7 +244,9 @@ def test_program_that_is_not_there(delivery: FileDelivery, tmp_path: Path, ssl: 
     """Nothing is written: a server that is not told is worse than one that has the old one."""
     delivery = replace(delivery, reload=program(tmp_path, "no-such-program"))
 
-    must_be_refused(delivery, "the program no-such-program cannot be found", "give its whole path")
+    must_be_refused(
+        delivery, "the program no-such-program cannot be found", "write the program's full path"
+    )
     assert not ssl.exists()
 
 
@@ -287,7 +293,7 @@ def test_directory_that_may_not_be_written_to(ssl: Path) -> None:
 
     ssl.chmod(0o755)
     assert f"{ssl} cannot be written to" == reported["message"]
-    assert "run certferry as a user who may read and write there" == reported["hint"]
+    assert "run certferry as a user with read and write permission there" == reported["hint"]
     assert holds(ssl, bundle)
 
 
@@ -301,9 +307,11 @@ def test_disk_that_is_mounted_read_only(tmp_path: Path, *, made: bool) -> None:
     reported = in_another_process(tmp_path / "ssl", *disk, "sh", "-c", script, "sh")
 
     place = tmp_path / "ssl" if made else tmp_path
-    assert f"{place} lies on a file system that is mounted read-only" == reported["message"]
+    assert f"{place} is on a read-only file system" == reported["message"]
     assert reported["message"] == reported["seen"]
-    assert str(reported["hint"]).startswith("mount it for writing, or correct `directory`")
+    assert str(reported["hint"]).startswith(
+        "mount the file system for writing, or correct `directory`"
+    )
 
 
 def test_owner_that_may_not_be_given(ssl: Path) -> None:
@@ -317,9 +325,8 @@ def test_owner_that_may_not_be_given(ssl: Path) -> None:
         == reported["message"]
     )
     assert (
-        "only root may give a file to another user, or to a group without being in it:"
-        " run certferry as root, or leave out `owner` and `group`;"
-        " the files that were there before are as they were"
+        "only root can give a file to another user or to a group without being a member: run"
+        " certferry as root, or remove `owner` and `group`; the earlier files are unchanged"
     ) == reported["hint"]
     assert not reported["again"]
     assert [] == list(ssl.iterdir())
@@ -335,7 +342,7 @@ def test_file_that_may_not_grow(ssl: Path, blocks: int) -> None:
     reported = in_another_process(ssl, "/bin/sh", "-c", limited, "sh")
 
     assert f"{ssl} cannot be written: the disk is full" == reported["message"]
-    assert "the files that were there before are as they were" == reported["hint"]
+    assert "the earlier files are unchanged" == reported["hint"]
     assert reported["again"]
     assert holds(ssl, bundle)
 
@@ -407,8 +414,8 @@ def test_another_program_writes_there_at_the_same_time(ssl: Path, name: str, how
     )
 
     reported = json.loads(result.stdout)
-    assert f"{ssl / name} is not as it was written a moment ago" == reported["message"]
-    assert "another program writes there too; let only one of them do it" == reported["hint"]
+    assert f"{ssl / name} is no longer as certferry wrote it a moment ago" == reported["message"]
+    assert "another program writes to the same files; keep only one of the two" == reported["hint"]
     assert not reported["reloaded"]
     assert reported["drift"] == (None if how == "edit" else ReasonCode.DELIVERY_UNFINISHED)
 

@@ -10,7 +10,7 @@ from certferry.adapters.rfc2136.client import UpdateServer
 from certferry.adapters.rfc2136.dns import Settings, connect
 from certferry.core.redaction import Secret
 from certferry_sandbox.testing.context import connected_with
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 from tests.support.bind import KEY_NAME, SECRET, Bind
 
 
@@ -25,7 +25,7 @@ def connected(
         "timeout": timedelta(seconds=5),
     }
     clock = now or (lambda: datetime.now(UTC))
-    context = connected_with(pause=Waits(), now=clock)
+    context = connected_with(pause=RecordedPauses(), now=clock)
     provider = connect(Settings(**{**written, **settings}), context)
     assert isinstance(provider, UpdateServer)
     return provider

@@ -109,7 +109,7 @@ def test_what_is_installed_is_found(owner: CrontabOwner) -> None:
 
     assert found is not None
     assert COMMAND == found.command
-    assert "every day at 03:18:42 and 15:18:42, by this machine's clock" == str(found.when)
+    assert "every day at 03:18:42 and 15:18:42, by this host's clock" == str(found.when)
     assert datetime(2026, 11, 25, 15, 18, 42, tzinfo=UTC) == found.next_run
 
 
@@ -130,7 +130,7 @@ def test_line_that_the_operator_has_made_daily_stays_so(owner: CrontabOwner) -> 
     change, found = cron(owner.environ).install(JOB)
 
     assert Installation.UNCHANGED is change
-    assert "every day at 04:30, by this machine's clock" == str(found.when)
+    assert "every day at 04:30, by this host's clock" == str(found.when)
     assert datetime(2026, 11, 26, 4, 30, tzinfo=UTC) == found.next_run
 
 
@@ -142,7 +142,7 @@ def test_a_rhythm_of_the_operators_own_has_no_next_run(owner: CrontabOwner) -> N
 
     assert found is not None
     assert found.next_run is None
-    assert "as written by hand: */30 2 * * 1" == str(found.when)
+    assert "as edited by hand: */30 2 * * 1" == str(found.when)
 
 
 def test_without_a_daemon_there_is_no_next_run(owner: CrontabOwner) -> None:

@@ -519,7 +519,7 @@ def test_a_manager_that_refuses_is_quoted(
     with pytest.raises(ScheduleError, match=rf"{verb} .*Failed to connect to bus") as caught:
         manager.timer.install(job) if act == "install" else manager.timer.remove()
 
-    assert "fix that, then try again" == str(caught.value.hint)
+    assert "fix the problem, then try again" == str(caught.value.hint)
     assert UNITS == sorted(path.name for path in directory.iterdir())
 
 

@@ -464,9 +464,9 @@ def test_check_of_the_key_that_was_changed(attacked: Attacked) -> None:
         f"UPDATE sealing SET sealed_check = 'none'; UPDATE version SET not_after = '{FAR}'"  # noqa: S608 - a test's own
     )
 
-    with pytest.raises(StateError, match="does not open what the state holds"):
+    with pytest.raises(StateError, match="does not open the state"):
         attacked.store.remembered("img")
-    with pytest.raises(StateError, match="does not open what the state holds"):
+    with pytest.raises(StateError, match="does not open the state"):
         attacked.store.must_unseal()
 
 
@@ -553,7 +553,7 @@ def test_trigger_that_changes_what_is_written(
     before = [believed(store, one) for one in OWN]
     attacked.write(trigger(attacked, table, change))
 
-    with pytest.raises(StateForeign, match="changes what certferry writes"):
+    with pytest.raises(StateForeign, match="changes certferry's data on writing"):
         write(store, attacked.bundle)
 
     assert before == [believed(store, one) for one in OWN]
@@ -575,7 +575,7 @@ def test_trigger_that_takes_a_change_back(attacked: Attacked) -> None:
     )
     lease = attacked.store.acquire("static", NOW)
 
-    with pytest.raises(StateForeign, match="changes what certferry writes"):
+    with pytest.raises(StateForeign, match="changes certferry's data on writing"):
         attacked.store.save_revocation(lease, 1, Revocation(NOW, RevocationReason.SUPERSEDED))
 
 
@@ -594,10 +594,30 @@ ALIEN = {
         "RULE evil on withdrawal",
     ),
     "policy": (None, "CREATE POLICY evil ON console_user USING (true)", "POLICY evil on console"),
+    "row security": (
+        None,
+        "ALTER TABLE withdrawal ENABLE ROW LEVEL SECURITY",
+        "ROW LEVEL SECURITY withdrawal on withdrawal",
+    ),
+    "forced row security": (
+        None,
+        "ALTER TABLE withdrawal FORCE ROW LEVEL SECURITY",
+        "ROW LEVEL SECURITY withdrawal on withdrawal",
+    ),
+    "constraint": (
+        None,
+        "ALTER TABLE version ADD CONSTRAINT evil CHECK (number < 3)",
+        "CONSTRAINT evil on version",
+    ),
+    "unique index": (
+        "CREATE UNIQUE INDEX evil ON version (lineage)",
+        "CREATE UNIQUE INDEX evil ON version (lineage)",
+        "UNIQUE INDEX evil on version",
+    ),
     "view": (
         "ALTER TABLE pace RENAME TO kept; CREATE VIEW pace AS SELECT * FROM kept",
         "ALTER TABLE pace RENAME TO kept; CREATE VIEW pace AS SELECT * FROM kept",
-        "pace is no table",
+        "pace is not a table",
     ),
     "column": (
         "ALTER TABLE hold ADD COLUMN evil TEXT",

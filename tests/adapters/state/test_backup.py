@@ -171,7 +171,7 @@ def test_while_another_process_has_the_state_open(old: Path) -> None:
         store.lineages()
         before = sorted(path.name for path in old.iterdir())
 
-        with pytest.raises(LeaseHeld, match="another process works with") as refused:
+        with pytest.raises(LeaseHeld, match="another process has") as refused:
             put_back(archive, old)
 
         assert refused.value.retry.allowed
@@ -234,7 +234,7 @@ def test_without_the_key(old: Path) -> None:
     other.mkdir()
     _, key_file = filled(other, "x")
     shutil.copy(key_file, old / "secret.key")
-    with pytest.raises(StateError, match="does not open what the state holds"):
+    with pytest.raises(StateError, match="does not open the state"):
         archive_of(old)
 
 
@@ -289,10 +289,10 @@ def test_what_is_no_backup(old: Path) -> None:
     archive = archive_of(old)
     there = parts(archive)
 
-    no_backup = "backup.tar is no backup of certferry"
+    no_backup = "backup.tar is not a backup of certferry"
     for other in (b"", b"text", packed(), packed(state_db=b""), archive[: len(archive) // 2]):
         must_refuse(other, old, no_backup)
-    not_whole = "backup.tar does not hold a whole state that its key opens"
+    not_whole = "backup.tar does not contain a complete state that its key opens"
     must_refuse(packed(state_db=b"", secret_key=there["secret_key"]), old, not_whole)
     must_refuse(packed(state_db=b"x" * 100, secret_key=there["secret_key"]), old, not_whole)
     must_refuse(packed(state_db=there["state_db"], secret_key=b"short"), old, not_whole)
@@ -307,7 +307,7 @@ def test_state_and_key_of_two_machines(old: Path, tmp_path: Path) -> None:
     filled(other, "x")
     mixed = {**parts(archive_of(old)), "secret_key": parts(archive_of(other))["secret_key"]}
 
-    must_refuse(packed(**mixed), old, "does not hold a whole state that its key opens")
+    must_refuse(packed(**mixed), old, "does not contain a complete state that its key opens")
 
 
 def test_a_backup_of_a_newer_version(old: Path) -> None:
@@ -423,7 +423,7 @@ def test_a_key_that_is_given(tmp_path: Path, new: Path) -> None:
     archive, _ = back_up(tmp_path / "state.db", key, NOW)
     there = new / "state.db"
 
-    with pytest.raises(ConfigError, match="was sealed with another key than `key` of"):
+    with pytest.raises(ConfigError, match="was sealed with a key other than `key` of"):
         restore(archive, SOURCE, there, Secret(new_key()))
     assert not there.exists()
     restore(archive, SOURCE, there, key)

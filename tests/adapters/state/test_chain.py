@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
@@ -30,6 +31,7 @@ from certferry.core.observed.records import (
 from certferry.core.redaction import Secret
 from certferry.errors import StateError
 from certferry.ports.state import StateStore
+from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.support.hosts import at_once
 from tests.support.postgresql import KEY, Postgresql
@@ -450,3 +452,29 @@ def test_a_lineage_waits_for_no_other(postgresql: Postgresql) -> None:
             for number in range(20):
                 store.append_history(entry("static", number))
         assert VerifiedHistory(22, 2) == store.verify_history()
+
+
+def test_history_removed_beside_a_version_is_found(store: StateStore, path: Path) -> None:
+    """The count of lineages was deleted as well: the version shows that there was a history."""
+    assert () == store.verify_history().breaks
+    store.save_version(
+        store.acquire("img", NOW), make_bundle("img.example.com", not_before=NOW), NOW
+    )
+    store.append_history(HistoryEntry(NOW, "img", "issued", "", {}))
+    assert () == store.verify_history().breaks
+    with closing(sqlite3.connect(path, isolation_level=None)) as raw:
+        raw.executescript(
+            "DROP TRIGGER history_is_not_removed; DELETE FROM history; DELETE FROM history_head"
+        )
+
+    assert [("", Damage.GONE)] == [
+        (chain.lineage, chain.damage) for chain in store.verify_history().breaks
+    ]
+
+
+def test_facts_of_another_type_are_a_change(on_server: OnServer) -> None:
+    """Another program changed the column's type: the entries count as changed."""
+    fill(on_server, [(0, 0)])
+    on_server.write("ALTER TABLE history ALTER facts TYPE bytea USING facts::bytea")
+
+    assert [Damage.CHANGED] == [damage for damage, _ in breaks(on_server).values()]

@@ -10,7 +10,7 @@ import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -132,8 +132,8 @@ def test_state_of_another_user(tmp_path: Path) -> None:
 
     said, hint = refused(path)
 
-    assert f"{path} belongs to nobody, who could change it" == said
-    advice = f"run it as its owner: sudo -u nobody certferry …; or run: chown -h root {path}"
+    assert f"{path} belongs to nobody, who can change it" == said
+    advice = f"run certferry as the owner: sudo -u nobody certferry …; or run: chown -h root {path}"
     assert advice == hint
     assert there == sorted(tmp_path.iterdir())
 
@@ -170,8 +170,11 @@ def mode(path: Path) -> int:
 
 
 def open_files(folder: Path) -> list[str]:
-    links = [link for link in Path("/proc/self/fd").iterdir() if link.is_symlink()]
-    return [str(target) for link in links if folder in (target := link.readlink()).parents]
+    targets = []
+    for link in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since by another thread
+            targets.append(link.readlink())
+    return [str(target) for target in targets if folder in target.parents]
 
 
 @pytest.mark.usefixtures("no_umask")
@@ -520,7 +523,7 @@ def test_state_file_of_another_user(folder_mode: int) -> None:
 
     assert "state_unavailable" == code
     assert f"{folder / 'state.db'} cannot be opened: " in message
-    assert f"{folder / 'state.db'} must be a file of the user who runs certferry" == hint
+    assert f"{folder / 'state.db'} must belong to certferry's user" == hint
 
 
 def test_unforeseen_error(path: Path) -> None:
@@ -545,14 +548,14 @@ def test_file_system_without_room(path: Path, code: int) -> None:
 @pytest.mark.parametrize(
     ("columns", "said"),
     [
-        ("'a', 1, printf('%.*c', 68000000, 'x')", "the table lease is longer than 64 MiB"),
+        ("'a', 1, printf('%.*c', 68000000, 'x')", "the table lease returns more than 64 MiB"),
         (
             "number, 1, printf('%.*c', 23000000, 'x') FROM numbers LIMIT 3",
-            "the table lease is longer than 64 MiB",
+            "the table lease returns more than 64 MiB",
         ),
         pytest.param(
             "number, 1, NULL FROM numbers",
-            "the table lease is longer than 64 MiB",
+            "the table lease returns more than 64 MiB",
             marks=thorough,
         ),
     ],

@@ -94,7 +94,7 @@ def test_disk_that_is_only_read(tmp_path: Path, left: str) -> None:
     if left == "nothing":
         assert ["img"] == found
     else:
-        assert ["state_unavailable", f"{path} cannot be opened: its file system is read-only"] == (
+        assert ["state_unavailable", f"{path} cannot be opened: the file system is read-only"] == (
             found[:2]
         )
 

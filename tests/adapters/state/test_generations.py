@@ -310,7 +310,7 @@ def test_bucket_is_tried_before_the_first_generation(objects: MemoryObjects) -> 
 def test_bucket_that_overwrites(objects: MemoryObjects) -> None:
     """It is refused before anything is in it."""
     objects.overwrites = True
-    with pytest.raises(ConfigError, match="overwrites objects that are to be created only"):
+    with pytest.raises(ConfigError, match="overwrites objects that certferry creates only"):
         opened(objects)
     assert {} == objects.objects
 
@@ -327,7 +327,7 @@ def test_bucket_that_anybody_may_read(objects: MemoryObjects) -> None:
         note(state, "run")
     objects.is_private = False
     with closing(opened(objects, reads_only=True)) as state:
-        assert ["memory://bucket is public: it is read without a key"] == [
+        assert ["memory://bucket is public: anyone can read it without a key"] == [
             str(one.message) for one in state.damage()
         ]
 
@@ -343,7 +343,7 @@ def three(objects: MemoryObjects) -> MemoryObjects:
 
 def test_another_key(three: MemoryObjects) -> None:
     """It is told apart from what was changed."""
-    with pytest.raises(ConfigError, match="was stored with another key"):
+    with pytest.raises(ConfigError, match="was sealed with another key"):
         opened(three, key=Secret(new_key()))
 
 
@@ -378,7 +378,7 @@ def test_chain_that_was_broken(three: MemoryObjects) -> None:
     three.objects[last] = kept
     with closing(opened(three, reads_only=True)) as state:
         [broken] = state.damage()
-    assert "generation 2 in memory://bucket is not the one that the next was made from" == str(
+    assert "the generation after 2 in memory://bucket was made from a different one" == str(
         broken.message
     )
 
@@ -390,7 +390,7 @@ def test_generation_that_is_missing_in_the_middle(three: MemoryObjects) -> None:
     with closing(opened(three)) as state:
         [gap] = state.damage()
         note(state, "4")
-    assert "memory://bucket has the generations 1 and 3, and none between them" == str(gap.message)
+    assert "memory://bucket has the generations 1 and 3, but none in between" == str(gap.message)
     assert ["4", "3", "2", "1"] == events(three)
 
 
@@ -409,7 +409,7 @@ def test_states_with_one_key_that_were_exchanged(three: MemoryObjects) -> None:
     other = MemoryObjects("memory://bucket/other")
     other.objects = dict(three.objects)
     with pytest.raises(
-        ConfigError, match="generation 3 in memory://bucket/other is one of the state in bucket"
+        ConfigError, match="generation 3 in memory://bucket/other belongs to the state in bucket"
     ):
         opened(other)
     same = MemoryObjects("s3://bucket")
@@ -449,7 +449,7 @@ def test_generation_that_is_listed_before_it_is_read(three: MemoryObjects) -> No
             raise not_readable(three.place, name)
 
     three.before = not_yet
-    with pytest.raises(DatabaseUnavailable, match="lists 0000000003, and does not have it"):
+    with pytest.raises(DatabaseUnavailable, match="lists 0000000003, but cannot return it"):
         opened(three)
 
 
@@ -516,7 +516,7 @@ def test_new_key(three: MemoryObjects) -> None:
         state.save_order(state.acquire("img", NOW), ORDER)
     rotate(Address(three, KEY), new, "runner", NOW)
 
-    with pytest.raises(ConfigError, match="stored with another key"):
+    with pytest.raises(ConfigError, match="sealed with another key"):
         opened(three)
     with closing(opened(three, key=new)) as state:
         assert state.order("img") == ORDER

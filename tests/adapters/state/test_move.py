@@ -226,7 +226,7 @@ def test_move_while_a_run_is_at_work(
         else:
             store.acquire("static", NOW)
 
-        with pytest.raises(LeaseHeld, match="has been at work since 2026-03-01"):
+        with pytest.raises(LeaseHeld, match="has been working since 2026-03-01"):
             move(here, there, "web-1", NOW)
 
         assert refused(here) is None
@@ -240,7 +240,10 @@ def test_destination_that_is_not_empty(
     """Nothing is added to another state, be it the same one; a file is not moved onto itself."""
     there = Address(postgresql.url(shared), KEY)
     before = held(there)
-    for destination, said in ((there, "holds a state already"), (origin, "is where the state is")):
+    for destination, said in (
+        (there, "already holds a state"),
+        (origin, "the state already is in"),
+    ):
         with pytest.raises(ConfigError, match=said):
             move(origin, destination, "web-1", NOW)
 
@@ -276,7 +279,7 @@ def test_rows_that_do_not_arrive_as_they_were_sent(origin: Address, postgresql: 
         name,
     )
 
-    with pytest.raises(StateError, match="does not hold what was sent: account_note"):
+    with pytest.raises(StateError, match=r"the table account_note in .* differs from the original"):
         move(origin, Address(postgresql.url(name), KEY), "web-1", NOW)
 
     assert refused(origin) is None
@@ -308,14 +311,14 @@ def test_move_that_did_not_end_of_another_state(origin: Address, tmp_path: Path)
     make_file(key, KEY.reveal().encode())
     by_file = Address(there.url, key)
     number = 250
-    while not (Path(str(there.url)).exists() and "did not end" in str(refused(there))):
+    while not (Path(str(there.url)).exists() and "was interrupted" in str(refused(there))):
         number += 1
         here = next(copies(origin))
         shutil.rmtree(tmp_path / "new", ignore_errors=True)
         assert is_killed_at(number, move, here, by_file, "web-1", NOW)
-    assert f"from {here.url} to {there.url} did not end" in str(refused(there))
+    assert f"from {here.url} to {there.url} was interrupted" in str(refused(there))
 
-    with pytest.raises(ConfigError, match=r"from .* did not end"):
+    with pytest.raises(ConfigError, match=r"from .* was interrupted"):
         move(origin, there, "web-1", NOW)
 
     assert refused(origin) is None

@@ -209,7 +209,7 @@ def test_key_of_another_state(postgresql: Postgresql, name: str) -> None:
         lambda: prepare(postgresql.url(name), other, init=True),
     ):
         error = refused(open_it)
-        assert "`key` of [state] does not open what the state holds" == str(error.message)
+        assert "`key` of [state] does not open the state" == str(error.message)
     assert [("web-1",)] == postgresql.ask("SELECT name FROM host", name)
 
 
@@ -298,7 +298,7 @@ def test_user_without_the_right_to_make_tables(postgresql: Postgresql) -> None:
 
     error = refused(lambda: prepare(postgresql.url(name, "guest"), KEY, init=True))
 
-    assert "the right is missing: permission denied for schema public" in str(error)
+    assert "permission is missing: permission denied for schema public" in str(error)
     assert "GRANT CREATE" in str(error.hint)
 
 
@@ -392,8 +392,8 @@ def test_rows_that_another_program_removed(postgresql: Postgresql, name: str) ->
         ("postgresql://a@localhost/x?hostaddr=192.0.2.1", "192.0.2.1 is another machine"),
         ("postgresql://a@127.0.0.1,db.example.com/x", "db.example.com is another machine"),
         ("postgresql://a@127.0.0.1/x?service=prod", "`service`"),
-        ("postgresql://a:hidden@127.0.0.1/x", "a password stands in `url`"),
-        ("postgresql://127.0.0.1/x?password=hidden", "a password stands in `url`"),
+        ("postgresql://a:hidden@127.0.0.1/x", "`url` of [state] contains a password"),
+        ("postgresql://127.0.0.1/x?password=hidden", "`url` of [state] contains a password"),
         ("postgresql://127.0.0.1/x?nothing=1", "is not the address of a PostgreSQL database"),
         ("postgresql://127.0.0.1:port/x", ""),
     ],
@@ -509,7 +509,7 @@ def test_more_rows_than_a_state_has(
     rows = f"INSERT INTO lease (lineage, token, holder) SELECT 'n' || n, 1, {holder}"
     postgresql.ask(f"{rows} FROM generate_series(1, {count}) AS n", name)
     for read in READS:
-        with pytest.raises(StateError, match="the table lease is longer than 64 MiB") as error:
+        with pytest.raises(StateError, match="the table lease returns more than 64 MiB") as error:
             read(database)
         assert str(database.place) in str(error.value)
     assert 1 == len(database.rows("SELECT * FROM lease WHERE lineage = 'n1'"))
@@ -522,7 +522,7 @@ def test_text_that_is_not_utf8(postgresql: Postgresql) -> None:
     postgresql.ask("INSERT INTO lease VALUES (convert_from('\\xff'::bytea, 'SQL_ASCII'))", name)
     with closing(PostgresqlDatabase(postgresql.url(name))) as database:
         for read in READS:
-            with pytest.raises(StateError, match="the table lease has text that is not UTF-8"):
+            with pytest.raises(StateError, match="the table lease contains text that is not UTF-8"):
                 read(database)
         assert 1 == len(database.rows("SELECT 1 AS one"))
 
@@ -534,8 +534,8 @@ def test_text_that_is_not_utf8(postgresql: Postgresql) -> None:
     ("code", "said"),
     [
         ("53100", "cannot be written: the server's disk is full"),
-        ("53300", "has no room for this: because"),
-        ("25006", "takes no writes just now: because"),
+        ("53300", "has no room for the data: because"),
+        ("25006", "accepts no writes right now: because"),
         ("57014", "has been busy with other writes for too long"),
         ("57P03", "does not answer: because"),
     ],
@@ -596,7 +596,7 @@ def test_time_out_of_the_server(
         ask = database.rows if setting == "statement_timeout" else in_transaction
         with pytest.raises(DatabaseUnavailable) as error:
             ask(statement)
-    assert f"ended certferry's work by its {setting}: " in str(error.value)
+    assert f"ended certferry's transaction by {setting}: " in str(error.value)
     assert f"ALTER ROLE USER SET {setting} = '60s'" in str(error.value.hint)
 
 

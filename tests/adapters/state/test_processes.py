@@ -126,7 +126,9 @@ def test_database_that_is_put_back_under_a_holder(
         earlier.replace(path)
 
         with closing(connect(path, key_file)) as store:
-            with pytest.raises(LeaseHeld, match=r"^img: another run is at work$"):
+            with pytest.raises(
+                LeaseHeld, match=r"^img: another run is working on the certificate$"
+            ):
                 store.acquire("img", NOW)
             child.kill()
             assert "img" == store.acquire("img", NOW).lineage

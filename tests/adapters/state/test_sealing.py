@@ -80,11 +80,11 @@ def test_key_that_can_be_guessed(key_file: Path, key: bytes) -> None:
     how a key is made.
     """
     written = base64.b64encode(key)
-    with pytest.raises(ConfigError, match=r"`key` of \[state\] can be guessed") as given:
+    with pytest.raises(ConfigError, match=r"`key` of \[state\] is easy to guess") as given:
         keys.key_of(Secret(written.decode()))
     key_file.write_bytes(written)
     key_file.chmod(0o600)
-    with pytest.raises(StateError, match="can be guessed") as in_file:
+    with pytest.raises(StateError, match="is easy to guess") as in_file:
         keys.key_of(key_file)
     for refused in (given, in_file):
         assert "`certferry state key` prints" in str(refused.value.hint)
@@ -132,12 +132,12 @@ def test_key_file_that_is_open_to_others(
     """Nothing is sealed or opened with a key that another user may know or change."""
     key_file.chmod(mode)
 
-    with pytest.raises(StateError, match="can be read by others") as refused:
+    with pytest.raises(StateError, match="other users can read") as refused:
         use(store)
 
     first, second = str(refused.value.hint).splitlines()
     assert f"run: chmod 600 {key_file}" == first
-    assert "Where Kubernetes mounts it, set defaultMode: 0400 in place of that" == second
+    assert "If Kubernetes mounts the file, set defaultMode: 0400 instead" == second
 
 
 @pytest.mark.parametrize("use", USES)
@@ -176,7 +176,7 @@ def test_fifo_in_the_place_of_the_key_file(key_file: Path, store: StateStore) ->
     key_file.unlink()
     os.mkfifo(key_file, 0o600)
 
-    with pytest.raises(StateError, match="does not hold a key"):
+    with pytest.raises(StateError, match="does not contain a key"):
         store.account(DIRECTORY)
 
 
@@ -189,10 +189,12 @@ def test_key_file_of_another_user(
     """They know the key, or can have another used."""
     given_away(key_file)
 
-    with pytest.raises(StateError, match="belongs to nobody, who could change it") as refused:
+    with pytest.raises(StateError, match="belongs to nobody, who can change it") as refused:
         use(store)
 
-    assert str(refused.value.hint).startswith("run it as its owner: sudo -u nobody certferry …; or")
+    assert str(refused.value.hint).startswith(
+        "run certferry as the owner: sudo -u nobody certferry …; or"
+    )
 
 
 @as_root
@@ -209,7 +211,7 @@ def test_key_file_that_root_gave_to_the_group(mode: int, *, is_read: bool) -> No
             if is_read:
                 assert 32 == len(keys.read_key(path))
             else:
-                with pytest.raises(StateError, match="can be read by others"):
+                with pytest.raises(StateError, match="other users can read"):
                     keys.read_key(path)
         finally:
             os.seteuid(0)
@@ -236,7 +238,7 @@ def test_file_that_is_not_a_key(key_file: Path, store: StateStore, content: byte
     """What is wrong with it is said without quoting it."""
     key_file.write_bytes(content)
 
-    with pytest.raises(StateError, match="does not hold a key"):
+    with pytest.raises(StateError, match="does not contain a key"):
         store.account(DIRECTORY)
 
 

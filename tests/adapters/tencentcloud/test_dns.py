@@ -246,7 +246,7 @@ def test_list_without_an_end_is_reported(account: TencentCloudAccount) -> None:
     for number in range(MOST_PAGES + 1):
         account.service.add_domain(f"example{number}.net")
 
-    with pytest.raises(DnsUnavailable, match="does not come to an end"):
+    with pytest.raises(DnsUnavailable, match="never ends"):
         account.connect().add_txt(NAME, "value")
 
 
@@ -256,14 +256,18 @@ def test_list_without_an_end_is_reported(account: TencentCloudAccount) -> None:
 @pytest.mark.parametrize(
     ("code", "kind", "advice"),
     [
-        ("InvalidParameterValue.DomainNotExists", ZoneNotFound, "name the account"),
-        ("OperationDenied.NoPermissionToOperateDomain", ZoneNotFound, "name the account"),
+        ("InvalidParameterValue.DomainNotExists", ZoneNotFound, "set `dns`"),
+        (
+            "OperationDenied.NoPermissionToOperateDomain",
+            ZoneNotFound,
+            "set `dns`",
+        ),
         ("FailedOperation.DomainIsLocked", DnsRejected, "unlock"),
         ("FailedOperation.DomainIsSpam", DnsRejected, "support"),
         ("FailedOperation.NotRealNamedUser", DnsRejected, "not verified"),
         ("LimitExceeded.SubdomainRollLimit", DnsRejected, "plan"),
-        ("InvalidParameter.SubdomainInvalid", DnsRejected, "look at the domain"),
-        ("InvalidParameter.OperationIsTooFrequent", DnsUnavailable, "some minutes"),
+        ("InvalidParameter.SubdomainInvalid", DnsRejected, "check the domain"),
+        ("InvalidParameter.OperationIsTooFrequent", DnsUnavailable, "a few minutes"),
         ("InvalidParameter.AccountIsBanned", DnsAccessDenied, "banned"),
         ("InvalidParameter.RequestIpLimited", DnsAccessDenied, "address"),
         ("AuthFailure.TokenFailure", DnsAccessDenied, "temporary"),
@@ -380,7 +384,7 @@ def test_service_that_does_not_answer_is_reported(account: TencentCloudAccount) 
         ({"secret_id": Secret("13490,6b5976c68aba5b14a0558b77c17c3932")}, 'type = "dnspod"'),
         ({"secret_id": Secret(f"{SECRET_ID} {SECRET_KEY}")}, "copy both"),
         ({"secret_key": Secret(" ")}, "copy both"),
-        ({"requests_per_second": 0.0}, "leave it out"),
+        ({"requests_per_second": 0.0}, "remove the setting"),
     ],
 )
 def test_what_can_be_no_key_is_reported_before_anything_is_sent(

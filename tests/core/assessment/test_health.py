@@ -353,7 +353,7 @@ def test_files_that_are_gone_are_counted() -> None:
     found = concerns_of([gone], recorded(version(60 * DAY)), NOW)
 
     assert ["files_gone"] * 2 == [one.problem.code for one in found]
-    assert ["/opt/a.pem is not there", "/opt/b.pem is not there"] == [
+    assert ["/opt/a.pem is missing", "/opt/b.pem is missing"] == [
         str(o.problem.message) for o in found
     ]
 

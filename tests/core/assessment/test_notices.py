@@ -346,7 +346,7 @@ def test_a_deployment_that_failed_has_the_time_of_the_certificate_before() -> No
 
 def held_until(until: datetime) -> StepOutcome:
     """An order that no CA is asked for before a moment."""
-    error = OrderPostponed(Text("nothing is ordered before then"), retry=Retry.at(until))
+    error = OrderPostponed(Text("certferry orders nothing before then"), retry=Retry.at(until))
     said = StepOutcome.of(Action.ISSUE, error)
     return replace(said, outcome=Outcome.WAITING)
 

@@ -96,7 +96,7 @@ def test_certificate_that_may_issue_is_no_leaf_even_with_its_key(issued: Issued)
     signer = serialization.load_pem_private_key(issued.privkey_pem.encode(), password=None)
     pem, key_pem = signed_by(issued.leaf.subject, signer, may_issue=True)
 
-    with pytest.raises(CertificateError, match="an issuer certificate stands where the leaf"):
+    with pytest.raises(CertificateError, match="an issuer certificate is in the leaf's"):
         parse_bundle(pem, key_pem)
 
 
@@ -143,7 +143,7 @@ def test_issuer_certificate_is_no_leaf() -> None:
     """A chain without its leaf is reported as what it is."""
     bundle = make_bundle(*NAMES, not_before=NOW)
 
-    with pytest.raises(CertificateError, match="an issuer certificate stands where the leaf"):
+    with pytest.raises(CertificateError, match="an issuer certificate is in the leaf's"):
         parse_bundle(ca_alone(bundle), bundle.privkey_pem)
 
 
@@ -247,9 +247,8 @@ def test_kind_that_cannot_be_read_is_reported(issued: Issued, curve: bytes, name
     of_key = refused(issued.fullchain_pem, on_curve(issued.privkey_pem, curve))
     of_certificate = refused(on_curve(issued.fullchain_pem, curve), issued.privkey_pem)
 
-    kind = f"is of a kind that certferry cannot read: {name}"
-    assert f"the private key {kind}" == str(of_key)
-    assert f"the certificate {kind}" == str(of_certificate)
+    assert f"certferry cannot read this kind of private key: {name}" == str(of_key)
+    assert f"certferry cannot read this kind of certificate: {name}" == str(of_certificate)
     for error in (of_key, of_certificate):
         assert "RSA, or ECDSA with P-256 or P-384" in str(error.hint)
 
@@ -259,7 +258,7 @@ def test_signature_that_cannot_be_read_is_reported(issued: Issued) -> None:
     leaf, end, rest = issued.fullchain_pem.partition("-----END CERTIFICATE-----\n")
     error = refused(signed_as(leaf + end, SM2_SM3) + rest, issued.privkey_pem)
 
-    assert "the certificate is of a kind that certferry cannot read: SM2" == str(error)
+    assert "certferry cannot read this kind of certificate: SM2" == str(error)
 
 
 def test_root_is_left_out_whatever_it_is(authority: Authority, issued: Issued) -> None:

@@ -318,7 +318,7 @@ def test_certificate_whose_signer_has_expired() -> None:
     """Clients would refuse the chain, so it is not kept."""
     ended = replace(ORDERED, issuer_not_after=NOW - timedelta(days=1))
 
-    with pytest.raises(CertificateRejected, match="its issuer certificate expired at 20"):
+    with pytest.raises(CertificateRejected, match="the issuer certificate expired at 20"):
         must_be_as_ordered(ended, NAMES, NOW)
 
 

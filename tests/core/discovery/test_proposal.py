@@ -23,7 +23,7 @@ from certferry.core.discovery.proposal import (
 )
 from certferry.text import Text
 from certferry.values import replace
-from tests.core.discovery.found import FROZEN, domain, places
+from tests.core.discovery.account_contents import FROZEN, domain, places
 
 
 def test_domains_of_a_zone_share_a_certificate() -> None:

@@ -289,7 +289,7 @@ def test_the_hint_says_what_to_do() -> None:
         refusal.problem.message
     )
     assert 'set retire = "all-unused"' in str(refusal.problem.hint)
-    assert "Superseded ones of img there: 1." in str(refusal.problem.hint)
+    assert "Superseded certificates of img there: 1." in str(refusal.problem.hint)
 
 
 def test_what_lies_there_already_is_bound() -> None:

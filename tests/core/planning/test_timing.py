@@ -109,8 +109,8 @@ def test_what_is_usual_is_the_targets(usual: Usual | None) -> None:
 
     assert isinstance(waiting, Waiting)
     assert usual == waiting.usual
-    assert ("usually takes 1 to 5 minutes" in hint) is (usual is not None)
-    assert hint.startswith("the change began at 2026-11-24 12:00 UTC")
+    assert ("usually take 1 to 5 minutes" in hint) is (usual is not None)
+    assert hint.startswith("the change started at 2026-11-24 12:00 UTC")
 
 
 def test_accepted_change_is_not_asked_for_twice() -> None:
@@ -245,12 +245,12 @@ def test_change_of_a_moment_ago_is_being_applied() -> None:
     assert isinstance(early, Waiting)
     assert isinstance(late, Waiting)
     assert "qiniu is applying the change" == str(early.why)
-    assert "the accepted change has not taken effect; bound is id" == str(late.why)
+    assert "the accepted change has not taken effect; id is bound" == str(late.why)
 
 
 @pytest.mark.parametrize(
     ("bound", "words", "hint"),
-    [("id", "bound is id", "another tool"), (None, "nothing is bound", "the target's console")],
+    [("id", "id is bound", "another tool"), (None, "nothing is bound", "the target's console")],
 )
 def test_change_without_effect_shows_what_is_bound(
     bound: str | None, words: str, hint: str

@@ -151,7 +151,8 @@ def frozen(domain: str) -> TargetRejected:
 def failing(address: str, *, refuses: bool) -> Served:
     """An edge that answers, and presents nothing, or refuses the handshake."""
     code = EdgeProblemCode.HANDSHAKE_FAILED if refuses else EdgeProblemCode.NO_CERTIFICATE
-    message = Text("the handshake failed") if refuses else Text("it presents no certificate")
+    absent = Text("the address presents no certificate")
+    message = Text("the handshake failed") if refuses else absent
     return Served(address, None, valid=False, problem=Problem(code, message))
 
 

@@ -216,7 +216,7 @@ class AcmeCaAccount:
             account = self._accounts.sign_in_if_known(client)
             if account is None:
                 message = Text("there is no account at {directory}", directory=self._directory)
-                hint = Text("`certferry sync` makes one when a certificate is first ordered there")
+                hint = Text("`certferry sync` creates an account with the first order at the CA")
                 raise PlanRefused(message, hint=hint)
             yield client, account
 
@@ -245,8 +245,8 @@ class AcmeCaAccount:
 
 def _at_work(directory: str) -> StateUnavailable:
     return StateUnavailable(
-        Text("another run is at work on the account at {directory}", directory=directory),
-        hint=Text("try again when it has ended"),
+        Text("another run is working on the account at {directory}", directory=directory),
+        hint=Text("try again after that run has ended"),
     )
 
 

@@ -226,7 +226,7 @@ class Client(ClientV2):
             self.net.key = JWKEC(key=key)
             self.net.alg = ES384 if key.curve.key_size == _P384 else ES256
         else:
-            raise CertificateError(Text("no request to a CA can be signed with a key of this kind"))
+            raise CertificateError(Text("requests to a CA cannot be signed with this kind of key"))
         self.net.account = None
 
     def begin_order(
@@ -279,10 +279,11 @@ class Client(ClientV2):
         must_be_private(url)
         for elsewhere in _origins_of([url]) - self.origins:
             hint = Text(
-                "nothing was sent there: its directory is at {hosts}; if this lasts, ask the CA"
+                "nothing was sent to this host: the CA's directory is at {hosts}; if the "
+                "error persists, ask the CA"
             )
             raise CaUnavailable(
-                Text("the CA names an address at another host: {host}", host=quoted(elsewhere)),
+                Text("the CA's answer points to another host: {host}", host=quoted(elsewhere)),
                 hint=hint.filled(hosts=sorted(self.origins)),
             )
 
@@ -291,7 +292,7 @@ class Client(ClientV2):
         try:
             return str(self.directory[name])
         except KeyError:
-            raise not_acme(Text("its directory names no {resource}", resource=name)) from None
+            raise not_acme(Text("the CA's directory has no {resource}", resource=name)) from None
 
     def _new_account(self, key: JWKEC, registration: messages.NewRegistration) -> str:
         self.net.key, self.net.account = key, None  # signed by the key itself (§6.2)
@@ -429,7 +430,7 @@ def _must_be_text(*values: object) -> None:
 
 def _location(response: requests.Response) -> str:
     if "Location" not in response.headers:
-        raise not_acme(Text("it names no Location"))
+        raise not_acme(Text("the answer has no Location header"))
     return response.headers["Location"]
 
 

@@ -180,7 +180,7 @@ class Solver:
             try:
                 was_there = self._remove(record)
             except (errors.CertferryError, errors.Interrupted) as problem:
-                sentence = Text("the challenge record at {name} is left to the next run: {problem}")
+                sentence = Text("the next run removes the challenge record at {name}: {problem}")
                 self._context.report(sentence.filled(name=record.name, problem=problem.message))
             else:
                 # A record put without an answer may appear later: the next run sweeps the record.
@@ -247,7 +247,7 @@ def _challenge_of(authorization: Authorization) -> Challenge:
     if authorization.challenge is None:
         raise errors.OrderFailed(
             Text("the CA offers no DNS-01 for {name}", name=authorization.name),
-            hint=Text("another CA may: see `directory` under [acme]"),
+            hint=Text("another CA may offer the method: set `directory` under [acme]"),
         )
     return authorization.challenge
 
@@ -257,12 +257,12 @@ def _must_be_ordered(authorizations: Sequence[Authorization], names: Sequence[st
     ordered = {challenge_name(name) for name in names}
     for authorization in authorizations:
         if challenge_name(authorization.name.lower()) not in ordered:
-            sentence = Text("the CA asks for a proof of {name}, which was not ordered")
+            sentence = Text("the CA asks for proof of {name}, which was not ordered")
             raise _not_as_ordered(sentence.filled(name=quoted(authorization.name)))
 
 
 def _not_as_ordered(message: Text) -> errors.OrderFailed:
-    hint = Text("this is a mistake of the CA's: the next run orders anew")
+    hint = Text("the CA made a mistake: the next run orders again")
     return errors.OrderFailed(message, hint=hint)
 
 
@@ -315,8 +315,8 @@ class Sweep(Struct, frozen=True):
                 raise missing
             return None
         sentence = Text(
-            "{lineage}: the state names the TXT record {value} at {name} in a row that certferry"
-            " did not write; it is left alone. See who can write to the state"
+            "{lineage}: a row in the state names the TXT record {value} at {name}, but certferry "
+            "did not write the row; the record is left alone. Check who can write to the state"
         )
         value = quoted(record.value)
         _log.warning(sentence.filled(lineage=record.lineage, name=record.name, value=value))
@@ -333,8 +333,8 @@ class Sweep(Struct, frozen=True):
     def _forget(self, record: ChallengeRecord) -> None:
         """Forget a record whose zone has left the account; the record would fail every run."""
         sentence = Text(
-            "{lineage}: the account has no zone for {name} any more; if the TXT record {value} of"
-            " an earlier run is still there, remove it by hand"
+            "{lineage}: the account no longer has a zone for {name}; if an earlier run left the "
+            "TXT record {value}, remove the record by hand"
         )
         _log.warning(sentence.filled(lineage=record.lineage, name=record.name, value=record.value))
         self.state.drop_challenge_record(record)

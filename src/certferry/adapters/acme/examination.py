@@ -40,34 +40,37 @@ _MANY = 4096
 """Names with cached CAA records; certificates' names share most parents."""
 
 _FORBIDDEN = {
-    CaaRefusal.OTHER_CA: Text("the CAA records at {at} let {allowed} issue, and not {ca}"),
+    CaaRefusal.OTHER_CA: Text("the CAA records at {at} allow {allowed} to issue, but not {ca}"),
     CaaRefusal.OTHER_METHOD: Text(
-        "the CAA records at {at} let {ca} issue by other kinds of proof only (validationmethods)"
+        "the CAA records at {at} allow {ca} to issue only by other methods (validationmethods)"
     ),
     CaaRefusal.OTHER_ACCOUNT: Text(
-        "the CAA records at {at} let {ca} issue for another account only (accounturi)"
+        "the CAA records at {at} allow {ca} to issue only for another account (accounturi)"
     ),
     CaaRefusal.UNKNOWN_TAG: Text(
-        "a CAA record at {at} is marked as critical, and of a kind that no CA knows"
+        "a CAA record at {at} is marked critical, and no CA knows its type"
     ),
 }
 _FIXES = {
     CaaRefusal.OTHER_CA: Text(
-        'add the record `{at}. CAA 0 {tag} "{ca}"`, or set `directory` under [acme] to a CA that'
-        " is named there"
+        'add the record `{at}. CAA 0 {tag} "{ca}"`, or set `directory` under [acme] to a CA '
+        "listed there"
     ),
-    CaaRefusal.OTHER_METHOD: Text('add "{method}" to validationmethods of that record'),
-    CaaRefusal.OTHER_ACCOUNT: Text("set accounturi of that record to {account}, or take it out"),
-    CaaRefusal.UNKNOWN_TAG: Text("remove that record, or its flag 128"),
+    CaaRefusal.OTHER_METHOD: Text('add "{method}" to validationmethods of the record'),
+    CaaRefusal.OTHER_ACCOUNT: Text(
+        "set accounturi of the record to {account}, or remove accounturi"
+    ),
+    CaaRefusal.UNKNOWN_TAG: Text("remove the record, or its flag 128"),
 }
 
 _OTHERS_ANSWER = Text(
-    "have them put right, or take them out of the NS records of {zone}: an order waits {time} for"
-    " them, and goes on if the other name servers and the resolvers show its challenge"
+    "have these name servers fixed, or remove them from the NS records of {zone}: an order waits "
+    "{time} for them, then continues if the other name servers and the resolvers show the "
+    "challenge"
 )
 _NONE_ANSWERS = Text(
-    "let this host send to port 53 outbound, UDP and TCP, of any address, or look at the name"
-    " servers: as long as none answers, an order goes by what resolvers over HTTPS show"
+    "allow this host to send to port 53, UDP and TCP, at any address, or check the name servers: "
+    "while no name server answers, an order relies on resolvers over HTTPS"
 )
 
 
@@ -117,12 +120,13 @@ class NamesLook:
         if not any(_is_bogus(name, resolver) for resolver in self.resolvers.apart()):
             return []
         message = Text(
-            "the DNSSEC signatures of {name} do not hold, and CAs check them since March 2026",
+            "the DNSSEC signatures of {name} are invalid, and CAs have checked DNSSEC since "
+            "March 2026",
             name=name,
         )
         fix = Text(
-            "compare the DS record at the registrar with the keys of the zone, or take the DS"
-            " record away; it is usually left over from an earlier DNS provider"
+            "compare the DS record at the registrar with the keys of the zone, or remove the DS "
+            "record; usually an earlier DNS provider left it"
         )
         return [error(Code.DNSSEC_BROKEN, name, message, fix)]
 
@@ -137,12 +141,12 @@ class NamesLook:
         applicant = self.applicant
         if not applicant.identities:
             message = Text(
-                "the CAA records at {at} let {allowed} issue, and the CA does not say what it is"
-                " called there",
+                "the CAA records at {at} allow {allowed} to issue, and the CA does not publish "
+                "its CAA name",
                 at=at,
                 allowed=_allowed(records),
             )
-            fix = Text("compare them with what the CA's documents say of CAA")
+            fix = Text("compare the CAA records with the CA's documentation")
             yield warning(Code.CAA_NOT_JUDGED, name, message, fix)
             return
         if base_name(name) in self.standing:
@@ -256,11 +260,10 @@ class ZonesLook(Struct, frozen=True):
         with suppress(DnsUnavailable):
             target = self.propagation.wildcard_alias(asked)
             if target is not None:
-                sentence = Text("a wildcard's CNAME to {target} is seen at {name}")
+                sentence = Text("{name} shows a wildcard's CNAME to {target}")
                 message = sentence.filled(target=target, name=asked)
                 fix = Text(
-                    "nothing to do: the wildcard no longer applies once the challenge is written"
-                    " there"
+                    "nothing to do: the wildcard stops applying as soon as the challenge is written"
                 )
                 yield Problem(Code.ALIAS_BY_WILDCARD, message, fix, Severity.NOTICE, asked)
 
@@ -295,19 +298,19 @@ class ZonesLook(Struct, frozen=True):
             place=place,
             asked=list(asked),
         )
-        fix = Text("name as `dns` of the certificate the account that those name servers show")
+        fix = Text("set `dns` of the certificate to the account whose name servers are listed here")
         if own:
             fix = Text(
-                "set the domain's name servers at its registrar to {own}, or name as `dns` of the"
-                " certificate the account that the others show",
+                "set the domain's name servers at the registrar to {own}, or set `dns` of the "
+                "certificate to the account with the other name servers",
                 own=sorted(own),
             )
         yield error(Code.DELEGATED_ELSEWHERE, zone, message, fix)
 
 
 _NAME_ANOTHER = Text(
-    "name one that answers in `doh` under [dns], such as https://223.5.5.5/dns-query, or look at"
-    " the proxy on the way"
+    "set `doh` under [dns] to a resolver that answers, for example https://223.5.5.5/dns-query, "
+    "or check the proxy in between"
 )
 
 
@@ -340,8 +343,6 @@ def _look(resolver: HttpsResolver) -> Problem | None:
         return warning(Code.RESOLVER_SILENT, called, message, _NAME_ANOTHER)
     if not addresses:
         return None
-    sentence = Text(
-        "the resolver {resolver} says that a name which does not exist is at {addresses}"
-    )
+    sentence = Text("the resolver {resolver} gives {addresses} for a name that does not exist")
     message = sentence.filled(resolver=called, addresses=addresses)
     return error(Code.RESOLVER_INVENTS, called, message, _NAME_ANOTHER)

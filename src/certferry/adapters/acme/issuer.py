@@ -62,7 +62,9 @@ class AcmeIssuer:
     def __post_init__(self) -> None:
         settings, resolvers, bundle = self.settings, self.resolvers, self.settings.ca_bundle
         if bundle is not None and not bundle.is_file():
-            hint = Text("`ca_bundle` under [acme] is a PEM file with one or more CA certificates")
+            hint = Text(
+                "set `ca_bundle` under [acme] to a PEM file with one or more CA certificates"
+            )
             raise errors.ConfigError(Text("there is no file {path}", path=bundle), hint=hint)
         self._directory = settings.directory
         self._silent: errors.CaUnavailable | None = None
@@ -221,7 +223,10 @@ def persist_record(
     accounts = AccountKeeper(settings, state, pause, now)
     with opened(settings, pause, now) as client:
         if client.offer is None:
-            hint = Text("until it does, challenges are written by an account (`dns`)")
+            hint = Text(
+                "until the CA does, set `dns` of the certificate to an account that writes "
+                "challenges"
+            )
             raise errors.OrderFailed(NOT_OFFERED, hint=hint)
         account, facts = accounts.for_account(
             client, lambda account: (account, client.account(account.url or ""))
@@ -229,7 +234,7 @@ def persist_record(
         if facts.status != "valid":
             raise errors.OrderFailed(
                 Text("the account {url} is {status} at the CA", url=facts.url, status=facts.status),
-                hint=Text("`certferry account deactivate` also forgets it here"),
+                hint=Text("`certferry account deactivate` also removes the account from the state"),
             )
         holder = Holder(account.url or "", (thumbprint(account_key(account)),))
         return record_for(base_name(name), client.offer, holder, wildcard=wildcard)

@@ -118,15 +118,15 @@ def read_kept(response: dns.message.Message, name: str) -> Reading:
         return refusal
     kept = _txt_records(response, name)
     if kept:
-        why = Text("shows only older values, and may do so for another {time}")
+        why = Text("shows only older values, possibly for another {time}")
         why = why.filled(time=timedelta(seconds=kept.ttl))
         return Reading(Heard.ANSWER, why, _values_of(kept))
     for records in response.authority:
         if records.rdclass == dns.rdataclass.IN and records.rdtype == dns.rdatatype.SOA:
             time = timedelta(seconds=min(records.ttl, *(soa.minimum for soa in records)))
-            why = Text("still says that there is no such record, and may do so for another {time}")
+            why = Text("still answers that the record does not exist, possibly for another {time}")
             return Reading(Heard.ANSWER, why.filled(time=time))
-    return Reading(Heard.ANSWER, Text("still says that there is no such record"))
+    return Reading(Heard.ANSWER, Text("still answers that the record does not exist"))
 
 
 def _refusal(response: dns.message.Message) -> Reading | None:
@@ -405,15 +405,16 @@ def _about_proxies(
     }
     if made_up := resolvers.made_up_among(list(addresses)):
         return Text(
-            "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS"
-            " bypass it, or name resolvers that it leaves alone in [dns].resolvers or [dns].doh",
+            "a proxy on this host answers DNS with made-up addresses ({addresses}); let DNS "
+            "bypass the proxy, or set [dns].resolvers or [dns].doh to resolvers that the proxy "
+            "leaves alone",
             addresses=made_up,
         )
     if inventing:
         return Text(
-            "{resolvers} give addresses for a name that does not exist, so the name servers are"
-            " perhaps not where they say: let DNS bypass the proxy or filter, or name other"
-            " resolvers in [dns].resolvers",
+            "{resolvers} give addresses for a name that does not exist, so the name servers' "
+            "addresses may be wrong too: let DNS bypass the proxy or filter, or set other "
+            "resolvers in [dns].resolvers",
             resolvers=[
                 Text("{resolver} ({addresses})", resolver=resolver, addresses=invented)
                 for resolver, invented in inventing.items()
@@ -428,30 +429,29 @@ def _about_servers(status: PropagationStatus) -> Text:
     servers = sorted(heard.get(Heard.REFUSAL, set()) | heard.get(Heard.HEARSAY, set()))
     if heard.keys() == {Heard.SILENCE}:
         fix = Text(
-            "no name server answered at all: this host may not be allowed to ask them directly; let"
-            " it send to port 53 outbound, UDP and TCP, of any address, or check the name servers"
-            " of {zones}; where it may not, set `doh` or `wait` under [dns]"
+            "no name server answered: this host may be blocked from asking name servers "
+            "directly. Allow port 53, UDP and TCP, to any address, or check the name servers of "
+            "{zones}; if port 53 must stay closed, set `doh` or `wait` under [dns]"
         )
     elif heard.keys() - {Heard.SILENCE} == {Heard.HEARSAY}:
         fix = Text(
-            "a router or a proxy seems to answer in place of the name servers of {zones}:"
-            " let this host's queries to port 53 bypass it, UDP and TCP, or set `doh` or `wait`"
-            " under [dns]"
+            "a router or proxy seems to answer in place of the name servers of {zones}: let this "
+            "host's queries to port 53 bypass the router or proxy, UDP and TCP, or set `doh` or "
+            "`wait` under [dns]"
         )
     elif servers:
         fix = Text(
-            "{servers} should serve {zones} and do not: correct the name servers at the registrar"
+            "{servers} should serve {zones} but do not: correct the name servers at the registrar"
         )
     elif missing and set(missing.values()) == {resolvers.NO_ANSWER} and Heard.ANSWER in heard:
         servers = sorted(missing)
         fix = Text(
-            "this host gets no answer from {servers}, but one from other name servers of {zones}:"
-            " let it send to port 53 outbound, UDP and TCP, of every address (firewall, security"
-            " group)"
+            "{servers} do not answer this host, but other name servers of {zones} do: allow port "
+            "53, UDP and TCP, to every address (firewall, security group)"
         )
     else:
         fix = Text(
-            "check that {zones} is delegated to the provider that the record was written at, or"
-            " give it longer with [dns].propagation_timeout"
+            "check that {zones} is delegated to the provider that holds the record, or allow "
+            "more time with [dns].propagation_timeout"
         )
     return fix.filled(zones=zones, servers=servers)

@@ -22,7 +22,8 @@ from urllib3.util import parse_url
 
 from certferry import __version__
 from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of, translating_errors
-from certferry.adapters.http.client import PlainSession, ahead_of
+from certferry.adapters.http.client import ahead_of
+from certferry.adapters.http.session import PlainSession
 from certferry.core.desired.certificate import ExternalAccount
 from certferry.core.network import is_loopback
 from certferry.core.planning.limits import Limits
@@ -185,8 +186,10 @@ def must_be_private(url: str) -> None:
         return  # requests refuses it
     if parts.scheme == "http" and not is_loopback((parts.host or "").strip("[]")):
         raise CaUnavailable(
-            Text("the CA names an address without https: {host}", host=quoted(parts.host)),
-            hint=Text("an ACME directory and all that it names are https:// addresses"),
+            Text(
+                "the CA's answer contains an address without https: {host}", host=quoted(parts.host)
+            ),
+            hint=Text("an ACME directory and all addresses in it must be https://"),
         )
 
 
@@ -228,7 +231,7 @@ class Polling:
         if max(now, asked) >= self.deadline:
             raise CaUnavailable(
                 Text("{what}: no result until {deadline}", what=self.what, deadline=self.deadline),
-                hint=Text("the order is kept: the next `certferry sync` looks at it again"),
+                hint=Text("the order is kept: the next `certferry sync` checks it again"),
                 retry=Retry.at(asked) if asked > now else None,
             )
         seconds = max(next(self._rests), (asked - now).total_seconds())

@@ -75,7 +75,7 @@ class Ordering(Struct, frozen=True):
         if order is None or not self._can_go_on(order):
             self.context.state.drop_order(self.lease)
             return None
-        self.context.report(Text("picking up the order of {moment}", moment=kept.created_at))
+        self.context.report(Text("resuming the order of {moment}", moment=kept.created_at))
         return kept, order
 
     def _is_as_requested(self, kept: AcmeOrder) -> bool:
@@ -219,7 +219,7 @@ class Ordering(Struct, frozen=True):
     def _failure(self, order: Order) -> errors.IssuanceError:
         self._forget()
         if order.problem is None:
-            message = Text("the CA marked the order as failed, and gives no reason")
+            message = Text("the CA marked the order as failed without a reason")
             return errors.OrderFailed(message, retry=errors.Retry.LATER)
         return refused_order(order.problem)
 
@@ -238,7 +238,7 @@ def _no_such_profile(desired: Sequence[str], offered: Sequence[str]) -> errors.O
     if not offered:
         return errors.OrderFailed(
             Text("the CA lists no profiles; asked for: {profiles}", profiles=desired),
-            hint=Text("take `profile` out of [acme]"),
+            hint=Text("remove `profile` from [acme]"),
         )
     return errors.OrderFailed(
         Text("the CA has no profile {profile}", profile=Text("{names}", names=desired)),

@@ -22,12 +22,14 @@ from certferry.ports.state import StateStore
 from certferry.text import Text
 
 NOT_OFFERED = Text(
-    "the CA's directory does not offer dns-persist-01 as draft -02 has it (`issuerDomainNames`,"
-    " `accountHashPrefix`)"
+    "the CA's directory does not offer dns-persist-01 as defined in draft -02 "
+    "(`issuerDomainNames`, `accountHashPrefix`)"
 )
-NO_ACCOUNT = Text("there is no account at the CA yet that a record could name")
-MAKE_ACCOUNT = Text("`certferry dns-persist {name}` makes it, and prints the record to set")
-SET_RECORD = Text("set this record once, by hand: {record}")
+NO_ACCOUNT = Text("the CA has no account yet for a record to name")
+MAKE_ACCOUNT = Text(
+    "`certferry dns-persist {name}` creates the account, and prints the record to set"
+)
+SET_RECORD = Text("set the record once, by hand: {record}")
 
 ENDS_SOON = timedelta(days=30)
 """An operator who sets records by hand is warned this long before a record ends."""
@@ -168,7 +170,7 @@ def without_records(
         code, message, fix = Code.DNS_PERSIST_MISSING, NO_ACCOUNT, MAKE_ACCOUNT.filled(name=name)
         if offer is None:
             code, message = Code.DNS_PERSIST_NOT_OFFERED, NOT_OFFERED
-            fix = Text("name the account that has the zone as `dns` of the certificate")
+            fix = Text("set `dns` of the certificate to the account that has the zone")
         yield Problem(code, message, fix, _severity(name in spare), name)
 
 
@@ -186,9 +188,13 @@ def _finding(judged: JudgedName, severity: Severity, now: datetime) -> Problem:
         code = Code.DNS_PERSIST_MISSING if missing else Code.DNS_PERSIST_WRONG
         return Problem(code, judged.why, fix, severity, name)
     if verdict.until is None:
-        message = Text("the record at {place} proves it for ever (dns-persist-01, experimental)")
+        message = Text(
+            "the record at {place} proves the name permanently (dns-persist-01, experimental)"
+        )
         return info(Code.DNS_PERSIST, name, message.filled(place=place))
-    message = Text("the record at {place} proves it until {moment} (dns-persist-01, experimental)")
+    message = Text(
+        "the record at {place} proves the name until {moment} (dns-persist-01, experimental)"
+    )
     message = message.filled(place=place, moment=verdict.until)
     if verdict.until - now > ENDS_SOON:
         return info(Code.DNS_PERSIST, name, message)

@@ -130,7 +130,7 @@ def refused_proofs(failed: Sequence[tuple[str, messages.Error | None]]) -> Autho
 def not_acme(problem: str | Text) -> CaUnavailable:
     """Return the error for a malformed answer."""
     return CaUnavailable(
-        Text("the CA's answer is not understood: {what}", what=problem),
+        Text("certferry does not understand the CA's answer: {what}", what=problem),
         hint=Text("check that `directory` under [acme] is the address of an ACME directory"),
     )
 
@@ -183,7 +183,7 @@ _MESSAGES: dict[type[IssuanceError], Text] = {
     AuthorizationFailed: Text("the CA does not accept the proof: {problem}"),
     CaUnavailable: Text("the CA failed: {problem}"),
     OrderFailed: Text("the CA refused: {problem}"),
-    RateLimited: Text("the CA asks to retry later: {problem}"),
+    RateLimited: Text("the CA asks certferry to retry later: {problem}"),
 }
 
 
@@ -202,8 +202,8 @@ def _refused_request(refused: Refused, now: datetime) -> IssuanceError:
     hint = _BUSY if error is CaUnavailable else _RATE
     if error is RateLimited and moment is not None:
         hint = Text(
-            "run `certferry sync` again after {moment}; certificates for tests belong to a staging"
-            " directory",
+            "run `certferry sync` again after {moment}; use a staging directory for test "
+            "certificates",
             moment=moment,
         )
     return error(message, hint=hint, retry=retry)
@@ -230,7 +230,7 @@ def _innermost(failure: BaseException) -> Text:
         return verbatim(str(failure))
     if isinstance(failure, UnknownProxy):
         sentence = Text(
-            "the environment names a proxy of a kind that certferry does not support: {kind}"
+            "the environment sets a kind of proxy that certferry does not support: {kind}"
         )
         return sentence.filled(kind=str(failure))
     causes = list(_causes(failure))
@@ -290,31 +290,31 @@ def _problem(kind: str, detail: str) -> messages.Error:
 
 
 _CAA = Text(
-    "a CAA record of the name, or of a parent, allows other CAs only: add one that allows this CA"
-    ' (for Let\'s Encrypt: 0 issue "letsencrypt.org"), or remove it'
+    "a CAA record of the name, or of a parent, allows only other CAs: add a record for the CA "
+    '(for Let\'s Encrypt: 0 issue "letsencrypt.org"), or remove the record'
 )
 _DNS = Text(
-    "the CA could not look the name up: check that the domain is delegated to the name servers"
-    " that hold the zone, and that DNSSEC is either right or off"
+    "the CA could not look the name up: check that the domain is delegated to the name servers "
+    "that hold the zone, and that DNSSEC is either correct or off"
 )
 _REACH = Text(
     "the CA could not reach the name servers: check that they answer from anywhere in the world"
 )
 _RATE = Text(
-    "run `certferry sync` again when the CA allows it; certificates for tests belong to a staging"
-    " directory"
+    "run `certferry sync` again when the CA allows it; use a staging directory for test "
+    "certificates"
 )
-_BUSY = Text("this is temporary: run `certferry sync` again later, it goes on from here")
+_BUSY = Text("the problem is temporary: run `certferry sync` again later to continue")
 _CONTACT = Text("correct `email` under [acme], or leave it out")
 _EAB = Text(
-    "this CA takes accounts only with an external account binding: set `eab_kid` and"
-    " `eab_hmac_key` under [acme] to what its customer page shows"
+    "the CA requires an external account binding: set `eab_kid` and `eab_hmac_key` under [acme] "
+    "to the values on the CA's customer page"
 )
 _NAME = Text(
-    "the CA's policy does not allow the name: check its spelling and that its suffix is public,"
-    " or take it out of `names`"
+    "the CA's policy does not allow the name: check the spelling and that the suffix is public, "
+    "or remove the name from `names`"
 )
-_PROTOCOL = Text("this should not happen: please report it with the output of `certferry -v sync`")
+_PROTOCOL = Text("please report the error, with the output of `certferry -v sync`")
 
 _FOR_BOTH = {
     "caa": _CAA,
@@ -329,13 +329,13 @@ _FOR_BOTH = {
 FOR_PROOFS: dict[str, Text] = {
     **_FOR_BOTH,
     "incorrectResponse": Text(
-        "the CA saw another TXT value than ours: look for a CNAME at the challenge name, and for a"
-        " name server that answers from elsewhere"
+        "the CA saw another TXT value: check for a CNAME at the challenge name, and for a name "
+        "server with an outdated zone"
     ),
     "tls": _REACH,
     "unauthorized": Text(
-        "the CA did not see our TXT value: check that the account under `dns` holds the zone that"
-        " the domain is delegated to, and that all of its name servers show the same"
+        "the CA did not see the TXT value: check that the account in `dns` holds the zone to "
+        "which the domain is delegated, and that all name servers of the zone show the value"
     ),
     "unknownHost": _DNS,
 }
@@ -347,30 +347,29 @@ FOR_REQUESTS: dict[str, Text] = {
     **dict.fromkeys(("invalidContact", "invalidEmail", "unsupportedContact"), _CONTACT),
     "accountDoesNotExist": Text("run `certferry sync` again: a new account is then registered"),
     "alreadyReplaced": Text(
-        "the certificate already has a successor at the CA: run `certferry sync` again, it is then"
-        " ordered as a new one"
+        "the certificate already has a successor at the CA: run `certferry sync` again to order "
+        "a new certificate"
     ),
     "badCSR": Text(
-        "the CA does not take the key or the combination of names: try another `key_type`, and"
-        " fewer names"
+        "the CA does not accept the key or the combination of names: try another `key_type`, or "
+        "fewer names"
     ),
     "badNonce": _BUSY,
     "externalAccountRequired": _EAB,
     "invalidProfile": Text(
-        "choose one of the profiles that the CA's directory lists as `profile` under [acme], or"
-        " leave it out"
+        "set `profile` under [acme] to a profile from the CA's directory, or remove `profile`"
     ),
     "orderNotReady": _BUSY,
     "unauthorized": Text(
-        "the CA does not let this account do it: check its state at the CA, and with an external"
-        " account binding also `eab_kid` and `eab_hmac_key`"
+        "the CA does not allow the account to do this: check the account's state at the CA, and "
+        "with an external account binding also `eab_kid` and `eab_hmac_key`"
     ),
     "unsupportedIdentifier": Text(
-        "the CA issues for host names only, or not for wildcards: take the name out of `names`"
+        "the CA issues only for host names, or not for wildcards: remove the name from `names`"
     ),
     "userActionRequired": Text(
-        "open the page that the CA names, do what it asks (mostly: agree to new terms), then run"
-        " `certferry sync` again"
+        "open the page that the CA names and follow it (usually: accept new terms), then run "
+        "`certferry sync` again"
     ),
 }
 """Hints by kind, for problems with an order, a request or the account."""
@@ -380,8 +379,8 @@ def for_transport(failure: requests.RequestException) -> Text:
     """Return the hint for a request without an answer."""
     if is_untrusted(failure):
         return Text(
-            "the directory's own TLS certificate is not trusted: a private CA needs `ca_bundle`"
-            " under [acme]; otherwise a gateway may be intercepting the connection"
+            "the TLS certificate of the CA's directory is not trusted: for a private CA set "
+            "`ca_bundle` under [acme]; otherwise a gateway may be intercepting the connection"
         )
     if isinstance(failure, UnknownProxy):
         return Text(
@@ -390,12 +389,12 @@ def for_transport(failure: requests.RequestException) -> Text:
         )
     if isinstance(failure, requests.exceptions.ProxyError):
         return Text(
-            "check the proxy in `proxy` under [acme], or else in HTTPS_PROXY, which hosts in"
-            " NO_PROXY bypass"
+            "check the proxy in `proxy` under [acme], or in HTTPS_PROXY (hosts in NO_PROXY "
+            "bypass the proxy)"
         )
     if isinstance(failure, ValueError):
         return Text("`directory` under [acme] must be an https address")
     return Text(
-        "check the network and `directory` under [acme]; the next `certferry sync` goes on from"
-        " here"
+        "check the network and `directory` under [acme]; the next `certferry sync` continues "
+        "from here"
     )

@@ -69,9 +69,9 @@ FindZone = Callable[[str], FoundZone]
 """Returns the account's zone that holds a name. Raises `DnsError`."""
 
 _WITHOUT_WAIT = Text(
-    "where the challenge is delegated by a CNAME, set `doh` under [dns] in the place of `wait`;"
-    " else add the domain to the account, or name the account that has it as `dns` of the"
-    " certificate"
+    "if a CNAME delegates the challenge, set `doh` under [dns] instead of `wait`; otherwise add "
+    "the domain to the account, or set `dns` of the certificate to the account that has the "
+    "domain"
 )
 
 
@@ -158,19 +158,19 @@ def explained(
     if not propagation.sees_cnames:
         hint = _WITHOUT_WAIT
         message = Text(
-            "{problem}; whether a CNAME leads elsewhere is not known, since with `wait` under [dns]"
-            " nothing is asked"
+            "{problem}; with `wait` under [dns] certferry asks nothing, so a CNAME to another "
+            "zone would stay unseen"
         )
     elif place != asked:
         message = Text("the CNAME at {name} leads to {place}, and {problem}")
-        hint = Text("if an earlier tool left that CNAME, delete it; otherwise: {hint}", hint=hint)
+        hint = Text("if an earlier tool left the CNAME, delete it; otherwise: {hint}", hint=hint)
     else:
         target = propagation.wildcard_alias(asked)
         if target is None:
             return problem
         message = Text(
-            "{problem}; the CNAME to {target} that is seen there is a wildcard's and counts for"
-            " nothing, since it gives way to what is set at the name itself"
+            "{problem}; the CNAME to {target} seen at the name comes from a wildcard and stops "
+            "applying as soon as a record is set at the name itself"
         )
     sentence = message.filled(problem=problem.message, name=asked, place=place, target=target)
     return ZoneNotFound(sentence, hint=hint)
@@ -262,7 +262,7 @@ class DnsPropagation:
                 servers = nameservers.with_reasons(status.missing())
                 activity = Text("waiting for the challenge to appear at {servers}", servers=servers)
                 if not servers:
-                    activity = Text("no name server can be reached from here")
+                    activity = Text("this host cannot reach any name server")
                 report(activity, since, deadline)
                 self.pause(min(pause, left))
                 # Ask again for missing addresses: a resolver may have failed once.
@@ -297,8 +297,8 @@ class DnsPropagation:
         status.accept(shown)
         if shown:
             sentence = Text(
-                "no name server of {names} can be heard from this host; resolvers asked over HTTPS"
-                " show the challenge"
+                "no name server of {names} answers this host; resolvers asked over HTTPS show "
+                "the challenge"
             )
             log.warning(sentence.filled(names=shown))
 
@@ -325,9 +325,10 @@ class DnsPropagation:
                 status.accept([sought.name])
                 self._dead.update(silent)
                 sentence = Text(
-                    "{servers} gave no answer about {name}, which every other name server and the"
-                    " resolvers show; the order goes on without them. Have them put right, or take"
-                    " them out of the NS records of {zone}: each run waits up to {time} for them"
+                    "{servers} gave no answer about {name}, but every other name server and the "
+                    "resolvers show the challenge, so the order continues. Have these servers "
+                    "fixed, or remove them from the NS records of {zone}: each run waits up to "
+                    "{time} for them"
                 )
                 log.warning(
                     sentence.filled(
@@ -350,8 +351,8 @@ class DnsPropagation:
         """Warn of unlocated name servers, and of resolvers that contradict the name servers."""
         if status.unlocated:
             sentence = Text(
-                "the challenge is seen everywhere but at {servers}, whose address no resolver"
-                " knows: take them out of the zone's NS records"
+                "every name server shows the challenge except {servers}, whose address no "
+                "resolver knows: remove them from the zone's NS records"
             )
             log.warning(sentence.filled(servers=status.unlocated))
         opinions = nameservers.opinions_of(self.over_https, wanted) if self.chosen else {}

@@ -25,7 +25,8 @@ import dns.rdatatype
 import dns.resolver
 
 from certferry import errors
-from certferry.adapters.http.client import HttpClient, Pacer, Timeouts
+from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.exchange import Timeouts
 from certferry.core.network import CaaRecord, is_made_up
 from certferry.ports.adapter import Http, NoAnswer
 from certferry.ports.progress import Pause
@@ -41,9 +42,9 @@ RESOLV_CONF = "/etc/resolv.conf"
 PAYLOAD = 1232  # bytes; the EDNS buffer size agreed on at DNS flag day 2020
 
 NO_ANSWER = Text("no answer")
-UNREADABLE = Text("an answer that cannot be read")
+UNREADABLE = Text("an unreadable answer")
 
-_NAME_RESOLVERS = Text('name resolvers that answer, such as "223.5.5.5", in [dns].resolvers')
+_NAME_RESOLVERS = Text('set [dns].resolvers to resolvers that answer, for example "223.5.5.5"')
 
 _T = TypeVar("_T")
 
@@ -159,7 +160,7 @@ class Resolvers:
             if not dns.inet.is_address(address):
                 raise errors.ConfigError(
                     Text("the resolver {address} is not an IP address", address=repr(address)),
-                    hint=Text("write addresses in [dns].resolvers, for instance 223.5.5.5"),
+                    hint=Text("write addresses in [dns].resolvers, for example 223.5.5.5"),
                 )
 
     def alias(self, name: str) -> str | None:
@@ -287,7 +288,7 @@ class Resolvers:
         try:
             yield
         except dns.resolver.LifetimeTimeout as exc:
-            sentence = Text("no resolver answered when asked for {name}: {troubles}")
+            sentence = Text("no resolver answered the query for {name}: {troubles}")
             message = sentence.filled(name=name, troubles=self._troubles(exc))
             raise errors.DnsUnavailable(message, hint=_NAME_RESOLVERS) from exc
         except dns.resolver.NoNameservers as exc:
@@ -329,8 +330,8 @@ class DnsLookup(Resolvers):
             return addresses
         if made_up:
             sentence = Text(
-                "a proxy on this host answers DNS with made-up addresses: it says that {host} is at"
-                " {addresses}; other resolvers are asked over HTTPS"
+                "a proxy on this host answers DNS with made-up addresses ({addresses} for "
+                "{host}); other resolvers are asked over HTTPS"
             )
             _log.warning(sentence.filled(host=host, addresses=made_up))
         return self._elsewhere.addresses(host) or addresses
@@ -370,7 +371,9 @@ def to_name(text: str) -> dns.name.Name:
     try:
         return dns.name.from_text(text, dns.name.root)
     except dns.exception.DNSException as exc:
-        raise errors.DnsRejected(Text("{name} cannot be asked for in DNS", name=text)) from exc
+        raise errors.DnsRejected(
+            Text("{name} is too long or malformed for a DNS query", name=text)
+        ) from exc
 
 
 def name_in_text(name: dns.name.Name) -> str:
@@ -386,7 +389,9 @@ def _text(raw: bytes) -> str:
 def _not_delegated(name: str) -> errors.ZoneNotFound:
     return errors.ZoneNotFound(
         Text("no zone in the public DNS holds {name}", name=name),
-        hint=Text("check that the domain is registered and its name servers are set there"),
+        hint=Text(
+            "check that the domain is registered and that its name servers are set at the registrar"
+        ),
         retry=errors.Retry.LATER,
     )
 
@@ -394,7 +399,7 @@ def _not_delegated(name: str) -> errors.ZoneNotFound:
 def _refused(troubles: list[Text], name: str) -> errors.DnsUnavailable:
     return errors.DnsUnavailable(
         Text("no resolver could look up {name}: {troubles}", name=name, troubles=troubles),
-        hint=Text("check the delegation of the domain, or name other resolvers in [dns].resolvers"),
+        hint=Text("check the delegation of the domain, or set other resolvers in [dns].resolvers"),
     )
 
 

@@ -8,7 +8,6 @@ a value: see docs/decisions/0029-rolling-records.md.
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import stat
 import threading
@@ -23,6 +22,7 @@ from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.dns.answers import not_again
+from certferry.adapters.dns.keys import KeyForms, Mistaken
 from certferry.adapters.dns.records import revealed
 from certferry.adapters.http.client import ahead_of
 from certferry.adapters.http.posting import must_be_address
@@ -38,8 +38,8 @@ from certferry.text import Text
 SERVICE = "acme-dns"
 RANK = 60
 WHERE_KEYS_ARE = Text(
-    "what the server answers, once, to `curl -s -X POST https://auth.example.org/register`; set a"
-    " CNAME from the challenge's name to its fulldomain"
+    "the server's answer, given once, to `curl -s -X POST https://auth.example.org/register`; "
+    "then set a CNAME from the challenge's name to `fulldomain` of the answer"
 )
 ENVIRONMENT = (
     Variable(
@@ -59,15 +59,27 @@ ENVIRONMENT = (
 REQUESTS_PER_SECOND = 5.0  # modest, for a small server
 ROOM = 2  # values kept by the server at one name, by default
 
-_LATER = Text("try again in some minutes, and look at the server's log")
+_LATER = Text("try again in a few minutes, and check the server's log")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
-_USERNAME = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
-_PASSWORD = re.compile(r"[A-Za-z0-9_-]{40}", re.ASCII)
-_SUBDOMAIN = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
-
 REGISTER = Text(
-    "take them from what the server answered to the registration: `username` is a UUID, `password`"
-    " has 40 characters, `subdomain` is the first label of `fulldomain`"
+    "copy the values from the server's answer to the registration: `username` is a UUID, "
+    "`password` has 40 characters, `subdomain` is the first label of `fulldomain`"
+)
+
+_NOT_VALID = Text("is not valid")
+KEYS = KeyForms(
+    SERVICE,
+    REGISTER,
+    (
+        Mistaken(
+            "username",
+            r"^[A-Za-z0-9_-]{40}\Z",
+            Text("is a password: `username` and `password` may be swapped"),
+        ),
+        Mistaken("username", r"(?i)^(?![0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\Z)", _NOT_VALID),
+        Mistaken("password", r"^(?![A-Za-z0-9_-]{40}\Z)", _NOT_VALID),
+        Mistaken("subdomain", r"^(?![a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z)", _NOT_VALID),
+    ),
 )
 
 
@@ -81,7 +93,10 @@ class Settings:
     subdomain: Secret | str = ""
     storage: Annotated[
         Path | None,
-        Text("in place of these three: the file of an acme-dns client, with several registrations"),
+        Text(
+            "instead of these three keys: the file of an acme-dns client, with several "
+            "registrations"
+        ),
     ] = None
 
 
@@ -100,7 +115,9 @@ def _registrations(settings: Settings, api: str) -> Sequence[Registration]:
         if any(keys):
             raise errors.ConfigError(
                 Text("the acme-dns account has `storage` and keys of a registration as well"),
-                hint=Text("write one of them: a registration of its own can be another account"),
+                hint=Text(
+                    "write one of the two: a registration of its own may belong to another account"
+                ),
             )
         return read_storage(settings.storage, api)
     if not all(keys):
@@ -206,7 +223,9 @@ class AcmeDnsServer:
     def _lost(self, about: str, problem: Text) -> errors.DnsUnavailable:
         return errors.DnsUnavailable(
             Text("{about}: {api}: {problem}", about=about, api=self.api, problem=problem),
-            hint=Text("see that `api` is the address of an acme-dns server, and that it runs"),
+            hint=Text(
+                "check that `api` is the address of an acme-dns server, and that the server runs"
+            ),
         )
 
 
@@ -218,13 +237,13 @@ def _refused(
     message = message.filled(name=name, status=status, words=words)
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         hint = Text(
-            "compare `username`, `password` and `subdomain` with what the registration was"
-            " answered with, and see that its `allowfrom` has this host's address"
+            "compare `username`, `password` and `subdomain` with the server's answer to the "
+            "registration, and check that `allowfrom` contains this host's address"
         )
         return errors.DnsAccessDenied(message, hint=hint)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.TOO_MANY_REQUESTS:
         return errors.DnsUnavailable(message, hint=_LATER)
-    hint = Text("see that `api` is the address of an acme-dns server")
+    hint = Text("set `api` to the address of an acme-dns server")
     return errors.DnsRejected(message, hint=hint)
 
 
@@ -232,7 +251,7 @@ def _no_room(name: str) -> errors.DnsRejected:
     """Return the error for a third value, which would push out a value still needed."""
     return errors.DnsRejected(
         Text("{name}: acme-dns keeps two values, and orders in progress need both", name=name),
-        hint=Text("register once more, and let each domain's CNAME lead to a name of its own"),
+        hint=Text("register once more, and set each domain's CNAME to a registration of its own"),
         retry=errors.Retry.LATER,
     )
 
@@ -243,11 +262,11 @@ def _none_for(name: str, registrations: Sequence[Registration]) -> errors.ZoneNo
     of_domain = [candidate for candidate in registrations if candidate.domain == domain]
     chosen = (of_domain or list(registrations))[0]
     end = f"{chosen.fulldomain}." if chosen.fulldomain else f"{chosen.subdomain}.…"
-    hint = Text("register it at the server, and let its CNAME lead to what that answers")
+    hint = Text("register the domain at the server, and set a CNAME to `fulldomain` of the answer")
     if name != domain and (of_domain or len(registrations) == 1):
         hint = Text(
-            "set this record once, and the challenges are written at its end (with `wait` under"
-            " [dns] no CNAME is followed, and acme-dns cannot be used): {record}",
+            "set the CNAME once; certferry then writes the challenges at its target (not with "
+            "`wait` under [dns]: acme-dns needs CNAMEs to be followed): {record}",
             record=f"{name}. CNAME {end}",
         )
     return errors.ZoneNotFound(
@@ -278,20 +297,7 @@ def registration(username: str, password: str, label: str, domain: str = "") -> 
     """Return a registration by subdomain or fulldomain. Raises `ConfigError` for bad keys."""
     name = label.strip().rstrip(".").lower()
     subdomain = name.partition(".")[0]
-    if _PASSWORD.fullmatch(username) and _USERNAME.fullmatch(password):
-        raise errors.ConfigError(
-            Text("`username` and `password` of the acme-dns account are in each other's place"),
-            hint=REGISTER,
-        )
-    for key, value, form in (
-        ("username", username, _USERNAME),
-        ("password", password, _PASSWORD),
-        ("subdomain", subdomain, _SUBDOMAIN),
-    ):
-        if not form.fullmatch(value):
-            raise errors.ConfigError(
-                Text("`{key}` of the acme-dns account is not valid", key=key), hint=REGISTER
-            )
+    KEYS.must_fit(username=username, password=password, subdomain=subdomain)
     fulldomain = name if name != subdomain else ""
     return Registration(Secret(username), Secret(password), subdomain, fulldomain, domain)
 
@@ -302,7 +308,7 @@ def read_storage(path: Path, api: str) -> Sequence[Registration]:
     if entries is None:
         raise errors.ConfigError(
             Text("{path} is not an acme-dns client file", path=str(path)),
-            hint=Text("it is JSON: from each domain to what the server answered to /register"),
+            hint=Text("the file must be JSON: for each domain, the server's answer to /register"),
         )
     registrations = list(_registrations_in(entries, path, api))
     if not registrations:

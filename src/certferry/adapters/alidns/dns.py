@@ -26,10 +26,12 @@ from typing import Annotated
 from urllib.parse import quote, urlencode
 
 from certferry.adapters.dns import answers
+from certferry.adapters.dns.keys import EMPTY, TENCENT_CLOUDS, KeyForms, Mistaken
 from certferry.adapters.dns.records import TxtRecord, TxtRecords, Zone, hosts_of
-from certferry.adapters.http.client import HttpClient, Request, client_in, is_server_error
+from certferry.adapters.http.client import HttpClient, client_in, is_server_error
+from certferry.adapters.http.exchange import Request
 from certferry.core.redaction import Secret, quoted, quoted_code
-from certferry.errors import ConfigError, DnsError, DnsUnavailable
+from certferry.errors import DnsError, DnsUnavailable
 from certferry.ports.adapter import Answer, Context, Variable, json_object
 from certferry.ports.dns import DnsProvider
 from certferry.text import Text
@@ -38,8 +40,8 @@ SERVICE = "Alibaba Cloud DNS"
 CALLED = Text("Alibaba Cloud DNS")
 RANK = 30
 WHERE_KEYS_ARE = Text(
-    "ram.console.aliyun.com → Users → create AccessKey, with the permission AliyunDNSFullAccess;"
-    " the secret is shown once, when made"
+    "ram.console.aliyun.com → Users → create AccessKey, with the permission AliyunDNSFullAccess; "
+    "the secret is shown only once, at creation"
 )
 ENVIRONMENT = (
     Variable(
@@ -51,7 +53,7 @@ ENVIRONMENT = (
     Variable(
         "access_key_secret",
         ("Ali_Secret", "ALICLOUD_SECRET_KEY"),
-        Text("the secret of that AccessKey"),
+        Text("the secret of the AccessKey"),
     ),
 )
 
@@ -64,21 +66,25 @@ RECORD_ID = re.compile(r"[0-9]{1,30}", re.ASCII)
 DUPLICATE = "DomainRecordDuplicate"
 
 _TEMPORARY_KEY = Text(
-    "the key is a temporary one (STS.…) of a RAM role, which ends within hours: make an AccessKey "
-    "of a RAM user at ram.console.aliyun.com, with the permission AliyunDNSFullAccess"
+    "the key is a temporary key (STS.…) of a RAM role and expires within hours: create an "
+    "AccessKey of a RAM user at ram.console.aliyun.com, with the permission AliyunDNSFullAccess"
 )
 _CHECK = Text(
     "compare `access_key_id` and `access_key_secret` with the AccessKeys of the RAM user at "
-    "ram.console.aliyun.com; a secret is shown only when it is made"
+    "ram.console.aliyun.com; a secret is shown only at creation"
 )
 _PERMISSION = Text(
     "give the RAM user the permissions alidns:DescribeDomains, DescribeSubDomainRecords, "
     "DescribeDomainRecordInfo, AddDomainRecord and DeleteDomainRecord, or AliyunDNSFullAccess"
 )
-_LOOK = Text("look at the domain at dns.console.aliyun.com")
-_CLOCK = Text("this machine's clock is off by more than 15 minutes: set it, then try again")
-_PLAN = Text("the domain's plan at Alibaba Cloud DNS does not allow it: free some, or upgrade it")
-_ACCOUNT = Text("look at the account's notices at home.console.aliyun.com")
+_LOOK = Text("check the domain at dns.console.aliyun.com")
+_CLOCK = Text(
+    "the clock of this host is off by more than 15 minutes: set the clock, then try again"
+)
+_PLAN = Text(
+    "the domain's plan at Alibaba Cloud DNS is used up: remove records, or upgrade the plan"
+)
+_ACCOUNT = Text("check the account's notices at home.console.aliyun.com")
 
 _IN_DOUBT = ("InternalError", "ServiceUnavailable", "UnKnownError")  # their spelling
 _FORBIDDEN = ("DomainExpired", "DomainLocked", "DomainType", "RecordLocked", "ProtectedDomain")
@@ -88,7 +94,7 @@ _ANSWERS = answers.Codes(
     _LOOK,
     denied={
         "InvalidAccessKeyId": Text(
-            "there is no such AccessKey, or it is disabled: {check}", check=_CHECK
+            "the AccessKey does not exist or is disabled: {check}", check=_CHECK
         ),
         "SignatureDoesNotMatch": Text(
             "`access_key_secret` does not belong to `access_key_id`: {check}", check=_CHECK
@@ -111,6 +117,22 @@ _ANSWERS = answers.Codes(
 )
 CODES = _ANSWERS.meanings
 
+KEYS = KeyForms(
+    Text("Alibaba Cloud"),
+    Text("create an AccessKey of a RAM user at ram.console.aliyun.com"),
+    (
+        Mistaken("access_key_id access_key_secret", "^$", EMPTY),
+        Mistaken("access_key_id", r"^STS\.", Text("is a temporary key (STS.…)"), _TEMPORARY_KEY),
+        Mistaken("access_key_id", "^AKID", TENCENT_CLOUDS),
+        Mistaken(
+            "access_key_secret",
+            "^LTAI",
+            Text("is the id of an AccessKey (LTAI…)"),
+            Text("`access_key_id` begins with LTAI; the secret has 30 characters"),
+        ),
+    ),
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -125,35 +147,10 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one account, without sending a request. Raises `ConfigError`."""
     key_id = settings.access_key_id.reveal().strip()
     secret = settings.access_key_secret.reveal().strip()
-    _must_be_an_access_key(key_id, secret)
+    KEYS.must_fit(access_key_id=key_id, access_key_secret=secret)
     http = client_in(context, settings.api, REQUESTS_PER_SECOND, answers_too_many)
     service = AlidnsClient(settings.api, key_id, Secret(secret), http, context)
     return TxtRecords(SERVICE, service, context.pause)
-
-
-def _must_be_an_access_key(key_id: str, secret: str) -> None:
-    if not key_id or not secret:
-        raise ConfigError(
-            Text("`access_key_id` or `access_key_secret` of the Alibaba Cloud account is empty"),
-            hint=Text("make an AccessKey of a RAM user at ram.console.aliyun.com"),
-        )
-    if key_id.startswith("STS."):
-        raise ConfigError(
-            Text("`access_key_id` of the Alibaba Cloud account is a temporary key (STS.…)"),
-            hint=_TEMPORARY_KEY,
-        )
-    if key_id.startswith("AKID"):
-        raise ConfigError(
-            Text("`access_key_id` of the Alibaba Cloud account is a key of Tencent Cloud (AKID…)"),
-            hint=Text("make an AccessKey of a RAM user at ram.console.aliyun.com"),
-        )
-    if secret.startswith("LTAI"):
-        raise ConfigError(
-            Text(
-                "`access_key_secret` of the Alibaba Cloud account is the id of an AccessKey (LTAI…)"
-            ),
-            hint=Text("`access_key_id` begins with LTAI; the secret has 30 characters"),
-        )
 
 
 def answers_too_many(answer: Answer) -> bool:

@@ -23,7 +23,8 @@ from urllib.parse import urlencode
 from certferry import errors
 from certferry.adapters.dns import answers
 from certferry.adapters.dns import records as txt
-from certferry.adapters.http import client
+from certferry.adapters.dns.keys import KeyForms, Mistaken
+from certferry.adapters.http import client, exchange
 from certferry.core.certificates.names import suffixes
 from certferry.core.redaction import Secret, quoted, quoted_code
 from certferry.ports.adapter import Answer, Context, Variable, json_object
@@ -33,8 +34,8 @@ from certferry.text import Quoted, Text
 SERVICE = "Cloudflare"
 RANK = 40
 WHERE_KEYS_ARE = Text(
-    "dash.cloudflare.com/profile/api-tokens → Create Token → template Edit zone DNS; the token is"
-    " shown once, when made"
+    "dash.cloudflare.com/profile/api-tokens → Create Token → template Edit zone DNS; the token "
+    "is shown only once, at creation"
 )
 ENVIRONMENT = (
     Variable(
@@ -59,35 +60,43 @@ _NOT_YET_SERVED = frozenset({"pending", "initializing", "moved"})
 
 DUPLICATES = frozenset({"81057", "81058"})  # an identical record exists
 
-# The Global API Key: 37 hexadecimal digits, or cfk_… since 2026. The Origin CA Key: v1.0-….
-_GLOBAL_KEY = re.compile(r"[0-9a-f]{37}|cfk_.*", re.IGNORECASE | re.DOTALL)
-_ORIGIN_CA_KEY = re.compile(r"v1\.0-.*", re.IGNORECASE | re.DOTALL)
-_TOKEN = re.compile(
-    r"[A-Za-z0-9._~+/-]+=*", re.ASCII
-)  # the syntax of a token after `Bearer` (RFC 7235 §2.1)
-
 _MAKE_TOKEN = Text(
-    "make an API token at dash.cloudflare.com/profile/api-tokens, from the template Edit zone DNS: "
-    "it needs Zone:Read and DNS:Edit for the zones"
+    "create an API token at dash.cloudflare.com/profile/api-tokens from the template Edit zone "
+    "DNS, with Zone:Read and DNS:Edit for the zones"
+)
+KEYS = KeyForms(
+    SERVICE,
+    _MAKE_TOKEN,
+    (
+        # The Global API Key has 37 hexadecimal digits, or begins with cfk_ since 2026.
+        Mistaken("token", r"(?i)^(?:[0-9a-f]{37}$|cfk_)", Text("is the Global API Key")),
+        Mistaken("token", r"(?i)^v1\.0-", Text("is the Origin CA Key")),
+        Mistaken(
+            "token",
+            r"^(?![A-Za-z0-9._~+/-]+=*$)",  # no token after `Bearer` (RFC 7235 §2.1)
+            Text("is empty, or holds more than an API token"),
+            Text("write the token alone, without `Bearer`, quotes or spaces"),
+        ),
+    ),
 )
 _CHECK = Text(
-    "the API token is not accepted: it may have ended, been rolled, or not be for this host's "
-    "address. {make}",
+    "Cloudflare does not accept the API token: the token may have expired, been rolled, or "
+    "exclude this host's address. {make}",
     make=_MAKE_TOKEN,
 )
-_LACKS_PERMISSION = Text("the API token lacks a permission or this zone: {make}", make=_MAKE_TOKEN)
+_LACKS_PERMISSION = Text("the API token lacks a permission or the zone: {make}", make=_MAKE_TOKEN)
 _NO_TOKEN = Text(
-    "`token` does not hold an API token: is it a Global API Key, or was it not copied"
-    " whole? {make}",
+    "`token` is not an API token: check whether it is a Global API Key or an incomplete copy. "
+    "{make}",
     make=_MAKE_TOKEN,
 )
 _PLAN = Text("the zone's plan at Cloudflare does not allow more records: remove some")
 _MANY = Text("the account has made too many calls: Cloudflare allows 1200 in five minutes")
-_LATER = Text("try again in some minutes, and look at www.cloudflarestatus.com")
+_LATER = Text("try again in a few minutes, and check www.cloudflarestatus.com")
 
 _ANSWERS = answers.Codes(
     Text("{about}: Cloudflare answered {action} with code {code} (status {status}): {words}"),
-    Text("look at the zone at dash.cloudflare.com"),
+    Text("check the zone at dash.cloudflare.com"),
     denied={
         # Invalid API Token. Invalid access token; Unauthorized; from this location.
         **dict.fromkeys(("1000", "9109"), _CHECK),
@@ -110,26 +119,10 @@ class Settings:
 def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one token, without sending a request. Raises `ConfigError`."""
     token = settings.token.reveal().strip()
-    _must_be_a_token(token)
+    KEYS.must_fit(token=token)
     http = client.client_in(context, settings.api, REQUESTS_PER_SECOND)
     service = CloudflareClient(settings.api, Secret(token), http, context)
     return txt.TxtRecords(SERVICE, service, context.pause)
-
-
-def _must_be_a_token(token: str) -> None:
-    if _GLOBAL_KEY.fullmatch(token):
-        raise errors.ConfigError(
-            Text("`token` of the Cloudflare account is the Global API Key"), hint=_MAKE_TOKEN
-        )
-    if _ORIGIN_CA_KEY.fullmatch(token):
-        raise errors.ConfigError(
-            Text("`token` of the Cloudflare account is the Origin CA Key"), hint=_MAKE_TOKEN
-        )
-    if not _TOKEN.fullmatch(token):
-        raise errors.ConfigError(
-            Text("`token` of the Cloudflare account is empty, or holds more than an API token"),
-            hint=Text("write the token alone, without `Bearer`, quotes or spaces"),
-        )
 
 
 class CloudflareClient(answers.JsonTxtService):
@@ -146,7 +139,7 @@ class CloudflareClient(answers.JsonTxtService):
         self._api = api.rstrip("/")
         self._token = token
         self._by_name: dict[str, list[txt.Zone]] = {}
-        clock = client.Request("GET", f"{self._api}/zones")
+        clock = exchange.Request("GET", f"{self._api}/zones")
         super().__init__(SERVICE, _ANSWERS, http, clock, context)
 
     def zones(self, about: str | Text = txt.ALL_ZONES) -> list[txt.Zone]:
@@ -225,7 +218,7 @@ class CloudflareClient(answers.JsonTxtService):
         """See `JsonTxtService.error`. Unless the code condemns the token, the status decides."""
         error = super().error(reply, about)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
-            asked = client.seconds_asked_for(Answer(reply.status, reply.headers, b""))
+            asked = exchange.seconds_asked_for(Answer(reply.status, reply.headers, b""))
             rest = LONG_REST if asked is None else timedelta(seconds=asked)
             error = errors.DnsUnavailable(error.message, hint=_MANY)
             error.retry = errors.Retry.at(self._now() + rest)
@@ -260,14 +253,14 @@ class CloudflareClient(answers.JsonTxtService):
 
         return self.pages(page, about)
 
-    def request(self, action: str, **params: Any) -> client.Request:
+    def request(self, action: str, **params: Any) -> exchange.Request:
         """See `JsonTxtService.request`. Parameters: `path`, and the `fields` of a JSON body."""
         headers = {"Authorization": f"Bearer {self._token.reveal()}", "Accept": "application/json"}
         method, url = action.partition(" ")[0], f"{self._api}{params['path']}"
         if "fields" not in params:
-            return client.Request(method, url, headers)
+            return exchange.Request(method, url, headers)
         headers["Content-Type"] = "application/json"
-        return client.Request(method, url, headers, json.dumps(params["fields"]).encode())
+        return exchange.Request(method, url, headers, json.dumps(params["fields"]).encode())
 
 
 def _records(zone: txt.Zone) -> str:
@@ -279,14 +272,14 @@ def _problem_of(item: dict[str, Any], name: str) -> errors.DnsRejected | None:
     if answers.as_text(item.get("type")) in _SERVED_ELSEWHERE:
         return errors.DnsRejected(
             Text("Cloudflare is not the DNS service of the zone {zone}", zone=name),
-            hint=Text("name the account of the service that the zone's NS records lead to"),
+            hint=Text("set `dns` to the account of the service in the zone's NS records"),
         )
     if answers.as_text(item.get("status")) in _NOT_YET_SERVED:
         return errors.DnsRejected(
             Text("the zone {zone} is not delegated to Cloudflare", zone=name),
             hint=Text(
-                "set the name servers that dash.cloudflare.com shows at the registrar, or name the "
-                "account of the service that the zone's NS records lead to"
+                "set the name servers shown at dash.cloudflare.com at the registrar, or set "
+                "`dns` to the account of the service in the zone's NS records"
             ),
         )
     return None

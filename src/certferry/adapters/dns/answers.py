@@ -15,18 +15,18 @@ from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.dns import records
-from certferry.adapters.http import client
+from certferry.adapters.http import client, exchange
 from certferry.ports.adapter import Answer, CodeMeaning, Context
 from certferry.text import Quoted, Text
 
 MOST_PAGES = 200  # pages of one list: ten thousand zones and more
 
 EXCLUDED = Text(
-    "another record at this name excludes it: remove that record, or let a CNAME there lead to a"
-    " zone in which the challenge can be written"
+    "another record with the same name conflicts: remove the other record, or point a CNAME "
+    "there to a zone where the challenge can be written"
 )
-TOO_MANY_CALLS = Text("the account has made too many calls: let it rest for some minutes")
-LATER = Text("try again in some minutes")
+TOO_MANY_CALLS = Text("the account has made too many calls: wait a few minutes")
+LATER = Text("try again in a few minutes")
 
 Item = dict[str, Any]
 
@@ -140,7 +140,7 @@ class JsonTxtService(records.TxtService):
         service: str,
         codes: Codes,
         http: client.HttpClient,
-        clock: client.Request,
+        clock: exchange.Request,
         context: Context,
     ) -> None:
         self._service = service
@@ -154,7 +154,7 @@ class JsonTxtService(records.TxtService):
         self._zones: list[records.Zone] | None = None
 
     @abstractmethod
-    def request(self, action: str, **params: Any) -> client.Request:
+    def request(self, action: str, **params: Any) -> exchange.Request:
         """Return the HTTP request of a call, once per attempt: a signature may be valid once."""
 
     @abstractmethod
@@ -186,7 +186,7 @@ class JsonTxtService(records.TxtService):
         """See `TxtService.clock_ahead`. A request without keys is sent, for its Date header."""
         try:
             return client.ask_the_time(self._http, self._clock, self._now)
-        except client.HttpFailure as failure:
+        except exchange.HttpFailure as failure:
             raise self._lost(Text("the time of the service"), failure.problem) from None
 
     def read(self, action: str, about: str | Text, **params: Any) -> Reply:
@@ -245,7 +245,7 @@ class JsonTxtService(records.TxtService):
                 return list(listed.values())
             if len(listed) == before:
                 break
-        sentence = Text("{about}: a list at {service} does not come to an end")
+        sentence = Text("{about}: a list at {service} never ends")
         raise errors.DnsUnavailable(sentence.filled(about=about, service=self._service))
 
     def _call(
@@ -257,14 +257,16 @@ class JsonTxtService(records.TxtService):
             answer = self._http.exchange(
                 lambda: self.request(action, **params), repeatable=not is_write
             )
-        except client.HttpFailure as failure:
+        except exchange.HttpFailure as failure:
             return Lost(failure.problem, maybe_done=failure.maybe_done)
         reply = self.reply(action, answer)
         if reply is None:
             sentence = Text("{service}'s answer to {action} cannot be read (HTTP status {status})")
             problem = sentence.filled(service=self._service, action=action, status=answer.status)
             pauses = self.pauses_in_doubt if answer.status == HTTPStatus.OK else ()
-            return Lost(problem, maybe_done=not client.surely_undone(answer.status), pauses=pauses)
+            return Lost(
+                problem, maybe_done=not exchange.surely_undone(answer.status), pauses=pauses
+            )
         if reply.code:
             error = self.error(reply, about)
             if isinstance(error, errors.DnsAccessDenied):
@@ -274,21 +276,27 @@ class JsonTxtService(records.TxtService):
 
     def _lost(self, about: str | Text, problem: Text) -> errors.DnsUnavailable:
         message = Text("{about}: {problem}", about=about, problem=problem)
-        hint = Text("try again in some minutes, and check the way from this host to {service}")
+        hint = Text(
+            "try again in a few minutes, and check the network between this host and {service}"
+        )
         return errors.DnsUnavailable(message, hint=hint.filled(service=self._service))
 
 
 def must_be_positive(key: str, value: float, service: str, advice: Text) -> None:
     """Raise `ConfigError` for a rate of zero or less."""
     if not value > 0:  # also catches NaN
-        sentence = Text("`{key}` of the {service} account is not above zero")
+        sentence = Text("`{key}` of the {service} account must be above zero")
         raise errors.ConfigError(sentence.filled(key=key, service=service), hint=advice)
 
 
 def not_again(service: str, denied: errors.DnsError) -> errors.DnsAccessDenied:
     """Return the error to raise in place of a call with refused keys."""
     return errors.DnsAccessDenied(
-        Text("{service} is not asked again: {earlier}", service=service, earlier=denied.message),
+        Text(
+            "certferry does not ask {service} again: {earlier}",
+            service=service,
+            earlier=denied.message,
+        ),
         hint=denied.hint,
     )
 

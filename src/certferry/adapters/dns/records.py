@@ -192,7 +192,7 @@ class TxtRecords:
         for zone in self.service.zones_above(name):
             if zone.problem is None:
                 return zone
-            log.warning(Text("{problem}; it is not used", problem=zone.problem.message))
+            log.warning(Text("{problem}; certferry skips the zone", problem=zone.problem.message))
             blocked.append(zone.problem)
         raise blocked[0] if blocked else no_zone_for(name, sorted(self._by_name()))
 
@@ -207,7 +207,7 @@ class TxtRecords:
                 if record_id and self._is_there(zone, record_id, name, value):
                     return record_id
                 problem = Text(
-                    "{service} says that the record exists, but does not show it",
+                    "{service} says that the record exists, but does not list it",
                     service=self.named,
                 )
             record = self._find_written(zone, name, value)
@@ -273,15 +273,15 @@ class TxtRecords:
         if record.is_enabled:
             return record.id
         raise DnsRejected(
-            Text("{name}: the record is there, but switched off", name=record.name),
-            hint=Text("remove it at {service}", service=self.named),
+            Text("{name}: the record exists, but is switched off", name=record.name),
+            hint=Text("remove the record at {service}", service=self.named),
         )
 
 
 def in_doubt(name: str, problem: Text) -> DnsUnavailable:
     """Return the error for a change with unknown outcome."""
-    sentence = Text("{name}: the change may or may not have taken effect: {problem}")
-    hint = Text("try again in some minutes; certferry looks for the record first")
+    sentence = Text("{name}: unknown whether the change took effect: {problem}")
+    hint = Text("try again in a few minutes; certferry looks for the record first")
     return DnsUnavailable(sentence.filled(name=name, problem=problem), hint=hint)
 
 

@@ -25,7 +25,8 @@ from certferry.adapters.dns.records import (
     Zone,
     hosts_of,
 )
-from certferry.adapters.http.client import HttpClient, Request, journal
+from certferry.adapters.http.client import HttpClient
+from certferry.adapters.http.exchange import Request, journal
 from certferry.adapters.http.journal import judged, reported
 from certferry.core.redaction import Secret, quoted, quoted_code
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Retry
@@ -70,61 +71,63 @@ _AFTER_STRANGE_CODE = (1.0,)
 _MEANT = frozenset({_DONE, _GONE, _NO_DOMAINS, _NO_RECORDS, _EXISTS})
 
 _BLOCKED = {
-    "pause": (Text("paused"), Text("resume it at console.dnspod.cn")),
-    "spam": (Text("banned"), Text("ask DNSPod's support why")),
-    "lock": (Text("locked"), Text("unlock it at console.dnspod.cn")),
+    "pause": (Text("paused"), Text("resume the domain at console.dnspod.cn")),
+    "spam": (Text("banned"), Text("ask DNSPod's support for the reason")),
+    "lock": (Text("locked"), Text("unlock the domain at console.dnspod.cn")),
 }
 """DNSPod's word for a blocked domain → the state in a sentence, and the hint."""
 
 _TOKEN = Text(
     "compare `id` and `token` with the DNSPod tokens listed at console.dnspod.cn under API keys; "
-    "a token is shown only when it is made. Keys of Tencent Cloud (AKID…) do not work here"
+    "a token is shown only at creation. Keys of Tencent Cloud (AKID…) do not work here"
 )
-_BANNED = Text("leave the account alone for an hour, and correct `id` and `token` before that")
-_PLAN = Text("the domain's DNSPod plan does not allow it: free some, or choose another plan")
-_BUG = Text("this is a mistake in certferry: please report it")
+_BANNED = Text("correct `id` and `token`, then leave the account alone for an hour")
+_PLAN = Text("the domain's DNSPod plan is used up: remove records, or choose another plan")
+_BUG = Text("the error is a bug in certferry: please report it")
 
-_RESELLER = Text("this call is for resellers only: use a token of the account that owns the domain")
+_RESELLER = Text("the call is for resellers only: use a token of the account that owns the domain")
 _ANSWERS = answers.Codes(
     Text("{about}: DNSPod answered {action} with code {code}: {words}"),
-    Text("look at the domain at console.dnspod.cn"),
+    Text("check the domain at console.dnspod.cn"),
     denied={
         **dict.fromkeys(("-1", "50", "51", "52", "53", "54", "20004"), _TOKEN),
         "-8": _BANNED,
-        "83": Text("the account is locked: unlock it at console.dnspod.cn"),
+        "83": Text("the account is locked: unlock the account at console.dnspod.cn"),
         "85": Text(
-            "this host's address is not on the token's list of allowed addresses: add it there"
+            "this host's address is not on the token's list of allowed addresses: add the address"
         ),
         "10002": Text(
-            "the account's `id` (DP_Id) is not the id of a DNSPod token: that is a short number,"
-            " which console.dnspod.cn shows under API keys. Keys of Tencent Cloud (AKID…) do not"
-            " work here"
+            "`id` of the account (DP_Id) is not the ID of a DNSPod token: use the short number "
+            "shown at console.dnspod.cn under API keys. Keys of Tencent Cloud (AKID…) do not "
+            "work here"
         ),
-        "10003": Text("there is no such token: {check}", check=_TOKEN),
-        "10004": Text("the `token` does not belong to the `id`: {check}", check=_TOKEN),
+        "10003": Text("the token does not exist: {check}", check=_TOKEN),
+        "10004": Text("`token` does not belong to `id`: {check}", check=_TOKEN),
     },
     rejected={
         **dict.fromkeys(("-3", "-4"), _RESELLER),
-        "-7": Text("the token may not do this: use one of the main account, or upgrade the domain"),
-        "-15": Text("DNSPod has banned the domain: ask its support"),
+        "-7": Text(
+            "the token lacks the permission: use a token of the main account, or upgrade the domain"
+        ),
+        "-15": Text("DNSPod has banned the domain: ask DNSPod's support"),
         **dict.fromkeys(("2", "27", "34"), _BUG),
-        "21": Text("the domain is locked: unlock it at console.dnspod.cn"),
+        "21": Text("the domain is locked: unlock the domain at console.dnspod.cn"),
         "22": Text("DNSPod does not accept this name"),
         "26": Text(
-            "the domain has no line with the name that the account's `line` gives: leave `line`"
-            " out, which means 默认 (the default line), or write `default` at api.dnspod.com"
+            "the domain has no line with the name in `line` of the account: remove `line` to use "
+            "默认 (the default line), or write `default` at api.dnspod.com"
         ),
         **dict.fromkeys(("23", "24", "25", "29", "32", "500025", "500026"), _PLAN),
         "31": answers.EXCLUDED,
     },
     sentences=dict.fromkeys(
         ("10002", "10003", "10004"),
-        Text("DNSPod does not accept this pair of id and token ({code})"),
+        Text("DNSPod does not accept this pair of ID and token ({code})"),
     ),
     unavailable={
         _LIMITED: answers.TOO_MANY_CALLS,
         _UNKNOWN_ERROR: answers.LATER,
-        _CLOSED: Text("DNSPod has closed this for the moment: try again later"),
+        _CLOSED: Text("DNSPod has switched the call off for now: try again later"),
     },
 )
 CODES = _ANSWERS.meanings
@@ -191,7 +194,7 @@ class DnspodRecords(TxtRecords):
             zones = list(self._api.list_zones(about=ALL_ZONES))
         grades = [zone.grade.lower() for zone in zones or () if isinstance(zone, DnspodZone)]
         are_known = all(grade in KNOWN_PLANS for grade in grades) if zones else None
-        plan = judged("1.5", Text("each domain tells its plan, by a word that is known"), are_known)
+        plan = judged("1.5", Text("certferry knows every domain's plan"), are_known)
         return AccountReport(NAME, (plan, *reported(made, PUBLIC)), zones is not None)
 
 

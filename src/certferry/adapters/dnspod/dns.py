@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from certferry import __version__
 from certferry.adapters.dns.answers import must_be_positive
+from certferry.adapters.dns.keys import TENCENT_CLOUDS, KeyForms, Mistaken
 from certferry.adapters.dnspod.client import CODES, DnspodClient, DnspodRecords
 from certferry.adapters.dnspod.client import NAME as SERVICE
 from certferry.adapters.http.client import HttpClient, pace_in
@@ -32,7 +33,8 @@ __all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
 
 RANK = 10
 WHERE_KEYS_ARE = Text(
-    "console.dnspod.cn → API keys → DNSPod Token → create; the token is shown once, when made"
+    "console.dnspod.cn → API keys → DNSPod Token → create; the token is shown only once, at "
+    "creation"
 )
 ENVIRONMENT = (
     # acme.sh has two variables for a token; lego has one variable, with a comma between the halves.
@@ -47,9 +49,28 @@ ENVIRONMENT = (
 REQUESTS_PER_HOUR = 3600
 REQUESTS_PER_SECOND = 2.0  # a modest rate: DNSPod publishes no limit (§1.2)
 NO_CONTACT = "nobody@certferry.invalid"  # DNSPod requires an address; an unread address is honest
-_MODEST = Text("leave it out: 2 is modest enough for DNSPod")
-_LIMIT = Text("leave it out: 3600 is the limit that DNSPod's support names")
+_MODEST = Text("remove the setting: the default of 2 is low enough for DNSPod")
+_LIMIT = Text("remove the setting: DNSPod's support gives 3600 as the limit")
 CONTACT = re.compile(r"[!-'*-~]+@[!-'*-~]+")  # ASCII without spaces and parentheses
+
+
+KEYS = KeyForms(
+    SERVICE,
+    Text("in 12345,0123abcd… the part before the comma is `id`, the rest is `token`"),
+    (
+        Mistaken(
+            "id",
+            "^[AI]KID",  # IKID at the international site
+            TENCENT_CLOUDS,
+            Text(
+                'declare the key as an account with type = "tencentcloud", with `secret_id` '
+                "and `secret_key`; or create a DNSPod token at console.dnspod.cn (API keys, "
+                "DNSPod Token): its number is `id`, its 32 digits are `token`"
+            ),
+        ),
+        Mistaken("id token", "^$|,", Text("is empty, or holds more than its part")),
+    ),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,16 +80,17 @@ class Settings:
     id: Secret
     token: Secret
     api: Annotated[
-        str, Text("the address of the API; `https://api.dnspod.com` for the international one")
+        str, Text("the address of the API; `https://api.dnspod.com` for the international site")
     ] = "https://dnsapi.cn"
     contact: Annotated[
-        str, Text("a mail address for DNSPod; that of `[acme]`, or the zone's, where there is none")
+        str,
+        Text("an email address for DNSPod; default: the address under `[acme]`, else the zone's"),
     ] = ""
-    line: Annotated[str, Text("the default line's name; `default` at api.dnspod.com")] = "默认"
-    requests_per_second: Annotated[float, Text("the most requests in a second")] = (
+    line: Annotated[str, Text("the name of the default line; `default` at api.dnspod.com")] = "默认"
+    requests_per_second: Annotated[float, Text("the most requests per second")] = (
         REQUESTS_PER_SECOND
     )
-    requests_per_hour: Annotated[int, Text("the most requests in an hour, of all runs")] = (
+    requests_per_hour: Annotated[int, Text("the most requests per hour, over all runs")] = (
         REQUESTS_PER_HOUR
     )
 
@@ -100,7 +122,7 @@ def user_agent(contact: str) -> str:
     """
     if not CONTACT.fullmatch(contact):
         raise ConfigError(
-            Text("{contact} is not a mail address that DNSPod accepts", contact=repr(contact)),
+            Text("DNSPod does not accept {contact} as an email address", contact=repr(contact)),
             hint=Text("write `contact` like ops@example.com"),
         )
     return f"certferry/{__version__} ({contact})"
@@ -110,21 +132,7 @@ def _whole_token(token_id: str, token: str) -> str:
     """Return the token as `id,token`. Raises `ConfigError` for a malformed half."""
     if token_id == token and "," in token:  # lego's variable gave the whole token for each half
         token_id, token = (half.strip() for half in token.split(",", 1))
-    # Tencent Cloud's keys; IKID at the international site.
-    if token_id.startswith(("AKID", "IKID")):
-        raise ConfigError(
-            Text("the `id` of the DNSPod account is a key of Tencent Cloud (AKID…)"),
-            hint=Text(
-                'write it as an account with type = "tencentcloud", with `secret_id` and'
-                " `secret_key`; or make a DNSPod token at console.dnspod.cn (API keys, DNSPod"
-                " Token), and write its number as `id` and its 32 digits as `token`"
-            ),
-        )
-    if not token_id or not token or "," in token_id + token:
-        raise ConfigError(
-            Text("`id` and `token` of the DNSPod account are empty, or hold more than their part"),
-            hint=Text("in 12345,0123abcd… the part before the comma is `id`, the rest is `token`"),
-        )
+    KEYS.must_fit(id=token_id, token=token)
     return f"{token_id},{token}"
 
 

@@ -181,9 +181,8 @@ def _change_owner(descriptor: int, path: Path, access: FileAccess) -> None:
     except PermissionError as exc:
         message = Text("cannot change the owner of {path}: {problem}")
         hint = Text(
-            "only root may give a file to another user, or to a group without being in it:"
-            " run certferry as root, or leave out `owner` and `group`;"
-            " the files that were there before are as they were"
+            "only root can give a file to another user or to a group without being a member: run "
+            "certferry as root, or remove `owner` and `group`; the earlier files are unchanged"
         )
         message = message.filled(path=path, problem=system_words(exc))
         raise TargetRejected(message, hint=hint) from exc
@@ -262,8 +261,8 @@ def _fix(exc: NotTrusted) -> Text:
     if exc.owner is None or os.geteuid() != 0:
         return exc.fix
     return Text(
-        'if the files are to be that user\'s, write owner = "{owner}" beside `directory`;'
-        " otherwise name a directory that is root's, such as below /etc/ssl",
+        'if the files should belong to {owner}, write owner = "{owner}" beside `directory`; '
+        "otherwise set `directory` to a directory that root owns, for example below /etc/ssl",
         owner=exc.owner,
     )
 
@@ -285,7 +284,7 @@ def translating_errors(path: Path, hint: Text, *, has_owner: bool = False) -> It
         raise TargetRejected(message, hint=hint) from exc
 
 
-RIGHTS = Text("run certferry as a user who may read and write there")
+RIGHTS = Text("run certferry as a user with read and write permission there")
 
 
 def must_be_writable(directory: Path, hint: Text) -> None:
@@ -293,16 +292,17 @@ def must_be_writable(directory: Path, hint: Text) -> None:
     if not directory.exists():
         problem = Text("there is no directory {path}")
         if directory.is_symlink():
-            problem = Text("{path} is a symbolic link that leads nowhere")
-            hint = Text("make the directory that it leads to, or correct `directory`")
+            problem = Text("{path} is a symbolic link without a target")
+            hint = Text("create the directory that the link points to, or correct `directory`")
     elif not directory.is_dir():
         problem = Text("{path} is not a directory")
-        hint = Text("correct `directory`, or move away what is there")
+        hint = Text("correct `directory`, or move the file away")
     elif os.statvfs(directory).f_flag & os.ST_RDONLY:
-        problem = Text("{path} lies on a file system that is mounted read-only")
+        problem = Text("{path} is on a read-only file system")
         hint = Text(
-            "mount it for writing, or correct `directory`; for a run by a systemd timer,"
-            " `certferry schedule install --systemd` opens the directories of the file"
+            "mount the file system for writing, or correct `directory`; for a run by a systemd "
+            "timer, `certferry schedule install --systemd` opens the directories named in the "
+            "configuration"
         )
     elif os.access(directory, os.W_OK | os.X_OK, effective_ids=True):
         return
@@ -321,7 +321,7 @@ def must_take_files(directory: Path, names: Iterable[str]) -> None:
             raise TargetRejected(problem, hint=hint)
         if path.is_dir():
             problem = Text("{path} is a directory, not a file", path=path)
-            raise TargetRejected(problem, hint=Text("move it away, or correct `directory`"))
+            raise TargetRejected(problem, hint=Text("move the file away, or correct `directory`"))
 
 
 def user_number(name: str | None) -> int | None:
@@ -342,8 +342,8 @@ def _number(name: str | None, look_up: Callable[[str], int], kind: Text) -> int 
         is_number = name.isdecimal() and int(name) < 2**32 - 1
         return int(name) if is_number else look_up(name)
     except (KeyError, ValueError):
-        problem = Text("this machine knows no {what} called {name}", what=kind, name=name)
-        hint = Text("make it first, or correct `owner` and `group`")
+        problem = Text("this host has no {what} called {name}", what=kind, name=name)
+        hint = Text("create the user or group first, or correct `owner` and `group`")
         raise TargetRejected(problem, hint=hint) from None
 
 
@@ -376,7 +376,7 @@ def _exporting(path: Path) -> Iterator[None]:
         raise CertferryError(message, hint=exc.fix) from exc
     except OSError as exc:
         problem = Text("{path} cannot be written: {problem}", path=path, problem=system_words(exc))
-        hint = Text("files that were there before are as they were")
+        hint = Text("the earlier files are unchanged")
         raise CertferryError(problem, hint=hint) from exc
 
 
@@ -387,7 +387,7 @@ def handed_over(bundle: certificates.CertificateBundle, workspace: Path) -> Iter
     The directory is locked. The lock ends with the process (flock(2)), so an unlocked directory was
     left by a killed run.
     """
-    hint = Text("free some space, or let certferry write there")
+    hint = Text("free some space, or allow certferry to write there")
     with ExitStack() as held:
         with translating_errors(workspace, hint):
             directory = _make(workspace, held)
@@ -461,7 +461,7 @@ def _opened(directory: Path) -> AbstractContextManager[OpenDirectory]:
 
 def _warn(path: Path, exc: OSError) -> None:
     problem = Text(
-        "{path} cannot be removed: {problem}; a private key may be in it, and the next run"
-        " tries again"
+        "{path} cannot be removed: {problem}; the file may contain a private key, and the next "
+        "run tries again"
     )
     _log.warning(problem.filled(path=path, problem=system_words(exc)))

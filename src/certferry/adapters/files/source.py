@@ -70,14 +70,14 @@ def _text(path: str, program: str) -> str:
 
     Raises `CertificateError`.
     """
-    hint = Text("`fullchain` and `privkey` name files that the user of certferry can read")
+    hint = Text("set `fullchain` and `privkey` to files that certferry's user can read")
     data = contents_of(Path(path), hint=hint)
     if data.startswith(_UTF_16):
         problem = Text("{path}: is UTF-16 text", path=path)
-        raise CertificateError(problem, hint=Text("save it as UTF-8, or copy it anew"))
+        raise CertificateError(problem, hint=Text("save the file as UTF-8, or copy the file again"))
     if data.startswith(_DER):
         hint = Text(
-            "write it as PEM: {command}",
+            "convert the file to PEM: {command}",
             command=f"openssl {program} -inform der -in {shlex.quote(path)} -out FILE.pem",
         )
         raise CertificateError(Text("{path}: is DER, not PEM text", path=path), hint=hint)
@@ -85,14 +85,14 @@ def _text(path: str, program: str) -> str:
 
 
 def _must_be_what_it_is_called(fullchain: str, privkey: str, files: PemFiles) -> None:
-    held = Text("{path}: holds {kind}")
+    held = Text("{path}: contains {kind}")
     if _CERTIFICATE not in fullchain:
         kind = Text("a private key") if _KEY in fullchain else Text("no certificate")
-        hint = Text("`fullchain` is the file with the leaf and its issuer certificates")
+        hint = Text("set `fullchain` to the file with the leaf and its issuer certificates")
         raise CertificateError(held.filled(path=files.fullchain, kind=kind), hint=hint)
     if _KEY not in privkey:
         kind = Text("a certificate") if _CERTIFICATE in privkey else Text("no private key")
-        hint = Text("`privkey` is the file with the certificate's private key")
+        hint = Text("set `privkey` to the file with the certificate's private key")
         raise CertificateError(held.filled(path=files.privkey, kind=kind), hint=hint)
 
 
@@ -100,16 +100,16 @@ def _must_belong_together(bundle: CertificateBundle, files: PemFiles) -> None:
     if not bundle.key_matches:
         sentence = Text("{privkey} is not the key of {fullchain}")
         hint = Text(
-            "another client may be writing them just now: look again in a moment. If it"
-            " stays like this, check that both paths belong to the same certificate"
+            "another client may be writing the files right now: try again in a moment. If the "
+            "error persists, check that both paths belong to the same certificate"
         )
         message = sentence.filled(privkey=files.privkey, fullchain=files.fullchain)
         raise PlanRefused(message, hint=hint)
     if not bundle.chain_complete:
         problem = Text("{path}: the chain is incomplete or in the wrong order")
         hint = Text(
-            "a fullchain holds the leaf first, then each issuer certificate; acme.sh writes it"
-            " with --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
+            "a fullchain contains the leaf first, then each issuer certificate; acme.sh writes "
+            "it with --fullchain-file, certbot as fullchain.pem, lego without --no-bundle"
         )
         raise PlanRefused(problem.filled(path=files.fullchain), hint=hint)
 
@@ -132,6 +132,8 @@ def contents_of(path: Path, *, hint: Text | None = None) -> bytes:
     if not is_regular:
         raise CertificateError(Text("{path}: is not a regular file", path=path), hint=hint)
     if len(data) > LARGEST:
-        message = Text("{path}: too large for a certificate, a key or notes about them", path=path)
+        message = Text(
+            "{path}: too large for a certificate, a key or a client's settings", path=path
+        )
         raise CertificateError(message)
     return data

@@ -1,14 +1,4 @@
-"""Limits for HTTP exchanges: each answer is read whole within a time and a size, or refused.
-
-The libraries lexicon and Apprise send with `requests`. By themselves they follow redirects to other
-hosts with keys in the headers, accept addresses with plain http, and read for as long as a server
-sends (dns-lexicon 3.25, Apprise 2.3). Inside `held()`, their requests obey certferry's own limits:
-a single host, https except to this machine, a verified certificate, and a bounded answer.
-
-    with held() as refused:
-        library.send()
-    if refused:  # sentences for the operator
-"""
+"""Limits for HTTP exchanges: each answer is read whole within a time and a size, or refused."""
 
 from __future__ import annotations
 
@@ -16,27 +6,22 @@ import contextlib
 import socket
 import ssl
 import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
-from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.exceptions import ConnectTimeoutError, NameResolutionError, NewConnectionError
 from urllib3.util.connection import allowed_gai_family
 
-from certferry.core.network import is_loopback
+from certferry.adapters.http.exchange import LONGEST_ANSWER, WHOLE
 from certferry.ports.state import must_still_hold
-from certferry.text import Text
 
-WHOLE = timedelta(seconds=60)  # for a whole exchange; certferry's requests take a second or two
-LONGEST_ANSWER = 16 * 2**20  # bytes; a page of a thousand domains is about one mebibyte
 FRAMES = 2  # times LONGEST_ANSWER: all bytes of an answer, with headers and frames of chunks
 CHUNK = 64 * 2**10  # bytes read at once
 POOL_SIZE = 16  # connections kept per host: two for each lineage in parallel, by default
@@ -236,78 +221,3 @@ class _TlsConnection(_PlainConnection, HTTPSConnection):
 
 
 _CONNECTIONS = {"http": _PlainConnection, "https": _TlsConnection}
-
-
-TIMEOUT = (5.0, 15.0)
-"""Seconds for a connection and for each next byte, if a library sets no time-out."""
-
-Refusals = list[Text]
-
-_REFUSED: ContextVar[Refusals | None] = ContextVar("refused", default=None)
-"""The refusals in the present `held` block; `None` outside such a block."""
-
-_usual = requests.Session.get_adapter
-
-
-class NotHeld(requests.RequestException):
-    """A library's request, or the answer, was refused by certferry."""
-
-
-@contextmanager
-def held() -> Iterator[Refusals]:
-    """Apply certferry's limits to libraries' requests inside a `with` block.
-
-    Yield the list of refusals, filled during the block. A refused request raises `NotHeld`.
-    """
-    refused: Refusals = []
-    before = _REFUSED.set(refused)
-    try:
-        yield refused
-    finally:
-        _REFUSED.reset(before)
-
-
-class _HeldAdapter(BoundedAdapter):
-    """The adapter for one request of a library inside `held`."""
-
-    def __init__(self, refused: Refusals) -> None:
-        super().__init__()
-        self._refused = refused
-
-    def send(self, request: requests.PreparedRequest, *_: Any, **how: Any) -> requests.Response:
-        """Send a request. The certificate is verified even against the library's settings.
-
-        Raises `NotHeld` for plain http to another machine, a redirect, and an endless answer.
-        """
-        parts = urlsplit(request.url or "")
-        host = parts.hostname or ""
-        if parts.scheme != "https" and not (parts.scheme == "http" and is_loopback(host)):
-            raise self._not_held(
-                Text("it would send to {host} without https, which certferry refuses", host=host)
-            )
-        how |= {"timeout": how.get("timeout") or TIMEOUT, "verify": how.get("verify") or True}
-        try:
-            response = super().send(request, **how)
-        except TooLong as endless:
-            sentence = Text("the answer of {host} is longer than any should be", host=host)
-            raise self._not_held(sentence) from endless
-        finally:
-            self.close()
-        if response.is_redirect:
-            sentence = Text("{host} redirects elsewhere, and certferry does not follow", host=host)
-            raise self._not_held(sentence)
-        return response
-
-    def _not_held(self, sentence: Text) -> NotHeld:
-        self._refused.append(sentence)
-        return NotHeld(str(sentence))
-
-
-def _adapter_of(session: requests.Session, url: str | bytes) -> BaseAdapter:
-    refused = _REFUSED.get()
-    return _usual(session, url) if refused is None else _HeldAdapter(refused)  # type: ignore[arg-type]  # bytes pass through
-
-
-# lexicon and Apprise accept no session from the caller: each service makes a session of its own,
-# so the method of all sessions is replaced.
-requests.Session.get_adapter = _adapter_of  # type: ignore[assignment,method-assign]  # see above

@@ -8,213 +8,38 @@ which may hold secrets.
 from __future__ import annotations
 
 import copy
-import http.client
 import itertools
 import logging
 import random
-import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.utils import parsedate_to_datetime
-from enum import Enum
 from http import HTTPStatus
-from http.cookiejar import DefaultCookiePolicy
 
-import requests
-import urllib3.exceptions
-from msgspec import Struct
-from urllib3.exceptions import HTTPError, InvalidHeader
-from urllib3.util import Retry
-
-from certferry import __version__
-from certferry.adapters.http import bounds
-from certferry.errors import system_words
-from certferry.ports.adapter import NO_HEADERS, Answer, Context, NoAnswer, Pace
+from certferry.adapters.http.exchange import (
+    LONGEST_ANSWER,
+    TIMEOUTS,
+    HttpFailure,
+    Request,
+    Timeouts,
+    answers_too_many,
+    seconds_asked_for,
+    surely_undone,
+)
+from certferry.ports.adapter import NO_HEADERS, Answer, Context, Pace
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
-
-class Contact(Enum):
-    """How far a request without a usable answer went."""
-
-    NONE = "there was no connection"
-    SILENCE = "nothing came within the time"
-    WORDS = "something came that is no answer, or the connection was closed"
-
-
-class HttpFailure(NoAnswer):
-    """A request without a usable answer.
-
-    `maybe_done` (see `ports.adapter.NoAnswer`) says whether the server may have carried out the
-    request.
-    """
-
-    def __init__(
-        self,
-        problem: Text,
-        *,
-        maybe_done: bool,
-        passing: bool = True,
-        contact: Contact = Contact.WORDS,
-        status: int | None = None,
-        headers: Mapping[str, str] = NO_HEADERS,
-    ) -> None:
-        super().__init__(problem, maybe_done=maybe_done)
-        #: Whether the next attempt may succeed.
-        self.passing = passing
-        self.contact = contact
-        #: Status and headers of a web page in the answer's place; `None` and empty otherwise.
-        self.status = status
-        self.headers = headers
-
-
-@dataclass(frozen=True)
-class Timeouts:
-    """The limits of an exchange in time."""
-
-    #: For a connection.
-    connect: timedelta
-    #: For each next byte of the answer.
-    read: timedelta
-    #: For the whole exchange.
-    whole: timedelta = bounds.WHOLE
-
-
-_NOT_HTTP = Text("{host} answered with something that is not HTTP")
-_UNCONNECTED = (
-    ssl.SSLCertVerificationError,
-    bounds.UnknownProxy,
-    urllib3.exceptions.NameResolutionError,
-    urllib3.exceptions.NewConnectionError,
-    urllib3.exceptions.ConnectTimeoutError,
-)
-_UNREACHED = (*_UNCONNECTED, requests.exceptions.ProxyError, ssl.SSLError)
-_SILENT = (bounds.TooSlow, urllib3.exceptions.ReadTimeoutError)
-_LASTING = (
-    ssl.SSLCertVerificationError,
-    bounds.UnknownProxy,
-    bounds.TooSlow,
-    bounds.TooLong,
-    ValueError,
-)
-
-# The first match counts: an absent proxy is also a refused connection, and urllib3 treats a refused
-# connection as a kind of timeout.
-_SENTENCES: tuple[tuple[type[BaseException], Text], ...] = (
-    (ssl.SSLCertVerificationError, Text("the certificate of {host} is not trusted: {reason}")),
-    (
-        bounds.UnknownProxy,
-        Text(
-            "cannot connect to {host}: certferry does not support the proxy that the"
-            " environment names (such as socks5://); set HTTPS_PROXY to its http://"
-            " address, or add the host to NO_PROXY"
-        ),
-    ),
-    (requests.exceptions.ProxyError, Text("cannot reach {host} through the proxy: {reason}")),
-    (ssl.SSLError, Text("no secure connection to {host}: {reason}")),
-    (urllib3.exceptions.NameResolutionError, Text("{host} is not found in DNS")),
-    (urllib3.exceptions.NewConnectionError, Text("no connection to {host}: {reason}")),
-    (
-        urllib3.exceptions.ConnectTimeoutError,
-        Text("{host} accepted no connection within {connect}"),
-    ),
-    (bounds.TooSlow, Text("the answer of {host} was not complete within {whole}")),
-    (bounds.TooLong, Text("the answer of {host} is longer than any should be")),
-    (urllib3.exceptions.ReadTimeoutError, Text("{host} did not answer within {read}")),
-    (requests.exceptions.ChunkedEncodingError, Text("the answer of {host} ended early")),
-    (ConnectionError, Text("{host} closed the connection without an answer")),
-    (http.client.HTTPException, _NOT_HTTP),
-    (requests.exceptions.ContentDecodingError, _NOT_HTTP),
-    (ValueError, Text("the request to {host} cannot be written")),
-    (BaseException, Text("no response from {host}: {reason}")),
-)
-
-
-def explain(failure: Exception, host: str, timeouts: Timeouts) -> HttpFailure:
-    """Return the failure for an exception of requests or urllib3."""
-    causes = tuple(_causes(failure))
-    kind, sentence = next(
-        entry for entry in _SENTENCES if any(isinstance(cause, entry[0]) for cause in causes)
-    )
-    is_unsent = any(isinstance(c, urllib3.exceptions.NewConnectionError) for c in causes)
-    contact = Contact.SILENCE if kind in _SILENT else Contact.WORDS
-    limits = {"connect": timeouts.connect, "read": timeouts.read, "whole": timeouts.whole}
-    return HttpFailure(
-        sentence.filled(host=host, reason=_reason(causes), **limits),
-        maybe_done=not is_unsent and kind not in {*_UNCONNECTED, ValueError},
-        passing=kind not in _LASTING,
-        contact=Contact.NONE if kind in _UNREACHED else contact,
-    )
-
-
-def _causes(failure: BaseException | None) -> Iterator[BaseException]:
-    while failure is not None:
-        yield failure
-        failure = failure.__cause__ or failure.__context__
-
-
-def _reason(causes: tuple[BaseException, ...]) -> Text | str:
-    """Return the system's or the TLS library's words for the innermost cause."""
-    for cause in reversed(causes):
-        if isinstance(cause, ssl.SSLCertVerificationError):
-            return cause.verify_message
-        if isinstance(cause, ssl.SSLError):
-            return cause.reason or "TLS"
-        if isinstance(cause, OSError) and cause.strerror:
-            return system_words(cause)
-    return type(causes[-1]).__name__
-
-
 log = logging.getLogger(__name__)
-
-TIMEOUTS = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=15))
 
 FIRST_BACK_OFF = 0.2  # seconds
 FIRST_BACK_OFF_OF_TOO_MANY = 1.0  # seconds: rates are counted by the second
 LONGEST_BACK_OFF = 5.0  # seconds
 LONGEST_RETRY_AFTER = 30.0  # seconds; a longer Retry-After is left to a later run
-
-
-@dataclass(frozen=True)
-class Request:
-    """A request. The repr leaves out headers and body, because both carry secrets."""
-
-    method: str
-    url: str
-    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes | None = field(default=None, repr=False)
-
-
-class Exchange(Struct, frozen=True):
-    """A sent request with the outcome, for `journal`."""
-
-    request: Request
-    #: The answer, or the name of the exception.
-    came: Answer | str
-
-
-_JOURNAL: ContextVar[list[Exchange]] = ContextVar("journal")
-
-
-@contextmanager
-def journal() -> Iterator[list[Exchange]]:
-    """Yield a list collecting this thread's exchanges inside a `with` block."""
-    token = _JOURNAL.set([])
-    try:
-        yield _JOURNAL.get()
-    finally:
-        _JOURNAL.reset(token)
-
-
-def answers_too_many(answer: Answer) -> bool:
-    """Return whether the server refused a request, undone, because of too many requests."""
-    return answer.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
 @dataclass(eq=False, kw_only=True)
@@ -235,11 +60,13 @@ class HttpClient:
     #: Returns a number from 0 to 1, to spread the attempts of several clients.
     jitter: Callable[[], float] = random.random
     #: The longest body of an answer, in bytes.
-    longest: int = bounds.LONGEST_ANSWER
+    longest: int = LONGEST_ANSWER
     #: Replaces a secret host in sentences.
     called: str = ""
 
     def __post_init__(self) -> None:
+        from certferry.adapters.http.session import PlainSession  # imports requests
+
         self._session = PlainSession(self.timeouts.whole, self.longest)
 
     def send(
@@ -275,7 +102,11 @@ class HttpClient:
         maybe_done = False
         for attempt in itertools.count(1):
             self.pace.wait()
-            came = self._attempt(prepare())
+            request = prepare()
+            host = self.called or request.url.partition("://")[2].partition("/")[0]
+            came = self._session.attempt(request, host, self.timeouts)
+            if isinstance(came, Answer) and not self.too_many(came):
+                came = _web_page(came, host) or came
             if isinstance(came, HttpFailure):
                 maybe_done = came.maybe_done = maybe_done or came.maybe_done
             wait = self._wait_before_repeating(came, attempt, repeatable=repeatable)
@@ -283,22 +114,6 @@ class HttpClient:
                 break
             self.pause(wait)
         return came
-
-    def _attempt(self, request: Request) -> Answer | HttpFailure:
-        host = self.called or request.url.partition("://")[2].partition("/")[0]
-        within = self.timeouts.connect.total_seconds(), self.timeouts.read.total_seconds()
-        try:
-            response = self._session.request(
-                request.method, request.url, None, request.body, request.headers, timeout=within
-            )
-        except (OSError, HTTPError, ValueError) as failed:
-            log.debug("%s %s: %s", request.method, host, type(failed).__name__)
-            _JOURNAL.get([]).append(Exchange(request, type(failed).__name__))
-            return explain(failed, host, self.timeouts)
-        log.debug("%s %s: %s", request.method, host, response.status_code)
-        answer = Answer(response.status_code, response.headers, response.content)
-        _JOURNAL.get([]).append(Exchange(request, answer))
-        return answer if self.too_many(answer) else _web_page(answer, host) or answer
 
     def _wait_before_repeating(
         self, outcome: Answer | HttpFailure, attempt: int, *, repeatable: bool
@@ -326,29 +141,6 @@ def is_server_error(answer: Answer) -> bool:
     return HTTPStatus.INTERNAL_SERVER_ERROR <= answer.status < 600  # noqa: PLR2004 - RFC 9110 §15
 
 
-def surely_undone(status: int) -> bool:
-    """Return whether a status proves that the server did nothing.
-
-    408 is no proof: a gateway may send 408 while the service is at work (RFC 9110 §15.5.9).
-    """
-    is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return is_refused and status != HTTPStatus.REQUEST_TIMEOUT
-
-
-def seconds_asked_for(answer: Answer) -> float | None:
-    """Return the seconds of Retry-After (RFC 9110 §10.2.3), six hours at most (urllib3's limit);
-    `None` if absent or malformed.
-    """
-    value = answer.headers.get("Retry-After")
-    if value is None:
-        return None
-    try:
-        seconds: float = Retry().parse_retry_after(value)
-    except (InvalidHeader, ValueError, OverflowError):
-        return None
-    return seconds
-
-
 def _web_page(answer: Answer, host: str) -> HttpFailure | None:
     """Return a failure if a gateway or a hotel's login page answered in the service's place.
 
@@ -362,31 +154,6 @@ def _web_page(answer: Answer, host: str) -> HttpFailure | None:
     return HttpFailure(
         sentence, maybe_done=not refused, passing=not refused, status=status, headers=answer.headers
     )
-
-
-class PlainSession(requests.Session):
-    """A `requests` session without redirects, cookies and ~/.netrc, with a `BoundedAdapter`."""
-
-    def __init__(self, whole: timedelta, longest: int = bounds.LONGEST_ANSWER) -> None:
-        super().__init__()
-        self.headers.clear()
-        self.headers["User-Agent"] = f"certferry/{__version__}"
-        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        self.auth = _as_signed
-        for scheme in ("http://", "https://"):
-            self.mount(scheme, bounds.BoundedAdapter(whole, longest))
-
-    def get_redirect_target(self, resp: requests.Response) -> str | None:
-        """Return `None`: no redirect is followed."""
-        del resp
-        return None
-
-
-def _as_signed(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    """Return the request unchanged. Without this function, requests would replace Authorization
-    by a line of ~/.netrc.
-    """
-    return request
 
 
 Reserve = Callable[[int], timedelta | None]

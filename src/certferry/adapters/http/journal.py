@@ -12,7 +12,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
-from certferry.adapters.http.client import Exchange, Request
+from certferry.adapters.http.exchange import Exchange, Request
 from certferry.core.network import is_loopback
 from certferry.ports.adapter import Answer
 from certferry.text import Text, verbatim

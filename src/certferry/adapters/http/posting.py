@@ -1,15 +1,15 @@
 """Messages posted as JSON to a service at a secret address. The answer's body decides.
 
-An adapter of such a service builds a channel from three functions:
+A service is a row of values, and is the adapter:
 
-    PostedChannel(Posting(SERVICE, context, hidden=[url]), lambda: url, fields_of, judge)
+    BARK = PostedService("Bark", BarkSettings, address_of, fields_of, success=("code", 200), …)
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from http import HTTPStatus
 from typing import Any
@@ -18,6 +18,7 @@ from urllib.parse import SplitResult, urlsplit
 from msgspec import Struct
 from msgspec import field as struct_field
 
+from certferry.adapters.http.exchange import seconds_asked_for
 from certferry.core.assessment.notices import Message
 from certferry.core.network import is_loopback
 from certferry.core.redaction import Secret, quoted
@@ -31,7 +32,7 @@ from certferry.ports.adapter import (
     Variable,
     json_object,
 )
-from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood
+from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
 from certferry.text import Text
 
 SOON = timedelta(minutes=1)  # until the next attempt after silence or a server error
@@ -43,22 +44,8 @@ API_HELP = Text("the address of the service; change it for tests and mirrors onl
 _AS_JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
-@dataclass(frozen=True)
-class PostReply:
-    """A service's answer."""
-
-    status: int
-    #: The fields of the JSON object.
-    fields: Mapping[str, Any] = field(repr=False)
-    headers: Mapping[str, str] = field(repr=False)
-
-    def number(self, name: str) -> int | None:
-        """Return a field's integer; `None` for any other value."""
-        value = self.fields.get(name)
-        return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-Judge = Callable[[PostReply], Answered]
+Wait = Callable[[Mapping[str, Any], datetime], datetime]
+"""The fields of a service's answer, and the present time → when to send the message again."""
 
 
 class Posting:
@@ -69,19 +56,6 @@ class Posting:
         self.now = context.now
         self._http = context.http(REQUESTS_PER_SECOND)
         self._hidden = tuple(hidden)
-
-    def send(self, address: Secret, fields: Mapping[str, object], judge: Judge) -> Answered:
-        """Post fields as JSON; return the judgement on the JSON of the answer."""
-        body = json.dumps(fields, ensure_ascii=False).encode()
-        answer = self.exchange(address, body)
-        if not isinstance(answer, Answer):
-            return answer
-        reply_fields = json_object(answer.body)
-        if reply_fields is None:
-            bad = Text("{service} answered with something else than its API does (status {status})")
-            problem = bad.filled(service=self.service, status=answer.status)
-            return RefusedForGood(problem, Text("check the address of the channel"))
-        return judge(PostReply(answer.status, reply_fields, answer.headers))
 
     def exchange(
         self, address: Secret, body: bytes, headers: Mapping[str, str] = NO_HEADERS
@@ -96,7 +70,9 @@ class Posting:
             return AgainAt(self.now() + SOON, failed.problem)
         if HTTPStatus.MULTIPLE_CHOICES <= answer.status < HTTPStatus.BAD_REQUEST:
             redirects = Text("{service} redirects the message", service=self.service)
-            return RefusedForGood(redirects, Text("write the address that it leads to"))
+            return RefusedForGood(
+                redirects, Text("write the address to which the service redirects")
+            )
         if answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
             failed_itself = Text(
                 "{service} failed (status {status})", service=self.service, status=answer.status
@@ -114,46 +90,105 @@ class Posting:
         if not words:
             sentence = Text("{service} refused the message ({code})")
             if code is None:
-                sentence = Text("{service} refused the message and did not say why")
+                sentence = Text("{service} refused the message without a reason")
         shown = {"words": quoted(words, self._hidden), "code": quoted(code, self._hidden)}
         return sentence.filled(service=self.service, **shown)
 
-    def later(
-        self, problem: Text, headers: Mapping[str, str] = NO_HEADERS, usual: timedelta = SOON
-    ) -> AgainAt:
-        """Return when to send the message again: after Retry-After, or after the `usual` time."""
-        from certferry.adapters.http.client import seconds_asked_for
-
+    def later(self, problem: Text, headers: Mapping[str, str]) -> AgainAt:
+        """Return when to send the message again: after Retry-After, or soon."""
         asked = seconds_asked_for(Answer(0, headers, b""))
-        return AgainAt(self.now() + (usual if asked is None else timedelta(seconds=asked)), problem)
+        return AgainAt(self.now() + (SOON if asked is None else timedelta(seconds=asked)), problem)
 
 
-class PostedChannel(Struct, frozen=True):
-    """A `ports.notifier.Notifier` that posts the `fields` of each message as JSON."""
+class PostedService(Struct, frozen=True):
+    """A service as a `ports.adapter.Adapter`."""
 
-    posting: Posting
-    address: Callable[[], Secret]
-    fields: Callable[[Message], Mapping[str, object]]
-    judge: Judge
-
-    def send(self, message: Message, /) -> Answered:
-        return self.posting.send(self.address(), self.fields(message), self.judge)
-
-
-class PostedAdapter(Struct, frozen=True):
-    """A `ports.adapter.Adapter` as a value, for a module with several adapters."""
-
+    #: The service's name in sentences.
     SERVICE: str
     Settings: type[Any]
-    connect: Callable[[Any, Context], Notifier]
-    CODES: Mapping[str, CodeMeaning] = struct_field(default_factory=dict)
+    #: The settings and the time → the address.
+    address: Callable[[Any, datetime], Secret]
+    #: The settings, the message and the time → the fields to post.
+    fields: Callable[[Any, Message, datetime], Mapping[str, object]]
+    #: A field of the answer, and the value that means success.
+    success: tuple[str, object]
+    #: The field with the code of a refusal.
+    code_field: str
+    #: Fields with the service's own words; the first present field counts.
+    words: tuple[str, ...]
+    #: Refusals that pass, by code.
+    waits: Mapping[int, Wait] = struct_field(default_factory=dict)
+    #: A part of the words that says: the messages of the day are used up.
+    spent: str | None = None
+    #: The next step, by code.
+    hints: Mapping[int, Text] = struct_field(default_factory=dict)
+    #: The next step for other codes.
+    hint: Text | None = None
     ENVIRONMENT: tuple[Variable, ...] = ()
     CALLED: Text | None = None
     RANK: int | None = None
     ONLY_SENDS: bool = False
 
+    @property
+    def CODES(self) -> Mapping[str, CodeMeaning]:  # noqa: N802 - as in a module
+        """The meanings of the service's codes."""
+        return {str(int(code)): CodeMeaning(advice) for code, advice in self.hints.items()}
 
-def next_day(now: datetime) -> datetime:
+    def connect(self, settings: Any, context: Context, /) -> Notifier:
+        """See `ports.adapter.Adapter.connect`."""
+        self.address(settings, context.now())  # raises for a wrong address
+        keys = (getattr(settings, key.name) for key in dataclasses.fields(settings))
+        hidden = [value for value in keys if isinstance(value, Secret)]
+        return _PostedChannel(self, settings, Posting(self.SERVICE, context, hidden))
+
+
+class _PostedChannel(Struct, frozen=True):
+    service: PostedService
+    settings: Any
+    posting: Posting
+
+    def send(self, message: Message, /) -> Answered:
+        """See `ports.notifier.Notifier.send`."""
+        service, now = self.service, self.posting.now()
+        body = json.dumps(service.fields(self.settings, message, now), ensure_ascii=False)
+        answer = self.posting.exchange(service.address(self.settings, now), body.encode())
+        if not isinstance(answer, Answer):
+            return answer
+        reply = json_object(answer.body)
+        if reply is None:
+            bad = Text("{service} gave an unexpected answer (status {status})")
+            problem = bad.filled(service=service.SERVICE, status=answer.status)
+            return RefusedForGood(problem, Text("check the channel's address"))
+        return self._judged(reply)
+
+    def _judged(self, reply: Mapping[str, Any]) -> Answered:
+        service = self.service
+        name, value = service.success
+        if _same(reply.get(name), value):
+            return Sent()
+        code = reply.get(service.code_field)
+        code = code if type(code) is int else None
+        words = next((reply[word] for word in service.words if reply.get(word)), None)
+        wait = service.waits.get(code or 0)
+        if service.spent is not None and service.spent in str(words):
+            wait = next_day
+        if wait is not None:
+            now = self.posting.now()
+            return AgainAt(wait(reply, now), self.posting.in_its_words(code, words))
+        return self.posting.refused(code, words, service.hints.get(code or 0, service.hint))
+
+
+def _same(found: object, wanted: object) -> bool:
+    """Compare values of JSON, where 0 is not false."""
+    return type(found) is type(wanted) and found == wanted
+
+
+def after(duration: timedelta) -> Wait:
+    """Return a wait of the same duration for every answer."""
+    return lambda _, now: now + duration
+
+
+def next_day(_: Mapping[str, Any], now: datetime) -> datetime:
     """Return the end of the day in China, because these services count by China's days."""
     china = now + timedelta(hours=8)
     midnight = china.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
@@ -184,13 +219,13 @@ def must_be_address(key: str, address: str) -> SplitResult:
     except ValueError:
         complete = False
     if not complete:
-        sentence = Text("`{key}` must be the whole address, such as https://host/path", key=key)
+        sentence = Text(
+            "`{key}` must be a complete address, for example https://host/path", key=key
+        )
         raise ConfigError(sentence)
     if parts.username is not None or parts.password is not None:
         raise ConfigError(Text("`{key}` must not hold a user name or password", key=key))
     if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
-        sentence = Text(
-            "`{key}` must begin with https://; http:// is for addresses of this machine only"
-        )
+        sentence = Text("`{key}` must begin with https://; http:// is only for loopback addresses")
         raise ConfigError(sentence.filled(key=key))
     return parts

@@ -1,8 +1,10 @@
 """DNS at a service of the library dns-lexicon (dns-lexicon.readthedocs.io).
 
-Calls are bounded, and made one after the other. Needs the extra `lexicon`. Some of lexicon's
-providers fail silently, so certferry checks each added or removed record in the provider's list.
-Prefer certferry's own type of account if the service has a type here.
+Calls have a time limit, and are made one after the other. Needs the extra `lexicon`. Some of
+lexicon's providers fail silently, so certferry checks each added or removed record in the
+provider's list. The library sends as it likes: certferry's limits for redirects and long answers do
+not hold here (decision 0060). Prefer certferry's own type of account if the service has a type
+here.
 
 Facts about dns-lexicon 3.25.2 (docs/facts/libraries.md §3): HTTP requests have no time-out, and
 follow redirects. Many providers read a set of records, change the set and write it back whole.
@@ -33,9 +35,10 @@ import requests
 from msgspec import Struct
 
 from certferry import errors
-from certferry.adapters.dns.records import STOP_CHECK, AccountTurns
-from certferry.adapters.http.bounds import held
-from certferry.adapters.http.client import TIMEOUTS, explain
+from certferry.adapters.dns.records import STOP_CHECK, AccountTurns, revealed
+from certferry.adapters.http.exchange import TIMEOUTS
+from certferry.adapters.http.posting import must_be_address
+from certferry.adapters.http.session import explain
 from certferry.core.certificates.names import suffixes, zone_name
 from certferry.core.discovery.inventory import FoundZone
 from certferry.core.discovery.proposal import must_have_zone
@@ -44,23 +47,19 @@ from certferry.extras import how_to_install
 from certferry.ports.adapter import Context, Variable, is_ctrl_c
 from certferry.ports.dns import DnsProvider
 from certferry.ports.progress import Pause
+from certferry.ports.state import must_still_hold
 from certferry.text import Text
 
 SERVICE = "lexicon"
 RANK = 70
 WHERE_KEYS_ARE = Text(
-    "the service's console; each option that `lexicon PROVIDER --help` names for them is a further"
-    ' key of the account, such as auth_token = "env:MY_TOKEN"'
+    "the service's console; each option listed by `lexicon PROVIDER --help` is another key of "
+    'the account, for example auth_token = "env:MY_TOKEN"'
 )
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 PAUSES_OF_A_LOOK = (0.0, 1.0, 2.0, 4.0)  # seconds before each search for a record
 PROVIDERS = "lexicon._private.providers"
-BY_OTHER_MEANS = frozenset(
-    {"auto", "gransy", "inwx", "qcloud", "route53", "softlayer", "valuedomain"}
-)
-"""Providers of dns-lexicon 3.25 that send by other means than `requests`."""
-
 T = TypeVar("T")
 
 
@@ -68,9 +67,9 @@ T = TypeVar("T")
 class Settings:
     """The settings under `[accounts.<label>]`."""
 
-    provider: Annotated[str, Text("the service, as `lexicon --help` calls it")]
+    provider: Annotated[str, Text("the service's name, as listed by `lexicon --help`")]
     zones: Annotated[
-        tuple[str, ...], Text("the zones of the account; without them, the provider is asked")
+        tuple[str, ...], Text("the zones of the account; default: certferry asks the provider")
     ] = ()
     timeout: Annotated[timedelta, Text("how long a call may take, in seconds")] = timedelta(
         minutes=2
@@ -85,7 +84,8 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one account, without loading lexicon. Raises `ConfigError`."""
     _must_be_known(settings.provider)
     options = {key.replace("-", "_"): value for key, value in settings.options.items()}
-    _must_be_held(settings.provider, options)
+    _must_be_https(options)
+    _must_be_new_api(settings.provider, options)
     calls = LexiconCalls(settings.provider, options, settings.timeout, context.pause)
     zones = [zone_name(zone) for zone in settings.zones]
     return LexiconRecords(calls, zones, context.pause)
@@ -107,20 +107,18 @@ def _must_be_known(provider: str) -> None:
         )
 
 
-def _must_be_held(provider: str, options: Mapping[str, Secret | str]) -> None:
-    """Raise `ConfigError` for a provider that sends by other means than bounded `requests`."""
-    if provider in BY_OTHER_MEANS:
-        message = Text(
-            "certferry does not offer lexicon's {provider}: it sends keys by other means than those"
-            " that certferry bounds and keeps from other hosts",
-            provider=provider,
-        )
-        hint = Text('use a type of certferry\'s own, or a program with type = "command"')
-        raise errors.ConfigError(message, hint=hint)
+def _must_be_https(options: Mapping[str, Secret | str]) -> None:
+    """Raise `ConfigError` for the address of another machine with plain http."""
+    for key, value in options.items():
+        if (text := revealed(value)).lower().startswith("http://"):
+            must_be_address(key, text)
+
+
+def _must_be_new_api(provider: str, options: Mapping[str, Secret | str]) -> None:
     if provider == "gandi" and options.get("api_protocol") != "rest":
         message = Text(
-            "certferry does not use the old API of lexicon's gandi: write {setting}, with a"
-            " token of the new one as auth_token"
+            "certferry does not use the old API of lexicon's gandi: write {setting}, and set "
+            "auth_token to a token of the new API"
         )
         raise errors.ConfigError(message.filled(setting='api_protocol = "rest"'))
 
@@ -157,6 +155,7 @@ class LexiconRecords:
         with self._calls.opened(zone) as provider:
             if list(records_of(provider, zone, name, value)):
                 return
+            must_still_hold()
             provider.create_record("TXT", name, value)
             self._look(provider, zone, name, value, is_wanted=True)
 
@@ -169,6 +168,7 @@ class LexiconRecords:
             for content in contents:
                 # By content, because an id covers the whole name at Gandi, and the whole set at NS1
                 # and Route 53 (dns-lexicon 3.25.2): other records would be removed too.
+                must_still_hold()
                 provider.delete_record(rtype="TXT", name=name, content=content)
             if contents:
                 self._look(provider, zone, name, value, is_wanted=False)
@@ -240,7 +240,7 @@ def records_of(provider: Any, zone: str, name: str, value: str) -> Iterator[dict
 
 
 class LexiconCalls:
-    """Creates providers and bounds the calls to them. Thread-safe."""
+    """Creates providers, and limits the time of the calls to them. Thread-safe."""
 
     def __init__(
         self, provider: str, options: Mapping[str, Secret | str], within: timedelta, pause: Pause
@@ -289,6 +289,7 @@ class LexiconCalls:
             {"provider_name": self._provider, "domain": zone, self._provider: plain}
         )
         provider = load_provider_module(self._provider).Provider(config)
+        must_still_hold()
         provider.authenticate()
         try:
             yield provider
@@ -300,15 +301,13 @@ class LexiconCalls:
         outcome: Future[T] = Future()
 
         def run() -> None:
-            with held() as refused:
-                try:
-                    outcome.set_result(work())
-                except BaseException as exc:  # noqa: BLE001 - raised again in the waiting thread
-                    message = self.errors.message(about, refused[0]) if refused else None
-                    outcome.set_exception(errors.DnsRejected(message) if message else exc)
+            try:
+                outcome.set_result(work())
+            except BaseException as exc:  # noqa: BLE001 - raised again in the waiting thread
+                outcome.set_exception(exc)
 
         self._last, self._last_until = outcome, time.monotonic() + self._within.total_seconds()
-        # The thread gets this context, so the run's lease also stops requests of the thread.
+        # The thread gets this context, so the run's lease also stops the thread.
         inside = copy_context().run
         threading.Thread(target=inside, args=(run,), name="lexicon", daemon=True).start()
         self._wait_for(outcome, about)
@@ -368,8 +367,8 @@ class LexiconErrors(Struct, frozen=True):
             problem = explain(exc, urlsplit(url or "").hostname or self.provider, TIMEOUTS).problem
         message = self.message(about, problem)
         compare = Text(
-            "compare the account's other keys with what `lexicon {provider} --help` asks for, and"
-            " with the service's console",
+            "compare the account's other keys with the options in `lexicon {provider} --help`, "
+            "and with the service's console",
             provider=self.provider,
         )
         status = _status(exc) if isinstance(exc, requests.HTTPError) else None
@@ -377,34 +376,36 @@ class LexiconErrors(Struct, frozen=True):
             return errors.DnsAccessDenied(message, hint=compare)
         if status is not None and 400 <= status < 500 and status not in _NOT_NOW:  # noqa: PLR2004 - RFC 9110 §15
             return errors.DnsRejected(message, hint=compare)
-        hint = Text("try again in some minutes; certferry looks for the record first")
+        hint = Text("try again in a few minutes; certferry looks for the record first")
         return errors.DnsUnavailable(message, hint=hint)
 
     def too_long(self, about: str) -> errors.DnsUnavailable:
         """Return the error for a call over the time limit."""
-        words = Text("{about}: lexicon's {provider} gives no answer")
-        hint = Text("see the way from this host to the service, and `timeout` of the account")
+        words = Text("{about}: lexicon's {provider} does not answer")
+        hint = Text(
+            "check the network between this host and the service, and `timeout` of the account"
+        )
         return errors.DnsUnavailable(words.filled(about=about, provider=self.provider), hint=hint)
 
     def no_zone(self, name: str) -> errors.ZoneNotFound:
         """Return the error for a name without a zone at the provider."""
         words = Text("lexicon's {provider} has no zone that holds {name}")
         hint = Text(
-            "name the account that has the domain as `dns` of the certificate. Some providers of"
-            " lexicon cannot tell: name the zones as `zones` of the account then"
+            "set `dns` of the certificate to the account that has the domain. Some lexicon "
+            "providers cannot list zones: then list them as `zones` of the account"
         )
         return errors.ZoneNotFound(words.filled(provider=self.provider, name=name), hint=hint)
 
     def not_done(self, name: str, *, is_wanted: bool) -> errors.DnsUnavailable:
         """Return the error for a change missing in the provider's list."""
-        words = Text(
-            "{name}: lexicon's {provider} reports no failure, and its list still has the record"
-        )
+        words = Text("{name}: lexicon's {provider} reports success, but still lists the record")
         if is_wanted:
             words = Text(
-                "{name}: lexicon's {provider} reports no failure, and its list lacks the record"
+                "{name}: lexicon's {provider} reports success, but does not list the record"
             )
-        hint = Text("look at the zone in the service's console, and at a CNAME beside the record")
+        hint = Text(
+            "check the zone in the service's console, and look for a CNAME beside the record"
+        )
         return errors.DnsUnavailable(words.filled(name=name, provider=self.provider), hint=hint)
 
 

@@ -50,7 +50,7 @@ class Heartbeat:
         try:
             answer = self._http.send("POST", self._url(suffix), _PLAIN, body)
         except NoAnswer as nothing:
-            hint = Text("see whether this machine reaches the service; the next run pings again")
+            hint = Text("check whether this host reaches the service; the next run pings again")
             return Problem(MISSED, nothing.problem, hint)
         self._note_limit(answer)
         return _judged(answer)
@@ -70,20 +70,27 @@ class Heartbeat:
 def _judged(answer: Answer) -> Problem | None:
     status, check_url = answer.status, Text("check `url` under [heartbeat]")
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        message = Text("it answered with a redirect (status {status}), which is not followed")
+        message = Text(
+            "the service answered with a redirect (status {status}), and certferry does not "
+            "follow redirects"
+        )
         return Problem(MISSED, message.filled(status=status), check_url)
     if status == HTTPStatus.TOO_MANY_REQUESTS or _TOO_OFTEN in answer.body:
-        message = Text("it was pinged too often, and has not counted this run")
-        return Problem(MISSED, message, Text("use another check for each machine"))
+        message = Text("the service received too many pings, and did not count this run")
+        return Problem(MISSED, message, Text("use a separate check for each host"))
     if status in {HTTPStatus.NOT_FOUND, HTTPStatus.GONE} or _UNKNOWN in answer.body:
-        return Problem(MISSED, Text("it knows no such check"), check_url)
+        return Problem(MISSED, Text("the service does not know the check"), check_url)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        message = Text("it answered with status {status}", status=status)
+        message = Text("the service answered with status {status}", status=status)
         return Problem(
-            MISSED, message, Text("the next run pings again; look at the service if this stays")
+            MISSED,
+            message,
+            Text("the next run pings again; check the service if the error persists"),
         )
     if status >= HTTPStatus.BAD_REQUEST:
         return Problem(
-            MISSED, Text("it refused the ping with status {status}", status=status), check_url
+            MISSED,
+            Text("the service refused the ping with status {status}", status=status),
+            check_url,
         )
     return None

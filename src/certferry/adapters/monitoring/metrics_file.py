@@ -32,14 +32,14 @@ def write_metrics(path: Path, text: str) -> Problem | None:
 def _advice(path: Path, problem: OSError) -> Text:
     folder = path.parent
     if not folder.is_dir():
-        sentence = Text("make the directory {folder}, or name another `file` under [metrics]")
+        sentence = Text("create the directory {folder}, or set another `file` under [metrics]")
         return sentence.filled(folder=folder)
     if problem.errno in {errno.ENOSPC, errno.EDQUOT}:
         return Text("free some space at {folder}", folder=folder)
     if path.is_dir():
-        return Text("{path} is a directory: name a file in it under [metrics]", path=path)
+        return Text("{path} is a directory: set `file` under [metrics] to a file in it", path=path)
     return Text(
-        "let the user who runs certferry write into {folder}, or name another `file` under"
-        " [metrics]; where systemd starts the run, install the schedule again",
+        "allow certferry's user to write to {folder}, or set another `file` under [metrics]; if "
+        "systemd starts the run, install the schedule again",
         folder=folder,
     )

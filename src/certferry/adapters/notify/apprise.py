@@ -1,14 +1,14 @@
 """The channel to every service of the library Apprise (https://github.com/caronc/apprise).
 
 Needs the extra `apprise`. Apprise returns only success or failure, and reports success also for
-some refused messages (measured, docs/facts/receivers.md §1.1). Prefer certferry's own type of
-channel if the service has a type here.
+some refused messages (measured, docs/facts/receivers.md §1.1). The library sends as it likes:
+certferry's limits for redirects, certificates and long answers do not hold here (decision 0060).
+Prefer certferry's own type of channel if the service has a type here.
 """
 
 from __future__ import annotations
 
 import logging
-import sys
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -26,14 +26,13 @@ SERVICE = "Apprise"
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 MOST_BYTES = 2000
-BESIDES = "apprise.plugins.nostr"  # opens its own sockets beside `requests` (Apprise 2.3)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of the channel."""
 
-    url: Annotated[Secret, Text("the address as Apprise writes it, such as ntfys://topic")]
+    url: Annotated[Secret, Text("the address in Apprise's form, for example ntfys://topic")]
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:
@@ -49,8 +48,6 @@ class _Apprise(Struct, frozen=True):
         """See `ports.notifier.Notifier.send`. Raises `ConfigError` without the extra."""
         try:
             import apprise
-
-            from certferry.adapters.http.bounds import held
         except ImportError:
             raise ConfigError(
                 Text("needs the extra `apprise`; {install}", install=how_to_install("apprise"))
@@ -58,27 +55,10 @@ class _Apprise(Struct, frozen=True):
         logging.getLogger("apprise").setLevel(logging.CRITICAL)  # its warnings show addresses
         sender = apprise.Apprise()
         if not sender.add(self.address.reveal()):
-            problem = Text("Apprise knows no service of that address")
-            return RefusedForGood(problem, Text("compare `url` with Apprise's documents"))
-        if not all(map(_sends_with_requests, sender)):
-            problem = Text("Apprise does not use HTTP requests for that service")
-            hint = Text(
-                'certferry takes only services of Apprise that do; send mail with type = "email"'
-            )
-            return RefusedForGood(problem, hint)
-        with held() as refused:
-            if sender.notify(title=message.title, body=message.body(MOST_BYTES)):
-                return Sent()
-        if refused:
-            return RefusedForGood(
-                refused[0], Text("let `url` lead to the service itself, by https")
-            )
-        problem = Text("Apprise could not send the message; it does not say why")
+            problem = Text("Apprise does not know the service in the address")
+            return RefusedForGood(problem, Text("compare `url` with Apprise's documentation"))
+        if sender.notify(title=message.title, body=message.body(MOST_BYTES)):
+            return Sent()
+        problem = Text("Apprise could not send the message, and gave no reason")
         hint = Text("try the same address with the program `apprise -vv`")
         return RefusedForGood(problem, hint)
-
-
-def _sends_with_requests(service: object) -> bool:
-    """Return whether a service of Apprise sends by `requests`, which certferry bounds."""
-    name = type(service).__module__
-    return hasattr(sys.modules[name], "requests") and not name.startswith(BESIDES)

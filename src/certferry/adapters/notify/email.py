@@ -40,19 +40,17 @@ LATER = timedelta(minutes=15)
 PORTS = {"smtps": 465, "smtp": 587}  # RFC 8314 §7.3, RFC 6409
 _ME = "localhost"  # the name in EHLO: a resolver may take long to find this machine's own name
 _FOR_NOW = range(400, 500)  # RFC 5321 §4.2.1
-_CHECK_LOGIN = Text("check `user` and `password`; many services want one made for programs")
+_CHECK_LOGIN = Text("check `user` and `password`; many services require an app password")
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings of the channel: mail server, sender and recipients."""
 
-    url: Annotated[
-        str, Text("the mail server: smtps://host:465, or smtp://host:587 where TLS is begun later")
-    ]
-    from_: Annotated[str, Text("the address that the mails come from")]
-    to: Annotated[tuple[str, ...], Text("the addresses that they go to")]
-    user: Annotated[str, Text("the user name at the server, if it asks for one")] = ""
+    url: Annotated[str, Text("the mail server: smtps://host:465, or smtp://host:587 for STARTTLS")]
+    from_: Annotated[str, Text("the sender's address")]
+    to: Annotated[tuple[str, ...], Text("the recipients' addresses")]
+    user: Annotated[str, Text("the user name at the server, if required")] = ""
     password: Annotated[Secret | None, Text("the password at the server")] = None
     ca_bundle: Annotated[
         Path | None, Text("the PEM file of the CA that signed the server's certificate")
@@ -63,9 +61,9 @@ def connect(settings: Settings, context: Context, /) -> Notifier:
     """See `ports.adapter.Adapter.connect`."""
     place = _place(settings.url)
     if not settings.to:
-        raise ConfigError(Text("`to` names no address"))
+        raise ConfigError(Text("`to` is an empty list"))
     if bool(settings.user) != bool(settings.password):
-        raise ConfigError(Text("`user` and `password` go together"))
+        raise ConfigError(Text("`user` and `password` need each other"))
     return _Mail(settings, place, context)
 
 
@@ -131,7 +129,7 @@ class _Mail(Struct, frozen=True):
             server.close()
             if isinstance(error, UnicodeEncodeError):  # smtplib sends only ASCII
                 message = Text(
-                    "`user` or `password` holds a character beyond ASCII, so nothing was sent"
+                    "`user` or `password` contains a non-ASCII character, so nothing was sent"
                 )
                 raise _Refused(RefusedForGood(message, _CHECK_LOGIN)) from None
             if isinstance(error, smtplib.SMTPAuthenticationError):
@@ -205,18 +203,18 @@ class _Mail(Struct, frozen=True):
 
 def _no_international(addresses: list[str]) -> RefusedForGood:
     problem = Text(
-        "the mail server takes no address beyond ASCII (SMTPUTF8), such as {addresses}",
+        "the mail server accepts no non-ASCII address (SMTPUTF8), for example {addresses}",
         addresses=addresses,
     )
-    hint = Text("write an address in ASCII, a domain in its xn-- form, or another server")
+    hint = Text("use an ASCII address, a domain in its xn-- form, or another server")
     return RefusedForGood(problem, hint)
 
 
 def _begin_tls(server: smtplib.SMTP, trust: ssl.SSLContext) -> None:
     server.ehlo()
     if not server.has_extn("starttls"):
-        problem = Text("the mail server offers no TLS, so nothing was sent")
-        hint = Text("write smtps:// where it speaks TLS from the start, or another server")
+        problem = Text("the mail server does not offer TLS, so nothing was sent")
+        hint = Text("write smtps:// if the server uses TLS from the start, or use another server")
         raise _Refused(RefusedForGood(problem, hint))
     server.starttls(context=trust)
 

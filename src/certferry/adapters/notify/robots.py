@@ -13,17 +13,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
-from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Annotated
 from urllib.parse import quote
 
 from certferry.adapters.http import posting as posts
-from certferry.core.assessment.notices import Message
 from certferry.core.redaction import Secret
-from certferry.ports.adapter import CodeMeaning, Context
-from certferry.ports.notifier import Answered, Notifier, Sent
 from certferry.text import Text
 
 DINGTALK_API = "https://oapi.dingtalk.com"
@@ -35,23 +31,18 @@ BLOCKED = timedelta(minutes=10)
 
 _COMPARE = Text("compare `url` with the robot's webhook")
 _WAYS_IN = Text(
-    "compare `secret` with the robot's, choose `certferry` as its keyword, or allow the address of"
-    " this machine"
+    "compare `secret` with the robot's secret, set `certferry` as the robot's keyword, or add "
+    "this host's address to the robot's allowed addresses"
 )
-_FEISHU_HINTS = {
-    9499: _COMPARE,
-    19021: Text("compare `secret` with the robot's, and this machine's clock with the real time"),
-    19022: Text("allow the address of this machine among the robot's"),
-    19024: Text("choose `certferry` as the robot's keyword"),
-}
+_SOON = posts.after(posts.SOON)
 
 
 @dataclass(frozen=True, slots=True)
 class DingtalkSettings:
     """The settings of a DingTalk robot in one group."""
 
-    url: Annotated[Secret, Text("the address of the robot's webhook")]
-    secret: Annotated[Secret | None, Text("the secret that signs the robot's messages")] = None
+    url: Annotated[Secret, Text("the robot's webhook address")]
+    secret: Annotated[Secret | None, Text("the secret for signing the robot's messages")] = None
     api: Annotated[str, posts.API_HELP] = DINGTALK_API
 
 
@@ -66,115 +57,82 @@ class FeishuSettings(DingtalkSettings):
 class WecomSettings:
     """The settings of a WeCom robot in one group."""
 
-    url: Annotated[Secret, Text("the address of the robot's webhook, with its key")]
+    url: Annotated[Secret, Text("the robot's webhook address, with its key")]
     api: Annotated[str, posts.API_HELP] = WECOM_API
 
 
-def _judge_by(
-    posting: posts.Posting,
-    code: str,
-    words: str,
-    later: Mapping[int, timedelta],
-    hints: Mapping[int, Text],
-) -> posts.Judge:
-    """Return a judge of answers by the number in the field `code`.
-
-    0 is success. Numbers in `later` are tried again after the given time, with `hints` for the
-    rest. The field `words` has the service's words.
-    """
-
-    def judge(reply: posts.PostReply) -> Answered:
-        number, message = reply.number(code), reply.fields.get(words)
-        if number == 0:
-            return Sent()
-        if number is not None and number in later:
-            return posting.later(posting.in_its_words(number, message), usual=later[number])
-        return posting.refused(number, message, hints.get(number or 0, _COMPARE))
-
-    return judge
-
-
-def dingtalk(settings: DingtalkSettings, context: Context, /) -> Notifier:
-    """Connect a robot of DingTalk's (`ports.adapter.Adapter.connect`)."""
+def _dingtalk_address(settings: DingtalkSettings, now: datetime) -> Secret:
     address = posts.secret_address(settings.url, settings.api, DINGTALK_API)
-    posting = posts.Posting("DingTalk", context, filter(None, (settings.url, settings.secret)))
-
-    def fields(message: Message) -> dict[str, object]:
-        return {"msgtype": "text", "text": {"content": message.text(MOST_BYTES)}}
-
-    later = {-1: posts.SOON, 130101: BLOCKED}  # busy; more than 20 messages in a minute
-    judge = _judge_by(posting, "errcode", "errmsg", later, {310000: _WAYS_IN})
-
-    def signed() -> Secret:
-        if settings.secret is None:
-            return address
-        stamp, key = str(int(posting.now().timestamp() * 1000)), settings.secret.reveal()
-        digest = hmac.digest(key.encode(), f"{stamp}\n{key}".encode(), hashlib.sha256)
-        proof = quote(base64.b64encode(digest).decode(), safe="")
-        join = "&" if "?" in address.reveal() else "?"
-        return Secret(f"{address.reveal()}{join}timestamp={stamp}&sign={proof}")
-
-    return posts.PostedChannel(posting, signed, fields, judge)
+    if settings.secret is None:
+        return address
+    stamp, key = str(int(now.timestamp() * 1000)), settings.secret.reveal()
+    digest = hmac.digest(key.encode(), f"{stamp}\n{key}".encode(), hashlib.sha256)
+    proof = quote(base64.b64encode(digest).decode(), safe="")
+    join = "&" if "?" in address.reveal() else "?"
+    return Secret(f"{address.reveal()}{join}timestamp={stamp}&sign={proof}")
 
 
-def feishu(settings: FeishuSettings, context: Context, /) -> Notifier:
-    """Connect a robot of Feishu's (`ports.adapter.Adapter.connect`)."""
-    address = posts.secret_address(settings.url, settings.api, FEISHU_API)
-    posting = posts.Posting("Feishu", context, filter(None, (settings.url, settings.secret)))
-
-    def fields(message: Message) -> dict[str, object]:
-        return {**proof(), "msg_type": "text", "content": {"text": message.text(MOST_BYTES)}}
-
-    def proof() -> dict[str, object]:
-        """Return the signature. Feishu takes the usual message as the key, and signs nothing."""
-        if settings.secret is None:
-            return {}
-        stamp = str(int(posting.now().timestamp()))
-        key = f"{stamp}\n{settings.secret.reveal()}".encode()
-        digest = hmac.digest(key, b"", hashlib.sha256)
-        return {"timestamp": stamp, "sign": base64.b64encode(digest).decode()}
-
-    # Old robots also answer `StatusCode`, which adds nothing.
-    later = {
-        11232: posts.SOON
-    }  # too many messages to all robots, usual at the full and the half hour
-    judge = _judge_by(posting, "code", "msg", later, _FEISHU_HINTS)
-    return posts.PostedChannel(posting, lambda: address, fields, judge)
+def _feishu_proof(secret: Secret | None, now: datetime) -> dict[str, object]:
+    """Return the signature. Feishu takes the usual message as the key, and signs nothing."""
+    if secret is None:
+        return {}
+    stamp = str(int(now.timestamp()))
+    digest = hmac.digest(f"{stamp}\n{secret.reveal()}".encode(), b"", hashlib.sha256)
+    return {"timestamp": stamp, "sign": base64.b64encode(digest).decode()}
 
 
-def wecom(settings: WecomSettings, context: Context, /) -> Notifier:
-    """Connect a robot of WeCom's (`ports.adapter.Adapter.connect`)."""
-    address = posts.secret_address(settings.url, settings.api, WECOM_API)
-    posting = posts.Posting("WeCom", context, [settings.url])
-
-    def fields(message: Message) -> dict[str, object]:
-        return {"msgtype": "text", "text": {"content": message.text(WECOM_BYTES)}}
-
-    later = {-1: posts.SOON, 45009: posts.SOON}  # busy; more than 20 messages in a minute
-    judge = _judge_by(posting, "errcode", "errmsg", later, {})
-    return posts.PostedChannel(posting, lambda: address, fields, judge)
-
-
-_FEISHU_CODES = {str(code): CodeMeaning(advice) for code, advice in _FEISHU_HINTS.items()}
-
-DINGTALK = posts.PostedAdapter(
+DINGTALK = posts.PostedService(
     "DingTalk",
     DingtalkSettings,
-    dingtalk,
-    {"310000": CodeMeaning(_WAYS_IN)},
+    _dingtalk_address,
+    lambda _, message, __: {"msgtype": "text", "text": {"content": message.text(MOST_BYTES)}},
+    success=("errcode", 0),
+    code_field="errcode",
+    words=("errmsg",),
+    waits={-1: _SOON, 130101: posts.after(BLOCKED)},  # busy; more than 20 messages in a minute
+    hints={310000: _WAYS_IN},
+    hint=_COMPARE,
     CALLED=Text("DingTalk"),
     RANK=10,
     ONLY_SENDS=True,
 )
-FEISHU = posts.PostedAdapter(
+FEISHU = posts.PostedService(
     "Feishu",
     FeishuSettings,
-    feishu,
-    _FEISHU_CODES,
+    lambda settings, _: posts.secret_address(settings.url, settings.api, FEISHU_API),
+    lambda settings, message, now: {
+        **_feishu_proof(settings.secret, now),
+        "msg_type": "text",
+        "content": {"text": message.text(MOST_BYTES)},
+    },
+    success=("code", 0),  # old robots also answer `StatusCode`, which adds nothing
+    code_field="code",
+    words=("msg",),
+    waits={11232: _SOON},  # too many messages to all robots, usual at the full and the half hour
+    hints={
+        9499: _COMPARE,
+        19021: Text(
+            "compare `secret` with the robot's secret, and this host's clock with the true time"
+        ),
+        19022: Text("add this host's address to the robot's allowed addresses"),
+        19024: Text("set `certferry` as the robot's keyword"),
+    },
+    hint=_COMPARE,
     CALLED=Text("Feishu"),
     RANK=20,
     ONLY_SENDS=True,
 )
-WECOM = posts.PostedAdapter(
-    "WeCom", WecomSettings, wecom, CALLED=Text("WeCom"), RANK=30, ONLY_SENDS=True
+WECOM = posts.PostedService(
+    "WeCom",
+    WecomSettings,
+    lambda settings, _: posts.secret_address(settings.url, settings.api, WECOM_API),
+    lambda _, message, __: {"msgtype": "text", "text": {"content": message.text(WECOM_BYTES)}},
+    success=("errcode", 0),
+    code_field="errcode",
+    words=("errmsg",),
+    waits={-1: _SOON, 45009: _SOON},  # busy; more than 20 messages in a minute
+    hint=_COMPARE,
+    CALLED=Text("WeCom"),
+    RANK=30,
+    ONLY_SENDS=True,
 )

@@ -37,8 +37,8 @@ _LATER = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.REQUEST_TIMEOUT)
 class Settings:
     """The settings of the channel."""
 
-    url: Annotated[Secret, Text("the address that the event is posted to")]
-    secret: Annotated[Secret | None, Text("the secret that signs the event")] = None
+    url: Annotated[Secret, Text("the address to which certferry posts the event")]
+    secret: Annotated[Secret | None, Text("the secret for signing the event")] = None
 
 
 def connect(settings: Settings, context: Context, /) -> Notifier:
@@ -73,7 +73,7 @@ class _Webhook(Struct, frozen=True):
             return self.posting.later(problem, answer.headers)
         if answer.status < HTTPStatus.MULTIPLE_CHOICES and not _refuses(fields):
             return Sent()
-        hint = Text("look into the log of the service at `url`")
+        hint = Text("check the log of the service at `url`")
         return self.posting.refused(answer.status, complaint, hint)
 
 

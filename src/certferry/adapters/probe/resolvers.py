@@ -25,10 +25,12 @@ from certferry.values import replace
 AT_ONCE = 16  # domains checked in parallel
 
 _LET_PASS = Text(
-    "let DNS pass by the proxy or filter on this host or in its network, or name resolvers that it"
-    " leaves alone under [dns] and [verify], such as 223.5.5.5"
+    "let DNS bypass the proxy or filter on this host or in its network, or set `resolvers` under "
+    "[dns] and [verify] to resolvers that the proxy leaves alone, for example 223.5.5.5"
 )
-_NAME_SOME = Text("name resolvers that answer, such as 223.5.5.5, under [dns] and [verify]")
+_NAME_SOME = Text(
+    "set `resolvers` under [dns] and [verify] to resolvers that answer, for example 223.5.5.5"
+)
 
 
 class Addresses(Struct, frozen=True):
@@ -49,7 +51,7 @@ def resolve(
     try:
         asked = resolvers_at(resolvers, answer_within)
     except dns.resolver.NoResolverConfiguration:
-        message = Text("this machine names no resolver")
+        message = Text("this host has no resolver configured")
         hint = Text("set `resolvers` under [verify] or [dns]")
         return Addresses((), (Problem(EdgeProblemCode.NO_RESOLVER, message, hint),))
     with ThreadPoolExecutor(len(asked)) as pool:
@@ -59,7 +61,7 @@ def resolve(
     if merged or problems:
         return Addresses(merged, problems)
     message = Text("{domain} has no address", domain=domain)
-    hint = Text("give it the CNAME that the CDN names for the domain")
+    hint = Text("set a CNAME of the domain to the name shown by the CDN")
     return Addresses((), (Problem(EdgeProblemCode.NO_ADDRESS, message, hint),))
 
 
@@ -93,13 +95,15 @@ def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Probl
         except dns.resolver.NXDOMAIN:
             message = Text("{domain} does not exist in DNS", domain=domain)
             hint = Text(
-                "check the spelling; a new name needs the CNAME that the CDN names for the domain"
+                "check the spelling; a new domain needs a CNAME to the name shown by the CDN"
             )
             return addresses, Problem(EdgeProblemCode.NOT_IN_DNS, message, hint)
         except (dns.exception.DNSException, OSError):
             servers = [str(server) for server in resolver.nameservers]
             message = Text("the resolver {resolver} does not answer", resolver=servers)
-            hint = Text("`resolvers` under [verify] names those that are asked")
+            hint = Text(
+                "correct `resolvers` under [verify]: certferry asks the resolvers listed there"
+            )
             return addresses, Problem(EdgeProblemCode.RESOLVER_SILENT, message, hint)
         addresses += [record.to_text() for record in answer]
     return addresses, None
@@ -156,7 +160,7 @@ class ResolverCheck:
         made_up = sorted(a for a in addresses if is_made_up(a, at_home=self._at_home))
         if made_up:
             sentence = Text(
-                "the resolvers say that {domain} is at {addresses}, which stands for no host"
+                "the resolvers give {addresses} for {domain}, which is no host's address"
             )
             message = sentence.filled(domain=domain, addresses=made_up)
             return [error(Code.ADDRESS_MADE_UP, domain, message, _LET_PASS)]
@@ -207,9 +211,7 @@ def _ask_for_nothing(resolver: dns.resolver.Resolver) -> Problem | None:
         message = Text("the resolver {resolver} does not answer", resolver=where)
         return warning(Code.RESOLVER_SILENT, where, message, _NAME_SOME)
     addresses = [record.to_text() for record in answer]
-    sentence = Text(
-        "the resolver {resolver} says that a name which does not exist is at {addresses}"
-    )
+    sentence = Text("the resolver {resolver} gives {addresses} for a name that does not exist")
     message = sentence.filled(resolver=where, addresses=addresses)
     return error(Code.RESOLVER_INVENTS, where, message, _LET_PASS)
 
@@ -222,8 +224,8 @@ def _elsewhere(domain: str, cname: str, chain: Sequence[str], addresses: Sequenc
         message = Text("{domain} has no address in the public DNS", domain=domain)
         return error(Code.NOT_POINTED, domain, message, fix)
     message = Text(
-        "{domain} leads to {found}, and not to {cname}: its visitors may not be served by the"
-        " target",
+        "{domain} resolves to {found} instead of {cname}: the target may not serve the domain's "
+        "visitors",
         domain=domain,
         found=list(chain[-1:]) or list(addresses),
         cname=cname,

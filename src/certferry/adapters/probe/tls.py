@@ -142,14 +142,14 @@ def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) ->
             chain_der = _chain(session)
     except TimeoutError as error:
         message = Text("no answer within {seconds} seconds", seconds=int(within))
-        hint = Text("the address is down, or a firewall on the way drops the connection")
+        hint = Text("the address is down, or a firewall in between drops the connection")
         raise NoHandshake(EdgeProblemCode.TIMED_OUT, message, hint, silent=True) from error
     except ssl.SSLError as error:
         raise refused_handshake(error) from error
     except OSError as error:
         raise not_connected(error, address) from error
     if not chain_der:
-        message = Text("it presents no certificate")
+        message = Text("the address presents no certificate")
         raise NoHandshake(EdgeProblemCode.NO_CERTIFICATE, message, _HTTPS_OFF)
     return chain_der
 
@@ -165,8 +165,8 @@ def _chain(session: ssl.SSLSocket) -> list[bytes]:
 
 _UNREADABLE = Problem(
     EdgeProblemCode.UNREADABLE,
-    Text("it presents a certificate that cannot be read"),
-    Text("it is damaged, or no CA made it: bind another one"),
+    Text("the certificate cannot be read"),
+    Text("the certificate is damaged, or no CA issued it: bind another certificate"),
 )
 
 
@@ -200,7 +200,7 @@ _NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "U
 
 _TOO_OLD = {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE"}
 
-_HTTPS_OFF = Text("turn HTTPS on for the domain where it is served, and bind a certificate to it")
+_HTTPS_OFF = Text("turn on HTTPS for the domain, and bind a certificate")
 
 
 class NoHandshake(Exception):
@@ -220,12 +220,12 @@ def refused_handshake(error: ssl.SSLError) -> NoHandshake:
     """Return the error for a failed handshake; alerts are named as in RFC 8446 §6."""
     reason = error.reason or ""
     if reason in _NOT_TLS:
-        message = Text("the address does not speak TLS at this port")
-        hint = Text("name the port with --port, or `port` under [verify]")
+        message = Text("the address does not speak TLS at the port")
+        hint = Text("set the port with --port, or `port` under [verify]")
         return NoHandshake(EdgeProblemCode.NO_TLS, message, hint)
     if reason in _TOO_OLD:
-        message = Text("the handshake failed: no TLS version that clients still speak")
-        hint = Text("turn on TLS 1.2 and TLS 1.3 for the domain where it is served")
+        message = Text("the handshake failed: the address offers only outdated TLS versions")
+        hint = Text("turn on TLS 1.2 and TLS 1.3 for the domain")
         return NoHandshake(EdgeProblemCode.OLD_TLS, message, hint)
     named = reason.removeprefix("SSLV3_").removeprefix("TLSV1_").removeprefix("TLSV13_")
     message = Text("the handshake failed")
@@ -240,23 +240,27 @@ def refused_handshake(error: ssl.SSLError) -> NoHandshake:
 def not_connected(error: OSError, address: str) -> NoHandshake:
     """Return the error for a failed connection."""
     if error.errno in _OURS:
-        message = Text("this machine could not ask it: {problem}", problem=system_words(error))
-        hint = Text("raise the limit of open files (`ulimit -n`), or look again later")
+        message = Text(
+            "this host could not ask the address: {problem}", problem=system_words(error)
+        )
+        hint = Text("raise the limit of open files (`ulimit -n`), or try again later")
         return NoHandshake(EdgeProblemCode.NOT_ASKED, message, hint)
     if isinstance(error, ConnectionRefusedError):
         code = EdgeProblemCode.REFUSED
-        message = Text("the address refuses connections at this port")
-        hint = Text("check the port, and that HTTPS is on for the domain where it is served")
+        message = Text("the address refuses connections at the port")
+        hint = Text("check the port, and that HTTPS is on for the domain")
     elif isinstance(error, ConnectionResetError | ConnectionAbortedError | BrokenPipeError):
         code = EdgeProblemCode.CLOSED
         message = Text("the address closed the connection")
-        hint = Text("a firewall may filter the name of the host; ask the CDN's support if it stays")
+        hint = Text(
+            "a firewall may filter the host name; ask the CDN's support if the error persists"
+        )
     elif ":" in address and error.errno in _NO_WAY:
         code = EdgeProblemCode.NO_IPV6
-        message = Text("this machine has no IPv6, so the address was not looked at")
-        hint = Text("look from a machine that has IPv6")
+        message = Text("this host has no IPv6, so the address was not checked")
+        hint = Text("run the check on a host with IPv6")
     else:
         code = EdgeProblemCode.UNREACHABLE
         message = Text("the address cannot be reached: {problem}", problem=system_words(error))
-        hint = Text("check this machine's network, and that the DNS record is right")
+        hint = Text("check this host's network, and the DNS record")
     return NoHandshake(code, message, hint, silent=True)

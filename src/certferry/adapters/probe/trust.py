@@ -93,7 +93,7 @@ def _read(bundle: Path) -> list[x509.Certificate]:
         warnings.simplefilter("ignore", CryptographyDeprecationWarning)
         roots = [root for block in blocks if (root := _root(block)) is not None]
     if not roots:
-        raise _unreadable(bundle, Text("no certificate in it"))
+        raise _unreadable(bundle, Text("the file contains no certificate"))
     return roots
 
 
@@ -107,7 +107,7 @@ def _root(block: bytes) -> x509.Certificate | None:
 def _unreadable(bundle: Path, problem: Text) -> ConfigError:
     return ConfigError(
         Text("{path} is not a bundle of certificates: {problem}", path=bundle, problem=problem),
-        hint=Text("`ca_bundle` under [verify] names a PEM file of trusted roots"),
+        hint=Text("set `ca_bundle` under [verify] to a PEM file of trusted roots"),
     )
 
 

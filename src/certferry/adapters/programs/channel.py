@@ -38,7 +38,7 @@ class Settings:
 def connect(settings: Settings, context: Context, /) -> Notifier:
     """See `ports.adapter.Adapter.connect`."""
     if not settings.command:
-        raise ConfigError(Text("`command` names no program"))
+        raise ConfigError(Text("`command` is empty"))
     return _Command(settings.command, context)
 
 
@@ -49,7 +49,7 @@ class _Command(Struct, frozen=True):
     def send(self, message: Message, /) -> Answered:
         """See `ports.notifier.Notifier.send`."""
         given = json.dumps(message.event, ensure_ascii=False).encode()
-        hint = Text("run it by hand, with an event on its standard input")
+        hint = Text("run the program by hand, with an event on standard input")
         try:
             ended = self.context.run(self.arguments, WITHIN, given)
         except DeployError as failed:

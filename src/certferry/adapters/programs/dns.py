@@ -41,7 +41,10 @@ class Settings:
 
     command: Annotated[
         tuple[str, ...],
-        Text("the program and its first arguments; `present NAME VALUE` or `cleanup …` follow"),
+        Text(
+            "the program and its first arguments; certferry appends `present NAME VALUE` or "
+            "`cleanup …`"
+        ),
     ]
     timeout: Annotated[timedelta, Text("how long a call may take, in seconds")] = timedelta(
         minutes=5
@@ -53,7 +56,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     if not settings.command:
         raise errors.ConfigError(
             Text("the `command` of the account is empty"),
-            hint=Text('write it as a list, for instance ["/usr/local/bin/dns"]'),
+            hint=Text('write `command` as a list, for example ["/usr/local/bin/dns"]'),
         )
     return CommandDns(settings, context)
 
@@ -99,11 +102,11 @@ class CommandDns:
         if ended.code == NO_ZONE:
             return errors.ZoneNotFound(
                 message,
-                hint=Text("name the account that has the domain as `dns` of the certificate"),
+                hint=Text("set `dns` of the certificate to the account that has the domain"),
             )
         if ended.code == DENIED:
             return errors.DnsAccessDenied(
-                message, hint=Text("give the program the keys that its service wants")
+                message, hint=Text("give the program the keys that its service requires")
             )
         return errors.DnsUnavailable(message, hint=problem.hint)
 

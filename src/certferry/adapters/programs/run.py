@@ -38,10 +38,10 @@ def must_be_there(program: Program) -> None:
     name = program.arguments[0]
     if shutil.which(name) is None:
         message = Text("the program {program} cannot be found or run", program=name)
-        hint = Text("check that it is there, and that it may be executed")
+        hint = Text("check that the program exists and is executable")
         if "/" not in name:
             searched = os.environ.get("PATH", os.defpath)
-            hint = Text("give its whole path; it was looked for in {path}", path=searched)
+            hint = Text("write the program's full path; certferry searched {path}", path=searched)
         raise TargetRejected(message, hint=hint)
 
 
@@ -127,7 +127,7 @@ def _started(
     except (OSError, ValueError) as exc:
         message = Text("the program {program} cannot be run: {problem}")
         message = message.filled(program=program.arguments[0], problem=system_words(exc))
-        hint = Text("try the same command by hand, as the user who runs certferry")
+        hint = Text("run the command by hand, as certferry's user")
         raise TargetRejected(message, hint=hint) from exc
 
 
@@ -185,11 +185,11 @@ def _last_words(lines: list[str]) -> Quoted:
 def _too_slow(program: Program) -> DeployError:
     return DeployError(
         Text(
-            "the program {program} was still running after {time}, and was ended",
+            "the program {program} was still running after {time} and was stopped",
             program=program.arguments[0],
             time=program.timeout,
         ),
-        hint=Text("the next run tries again; if it needs longer, set `timeout` in seconds"),
+        hint=Text("the next run tries again; to allow more time, set `timeout` in seconds"),
         retry=Retry.LATER,
     )
 
@@ -199,12 +199,10 @@ def failed(name: str, ended: Ended) -> DeployError:
     code, words = ended.code, ended.words
     message = Text("the program {program} failed with exit code {code}", program=name, code=code)
     if code < 0:
-        words_of_signal = Text("the program {program} was ended by signal {signal}")
+        words_of_signal = Text("signal {signal} ended the program {program}")
         message = words_of_signal.filled(program=name, signal=-code)
     message = Text("{failure}: {words}", failure=message, words=words) if words else message
-    hint = Text(
-        "all it said is in the file of --log-file, or shown with -v; the next run tries again"
-    )
+    hint = Text("-v and the file of --log-file show the program's output; the next run tries again")
     return DeployError(message, hint=hint, retry=Retry.LATER)
 
 

@@ -504,8 +504,10 @@ class Copies:
         `TargetRejected` for another name or label, and `QiniuFailure`.
         """
         if copy.label != label or not (unmanaged or lineages.owner_of(label) is not None):
-            sentence = Text("certificate {id} at Qiniu does not carry our mark {label}")
-            hint = Text("certferry removes only what it uploaded; look at it in Qiniu's console")
+            sentence = Text("certificate {id} at Qiniu does not carry certferry's mark {label}")
+            hint = Text(
+                "certferry removes only its own uploads; check the certificate in Qiniu's console"
+            )
             raise errors.rejected(sentence, hint, id=short(copy.certid), label=label)
         self.certificates.forget_own(copy.certid)
         return self.settler.until_settled(

@@ -23,13 +23,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from certferry.adapters.http.client import (
-    HttpClient,
-    HttpFailure,
-    Request,
-    ahead_of,
-    is_server_error,
-)
+from certferry.adapters.http.client import HttpClient, ahead_of, is_server_error
+from certferry.adapters.http.exchange import HttpFailure, Request
 from certferry.adapters.qiniu import wire
 from certferry.adapters.qiniu.records import HOST, decode
 from certferry.core.network import is_loopback, judge_clock
@@ -156,15 +151,19 @@ class KodoObjects:
             if not (is_loopback(name) or re.match(rf"{HOST}|[0-9.]{{7,15}}$", name)):
                 raise ValueError  # noqa: TRY301 - treated like a malformed address
         except (KeyError, IndexError, TypeError, ValueError):
-            sentence = Text("Qiniu names no host ({service}) for the bucket {bucket}")
+            sentence = Text("Qiniu gives no host ({service}) for the bucket {bucket}")
             raise DatabaseUnavailable(
                 sentence.filled(service=service, bucket=self._bucket)
             ) from None
         if parts.scheme == "https" or (parts.scheme == "http" and is_loopback(name)):
             return url
         raise ConfigError(
-            Text("{host} of {place} would be asked without https", host=host, place=self.place),
-            hint=Text("nothing was sent there; see which service answers in Qiniu's place"),
+            Text(
+                "certferry would have to ask {host} of {place} without https",
+                host=host,
+                place=self.place,
+            ),
+            hint=Text("nothing was sent; check which service answers in Qiniu's place"),
         )
 
     def _url(self, name: str) -> str:
@@ -195,9 +194,7 @@ class KodoObjects:
 
     def _not_understood(self) -> DatabaseUnavailable:
         return DatabaseUnavailable(
-            Text(
-                "the state in {place}: Qiniu answers what certferry cannot read", place=self.place
-            ),
+            Text("the state in {place}: certferry cannot read Qiniu's answer", place=self.place),
             hint=Text("run it again later"),
         )
 
@@ -208,10 +205,10 @@ class KodoObjects:
         if is_server_error(answer) or wire.too_many(answer):
             return DatabaseUnavailable(message, hint=Text("run it again later"))
         if answer.status in {NO_SUCH_BUCKET, HTTPStatus.NOT_FOUND}:
-            hint = Text("`url` of [state] names a private bucket of this account")
+            hint = Text("set `url` of [state] to a private bucket of the account")
             return ConfigError(message, hint=hint)
         if answer.status not in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-            hint = Text("see in Qiniu's console what is wrong with the bucket, or the account")
+            hint = Text("check the bucket and the account in Qiniu's console")
             return ConfigError(message, hint=hint)
         clock = judge_clock("", "Qiniu", ahead_of(answer.headers, self._now()) or timedelta(0))
         if clock is not None and clock.is_error:

@@ -174,24 +174,24 @@ def why_unusable(domain: str, record: records.DomainRecord) -> DeployError | Non
     state = "frozen" if record.uid_is_freezed else record.operating_state or ""
     if record.type == "pan":
         parent = records.name_here(record.pare_domain or "")
-        hint = Text("name the wildcard domain under `domains` in its place")
+        hint = Text("list the wildcard domain under `domains` instead")
         sentence = Text("{domain} takes its certificate from {parent}")
         return errors.rejected(sentence, hint, domain=domain, parent=parent)
     if record.type == "test":
-        hint = Text("name a domain of yours under `domains`")
+        hint = Text("list a domain of your own under `domains`")
         return errors.rejected(
-            Text("{domain} is a trial domain of Qiniu's own"), hint, domain=domain
+            Text("{domain} is a trial domain provided by Qiniu"), hint, domain=domain
         )
     if state in _UNUSABLE:
         sentence, code = _UNUSABLE[state]
         return errors.rejected(sentence, errors.advice_on(code), domain=domain)
     # During a change, the flag says only that a second change is refused meanwhile.
     if record.could_operate_by_self is False and state != AT_WORK:
-        sentence = Text("{domain} cannot be changed by self-service at Qiniu")
+        sentence = Text("{domain} is locked against self-service at Qiniu")
         return errors.rejected(sentence, errors.advice_on(400407), domain=domain)
     if state not in _STATES:
-        hint = Text("look at the domain in Qiniu's console")
-        sentence = Text("the state of {domain} at Qiniu is unknown to certferry")
+        hint = Text("check the domain in Qiniu's console")
+        sentence = Text("certferry does not know the state of {domain} at Qiniu")
         return errors.rejected(sentence, hint, domain=domain)
     return None
 
@@ -210,15 +210,17 @@ def failed_change(record: records.DomainRecord) -> DeployError | None:
     )
 
 
-_SEE_CONSOLE = Text("look at the domain in Qiniu's console, or ask its support")
+_SEE_CONSOLE = Text("check the domain in Qiniu's console, or ask Qiniu's support")
 _ADVICE = {
     "verify https crt fail": Text(
-        "Qiniu rejected the certificate; a later run tries it again, and if that fails too, a new"
-        " one is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
+        "Qiniu rejected the certificate; a later run tries again. If the next upload fails too,"
+        " issue a new certificate: `certferry sync --renew {lineage}`, or have the certificate's"
+        " client issue it",
         lineage=LINEAGE,
     ),
     "domain have no icp": Text(
-        "domains served in mainland China need an ICP filing: file it, or set another area"
+        "domains served in mainland China require an ICP filing: file the domain, or choose"
+        " another region"
     ),
 }
 

@@ -18,8 +18,8 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from certferry.adapters.http import client
-from certferry.adapters.http.client import TIMEOUTS as HTTP_TIMEOUTS
+from certferry.adapters.http import client, exchange
+from certferry.adapters.http.exchange import TIMEOUTS as HTTP_TIMEOUTS
 from certferry.adapters.qiniu import errors, records, wire
 from certferry.core.certificates.certificate import short
 from certferry.core.redaction import speech
@@ -58,7 +58,7 @@ class QiniuTransport:
         pause: Pause,
         now: Callable[[], datetime],
         clock: Callable[[], float] = time.monotonic,
-        timeouts: client.Timeouts = HTTP_TIMEOUTS,
+        timeouts: exchange.Timeouts = HTTP_TIMEOUTS,
         pace: OpenPace | None = None,
     ) -> None:
         def paced(url: str) -> Pace:
@@ -90,9 +90,9 @@ class QiniuTransport:
         url = self._endpoints.of(wire.CallGroup.DOMAINS)[0].url
         try:
             return client.ask_the_time(
-                self._https[url], client.Request("GET", f"{url}/"), self._now
+                self._https[url], exchange.Request("GET", f"{url}/"), self._now
             )
-        except client.HttpFailure as failure:
+        except exchange.HttpFailure as failure:
             raise errors.explain_failure(Text("the time of the service"), failure) from None
 
     def send(self, call: wire.ApiCall) -> Answer:
@@ -101,7 +101,7 @@ class QiniuTransport:
         Raises the most telling failure otherwise, with `maybe_done` for a change with a lost
         answer.
         """
-        tried: list[tuple[wire.Endpoint, Answer | client.HttpFailure]] = []
+        tried: list[tuple[wire.Endpoint, Answer | exchange.HttpFailure]] = []
         for endpoint in self._endpoints.of(call.group):
             if any(other.url == endpoint.url and _is_unreached(came) for other, came in tried):
                 continue
@@ -118,7 +118,7 @@ class QiniuTransport:
             # Prefer 401 to 404: 401 concerns the keys, 404 only a host.
             endpoint, came = min(tried, key=lambda attempt: attempt[1].status or 500)
         endpoints = tuple(endpoint for endpoint, _ in tried)
-        if isinstance(came, client.HttpFailure):
+        if isinstance(came, exchange.HttpFailure):
             raise errors.explain_failure(call.what, came, endpoints) from None
         if not wire.read_reply(came).is_success:
             is_proven, host = call.group in self.proven, endpoint.host
@@ -170,26 +170,26 @@ class QiniuTransport:
             if without_news > MOST_WITHOUT_NEWS or (without_news and marker in markers):
                 break
             markers.add(marker)
-        sentence = Text("{what} at Qiniu does not come to an end")
-        hint = Text("the next run reads it again; if it stays so, tell Qiniu's support")
+        sentence = Text("{what} at Qiniu never ends")
+        hint = Text("the next run reads the list again; if the error persists, ask Qiniu's support")
         raise errors.QiniuFailure(
             errors.rejected(sentence, hint, TargetUnavailable, what=call.what)
         )
 
 
-def _asks_for_another_endpoint(group: wire.CallGroup, came: Answer | client.HttpFailure) -> bool:
+def _asks_for_another_endpoint(group: wire.CallGroup, came: Answer | exchange.HttpFailure) -> bool:
     # Pili has one endpoint. A host may answer an unknown path with a web page, an `HttpFailure`.
     is_refused = group is not wire.CallGroup.LIVE and (
         came.status == HTTPStatus.UNAUTHORIZED
         or (came.status == HTTPStatus.NOT_FOUND and group not in wire.ANSWERING_404)
     )
-    if isinstance(came, client.HttpFailure):
+    if isinstance(came, exchange.HttpFailure):
         return is_refused or (group in wire.WITH_BACKUP and _is_unreached(came))
     return is_refused and not wire.read_reply(came).has_own_code
 
 
-def _is_unreached(came: Answer | client.HttpFailure) -> bool:
-    return isinstance(came, client.HttpFailure) and came.contact is client.Contact.NONE
+def _is_unreached(came: Answer | exchange.HttpFailure) -> bool:
+    return isinstance(came, exchange.HttpFailure) and came.contact is exchange.Contact.NONE
 
 
 class QiniuClient:

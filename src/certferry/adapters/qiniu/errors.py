@@ -16,7 +16,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from certferry import errors
-from certferry.adapters.http import client
+from certferry.adapters.http import client, exchange
 from certferry.adapters.qiniu import wire
 from certferry.core.redaction import quoted
 from certferry.ports.adapter import Answer, CodeMeaning
@@ -43,65 +43,70 @@ class Meaning(Struct, frozen=True):
 
 _TOO_SHORT = Meaning(
     "too little of the certificate's life is left",
-    "Qiniu wants about 30 days; a new certificate is needed: `certferry sync --renew {lineage}`, or"
-    " from the client that makes it",
+    "Qiniu requires about 30 days; issue a new certificate: `certferry sync --renew {lineage}`,"
+    " or have the certificate's client issue it",
 )
 NO_DOMAIN = Meaning(
-    "it is not a CDN domain of this account",
-    "add it in Qiniu's console under CDN, or correct `domains`",
+    "the domain is not a CDN domain of the account",
+    "add the domain in Qiniu's console under CDN, or correct `domains`",
 )
 
 MEANINGS = {
     404001: NO_DOMAIN,
     405: Meaning(
-        "this host does not offer the call",
-        "set `api`, `fusion` and `uc` of the account back to what they are without being set",
+        "the host does not offer the call",
+        "remove `api`, `fusion` and `uc` of the account, so that the defaults apply",
     ),
     400013: Meaning(
-        "the same change has been made already",
-        "the next run looks at the domain anew",
+        "the same change was already made",
+        "the next run checks the domain again",
         errors.TargetBusy,
     ),
     400020: Meaning(
         "the domain has no ICP filing",
-        "domains served in mainland China need one: file it, or set another area for the domain",
+        "domains served in mainland China require an ICP filing: file the domain, or choose"
+        " another region",
     ),
     400030: Meaning(
-        "an earlier change of the domain is not finished",
-        "changes take 5 to 15 minutes, at times hours; a later run goes on from here",
+        "an earlier change of the domain is still in progress",
+        "changes take 5 to 15 minutes, sometimes hours; a later run continues from here",
         errors.TargetBusy,
     ),
     400062: Meaning(
-        "the domain exists at Qiniu already",
-        "if it is in another account, use the keys of that one, or ask Qiniu's support",
+        "the domain already exists at Qiniu",
+        "if the domain belongs to another account, use the keys of the other account, or ask"
+        " Qiniu's support",
     ),
     400302: Meaning(
-        "the domain does not use HTTPS any more", "the next run switches HTTPS on again"
+        "HTTPS has been switched off for the domain", "the next run switches HTTPS on again"
     ),
     400309: Meaning(
         "the domain's cache settings are missing",
-        "save the domain's cache settings once in Qiniu's console; a later run goes on from here",
+        "save the domain's cache settings once in Qiniu's console; a later run continues from here",
     ),
     400317: Meaning(
         "the domain is not offline",
-        "this change is possible only for a domain that is offline; look at it in Qiniu's console",
+        "Qiniu makes the change only for a domain that is offline; check the domain in"
+        " Qiniu's console",
     ),
     400320: Meaning(
-        "the domain is offline", "bring it online in Qiniu's console, or take it out of `domains`"
+        "the domain is offline",
+        "bring the domain online in Qiniu's console, or remove the domain from `domains`",
     ),
     400321: Meaning(
-        "the certificate is not valid yet", "compare this machine's clock with the true time"
+        "the certificate is not valid yet", "compare this host's clock with the true time"
     ),
     400322: _TOO_SHORT,
     400323: Meaning(
         "the certificate chain cannot be verified",
-        "Qiniu takes certificates of public CAs only, with the issuer certificates after the leaf",
+        "Qiniu accepts only certificates of public CAs, with the issuer certificates after"
+        " the leaf",
     ),
     400324: Meaning(
         "certificate and private key do not belong together",
-        "later runs upload the same pair again, after longer and longer pauses; if Qiniu refuses"
-        " it each time, use a new pair: `certferry sync --renew {lineage}`, or one from the client"
-        " that makes it",
+        "later runs upload the same pair again, at growing intervals; if Qiniu refuses the pair"
+        " each time, use a new pair: `certferry sync --renew {lineage}`, or have the"
+        " certificate's client issue it",
     ),
     400326: Meaning(
         "the certificate does not cover the domain",
@@ -110,57 +115,59 @@ MEANINGS = {
     ),
     400045: Meaning(
         "the private key is not accepted",
-        "later runs upload the same pair again, after longer and longer pauses; if Qiniu refuses"
-        " it each time, use a new pair: `certferry sync --renew {lineage}`, or one from the client"
-        " that makes it",
+        "later runs upload the same pair again, at growing intervals; if Qiniu refuses the pair"
+        " each time, use a new pair: `certferry sync --renew {lineage}`, or have the"
+        " certificate's client issue it",
     ),
     400329: Meaning(
         "the certificate has expired",
-        "a new one is needed: `certferry sync --renew {lineage}`, or from the client that makes it",
+        "issue a new certificate: `certferry sync --renew {lineage}`, or have the"
+        " certificate's client issue it",
     ),
     400348: Meaning(
-        "the certificate's common name is not accepted",
-        'use a certificate profile with a common name: profile = "classic" under [acme], or in the'
-        " client that makes it",
+        "Qiniu does not accept the certificate's common name",
+        'use a certificate profile with a common name: profile = "classic" under [acme], or the'
+        " same in the certificate's client",
     ),
     400397: Meaning(
-        "several domains share its CNAME", "give the domain a CNAME of its own in Qiniu's console"
+        "several domains share the domain's CNAME",
+        "give the domain a CNAME of its own in Qiniu's console",
     ),
     400401: Meaning(
-        "there is no such certificate",
+        "the certificate does not exist at Qiniu",
         "the certificate was removed at Qiniu; the next run uploads it again",
         errors.CopyGone,
     ),
     400402: Meaning(
-        "this CA cannot issue for the name",
-        "use a certificate of another CA, or ask Qiniu's support which it takes for the name",
+        "the CA cannot issue for the name",
+        "use a certificate of another CA, or ask Qiniu's support which CA is accepted for the name",
     ),
     ACCOUNT_FULL: Meaning(
-        "the account holds as many certificates as it may",
-        "remove unused ones in Qiniu's console, or ask its support for more",
+        "the account's certificate quota is full",
+        "remove unused certificates in Qiniu's console, or ask Qiniu's support to raise the quota",
     ),
     400319: Meaning(
-        "elliptic-curve keys are not supported for this domain",
-        'set `key_type = "rsa2048"` under [acme], and issue anew: `certferry sync --renew'
-        " {lineage}`; or have the client that makes it use an RSA key",
+        "the domain does not support elliptic-curve keys",
+        'set `key_type = "rsa2048"` under [acme], and issue a new certificate: `certferry sync'
+        " --renew {lineage}`; or have the certificate's client use an RSA key",
     ),
     400611: Meaning(
-        "a CDN domain is still bound to it",
-        "this is normal until a change of the domain has come to its end; a later run tries again",
+        "a CDN domain is still bound to the certificate",
+        "normal until the domain's change has finished; a later run tries again",
         errors.TargetInUse,
     ),
     400407: Meaning(
-        "the domain cannot be changed by self-service",
-        "ask Qiniu's support, with the name of the domain, to lift the restriction",
+        "the domain is locked against self-service",
+        "ask Qiniu's support to lift the restriction, with the name of the domain",
     ),
     400911: Meaning(
-        "a Kodo domain is bound to it",
+        "a Kodo domain is bound to the certificate",
         "bind the Kodo domain to another certificate; a later run tries again",
         errors.TargetInUse,
     ),
     400932: Meaning(
-        "the account has not proven that the domain is its own",
-        "prove it in Qiniu's console with the TXT record that it asks for",
+        "the account has not proven that it owns the domain",
+        "prove ownership in Qiniu's console, with the TXT record shown there",
     ),
     401000: Meaning(
         "the account's owner is not verified",
@@ -168,19 +175,19 @@ MEANINGS = {
         errors.TargetAccessDenied,
     ),
     403023: Meaning(
-        "the domain belongs to another account", "use the keys of the account that the domain is in"
+        "the domain belongs to another account", "use the keys of the account that has the domain"
     ),
     404904: Meaning(
         "the domain's CNAME does not point at Qiniu",
-        "set the CNAME that Qiniu's console shows for the domain, and wait for it to be seen",
+        "set the CNAME that Qiniu's console shows for the domain, and wait until resolvers show it",
     ),
     404906: Meaning(
         "the certificate cannot be read",
-        "a fullchain is PEM text: the leaf first, then its issuer certificates",
+        "a fullchain is PEM text: the leaf first, then the issuer certificates",
     ),
     404908: Meaning(
         "the certificate belongs to another account",
-        "use the keys of the account that it was uploaded to",
+        "use the keys of the account that uploaded the certificate",
     ),
     404923: Meaning(
         "HTTPS is not possible for a private bucket on the video platform",
@@ -188,7 +195,7 @@ MEANINGS = {
     ),
     500923: Meaning(
         "the domain is frozen",
-        "Qiniu's console says why (unpaid bill, ICP filing, content); lift that first",
+        "Qiniu's console shows the reason (unpaid bill, ICP filing, content); resolve it first",
     ),
 }
 
@@ -250,7 +257,7 @@ class QiniuFailure(Exception):
         code: int | None = None,
         reply: wire.QiniuReply | None = None,
         maybe_done: bool = False,
-        contact: client.Contact | None = None,
+        contact: exchange.Contact | None = None,
         is_common: bool = False,
         is_passing: bool = False,
     ) -> None:
@@ -264,9 +271,9 @@ class QiniuFailure(Exception):
         #: Whether Qiniu may have carried out the call.
         self.maybe_done = maybe_done
         #: Whether the answer did not come in time.
-        self.silent = contact is client.Contact.SILENCE
+        self.silent = contact is exchange.Contact.SILENCE
         #: Whether any other call would fail too, because of keys, rate, clock or network.
-        self.is_common = is_common or contact is client.Contact.NONE
+        self.is_common = is_common or contact is exchange.Contact.NONE
         #: Whether the same call may succeed later.
         self.is_passing = is_passing or contact is not None
 
@@ -304,48 +311,49 @@ class Call(Struct, frozen=True):
     is_proven: bool
 
 
-_LATER = Text("nothing needs to be done: a later run tries again")
-_NETWORK = Text("a later run tries again; if it stays so, look at network, proxy and clock")
+_LATER = Text("nothing to do: a later run tries again")
+_NETWORK = Text("a later run tries again; if the error persists, check network, proxy and clock")
 _CHECK_KEYS = Text(
-    "compare both with one pair in Qiniu's console (个人中心 → 密钥管理), which must be enabled,"
-    " and this machine's clock with the true time"
+    "compare both keys with one pair in Qiniu's console (个人中心 → 密钥管理), check that the pair"
+    " is enabled, and compare this host's clock with the true time"
 )
 _CHECK_IAM_KEYS = Text(
-    "the access key is a sub-account's (it begins with IAM-): allow that one CDN, SSL certificates"
-    " and Kodo in Qiniu's console, or use a pair of the main account"
+    "the access key belongs to a sub-account (IAM-…): allow it CDN, SSL certificates and Kodo in"
+    " Qiniu's console, or use a key pair of the main account"
 )
 _CHECK_ACCOUNT = Text(
-    "see in Qiniu's console what these keys may do, and whether the account is in order; compare"
-    " this machine's clock with the true time"
+    "check in Qiniu's console the permissions of the keys and the state of the account; compare"
+    " this host's clock with the true time"
 )
 _MAIN_KEYS = Text(
-    "Qiniu's call for the certificates of Kodo source domains takes the keys of the main account"
-    " only, while sub-accounts' (IAM) keys work for everything else: use a pair of the main account"
+    "Qiniu's API for the certificates of Kodo source domains accepts only keys of the main"
+    " account; keys of a sub-account (IAM) work for everything else: use a key pair of the main"
+    " account"
 )
 _READ_ONLY = Text(
-    "these keys may read, but not change anything: allow them to change CDN domains and SSL"
-    " certificates in Qiniu's console, or use a pair of the main account"
+    "the keys can only read: allow them to change CDN domains and SSL certificates in Qiniu's"
+    " console, or use a key pair of the main account"
 )
 _ALLOW_PILI = Text(
-    "allow these keys Pili (直播云) in Qiniu's console, or use a pair of the main account"
+    "allow the keys to use Pili (直播云) in Qiniu's console, or use a key pair of the main account"
 )
 _OTHER_CALLS_WORK = Text(
-    "the same keys are accepted for other calls: allow this one for them in Qiniu's console, and"
-    " compare the domain's name with the one there"
+    "Qiniu accepts the same keys for other calls: allow them the refused call in Qiniu's console,"
+    " and compare the domain's name with the console"
 )
 _SET_CLOCK = Text(
-    "set this machine's clock (`timedatectl set-ntp true`) and run certferry again; the keys are"
+    "set this host's clock (`timedatectl set-ntp true`) and run certferry again; the keys are"
     " probably right"
 )
 _CLOCK_AHEAD = Text(
-    "this machine's clock is {amount} ahead of Qiniu's, so {host} refused {what} ({answer})"
+    "this host's clock is {amount} ahead of Qiniu's, so {host} refused {what} ({answer})"
 )
 _CLOCK_BEHIND = Text(
-    "this machine's clock is {amount} behind Qiniu's, so {host} refused {what} ({answer})"
+    "this host's clock is {amount} behind Qiniu's, so {host} refused {what} ({answer})"
 )
 _NOT_A_SOURCE = Text(
-    'it is a CDN domain: set kind = "cdn" for it, or leave `kind` out, and it is found as what it'
-    " is"
+    'the domain is a CDN domain: set kind = "cdn", or remove `kind` so that certferry finds the'
+    " kind"
 )
 
 
@@ -353,7 +361,7 @@ _OTHER_PROGRAM = Text("another program may be using the same account; a later ru
 
 CODES: Mapping[str, CodeMeaning] = {
     "401": CodeMeaning(_CHECK_KEYS, Text("access_key and secret_key are not accepted")),
-    "403": CodeMeaning(_READ_ONLY, Text("access_key and secret_key may not do this")),
+    "403": CodeMeaning(_READ_ONLY, Text("access_key and secret_key lack the permission")),
     **dict.fromkeys(
         ("500", "502", "503", "504", "500000", "500215", "500219"),
         CodeMeaning(_LATER, Text("Qiniu itself failed")),
@@ -368,11 +376,11 @@ CODES: Mapping[str, CodeMeaning] = {
 
 
 def explain_failure(
-    subject: Text, failure: client.HttpFailure, tried: Sequence[wire.Endpoint] = ()
+    subject: Text, failure: exchange.HttpFailure, tried: Sequence[wire.Endpoint] = ()
 ) -> QiniuFailure:
     """Return the failure of a call without an answer."""
     problem = _with_endpoints(failure.problem, tried)
-    message = Text("Qiniu could not be asked for {what}: {problem}", what=subject, problem=problem)
+    message = Text("Qiniu does not answer about {what}: {problem}", what=subject, problem=problem)
     hint = _with_request_id(_NETWORK, wire.request_id(failure.headers))
     error = errors.TargetUnavailable(message, hint=hint)
     return QiniuFailure(error, maybe_done=failure.maybe_done, contact=failure.contact)
@@ -383,7 +391,7 @@ def explain_nonsense(subject: Text, answer: Answer, problem: str) -> QiniuFailur
 
     `maybe_done` is set, because a change was probably made.
     """
-    sentence = Text("Qiniu's answer about {what} cannot be read: {problem}")
+    sentence = Text("certferry cannot read Qiniu's answer about {what}: {problem}")
     hint = _with_request_id(_LATER, wire.read_reply(answer).request_id)
     error = errors.TargetUnavailable(
         sentence.filled(what=subject, problem=quoted(problem)), hint=hint
@@ -413,9 +421,9 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
         error = _error(meaning.error, sentence, call, reply, advice, meaning=words)
         return QiniuFailure(error, code=code, reply=reply)
     if wire.too_many(answer):
-        sentence = Text("Qiniu takes no more requests for the moment, among them {what} ({answer})")
+        sentence = Text("Qiniu is limiting requests, among them {what} ({answer})")
         error = _error(errors.TargetUnavailable, sentence, call, reply, _OTHER_PROGRAM)
-        if (seconds := client.seconds_asked_for(answer)) is not None:
+        if (seconds := exchange.seconds_asked_for(answer)) is not None:
             error.retry = errors.Retry.at(now + timedelta(seconds=seconds))
         return QiniuFailure(error, code=reply.code, is_common=True)
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
@@ -501,5 +509,5 @@ def _with_request_id(advice: Text | None, request_id: str | None) -> Text | None
     """Return the advice with the X-Reqid, the first question of Qiniu's support (§1.4)."""
     if not request_id:
         return advice
-    asked = Text("Qiniu's support asks for X-Reqid {id}", id=request_id)
+    asked = Text("Qiniu's support will ask for X-Reqid {id}", id=request_id)
     return asked if advice is None else Text("{advice}; {asked}", advice=advice, asked=asked)

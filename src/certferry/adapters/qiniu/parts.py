@@ -37,7 +37,7 @@ NOT_THERE = errors.NO_SUCH_DOMAIN | {HTTPStatus.NOT_FOUND}
 """Pili's answers for a missing hub or domain [G]; the words are from the tests of Pili's SDK."""
 
 _SEE_CONSOLE = Text(
-    "look at the domain in Qiniu's console (直播云), and remove what is unused there"
+    "check the domain in Qiniu's console (直播云), and remove the certificate there if unused"
 )
 
 R = TypeVar("R")
@@ -157,7 +157,9 @@ class SourceDomains:
         for domain, bound in bindings.items():
             if bound == remote_id:
                 sentence = Text("the source domain {domain} is still bound to {label}")
-                hint = Text("bind it to another certificate; a later run tries again")
+                hint = Text(
+                    "bind the source domain to another certificate; a later run tries again"
+                )
                 raise errors.rejected(
                     sentence, hint, TargetInUse, domain=domain, label=label or remote_id
                 )
@@ -198,7 +200,7 @@ class SourceDomains:
         held = self.all().domains.get(domain)
         if held is None or not held.record.freeze_types:
             return None
-        hint = Text("Qiniu's console says why (ICP filing, content); lift that first")
+        hint = Text("Qiniu's console shows the reason (ICP filing, content); resolve it first")
         reasons = [*map(speech, held.record.freeze_types)]
         sentence = Text("{domain} is frozen at Kodo ({reasons})")
         return errors.rejected(sentence, hint, domain=domain, reasons=reasons)
@@ -262,7 +264,7 @@ class LiveDomains:
         """Raise `TargetRejected` for an account without an address of Pili's."""
         if not self._client.has_pili:
             sentence = Text(
-                "no address of Pili is known for this account, whose `api` is another than Qiniu's"
+                "no address of Pili is known for the account, because `api` is not Qiniu's own"
             )
             raise errors.rejected(sentence, Text("set `pili` of the account as well"))
 
@@ -310,11 +312,13 @@ class LiveDomains:
             raise live.failure or errors.QiniuFailure(_is_gone(domain))
         certificate = self._certificates.find(remote_id)
         if certificate is None:
-            sentence = Text("there is no certificate {id} at Qiniu any more")
+            sentence = Text("certificate {id} is no longer at Qiniu")
             raise errors.rejected(sentence, errors.advice_on(400401), CopyGone, id=short(remote_id))
         record = self._read(held.holder, domain)
         if record.disable:
-            hint = Text("enable it in Qiniu's console (直播云), or take it out of `domains`")
+            hint = Text(
+                "enable the live domain in Qiniu's console (直播云), or remove it from `domains`"
+            )
             raise errors.rejected(Text("{domain} is disabled at Pili"), hint, domain=domain)
         spellings = _spellings(certificate)
         if record.bound in spellings:
@@ -342,7 +346,7 @@ class LiveDomains:
                     sentence, hint, TargetInUse, domain=name, label=label or remote_id
                 )
             if unmanaged and _hides_binding(held):
-                problem = Text("Pili does not name the certificate of {domain}", domain=name)
+                problem = Text("Pili does not say which certificate {domain} has", domain=name)
                 raise _may_be_used(label or remote_id, problem, _SEE_CONSOLE)
         failure = live.failure
         has_no_right = failure is not None and (failure.is_denied or failure.code in NOT_THERE)
@@ -360,7 +364,7 @@ class LiveDomains:
         for name, held in part.domains.items():
             bound, is_for_rtmp = held.record.bound, held.record.is_for_rtmp
             for_rtmp = errors.rejected(
-                Text("{domain} is for RTMP, and has no HTTPS"), None, domain=name
+                Text("{domain} is an RTMP domain, without HTTPS"), None, domain=name
             )
             domain = FoundDomain(
                 name,
@@ -442,15 +446,15 @@ def _is_gone(domain: str, hub: str = "") -> DeployError:
     """Return the error for a domain gone from Pili, alone or with the hub."""
     sentence = Text("the live domain {domain} is gone from Pili")
     if hub:
-        sentence = Text("the Pili hub {hub} is gone, and {domain} with it")
+        sentence = Text("the Pili hub {hub} is gone, with its domain {domain}")
     hint = Text(
-        "it was removed at Qiniu; put it back in Qiniu's console (直播云), or take the domain"
-        " out of `domains`"
+        "the live domain was removed at Qiniu; add it again in Qiniu's console (直播云), or remove"
+        " the domain from `domains`"
     )
     return errors.rejected(sentence, hint, hub=speech(hub), domain=domain)
 
 
 def _may_be_used(label: str, problem: Text, hint: Text | None) -> DeployError:
     """Return the error for a certificate perhaps bound to a live domain."""
-    sentence = Text("whether a live domain of Pili uses {label} cannot be seen: {problem}")
+    sentence = Text("certferry cannot see whether a live domain of Pili uses {label}: {problem}")
     return errors.rejected(sentence, hint, TargetInUse, label=label, problem=problem)

@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from msgspec import Struct
 
-from certferry.adapters.http.client import journal
+from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported, shown_host
 from certferry.adapters.qiniu.account import Certificates, Details
 from certferry.adapters.qiniu.cdn import KNOWN_STATES, failed_change, why_unusable
@@ -169,24 +169,22 @@ def examine(
             yield of_refusal(account, failure.error)
     if client.transport.with_iam_key:
         message = Text(
-            "the access key is a sub-account's (it begins with IAM-); it may read; only a"
-            " change would show whether it may upload and bind, and none is tried here"
+            "the access key belongs to a sub-account (IAM-…) and can read; only a change would"
+            " show whether it can upload and bind, and this check changes nothing"
         )
         fix = Text(
-            "allow it to change CDN domains and SSL certificates in Qiniu's console, or use a pair"
-            " of the main account; source domains of Kodo want that in any case"
+            "allow the sub-account to change CDN domains and SSL certificates in Qiniu's console,"
+            " or use a key pair of the main account (always required for source domains of Kodo)"
         )
         yield warning(Code.SUB_ACCOUNT_KEY, account, message, fix)
     proven = client.transport.proven
     # Report only the calls of this function: other threads may prove further groups.
     made = [group for group in calls if group in proven]
     ways = [Text("{calls} at {way}", calls=str(group), way=str(proven[group])) for group in made]
-    yield info(Code.WAYS, account, Text("the keys are accepted: {ways}", ways=ways))
+    yield info(Code.WAYS, account, Text("Qiniu accepts the keys: {ways}", ways=ways))
     if CallGroup.CERTIFICATES not in failures:
         # Qiniu refuses further certificates above an undocumented limit (§9).
-        sentence = Text(
-            "certificates in the account: {count}; Qiniu does not tell how many it may hold"
-        )
+        sentence = Text("certificates in the account: {count}; Qiniu does not publish the quota")
         count = len(certificates.all())
         yield info(Code.CERTIFICATES_KEPT, account, sentence.filled(count=count))
 
@@ -224,7 +222,7 @@ def _asked(client: QiniuClient) -> Iterator[Text]:
         return
     # The answer's Date has whole seconds, so a second is added to the tolerance.
     right = None if ahead is None else abs(ahead) <= WANTED + timedelta(seconds=1)
-    yield judged("2.3", Text("this machine's clock is right, to 30 seconds"), right)
+    yield judged("2.3", Text("this host's clock is right, to 30 seconds"), right)
     domains = _unless_refused(client.list_domains) or []
     certificates = _unless_refused(client.list_certificates) or []
     buckets = _unless_refused(client.list_buckets) or []
@@ -246,10 +244,10 @@ def _asked(client: QiniuClient) -> Iterator[Text]:
     yield judged("5.1", Text("certferry knows the state of every domain"), is_known)
     https = [detail.https for detail in details if detail and detail.https and detail.https.cert_id]
     flags = [flag for record in https for flag in (record.force_https, record.http2_enable)]
-    guess = Text("the detail of a domain with HTTPS shows its redirect and its HTTP/2")
+    guess = Text("the details of a domain with HTTPS show its redirect and HTTP/2 settings")
     yield judged("5.3", guess, None not in flags if flags else None)
     lives = [c.not_after - c.create_time for c in certificates if c.not_after and c.create_time]
-    guess = Text("a certificate with less than 30 days left is refused")
+    guess = Text("Qiniu refuses a certificate with less than 30 days left")
     yield judged("4.6", guess, False if any(0 < life < GATE for life in lives) else None)
 
 

@@ -75,7 +75,7 @@ ONE_ACCOUNT_A_DOMAIN = True  # adding an existing domain: 400062, "domain exists
 NEEDS_COMMON_NAME = CommonNameRule(  # without a common name: 400348 (§4.6)
     "accept_no_common_name",
     Text(
-        "if Qiniu takes such certificates by now, set `accept_no_common_name = true` on the account"
+        "if Qiniu accepts such certificates now, set `accept_no_common_name = true` on the account"
     ),
 )
 
@@ -105,10 +105,11 @@ class Settings:
         "https://pili.qiniuapi.com"
     )
     min_remaining_days: Annotated[
-        int, Text("a certificate with fewer days left is not uploaded: Qiniu would refuse it")
+        int,
+        Text("certferry uploads no certificate with fewer days left: Qiniu would refuse it"),
     ] = MIN_REMAINING_DAYS
     accept_no_common_name: Annotated[
-        bool, Text("upload certificates without a common name too; Qiniu has refused such")
+        bool, Text("upload certificates without a common name too; Qiniu has refused them")
     ] = False
 
     @property
@@ -136,15 +137,15 @@ class DeploySettings:
     kind: Annotated[
         Literal["auto", "cdn", "kodo", "pili"],
         Text(
-            "the kind of the domains: `cdn` is for CDN and DCDN, `kodo` for source domains"
-            " of buckets, `pili` for live domains of hubs; with `auto` certferry finds out"
+            "the kind of the domains: `cdn` for CDN and DCDN, `kodo` for source domains of"
+            " buckets, `pili` for live domains of hubs; with `auto` certferry finds the kind"
         ),
     ] = "auto"
     force_https: Annotated[bool | None, Text("whether HTTP is redirected to HTTPS")] = None
     http2: Annotated[bool | None, Text("whether HTTP/2 is on")] = None
     tls_versions: Annotated[
         tuple[Literal["TLSv1.0", "TLSv1.1", "TLSv1.2", "TLSv1.3"], ...] | None,
-        Text("the versions of TLS that are on"),
+        Text("the enabled versions of TLS"),
     ] = None
 
     def wrong(self, written: Iterable[str]) -> Mapping[str, Text]:
@@ -152,8 +153,8 @@ class DeploySettings:
         no settings.
         """
         message = {
-            "kodo": Text('not with kind = "kodo": a source domain has no such setting'),
-            "pili": Text('not with kind = "pili": a live domain has no such setting'),
+            "kodo": Text('not with kind = "kodo": a source domain lacks the setting'),
+            "pili": Text('not with kind = "pili": a live domain lacks the setting'),
         }.get(self.kind)
         return {} if message is None else {key: message for key in written if key != "kind"}
 
@@ -351,17 +352,17 @@ class Qiniu:
 def _must_be_served_here(kind: Kind) -> None:
     """Raise `TargetRejected` for an unsupported kind of domain."""
     if kind not in _KINDS:
-        sentence = Text('certferry does not deploy to domains of kind "{kind}" yet')
-        hint = Text('set kind = "cdn", "kodo" or "pili", or leave it out')
+        sentence = Text('certferry does not support domains of kind "{kind}"')
+        hint = Text('set kind = "cdn", "kodo" or "pili", or remove `kind`')
         raise rejected(sentence, hint, kind=kind.value)
 
 
-_AS_CDN = Text('set kind = "cdn" for it, or leave `kind` out')
+_AS_CDN = Text('set kind = "cdn", or remove `kind`')
 _CDN_ALONE = Text('set kind = "cdn" for this deployment to leave source domains out')
 _WITHOUT_LIVE = Text('set kind = "cdn" or "kodo" for this deployment to leave live domains out')
-_BY_NAME = Text("name it under `domains` to have it bound all the same")
+_BY_NAME = Text("to bind the domain nevertheless, list it under `domains`")
 _BOUND_ALL_THE_SAME = Text(
-    "source domains that the file names are bound all the same; their edges are the proof"
+    "source domains listed in the configuration are bound nevertheless; their edges are the proof"
 )
 
 
@@ -415,7 +416,7 @@ class ObservedDomains:
             sentence = Text(
                 "{domain} is a source domain of the Kodo bucket {bucket}, not a CDN domain"
             )
-            hint = Text('set kind = "kodo" for it, or leave `kind` out')
+            hint = Text('set kind = "kodo", or remove `kind`')
             bucket = "—" if source is None else speech(source.holder)
             return _problem(domain, KODO, rejected(sentence, hint, domain=domain, bucket=bucket))
         live = self._live.named(domain)
@@ -425,7 +426,7 @@ class ObservedDomains:
         if not is_for_cdn:
             return live
         sentence = Text("{domain} is a live domain of the Pili hub {hub}, not a CDN domain")
-        hint = Text('set kind = "pili" for it, or leave `kind` out')
+        hint = Text('set kind = "pili", or remove `kind`')
         hub = speech(self._live.all().domains[domain].holder)
         return _problem(domain, PILI, rejected(sentence, hint, domain=domain, hub=hub))
 
@@ -436,10 +437,8 @@ class ObservedDomains:
         failure = self._sources.all().failure
         if not self._sources.has(domain):
             if failure is None:
-                sentence = Text(
-                    "{domain} is not a source domain of any Kodo bucket of this account"
-                )
-                hint = Text("add it to a bucket in Qiniu's console, or correct `domains`")
+                sentence = Text("{domain} is not a source domain of any Kodo bucket of the account")
+                hint = Text("add the domain to a bucket in Qiniu's console, or correct `domains`")
                 return _problem(domain, KODO, rejected(sentence, hint, domain=domain))
             if failure.is_outage:
                 return _problem(domain, KODO, failure.error)
@@ -465,8 +464,8 @@ class ObservedDomains:
         if self._at_cdn([domain]):
             sentence = Text("{domain} is a CDN domain, not a live domain of Pili")
             return _problem(domain, Kind.CDN, rejected(sentence, _AS_CDN, domain=domain))
-        sentence = Text("{domain} is not a live domain of any Pili hub of this account")
-        hint = Text("bind it to a hub in Qiniu's console (直播云), or correct `domains`")
+        sentence = Text("{domain} is not a live domain of any Pili hub of the account")
+        hint = Text("bind the domain to a hub in Qiniu's console (直播云), or correct `domains`")
         return _problem(domain, PILI, rejected(sentence, hint, domain=domain))
 
     def _at_cdn(self, names: Iterable[str]) -> frozenset[str]:
@@ -570,10 +569,8 @@ class ObservedDomains:
 
 
 def _problem(domain: str, kind: Kind, error: DeployError) -> observation.ObservedDomain:
-    has_settings = kind not in WITHOUT_SETTINGS
-    return observation.ObservedDomain(
-        domain, kind, observation.DomainState.UNAVAILABLE, problem=error, has_settings=has_settings
-    )
+    state, has_settings = observation.DomainState.UNAVAILABLE, kind not in WITHOUT_SETTINGS
+    return observation.ObservedDomain(domain, kind, state, problem=error, has_settings=has_settings)
 
 
 def _is_silence(failure: QiniuFailure) -> bool:
@@ -592,9 +589,11 @@ def _in_doubt(
         return error
     if _is_silence(failure):
         return failure.error
-    sentence = Text("{problem}; Kodo's domains cannot be seen with these keys")
-    hint = Text('set kind = "kodo" if it is a source domain of Kodo')
+    sentence = Text("{problem}; these keys cannot see Kodo's domains")
+    hint = Text('if the domain is a source domain of Kodo, set kind = "kodo"')
     if kodo is None:
-        sentence = Text("{problem}; Pili's domains cannot be seen with these keys")
-        hint = failure.error.hint or Text('set kind = "pili" if it is a live domain of Pili')
+        sentence = Text("{problem}; these keys cannot see Pili's domains")
+        hint = failure.error.hint or Text(
+            'if the domain is a live domain of Pili, set kind = "pili"'
+        )
     return with_hint(rejected(sentence, error.hint, problem=error.message), hint)

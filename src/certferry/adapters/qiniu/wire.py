@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
-from certferry.adapters.http.client import Request, answers_too_many
+from certferry.adapters.http.exchange import Request, answers_too_many
 from certferry.adapters.qiniu.records import decode
 from certferry.core.redaction import Secret, quoted, speech
 from certferry.ports.adapter import Answer

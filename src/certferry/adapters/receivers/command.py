@@ -54,7 +54,7 @@ class CommandReceiver:
     def _drift(self, delivered: Delivered) -> ReceiverDrift | None:
         if delivered.program_digest in {None, self.delivery.program.digest}:
             return None
-        sentence = Text("the command was edited since it last ran")
+        sentence = Text("the command was edited after its last run")
         reason = Reason(ReasonCode.PROGRAM_EDITED, sentence)
         return ReceiverDrift(reason, (Change("command", "edited", "run"),))
 

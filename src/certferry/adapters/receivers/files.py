@@ -40,8 +40,8 @@ from certferry.text import Text
 
 _RECEIPT_ACCESS = pem.FileAccess(0o600)  # a key's digest is public, and useless to others
 
-_UNTOUCHED = Text("the files that were there before are as they were")
-_NEXT_RUN = Text("the next run looks at every file again, and goes on from there")
+_UNTOUCHED = Text("the earlier files are unchanged")
+_NEXT_RUN = Text("the next run checks every file again, and continues from there")
 
 
 @dataclass(frozen=True)
@@ -121,7 +121,7 @@ class FilesReceiver:
         held = leaf or receipt.fingerprint
         changes = tuple(self._changes(place, receipt.digests))
         if changes:
-            sentence = Text("the delivered files have been changed since")
+            sentence = Text("another program changed the delivered files")
             return held, ReceiverDrift(Reason(ReasonCode.DELIVERY_DRIFTED, sentence), changes)
         reload = self.delivery.reload
         if reload is not None and receipt.reload != reload.digest:
@@ -145,10 +145,13 @@ class FilesReceiver:
                 yield Change(name, file.access.in_words, self._access(name).in_words)
 
     def _unfinished(self, place: pem.OpenDirectory) -> ReceiverDrift:
-        changes, sentence = [*self._changes(place)], Text("it has not been delivered in full yet")
+        changes, sentence = (
+            [*self._changes(place)],
+            Text("the certificate has not been fully delivered yet"),
+        )
         if self.delivery.reload is not None:
             changes.append(Change("reload", "not run", "run"))
-            sentence = Text("`reload` has not succeeded with it yet")
+            sentence = Text("`reload` has not yet succeeded with the certificate")
         return ReceiverDrift(Reason(ReasonCode.DELIVERY_UNFINISHED, sentence), tuple(changes))
 
     def _is_there(self, place: pem.OpenDirectory, name: str, content: bytes) -> bool:
@@ -177,7 +180,9 @@ class FilesReceiver:
         if not os.path.lexists(directory):
             # Only the last directory is created: further missing ones suggest a typing error, or an
             # unmounted disk.
-            pem.must_be_writable(directory.parent, Text("make it, or correct `directory`"))
+            pem.must_be_writable(
+                directory.parent, Text("create the directory, or correct `directory`")
+            )
             with checked_path(directory, self._owners()):
                 return
         pem.must_be_writable(directory, pem.RIGHTS)
@@ -234,8 +239,8 @@ class FilesReceiver:
         for name, content in pem.contents(bundle).items():
             if not self._is_there(place, name, content):
                 path = self._directory / name
-                problem = Text("{path} is not as it was written a moment ago", path=path)
-                hint = Text("another program writes there too; let only one of them do it")
+                problem = Text("{path} is no longer as certferry wrote it a moment ago", path=path)
+                hint = Text("another program writes to the same files; keep only one of the two")
                 raise DeployError(problem, hint=hint)
 
     def _reload(self, lineage: str, bundle: CertificateBundle) -> None:
@@ -256,7 +261,7 @@ def _discard(place: pem.OpenDirectory, drafted: str) -> None:
 
 
 def _edited() -> ReceiverDrift:
-    sentence = Text("`reload` was edited since it last ran")
+    sentence = Text("`reload` was edited after its last run")
     reason = Reason(ReasonCode.PROGRAM_EDITED, sentence)
     return ReceiverDrift(reason, (Change("reload", "edited", "run"),))
 

@@ -3,6 +3,10 @@
 A zone is found by its SOA record. A record is read before and after writing, because a server
 answers NOERROR also to an update that it ignores (RFC 2136 §3.4.2.2).
 
+dnspython signs each message by the system's clock, and verifies each answer (RFC 8945). Each
+exchange has its own TCP connection: answers over TCP are complete, and a silent server is asked
+once at a time.
+
 Refusals by BIND, as seen at 9.20: NOTAUTH with BADKEY for an unknown key, or a known key with
 another algorithm; REFUSED if the key lacks the permission; SERVFAIL if BIND cannot write the
 journal.
@@ -14,13 +18,15 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from datetime import datetime, timedelta
-from typing import Literal, cast
+from typing import Any, cast
 
 import dns.exception
 import dns.flags
 import dns.message
 import dns.name
+import dns.query
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
@@ -42,60 +48,76 @@ from certferry.text import Text
 
 SERVICE = "RFC 2136"
 TTL = 60  # seconds, for the first record at a name
+SILENT_ADDRESSES = 3  # of a server, so that broken IPv6 still leaves time for IPv4
+PAUSES_AFTER_LOSS = (1.0,)  # seconds; a reloading server is back by then
 ANSWERS = frozenset({dns.rcode.NOERROR, dns.rcode.NXDOMAIN})
 NOT_MINE = frozenset({dns.rcode.REFUSED, dns.rcode.NOTAUTH})
 
 
 _KEY = Text(
     "compare `key_name`, `key_secret` and `algorithm` with the key's statement at the server"
-    " (BIND: `named-checkconf -p`): they must be the same there"
+    " (BIND: `named-checkconf -p`): all three must match"
 )
 _PERMIT = Text(
-    "let `server` be the zone's primary, and let the key change TXT records there: at BIND"
-    " `update-policy { grant KEY subdomain ZONE TXT; };` in the zone's statement"
+    "set `server` to the zone's primary, and allow the key to change TXT records there (BIND:"
+    " `update-policy { grant KEY subdomain ZONE TXT; };` in the zone's statement)"
 )
-_CLOCK = Text("set both clocks: signatures are good for five minutes")
-_NO_UPDATES = Text("name a server that takes dynamic updates (RFC 2136) as `server`")
-_LATER = Text("try again in some minutes, and look at the server's log")
-_WAY = Text("see that the server runs, and that this host reaches it over TCP")
+_CLOCK = Text("set both clocks: signatures are valid for five minutes")
+_NO_UPDATES = Text("set `server` to a server with dynamic updates (RFC 2136)")
+_LATER = Text("try again in a few minutes, and check the server's log")
+_WAY = Text("check that the server runs, and that this host reaches it over TCP")
 
 
 _AT_ITS_END = Text(
-    "remove it, or wait until the resolvers see it: the challenge is then written at its end"
+    "remove the CNAME, or wait until the resolvers see it: certferry then writes the"
+    " challenge at its target"
 )
 _ELSEWHERE = Text(
-    "name the primary of the zone as `server`, or the account that has it as `dns` of the"
-    " certificate"
+    "set `server` to the primary of the zone, or `dns` of the certificate to the account that has"
+    " the zone"
 )
 
 _REFUSALS: dict[dns.rcode.Rcode, tuple[type[errors.DnsError], Text]] = {
     dns.rcode.REFUSED: (errors.DnsAccessDenied, _PERMIT),
     dns.rcode.NOTAUTH: (
         errors.ZoneNotFound,
-        Text("name the primary of the zone as `server`: it is not this one"),
+        Text("set `server` to the primary of the zone: the present server is not the primary"),
     ),
     dns.rcode.NOTZONE: (
         errors.DnsRejected,
-        Text("correct `zones` of the account: the name is in none of them"),
+        Text("correct `zones` of the account: none of them contains the name"),
     ),
     dns.rcode.NOTIMP: (errors.DnsRejected, _NO_UPDATES),
     dns.rcode.FORMERR: (errors.DnsRejected, _NO_UPDATES),
     dns.rcode.SERVFAIL: (
         errors.DnsUnavailable,
         Text(
-            "look at the server's log; often it may not write its zone's journal, into the"
-            " directory of the zone's file"
+            "check the server's log; often the server lacks permission to write the zone's"
+            " journal beside the zone file"
         ),
     ),
 }
 
 
-class ServerKey(Struct, frozen=True):
-    """A server and the key for its updates, as named in sentences."""
+_LOST = (OSError, EOFError, dns.exception.Timeout)
+_NOT_OURS = (dns.tsig.BadSignature, dns.tsig.BadTime, dns.tsig.BadKey, dns.tsig.BadAlgorithm)
+_UNVERIFIED: Any = False  # dnspython's way to read without verifying
 
-    server: str
-    key: str
+
+class ServerKey(Struct, frozen=True):
+    """A server, and the key that signs updates for the server."""
+
+    #: Host and port.
+    server: tuple[str, int]
+    key: dns.tsig.Key
+    #: The algorithm of the key, by BIND's name.
     algorithm: str
+
+    @property
+    def shown(self) -> str:
+        """The server as named in sentences."""
+        host, port = self.server
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 class _Seen(Struct, frozen=True):
@@ -113,11 +135,19 @@ class UpdateServer:
     """
 
     def __init__(
-        self, server_key: ServerKey, conversation: Conversation, zones: Sequence[str]
+        self,
+        server_key: ServerKey,
+        zones: Sequence[str],
+        within: timedelta,
+        now: Callable[[], datetime],
+        pause: Pause,
     ) -> None:
+        """Make the provider; `within` limits a connection, and again an exchange."""
         self._server_key = server_key
-        self._conversation = conversation
         self._declared = tuple(zones)
+        self._within = within.total_seconds()
+        self._now = now
+        self._pause = pause
         self._found: dict[str, str] = {}
 
     def zones(self) -> tuple[FoundZone, ...] | None:
@@ -137,12 +167,18 @@ class UpdateServer:
         return must_have_zone(name, zones)
 
     def clock_ahead(self) -> timedelta | None:
-        """See `ports.examination.Timed.clock_ahead`."""
-        question = _question(dns.name.root, dns.rdatatype.SOA)
+        """See `ports.examination.Timed.clock_ahead`. Reads the signature without verifying."""
+        answer = self._answer(_question(dns.name.root, dns.rdatatype.SOA), "clock")
+        now = self._now()
+        if not answer.tsig:
+            return None
+        tsig = cast("dns.rdtypes.ANY.TSIG.TSIG", answer.tsig[0])
+        # With BADTIME, `time_signed` repeats our time; `other` has the server's (RFC 8945 §5.2.3).
+        seconds = int.from_bytes(tsig.other, "big") if tsig.other else tsig.time_signed
         try:
-            return self._conversation.clock_ahead(question)
-        except Unanswered as exc:
-            raise self._unanswered("clock", exc) from exc
+            return timedelta(seconds=seconds - int(now.timestamp()))
+        except OverflowError:  # the field is unsigned, and may hold any number of bytes
+            return None
 
     def add_txt(self, name: str, value: str) -> str:
         name = name.rstrip(".").lower()
@@ -152,7 +188,7 @@ class UpdateServer:
             # All records at a name share one TTL (RFC 2181 §5.2), so the present TTL is kept.
             self._update(zone, name, lambda change, at: change.add(at, seen.ttl, _txt(value)))
             if value.encode() not in self._values(name).values:
-                words = Text("{name}: {server} accepted the record, and does not show it")
+                words = Text("{name}: {server} accepted the record, but does not show it")
                 hint = Text("check which DNS view the server gives this host")
                 raise self._error(errors.DnsUnavailable, words, hint, name=name)
         return value
@@ -186,7 +222,7 @@ class UpdateServer:
                 continue
             if rrset.rdtype == dns.rdatatype.CNAME:
                 # The server would ignore the update silently (RFC 2136 §3.4.2.2).
-                words = Text("{name}: a CNAME to {target} stands there")
+                words = Text("{name}: the name has a CNAME to {target}")
                 target = rrset[0].to_text().rstrip(".")
                 raise errors.DnsRejected(words.filled(name=name, target=target), hint=_AT_ITS_END)
             if rrset.rdtype == dns.rdatatype.TXT:
@@ -214,7 +250,7 @@ class UpdateServer:
                 if len(cut) > len(owner):
                     raise self._delegated(name, cut)
                 return owner
-        words = Text("{server} has no zone that holds {name}")
+        words = Text("{server} has no zone for {name}")
         raise self._error(errors.ZoneNotFound, words, _ELSEWHERE, name=name)
 
     def _wrong_with(self, zone: str) -> Text | None:
@@ -223,21 +259,24 @@ class UpdateServer:
         if answer.flags & dns.flags.AA and _zone_in(answer, zone) == zone:
             return None
         return Text(
-            "{server} is not authoritative for {zone}", server=self._server_key.server, zone=zone
+            "{server} is not authoritative for {zone}", server=self._server_key.shown, zone=zone
         )
 
     def _ask(self, message: dns.message.Message, about: str) -> dns.message.Message:
-        try:
-            answer = self._conversation.ask(message)
-        except dns.tsig.PeerError as exc:
-            raise self._refused_signature(exc, about) from exc
-        except Unsigned:
-            words = Text("{about}: an answer of {server} is not signed with the key {key}")
-            hint = Text("check for a middlebox; the unsigned answer was discarded")
-            raise self._error(errors.DnsUnavailable, words, hint, about=about) from None
-        except Unanswered as exc:
-            raise self._unanswered(about, exc) from exc
-        if answer.rcode() == dns.rcode.NOTAUTH and not answer.had_tsig:
+        """Return the answer to a question or an update. An unsigned answer must be a refusal."""
+        answer = self._answer(message, about)
+        if answer.had_tsig:
+            try:
+                dns.message.from_wire(
+                    answer.wire or b"", keyring=self._server_key.key, request_mac=message.mac
+                )
+            except dns.tsig.PeerError as exc:
+                raise self._refused_signature(exc, about) from exc
+            except _NOT_OURS:
+                raise self._unsigned(about) from None
+        elif answer.rcode() in ANSWERS:
+            raise self._unsigned(about)
+        elif answer.rcode() == dns.rcode.NOTAUTH:
             # Knot 3.4 answers so for an unknown key, PowerDNS 4.9 for any problem with a key (both
             # seen).
             words = Text(
@@ -246,6 +285,48 @@ class UpdateServer:
             hint = Text("{compare}. Or a clock is wrong: {clock}", compare=_KEY, clock=_CLOCK)
             raise self._error(errors.DnsAccessDenied, words, hint, about=about)
         return answer
+
+    def _answer(self, message: dns.message.Message, about: str) -> dns.message.Message:
+        """Return the unverified answer to a message, which is signed and sent.
+
+        Without an answer, the message is sent again: updates may be repeated (RFC 2136 §5.6).
+        """
+        message.use_tsig(self._server_key.key)
+        for pause in PAUSES_AFTER_LOSS:
+            with suppress(*_LOST):
+                return self._exchanged(message, about)
+            self._pause(pause)
+        try:
+            return self._exchanged(message, about)
+        except (dns.exception.Timeout, TimeoutError):
+            raise self._unanswered(about, Text("no answer")) from None
+        except EOFError:
+            problem = Text("the connection was closed before an answer")
+            raise self._unanswered(about, problem) from None
+        except OSError as exc:
+            raise self._unanswered(about, errors.system_words(exc)) from exc
+
+    def _exchanged(self, message: dns.message.Message, about: str) -> dns.message.Message:
+        with self._connected() as connection:
+            connection.setblocking(False)  # noqa: FBT003 - dnspython then keeps to `expiration`
+            expiration = time.time() + self._within
+            must_still_hold()
+            dns.query.send_tcp(connection, message, expiration)
+            try:
+                answer, _ = dns.query.receive_tcp(connection, expiration, keyring=_UNVERIFIED)
+            except dns.exception.Timeout:
+                raise
+            except (dns.exception.DNSException, ValueError, struct.error) as exc:
+                raise self._unanswered(about, Text("an unreadable answer")) from exc
+        if not message.is_response(answer):
+            raise self._unanswered(about, Text("an answer to another question"))
+        return answer
+
+    def _connected(self) -> socket.socket:
+        """Connect to the server's first accepting address. Raises `OSError`."""
+        places = socket.getaddrinfo(*self._server_key.server, type=socket.SOCK_STREAM)
+        latest = time.monotonic() + SILENT_ADDRESSES * self._within
+        return first_connection(places, self._within, latest)
 
     def _raise_for_rcode(
         self, answer: dns.message.Message, about: str, *codes: dns.rcode.Rcode
@@ -258,7 +339,7 @@ class UpdateServer:
 
     def _refused_signature(self, error: dns.tsig.PeerError, about: str) -> errors.DnsError:
         if isinstance(error, dns.tsig.PeerBadTime):
-            words = Text("{about}: for {server}, this machine's clock is wrong (BADTIME)")
+            words = Text("{about}: {server} finds this host's clock wrong (BADTIME)")
             return self._error(errors.DnsUnavailable, words, _CLOCK, about=about)
         words = Text("{about}: {server} has another secret for the key {key} (BADSIG)")
         if isinstance(error, dns.tsig.PeerBadKey):
@@ -266,13 +347,18 @@ class UpdateServer:
         return self._error(errors.DnsAccessDenied, words, _KEY, about=about)
 
     def _delegated(self, name: str, cut: str) -> errors.DnsError:
-        words = Text("{server} delegates {cut} to other name servers, which are asked for {name}")
-        hint = Text("name the primary of {cut} as `server`, or the account that has it", cut=cut)
+        words = Text("{server} delegates {cut} to other name servers, which answer for {name}")
+        hint = Text("set `server` to the primary of {cut}, or use the account that has it", cut=cut)
         return self._error(errors.ZoneNotFound, words, hint, cut=cut, name=name)
 
-    def _unanswered(self, about: str, failure: Unanswered) -> errors.DnsError:
+    def _unsigned(self, about: str) -> errors.DnsError:
+        words = Text("{about}: an answer of {server} lacks the signature of the key {key}")
+        hint = Text("check for a middlebox; certferry discarded the unsigned answer")
+        return self._error(errors.DnsUnavailable, words, hint, about=about)
+
+    def _unanswered(self, about: str, problem: Text) -> errors.DnsError:
         words = Text("{about}: {server}: {problem}")
-        return self._error(errors.DnsUnavailable, words, _WAY, about=about, problem=failure.problem)
+        return self._error(errors.DnsUnavailable, words, _WAY, about=about, problem=problem)
 
     def _error(
         self, kind: type[errors.DnsError], words: Text, hint: Text, **values: object
@@ -280,8 +366,8 @@ class UpdateServer:
         """Return an error; the server and the key fill their places in `words`."""
         server_key = self._server_key
         places = {
-            "server": server_key.server,
-            "key": server_key.key,
+            "server": server_key.shown,
+            "key": server_key.key.name.to_text(),
             "algorithm": server_key.algorithm,
         }
         return kind(words.filled(**places, **values), hint=hint)
@@ -305,154 +391,3 @@ def _zone_in(answer: dns.message.Message, name: str) -> str:
 
 def _txt(value: str) -> dns.rdtypes.ANY.TXT.TXT:
     return dns.rdtypes.ANY.TXT.TXT(dns.rdataclass.IN, dns.rdatatype.TXT, [value.encode()])
-
-
-FUDGE = 300  # seconds that clocks may differ (RFC 8945 §10)
-LENGTH_PREFIX = 2  # bytes before each message on TCP (RFC 1035 §4.2.2)
-SILENT_ADDRESSES = 3  # of a server, so that broken IPv6 still leaves time for IPv4
-PAUSES_AFTER_LOSS = (1.0,)  # seconds; a reloading server is back by then
-
-
-class Unanswered(Exception):
-    """Raised if no readable answer came."""
-
-    def __init__(self, problem: Text) -> None:
-        super().__init__(str(problem))
-        self.problem = problem
-
-
-class Unsigned(Exception):
-    """Raised for an answer without the key's signature, other than a refusal."""
-
-
-class Conversation(Struct, frozen=True):
-    """Sends questions and updates to one server, signed by one key. Thread-safe.
-
-    Each exchange has its own TCP connection: answers over TCP are complete, and a silent server is
-    asked once at a time.
-    """
-
-    #: Host and port.
-    server: tuple[str, int]
-    key: dns.tsig.Key
-    #: How long to wait for a connection, and again for an answer.
-    within: timedelta
-    now: Callable[[], datetime]
-    pause: Pause
-
-    def ask(self, message: dns.message.Message) -> dns.message.Message:
-        """Return the answer to a question or an update, sent again if no answer came.
-
-        An unsigned answer is returned only if it is a refusal. Raises `Unanswered`, `Unsigned`, and
-        `dns.tsig.PeerError` if the server refuses our signature.
-        """
-        wire, mac = self._signed(message)
-        raw = self._answer(wire)
-        answer = _unverified(raw, message)
-        if answer.had_tsig:
-            return _parsed(raw, self.key, mac)
-        if answer.rcode() in ANSWERS:
-            raise Unsigned
-        return answer
-
-    def clock_ahead(self, message: dns.message.Message) -> timedelta | None:
-        """Return how far the server's clock is ahead, by the unverified signature; or `None`."""
-        wire, _ = self._signed(message)
-        answer, now = _unverified(self._answer(wire), message), self.now()
-        if not answer.tsig:
-            return None
-        tsig = answer.tsig[0]
-        # With BADTIME, `time_signed` repeats our time; `other` has the server's (RFC 8945 §5.2.3).
-        seconds = int.from_bytes(tsig.other, "big") if tsig.other else tsig.time_signed
-        try:
-            return timedelta(seconds=seconds - int(now.timestamp()))
-        except OverflowError:  # the field is unsigned, and may hold any number of bytes
-            return None
-
-    def _signed(self, message: dns.message.Message) -> tuple[bytes, bytes]:
-        """Return a message signed at the run's time, and the MAC of the signature."""
-        wire = message.to_wire()
-        algorithm = self.key.algorithm
-        unsigned = dns.rdtypes.ANY.TSIG.TSIG(  # type: ignore[no-untyped-call]  # untyped in dnspython
-            dns.rdataclass.ANY, dns.rdatatype.TSIG, algorithm, 0, FUDGE, b"", message.id, 0, b""
-        )
-        now = int(self.now().timestamp())
-        signature, _ = dns.tsig.sign(  # type: ignore[no-untyped-call]  # untyped in dnspython
-            wire, self.key, unsigned, now, b""
-        )
-        data = signature.to_wire()
-        fixed = struct.pack("!HHIH", dns.rdatatype.TSIG, dns.rdataclass.ANY, 0, len(data))
-        # The header's last counter is for the additional records (RFC 1035 §4.1.1).
-        [additional] = struct.unpack("!H", wire[10:12])
-        counted = wire[:10] + struct.pack("!H", additional + 1) + wire[12:]
-        return counted + (self.key.name.to_wire() or b"") + fixed + data, signature.mac
-
-    def _answer(self, wire: bytes) -> bytes:
-        """Send, and repeat without an answer: updates may be repeated (RFC 2136 §5.6).
-
-        Raises `Unanswered`.
-        """
-        for pause in PAUSES_AFTER_LOSS:
-            try:
-                return self._exchanged(wire)
-            except (OSError, EOFError):
-                self.pause(pause)
-        try:
-            return self._exchanged(wire)
-        except TimeoutError:
-            raise Unanswered(Text("no answer")) from None
-        except EOFError:
-            raise Unanswered(Text("the connection was closed before an answer")) from None
-        except OSError as exc:
-            raise Unanswered(errors.system_words(exc)) from exc
-
-    def _exchanged(self, wire: bytes) -> bytes:
-        with self._connected() as connection:
-            deadline = time.monotonic() + self.within.total_seconds()
-            must_still_hold()
-            connection.sendall(struct.pack("!H", len(wire)) + wire)
-            [length] = struct.unpack("!H", _read(connection, LENGTH_PREFIX, deadline))
-            return _read(connection, length, deadline)
-
-    def _connected(self) -> socket.socket:
-        """Connect to the server's first accepting address. Raises `OSError`."""
-        places = socket.getaddrinfo(*self.server, type=socket.SOCK_STREAM)
-        latest = time.monotonic() + SILENT_ADDRESSES * self.within.total_seconds()
-        return first_connection(places, self.within.total_seconds(), latest)
-
-
-def _unverified(raw: bytes, question: dns.message.Message) -> dns.message.Message:
-    """Read the answer to a question. Raises `Unanswered`."""
-    answer = _parsed(raw, False)  # noqa: FBT003 - dnspython's way to skip verification
-    if not question.is_response(answer):
-        raise Unanswered(Text("an answer to something else"))
-    return answer
-
-
-def _parsed(
-    raw: bytes, key: dns.tsig.Key | Literal[False], mac: bytes = b""
-) -> dns.message.Message:
-    """Read an answer, and verify the signature with a key. Raises the errors of `ask`."""
-    try:
-        return dns.message.from_wire(raw, keyring=key, request_mac=mac)
-    except dns.tsig.PeerError:
-        raise
-    except (dns.tsig.BadSignature, dns.tsig.BadTime, dns.tsig.BadKey, dns.tsig.BadAlgorithm):
-        raise Unsigned from None
-    except (dns.exception.DNSException, ValueError, struct.error) as exc:
-        raise Unanswered(Text("an answer that cannot be read")) from exc
-
-
-def _read(connection: socket.socket, length: int, deadline: float) -> bytes:
-    """Read exactly `length` bytes. Raises `TimeoutError`, or `EOFError` for fewer bytes."""
-    received = b""
-    while len(received) < length:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        connection.settimeout(left)
-        part = connection.recv(length - len(received))
-        if not part:
-            raise EOFError
-        received += part
-    return received

@@ -7,8 +7,6 @@ The server is the primary of the zones. The smallest permission for the key at B
 
 from __future__ import annotations
 
-import base64
-import binascii
 import re
 from dataclasses import dataclass
 from datetime import timedelta
@@ -19,8 +17,9 @@ import dns.exception
 import dns.name
 import dns.tsig
 
+from certferry.adapters.dns.keys import EMPTY, KeyForms, Mistaken
 from certferry.adapters.dns.records import revealed
-from certferry.adapters.rfc2136.client import SERVICE, Conversation, ServerKey, UpdateServer
+from certferry.adapters.rfc2136.client import SERVICE, ServerKey, UpdateServer
 from certferry.core.certificates.names import zone_name
 from certferry.core.redaction import Secret, quoted
 from certferry.errors import ConfigError
@@ -33,14 +32,14 @@ __all__ = ("ENVIRONMENT", "SERVICE", "Settings", "connect")
 
 RANK = 50
 WHERE_KEYS_ARE = Text(
-    "the key's statement in the name server's configuration, as `tsig-keygen certferry.` prints it;"
-    " one that is not hmac-sha256 needs `algorithm` as a further key of the account"
+    "the key's statement in the name server's configuration, as printed by `tsig-keygen"
+    " certferry.`; for a key other than hmac-sha256 set `algorithm` too"
 )
 ENVIRONMENT = (
     Variable(
         "server",
         ("RFC2136_NAMESERVER",),
-        Text("the primary name server, with its port where that is not 53"),
+        Text("the primary name server, with its port unless 53"),
     ),
     Variable("key_name", ("RFC2136_TSIG_KEY",), Text("the name of the TSIG key")),
     Variable("key_secret", ("RFC2136_TSIG_SECRET",), Text("the secret of the TSIG key, in base64")),
@@ -49,18 +48,38 @@ ENVIRONMENT = (
 PORT = 53  # RFC 1035 §4.2
 MOST = 65535  # RFC 9293: ports have 16 bits
 
-# Texts pasted by mistake for a secret: BIND's statement, the argument of `nsupdate -y`, the DNSKEY
-# record or the private file of dnssec-keygen.
-_STATEMENT = re.compile(r"\bsecret\s+\"|\bkey\s+\S+\s*\{", re.IGNORECASE)
-_ARGUMENT = re.compile(r"(?:hmac-[a-z0-9-]+:)?[^:\s]+:(?P<secret>[A-Za-z0-9+/]+=*)", re.IGNORECASE)
-_KEY_RECORD = re.compile(r"\bIN\s+(?:DNS)?KEY\b|\bPrivate-key-format\b", re.IGNORECASE)
-
 _SERVER = re.compile(
     r"\[(?P<v6>[0-9A-Fa-f:.]+)\](?::(?P<v6_port>\d+))?|(?P<host>[^:\s/]+)(?::(?P<port>\d+))?"
 )
 
-_ALONE = Text(
-    "write what stands between the quotes after `secret` in the key's statement, and nothing else"
+KEYS = KeyForms(
+    SERVICE,
+    Text("copy only the text between the quotes after `secret` in the key's statement"),
+    (
+        Mistaken("key_secret", "^$", EMPTY),
+        Mistaken(
+            "key_secret",
+            r"(?i)\bsecret\s+\"|\bkey\s+\S+\s*\{",
+            Text("holds a whole key statement of BIND"),
+        ),
+        Mistaken(
+            "key_secret",
+            r"(?i)\bIN\s+(?:DNS)?KEY\b|\bPrivate-key-format\b",
+            Text("holds a key for DNSSEC, or a file of dnssec-keygen"),
+            Text("create a TSIG key with `tsig-keygen -a hmac-sha256 certferry.`"),
+        ),
+        Mistaken(
+            "key_secret",
+            r"(?i)^(?:hmac-[a-z0-9-]+:)?[^:\s]+:[a-z0-9+/]+=*$",
+            Text("holds the key as `nsupdate -y` takes it, with its name before it"),
+            Text("copy only the text after the last colon; the name belongs in `key_name`"),
+        ),
+        Mistaken(
+            "key_secret",
+            r"^(?!(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?$)",
+            Text("is not base64"),
+        ),
+    ),
 )
 
 
@@ -82,12 +101,12 @@ class Settings:
     server: Secret | str
     key_name: Secret | str
     key_secret: Secret
-    algorithm: Annotated[Algorithm, Text("how the key signs; what the server's key says")] = (
-        Algorithm.SHA256
-    )
+    algorithm: Annotated[
+        Algorithm, Text("the key's algorithm, as in the key's statement at the server")
+    ] = Algorithm.SHA256
     zones: Annotated[
         tuple[str, ...],
-        Text("the zones that the key may change; without them, the server is asked"),
+        Text("the zones that the key can change; default: certferry asks the server"),
     ] = ()
     timeout: Annotated[timedelta, Text("how long an answer may take, in seconds")] = timedelta(
         seconds=10
@@ -96,19 +115,20 @@ class Settings:
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one server and key, without sending. Raises `ConfigError`."""
-    host, port = _server(revealed(settings.server))
+    server = _server(revealed(settings.server))
     name = _key_name(revealed(settings.key_name))
-    material = _material(settings.key_secret.reveal().strip())
-    shown = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    server_key = ServerKey(shown, name.to_text(), settings.algorithm.value)
+    secret = settings.key_secret.reveal().strip()
+    KEYS.must_fit(key_secret=secret)
     # Except for MD5, DNS has the same names (RFC 8945 §6).
     is_md5 = settings.algorithm is Algorithm.MD5
-    signed_by = dns.tsig.HMAC_MD5 if is_md5 else settings.algorithm.value
-    key = dns.tsig.Key(name, material, signed_by)
-    conversation = Conversation(
-        (host, port), key, within=settings.timeout, now=context.now, pause=context.pause
+    key = dns.tsig.Key(name, secret, dns.tsig.HMAC_MD5 if is_md5 else settings.algorithm.value)
+    return UpdateServer(
+        ServerKey(server, key, settings.algorithm.value),
+        [zone_name(zone) for zone in settings.zones],
+        settings.timeout,
+        context.now,
+        context.pause,
     )
-    return UpdateServer(server_key, conversation, [zone_name(zone) for zone in settings.zones])
 
 
 def _server(setting: str) -> tuple[str, int]:
@@ -134,7 +154,7 @@ def _key_name(setting: str) -> dns.name.Name:
     if not _is_named(setting) or any(mark in setting for mark in ' "{'):
         raise ConfigError(
             Text("`key_name` is not the name of a TSIG key"),
-            hint=Text("write what stands after `key` in the key's statement, such as certferry."),
+            hint=Text("copy the name after `key` in the key's statement, for example certferry."),
         )
     return dns.name.from_text(setting)
 
@@ -145,26 +165,3 @@ def _is_named(text: str) -> bool:
         return bool(dns.name.from_text(text) != dns.name.root)
     except (dns.exception.DNSException, UnicodeError):
         return False
-
-
-def _material(secret: str) -> bytes:
-    """Read a key's secret. Raises `ConfigError`, naming any other text pasted by mistake."""
-    if _STATEMENT.search(secret):
-        raise ConfigError(Text("`key_secret` holds a whole key statement of BIND"), hint=_ALONE)
-    if _KEY_RECORD.search(secret):
-        raise ConfigError(
-            Text("`key_secret` holds a key for DNSSEC, or a file of dnssec-keygen"),
-            hint=Text("make a TSIG key with `tsig-keygen -a hmac-sha256 certferry.`"),
-        )
-    if _ARGUMENT.fullmatch(secret):
-        raise ConfigError(
-            Text("`key_secret` holds the key as `nsupdate -y` takes it, with its name before it"),
-            hint=Text("write what stands after the last colon; the name belongs into `key_name`"),
-        )
-    try:
-        material = base64.b64decode(secret, validate=True)
-    except (ValueError, binascii.Error):
-        raise ConfigError(Text("`key_secret` is not base64"), hint=_ALONE) from None
-    if not material:
-        raise ConfigError(Text("`key_secret` is empty"), hint=_ALONE)
-    return material

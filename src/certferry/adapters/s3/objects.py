@@ -50,7 +50,7 @@ _NO_BUCKET = "NoSuchBucket"
 _REFUSED = (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError)
 
 
-_LATER = Text("run it again later; check `endpoint` and `region` in `url` if it never works")
+_LATER = Text("run again later; if the error persists, check `endpoint` and `region` in `url`")
 
 
 class S3Objects:
@@ -75,9 +75,9 @@ class S3Objects:
         self.place = f"s3://{bucket}/{prefix}".rstrip("/")
         if missing := [name for name in _KEYS if not os.environ.get(name)]:
             raise ConfigError(
-                Text("{name} is not set: the key of the bucket of the state", name=missing[0]),
+                Text("{name} is not set: the key for the bucket of the state", name=missing[0]),
                 hint=Text(
-                    "set {names}, with the right to list, read, create and delete there"
+                    "set {names}, with permission to list, read, create and delete there"
                 ).filled(names=" and ".join(_KEYS)),
             )
         # Pass every setting, because the library would read others from the environment.
@@ -115,7 +115,7 @@ class S3Objects:
             return sorted(self._called(in_time))
         except TimeoutError:
             raise DatabaseUnavailable(
-                Text("the state in {place}: its list does not end", place=self.place),
+                Text("the state in {place}: the bucket's list never ends", place=self.place),
                 hint=_LATER,
             ) from None
 
@@ -181,17 +181,17 @@ class S3Objects:
         words = redacted(cause[:300]) if code is None else code[1]
         message = Text("the state in {place}: {words}", place=self.place, words=words)
         if isinstance(failure, FileNotFoundError) or (status and status[1] == "404"):
-            return ConfigError(message, hint=Text("`url` of [state] names a bucket that is there"))
+            return ConfigError(message, hint=Text("set `url` of [state] to an existing bucket"))
         if isinstance(failure, _REFUSED) or (status and status[1] in _REFUSALS):
             hint = Text(
-                "the key must be allowed to list, read, create and delete there, `region` in `url`"
-                " must be the bucket's, and this machine's clock must be right"
+                "allow the key to list, read, create and delete there, set `region` in `url` to"
+                " the bucket's region, and check this host's clock"
             )
             return ConfigError(message, hint=hint)
         if status and status[1] == _NOT_IMPLEMENTED:
             hint = Text(
-                "this service lacks what a state needs: objects that are created only where there"
-                " is none (`If-None-Match`); use a bucket of another service, or Kodo itself by"
+                "the service lacks a function that a state requires: creating an object only if"
+                " absent (`If-None-Match`); use a bucket of another service, or Kodo itself with"
                 " `kodo://`"
             )
             return ConfigError(message, hint=hint)

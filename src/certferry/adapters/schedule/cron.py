@@ -32,7 +32,7 @@ _NO_CRONTAB = re.compile(rb"no crontab for |can't open .*: No such file or direc
 _DAEMONS = {"cron", "crond"}  # Debian's cron; cronie, dcron and busybox
 
 _ANOTHER_WAY = Text(
-    "nothing was changed; systemd needs no cron: certferry schedule install --systemd"
+    "nothing was changed; systemd works without cron: certferry schedule install --systemd"
 )
 
 
@@ -133,13 +133,13 @@ def _when(entry: CronEntry) -> Text:
     moments = [f"{t:%H:%M:%S}" if t.second else f"{t:%H:%M}" for t in entry.times]
     match moments:
         case [once]:
-            return Text("every day at {time}, by this machine's clock", time=once)
+            return Text("every day at {time}, by this host's clock", time=once)
         case [first, second]:
-            sentence = Text("every day at {first} and {second}, by this machine's clock")
+            sentence = Text("every day at {first} and {second}, by this host's clock")
             return sentence.filled(first=first, second=second)
         case _:
             fields = entry.when.decode(errors="backslashreplace")
-            return Text("as written by hand: {fields}", fields=fields)
+            return Text("as edited by hand: {fields}", fields=fields)
 
 
 def _place() -> Text:
@@ -259,8 +259,10 @@ def without_entry(crontab: bytes) -> bytes:
 def _quoted(word: str) -> str:
     if "\n" in word:
         raise ScheduleError(
-            Text("a crontab cannot hold {word}: it has a line end", word=repr(word)),
-            hint=Text("rename the file, or set the variable anew, without it; nothing was changed"),
+            Text("a crontab cannot hold {word}: the value contains a line end", word=repr(word)),
+            hint=Text(
+                "rename the file, or set the variable without a line end; nothing was changed"
+            ),
         )
     quoted = shlex.quote(word)
     # Cron takes a bare % for a newline, and `\%` for a percent sign. Within the shell's quotes the

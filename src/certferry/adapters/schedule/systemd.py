@@ -52,7 +52,7 @@ _COMMAND = re.compile(r"^ExecStart=(.*)$", re.MULTILINE)
 _PLAIN = re.compile(r"[\w@%+=:,./-]+", re.ASCII)
 _REPLACED = set("\"'\\$")
 """Characters with a meaning for systemd in a path, a command or an assignment."""
-_TRY_AGAIN = Text("fix that, then try again")
+_TRY_AGAIN = Text("fix the problem, then try again")
 
 
 def _unit(name: str) -> str:
@@ -110,7 +110,7 @@ def _word(word: str) -> str:
     if not word.isprintable() or _REPLACED & set(word):
         raise ScheduleError(
             Text("a systemd unit cannot hold {word}", word=repr(word)),
-            hint=Text("give the file a name without quotes, dollars and backslashes, or use cron"),
+            hint=Text("rename the file without quotes, dollars and backslashes, or use cron"),
         )
     escaped = word.replace("%", "%%")
     return escaped if _PLAIN.fullmatch(escaped) else f'"{escaped}"'
@@ -131,7 +131,7 @@ class SystemdTimer:
     #: The schedule's name in sentences.
     place = Text("the systemd timer {path}")
     #: When runs happen, for operators.
-    when = Text("twice a day, at a moment that systemd chooses, or as a drop-in says")
+    when = Text("twice a day, at a time set by systemd or a drop-in")
 
     def __init__(
         self,
@@ -229,8 +229,8 @@ class SystemdTimer:
             path = self._directory / name
             if path.exists() and self._own(name) is None:
                 raise ScheduleError(
-                    Text("{path} was not written by certferry, and stays as it is", path=path),
-                    hint=Text("move it away, or keep using it instead"),
+                    Text("{path} was not written by certferry, and stays unchanged", path=path),
+                    hint=Text("move the unit away, or keep using it"),
                 )
         self._directory.mkdir(parents=True, exist_ok=True)
         for name, text in units.items():
@@ -261,7 +261,7 @@ class SystemdServer(SystemdTimer):
     units = (SERVER,)
     service = SERVER
     place = Text("the systemd service {path}")
-    when = Text("twice a day, by `certferry serve`, which goes on")
+    when = Text("twice a day, by the running `certferry serve`")
 
     def _desired(self, job: Job) -> dict[str, str]:
         return {SERVER: server_text(job, for_system=self._for_system)}

@@ -69,7 +69,9 @@ def back_up(path: Path, key: Path | Secret, now: datetime) -> tuple[bytes, tuple
         if not path.exists():
             raise StateError(
                 Text("there is no state at {path}", path=path),
-                hint=Text("the first `certferry sync` makes it; `url` of [state] says where it is"),
+                hint=Text(
+                    "the first `certferry sync` creates the state; `url` of [state] sets the place"
+                ),
             )
     state = _copied(path)
     lineages = _must_be_whole(state, path, seals.Sealing(key))
@@ -93,8 +95,8 @@ def restore(archive: bytes, source: Path, path: Path, key: Path | Secret) -> Res
             raise
         except StateError as wrong:
             raise StateError(
-                Text("{path} does not hold a whole state that its key opens", path=source),
-                hint=Text("take another backup; nothing was changed"),
+                Text("{path} does not contain a complete state that its key opens", path=source),
+                hint=Text("use another backup; nothing was changed"),
             ) from wrong
         kept = _replace(files[_STATE], path, backup_key)
     return Restored(lineages, made_at, kept)
@@ -130,7 +132,7 @@ def _must_be_whole(content: bytes, place: Path, sealing: seals.Sealing) -> tuple
             if row["integrity_check"] != "ok":
                 raise damaged(place, row["integrity_check"])
         if not copy.rows(copy.dialect.tables):
-            raise damaged(place, Text("it is empty"))
+            raise damaged(place, Text("the backup is empty"))
         migrate(copy, "localhost")  # as the next run would
         must_be_in_use(copy, sealing)
         state = SqlState(copy, sealing, "localhost")
@@ -168,8 +170,11 @@ def _unpacked(archive: bytes, source: Path) -> tuple[dict[str, bytes], datetime]
                 made_at = datetime.fromtimestamp(member.mtime, UTC)
     if set(files) != {_STATE, _KEY}:
         raise StateError(
-            Text("{path} is no backup of certferry", path=source),
-            hint=Text("`certferry backup FILE` makes one; look whether it was copied as a whole"),
+            Text("{path} is not a backup of certferry", path=source),
+            hint=Text(
+                "create a backup with `certferry backup FILE`, and check that the file was copied"
+                " completely"
+            ),
         )
     return files, made_at
 
@@ -211,8 +216,8 @@ def _key_in_place(content: bytes, key: Path | Secret, source: Path) -> Iterator[
         return
     if isinstance(key, Secret):
         raise ConfigError(
-            Text("{path} was sealed with another key than `key` of [state]", path=source),
-            hint=Text("give `key` the value that it had then; nothing was changed"),
+            Text("{path} was sealed with a key other than `key` of [state]", path=source),
+            hint=Text("set `key` to the value at the time of the backup; nothing was changed"),
         )
     place = key.resolve()
     with translating_errors(key):
@@ -261,8 +266,8 @@ def _alone_with(path: Path, *, is_new: bool) -> tuple[sqlite3.Connection, list[P
         code = getattr(problem, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & PRIMARY
         if code in _IN_USE:
             raise LeaseHeld(
-                Text("another process works with {path}", path=path),
-                hint=Text("wait until `pgrep -a certferry` names none; nothing was changed"),
+                Text("another process has {path} open", path=path),
+                hint=Text("wait until `pgrep -a certferry` lists no process; nothing was changed"),
             ) from problem
         if code not in _BROKEN:
             raise

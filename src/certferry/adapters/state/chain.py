@@ -84,8 +84,8 @@ def _values(row: Row | Mapping[str, Value]) -> list[Value]:
 
 
 def _seal(key: bytes, *sealed: Value) -> str:
-    # JSON, because joined words would be ambiguous.
-    return hmac.digest(key, json.dumps(sealed).encode(), "sha256").hex()
+    # JSON, because joined words would be ambiguous. A column changed to another type has no seal.
+    return hmac.digest(key, json.dumps(sealed, default=repr).encode(), "sha256").hex()
 
 
 # --- Verification
@@ -108,6 +108,7 @@ _COUNTED = (
     "SELECT (SELECT COUNT(*) FROM history_head WHERE lineage <> name) AS found, entries,"
     " link AS head FROM (SELECT ? AS name) AS one LEFT JOIN history_head ON lineage = name"
 )
+_ANY_VERSION = "SELECT number FROM version LIMIT 1"
 
 
 def verified(
@@ -127,7 +128,9 @@ def verified(
     breaks += [HistoryBreak(row["lineage"], Damage.REMOVED) for row in without]
     [all_] = reader.rows(_COUNTED, _ALL)
     is_begun = all_["found"] or all_["entries"] is not None
-    if lineage is None and is_begun and not _counts_all(key(), all_):
+    # Each version has an entry, so an empty history beside a version was deleted.
+    is_gone = not _counts_all(key(), all_) if is_begun else bool(reader.rows(_ANY_VERSION))
+    if lineage is None and is_gone:
         breaks.append(HistoryBreak(_ALL, Damage.GONE))
     return VerifiedHistory(
         entries=counts["entries"],

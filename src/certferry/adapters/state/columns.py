@@ -192,7 +192,7 @@ def corrupt() -> StateError:
     """Return the error for data written by another program."""
     return StateError(
         Text("the state contains data that certferry did not write"),
-        hint=Text("put it back from a backup, and see who else can write to it"),
+        hint=Text("put the state back from a backup, and check who else can write to the database"),
     )
 
 

@@ -96,7 +96,9 @@ def _module(url: Location) -> Any:
         # Without the URL, because the URL may contain a password.
         raise ConfigError(
             Text("there is no state at {beginning}", beginning=beginning),
-            hint=Text("write sqlite:/// and a path, such as sqlite:////var/lib/certferry/state.db"),
+            hint=Text(
+                "write sqlite:/// and a path, for example sqlite:////var/lib/certferry/state.db"
+            ),
         )
     try:
         return import_module(_MODULES[beginning])

@@ -148,8 +148,8 @@ class Dialect(Struct, frozen=True):
     #: A query for all columns: `table_name`, `name`, `place` in the key (0 outside the key),
     #: `is_flag`, and `renumber`, a statement that sets the numbering after rows were copied.
     columns: str
-    #: A query for triggers, rules and the like: `table_name`, `kind`, `name`, `definition` as the
-    #: schema's scripts write the definition, and `removal`, a statement.
+    #: A query for triggers, rules, constraints and the like: `table_name`, `kind`, `name`,
+    #: `definition` as the schema's scripts write the definition, and `removal`, a statement.
     attached: str
     #: Returns statements that lock tables against other writers.
     alone: Callable[[Sequence[str]], Iterator[str]]
@@ -397,7 +397,7 @@ def _applied(reader: Reader, database: Database, migrations: Sequence[Migration]
     if not tables:
         return set()
     if _MIGRATIONS not in tables:
-        raise damaged(database.place, Text("it holds the tables of another program"))
+        raise damaged(database.place, Text("the database holds the tables of another program"))
     query = f"SELECT number FROM {_MIGRATIONS}"  # noqa: S608 - a constant
     applied = {row["number"] for row in reader.rows(query)}
     first, newest = migrations[0].number, migrations[-1].number

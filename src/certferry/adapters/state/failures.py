@@ -55,13 +55,13 @@ class Unreadable(Exception):
 def too_long(table: str) -> Unreadable:
     """Return the error for a table with a result longer than `LONGEST_RESULT`."""
     most = LONGEST_RESULT // 2**20
-    message = Text("what is to be read of the table {table} is longer than {count} MiB")
+    message = Text("the table {table} returns more than {count} MiB")
     return Unreadable(message.filled(table=table, count=most))
 
 
 def no_text(table: str) -> Unreadable:
     """Return the error for a table with bytes, or with text in another encoding than UTF-8."""
-    return Unreadable(Text("the table {table} has text that is not UTF-8", table=table))
+    return Unreadable(Text("the table {table} contains text that is not UTF-8", table=table))
 
 
 class translating_errors:  # noqa: N801 - used like a function
@@ -88,7 +88,7 @@ class translating_errors:  # noqa: N801 - used like a function
 
 
 NAME_THE_NEW_ONE = Text(
-    "write the new one as `url` of [state], with its `key`, then run: certferry sync"
+    "set `url` of [state] to the new state, with its `key`, then run: certferry sync"
 )
 MOVED = "the state was moved to "
 """The beginning of the database's error after a write to a moved state."""
@@ -98,7 +98,7 @@ def _moved(place: Path | str) -> errors.StateMoved:
     # Without the destination: any program can make such a trigger, and only the mark is proven.
     message = Text("the state in {place} was moved", place=place)
     hint = Text(
-        "`certferry state check` says where: write that as `url` of [state], with its `key`, then"
+        "`certferry state check` shows the new place: set `url` and `key` of [state] to it, then"
         " run: certferry sync"
     )
     return errors.StateMoved(message, hint=hint)
@@ -114,7 +114,7 @@ def _of_database(exc: sqlite3.Error, path: Path) -> errors.StateError:
         case sqlite3.SQLITE_BUSY | sqlite3.SQLITE_LOCKED:
             return errors.StateUnavailable(
                 Text("{path} has been locked by another process for too long", path=path),
-                hint=Text("see who has it open: fuser -v {path}", path=path),
+                hint=Text("check which process has the file open: fuser -v {path}", path=path),
             )
         case sqlite3.SQLITE_PERM | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_CANTOPEN:
             return _not_permitted(path, str(exc)) if _is_writable(path) else _read_only(path)
@@ -125,7 +125,7 @@ def _of_database(exc: sqlite3.Error, path: Path) -> errors.StateError:
             return errors.StateUnavailable(
                 Text("{path} cannot be read or written: {problem}", path=path, problem=str(exc)),
                 hint=Text(
-                    "free some space at {folder}, or check its disk if there is enough",
+                    "free some space at {folder}; if enough is free, check the disk",
                     folder=path.parent,
                 ),
             )
@@ -144,7 +144,7 @@ def _of_file(exc: OSError, path: Path) -> errors.StateError:
     if isinstance(exc, FileNotFoundError):
         return errors.StateUnavailable(
             Text("{path} is gone", path=path),
-            hint=Text("put it back, or see with `mount` whether its disk is there"),
+            hint=Text("put the file back, or check with `mount` whether its disk is mounted"),
         )
     return _not_permitted(path, errors.system_words(exc))
 
@@ -178,15 +178,17 @@ def _full(path: Path) -> errors.StateUnavailable:
 
 def _read_only(path: Path) -> errors.StateUnavailable:
     return errors.StateUnavailable(
-        Text("{path} cannot be opened: its file system is read-only", path=path),
-        hint=Text("see with `mount` and `dmesg` why, and have it writable again"),
+        Text("{path} cannot be opened: the file system is read-only", path=path),
+        hint=Text(
+            "check the reason with `mount` and `dmesg`, and make the file system writable again"
+        ),
     )
 
 
 def _not_permitted(path: Path, problem: Text | str) -> errors.StateUnavailable:
     return errors.StateUnavailable(
         Text("{path} cannot be opened: {problem}", path=path, problem=problem),
-        hint=Text("{path} must be a file of the user who runs certferry", path=path),
+        hint=Text("{path} must belong to certferry's user", path=path),
     )
 
 
@@ -194,13 +196,12 @@ def damaged(path: Path | str, problem: Text | str) -> errors.StateError:
     """Return the error for a damaged state, or for another program's database. A `path` of type
     `str` names a server's database.
     """
-    hint = Text("put it back from a backup, or name a database or schema of its own in `url`")
+    hint = Text("put the state back from a backup, or set `url` to a database or schema of its own")
     if isinstance(path, Path):
         hint = Text(
-            "check the path, or put {path} back: `certferry restore FILE`; without a backup, start"
-            " over: move"
-            " it away, with its `-wal` and `-shm` if there are any, and the next `certferry sync`"
-            " makes it anew and issues every certificate again",
+            "check the path, or put {path} back: `certferry restore FILE`. Without a backup,"
+            " start over: move the file away, with its `-wal` and `-shm` files; the next"
+            " `certferry sync` creates a new state and issues every certificate again",
             path=path,
         )
     return errors.StateError(
@@ -230,11 +231,11 @@ def of_server(
     setting = _TIME_OUTS.get(code)
     if setting is not None and not is_patient and re.search("timeout|超时", words):
         return errors.DatabaseUnavailable(
-            Text("{place} ended certferry's work by its {setting}: {problem}").filled(
+            Text("{place} ended certferry's transaction by {setting}: {problem}").filled(
                 place=place, setting=setting, problem=words
             ),
             hint=Text(
-                "it is too short for a state: have it longer for the user of the URL, such as"
+                "the setting is too short for a state: raise it for the URL's user, for example"
                 " ALTER ROLE USER SET {setting} = '60s'",
                 setting=setting,
             ),
@@ -242,17 +243,17 @@ def of_server(
     if is_lost:
         return errors.DatabaseUnavailable(
             Text("{place} does not answer: {problem}", place=place, problem=words),
-            hint=Text("the next run goes on; see whether the server runs and can be reached"),
+            hint=Text("the next run continues; check that the server runs and is reachable"),
         )
     for codes, (message, hint) in _TEMPORARY.items():
         if re.match(codes, code):
             return errors.DatabaseUnavailable(message.filled(place=place, problem=words), hint=hint)
     if code in {"42501", "3F000"}:
         return errors.ConfigError(
-            Text("{place}: the right is missing: {problem}", place=place, problem=words),
+            Text("{place}: permission is missing: {problem}", place=place, problem=words),
             hint=Text(
-                "the user of the URL needs a database of its own, or a schema: GRANT CREATE, USAGE"
-                " ON SCHEMA public TO USER"
+                "the URL's user needs a database of its own, or a schema: GRANT CREATE, USAGE ON"
+                " SCHEMA public TO USER"
             ),
         )
     if code.startswith(("42P01", "42703", "XX00")):
@@ -272,14 +273,14 @@ _TIME_OUTS = {
 _TEMPORARY = {
     "53100": (
         Text("{place} cannot be written: the server's disk is full"),
-        Text("free some space there; the next run goes on"),
+        Text("free some space there; the next run continues"),
     ),
     "53": (
-        Text("{place} has no room for this: {problem}"),
-        Text("the next run tries again; see max_connections and the server's memory"),
+        Text("{place} has no room for the data: {problem}"),
+        Text("the next run tries again; check max_connections and the server's memory"),
     ),
     "25006": (
-        Text("{place} takes no writes just now: {problem}"),
+        Text("{place} accepts no writes right now: {problem}"),
         Text("the server may have become a read replica; the next run tries again"),
     ),
     "40001|40P01|55P03|57014": (
@@ -293,25 +294,26 @@ the SQLSTATE (PostgreSQL, "Error Codes")."""
 _NO_WAITING = {
     r"^invalid ": Text("correct `url` of [state]"),
     r"^authentication method requirement": Text(
-        "nothing was sent to it: have the server ask by scram-sha-256 (`password_encryption`, the"
-        " user's password set anew, pg_hba.conf), or write sslmode=verify-full and sslrootcert=FILE"
-        " in `url`"
+        "nothing was sent to the server: have it use scram-sha-256 (`password_encryption`, set"
+        " the user's password again, pg_hba.conf), or write sslmode=verify-full and"
+        " sslrootcert=FILE in `url`"
     ),
     # The server's words in English and Chinese (src/backend/po/zh_CN.po), because libpq gives no
     # SQLSTATE for errors during the connection.
     r"database .* does not exist|数据库.*不存在": Text(
-        "make it: createdb, as the server's administrator; then `certferry state init`"
+        "create the database with createdb, as the server's administrator; then run"
+        " `certferry state init`"
     ),
     r"authentication failed|no password supplied|role .* does not|认证失败|角色.*不存在": Text(
-        "see the user in `url` and `password` of [state] (or PGPASSWORD, ~/.pgpass)"
+        "check the user in `url` and `password` of [state] (or PGPASSWORD, ~/.pgpass)"
     ),
     r"no pg_hba.conf entry|没有.*pg_hba.conf|permission denied for|权限不够": Text(
-        "let the server's pg_hba.conf, or its rights, admit this user from this host"
+        "allow the user from this host in the server's pg_hba.conf and permissions"
     ),
     r"certificate verify failed|root certificate file|not support SSL|does not match host": Text(
-        "sslrootcert=FILE in `url` names the CA of the server's certificate"
-        " (/etc/ssl/certs/ca-certificates.crt has the public ones), and the certificate must be for"
-        " the host of the URL"
+        "set sslrootcert=FILE in `url` to the CA of the server's certificate"
+        " (/etc/ssl/certs/ca-certificates.crt has the public CAs); the certificate must match the"
+        " URL's host"
     ),
 }
 
@@ -325,7 +327,7 @@ def _of_connecting(words: str, place: str) -> errors.StateError | errors.ConfigE
         if re.search(pattern, words):
             return errors.ConfigError(message, hint=hint)
     return errors.DatabaseUnavailable(
-        message, hint=Text("the next run goes on; see whether the server runs and can be reached")
+        message, hint=Text("the next run continues; check that the server runs and is reachable")
     )
 
 

@@ -49,5 +49,5 @@ def taken_over(lease: Lease) -> LeaseLost:
     """Return the error for the former holder of a lease."""
     return LeaseLost(
         Text("{lineage}: another run has taken over", lineage=lease.lineage),
-        hint=Text("nothing of this run was written; the other one goes on"),
+        hint=Text("this run wrote nothing; the other run continues"),
     )

@@ -131,8 +131,8 @@ class Generations:
         facts = _facts_of(line)
         if facts.get("key", self._check) != self._check:
             raise errors.ConfigError(
-                Text("the state in {place} was stored with another key", place=self.objects.place),
-                hint=Text("write that one as `key` of [state]; nothing was changed"),
+                Text("the state in {place} was sealed with another key", place=self.objects.place),
+                hint=Text("set `key` of [state] to that other key; nothing was changed"),
             )
         nonce, rest = sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:]
         try:
@@ -144,12 +144,15 @@ class Generations:
         if (where := facts.get("place", self._where)) != self._where:
             raise errors.ConfigError(
                 Text(
-                    "generation {number} in {place} is one of the state in {other}",
+                    "generation {number} in {place} belongs to the state in {other}",
                     number=number,
                     place=self.objects.place,
                     other=where,
                 ),
-                hint=Text("a copy is read where it was made; `certferry state move` moves a state"),
+                hint=Text(
+                    "a copy can be read only at its original place; to move a state use"
+                    " `certferry state move`"
+                ),
             )
         return Generation(number, digest_of_object(stored), content)
 
@@ -192,7 +195,7 @@ class Generations:
         named_by_next = None
         for number in reversed(numbers):
             stored = self.objects.read(_name(number))
-            if named_by_next not in {None, digest_of_object(stored)}:
+            if named_by_next is not None and named_by_next != digest_of_object(stored):
                 yield self._replaced(number)
             facts = _facts_of(stored.partition(b"\n")[0])
             named_by_next = facts.get("before") if number - 1 in numbers else None
@@ -212,10 +215,13 @@ class Generations:
             trying.callback(self.objects.remove, [name])
             if self.objects.create(name, os.urandom(16)):
                 raise errors.ConfigError(
-                    Text("{place} overwrites objects that are to be created only", place=place),
+                    Text(
+                        "{place} overwrites objects that certferry creates only if absent",
+                        place=place,
+                    ),
                     hint=Text(
                         "two runs would overwrite each other's state there; use a bucket of a"
-                        " service that honours it"
+                        " service with conditional writes"
                     ),
                 )
             self._must_be_private(name)
@@ -224,8 +230,10 @@ class Generations:
         """Raise `ConfigError` if anyone can read an object without a signature."""
         if self.objects.may_anybody_read(name):
             raise errors.ConfigError(
-                Text("{place} is public: it is read without a key", place=self.objects.place),
-                hint=Text("make the bucket private; the state needs one of its own"),
+                Text(
+                    "{place} is public: anyone can read it without a key", place=self.objects.place
+                ),
+                hint=Text("make the bucket private; the state needs a bucket of its own"),
             )
 
     def _refused(self, number: int) -> errors.ConfigError:
@@ -236,23 +244,23 @@ class Generations:
                 place=self.objects.place,
             ),
             hint=Text(
-                "find out who writes there; when this object is deleted, the next run goes on from"
-                " the generation before"
+                "find out who writes there; after you delete the object, the next run continues"
+                " from the generation before"
             ),
         )
 
     def _missing(self, earlier: int, later: int) -> errors.StateError:
-        message = Text("{place} has the generations {earlier} and {later}, and none between them")
+        message = Text("{place} has the generations {earlier} and {later}, but none in between")
         return errors.StateError(
             message.filled(place=self.objects.place, earlier=earlier, later=later),
             hint=Text(
-                "find out who deletes there; a run goes on from the newest one, which has"
-                " everything"
+                "find out who deletes there; a run continues from the newest generation, which is"
+                " complete"
             ),
         )
 
     def _replaced(self, number: int) -> errors.StateError:
-        message = Text("generation {number} in {place} is not the one that the next was made from")
+        message = Text("the generation after {number} in {place} was made from a different one")
         return errors.StateError(
             message.filled(number=number, place=self.objects.place),
             hint=Text("find out who writes there besides certferry"),
@@ -395,7 +403,7 @@ class BucketDatabase(InMemory):
                 return errors.StateMoved(moved.message, hint=moved.hint)
         return errors.StateOvertaken(
             Text("another run has stored the state in {place}", place=self.place),
-            hint=Text("that run goes on; run this one again when it has ended"),
+            hint=Text("the other run continues; run again after it has ended"),
         )
 
 
@@ -522,7 +530,7 @@ def _opened(
     if newest is None and not makes:
         raise errors.ConfigError(
             Text("there is no state at {path}", path=objects.place),
-            hint=Text("the first `certferry sync` makes it, and so does `certferry state init`"),
+            hint=Text("the first `certferry sync` or `certferry state init` creates the state"),
         )
     if newest is None and not reads_only:
         generations.must_be_fit()

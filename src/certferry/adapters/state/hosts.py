@@ -101,11 +101,11 @@ class HostTables(Tables):
         if since is not None:
             raise LeaseHeld(
                 Text(
-                    "{host} is not forgotten: a run has been in progress there since {since}",
+                    "{host} stays: a run has been in progress there since {since}",
                     host=name,
                     since=since,
                 ),
-                hint=Text("try again when that run has ended"),
+                hint=Text("try again after the run has ended"),
             )
         query = "SELECT DISTINCT lineage FROM rollout WHERE host = ? ORDER BY lineage"
         lineages = tuple(row["lineage"] for row in transaction.rows(query, name))

@@ -107,8 +107,8 @@ _NEWEST = (
     " ORDER BY lineage"
 )
 _GO_BY_THE_HISTORY = Text(
-    "certferry goes by the history; see who else can write to the database. The next certificate"
-    " ends this: certferry sync --renew {lineage}"
+    "certferry follows the history; check who else can write to the database. The next"
+    " certificate ends the trouble: certferry sync --renew {lineage}"
 )
 
 

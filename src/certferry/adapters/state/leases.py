@@ -34,7 +34,7 @@ from certferry.ports.state import Lease
 from certferry.text import Text
 
 _BETWEEN = "/"
-_ENDED = Text("try again when it has ended")
+_ENDED = Text("try again after that run has ended")
 
 MOST_TURNS = 3000
 """The most turns reserved ahead: 375 hosts with eight threads each. A reservation further ahead was
@@ -264,7 +264,9 @@ def held_by_another(reader: Reader, lineage: str, *, is_shared: bool = False) ->
         with suppress(StateError):
             return _held_by(lineage, row, is_shared=is_shared)
     # A restored backup lacks the holder, or the holder has just released the lease.
-    return LeaseHeld(Text("{lineage}: another run is at work", lineage=lineage), hint=_ENDED)
+    return LeaseHeld(
+        Text("{lineage}: another run is working on the certificate", lineage=lineage), hint=_ENDED
+    )
 
 
 _HOLDER = "SELECT holder, since, until FROM lease WHERE lineage = ? AND holder IS NOT NULL"
@@ -275,7 +277,7 @@ def _held_by(lineage: str, row: Row, *, is_shared: bool) -> LeaseHeld:
     since = MOMENT.read(row["since"])
     return LeaseHeld(
         Text(
-            "{lineage}: {holder} has been at work since {since}",
+            "{lineage}: {holder} has been working since {since}",
             lineage=lineage,
             holder=Text("process {pid} on {host}", pid=pid, host=host),
             since=since,
@@ -290,7 +292,7 @@ def _held_by(lineage: str, row: Row, *, is_shared: bool) -> LeaseHeld:
 def _in_progress(pid: str, host: str, since: datetime) -> LeaseHeld:
     return LeaseHeld(
         Text(
-            "{holder} has been at work since {since}",
+            "{holder} has been working since {since}",
             holder=Text("process {pid} on {host}", pid=pid, host=host),
             since=since,
         ),

@@ -192,7 +192,7 @@ def _must_open(table: _Table, plain: Mapping[str, Any]) -> None:
         if sealed.column != _PROOF and isinstance(plain[sealed.column], str):
             raise StateError(
                 Text("{text} does not open", text=_named(table, plain, sealed.column)),
-                hint=Text("`certferry state check` says what to do; then run the same again"),
+                hint=Text("`certferry state check` shows the fix; then run the same command again"),
             )
 
 
@@ -341,10 +341,13 @@ def _carry(
         other, _ = there.database_and_sealing
         wrong = sent.difference(other.read(lambda reader: _tally(reader, there)))
         if wrong is not None:
-            message = Text("{place} does not hold what was sent: {table}")
+            message = Text("the table {table} in {place} differs from the original")
             raise StateError(
                 message.filled(place=other.place, table=wrong),
-                hint=Text("nothing was changed here; see what else writes there, and run it again"),
+                hint=Text(
+                    "nothing was changed here; check which other program writes there, and run"
+                    " the command again"
+                ),
             )
         name = _name(there)
     database, sealing = here.database_and_sealing
@@ -363,7 +366,7 @@ def _make_room(destination: Address, here: SqlState, host: str) -> None:
         if there is not None:
             database, _ = there.database_and_sealing
             if _name(here) == _name(there):
-                raise ConfigError(Text("{place} is where the state is", place=database.place))
+                raise ConfigError(Text("the state already is in {place}", place=database.place))
             if _has_left(here, there):
                 tables = _tables(database, database.dialect)
                 dropped = database.dialect.drop([table.name for table in reversed(tables)])
@@ -376,8 +379,8 @@ def _make_room(destination: Address, here: SqlState, host: str) -> None:
         for table in _carried(_tables(database, database.dialect)):
             if table.name != "host" and database.rows(f"SELECT 1 FROM {table.name} LIMIT 1"):  # noqa: S608 - a name of the schema
                 raise ConfigError(
-                    Text("{place} holds a state already", place=database.place),
-                    hint=Text("name an empty database, or a file that is not there"),
+                    Text("{place} already holds a state", place=database.place),
+                    hint=Text("give an empty database, or a new file"),
                 )
 
 
@@ -428,7 +431,7 @@ def _copy(
     if hosts != 1 and not there.is_shared:
         raise ConfigError(
             Text("{place} has {count} hosts", place=database.place, count=hosts),
-            hint=Text("a file has one; forget the others: certferry hosts forget NAME"),
+            hint=Text("a file holds one host; forget the others: certferry hosts forget NAME"),
         )
     return tally
 

@@ -98,20 +98,31 @@ def _drop(tables: Sequence[str]) -> Iterator[str]:
 
 _ATTACHED = """
 SELECT relname AS table_name, kind, name, definition,
-    format('DROP %s %I ON %I;', kind, name, relname) AS removal
+    format(removal, kind, name, relname) AS removal
 FROM pg_class JOIN (
     SELECT tgrelid AS its, 'TRIGGER' AS kind, tgname AS name,
-        CASE tgenabled WHEN 'O' THEN '$$' || prosrc || '$$' ELSE 'not in force' END AS definition
+        CASE tgenabled WHEN 'O' THEN '$$' || prosrc || '$$' ELSE 'not in force' END AS definition,
+        'DROP %s %I ON %I;' AS removal
     FROM pg_trigger JOIN pg_proc ON pg_proc.oid = tgfoid WHERE NOT tgisinternal
-    UNION ALL SELECT ev_class, 'RULE', rulename, pg_get_ruledef(oid) FROM pg_rewrite
-    UNION ALL SELECT polrelid, 'POLICY', polname, 'a policy' FROM pg_policy
+    UNION ALL SELECT ev_class, 'RULE', rulename, pg_get_ruledef(oid), 'DROP %s %I ON %I;'
+    FROM pg_rewrite
+    UNION ALL SELECT polrelid, 'POLICY', polname, 'a policy', 'DROP %s %I ON %I;' FROM pg_policy
+    UNION ALL SELECT oid, 'ROW LEVEL SECURITY', relname, 'row security',
+        'ALTER TABLE %3$I DISABLE ROW LEVEL SECURITY, NO FORCE ROW LEVEL SECURITY;'
+    FROM pg_class WHERE relrowsecurity OR relforcerowsecurity
+    UNION ALL SELECT conrelid, 'CONSTRAINT', conname, pg_get_constraintdef(oid),
+        'ALTER TABLE %3$I DROP CONSTRAINT %2$I;'
+    FROM pg_constraint WHERE contype IN ('c', 'u', 'x')
+    UNION ALL SELECT indrelid, 'UNIQUE INDEX', pg_class.relname, 'an index', 'DROP INDEX %2$I;'
+    FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid
+    WHERE indisunique AND NOT EXISTS (SELECT 1 FROM pg_constraint WHERE conindid = indexrelid)
 ) AS attached ON its = pg_class.oid
 WHERE relkind IN ('r', 'p')
     AND relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema())
 ORDER BY table_name, kind, name
 """
-"""A query for triggers, rules and policies, which may change statements or hide rows (PostgreSQL,
-"System Catalogs")."""
+"""A query for triggers, rules, policies, constraints and unique indexes, which may change or refuse
+statements, or hide rows (PostgreSQL, "System Catalogs")."""
 
 
 class PostgresqlDatabase:
@@ -268,7 +279,7 @@ class PostgresqlDatabase:
             if time.monotonic() > deadline:
                 raise DatabaseUnavailable(
                     Text("{place}: no answer to a write", place=self.place),
-                    hint=Text("it may have been stored; the next run reads what was"),
+                    hint=Text("the write may have been stored; the next run checks"),
                 ) from lost.__cause__
             time.sleep(random.uniform(*_PAUSES))  # noqa: S311 - no secret
 
@@ -330,12 +341,12 @@ class PostgresqlDatabase:
             raise ConfigError(
                 Text("{place} is a read replica", place=self.place),
                 hint=Text(
-                    "name the server that takes writes in `url` of [state]; where several are"
-                    " named, target_session_attrs=read-write chooses it"
+                    "set `url` of [state] to the server that accepts writes; with several servers"
+                    " in `url`, add target_session_attrs=read-write"
                 ),
             )
         if not self._was_usable:
-            message = Text("{place} is a read replica: what it has may be some moments old")
+            message = Text("{place} is a read replica: its data may be a few moments old")
             _log.warning(message.filled(place=self.place))
 
 
@@ -344,7 +355,7 @@ def _must_be_new_enough(connection: BoundedConnection, place: str) -> None:
     if connection.info.server_version < _OLDEST_SERVER:
         raise ConfigError(
             Text("{place}: PostgreSQL 14 or newer is needed", place=place),
-            hint=Text("upgrade the server, or name another in `url` of [state]"),
+            hint=Text("upgrade the server, or set `url` of [state] to another server"),
         )
 
 
@@ -372,13 +383,13 @@ def _parameters(url: str) -> dict[str, Any]:
         ) from None
     if given.pop("password", None) is not None:
         raise ConfigError(
-            Text("a password stands in `url` of [state]"),
-            hint=Text("write `password`, a reference, in its place"),
+            Text("`url` of [state] contains a password"),
+            hint=Text("write `password`, a reference, instead"),
         )
     if "service" in given:
         raise ConfigError(
             Text("`service` in `url` of [state] is not supported"),
-            hint=Text("write host, port and database in the URL"),
+            hint=Text("write host, port and database into the URL"),
         )
     usual = {
         option.keyword.decode(): option.val.decode()
@@ -395,8 +406,8 @@ def _parameters(url: str) -> dict[str, Any]:
                 host=elsewhere[0],
             ),
             hint=Text(
-                "write sslmode=verify-full in it, and sslrootcert=FILE with the CA of the server's"
-                " certificate (/etc/ssl/certs/ca-certificates.crt has the public ones)"
+                "write sslmode=verify-full in `url`, and sslrootcert=FILE with the CA of the"
+                " server's certificate (/etc/ssl/certs/ca-certificates.crt has the public CAs)"
             ),
         )
     shown: dict[str, Any] = {
@@ -504,14 +515,14 @@ def _must_be_made(database: PostgresqlDatabase) -> None:
         raise _not_made(database)
     raise ConfigError(
         Text("{place} has the tables of an older certferry", place=database.place),
-        hint=Text("run once, on one host: certferry state migrate"),
+        hint=Text("on one host, run: certferry state migrate"),
     )
 
 
 def _not_made(database: PostgresqlDatabase) -> ConfigError:
     return ConfigError(
         Text("there is no state in {place}", place=database.place),
-        hint=Text("make it, once for all hosts: certferry state init"),
+        hint=Text("on one host, run: certferry state init"),
     )
 
 
@@ -522,5 +533,5 @@ def _must_hold_any_text(database: PostgresqlDatabase) -> None:
             Text(
                 "{place} has the encoding {name}", place=database.place, name=row["server_encoding"]
             ),
-            hint=Text("make a database with UTF8: createdb --encoding=UTF8 --template=template0"),
+            hint=Text("create a database with UTF8: createdb --encoding=UTF8 --template=template0"),
         )

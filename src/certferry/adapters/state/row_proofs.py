@@ -24,8 +24,8 @@ from certferry.errors import StateError, StateForeign
 from certferry.text import Text
 
 _SEE_WHO = Text(
-    "see who else can write to the database; put the state back from a backup, or delete the row:"
-    " {statements}"
+    "check who else can write to the database; put the state back from a backup, or delete the"
+    " row: {statements}"
 )
 
 
@@ -90,7 +90,9 @@ class ProofRule(Struct, frozen=True):
         secret = sealing.unseal(sealed, *bound_to)
         if secret is None:
             sealing.must_open(reader)
-            raise self.wrong(row, Text("its key does not open: it was changed, or is another's"))
+            raise self.wrong(
+                row, Text("its key does not open: the key was changed, or belongs to another row")
+            )
         return secret
 
     def wrong(self, row: Row, problem: Text) -> StateError:
@@ -147,8 +149,8 @@ class ProofRule(Struct, frozen=True):
         for stored in self._rows(reader, {name: row[name] for name in self.key}):
             if all(stored[name] == row[name] for name in columns):
                 return
-        message = Text("the database changes what certferry writes to it: {row}")
-        hint = Text("`certferry state check` names what does that")
+        message = Text("the database changes certferry's data on writing: {row}")
+        hint = Text("`certferry state check` shows the cause")
         raise StateForeign(message.filled(row=self._named(row)), hint=hint)
 
     def ours(
@@ -187,7 +189,7 @@ WITHDRAWAL = ProofRule(
     "withdrawal",
     ("lineage", "target", "domain", "fingerprint"),
     ("withdrawn_at", "by_hand"),
-    Text("the certificate of {lineage} that {domain} is not to serve again"),
+    Text("the withdrawn certificate of {lineage} for {domain}"),
 )
 ACCOUNT = ProofRule(
     "acme_account", "account row", ("directory",), ("url",), Text("the account at {directory}")
@@ -205,14 +207,14 @@ USER = ProofRule(
     ("id",),
     ("name", "role", "made_at", "password", "password_at"),
     Text("the user {id}"),
-    Text("see who else can write to the database; run: certferry console user remove {id}"),
+    Text("check who else can write to the database; run: certferry console user remove {id}"),
 )
 LINK = ProofRule(
     "console_user_link",
     "password link",
     ("user_id",),
     ("digest", "expires_at"),
-    Text("the link by which {user_id} chooses a password"),
+    Text("the link for {user_id} to choose a password"),
 )
 SESSION = ProofRule(
     "console_user_session",
@@ -227,7 +229,7 @@ TOKEN = ProofRule(
     ("id",),
     ("name", "digest", "begins", "role", "made_at", "expires_at"),
     Text("the token {id}"),
-    Text("see who else can write to the database; run: certferry console token remove {id}"),
+    Text("check who else can write to the database; run: certferry console token remove {id}"),
 )
 UPLOAD = ProofRule(
     "upload",
@@ -256,7 +258,7 @@ ROLLOUT = ProofRule(
         *("request_id", "worked_before", "refused_since", "drift", "repairs", "attempts"),
     ),
     Text("the delivery of {lineage} to {domain} on host {host}"),
-    Text("see who else can write to the database; the next run there delivers again"),
+    Text("check who else can write to the database; the next run there delivers again"),
     # Targets and files are observed; only the row shows that a command ran.
     covers=lambda row: row["target"] == Kind.COMMAND,
 )
@@ -265,7 +267,7 @@ MOVED = ProofRule(
     "move",
     ("destination", "at"),
     (),
-    Text("that the state was moved"),
+    Text("the mark of a moved state"),
 )
 
 PROOF_RULES = (

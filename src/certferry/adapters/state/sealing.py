@@ -209,9 +209,9 @@ def _changed(reader: Reader, source: Path | Secret) -> StateError | None:
     query = "SELECT changed_at, changed_on FROM sealing WHERE changed_at IS NOT NULL"
     with suppress(StateError):  # another program may have changed the moment
         for row in reader.rows(query):
-            hint = Text("write the new one as `key` of [state]; nothing was changed")
+            hint = Text("set `key` of [state] to the new key; nothing was changed")
             if isinstance(source, Path):
-                hint = Text("put the new one into {path}; nothing was changed", path=source)
+                hint = Text("put the new key into {path}; nothing was changed", path=source)
             message = Text("the key of the state was changed at {moment} on host {host}")
             at = to_moment(row["changed_at"])
             return StateError(message.filled(moment=at, host=row["changed_on"]), hint=hint)
@@ -221,12 +221,14 @@ def _changed(reader: Reader, source: Path | Secret) -> StateError | None:
 def _other_key(source: Path | Secret) -> StateError:
     if isinstance(source, Path):
         return StateError(
-            Text("the key in {path} does not open what the state holds", path=source),
+            Text("the key in {path} does not open the state", path=source),
             hint=way_out(source),
         )
     return StateError(
-        Text("`key` of [state] does not open what the state holds"),
-        hint=Text("give it the value that it has on the other hosts; nothing was changed"),
+        Text("`key` of [state] does not open the state"),
+        hint=Text(
+            "set `key` of [state] to the same value as on the other hosts; nothing was changed"
+        ),
     )
 
 
@@ -274,14 +276,14 @@ def key_of(source: Path | Secret) -> bytes:
             hint=_A_NEW_ONE,
         )
     if _is_guessed(key):
-        raise ConfigError(Text("`key` of [state] can be guessed"), hint=_A_NEW_ONE)
+        raise ConfigError(Text("`key` of [state] is easy to guess"), hint=_A_NEW_ONE)
     return key
 
 
-_A_NEW_ONE = Text("`certferry state key` prints a new one, for a new state")
+_A_NEW_ONE = Text("`certferry state key` prints a key for a new state")
 
-_LEAST_DIFFERENT = 8
-"""The fewest different bytes in a key. Only one random key in 10**36 has fewer; zeros, or a
+_LEAST_DIFFERENT = 16
+"""The fewest different bytes in a key. Only one random key in 10**16 has fewer; zeros, or a
 repeated word, can be guessed."""
 
 
@@ -352,10 +354,9 @@ def put_key(new: Path, path: Path) -> None:
 def way_out(path: Path) -> Text:
     """Return the hint for a state sealed with another key than the key file's."""
     return Text(
-        "put {path} back from the backup that belongs to this state (`certferry restore FILE`, if"
-        " certferry made it); without a backup, start over:"
-        " move the state and the key file away, and the next `certferry sync` makes both anew and"
-        " issues every certificate again",
+        "put {path} back from the backup of the same state (`certferry restore FILE`). Without a"
+        " backup, start over: move the state and the key file away; the next `certferry sync`"
+        " creates both anew and issues every certificate again",
         path=path,
     )
 
@@ -376,7 +377,7 @@ def _decode(content: bytes, path: Path) -> bytes:
     if key is None:
         raise _no_key(path)
     if _is_guessed(key):
-        raise StateError(Text("the key in {path} can be guessed", path=path), hint=_A_NEW_ONE)
+        raise StateError(Text("the key in {path} is easy to guess", path=path), hint=_A_NEW_ONE)
     return key
 
 
@@ -390,9 +391,9 @@ def _decoded(content: bytes) -> bytes | None:
 
 def _no_key(path: Path) -> StateError:
     return StateError(
-        Text("{path} does not hold a key", path=path),
+        Text("{path} does not contain a key", path=path),
         hint=Text(
-            "it is one line: {count} bytes in base64; {otherwise}",
+            "the file must be one line, {count} bytes in base64; {otherwise}",
             count=KEY_BYTES,
             otherwise=way_out(path),
         ),
@@ -401,17 +402,18 @@ def _no_key(path: Path) -> StateError:
 
 def _missing(path: Path) -> StateError:
     return StateError(
-        Text("the key file {path} is missing, and the state is sealed with it", path=path),
-        hint=Text("set `key_file` of [state] to where it is; {otherwise}", otherwise=way_out(path)),
+        Text("the key file {path} is missing, and the state is sealed with the key", path=path),
+        hint=Text(
+            "set `key_file` of [state] to the file's place; {otherwise}", otherwise=way_out(path)
+        ),
     )
 
 
 def _open_to_others(path: Path) -> StateError:
     return StateError(
-        Text("the key file {path} can be read by others", path=path),
+        Text("other users can read the key file {path}", path=path),
         hint=Text(
-            "run: chmod 600 {path}\n"
-            "Where Kubernetes mounts it, set defaultMode: 0400 in place of that",
+            "run: chmod 600 {path}\nIf Kubernetes mounts the file, set defaultMode: 0400 instead",
             path=shlex.quote(str(path)),
         ),
     )

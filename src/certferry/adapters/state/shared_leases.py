@@ -391,5 +391,5 @@ def _flat(held: Sequence[tuple[str, str, int]]) -> list[Value]:
 def _not_renewed(lease: Lease) -> LeaseLost:
     return LeaseLost(
         Text("{lineage}: the lease could not be renewed in time", lineage=lease.lineage),
-        hint=Text("another host may go on with it; the next run sees how far it is"),
+        hint=Text("another host may continue with the certificate; the next run checks"),
     )

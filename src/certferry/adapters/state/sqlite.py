@@ -181,7 +181,9 @@ class SqliteDatabase:
         " WHERE one.type = 'table' ORDER BY table_name, place",
         "SELECT tbl_name AS table_name, 'TRIGGER' AS kind, name, sql || ';' AS definition,"
         " printf('DROP TRIGGER \"%w\";', name) AS removal FROM sqlite_schema"
-        " WHERE type = 'trigger' ORDER BY table_name, name",
+        " WHERE type = 'trigger' UNION ALL SELECT tbl_name, 'UNIQUE INDEX', name, 'an index',"
+        " printf('DROP INDEX \"%w\";', name) FROM sqlite_schema"
+        " WHERE type = 'index' AND upper(sql) LIKE 'CREATE UNIQUE%' ORDER BY table_name, name",
         lambda _: iter(()),  # SQLite has one writer at a time
         _stop,
         lambda tables: (f"DROP TABLE {table}" for table in tables),
@@ -281,7 +283,7 @@ class SqliteDatabase:
             switch = partial(self._journal_mode, f"PRAGMA journal_mode = {_WRITE_AHEAD}")
             if self._patiently(switch) != _WRITE_AHEAD:
                 raise StateUnavailable(
-                    Text("{path}: its file system cannot share a database", path=self.path),
+                    Text("{path}: the file system cannot share a database", path=self.path),
                     hint=Text("put the state on a local disk"),
                 )
 
@@ -403,7 +405,7 @@ def prepare(url: str, key: Path | Secret, host: str, *, init: bool) -> bool:
 def _not_made(path: Path) -> ConfigError:
     return ConfigError(
         Text("there is no state at {path}", path=path),
-        hint=Text("the first `certferry sync` makes it, and so does `certferry state init`"),
+        hint=Text("the first `certferry sync` or `certferry state init` creates the state"),
     )
 
 

@@ -154,11 +154,11 @@ def mark_of(database: Database, sealing: Sealing) -> Row | None:
                 return row
         raise StateForeign(
             Text(
-                "the state in {place} is marked as moved, and its key does not prove the mark",
+                "the state in {place} is marked as moved, but its key does not prove the mark",
                 place=database.place,
             ),
             hint=Text(
-                "if the state was moved, write the new one as `url` of [state]; if not, see who"
+                "if the state was moved, set `url` of [state] to the new place; if not, check who"
                 " else can write to the database, and delete the mark: DELETE FROM moved;"
             ),
         )
@@ -181,10 +181,10 @@ def must_be_in_use(database: Database, sealing: Sealing) -> None:
         return
     destination, place = row["destination"], database.place
     if destination.startswith(ARRIVING):
-        message = Text("the move of the state from {origin} to {place} did not end")
+        message = Text("the move of the state from {origin} to {place} was interrupted")
         raise ConfigError(
             message.filled(origin=destination.removeprefix(ARRIVING), place=place),
-            hint=Text("run the same `certferry state move` again, where the state was before"),
+            hint=Text("on the state's previous host, run the same `certferry state move` again"),
         )
     message = Text("the state in {place} was moved to {destination} at {moment}")
     raise ConfigError(

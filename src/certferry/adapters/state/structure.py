@@ -1,5 +1,6 @@
 """A comparison of a state's tables with certferry's schema. Another program may have added a
-trigger that changes written rows, or replaced a table by a view.
+trigger that changes written rows or a constraint that refuses rows, switched on row security that
+hides rows, or replaced a table by a view.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from certferry.adapters.state.database import Database, read_migrations, schema_
 from certferry.errors import StateForeign
 from certferry.text import Text
 
-_SEE_WHO = Text("see who else can change the tables, and put the state back from a backup")
+_SEE_WHO = Text("check who else can change the tables, and put the state back from a backup")
 
 
 def differences(database: Database) -> Iterator[StateForeign]:
@@ -29,7 +30,7 @@ def differences(database: Database) -> Iterator[StateForeign]:
     present = _by_table(column for column in named if column[0] in tables)
     for table in sorted(made):
         if table not in present:
-            yield _foreign(Text("{table} is no table", table=table))
+            yield _foreign(Text("{table} is not a table", table=table))
             continue
         for column in sorted(made[table] ^ present[table]):
             yield _foreign(Text("the column {column} of {table}", column=column, table=table))
@@ -38,12 +39,13 @@ def differences(database: Database) -> Iterator[StateForeign]:
     for row in database.rows(database.dialect.attached):
         has_our_name = row["name"] in lacking
         lacking.discard(row["name"])
-        if row["table_name"] not in made or (has_our_name and row["definition"] in script):
+        is_ours = has_our_name or row["kind"] == "CONSTRAINT"
+        if row["table_name"] not in made or (is_ours and row["definition"] in script):
             continue
         difference = Text("{kind} {name} on {table}").filled(
             kind=row["kind"], name=row["name"], table=row["table_name"]
         )
-        removal = Text("see who else can change the tables, then run: {statement}")
+        removal = Text("check who else can change the tables, then run: {statement}")
         yield _foreign(
             difference, _SEE_WHO if has_our_name else removal.filled(statement=row["removal"])
         )
@@ -73,6 +75,6 @@ def _by_table(columns: Iterable[tuple[Any, Any]]) -> dict[str, set[str]]:
 
 def _foreign(difference: Text, hint: Text = _SEE_WHO) -> StateForeign:
     message = Text(
-        "the tables of the state are not as certferry made them: {what}", what=difference
+        "certferry did not create the state's tables in their present form: {what}", what=difference
     )
     return StateForeign(message, hint=hint)

@@ -86,7 +86,7 @@ def _foreign(table: str, key: Sequence[str], wrong: Sequence[str], row: Row) -> 
     return StateForeign(
         message.filled(columns=list(wrong), key=[str(row[name]) for name in key], table=table),
         hint=Text(
-            "see who else can write to the database; put the state back from a backup, or delete"
-            " this row"
+            "check who else can write to the database; put the state back from a backup, or"
+            " delete the row"
         ),
     )

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from certferry import __version__
 from certferry.adapters.dns import answers
+from certferry.adapters.dns.keys import KeyForms, Mistaken
 from certferry.adapters.dns.records import TxtRecord, Zone
 from certferry.adapters.dnspod.client import (
     NUMBER,
@@ -29,9 +30,8 @@ from certferry.adapters.dnspod.client import (
     total_in,
     zone_of,
 )
-from certferry.adapters.http import client
+from certferry.adapters.http import client, exchange
 from certferry.core.redaction import Secret, quoted, quoted_code, quoted_id
-from certferry.errors import ConfigError
 from certferry.ports.adapter import Answer, Context, Variable, json_object
 from certferry.ports.dns import DnsProvider
 from certferry.text import Text
@@ -40,7 +40,7 @@ SERVICE = "Tencent Cloud"
 CALLED = Text("Tencent Cloud")
 RANK = 20
 WHERE_KEYS_ARE = Text(
-    "console.cloud.tencent.com/cam/capi → API keys; the SecretKey is shown once, when made"
+    "console.cloud.tencent.com/cam/capi → API keys; the SecretKey is shown only once, at creation"
 )
 ENVIRONMENT = (
     # The names of acme.sh (dns_tencent) and of lego (tencentcloud).
@@ -75,15 +75,15 @@ _BROKEN = "InternalError"
 
 _KEY = Text(
     "compare `secret_id` and `secret_key` with the keys at console.cloud.tencent.com/cam/capi. A"
-    " DNSPod token (a number and 32 digits) is no such key: it belongs to an account of type dnspod"
+    " DNSPod token (a number and 32 digits) belongs in an account of type dnspod"
 )
 _POLICY = Text(
     "give the key's user the policy QcloudDNSPodFullAccess at console.cloud.tencent.com/cam"
 )
-_PLAN = Text("the domain's DNSPod plan does not allow it: free some, or choose another plan")
-_VERIFY = Text("the account is not verified yet: do that at console.cloud.tencent.com")
-_ELSEWHERE = Text("name the account that has the domain as `dns` of the certificate")
-_HALF = Text("leave it out: 10 is half of what Tencent Cloud allows")
+_PLAN = Text("the domain's DNSPod plan is used up: remove records, or choose another plan")
+_VERIFY = Text("the account is not verified yet: verify the account at console.cloud.tencent.com")
+_ELSEWHERE = Text("set `dns` of the certificate to the account that has the domain")
+_HALF = Text("remove the setting: the default of 10 is half of Tencent Cloud's limit")
 
 _WRONG_KEY = (
     "AuthFailure",
@@ -110,21 +110,23 @@ _NO_ZONE = (
 )
 _ANSWERS = answers.Codes(
     Text("{about}: Tencent Cloud answered {action} with {code}: {words} (request {request})"),
-    Text("look at the domain at console.dnspod.cn"),
+    Text("check the domain at console.dnspod.cn"),
     denied={
         **dict.fromkeys(_WRONG_KEY, _KEY),
         **dict.fromkeys(("UnauthorizedOperation", "AuthFailure.UnauthorizedOperation"), _POLICY),
-        "AuthFailure.TokenFailure": Text("a temporary key does not work here: make a lasting one"),
+        "AuthFailure.TokenFailure": Text(
+            "a temporary key does not work here: create a permanent key"
+        ),
         "AuthFailure.SecretIdNotFound": Text(
-            "{check}. A key of the international site (IKID…) needs its address as `api`,"
+            "{check}. For a key of the international site (IKID…), set `api` to"
             " https://dnspod.intl.tencentcloudapi.com",
             check=_KEY,
         ),
         "InvalidParameter.RequestIpLimited": Text(
-            "this host's address is not on the key's list of allowed addresses: add it there"
+            "this host's address is not on the key's list of allowed addresses: add the address"
         ),
         "LimitExceeded.FailedLoginLimitExceeded": Text(
-            "leave the account alone for an hour, and correct the keys before that"
+            "correct the keys, then leave the account alone for an hour"
         ),
         "InvalidParameter.AccountIsBanned": Text(
             "the account is banned: ask Tencent Cloud's support"
@@ -133,13 +135,13 @@ _ANSWERS = answers.Codes(
     rejected={
         **dict.fromkeys(_NOT_VERIFIED, _VERIFY),
         "AuthFailure.SignatureExpire": Text(
-            "this machine's clock is wrong by more than five minutes: set it, for instance with"
+            "this host's clock is wrong by more than five minutes: set it, for example with"
             " `timedatectl set-ntp true`"
         ),
         "FailedOperation.DomainIsLocked": Text(
-            "the domain is locked: unlock it at console.dnspod.cn"
+            "the domain is locked: unlock the domain at console.dnspod.cn"
         ),
-        "FailedOperation.DomainIsSpam": Text("DNSPod has banned the domain: ask its support"),
+        "FailedOperation.DomainIsSpam": Text("DNSPod has banned the domain: ask DNSPod's support"),
         "LimitExceeded": _PLAN,
     },
     unavailable={
@@ -153,6 +155,25 @@ _ANSWERS = answers.Codes(
 CODES = _ANSWERS.meanings
 
 
+KEYS = KeyForms(
+    Text("Tencent Cloud"),
+    Text("copy both anew from console.cloud.tencent.com/cam/capi"),
+    (
+        Mistaken(
+            "secret_id",
+            r"^\d+$|,",
+            Text("is that of a DNSPod token"),
+            Text(
+                'declare a DNSPod token as an account with type = "dnspod" (its number is '
+                "`id`, its 32 digits are `token`); or create a key that begins with AKID at "
+                "console.cloud.tencent.com/cam/capi"
+            ),
+        ),
+        Mistaken("secret_id secret_key", r"^$|\s", Text("is empty, or more than a key")),
+    ),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The settings under `[accounts.<label>]`. `secret_id` begins with AKID, or IKID abroad."""
@@ -163,10 +184,10 @@ class Settings:
         str,
         Text(
             "the address of the API; `https://dnspod.intl.tencentcloudapi.com` for the"
-            " international one"
+            " international site"
         ),
     ] = "https://dnspod.tencentcloudapi.com"
-    requests_per_second: Annotated[float, Text("the most requests in a second")] = (
+    requests_per_second: Annotated[float, Text("the most requests per second")] = (
         REQUESTS_PER_SECOND
     )
 
@@ -175,31 +196,12 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one account, without sending a request. Raises `ConfigError`."""
     secret_id = settings.secret_id.reveal().strip()
     secret_key = settings.secret_key.reveal().strip()
-    _must_be_a_key(secret_id, secret_key)
+    KEYS.must_fit(secret_id=secret_id, secret_key=secret_key)
     per_second = settings.requests_per_second
     answers.must_be_positive("requests_per_second", per_second, SERVICE, _HALF)
     keys = TencentKeys(secret_id, Secret(secret_key))
     http = client.client_in(context, settings.api, per_second, says_too_many)
     return DnspodRecords(TencentCloudClient(settings.api, keys, http, context), context.pause)
-
-
-def _must_be_a_key(secret_id: str, secret_key: str) -> None:
-    if secret_id.isdigit() or "," in secret_id:
-        raise ConfigError(
-            Text("the `secret_id` of the Tencent Cloud account is that of a DNSPod token"),
-            hint=Text(
-                'write a DNSPod token as an account with type = "dnspod", its number as `id` and'
-                " its 32 digits as `token`; or make a key that begins with AKID at"
-                " console.cloud.tencent.com/cam/capi"
-            ),
-        )
-    if not secret_id or not secret_key or len((secret_id + secret_key).split()) > 1:
-        message = Text(
-            "`secret_id` or `secret_key` of the Tencent Cloud account is empty, or more than a key"
-        )
-        raise ConfigError(
-            message, hint=Text("copy both anew from console.cloud.tencent.com/cam/capi")
-        )
 
 
 class TencentCloudClient(answers.JsonTxtService):
@@ -216,7 +218,7 @@ class TencentCloudClient(answers.JsonTxtService):
         self._host = parts.netloc
         self._keys = keys
         self._language = LANGUAGES.get(context.language, "en-US")
-        super().__init__(SERVICE, _ANSWERS, http, client.Request("GET", self._url), context)
+        super().__init__(SERVICE, _ANSWERS, http, exchange.Request("GET", self._url), context)
 
     def list_zones(self, about: str | Text) -> list[Zone]:
         """Read every domain of the account, with its name servers (DescribeDomainList)."""
@@ -309,7 +311,7 @@ class TencentCloudClient(answers.JsonTxtService):
 
         return self.pages(page, about, key=lambda item: answers.as_text(item.get(key)))
 
-    def request(self, action: str, **params: str | int) -> client.Request:
+    def request(self, action: str, **params: str | int) -> exchange.Request:
         """See `JsonTxtService.request`. A signature is valid for five minutes."""
         body, moment = json.dumps(params).encode(), self._now()
         call = SignedCall(API_SERVICE, self._host, "/", CONTENT_TYPE, body)
@@ -323,7 +325,7 @@ class TencentCloudClient(answers.JsonTxtService):
             "X-TC-Language": self._language,
             "Authorization": authorization(self._keys, call, moment),
         }
-        return client.Request("POST", self._url, headers, body)
+        return exchange.Request("POST", self._url, headers, body)
 
 
 def _domain(zone: Zone) -> dict[str, str | int]:
@@ -334,7 +336,7 @@ def _domain(zone: Zone) -> dict[str, str | int]:
 
 def says_too_many(answer: Answer) -> bool:
     """Return whether a call was refused, without effect, for too many calls in a second."""
-    if client.answers_too_many(answer):
+    if exchange.answers_too_many(answer):
         return True
     code = answers.as_text(answers.object_in(_response_of(answer), "Error").get("Code"))
     return code.startswith(_TOO_MANY)

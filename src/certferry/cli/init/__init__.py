@@ -13,7 +13,7 @@ from certferry.errors import ConfigError
 from certferry.text import Text
 
 CLIENTS = ("acme.sh", "certbot", "lego")
-_SETTINGS = "Begin with the settings of this file: CA, state, resolvers, accounts; no certificates."
+_SETTINGS = "Start from the settings in this file: CA, state, resolvers, accounts; no certificates."
 
 
 @click.command("init")
@@ -24,18 +24,18 @@ _SETTINGS = "Begin with the settings of this file: CA, state, resolvers, account
     type=click.Choice(CLIENTS),
     help="Take over the certificates of this ACME client.",
 )
-@path_option("--home", "That client's directory, if it is not the usual one.", "DIR", folder=True)
+@path_option("--home", "The client's directory, if not the usual one.", "DIR", folder=True)
 @click.option(
-    "--keep-client", is_flag=True, help="Deploy only; that client keeps renewing its certificates."
+    "--keep-client", is_flag=True, help="Deploy only; the client keeps renewing its certificates."
 )
 @path_option(
     "--output", "The file to write. Default: --config, CERTFERRY_CONFIG, or certferry.toml here."
 )
 @path_option("--settings", _SETTINGS)
-@path_option("--env-file", "Take keys from this file of KEY=value lines, and refer to it.")
+@path_option("--env-file", "Take keys from this file of KEY=value lines, and refer to the file.")
 @click.option("--email", metavar="ADDRESS", help="Contact email for the CA.")
-@click.option("--force", is_flag=True, help="Replace a file that is there, and keep a copy of it.")
-@click.option("--yes", is_flag=True, help="Ask nothing, and write.")
+@click.option("--force", is_flag=True, help="Replace an existing file, and keep a copy.")
+@click.option("--yes", is_flag=True, help="Write without asking.")
 @click.pass_obj
 def command(  # noqa: PLR0913 - one for each option of the command line
     front: Front,
@@ -50,15 +50,14 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     force: bool,
     yes: bool,
 ) -> Exit:
-    """Write a configuration: ask for the keys, look at the accounts, propose certificates.
+    """Write a configuration: ask for the keys, read the accounts, propose certificates.
 
-    Nothing is changed but the files that are named at the end. Keys that are in the environment are
-    referred to; those that are typed go into a file of their own beside the configuration, and none
-    is ever shown. With --from, the certificates that the other client has made are adopted into the
-    state, so that nothing is issued anew.
+    Changes only the files listed at the end. Keys in the environment are referred to; typed keys go
+    into a file of their own beside the configuration, and no key is ever shown. With --from, the
+    other client's certificates are adopted into the state, so nothing is issued again.
 
-    You choose the domains, and how they share certificates; one that serves no HTTPS is declared
-    only if you choose it. The file (mode 0600) has comments, and where to tell you of trouble.
+    You choose the domains, and how they share certificates; a domain without HTTPS is declared only
+    if you choose it. The file (mode 0600) has comments, and a channel for trouble.
     """
     from certferry.cli.init.files import Asked, Files, chosen_file, must_be_free
     from certferry.cli.init.wizard import run
@@ -79,7 +78,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     interview = None if yes else interview_at(front.console, may_go_back=True)
     if interview is None and not yes:
         raise UsageMistake(
-            Text("there is no terminal to ask at; --yes asks nothing, and writes what it proposes")
+            Text("without a terminal, use --yes to write the proposal without questions")
         )
     asked = Asked(client, home, Files(path, env_file), settings, email, keep_client=keep_client)
     return run(asked, front, interview)

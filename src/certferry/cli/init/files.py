@@ -104,12 +104,16 @@ def must_be_free(path: Path, *, force: bool) -> None:
     untouched file of the Debian package may be replaced.
     """
     if os.path.lexists(path) and not (force or _is_as_packaged(path)):
-        hint = Text("--force replaces it and keeps a copy; --output FILE writes another")
-        raise ConfigError(Text("{path} is there already", path=path), hint=hint)
+        hint = Text(
+            "use --force to replace the file and keep a copy, or --output FILE to write another"
+        )
+        raise ConfigError(Text("{path} already exists", path=path), hint=hint)
     if path.is_dir():
         raise ConfigError(Text("{path} is a directory, not a file", path=path))
     if not path.absolute().parent.is_dir():
-        hint = Text("make it first: mkdir -p {path}", path=shlex.quote(str(path.parent)))
+        hint = Text(
+            "create the directory first: mkdir -p {path}", path=shlex.quote(str(path.parent))
+        )
         raise ConfigError(Text("there is no directory {path}", path=path.parent), hint=hint)
     with drafted(path, b""):
         pass
@@ -132,7 +136,7 @@ def settings_to_begin_with(path: Path | None) -> Document:
         return Document(None, {})
     document = read_document(path)
     if "certificates" in document.values:
-        hint = Text("leave them out: `certferry init` proposes the certificates")
+        hint = Text("remove the certificates: `certferry init` proposes them")
         raise ConfigError(Text("{path} declares certificates", path=path), hint=hint)
     return document
 
@@ -145,7 +149,9 @@ def env_files_in(given: Document, files: Files, environ: Mapping[str, str]) -> t
     others = files.named(already=[file.path for file in env_files])
     if "env_files" in given.values and others:
         message = Text("{path} names its own env_files, without {others}")
-        raise ConfigError(message.filled(path=given.path, others=others), hint=Text("add it there"))
+        raise ConfigError(
+            message.filled(path=given.path, others=others), hint=Text("add the keys there")
+        )
     return env_files
 
 

@@ -37,10 +37,10 @@ from certferry.wiring.settings import Service, offered
 from certferry.wiring.workspace import Workspace
 
 _IN_THE_FILE = Text(
-    "write settings that are no variables under their account, in a file for --settings"
+    "write settings other than variables under their account, in a file for --settings"
 )
-_ANYHOW = Text("set them, name a file that does with --env-file, or answer at a terminal")
-_BLANK = Text("has a blank inside, which no key has: copy the key alone")
+_ANYHOW = Text("set the variables, use --env-file FILE, or answer at a terminal")
+_BLANK = Text("contains a space, which no key has: copy only the key")
 _ASK_AGAIN = (
     errors.ConfigError,
     errors.DnsAccessDenied,
@@ -119,7 +119,7 @@ class KeyRing:
 
         def refused(answer: str) -> Text:
             advice = type_instead_of(answer, [candidate.type for candidate in services])
-            message = Text("{type} is no {role}; {advice}")
+            message = Text("{type} is not a {role}; {advice}")
             return message.filled(type=answer, role=family.role, advice=advice)
 
         options = [option_of(service, ask, with_type=True) for service in services]
@@ -219,10 +219,10 @@ class KeyRing:
             if not question.names:
                 return WrittenKey(question.read(typed))
             if question.key == "url" and "://" not in typed:
-                raise errors.ConfigError(Text("must be a URL such as https://host/path"))
+                raise errors.ConfigError(Text("must be a URL, for example https://host/path"))
             key = parse(typed)
             if question.pattern and not re.fullmatch(question.pattern, key.reveal(), re.ASCII):
-                raise errors.ConfigError(Text("this is not the {what}", what=question.what))
+                raise errors.ConfigError(Text("not the {what}", what=question.what))
             if second and second.names and comma:
                 name_beside = second.names[0]
                 beside[second.key] = _reference(name_beside, parse(other.strip()))
@@ -267,8 +267,8 @@ def takes(
     message = Text("{account} accepts the keys.")
     if not was_asked:
         message = Text(
-            "{account} cannot be asked for that yet: `certferry sync --rehearse` tries it"
-            " without counting."
+            "{account} cannot be checked yet: `certferry sync --rehearse` tries an order without"
+            " counting."
         )
     console.print_stderr([line(voice.say(message.filled(account=label)))])
     return True
@@ -313,7 +313,7 @@ def must_have_a_place(fresh: Mapping[str, Secret], given: Document, client: str)
 
 
 def _hint_of(given: Document) -> Text:
-    return Text("set them, or put them into one of the env_files of {path}", path=given.path)
+    return Text("set the variables, or add them to a file in env_files of {path}", path=given.path)
 
 
 def typed_key(answer: str) -> Secret:
@@ -344,10 +344,10 @@ LABEL = "ops"
 VARIABLE = "HEARTBEAT_URL"
 _REFERENCE = f"env:{VARIABLE}"
 
-_HEADING = Text("Where to tell you of trouble (optional)")
+_HEADING = Text("Channel for trouble (optional)")
 _WHAT_A_HEARTBEAT_IS = Text(
-    "A heartbeat tells you that the runs stopped: each pings an address of healthchecks.io or the"
-    " like."
+    "A heartbeat tells you that the runs have stopped: each run pings an address of"
+    " healthchecks.io or a similar service."
 )
 
 
@@ -381,7 +381,7 @@ class Alerts(Struct, frozen=True):
 
         def refused(answer: str) -> Text:
             advice = type_instead_of(answer, [service.type for service in services])
-            return Text("{type} is no channel; {advice}", type=repr(answer), advice=advice)
+            return Text("{type} is not a channel; {advice}", type=repr(answer), advice=advice)
 
         while (chosen := ask.choose(_HEADING, options, usual, refused, or_none=True)) is not None:
             service = services[chosen]
@@ -428,7 +428,7 @@ class Alerts(Struct, frozen=True):
             self._complain(error.problem())
             if isinstance(error, errors.ConfigError):
                 return False
-        return self.interview.confirm(Text("Use it all the same?"))
+        return self.interview.confirm(Text("Use the key anyway?"))
 
     def _takes_message(self, alert: Alert) -> bool:
         channel = alert.channel
@@ -451,7 +451,7 @@ class Alerts(Struct, frozen=True):
         document = with_tables(self.start.given, {"heartbeat": {"url": alert.heartbeat}})
         missed = try_heartbeat(self.start.settings(document, alert.fresh))
         if missed is None:
-            self.interview.print(Text("heartbeat: the ping was taken."))
+            self.interview.print(Text("heartbeat: the ping was accepted."))
         else:
             self._complain(missed)
         return missed is None

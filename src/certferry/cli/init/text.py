@@ -58,13 +58,13 @@ def found(
 def https_is_off(domains: Sequence[str]) -> Text:
     """Describe the effect of choosing domains that serve only HTTP."""
     message = Text(
-        "HTTPS is off at {domains}: chosen, it is switched on there by the first sync, and HTTPS"
-        " requests may cost money (Qiniu bills them)."
+        "HTTPS is off at {domains}: if you choose them, the first sync switches HTTPS on, and"
+        " HTTPS requests may cost money (Qiniu bills them)."
     )
     if len(domains) > _SHOWN:
         message = Text(
-            "HTTPS is off at {count} of these domains: where they are chosen, it is switched on by"
-            " the first sync, and HTTPS requests may cost money (Qiniu bills them)."
+            "HTTPS is off at {count} of the domains: if you choose them, the first sync switches"
+            " HTTPS on, and HTTPS requests may cost money (Qiniu bills them)."
         )
     return message.filled(count=len(domains), domains=list(domains))
 
@@ -73,7 +73,7 @@ def grouped(grouping: proposals.Grouping, certificates: Sequence[Sequence[str]])
     """Describe how domains share certificates."""
     way = {
         proposals.Grouping.WILDCARD: Text(
-            "one for each registered domain, with a wildcard where several are below one name"
+            "one for each registered domain, with a wildcard for several domains below one name"
         ),
         proposals.Grouping.NAMES: Text("one for each registered domain"),
         proposals.Grouping.EACH: Text("one for each domain"),
@@ -90,12 +90,13 @@ def may_be_followed(certificate: OldCertificate, doubt: Text) -> Text:
     question shows the command.
     """
     message = Text(
-        "{doubt}. Shall certferry write {name} to {directory} as {user}, as that file says?"
+        "{doubt}. Should certferry write {name} to {directory} as {user}, as the client's"
+        " file says?"
     )
     if certificate.installed.reload:
         message = Text(
-            "{doubt}. Shall certferry write {name} to {directory} and run this command as {user},"
-            " as that file says: {command}"
+            "{doubt}. Should certferry write {name} to {directory} and run a command as {user},"
+            " as the client's file says? The command: {command}"
         )
     return message.filled(
         doubt=doubt,
@@ -137,14 +138,14 @@ def to_switch_off(home: OldHome, proposal: proposals.Proposal, voice: Voice) -> 
     client = home.client.value
     taken = home.taken_over_by(proposal)
     if not taken:
-        yield line(voice.say(Text("{client} goes on as before.", client=client)))
+        yield line(voice.say(Text("{client} continues as before.", client=client)))
         return
-    heading = Text("Switch off in {client}, or it goes on renewing:", client=client)
+    heading = Text("Switch off in {client}, or the client keeps renewing:", client=client)
     if not home.renews_by_itself:
         # A reader could take the command for one to run, and the client would
         # issue a certificate too.
         heading = Text(
-            "No crontab, timer or script may run this any more, or {client} goes on renewing:",
+            "Remove from every crontab, timer and script, or {client} keeps renewing:",
             client=client,
         )
     yield line(voice.say(heading))
@@ -160,12 +161,12 @@ def to_switch_off(home: OldHome, proposal: proposals.Proposal, voice: Voice) -> 
 def introduction(files: Files, voice: Voice) -> Iterator[Line]:
     """Render the interview's introduction."""
     for text in (
-        Text("This interview writes {path}. It changes nothing at any account.", path=files.config),
+        Text("This interview writes {path}. Your accounts stay unchanged.", path=files.config),
         Text(
-            "It asks for the keys of your DNS service and of your CDN and checks each pair at once,"
-            " looks at the domains there, proposes certificates, and shows the file before it"
-            " writes it. Typed keys go to {keys} (mode 0600). `back` returns to the question"
-            " before; Ctrl-C ends it.",
+            "The interview asks for the keys of your DNS service and your CDN and checks each"
+            " pair, reads the domains there, proposes certificates, and shows the file before"
+            " writing. Typed keys go to {keys} (mode 0600). `back` returns to the previous"
+            " question; Ctrl-C ends the interview.",
             keys=files.keys,
         ),
     ):
@@ -177,14 +178,14 @@ def introduction(files: Files, voice: Voice) -> Iterator[Line]:
 def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Iterator[Line]:
     """Render the commands to run next, and the effect of each."""
     steps = {
-        "plan": Text("shows what a sync would do"),
+        "plan": Text("shows the changes of a sync"),
         "sync": Text("issues, deploys and verifies"),
-        "schedule install": Text("runs that twice a day, so that certificates renew"),
+        "schedule install": Text("runs `sync` twice a day, to renew certificates"),
     }
     if not has_channel:
-        steps["help notify"] = Text("how a channel, [notify.ops], tells you of trouble")
+        steps["help notify"] = Text("how a channel, [notify.ops], reports trouble")
     if not has_heartbeat:
-        steps["help monitoring"] = Text("how a [heartbeat] tells you that the runs stopped")
+        steps["help monitoring"] = Text("how a [heartbeat] reports stopped runs")
     yield line(voice.say(Text("Next:")))
     options = ["" if step.startswith("help ") else voice.options for step in steps]
     commands = [f"certferry{before} {step}" for before, step in zip(options, steps, strict=True)]
@@ -202,7 +203,7 @@ def standing_of(certificate: proposals.ProposedCertificate, client: str, now: da
     """Describe a newly declared certificate; `client` made an adopted certificate."""
     if certificate.adopts is None:
         return Text(
-            "{name}: to be issued for {names}", name=certificate.lineage, names=certificate.names
+            "{name}: will be issued for {names}", name=certificate.lineage, names=certificate.names
         )
     left = certificate.adopts.certificate.remaining(now)
     if certificate.files is None:
@@ -221,7 +222,7 @@ def _certificate(domain: FoundDomain, now: datetime) -> Text:
     if proposals.has_https_off(domain):
         return Text("HTTPS is off")
     if domain.not_after is None:
-        return Text("not known")
+        return Text("unknown")
     if domain.not_after <= now:
         return Text("expired at {moment}", moment=domain.not_after)
     return Text("{left} left", left=domain.not_after - now)

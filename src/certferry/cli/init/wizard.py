@@ -193,12 +193,13 @@ class _Wizard:
             self._warn(message.filled(client=client, entry=entry.entry, problem=entry.problem))
         if home.certificates:
             return home
-        message = Text("no certificate of {client}'s is in {home}")
-        hint = Text("name the client's directory with --home")
+        message = Text("{home} contains no certificate of {client}")
+        hint = Text("set the client's directory with --home")
         if home.unreadable:
-            message = Text("no certificate of {client}'s in {home} can be read")
+            message = Text("no certificate of {client} in {home} can be read")
             hint = Text(
-                "see the warnings above; if the files are another user's, run this as that user"
+                "see the warnings above; if another user owns the files, run the command as"
+                " that user"
             )
         raise ConfigError(message.filled(client=client, home=home.home), hint=hint)
 
@@ -259,7 +260,7 @@ class _Wizard:
             Workspace(settings, reads_only=True, language=self._voice.language) as workspace,
         ):
             if dns:
-                self._say(Text("Looking at the zones of the account {account} …", account=dns))
+                self._say(Text("Reading the zones of the account {account} …", account=dns))
             accounts = workspace.accounts(Run())
             zones = accounts.zones_of(dns) if dns else ()
             places = proposing.Places(dns, zones, target, ())
@@ -291,7 +292,7 @@ class _Wizard:
             if count % SIGNS_OF_LIFE == 0 and count < total:
                 self._say(Text("… {count} of {total} domains", count=count, total=total))
 
-        self._say(Text("Looking at the domains of the account {account} …", account=target))
+        self._say(Text("Reading the domains of the account {account} …", account=target))
         survey = accounts.survey_of(target)(looked)
         for error in survey.unread:
             self._warn(Text("not everything could be read: {problem}", problem=error.message))
@@ -318,7 +319,7 @@ class _Wizard:
         if off:
             ask.print(text.https_is_off(off))
         ask.print(
-            Text("Which domains get certificates? Numbers such as 1-3,7, names, `all`, `none`.")
+            Text("Which domains should get certificates? Numbers like 1-3,7, names, `all`, `none`.")
         )
         earlier = (self._chosen or frozenset()) & {*numbered} or usual
         marked = frozenset(n for n, name in enumerate(numbered, start=1) if name in earlier)
@@ -394,7 +395,7 @@ class _Wizard:
         for earlier in dict.fromkeys(directories):
             if earlier != in_force:  # CAA may pin the names to the earlier CA
                 message = Text(
-                    "certificates have come from {earlier}; the next ones come from {directory}"
+                    "earlier certificates are from {earlier}; the next are from {directory}"
                 )
                 self._warn(message.filled(earlier=earlier, directory=in_force))
         file_text = text_of(self._preamble(answers, directory), proposal, self._voice.say)
@@ -423,8 +424,8 @@ class _Wizard:
         if programs:
             usual, *_ = offered(TARGETS)
             message = Text(
-                "{client} runs {programs} for {service}, and certferry deploys nothing there"
-                " without keys: set {variables}, or name a file that does with --env-file",
+                "{client} runs {programs} for {service}, and certferry needs keys to deploy"
+                " there: set {variables}, or use --env-file FILE",
                 client=home.client.value,
                 programs=list(programs),
                 service=usual.called,
@@ -455,7 +456,7 @@ class _Wizard:
         ask = self._interview
         if ask is not None and ask.confirm(text.may_be_followed(certificate, certificate.doubt)):
             return certificate
-        message = Text("{name}: {doubt}; the copies and commands that it names are left out")
+        message = Text("{name}: {doubt}; the client's copies and commands are left out")
         self._warn(message.filled(name=certificate.lineage, doubt=certificate.doubt))
         return replace(certificate, installed=certificate.installed.not_followed())
 
@@ -481,7 +482,7 @@ class _Wizard:
         if ways:
             ways.append(("stop", Text("stop, and write nothing")))
             options = [Option(self._voice.say(label), frozenset({to})) for to, label in ways]
-            chosen = ask.choose(Text("What now"), options, 0, _no_such_number)
+            chosen = ask.choose(Text("What next"), options, 0, _no_such_number)
             if (to := ways[chosen or 0][0]) != "stop":
                 raise Back(to)
         return replace(answers, is_agreed=False)

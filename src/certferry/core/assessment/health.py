@@ -138,7 +138,9 @@ def checkup(
     concerns = concerns_of(expected, recorded, now, within)
     if not expected:
         message = Text("no certificate is declared")
-        hint = Text("declare one under [[certificates]], or name the file with --config FILE")
+        hint = Text(
+            "declare a certificate under [[certificates]], or give the file with --config FILE"
+        )
         concerns = (_warning("none_declared", message, hint), *concerns)
     names = {certificate.lineage for certificate in expected}
     places = [place for place in recorded.sightings if place.lineage in names and place.domain]
@@ -222,12 +224,13 @@ def _of_runs(recorded: Recorded, now: datetime, within: timedelta) -> Iterator[C
     if recorded.problem is not None:
         yield Concern(recorded.problem)
     hint = Text(
-        "see by `certferry schedule show` whether the system starts it; run: certferry sync"
+        "check with `certferry schedule show` whether the system starts the runs; run:"
+        " certferry sync"
     )
     if last is None:
         message = Text("no run of `certferry sync` is recorded")
         if recorded.begun_at is not None:
-            message = Text("no run of `certferry sync` has come to its end: one began at {moment}")
+            message = Text("no run of `certferry sync` has ended: one started at {moment}")
             message = message.filled(moment=recorded.begun_at)
         yield _warning("run_missing", message, hint)
     elif now - last.ended_at > within:
@@ -252,16 +255,16 @@ def _of_clock(expected: Iterable[Expected], recorded: Recorded, now: datetime) -
     latest = max(moments, default=now)
     if latest - now > CLOCKS_DIFFER:
         message = Text(
-            "{moment} is recorded, and this machine's clock says {now}", moment=latest, now=now
+            "the state records {moment}, but this host's clock says {now}", moment=latest, now=now
         )
-        hint = Text("set the clock; where it was wrong before and is right now: certferry sync")
+        hint = Text("set the clock; if the clock was wrong before and is right now: certferry sync")
         yield _warning("clock_off", message, hint)
 
 
 _FOREIGN_ROW = Problem(
     StateForeign.code,
-    Text("the state contains data about it that certferry did not write"),
-    Text("see which row it is, and what to do: certferry state check"),
+    Text("the state contains data about the certificate that certferry did not write"),
+    Text("to see the row and the fix: certferry state check"),
 )
 
 
@@ -277,8 +280,8 @@ def _of_certificate(
     lineage = expected.lineage
     is_owned_elsewhere = bool(places) and all(place.is_owned_elsewhere for place in places)
     for path in expected.gone:
-        message = Text("{path} is not there", path=path)
-        hint = Text("put it back, or run: certferry sync {lineage}", lineage=lineage)
+        message = Text("{path} is missing", path=path)
+        hint = Text("put the file back, or run: certferry sync {lineage}", lineage=lineage)
         yield _warning("files_gone", message, hint, Subject(lineage))
     is_troubled = any(notice.topic is Topic.TROUBLE for notice in notices)
     if versions is None:
@@ -310,7 +313,7 @@ def _never_issued(
     since = next((trouble.since for trouble in troubles if not trouble.subject.target), None)
     message = Text("no certificate has been issued yet")
     if expected.is_imported:
-        message = Text("no certificate has been taken from its files yet")
+        message = Text("no certificate has been read from the files yet")
     hint = Text("run: certferry sync {lineage}", lineage=expected.lineage)
     if has_run:
         hint = _what_holds_it_up(expected.lineage)
@@ -326,7 +329,10 @@ def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[
         yield Concern(Problem("revoked", message, hint, since=revocation.at), subject)
     if unsigned is not None:
         if expected.is_imported:
-            hint = Text("have its own client fetch it again, with the chain that its CA serves now")
+            hint = Text(
+                "have the certificate's client fetch the certificate again, with the chain that"
+                " the CA serves now"
+            )
         code, since = unsigned.code.value, version.issuer_not_after
         yield Concern(Problem(code, unsigned.message, hint, since=since), subject)
     message, code = Text("the certificate ends at {end}, and is not renewed", end=end), "ends_soon"
@@ -334,7 +340,7 @@ def _of_newest(expected: Expected, version: Version, now: datetime) -> Iterator[
         message, code = Text("the certificate expired at {end}", end=end), "expired"
     hint = _what_holds_it_up(expected.lineage)
     if expected.is_imported:
-        hint = Text("have its own client renew it; the next run takes it from the files")
+        hint = Text("have the certificate's client renew it; the next run reads the files")
     severity = by_share_of_life(version.certificate, now)
     if severity is not Severity.OK:
         since = end if end <= now else end - version.certificate.lifetime / WARNING_SHARE
@@ -347,10 +353,10 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
         begun = version.revocation
         if begun is not None and is_in_progress(begun, version.certificate.not_after, now):
             message = Text(
-                "the revocation of an earlier certificate was begun at {moment} and did not end",
+                "the revocation of an earlier certificate started at {moment} and did not finish",
                 moment=begun.at,
             )
-            hint = Text("run: certferry sync {lineage}, which asks the CA again", lineage=lineage)
+            hint = Text("run: certferry sync {lineage}, to ask the CA again", lineage=lineage)
             yield _warning("revocation_begun", message, hint, Subject(lineage), begun.at)
 
 
@@ -378,7 +384,7 @@ def _of_place(
     had = next((v.certificate for v in versions[1:] if v.fingerprint == place.fingerprint), None)
     end, life = place.other_until, (had or newest.certificate).lifetime
     end = had.not_after if had and not end else end
-    message = Text("it still has another certificate, which ends at {end}", end=end)
+    message = Text("the domain still has another certificate, which ends at {end}", end=end)
     severity = _by_shares(end - now, life, WARNING_SHARE, CRITICAL_SHARE) if end else Severity.OK
     if severity is not Severity.OK:
         yield Concern(
@@ -387,7 +393,7 @@ def _of_place(
 
 
 def _what_holds_it_up(lineage: str) -> Text:
-    return Text("see what holds it up: certferry status {lineage}", lineage=lineage)
+    return Text("to see the cause: certferry status {lineage}", lineage=lineage)
 
 
 def _warning(

@@ -35,13 +35,13 @@ def of_this_host(
     yield from _of_clock(host, now, ahead)
     if other_machine_seen_at is not None and now - other_machine_seen_at <= AWAY:
         message = Text(
-            "another machine ran as host {host} at {moment}, and both are one host to the state",
+            "another machine ran as host {host} at {moment}; the state treats both as one host",
             host=host,
             moment=other_machine_seen_at,
         )
         hint = Text(
-            'name each under [state], such as host = "{host}-2"; a machine that took the place of'
-            " another needs nothing",
+            'give each a name under [state], for example host = "{host}-2"; ignore this if one'
+            " machine replaced the other",
             host=host,
         )
         yield Problem(Code.HOST_NAME_TWICE, message, hint, Severity.WARNING, host)
@@ -51,14 +51,14 @@ def _of_clock(host: str, at: datetime, ahead: timedelta) -> Iterator[Problem]:
     if abs(ahead) > CLOCKS_APART:
         severity = Severity.ERROR if abs(ahead) > REFUSED else Severity.WARNING
         message = Text(
-            "the clock of {host} says {machine}, and that of the database {shared}",
+            "the clock of {host} says {machine}, the clock of the database {shared}",
             host=host,
             machine=at + ahead,
             shared=at,
         )
         hint = Text(
-            "set its clock (`timedatectl set-ntp true`): what is stored goes by the database's, but"
-            " signatures of requests and TLS go by the machine's own"
+            "set the host's clock (`timedatectl set-ntp true`): the state uses the database's"
+            " clock, but signatures of requests and TLS use the host's"
         )
         yield Problem(Code.CLOCK_OFF, message, hint, severity, host)
 
@@ -123,10 +123,10 @@ def with_away(before: Iterable[Notice], others: Iterable[HostRecord], now: datet
 
 
 def _away(host: HostRecord, since: datetime) -> Problem:
-    message = Text("it has not run since {moment}", moment=since - AWAY)
+    message = Text("the host has not run since {moment}", moment=since - AWAY)
     hint = Text(
-        "see by `certferry schedule show` there whether the system starts it; if the host is gone:"
-        " `certferry hosts forget {host}`",
+        "check with `certferry schedule show` on the host whether the system starts the runs; if"
+        " the host is gone: `certferry hosts forget {host}`",
         host=host.name,
     )
     return Problem(_AWAY, message, hint)

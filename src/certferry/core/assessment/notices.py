@@ -198,8 +198,8 @@ def refused(channel: str, answer: Text) -> Problem:
     """Return the problem of a channel that refuses messages; `answer` is the service's reason."""
     return Problem(
         REFUSED,
-        Text("{channel} takes no messages: {problem}", channel=channel, problem=answer),
-        Text("run `certferry notify test {channel}` after fixing it", channel=channel),
+        Text("{channel} accepts no messages: {problem}", channel=channel, problem=answer),
+        Text("after fixing the channel, run `certferry notify test {channel}`", channel=channel),
     )
 
 
@@ -323,7 +323,7 @@ def _deadline(lineage: str, version: Version) -> Notice:
     problem = Problem(
         "overdue",
         Text("the certificate ends at {end} and is not renewed", end=end),
-        Text("see with `certferry status {lineage}` what holds it up", lineage=lineage),
+        Text("to see the cause: `certferry status {lineage}`", lineage=lineage),
     )
     return Notice(Topic.DEADLINE, Subject(lineage), version.saved_at, problem, end)
 
@@ -518,13 +518,11 @@ def _due(
         for key, notice in standing.items()
         if not _was_sent(notice, before.get(key), now)
     ]
-    for sent_notice in sent_notices:
-        if sent_notice.topic is Topic.TROUBLE and sent_notice.key not in standing:
-            message = Text("in order again; the trouble began at {since}", since=sent_notice.since)
-            over = Problem(sent_notice.code, message)
-            due.append(
-                Notification(Notice(Topic.RECOVERED, sent_notice.subject, sent_notice.since, over))
-            )
+    for sent in sent_notices:
+        if sent.topic is Topic.TROUBLE and sent.key not in standing:
+            message = Text("in order again; the trouble started at {since}", since=sent.since)
+            over = Problem(sent.code, message)
+            due.append(Notification(Notice(Topic.RECOVERED, sent.subject, sent.since, over)))
     taken = [notification for notification in due if notification.notice.topic in topics]
     return sorted(
         taken,

@@ -32,10 +32,10 @@ WHOLE_ACCOUNT = "*"
 """Stands for the domains of an account that could not be asked, or that has none to serve."""
 
 _NEWEST_STATE = Text(
-    "put the newest state back; `certferry plan` tells what a run refuses until then"
+    "put the newest state back; `certferry plan` shows the steps refused until then"
 )
 _WHO_CHANGED_IT = Text(
-    "find out who changed it; `certferry plan` tells whether the next run fixes it"
+    "find out who changed the domain; `certferry plan` shows whether the next run fixes it"
 )
 
 
@@ -341,7 +341,9 @@ def _problem(
         message = Text("the delivered certificate is gone; the next run delivers it again")
         return Problem(ReasonCode.DELIVERY_DRIFTED.value, message)
     if standing is Standing.UNKNOWN and newer_of_ours(target, domain, version) is not None:
-        message = Text("a newer certificate of certferry's is bound than the state knows")
+        message = Text(
+            "the domain has a newer certificate of certferry, which the state does not know"
+        )
         return Problem(ReasonCode.STATE_OLDER.value, message, _NEWEST_STATE)
     drift = None if standing is Standing.VERIFIED else drift_of(deployment, target, domain, None)
     if drift is not None and drift.certificate:

@@ -94,13 +94,13 @@ def _of_the_leaf(leaf: Presented, host: str, now: datetime) -> Problem | None:
         return Problem(
             EdgeProblemCode.EXPIRED,
             Text("the certificate expired {ago} ago", ago=now - leaf.not_after),
-            Text("bind a certificate that is valid; `certferry sync` does for those you declare"),
+            Text("bind a valid certificate; `certferry sync` does so for declared certificates"),
         )
     if now < leaf.not_before:
         return Problem(
             EdgeProblemCode.NOT_YET_VALID,
             Text("the certificate is valid only from {moment}", moment=leaf.not_before),
-            Text("if it was issued just now, the clock of this machine may be slow"),
+            Text("if the certificate was issued just now, this host's clock may be slow"),
         )
     if not certificate.covered_by(leaf.names, host):
         return _for_another_name(leaf, host)
@@ -109,12 +109,12 @@ def _of_the_leaf(leaf: Presented, host: str, now: datetime) -> Problem | None:
 
 def _for_another_name(leaf: Presented, host: str) -> Problem:
     hint = Text(
-        "bind a certificate for {host} to the domain; a CDN presents one of its own or of another"
-        " domain where HTTPS is off",
+        "bind a certificate for {host} to the domain; while HTTPS is off, a CDN presents a"
+        " certificate of its own or of another domain",
         host=host,
     )
     if not leaf.names:
-        message = Text("the certificate names no host")
+        message = Text("the certificate contains no host name")
     else:
         message = Text(
             "the certificate is for {names}", names=certificate.first_of(leaf.names, _MOST_LISTED)
@@ -128,7 +128,7 @@ def _of_its_issuers(way: Way, now: datetime) -> Problem:
         return Problem(
             EdgeProblemCode.SELF_SIGNED,
             Text("the certificate is self-signed"),
-            Text("bind one that a CA has issued"),
+            Text("bind a certificate from a CA"),
         )
     if way.end is End.MISSING_ISSUER and len(way.certificates) == 1:
         return Problem(
@@ -141,10 +141,10 @@ def _of_its_issuers(way: Way, now: datetime) -> Problem:
         # presented root is its own issuer.
         return Problem(
             EdgeProblemCode.UNTRUSTED_ISSUER,
-            Text("its issuer {issuer} is not trusted (a staging CA?)", issuer=last.issuer),
+            Text("the issuer {issuer} is not trusted (a staging CA?)", issuer=last.issuer),
             Text(
-                "browsers trust no staging or private CA; where this one is meant, name its root"
-                " with `ca_bundle` under [verify]"
+                "browsers trust no staging or private CA; for an intended private CA, set"
+                " `ca_bundle` under [verify] to its root"
             ),
         )
     expired = [issuer for issuer in way.certificates[1:] if now > issuer.not_after]
@@ -153,7 +153,9 @@ def _of_its_issuers(way: Way, now: datetime) -> Problem:
     return Problem(
         EdgeProblemCode.NOT_ACCEPTED,
         Text("clients do not accept the certificate: its key, signature or extensions"),
-        Text("have it issued anew, for a web server, with RSA of 2048 bits or more or ECDSA P-256"),
+        Text(
+            "issue a new certificate for web servers, with RSA of 2048 bits or more or ECDSA P-256"
+        ),
     )
 
 
@@ -167,10 +169,10 @@ def without_valid_signer(signers: Sequence[Presented], now: datetime) -> Problem
 def _expired(issuer: Presented, now: datetime) -> Problem:
     return Problem(
         EdgeProblemCode.ISSUER_EXPIRED,
-        Text("its issuer {issuer} expired {ago} ago").filled(
+        Text("the issuer {issuer} expired {ago} ago").filled(
             issuer=issuer.subject, ago=now - issuer.not_after
         ),
-        Text("serve the chain that the CA gives today; a new certificate comes with it"),
+        Text("serve the chain that the CA delivers today; a new certificate includes it"),
     )
 
 
@@ -183,14 +185,14 @@ _NAMED = 5
 """The most names in a message: a certificate may have thousands."""
 
 _NOT_KEPT = Text(
-    "nothing was kept or deployed. Tell the CA, or use another one (`directory` under [acme]); see"
-    " that no gateway stands between. Runs order again after a day,"
+    "nothing was kept or deployed. Report it to the CA, or use another CA (`directory` under"
+    " [acme]); check that no gateway intercepts the connection. Runs order again after a day,"
     " `certferry sync --renew {lineage}` at once",
     lineage=LINEAGE,
 )
 
 _CLOCK = Text(
-    "see first whether this machine's clock is right (`timedatectl`); if it is, tell the CA."
+    "first check this host's clock (`timedatectl`); if the clock is right, report it to the CA."
     " Nothing was kept or deployed; runs order again after a day"
 )
 
@@ -219,23 +221,25 @@ def _faults(
 ) -> Iterator[tuple[Text, Text]]:
     leaf, issuer_end = bundle.certificate, bundle.issuer_not_after
     if not certificate.same_names(leaf.names, wanted):
-        message = Text("it is for {had}; asked for: {wanted}")
+        message = Text("the certificate is for {had}; ordered: {wanted}")
         yield message.filled(had=_few(leaf.names), wanted=_few(wanted)), _NOT_KEPT
     if not bundle.key_matches:
-        yield Text("it does not belong to our private key"), _NOT_KEPT
+        yield Text("the certificate does not belong to the private key of the order"), _NOT_KEPT
     # Moments are subtracted: a certificate without an end has the last second of the calendar
     # (RFC 5280 §4.1.2.5), and adding SKEW to that second would raise `OverflowError`.
     if leaf.not_before - now > SKEW or now - leaf.not_after >= SKEW:
-        message = Text("it is valid from {begin} to {end}, and here it is {now}")
+        message = Text(
+            "the certificate is valid from {begin} to {end}, but this host's time is {now}"
+        )
         yield message.filled(begin=leaf.not_before, end=leaf.not_after, now=now), _CLOCK
     if not bundle.chain_complete:
         message = Text(
-            "it is not followed by its issuer certificates (if a private CA signs with its root,"
-            " name that in `ca_bundle` under [acme])"
+            "the issuer certificates are missing (if a private CA signs directly with its root,"
+            " set `ca_bundle` under [acme] to the root)"
         )
         yield message, _NOT_KEPT
     if issuer_end is not None and now - issuer_end >= SKEW:
-        yield Text("its issuer certificate expired at {moment}", moment=issuer_end), _NOT_KEPT
+        yield Text("the issuer certificate expired at {moment}", moment=issuer_end), _NOT_KEPT
 
 
 def _few(names: tuple[str, ...]) -> tuple[str, ...]:

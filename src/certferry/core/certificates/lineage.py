@@ -48,7 +48,7 @@ class Revocation(Struct, frozen=True):
         sentence = Text("the certificate was revoked at {moment}", moment=self.at)
         if not self.is_answered:
             sentence = Text(
-                "its revocation was begun at {moment}, and the CA may have carried it out",
+                "the revocation was started at {moment}, and the CA may have carried it out",
                 moment=self.at,
             )
         return Reason(ReasonCode.REVOKED, sentence)

@@ -33,7 +33,7 @@ def normalise(name: str) -> str:
     if is_address(base.strip("[]")):
         raise ConfigError(
             Text("{name} is an IP address, and IP addresses are not supported", name=name),
-            hint=Text("write the domain name that visitors use"),
+            hint=Text("write the domain name used by visitors"),
         )
     if len(labels) < 2 or len(base) > MAX_NAME or not all(map(_LABEL.match, labels)):  # noqa: PLR2004 - a public name has a suffix
         raise _not_a_name(name)
@@ -70,7 +70,7 @@ def is_address(host: str) -> bool:
 def _not_a_name(name: str) -> ConfigError:
     return ConfigError(
         Text("{name} is not a domain name", name=repr(name)),
-        hint=Text("write it like img.example.com or *.example.com, without https:// or a path"),
+        hint=Text("write a name like img.example.com or *.example.com, without https:// or a path"),
     )
 
 
@@ -149,8 +149,8 @@ def _matches_nothing(text: str) -> ConfigError:
     return ConfigError(
         Text("{pattern} can match no domain name", pattern=repr(text)),
         hint=Text(
-            "write it like *.example.com or img-*.example.com; a label that is not in ASCII stands"
-            " there whole, or as xn--…"
+            "write a pattern like *.example.com or img-*.example.com; write a non-ASCII label in"
+            " full, or as xn--…"
         ),
     )
 

@@ -20,15 +20,13 @@ from certferry.core.redaction import Secret
 from certferry.errors import CertificateError
 from certferry.text import Text, verbatim
 
-_LEAF_FIRST = Text("a fullchain is PEM text: the leaf first, then its issuer certificates")
+_LEAF_FIRST = Text("a fullchain is PEM text: the leaf first, then the issuer certificates")
 _COPY_AGAIN = Text(
-    "another client may be writing it just now: look again in a moment. If it stays like this,"
-    " copy the whole file anew"
+    "another client may be writing the file right now: try again in a moment. If the error"
+    " persists, copy the whole file again"
 )
 
-_KINDS = Text(
-    "have one issued with a key that every client knows: RSA, or ECDSA with P-256 or P-384"
-)
+_KINDS = Text("issue a certificate with a common kind of key: RSA, or ECDSA with P-256 or P-384")
 
 _FIRST_YEAR = 1950
 _EARLIEST = datetime(_FIRST_YEAR, 1, 1, tzinfo=UTC)
@@ -116,14 +114,12 @@ def _translating_errors() -> Iterator[None]:
         yield
     except UnsupportedAlgorithm as exc:
         raise CertificateError(
-            Text(
-                "the certificate is of a kind that certferry cannot read: {kind}", kind=_kind(exc)
-            ),
+            Text("certferry cannot read this kind of certificate: {kind}", kind=_kind(exc)),
             hint=_KINDS,
         ) from None
     except _UNREADABLE:
         raise CertificateError(
-            Text("the certificate cannot be read: it is damaged, or not all of it is there"),
+            Text("the certificate cannot be read: damaged or incomplete"),
             hint=_COPY_AGAIN,
         ) from None
 
@@ -132,7 +128,7 @@ def _kind(exc: UnsupportedAlgorithm) -> Text:
     """Return the name or number (OID) of a curve or algorithm that the library refused."""
     match = _OBJECT_IDENTIFIER.search(str(exc))
     if match is None:
-        return Text("its algorithm is unknown")
+        return Text("the key's algorithm is unknown")
     return verbatim("SM2" if match[0] in _SM2 else match[0])
 
 
@@ -144,13 +140,11 @@ def parse_key(privkey_pem: Secret) -> PrivateKeyTypes:
     except TypeError:
         raise CertificateError(
             Text("the private key is protected by a passphrase"),
-            hint=Text("write it without one: openssl pkey -in privkey.pem -out plain.pem"),
+            hint=Text("remove the passphrase: openssl pkey -in privkey.pem -out plain.pem"),
         ) from None
     except UnsupportedAlgorithm as exc:
         raise CertificateError(
-            Text(
-                "the private key is of a kind that certferry cannot read: {kind}", kind=_kind(exc)
-            ),
+            Text("certferry cannot read this kind of private key: {kind}", kind=_kind(exc)),
             hint=_KINDS,
         ) from None
     except ValueError:
@@ -214,7 +208,7 @@ def _must_begin_with_the_leaf(
         problem = Text("the chain is in the wrong order: the certificate of the key is not first")
         raise CertificateError(problem, hint=_LEAF_FIRST)
     if _is_issuer(first):
-        problem = Text("an issuer certificate stands where the leaf should be")
+        problem = Text("an issuer certificate is in the leaf's place")
         raise CertificateError(problem, hint=_LEAF_FIRST)
 
 
@@ -237,7 +231,7 @@ def _names(leaf: x509.Certificate) -> tuple[str, ...]:
         raise CertificateError(
             Text("the certificate has no subject alternative names"),
             hint=Text(
-                "no client looks at a common name any more: have it issued anew, with every name"
+                "clients no longer check common names: issue a new certificate, with every name"
                 " as a subject alternative name"
             ),
         ) from None

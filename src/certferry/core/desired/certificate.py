@@ -132,7 +132,7 @@ class ExternalAccount:
         if not _BASE64URL.fullmatch(self.hmac_key.reveal()):
             raise ConfigError(
                 Text("`eab_hmac_key` is not base64url text"),
-                hint=Text("copy it from the CA's customer page, as it stands there"),
+                hint=Text("copy the value from the CA's customer page exactly"),
             )
 
 

@@ -127,12 +127,12 @@ class Outdated(Struct, frozen=True):
         """The error with the consequence, and a hint how to end the difference."""
         facts = {"lineage": self.lineage, "hosts": list(self.hosts)}
         message = Text(
-            "{lineage} is declared differently on {hosts}, where the declaration is newer: this"
-            " host only installs the certificate in its own files and commands",
+            "{lineage} is declared differently on {hosts}, and the declaration there is newer:"
+            " this host only installs the certificate in its own files and commands",
             **facts,
         )
         hint = Text(
-            "write the same [[certificates]] for {lineage} here and on {hosts}; for a host that is"
+            "write the same [[certificates]] for {lineage} here and on {hosts}; if a host is"
             " gone: certferry hosts forget NAME",
             **facts,
         )

@@ -18,7 +18,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 _NAMED = 5  # zones, in a message
-_NO_ZONE = Text("it has none at all")
+_NO_ZONE = Text("the account has no zones")
 
 
 def zone_for(name: str, zones: Iterable[FoundZone]) -> FoundZone | None:
@@ -37,7 +37,7 @@ def must_have_zone(name: str, zones: Sequence[FoundZone]) -> FoundZone:
         )
         raise no_zone_for(name, [candidate.name for candidate in usable_first])
     if zone.problem is not None:
-        hint = Text("no challenge can be written there until that is fixed at the provider")
+        hint = Text("no challenge can be written there until the problem is fixed at the provider")
         raise DnsRejected(zone.problem, hint=hint)
     return zone
 
@@ -47,15 +47,15 @@ def no_zone_for(name: str, zones: Sequence[str]) -> ZoneNotFound:
 
     The hint lists the account's zones, and for a challenge name a CNAME that would help.
     """
-    holds = Text("it has {zones}", zones=first_of(zones, _NAMED)) if zones else _NO_ZONE
+    holds = Text("the account has {zones}", zones=first_of(zones, _NAMED)) if zones else _NO_ZONE
     hint = Text(
-        "{holds}: add the domain to the account, or name the account that has it as `dns` of"
-        " the certificate"
+        "{holds}: add the domain to the account, or set `dns` of the certificate to the account"
+        " that has the domain"
     ).filled(holds=holds)
     if zones and name.startswith(f"{CHALLENGE}."):
         further = Text(
-            "{hint}. Where neither can be, set this record once, and the challenges are written at"
-            " its end: {record}"
+            "{hint}. If neither is possible, set a CNAME once, and certferry writes the"
+            " challenges at its target: {record}"
         )
         hint = further.filled(hint=hint, record=f"{name}. CNAME {CHALLENGE}.{zones[0]}.")
     return ZoneNotFound(Text("no zone of the account holds {name}", name=name), hint=hint)
@@ -63,8 +63,8 @@ def no_zone_for(name: str, zones: Sequence[str]) -> ZoneNotFound:
 
 UNKNOWN = "…"  # stands for an account that the operator must fill in
 HTTPS_OFF = Text("HTTPS is off there, and a sync would switch it on")
-_NOT_CHOSEN = Text("it was not chosen")
-_NO_DNS = (Text("Fill in the DNS account that proves these names."),)
+_NOT_CHOSEN = Text("not chosen")
+_NO_DNS = (Text("Fill in the DNS account that proves the names."),)
 
 
 class Grouping(Enum):
@@ -160,7 +160,7 @@ class Places(Struct, frozen=True):
         """Return why a name cannot be proven, or `None`."""
         zone = self.zone_of(name)
         if zone is None:
-            return Text("no zone of the account {account} holds it", account=self.dns)
+            return Text("no zone of the account {account} contains the name", account=self.dns)
         return zone.problem
 
 
@@ -351,7 +351,7 @@ def _deployed(
     if not places.target:
         return certificate
     if not domains:
-        nothing = Text("no domain of the account {account} is left for it to serve")
+        nothing = Text("the account {account} has no domain left for the certificate to serve")
         nothing = nothing.filled(account=places.target)
         return replace(certificate, remarks=(*certificate.remarks, nothing))
     chosen = None if set(domains) == set(able) else tuple(sorted(domains, key=_sorting))

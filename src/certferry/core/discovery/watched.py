@@ -18,10 +18,10 @@ HTTPS = 443  # RFC 9110 §4.2.2
 SOON = timedelta(days=7)
 """An older certificate with less time left is an error: the change may have come to a halt."""
 
-_RENEW = Text("renew it: `certferry sync` does for those you declare")
+_RENEW = Text("renew the certificate: `certferry sync` does so for declared certificates")
 _AT_CDN = Text(
-    "a change at a CDN takes 8 to 15 minutes, sometimes hours: look again with --follow. If it"
-    " stays like this, ask the CDN's support about these addresses"
+    "a change at a CDN takes 8 to 15 minutes, sometimes hours: check again with --follow. If the"
+    " error persists, ask the CDN's support about these addresses"
 )
 
 

@@ -74,10 +74,10 @@ def unmatched_globs(
         yield from _without_match(deployment, target)
     if target.excluded and not target.domains and not target.owned_elsewhere:
         message = Text(
-            "`exclude` excludes every domain of the account {target} that is covered: {domains}"
+            "`exclude` excludes every covered domain of the account {target}: {domains}"
         ).filled(target=deployment.target, domains=list(target.excluded))
         hint = Text(
-            "remove the domains that are to be served from `exclude`, or remove the deployment"
+            "remove the domains that should be served from `exclude`, or remove the deployment"
         )
         yield STAR, AllExcluded(message, hint=hint)
 
@@ -93,15 +93,15 @@ def _without_match(
     for glob in target.unmatched:
         if glob in deployment.globs:
             message = Text(
-                "no domain of the account {target} that is online, and that the certificate covers,"
-                " matches {glob}",
+                "{glob} matches no online domain of the account {target} that the certificate"
+                " covers",
                 target=deployment.target,
                 glob=glob,
             )
             hint = Text(
-                "correct it under `domains`, or add the domain at the target, or its name to the"
-                " certificate; what is served under a wildcard domain takes that one's certificate:"
-                " it is named as .example.com"
+                "correct the pattern under `domains`, or add the domain at the target, or its"
+                " name to the certificate; a domain below a wildcard domain uses the wildcard"
+                " domain's certificate: write .example.com"
             )
             yield glob, TargetRejected(message, hint=hint)
 
@@ -114,10 +114,10 @@ def remarks(deployment: DesiredDeployment, target: ObservedTarget) -> Iterator[T
         if name in deployment.exclude:
             yield TargetRejected(
                 Text(
-                    "`exclude` has {name}, but no domain of that name would be deployed to",
+                    "`exclude` lists {name}, which the deployment would not contain anyway",
                     name=name,
                 ),
-                hint=Text("correct it, or take it out of `exclude`"),
+                hint=Text("correct the name, or remove it from `exclude`"),
             )
 
 
@@ -127,7 +127,7 @@ def left_out(observed: Observation) -> Iterator[PlanFinding]:
         for domain in target.left_out:
             if domain.problem is not None:
                 message = Text(
-                    "{problem}; it is left out, since `domains` does not name it",
+                    "{problem}; the domain is left out, since `domains` does not list it",
                     problem=domain.problem.message,
                 )
                 error = TargetRejected(message)
@@ -166,10 +166,10 @@ def _no_domain(desired: DesiredCertificate, account: str, target: ObservedTarget
     names = first_of(desired.names, _MOST_LISTED)
     if target.left_out:
         return TargetRejected(
-            Text("no domain of the account {target} that is covered by {names} is online").filled(
+            Text("no domain of the account {target} covered by {names} is online").filled(
                 target=account, names=names
             ),
-            hint=Text("bring it online at the target, or take the deployment away"),
+            hint=Text("bring the domain online at the target, or remove the deployment"),
         )
     message = Text(
         "no domain of the account {target} is covered by {names}", target=account, names=names
@@ -209,7 +209,7 @@ def why_new(
     pattern = found_by(deployment, domain.domain)
     if pattern is None or all(moment is None or times.in_this_run(moment) for moment in seen):
         return reason
-    sentence = Text('new to this certificate, found by domains = "{pattern}"; {reason}').filled(
+    sentence = Text('new to the certificate, found by domains = "{pattern}"; {reason}').filled(
         pattern=pattern, reason=reason.message
     )
     return replace(reason, message=sentence)

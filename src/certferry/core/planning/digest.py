@@ -39,7 +39,7 @@ def digest_of_plans(planned: Iterable[plans.Plan]) -> str:
     return hashlib.sha256(encoded.encode()).hexdigest()[:LENGTH]
 
 
-_LOOK_AGAIN = Text("look at the plan as it is now: certferry plan")
+_LOOK_AGAIN = Text("to see the present plan: certferry plan")
 
 
 def must_be_confirmed(planned: Iterable[plans.Plan], digest: str) -> None:
@@ -50,7 +50,7 @@ def must_be_confirmed(planned: Iterable[plans.Plan], digest: str) -> None:
     """
     if digest_of_plans(planned) != digest:
         raise PlanChanged(
-            Text("the plan is not the one that was shown: something has changed since"),
+            Text("the plan differs from the confirmed plan: something has changed since"),
             hint=_LOOK_AGAIN,
         )
 
@@ -102,9 +102,7 @@ def _is_news(
 
 
 def _not_confirmed(rollout: plans.Rollout) -> plans.PlanFinding:
-    message = Text(
-        "not in the plan that was shown: {reason}", reason=rollout.steps[0].reason.message
-    )
+    message = Text("not in the confirmed plan: {reason}", reason=rollout.steps[0].reason.message)
     problem = Problem(PlanChanged.code, message, _LOOK_AGAIN)
     place = rollout.target, rollout.domain
     return plans.PlanFinding(plans.Weight.REFUSED, problem, *place, step=rollout.deploy)

@@ -128,9 +128,9 @@ def rate_limit_hold(
         return None
     until, why = max(holds, key=lambda hold: hold[0])
     return OrderPostponed(
-        Text("nothing is ordered before {moment}: {why}", moment=until, why=why),
+        Text("certferry orders nothing before {moment}: {why}", moment=until, why=why),
         hint=Text(
-            "a run after that orders by itself; `certferry sync --rehearse` tries a configuration"
+            "a later run orders again; `certferry sync --rehearse` tries a configuration"
             " without counting"
         ),
         retry=Retry.at(until),
@@ -155,7 +155,7 @@ def _holds(spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]
         until = hold.end_for(wanted.names)
         # An answer in the future came from a clock running ahead.
         if until is not None and hold.told_at <= now + CLOCKS_APART and now < until:
-            yield until, Text("the CA asked to retry later")
+            yield until, Text("the CA asked certferry to retry later")
 
 
 def _exceeded(limits: Limits, spent: Spent, wanted: PlannedOrder, now: datetime) -> Iterator[_Held]:
@@ -262,14 +262,14 @@ def rejection_pause(rejected_at: datetime, now: datetime) -> CertificateRejected
         return None
     return CertificateRejected(
         Text(
-            "nothing is ordered before {moment}: at {past} the CA gave a certificate that was not"
-            " ordered",
+            "certferry orders nothing before {moment}: at {past} the CA issued a certificate that"
+            " was not ordered",
             moment=rejected_at + ANEW_AFTER,
             past=rejected_at,
         ),
         hint=Text(
-            "`certferry history {lineage}` tells what was wrong;"
-            " `certferry sync --renew {lineage}` orders now",
+            "`certferry history {lineage}` shows the fault; `certferry sync --renew {lineage}`"
+            " orders now",
             lineage=LINEAGE,
         ),
         retry=Retry.at(rejected_at + ANEW_AFTER),

@@ -147,7 +147,8 @@ def _overdue(
     if has_expired and deploys:
         return
     hint = Text(
-        "find out why its client no longer renews it; the next run deploys the renewed files"
+        "find out why the client no longer renews the certificate; the next run deploys the"
+        " renewed files"
     )
     yield plans.PlanFinding.of(plans.Weight.BLOCKED, CertificateError(reason.message, hint=hint))
 
@@ -169,7 +170,7 @@ def _rejected(
 # --- The rollout of each domain
 
 BINDING_UNKNOWN = Reason(
-    ReasonCode.BINDING_UNKNOWN, Text("the target does not tell which certificate is bound")
+    ReasonCode.BINDING_UNKNOWN, Text("the target does not show which certificate is bound")
 )
 HTTPS_OFF = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
 SERVES_PREVIOUS = Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
@@ -217,7 +218,9 @@ def plan_target(
     )
 
 
-_UNREAD = Reason(ReasonCode.NOT_SEEN, Text("under way at a target that cannot be read now"))
+_UNREAD = Reason(
+    ReasonCode.NOT_SEEN, Text("change in progress at a target that cannot be read right now")
+)
 
 
 def _unreadable(
@@ -256,7 +259,8 @@ def _unavailable(
 ) -> plans.PlanFinding:
     error = domain.problem or TargetRejected(
         Text(
-            "{domain} cannot be changed now, and the target does not say why", domain=domain.domain
+            "{domain} cannot be changed right now, and the target gives no reason",
+            domain=domain.domain,
         )
     )
     return plans.PlanFinding.of(plans.Weight.BLOCKED, error, deployment.target, domain.domain)
@@ -421,7 +425,10 @@ def _why_deploy(case: _Case, changes: observation.Changes) -> Reason | None:
     if bound is not None:
         return SERVES_PREVIOUS
     remote_id = short(domain.bound)
-    sentence = Text("the bound certificate was not uploaded for it ({id})", id=remote_id)
+    sentence = Text(
+        "another certificate is bound ({id}), which certferry did not upload for the domain",
+        id=remote_id,
+    )
     return Reason(ReasonCode.SERVES_FOREIGN, sentence)
 
 
@@ -473,15 +480,15 @@ def why_deliver(
     if version is None:
         return NEW_CERTIFICATE
     if domain.bound is None:
-        return Reason(ReasonCode.NOT_DELIVERED, Text("it has not been delivered yet"))
+        return Reason(ReasonCode.NOT_DELIVERED, Text("the certificate has not been delivered yet"))
     if domain.bound == version.fingerprint:
         if _change_of_issuers(domain, version):
-            sentence = Text("it was delivered with other issuer certificates")
+            sentence = Text("delivered earlier with other issuer certificates")
             return Reason(ReasonCode.DELIVERED_PREVIOUS, sentence)
         return None if domain.drift is None else domain.drift.reason
     if target.fingerprint_of(domain.bound) is not None:
         return Reason(ReasonCode.DELIVERED_PREVIOUS, Text("an earlier certificate was delivered"))
-    return Reason(ReasonCode.HOLDS_FOREIGN, Text("the certificate there was not delivered for it"))
+    return Reason(ReasonCode.HOLDS_FOREIGN, Text("another certificate was delivered there"))
 
 
 def _change_of_issuers(domain: observation.ObservedDomain, version: Version) -> observation.Changes:

@@ -21,14 +21,15 @@ _CLOCKS = timedelta(minutes=1)
 def processing(target: str, since: datetime, usual: Usual | None) -> TargetBusy:
     """Return the problem of a target still carrying out a change."""
     hint = Text(
-        "the change began at {since}. If it does not end, ask the support of {target} to push the"
-        " domain's task"
+        "the change started at {since}. If it does not finish, ask the support of {target} to"
+        " complete the domain's task"
     )
     minutes = {} if usual is None else in_minutes(usual)
     if minutes:
         hint = Text(
-            "the change began at {since}; it usually takes {least} to {most} minutes, sometimes"
-            " hours. If it does not end, ask the support of {target} to push the domain's task"
+            "the change started at {since}; changes usually take {least} to {most} minutes,"
+            " sometimes hours. If it does not finish, ask the support of {target} to complete the"
+            " domain's task"
         )
     hint = hint.filled(target=target, since=since, **minutes)
     return TargetBusy(applying(target, usual), hint=hint)
@@ -44,23 +45,24 @@ def without_effect(
             changes=observation.in_sentences(deploy.changes),
         )
         hint = Text(
-            "it was accepted at {since}; the certificate is in force. The target may not offer this"
-            " for the domain: set it in its console or ask its support, or take it out of the file",
+            "the target accepted the change at {since}; the certificate is in force. The target"
+            " may not offer the setting for the domain: set it in the target's console, ask the"
+            " support, or remove the setting from the file",
             since=since,
         )
     elif domain.bound is None:
         message = Text("the accepted change has not taken effect; nothing is bound")
         hint = Text(
-            "it was accepted at {since}. If it stays like this, look at the domain in the"
-            " target's console, or ask its support",
+            "the target accepted the change at {since}. If the error persists, check the domain"
+            " in the target's console, or ask the target's support",
             since=since,
         )
     else:
         bound = short(domain.bound)
-        message = Text("the accepted change has not taken effect; bound is {id}", id=bound)
+        message = Text("the accepted change has not taken effect; {id} is bound", id=bound)
         hint = Text(
-            "it was accepted at {since}. If another tool binds its certificate to this domain, stop"
-            " it there; then run `certferry sync` again",
+            "the target accepted the change at {since}. If another tool binds its certificate to"
+            " the domain, stop the tool; then run `certferry sync` again",
             since=since,
         )
     return DeployError(message, hint=hint)
@@ -82,14 +84,14 @@ def not_served(
         )
     others = [a for a in answered if a.fingerprint != fingerprint or not a.valid]
     message = Text(
-        "{count} of {all} addresses do not serve it yet ({addresses})",
+        "{count} of {all} addresses do not serve the certificate yet ({addresses})",
         count=len(others),
         all=len(answered),
         addresses=[_in_words(address, fingerprint) for address in others],
     )
     hint = Text(
-        "bound since {since}; nothing is retired until every address serves it. If it stays"
-        " like this, ask the CDN's support about these addresses",
+        "bound since {since}; no old certificate is removed until every address serves the new"
+        " one. If the error persists, ask the CDN's support about the addresses",
         since=since,
     )
     return VerificationError(message, hint=hint)
@@ -139,16 +141,17 @@ def stuck_error(
 ) -> TargetStuck:
     """Return the problem of a stuck change, with the certificate that visitors get meanwhile."""
     message = Text(
-        "{target} has not ended its change since {since}; the certificate is not served everywhere"
+        "{target} has not finished its change since {since}; some addresses do not serve the"
+        " certificate"
     )
     if observation.is_served(served, fingerprint):
         message = Text(
-            "{target} has not ended its change since {since}; every address serves the"
-            " certificate already"
+            "{target} has not finished its change since {since}; every address already serves the"
+            " certificate"
         )
     hint = Text(
-        "nothing is written to the domain until {target} has ended it: send the ticket to its"
-        " support (`certferry status` shows it)",
+        "certferry writes nothing to the domain until {target} has finished: send the ticket to"
+        " the target's support (`certferry status` shows the ticket)",
         target=target,
     )
     ticket = tuple(_ticket(domain, since, now, served, fingerprint))
@@ -164,8 +167,8 @@ def _ticket(
 ) -> Iterator[Text]:
     """Return the lines of a ticket to the target's support, free of secrets."""
     yield Text(
-        "Hello, a change of the HTTPS certificate of {domain} has not ended for {time}. Please look"
-        " at its task and push it on, or tell us what keeps it.",
+        "Hello, a change of the HTTPS certificate of {domain} has not finished for {time}. Please"
+        " check and complete the task, or tell us why it is blocked.",
         domain=domain.domain,
         time=now - since,
     )
@@ -178,9 +181,9 @@ def _ticket(
         )
     if last is not None and last.request_id is not None:
         yield Text("request: {id}, accepted at {moment}", id=last.request_id, moment=last.asked_at)
-    yield Text("certificate that is bound: {id}", id=domain.bound or "—")
+    yield Text("bound certificate: {id}", id=domain.bound or "—")
     answered = [address for address in served if address.answered]
     if answered:
-        yield Text("addresses that serve the new certificate: {count} of {all}").filled(
+        yield Text("addresses with the new certificate: {count} of {all}").filled(
             count=sum(a.valid and a.fingerprint == fingerprint for a in answered), all=len(answered)
         )

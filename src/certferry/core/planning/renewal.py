@@ -79,7 +79,7 @@ def names_changed(case: _Case) -> Reason | None:
     had, wanted = case.version.certificate.names, case.desired.names
     if same_names(had, wanted):
         return None
-    sentence = Text("the certificate is for {had}; asked for: {wanted}", had=had, wanted=wanted)
+    sentence = Text("the certificate is for {had}; declared: {wanted}", had=had, wanted=wanted)
     return Reason(ReasonCode.NAMES_CHANGED, sentence)
 
 
@@ -88,7 +88,7 @@ def key_type_changed(case: _Case) -> Reason | None:
     had, wanted = case.version.certificate.key_type, case.desired.key_type
     if had == wanted:
         return None
-    sentence = Text("the key is {had}; asked for: {wanted}", had=had, wanted=wanted.value)
+    sentence = Text("the key is {had}; declared: {wanted}", had=had, wanted=wanted.value)
     return Reason(ReasonCode.KEY_TYPE_CHANGED, sentence)
 
 
@@ -131,7 +131,7 @@ def upload_deadline_passed(case: _Case) -> Reason | None:
         is_missing = bool(target.domains) and target.remote_of(current.fingerprint) is None
         if is_missing and left < wanted <= current.lifetime:
             sentence = Text(
-                "it is not uploaded yet, and {left} are left where the target wants {wanted}"
+                "not uploaded yet, with {left} left; the target requires {wanted}"
             ).filled(left=left, wanted=wanted)
             return Reason(ReasonCode.UPLOAD_DEADLINE_PASSED, sentence)
     return None
@@ -142,7 +142,7 @@ def rolled_back(case: _Case) -> Reason | None:
     for domain, moment in renewals_after_rollback(case.observed, case.version, case.now):
         if case.now >= moment:
             sentence = Text(
-                "{domain} went back to the previous certificate, which has to be renewed",
+                "{domain} went back to the previous certificate, which must be renewed",
                 domain=domain,
             )
             return Reason(ReasonCode.ROLLED_BACK, sentence)
@@ -152,7 +152,7 @@ def rolled_back(case: _Case) -> Reason | None:
 def requested(case: _Case) -> Reason | None:
     """An operator asked for a new certificate (`--renew`)."""
     del case
-    return Reason(ReasonCode.REQUESTED, Text("a new certificate was asked for"))
+    return Reason(ReasonCode.REQUESTED, Text("requested by --renew"))
 
 
 def files_changed(case: _Case) -> Reason | None:
@@ -162,7 +162,7 @@ def files_changed(case: _Case) -> Reason | None:
         return None
     path = desired.files.fullchain
     if current is None or current.fingerprint != offered.fingerprint:
-        unknown = Text("{path} holds a certificate that is not known yet", path=path)
+        unknown = Text("{path} contains a new certificate", path=path)
         return Reason(ReasonCode.FILES_CHANGED, unknown)
     if current.fullchain_digest in {None, desired.offered_fullchain}:
         return None

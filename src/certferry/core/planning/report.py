@@ -21,7 +21,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 UNEXPECTED = "unexpected"
-"""The code of a mistake in certferry."""
+"""The code of a bug in certferry."""
 
 
 UNDECLARED = "undeclared"
@@ -39,22 +39,22 @@ class Undeclared(Struct, frozen=True):
     def problem(self) -> errors.Problem:
         """The problem with a hint."""
         message = Text(
-            "{lineage} is not declared any more: certferry no longer renews or deploys it; its"
-            " certificate is valid until {moment}",
+            "{lineage} is no longer declared: certferry neither renews nor deploys the"
+            " certificate, which is valid until {moment}",
             lineage=self.lineage,
             moment=self.certificate.not_after,
         )
         hint = Text(
-            "declare it again, or, if it is meant to end, run `certferry forget {lineage}`",
+            "declare the certificate again, or, if it should end, run `certferry forget {lineage}`",
             lineage=self.lineage,
         )
         if self.renamed_to is not None:
             renamed = {"old": self.lineage, "new": self.renamed_to}
             message = Text(
-                "{old} is not declared any more, and {new} has exactly its names", **renamed
+                "{old} is no longer declared, and {new} has exactly its names", **renamed
             )
             hint = Text(
-                "`certferry rename {old} {new}` keeps its certificate, and no new one is issued",
+                "`certferry rename {old} {new}` keeps the certificate, without a new order",
                 **renamed,
             )
         return errors.Problem(UNDECLARED, message, hint, errors.Severity.WARNING, self.lineage)
@@ -236,9 +236,10 @@ def seen_at(served: Iterable[Served]) -> Text:
     return Text("{said}; no answer from {silent}", said=SEEN, silent=silent) if silent else SEEN
 
 
-_HELD = Text("delivered, and as it was delivered")
+_HELD = Text("delivered, and unchanged since")
 _FIND_OUT = Text(
-    'find out who changed it; drift = "repair" in the deployment has certferry repair it'
+    'find out who made the change; set drift = "repair" in the deployment to have certferry'
+    " repair it"
 )
 
 
@@ -287,9 +288,9 @@ def standings_left_alone(plan: plans.Plan) -> Iterator[StepOutcome]:
                     if isinstance(step, plans.Deploy)
                     else errors.CertificateError
                 )(
-                    Text("another run tried it at {moment} and failed", moment=at),
+                    Text("another run tried at {moment} and failed", moment=at),
                     hint=Text(
-                        "`certferry history {lineage}` tells why; the next run tries again",
+                        "`certferry history {lineage}` shows the reason; the next run tries again",
                         lineage=plan.lineage,
                     ),
                 )
@@ -298,9 +299,10 @@ def standings_left_alone(plan: plans.Plan) -> Iterator[StepOutcome]:
 
 def _paused(step: plans.Step, until: datetime, lineage: str) -> errors.CertferryError:
     return (errors.CertificateError if isinstance(step, plans.Issue) else errors.DeployError)(
-        Text("it has failed before, and is tried again at {moment}", moment=until),
+        Text("failed before; the next try is at {moment}", moment=until),
         hint=Text(
-            "`certferry history {lineage}` tells why; `certferry sync {lineage}` tries at once",
+            "`certferry history {lineage}` shows the reason; `certferry sync {lineage}` tries"
+            " at once",
             lineage=lineage,
         ),
         retry=errors.Retry.at(until),
@@ -341,7 +343,7 @@ def _as_declared(target: str, domain: str, observed: Observation) -> StepOutcome
 
 def _as_found(drifted: plans.Drifted) -> StepOutcome:
     detail = Text(
-        'changed outside certferry, and left like that (drift = "{policy}"): {changes}'
+        'changed outside certferry, and left unchanged (drift = "{policy}"): {changes}'
     ).filled(policy=drifted.policy.value, changes=in_sentences(drifted.changes))
     place = (drifted.target, drifted.domain)
     hint = _FIND_OUT if drifted.policy is DriftPolicy.WARN else None
@@ -365,7 +367,7 @@ def _not_removed(plan: plans.Plan) -> Iterator[StepOutcome]:
 
 def served_by(lineages: Iterable[str]) -> Text:
     """Return the sentence that other lineages serve every covered domain of a target."""
-    return Text("every domain that it covers is served by {lineages}", lineages=list(lineages))
+    return Text("every domain of the certificate is served by {lineages}", lineages=list(lineages))
 
 
 def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
@@ -379,7 +381,7 @@ def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
         return Text("bound: the previous certificate, valid until {moment}", moment=until)
     # The record also keeps repairs from before this rollout.
     if last is not None and last.repairs and last.repairs[0] >= last.started_at:
-        return Text("bound: what another tool had changed is undone")
+        return Text("bound: another tool's change is undone")
     return BOUND
 
 

@@ -49,7 +49,8 @@ def plan_rollback(
     if confirmed is None or now < confirmed:
         return None
     sentence = Text(
-        "{addresses} refused the new certificate since {since}, and worked before",
+        "{addresses} have refused the new certificate since {since}, after serving the"
+        " previous one",
         addresses=[address.address for address in _refusing(served)],
         since=record.refused_since,
     )
@@ -85,7 +86,7 @@ def until_confirmed(
     end = _refusal_confirmed_at(record, domain, served, now)
     if end is None or now >= end:
         return None
-    why = Text("addresses refuse the new certificate, and worked before")
+    why = Text("addresses refuse the new certificate, after serving the previous one")
     return wait_for(why, end - CONFIRMED_AFTER, now, end)
 
 
@@ -171,8 +172,8 @@ def previous_of(
 def in_words(previous: Version) -> Text:
     """Return the sentence that a domain serves the previous certificate on purpose."""
     return Text(
-        "rolled back: the previous certificate is served, valid until {moment}; a newer one takes"
-        " its place when it is renewed",
+        "rolled back: the previous certificate is served, valid until {moment}; the next renewed"
+        " certificate replaces it",
         moment=previous.certificate.not_after,
     )
 

@@ -24,12 +24,14 @@ TIGHT = timedelta(days=7)
 """After a week of failing runs, over a holiday, an upload should still be possible."""
 
 _RENEWED = Text("run `certferry sync --renew {lineage}`")
-_RENEWED_ELSEWHERE = Text("have its own client issue it again; certferry only deploys {lineage}")
-_COMMON_NAME = Text("use a profile that sets one (`classic`)")
+_RENEWED_ELSEWHERE = Text(
+    "have the certificate's client issue it again; certferry only deploys {lineage}"
+)
+_COMMON_NAME = Text("use a profile with a common name (`classic`)")
 _NO_COMMON_NAME = Text("{target} refuses certificates without a common name")
 _LIVE_LONGER = Text(
     "use a profile or CA whose certificates live longer, or set `min_remaining_days` of the"
-    " account {target} if it takes shorter ones"
+    " account {target} if the target accepts shorter lifetimes"
 )
 
 _KEY_MISMATCH = Reason(
@@ -79,12 +81,12 @@ def judge_at_target(
     fix = _LIVE_LONGER.filled(target=target.label)
     if window <= timedelta(0) and rules.min_remaining:
         message = Text(
-            "certificates like this live {lifetime}, and {target} takes those with {wanted} left"
+            "certificates of this kind live {lifetime}, but {target} requires {wanted} left"
         ).filled(lifetime=lifetime, target=target.label, wanted=rules.min_remaining)
         yield error(Code.LIFETIME_TOO_SHORT, lineage, message, fix)
     elif window < TIGHT and rules.min_remaining:
         message = Text(
-            "certificates like this live {lifetime}, of which {window} are left to upload them to"
+            "certificates of this kind live {lifetime}, with {window} of it to upload them to"
             " {target}",
             lifetime=lifetime,
             window=window,
@@ -123,10 +125,12 @@ class _Case(Struct, frozen=True):
     def another_one(self) -> Text:
         """Advice for problems solved only by another certificate."""
         if self.desired.files is not None:
-            return Text("renew it with its own client; the present certificate stays until then")
+            return Text(
+                "renew the certificate with its client; the present certificate stays until then"
+            )
         return Text(
-            "the next run tries again to issue one; `certferry history {lineage}` tells why"
-            " there is none. The present certificate stays until then",
+            "the next run tries to issue a certificate again; `certferry history {lineage}` shows"
+            " the reason of the failure. The present certificate stays until then",
             lineage=self.desired.lineage,
         )
 
@@ -190,12 +194,13 @@ def state_is_not_older(case: _Case) -> Refusal:
         return None
     begin, newest = max(newer, key=lambda pair: pair[0])
     sentence = Text(
-        "{label}, valid from {moment}, is there already and newer than what the state knows"
+        "{label}, valid from {moment}, is already there and newer than every certificate in"
+        " the state"
     ).filled(label=newest.label, moment=begin)
     hint = Text(
-        "the state is an older copy, or another host has this certificate under the same name: put"
-        " the newest state back, or run `certferry sync --renew {lineage}` for one that is newer"
-        " still",
+        "the state is an older copy, or another host has a certificate under the same name: put"
+        " the newest state back, or run `certferry sync --renew {lineage}` for a still newer"
+        " certificate",
         lineage=lineage,
     )
     return Reason(ReasonCode.STATE_OLDER, sentence), hint
@@ -207,7 +212,7 @@ def domain_is_covered(case: _Case) -> Refusal:
     if covered_by(desired.names, domain):
         return None
     sentence = Text("{domain} is not covered by {names}", domain=domain, names=desired.names)
-    hint = Text("add {domain} to the names of {lineage}, or take it out of `domains`").filled(
+    hint = Text("add {domain} to the names of {lineage}, or remove it from `domains`").filled(
         domain=domain, lineage=desired.lineage
     )
     return Reason(ReasonCode.NAME_NOT_COVERED, sentence), hint
@@ -247,12 +252,12 @@ def lives_long_enough(case: _Case) -> Refusal:
     if case.is_uploaded or left >= wanted:
         return None
     target = case.step.target
-    sentence = Text("{left} left, and {target} takes certificates with at least {wanted}").filled(
-        left=left, target=target, wanted=wanted
-    )
+    sentence = Text(
+        "{left} left, but {target} accepts only certificates with at least {wanted} left"
+    ).filled(left=left, target=target, wanted=wanted)
     hint = _LIVE_LONGER.filled(target=target)
     if case.desired.files is not None:
-        hint = Text("renew it with its own client; the next run deploys the files")
+        hint = Text("renew the certificate with its client; the next run deploys the files")
     return Reason(ReasonCode.TOO_LITTLE_LIFE, sentence), hint
 
 
@@ -280,12 +285,14 @@ def account_has_room(case: _Case) -> Refusal:
         return None
     needed = {version.fingerprint for version in case.observed.versions[:_NEEDED]}
     sentence = Text(
-        "{target} holds {held} certificates, and refused the last upload as full, at {most}"
+        "{target} holds {held} certificates, and refused the last upload because the account"
+        " was full, at {most}"
     ).filled(target=step.target, held=quota.held, most=quota.most)
     hint = Text(
-        'remove unused ones in its console, set retire = "all-unused" to have that done, or ask'
-        " its support for more, and then run: certferry sync --quota-raised. Superseded ones of"
-        " {lineage} there: {count}. It is tried again by itself after {moment}",
+        'remove unused certificates in the target\'s console, set retire = "all-unused" to have'
+        " certferry remove them, or ask the target's support to raise the quota; then run:"
+        " certferry sync --quota-raised. Superseded certificates of {lineage} there: {count}."
+        " certferry tries again after {moment}",
         lineage=case.desired.lineage,
         count=sum(remote.fingerprint not in needed for remote in target.remotes),
         moment=quota.until,
@@ -305,11 +312,12 @@ def is_not_fought_over(case: _Case) -> Refusal:
     if after is None:
         return None
     sentence = Text(
-        "certferry repaired {domain} at {moments}, and it is changed again: another tool sets it"
+        "certferry repaired {domain} at {moments}, and the domain has changed again: another"
+        " tool changes it"
     ).filled(domain=step.domain, moments=list(recent(repairs, case.now)))
     hint = Text(
-        'stop the other tool, or write drift = "warn" into the deployment; certferry repairs it'
-        " again after {moment}",
+        'stop the other tool, or write drift = "warn" into the deployment; certferry repairs the'
+        " domain again after {moment}",
         moment=after,
     )
     return Reason(ReasonCode.FOUGHT_OVER, sentence), hint

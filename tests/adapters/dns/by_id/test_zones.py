@@ -70,9 +70,9 @@ def test_name_without_a_zone_is_reported_with_those_that_are_there(
 @pytest.mark.parametrize(
     ("service", "words"),
     [
-        ("alidns", "it has none at all"),
-        ("cloudflare", "lacks a permission or this zone"),
-        ("dnspod", "it has none at all"),
+        ("alidns", "the account has no zones"),
+        ("cloudflare", "lacks a permission or the zone"),
+        ("dnspod", "the account has no zones"),
     ],
 )
 def test_account_without_any_zone(service: str, words: str) -> None:
@@ -119,7 +119,7 @@ def test_clock_of_a_service_that_does_not_answer(account: AnAccount) -> None:
     provider = cast("Timed", account.connect())
     account.service.http.stop()
 
-    with pytest.raises(DnsUnavailable, match="the time of the service: no connection"):
+    with pytest.raises(DnsUnavailable, match="the time of the service: cannot connect"):
         provider.clock_ahead()
 
     account.service.http.start()

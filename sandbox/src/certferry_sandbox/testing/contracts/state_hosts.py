@@ -140,7 +140,7 @@ class HostsContract:
         sent = SentNotice(*away.key, NOW, NOW, "host_away")
         store.update_channel("ops", lambda state, _: (having(sent, state), None))
         run = elsewhere.begin_run(NOW)
-        with pytest.raises(LeaseHeld, match="web-2 is not forgotten: a run has been in"):
+        with pytest.raises(LeaseHeld, match="web-2 stays: a run has been in"):
             elsewhere.forget_host(gone)
         elsewhere.end_run(run)
 

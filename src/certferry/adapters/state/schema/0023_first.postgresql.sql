@@ -19,7 +19,7 @@ INSERT INTO certferry_schema (oldest) VALUES (23);
 -- change of the key, `history_key` is the sealed key of the history's chain, and `changed_*` tells when and
 -- on which host.
 CREATE TABLE sealing (
-    number BIGINT PRIMARY KEY CHECK (number = 1),
+    number BIGINT PRIMARY KEY CHECK ((number = 1)),
     sealed_check TEXT COLLATE "C" NOT NULL,
     history_key TEXT COLLATE "C",
     changed_at TEXT COLLATE "C",
@@ -383,7 +383,8 @@ CREATE TABLE run (
     number BIGINT,
     state TEXT COLLATE "C" NOT NULL,
     ended_at TEXT COLLATE "C",
-    request TEXT COLLATE "C" UNIQUE
+    request TEXT COLLATE "C",
+    UNIQUE (request)
 );
 
 CREATE INDEX run_in_order ON run (started_at, id);
@@ -428,9 +429,10 @@ CREATE TABLE console_user (
 -- A link by which a user chooses a password, once.
 CREATE TABLE console_user_link (
     user_id TEXT COLLATE "C" PRIMARY KEY REFERENCES console_user (id) ON DELETE CASCADE,
-    digest TEXT COLLATE "C" NOT NULL UNIQUE,
+    digest TEXT COLLATE "C" NOT NULL,
     expires_at TEXT COLLATE "C" NOT NULL,
-    proof TEXT COLLATE "C"
+    proof TEXT COLLATE "C",
+    UNIQUE (digest)
 );
 
 -- A browser in which a user is logged in.
@@ -450,13 +452,14 @@ CREATE INDEX console_user_session_of_user ON console_user_session (user_id);
 CREATE TABLE console_token (
     id TEXT COLLATE "C" PRIMARY KEY,
     name TEXT COLLATE "C" NOT NULL,
-    digest TEXT COLLATE "C" NOT NULL UNIQUE,
+    digest TEXT COLLATE "C" NOT NULL,
     begins TEXT COLLATE "C" NOT NULL,
     role TEXT COLLATE "C" NOT NULL,
     made_at TEXT COLLATE "C" NOT NULL,
     expires_at TEXT COLLATE "C",
     used_at TEXT COLLATE "C",
-    proof TEXT COLLATE "C"
+    proof TEXT COLLATE "C",
+    UNIQUE (digest)
 );
 
 -- Failed logins from an address or for a name, counted by the minute: a flood of failures fills no disk.

@@ -1,5 +1,5 @@
-"""What is declared changes between two runs: other names, another key, another client, other
-places, other certificates for the same domains.
+"""The declaration changes between two runs: other names, another key, another client, other places,
+other certificates for the same domains.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ imported = st.builds(
 pauses = st.sampled_from([timedelta(0), timedelta(hours=1), timedelta(days=20), timedelta(days=61)])
 A_CLIENT_RENEWS = timedelta(days=40)
 ends = st.none() | st.integers(0, 60)
-"""After how many calls a run is killed, if it is."""
+"""The number of calls before a kill, or `None` for a whole run."""
 
 
 @settings(max_examples=examples(100))
@@ -81,8 +81,8 @@ ends = st.none() | st.integers(0, 60)
 def test_any_declaration_follows_any_other(
     phases: list[tuple[DesiredCertificate, timedelta, int | None, bool]], last: DesiredCertificate
 ) -> None:
-    """Killed or not: what is declared is what is served, and unchanged when run again; nothing
-    that was served is taken away, and no challenge record is left where one could be removed.
+    """With and without kills, the last declaration is served and a second run changes nothing. No
+    served certificate is removed, and every removable challenge record is gone.
     """
     world = ModelWorld()
     world.cdn.add_domain(IMG)
@@ -100,7 +100,7 @@ def test_any_declaration_follows_any_other(
 
 @st.composite
 def neighbours(draw: st.DrawFn) -> tuple[DesiredCertificate, ...]:
-    """Declare up to three certificates; of those that cover a domain one may name it."""
+    """Declare up to three certificates; at most one of them names each domain."""
     free = {IMG, OTHER, SHOP}
     all_desired = []
     for lineage in draw(st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, unique=True)):
@@ -128,8 +128,8 @@ def test_domains_go_from_one_certificate_to_another(
     phases: list[tuple[tuple[DesiredCertificate, ...], timedelta, int | None]],
     last: tuple[DesiredCertificate, ...],
 ) -> None:
-    """Each domain ends with the certificate that has the better claim to it, whichever had it
-    before and whatever was in progress; nothing that was served is taken away.
+    """Each domain ends with the certificate of the better claim, independent of earlier
+    certificates and of unfinished changes. No served certificate is removed.
     """
     world = ModelWorld()
     for domain in (IMG, OTHER, SHOP):
@@ -150,7 +150,7 @@ def test_domains_go_from_one_certificate_to_another(
 
 
 def must_be_as_declared(world: ModelWorld, desired: DesiredCertificate) -> None:
-    """Run to the end, and once more."""
+    """Run to the end twice: the first run succeeds, the second changes nothing."""
     report, again = world.run(desired), world.run(desired)
     assert report is not None
     assert report.ok, report

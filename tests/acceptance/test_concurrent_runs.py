@@ -24,8 +24,8 @@ from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import Footprint
 from tests.acceptance.host import LONGEST_RUN, Host, certificate
+from tests.acceptance.requests_made import RequestsMade
 from tests.support.tiers import long, thorough
 
 # --- Several runs on one state at once, as processes: each knows what another has just done
@@ -73,7 +73,7 @@ def test_four_runs_at_once(slow_host: Host, share: int) -> None:
     for number in range(ROUNDS // SHARES):
         seed = f"{share}/{number}/{os.urandom(4).hex()}"
         moments = random.Random(seed)  # noqa: S311 - when a test begins a run is no secret
-        before, reported_before = Footprint.of(slow_host.world), len(history(slow_host))
+        before, reported_before = RequestsMade.of(slow_host.world), len(history(slow_host))
 
         runs = at_once(slow_host, sorted(moments.uniform(0, usual) for _ in range(PROCESSES - 1)))
 
@@ -81,7 +81,7 @@ def test_four_runs_at_once(slow_host: Host, share: int) -> None:
             assert 0 == code, (seed, out, err)
             assert json.loads(out)["ok"], seed
             assert not [words for words in WHAT_MISLED if words in out + err], (seed, out, err)
-        left = Footprint.of(slow_host.world) - before
+        left = RequestsMade.of(slow_host.world) - before
         events = Counter(entry.event for entry in history(slow_host)[reported_before:])
         assert {"issued": 1, "uploaded": 1, "deployed": 2, "verified": 2, "retired": 1} == events, (
             seed,

@@ -140,7 +140,7 @@ def test_no_tables_are_reported_as_such(verbosity: Verbosity, *, said: bool) -> 
     code = show_tables(Proposal(), [], Front(desk.console, verbosity=verbosity))
 
     assert (Exit.OK, "") == (code, desk.out)
-    assert ("There is no domain to declare a certificate for.\n" if said else "") == desk.err
+    assert ("No domain needs a certificate.\n" if said else "") == desk.err
 
 
 def test_domains_without_certificates_have_one_table() -> None:
@@ -165,7 +165,7 @@ def test_domains_without_certificates_have_one_table() -> None:
 ERROR = error(
     "zone_missing",
     "x.notmine.org",
-    Text("x.notmine.org: no zone of the account holds it"),
+    Text("x.notmine.org: no zone of the account contains the name"),
     Text("add the domain to the account"),
 )
 WARNING = warning("schedule_missing", "schedule", Text("no daily run is installed"), None)
@@ -189,7 +189,7 @@ def test_each_finding_has_its_code_and_its_fix() -> None:
 
     assert (
         dedent("""\
-        error: x.notmine.org: no zone of the account holds it [zone_missing]
+        error: x.notmine.org: no zone of the account contains the name [zone_missing]
           fix: add the domain to the account
         warning: schedule: no daily run is installed [schedule_missing]
         info: a: back this up\N{REPLACEMENT CHARACTER}[2J [back_up]
@@ -204,8 +204,8 @@ def test_each_finding_has_its_code_and_its_fix() -> None:
 @pytest.mark.parametrize(
     ("findings", "conclusion"),
     [
-        ([], "Everything that a run relies on is in order. Nothing was changed.\n"),
-        ([INFO], "\n\nEverything that a run relies on is in order. Nothing was changed.\n"),
+        ([], "Everything that a run depends on is in order. Nothing was changed.\n"),
+        ([INFO], "\n\nEverything that a run depends on is in order. Nothing was changed.\n"),
         ([WARNING, WARNING], "\n\n2 warnings. Nothing was changed.\n"),
     ],
 )
@@ -248,7 +248,7 @@ def test_document_is_that_of_the_contract() -> None:
                 "severity": "error",
                 "code": "zone_missing",
                 "subject": "x.notmine.org",
-                "message": "x.notmine.org: no zone of the account holds it",
+                "message": "x.notmine.org: no zone of the account contains the name",
                 "fix": "add the domain to the account",
             },
             {
@@ -511,7 +511,7 @@ def test_an_empty_history_says_so() -> None:
 @pytest.mark.parametrize(
     ("broken", "said"),
     [
-        (HistoryBreak("img", Damage.CHANGED, 7), "img: entry 7 of ? was changed, or put in"),
+        (HistoryBreak("img", Damage.CHANGED, 7), "img: entry 7 of ? was changed or inserted"),
         (
             HistoryBreak("img", Damage.REMOVED, 7, NOON),
             (
@@ -521,18 +521,21 @@ def test_an_empty_history_says_so() -> None:
         ),
         (
             HistoryBreak("img", Damage.REMOVED),
-            "img: after its beginning, entries were removed, or the end was changed",
+            "img: after the first entry, entries were removed, or the end was changed",
         ),
         (
             HistoryBreak("img", Damage.UNCONNECTED, 7, NOON),
             (
-                "img: entry 7 of 2026-11-24 12:00 UTC does not continue what is before it,"
-                " which was changed, removed or put in"
+                "img: entry 7 of 2026-11-24 12:00 UTC does not continue the entry before, which"
+                " was changed, removed or inserted"
             ),
         ),
         (
             HistoryBreak("", Damage.GONE),
-            "The whole history of a certificate was removed, or their number changed",
+            (
+                "The whole history of a certificate was removed, or the number of histories was"
+                " changed"
+            ),
         ),
     ],
     ids=lambda each: "" if isinstance(each, str) else each.damage,

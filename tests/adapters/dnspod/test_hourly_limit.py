@@ -18,7 +18,7 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
 from tests.adapters.dns.zone_account import NOW
 from tests.adapters.dnspod.account import DnspodAccount
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 
 # --- DNSPod's limit of an hour: counted for the account, over all runs and every repetition
 
@@ -136,7 +136,7 @@ class Runs:
 
     def __init__(self) -> None:
         self.memory = WatchedMemory(self.now)
-        self.waits = Waits()
+        self.waits = RecordedPauses()
         self.pace = Counted()
 
     def now(self) -> datetime:

@@ -16,17 +16,17 @@ from certferry.core.redaction import Secret
 from certferry.errors import TargetAccessDenied, TargetUnavailable
 from certferry.values import replace
 from certferry_sandbox.faults import Fault
-from tests.adapters.qiniu.place import SHORT, WWW, Place, bundle, bundle_of, refusal
+from tests.adapters.qiniu.account import SHORT, WWW, QiniuAccount, bundle, bundle_of, refusal
 from tests.adapters.qiniu.test_observe import IMG, look
 from tests.sandbox import qiniu_calls
 from tests.sandbox.qiniu_calls import ACCESS_KEY, SECRET_KEY
 from tests.support.tiers import long
 
 
-def test_a_list_that_cannot_be_had(place: Place, target: Qiniu) -> None:
+def test_a_list_that_cannot_be_had(account: QiniuAccount, target: Qiniu) -> None:
     """Which domains there are is not known: the observation fails, and is worth trying later."""
-    place.service.add_domain(WWW)
-    place.service.api.faults.add(Fault.status(500), on="GET /domain", times=None)
+    account.service.add_domain(WWW)
+    account.service.api.faults.add(Fault.status(500), on="GET /domain", times=None)
 
     with pytest.raises(TargetUnavailable) as caught:
         target.observe(look())
@@ -41,9 +41,9 @@ def test_a_list_that_cannot_be_had(place: Place, target: Qiniu) -> None:
     [
         (refusal(500, 500000), "500000"),
         (refusal(500, 500215), "500215"),
-        (refusal(400, 400030), "not finished"),
-        (Fault.status(200, b'{"name":'), "cannot be read"),
-        (Fault.status(200, b'{"name":"www.example.com","https":[]}'), "cannot be read"),
+        (refusal(400, 400030), "in progress"),
+        (Fault.status(200, b'{"name":'), "certferry cannot read"),
+        (Fault.status(200, b'{"name":"www.example.com","https":[]}'), "certferry cannot read"),
         (Fault.html(502), "web page"),
         (Fault.reset_before(), "closed the connection"),
         (Fault.truncated(), "ended early"),
@@ -51,12 +51,12 @@ def test_a_list_that_cannot_be_had(place: Place, target: Qiniu) -> None:
     ids=str,
 )
 def test_a_domain_that_cannot_be_read(
-    fault: Fault, words: str, domains: tuple[str, ...], place: Place, target: Qiniu
+    fault: Fault, words: str, domains: tuple[str, ...], account: QiniuAccount, target: Qiniu
 ) -> None:
     """It is reported, as worth trying later, and does not hide the others."""
-    place.service.add_domain(WWW)
-    place.service.add_domain(IMG)
-    place.service.api.faults.add(fault, on=f"GET /domain/{WWW}", times=None)
+    account.service.add_domain(WWW)
+    account.service.add_domain(IMG)
+    account.service.api.faults.add(fault, on=f"GET /domain/{WWW}", times=None)
 
     broken, sound = target.observe(look(*domains, names=("*.example.com",))).domains
 
@@ -67,16 +67,16 @@ def test_a_domain_that_cannot_be_read(
     assert (IMG, DomainState.READY) == (sound.domain, sound.state)
 
 
-def test_a_401_before_anything_was_given(place: Place, target: Qiniu) -> None:
+def test_a_401_before_anything_was_given(account: QiniuAccount, target: Qiniu) -> None:
     """It ends the look at the first named domain, whose every way was tried."""
-    place.service.add_domain(WWW)
-    place.service.add_domain(IMG)
-    place.service.api.faults.add(refusal(401, None, "bad token"), on="GET /domain/*", times=None)
+    account.service.add_domain(WWW)
+    account.service.add_domain(IMG)
+    account.service.api.faults.add(refusal(401, None, "bad token"), on="GET /domain/*", times=None)
 
     with pytest.raises(TargetAccessDenied):
         target.observe(look(WWW, IMG))
 
-    assert (2, 0) == (place.count(f"GET /domain/{WWW}"), place.count(f"GET /domain/{IMG}"))
+    assert (2, 0) == (account.count(f"GET /domain/{WWW}"), account.count(f"GET /domain/{IMG}"))
 
 
 @pytest.mark.parametrize("domains", [(), (WWW, IMG)])
@@ -90,57 +90,61 @@ def test_a_401_before_anything_was_given(place: Place, target: Qiniu) -> None:
     ids=str,
 )
 def test_what_would_befall_every_domain(
-    fault: Fault, error: type[Exception], domains: tuple[str, ...], place: Place, target: Qiniu
+    fault: Fault,
+    error: type[Exception],
+    domains: tuple[str, ...],
+    account: QiniuAccount,
+    target: Qiniu,
 ) -> None:
     """Refused keys and a rate limit end the look at the first domain."""
-    place.service.add_domain(WWW)
-    place.service.add_domain(IMG)
-    place.service.api.faults.add(fault, on="GET /domain/*", times=None)
+    account.service.add_domain(WWW)
+    account.service.add_domain(IMG)
+    account.service.api.faults.add(fault, on="GET /domain/*", times=None)
 
     with pytest.raises(error):
         target.observe(look(*domains, names=("*.example.com",)))
 
-    assert 0 == place.count(f"GET /domain/{IMG}")
+    assert 0 == account.count(f"GET /domain/{IMG}")
 
 
-def test_no_connection(place: Place) -> None:
+def test_no_connection(account: QiniuAccount) -> None:
     """No host answers: said once for the account, as worth trying later."""
-    target = place.target()
-    place.service.api.stop()
+    target = account.target()
+    account.service.api.stop()
 
-    with pytest.raises(TargetUnavailable, match="no connection") as caught:
+    with pytest.raises(TargetUnavailable, match="cannot connect") as caught:
         target.observe(look(WWW, IMG))
 
     assert caught.value.retry.allowed
 
 
 @long
-def test_one_silent_domain(place: Place) -> None:
+def test_one_silent_domain(account: QiniuAccount) -> None:
     """Silence about one domain is that domain's; about two in a row, it is Qiniu's."""
-    place.timeouts = SHORT
-    place.service.add_domain(WWW)
-    place.service.add_domain(IMG)
-    place.service.api.faults.add(Fault.delay(2), on=f"GET /domain/{WWW}", times=4)
+    account.timeouts = SHORT
+    account.service.add_domain(WWW)
+    account.service.add_domain(IMG)
+    account.service.api.faults.add(Fault.delay(2), on=f"GET /domain/{WWW}", times=4)
 
-    silent, sound = place.target().observe(look(WWW, IMG)).domains
+    silent, sound = account.target().observe(look(WWW, IMG)).domains
 
     assert (DomainState.UNAVAILABLE, DomainState.READY) == (silent.state, sound.state)
-    place.service.api.faults.add(Fault.delay(2), on="GET /domain/*", times=None)
+    account.service.api.faults.add(Fault.delay(2), on="GET /domain/*", times=None)
     with pytest.raises(TargetUnavailable, match="did not answer"):
-        place.target().observe(look(WWW, "a.example.com", "b.example.com"))
-    assert 0 == place.count("GET /domain/b.example.com")
+        account.target().observe(look(WWW, "a.example.com", "b.example.com"))
+    assert 0 == account.count("GET /domain/b.example.com")
 
 
-def test_refused_keys(place: Place) -> None:
+def test_refused_keys(account: QiniuAccount) -> None:
     """Access denied passes the port as such, and no secret with it."""
     settings = Settings(
         Secret(ACCESS_KEY),
         Secret("another-secret"),
-        api=f"{place.service.api_url}/",
-        fusion=place.service.fusion_url,
-        uc=place.service.uc_url,
+        api=f"{account.service.api_url}/",
+        fusion=account.service.fusion_url,
+        uc=account.service.uc_url,
     )
-    target = connect(settings, place.context)
+    target = connect(settings, account.context)
 
     with pytest.raises(TargetAccessDenied) as caught:
         target.observe(look(WWW))
@@ -150,18 +154,18 @@ def test_refused_keys(place: Place) -> None:
     assert "another-secret" not in shown
 
 
-def test_settings_reach_the_target(place: Place) -> None:
+def test_settings_reach_the_target(account: QiniuAccount) -> None:
     """Addresses, keys and the least remaining days are those of the settings."""
-    place.service.add_domain(WWW)
+    account.service.add_domain(WWW)
     settings = Settings(
         Secret(ACCESS_KEY),
         Secret(SECRET_KEY),
-        api=place.service.api_url,
-        fusion=place.service.fusion_url,
-        uc=place.service.uc_url,
+        api=account.service.api_url,
+        fusion=account.service.fusion_url,
+        uc=account.service.uc_url,
         min_remaining_days=20,
     )
-    target = connect(settings, place.context)
+    target = connect(settings, account.context)
 
     found = target.observe(look(WWW))
 
@@ -193,12 +197,12 @@ def made() -> CertificateBundle:
     [{"names": (WWW,)}, {"not_before": timedelta(seconds=1)}, {"not_after": timedelta(seconds=-1)}],
 )
 def test_a_mark_on_something_else(
-    change: dict[str, Any], place: Place, target: Qiniu, made: CertificateBundle
+    change: dict[str, Any], account: QiniuAccount, target: Qiniu, made: CertificateBundle
 ) -> None:
     """A label alone proves nothing: names and dates must be the certificate's own."""
     issued = qiniu_calls.issue(WWW, "*.example.com")
     ours = bundle_of(issued).certificate
-    place.service.add_certificate(issued, label_of("img", ours.fingerprint))
+    account.service.add_certificate(issued, label_of("img", ours.fingerprint))
     [(field, value)] = change.items()
     other = getattr(ours, field) + value if isinstance(value, timedelta) else value
 
@@ -208,19 +212,19 @@ def test_a_mark_on_something_else(
 
 @pytest.mark.parametrize("names", ['["*.EXAMPLE.com","WWW.example.com"]', "null", "[]"])
 def test_names_in_another_order_or_not_reported(
-    names: str, place: Place, target: Qiniu, made: CertificateBundle
+    names: str, account: QiniuAccount, target: Qiniu, made: CertificateBundle
 ) -> None:
     """Order and case of names do not matter, and what a list leaves out does not disagree."""
     label = label_of("img", made.certificate.fingerprint)
     body = f'{{"code":200,"certs":[{{"certid":"x","name":"{label}","dnsnames":{names}}}]}}'
-    place.service.fusion.faults.add(Fault.status(200, body.encode()))
+    account.service.fusion.faults.add(Fault.status(200, body.encode()))
 
     found = target.observe(look(known=(made.certificate,))).remotes
 
     assert ["x"] == [remote.remote_id for remote in found]
 
 
-def test_copies_that_the_state_does_not_know(place: Place, target: Qiniu) -> None:
+def test_copies_that_the_state_does_not_know(account: QiniuAccount, target: Qiniu) -> None:
     """What has the lineage's mark and is not known is reported, with its moments: the state may
     be an older copy. Other lineages' marks and other people's names are not.
     """
@@ -233,7 +237,7 @@ def test_copies_that_the_state_does_not_know(place: Place, target: Qiniu) -> Non
         WWW,
         "certferry-img-nonsense",
     ):
-        place.service.add_certificate(issued, name)
+        account.service.add_certificate(issued, name)
 
     found = target.observe(look(known=(known,))).unremembered
 
@@ -242,39 +246,39 @@ def test_copies_that_the_state_does_not_know(place: Place, target: Qiniu) -> Non
     assert () == target.observe(look(known=(known, newer))).unremembered
 
 
-def test_many_lineages_share_one_list(place: Place, target: Qiniu) -> None:
+def test_many_lineages_share_one_list(account: QiniuAccount, target: Qiniu) -> None:
     """A hundred observations at once list certificates and domains once each."""
-    place.service.add_domain("example.org")
+    account.service.add_domain("example.org")
     known = (bundle_of(qiniu_calls.issue(WWW)).certificate,)
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda _: target.observe(look(known=known)), range(100)))
 
-    assert (1, 1) == (place.count("GET /sslcert"), place.count("GET /domain"))
+    assert (1, 1) == (account.count("GET /sslcert"), account.count("GET /domain"))
 
 
 def test_lineage_without_certificates_has_no_copies_to_look_for(
-    place: Place, target: Qiniu
+    account: QiniuAccount, target: Qiniu
 ) -> None:
     """Before the first certificate is issued, the account's list is not asked for."""
     target.observe(look())
 
-    assert 0 == place.count("GET /sslcert")
+    assert 0 == account.count("GET /sslcert")
 
 
-def test_lists_grow_old(place: Place, target: Qiniu) -> None:
+def test_lists_grow_old(account: QiniuAccount, target: Qiniu) -> None:
     """After a few seconds, what others did at Qiniu is seen."""
     assert () == target.observe(look()).domains
-    place.service.add_domain(WWW)
-    place.time.pause(5)
+    account.service.add_domain(WWW)
+    account.time.pause(5)
 
     assert [WWW] == [domain.domain for domain in target.observe(look()).domains]
 
 
-def test_a_list_that_failed_is_asked_for_again(place: Place, target: Qiniu) -> None:
+def test_a_list_that_failed_is_asked_for_again(account: QiniuAccount, target: Qiniu) -> None:
     """A failure is not remembered."""
-    place.service.add_domain(WWW)
-    place.service.api.faults.add(Fault.status(500), times=4)
+    account.service.add_domain(WWW)
+    account.service.api.faults.add(Fault.status(500), times=4)
 
     with pytest.raises(TargetUnavailable):
         target.observe(look())

@@ -10,7 +10,7 @@ from certferry_sandbox.world import World
 
 
 @dataclass(frozen=True, slots=True)
-class Footprint:
+class RequestsMade:
     """Counts up to a moment; the difference of two is what happened in between."""
 
     qiniu_requests: int = 0
@@ -39,21 +39,21 @@ class Footprint:
             challenges=len(challenges(world)),
         )
 
-    def __sub__(self, earlier: Footprint) -> Footprint:
+    def __sub__(self, earlier: RequestsMade) -> RequestsMade:
         pairs = zip(dataclasses.astuple(self), dataclasses.astuple(earlier), strict=True)
-        return Footprint(*(now - then for now, then in pairs))
+        return RequestsMade(*(now - then for now, then in pairs))
 
 
-NOBODY_ASKED = Footprint()
+NO_REQUESTS = RequestsMade()
 
 
-def writes_since(world: World, before: Footprint) -> tuple[int, int, int]:
+def writes_since(world: World, before: RequestsMade) -> tuple[int, int, int]:
     """Count the writes at Qiniu and at DNSPod, and the orders."""
-    since = Footprint.of(world) - before
+    since = RequestsMade.of(world) - before
     return since.qiniu_writes, since.dnspod_writes, since.orders
 
 
-def assert_nothing_written(left: Footprint) -> None:
+def assert_nothing_written(left: RequestsMade) -> None:
     """No provider was asked for a change, no certificate issued, nothing left in DNS."""
     written = (left.qiniu_writes, left.dnspod_writes, left.certificates, left.challenges)
     assert (0, 0, 0, 0) == written

@@ -1,4 +1,4 @@
-"""A company with many certificates, and the engine over in-memory fakes, with its threads."""
+"""The reconciler with its worker threads, over many certificates and in-memory fakes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def now() -> datetime:
 
 
 class Counted:
-    """The state, with each call counted by its name."""
+    """The state with a counter of calls by method name: `Counted(state).calls["save_run"]`."""
 
     def __init__(self, state: object) -> None:
         self.calls: Counter[str] = Counter()
@@ -36,8 +36,19 @@ class Counted:
         return getattr(self._state, name)
 
 
-class Company:
-    """Many certificates, one domain each, on a CDN that is quick."""
+class ManyCertificates:
+    """Several certificates with one domain each, on a fast CDN in memory.
+
+    For example:
+
+        many = ManyCertificates(30)
+        report = many.reconciler().sync(many.certificates, WaitLimit())
+        assert report.ok
+        assert 30 == many.issuer.issued
+
+    Time is real here and passes are made by worker threads; `ModelWorld` has a virtual clock and a
+    single thread.
+    """
 
     def __init__(
         self,
@@ -45,15 +56,15 @@ class Company:
         processing: timedelta = timedelta(milliseconds=20),
         cdn: type[MemoryCdn] = MemoryCdn,
     ) -> None:
-        self.state: Any = MemoryState()
-        self.lease = partial(held_lease, self.state, now)
-        self.run = Run()
+        self.state: Any = MemoryState()  #: a test may put a wrapped state in its place
+        self.lease = partial(held_lease, self.state, now)  #: takes a lineage's lease
+        self.run = Run()  #: the run of `ports`, to stop it
         self.dns = MemoryDns(["example.com"])
-        self.claims = Claims()
+        self.claims = Claims()  #: the domains of all declared certificates
         self.cdn = cdn(now, processing=processing, lags=(timedelta(0),))
         self.issuer = MemoryIssuer(self.state, now)
-        self.events: list[Event] = []
-        self.watch: Progress = self.events.append
+        self.events: list[Event] = []  #: the progress of the runs
+        self.watch: Progress = self.events.append  #: the listener of the runs
         self.certificates = [self._desired(f"img{number}.example.com") for number in range(count)]
 
     def _desired(self, domain: str) -> DesiredCertificate:

@@ -53,7 +53,7 @@ def test_it_says_what_it_will_do_and_where_each_key_is(accounts: Accounts) -> No
 
     assert 130 == code
     words = " ".join(shown.split())
-    assert words.startswith("This interview writes certferry.toml. It changes nothing")
+    assert words.startswith("This interview writes certferry.toml. Your accounts stay unchanged")
     assert words.index("DNSPod: console.dnspod.cn → API keys → DNSPod Token") < words.index(ID)
     assert words.index("Qiniu: portal.qiniu.com") < words.index(ACCESS)
     accounts.must_be_discreet(shown)
@@ -61,10 +61,10 @@ def test_it_says_what_it_will_do_and_where_each_key_is(accounts: Accounts) -> No
 
 
 OTHERS = {
-    "command": [("`present NAME VALUE` or `cleanup …` follow:", "./dns\n")],
-    "lexicon": [("the service, as `lexicon --help` calls it:", "powerdns\n")],
+    "command": [("`present NAME VALUE` or `cleanup …`:", "./dns\n")],
+    "lexicon": [("the service's name, as listed by `lexicon --help`:", "powerdns\n")],
     "rfc2136": [
-        ("its port where that is not 53:", "127.0.0.1:9\n"),
+        ("its port unless 53:", "127.0.0.1:9\n"),
         ("the name of the TSIG key:", "certferry.\n"),
         ("the secret of the TSIG key, in base64 (input hidden):", "c2VjcmV0\n"),
     ],
@@ -93,7 +93,7 @@ def test_keys_that_cannot_be_tried_yet_are_not_said_to_be_accepted(
 
     assert 0 == code
     label = "my-command" if type_ == "command" else type_
-    assert f"{label} cannot be asked for that yet: `certferry sync --rehearse`" in shown
+    assert f"{label} cannot be checked yet: `certferry sync --rehearse`" in shown
     assert f"{label} accepts the keys" not in shown
     assert f'dns = "{label}"' in accounts.config.read_text()
     assert "img.example.com: there is no certificate yet" in accounts.run("status").stdout
@@ -117,8 +117,8 @@ def test_wrong_pair_is_reported_at_once_and_asked_for_again_alone(accounts: Acco
     assert 0 == code, shown
     words = " ".join(shown.split())
     assert 2 == words.count("Checking the keys of dnspod …")
-    assert "DNSPod does not accept this pair of id and token (10004)" in words
-    assert "hint: the `token` does not belong to the `id`: compare" in words
+    assert "DNSPod does not accept this pair of ID and token (10004)" in words
+    assert "hint: `token` does not belong to `id`: compare" in words
     assert "dnspod accepts the keys. Qiniu: portal.qiniu.com" in words
     assert "qiniu accepts the keys." in words
     for step in ("certferry plan", "certferry sync", "certferry schedule install"):
@@ -132,7 +132,7 @@ def test_empty_answer_is_none_where_a_value_is_needed(accounts: Accounts) -> Non
     code, shown = interviewed(accounts, (ID, "\n"), (ID, f"{DP_ID}\n"), (TOKEN, "\x04"))
 
     assert 130 == code
-    assert 1 == shown.count("a value is needed here; `back` returns, Ctrl-C ends the interview")
+    assert 1 == shown.count("an answer is required; `back` returns, Ctrl-C ends the interview")
 
 
 def test_service_that_does_not_answer_has_refused_no_keys(accounts: Accounts) -> None:
@@ -210,8 +210,8 @@ def test_another_service_is_offered_and_asked_for(accounts: Accounts) -> None:
         assert 0 == terminal.end()
         shown = terminal.screen.raw
 
-    assert "habour is no DNS provider; did you mean harbour?" in shown
-    assert "must be a whole number, and is a string" in shown
+    assert "habour is not a DNS provider; did you mean harbour?" in shown
+    assert "must be a whole number, but is a string" in shown
     assert SERVICE_TOKEN not in shown + accounts.config.read_text()
     written = tomllib.loads(accounts.config.read_text())
     assert {
@@ -254,7 +254,7 @@ def test_address_is_seen_while_it_is_typed(accounts: Accounts) -> None:
     with accounts.terminal("--email", "ops@example.com", columns=300) as terminal:
         for asked, answer in (
             (WHICH, "rfc2136"),
-            ("the primary name server, with its port where that is not 53:", "192.0.2.1"),
+            ("the primary name server, with its port unless 53:", "192.0.2.1"),
             ("the name of the TSIG key:", "certferry."),
             ("the secret of the TSIG key, in base64 (input hidden):", "c2VjcmV0"),
             *((asked, answer.strip()) for asked, answer in (*UNTOLD, CHOSEN[0], *END[-2:])),

@@ -19,8 +19,8 @@ from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import HttpService
 from certferry_sandbox.world import World
 from tests.acceptance.conftest import PACE
-from tests.acceptance.footprint import Footprint, challenges
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.requests_made import RequestsMade, challenges
 from tests.adapters.acme.proxy import Proxy
 from tests.support.tiers import thorough
 
@@ -111,7 +111,7 @@ def test_no_domain_that_the_names_cover(
     assert refusal["hint"]
     assert [] == planned["steps"]
     for run in (sync, plan):
-        assert Footprint(qiniu_requests=run.left.qiniu_requests) == run.left
+        assert RequestsMade(qiniu_requests=run.left.qiniu_requests) == run.left
 
 
 @thorough
@@ -128,7 +128,7 @@ def test_certificates_that_end_too_soon(tmp_path: Path) -> None:
         for run in (first, second):
             assert REFUSED == run.code
             assert "qiniu → brief.example.com: 19 days left" in run.complaint.error
-            assert "qiniu takes certificates with at least 30 days" in run.complaint.error
+            assert "qiniu accepts only certificates with at least 30 days" in run.complaint.error
             assert "live longer" in run.complaint.hint
             assert "`min_remaining_days` of the account qiniu" in run.complaint.hint
             assert (0, 0) == (run.left.qiniu_writes, run.left.challenges)
@@ -149,10 +149,10 @@ def test_lineage_that_another_run_works_on(host: Host, name: str) -> None:
         (step,) = run.steps
         assert TRY_LATER == run.code
         assert ("waiting", "lease_held") == (step["outcome"], step["code"])
-        assert "has been at work since" in step["detail"]
-        assert "try again when it has ended" in step["hint"]
+        assert "has been working since" in step["detail"]
+        assert "try again after that run has ended" in step["hint"]
         assert step["retry_at"]
-        assert Footprint(qiniu_requests=run.left.qiniu_requests) == run.left
+        assert RequestsMade(qiniu_requests=run.left.qiniu_requests) == run.left
     assert (TRY_LATER, "", "") == (quiet.code, quiet.out, quiet.err)
     assert [] == host.fingerprints(name)
 
@@ -163,7 +163,7 @@ def test_lineage_that_another_run_lets_go_of(host: Host, name: str) -> None:
     with host.remembering() as store:
         lease = store.acquire(name, datetime.now(UTC))
         with host.begin("sync") as process:
-            read_until(process, "has been at work since")
+            read_until(process, "has been working since")
             assert [] == challenges(host.world)
             store.release(lease)
             out, _ = process.communicate(timeout=DEADLINE)
@@ -191,14 +191,14 @@ def test_change_that_is_stuck(host: Host, name: str) -> None:
         assert step["retry_at"]
         assert not run.document["ok"]
     assert (1, 1) == (bounded.left.certificates, bounded.left.qiniu_uploads)
-    assert Footprint(qiniu_requests=brief.left.qiniu_requests) == brief.left
+    assert RequestsMade(qiniu_requests=brief.left.qiniu_requests) == brief.left
 
     host.world.qiniu.release(name)
     finished = host.run("sync")
 
     assert 0 == finished.code
     assert "served by every address that answers" in finished.out
-    assert Footprint(qiniu_requests=finished.left.qiniu_requests) == finished.left
+    assert RequestsMade(qiniu_requests=finished.left.qiniu_requests) == finished.left
 
 
 @thorough
@@ -224,8 +224,8 @@ def test_change_that_is_stuck_for_too_long(host: Host, name: str) -> None:
     run = host.run("-q", "sync")
 
     assert FAILED == run.code
-    assert f"qiniu → {name}: qiniu has not ended its change since" in run.complaint.error
-    assert "send the ticket to its support" in run.complaint.hint
+    assert f"qiniu → {name}: qiniu has not finished its change since" in run.complaint.error
+    assert "send the ticket to the target's support" in run.complaint.hint
 
     host.rewrite("timeout = 1", "timeout = 60")
     host.world.qiniu.release(name)
@@ -260,7 +260,7 @@ def test_one_domain_that_fails_beside_another(
 
     assert FAILED == again.code
     assert f"{frozen} is frozen at Qiniu" in again.complaint.error
-    assert Footprint(qiniu_requests=again.left.qiniu_requests) == again.left
+    assert RequestsMade(qiniu_requests=again.left.qiniu_requests) == again.left
 
 
 def test_change_that_fails(host: Host, name: str) -> None:
@@ -274,7 +274,7 @@ def test_change_that_fails(host: Host, name: str) -> None:
     assert FAILED == run.code
     assert f"qiniu → {name}: Qiniu could not carry out sslize" in run.complaint.error
     assert "verify https crt fail" in run.complaint.error
-    assert "Qiniu rejected the certificate; a later run tries it again" in run.complaint.hint
+    assert "Qiniu rejected the certificate; a later run tries again" in run.complaint.hint
     assert host.world.qiniu.bound(name) is None
 
     cured = host.run("sync")
@@ -294,7 +294,7 @@ class Strain:
     def __init__(self, host: Host, name: str, authority: Proxy) -> None:
         self.host = host
         self.name = name
-        self._before = Footprint.of(host.world)
+        self._before = RequestsMade.of(host.world)
         world = host.world
         self.calls: dict[str, Calls] = {
             "qiniu": {
@@ -325,7 +325,7 @@ class Strain:
 
     def must_be_done_once(self) -> None:
         """The certificate is served, the only one and uploaded once; every fault was met."""
-        left = Footprint.of(self.host.world) - self._before
+        left = RequestsMade.of(self.host.world) - self._before
         assert (1, 0) == (left.certificates, left.challenges)
         stored = self.host.world.qiniu.certificates.stored()
         (copy,) = (one for one in stored if self.name in one.names)
@@ -398,14 +398,14 @@ def test_record_that_was_not_written(
         hosts[one] = Host(world, tmp_path / one, certificate(one))
     world.dnspod.faults.add(Fault.reset_before(), on="POST /Record.Create")
     world.dnspod.faults.add(Fault.html(502), on="POST /Record.Create")
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
 
     with ExitStack() as running:
         runs = [running.enter_context(host.begin("sync")) for host in hosts.values()]
         reported = [run.communicate(timeout=3 * DEADLINE) for run in runs]
 
     assert [0, 0] == [run.returncode for run in runs], reported
-    left = Footprint.of(world) - before
+    left = RequestsMade.of(world) - before
     assert (2, 2, 2, 0) == (left.orders, left.certificates, left.qiniu_uploads, left.challenges)
     assert 4 + 2 == left.dnspod_writes  # each written twice, and removed once
     assert [1, 1] == [len(host.fingerprints(one)) for one, host in hosts.items()]
@@ -421,7 +421,7 @@ def test_stopped_while_the_challenge_spreads(
     """
     host = Host(world, tmp_path, certificate(name, f"*.{name}", domains=(name,)))
     host.rewrite("requests_per_second = 50", "requests_per_second = 2")
-    before = Footprint.of(world)
+    before = RequestsMade.of(world)
     with endless_challenge(world), host.begin("sync") as process:
         read_until(process, "waiting for the challenge to appear at")
         assert [f"_acme-challenge.{name}"] * 2 == challenges(world)
@@ -429,12 +429,12 @@ def test_stopped_while_the_challenge_spreads(
         out, _ = process.communicate(timeout=DEADLINE)
 
     assert STOPPED == process.returncode
-    assert "sync` goes on from here" in out
+    assert "sync` continues from here" in out
     assert [] == challenges(world)
     must_be_free(host, name)
 
     assert 0 == host.run("sync").code
-    left = Footprint.of(world) - before
+    left = RequestsMade.of(world) - before
     assert (1, 1, 1) == (left.orders, left.certificates, left.qiniu_uploads)
 
 
@@ -451,7 +451,7 @@ def test_killed_over_a_lineage_that_is_then_called_otherwise(host: Host, name: s
     run = host.run("sync")
 
     assert 0 == run.code
-    assert f"{name}: removing challenge records that an earlier run left" in run.err
+    assert f"{name}: removing challenge records left by an earlier run" in run.err
     assert [] == challenges(host.world)
 
 
@@ -459,18 +459,18 @@ def test_killed_over_a_lineage_that_is_then_called_otherwise(host: Host, name: s
 def test_stopped_while_it_renews_what_is_not_due(host: Host, name: str) -> None:
     """What has been ordered is finished without another `--renew`; what has not is said."""
     assert 0 == host.run("sync").code
-    before = Footprint.of(host.world)
+    before = RequestsMade.of(host.world)
     with endless_challenge(host.world), host.begin("sync", "--renew", "--all") as process:
         read_until(process, "waiting for the challenge to appear at")
         process.send_signal(signal.SIGINT)
         out, _ = process.communicate(timeout=DEADLINE)
 
     assert STOPPED == process.returncode
-    assert "a renewal that was not ordered yet needs `--renew` again" in " ".join(out.split())
+    assert "a renewal not yet ordered needs `--renew` again" in " ".join(out.split())
     assert "\n  stopped during: issue\n" in out
     assert "ordered at" in host.run("plan").out
     assert 0 == host.run("sync").code
-    left = Footprint.of(host.world) - before
+    left = RequestsMade.of(host.world) - before
     assert (1, 1, 1) == (left.orders, left.certificates, left.qiniu_uploads)
     assert 2 == len(host.fingerprints(name))
 
@@ -490,7 +490,7 @@ def test_stopped_while_a_change_is_carried_out(host: Host, name: str, how: signa
     host.world.qiniu.release(name)
     finished = host.run("sync")
     assert 0 == finished.code
-    assert Footprint(qiniu_requests=finished.left.qiniu_requests) == finished.left
+    assert RequestsMade(qiniu_requests=finished.left.qiniu_requests) == finished.left
 
 
 @thorough
@@ -499,7 +499,7 @@ def test_stopped_while_another_run_is_at_work(host: Host, name: str) -> None:
     with host.remembering() as store:
         lease = store.acquire(name, datetime.now(UTC))
         with host.begin("sync") as process:
-            read_until(process, "has been at work since")
+            read_until(process, "has been working since")
             process.send_signal(signal.SIGINT)
             process.communicate(timeout=DEADLINE)
         store.extend(lease)

@@ -18,8 +18,8 @@ import pytest
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.world import World
-from tests.acceptance.footprint import assert_nothing_written
 from tests.acceptance.host import Host, certificate
+from tests.acceptance.requests_made import assert_nothing_written
 from tests.adapters.probe.odd_edge import odd_edge
 from tests.support.tiers import sampled
 
@@ -229,7 +229,7 @@ directory = "{target}"
     assert (FAILED, "unreadable") == (reported.code, found["state"])
     assert "fullchain.pem" in found["problem"]["message"]
     assert re.search(r"^static +unreadable ", reported.out, re.MULTILINE)
-    assert "shown is the certificate that was taken from them at " in reported.out
+    assert "shown below: the certificate read from the files at " in reported.out
 
 
 def test_people_read_the_clock_on_their_wall(host: Host, name: str) -> None:
@@ -306,7 +306,7 @@ def test_mistakes_of_usage_are_reported(host: Host) -> None:
     wrong = host.run("watch", "img", "--json")
 
     assert (2, 2, 2) == (nothing.code, pause.code, wrong.code)
-    assert "name a HOST" in nothing.err
+    assert "give a HOST" in nothing.err
     assert "--every needs --follow" in pause.err
     assert "config" == json.loads(wrong.out)["error"]["code"]
 
@@ -315,5 +315,5 @@ def test_many_hosts_are_announced(host: Host, new_name: Callable[[], str]) -> No
     """A look at many takes a while: that it has begun is said on stderr, but with -q."""
     names = [new_name() for _ in range(16)]
 
-    assert "looking at 16 hosts\n" == host.run("watch", *names).err
+    assert "checking 16 hosts\n" == host.run("watch", *names).err
     assert not host.run("-q", "watch", *names).err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 
-class Waits:
+class RecordedPauses:
     """A `Pause` that returns at once; `seconds` are the pauses so far, `clock` their sum."""
 
     def __init__(self) -> None:

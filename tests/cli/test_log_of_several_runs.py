@@ -256,7 +256,7 @@ def test_the_main_job_from_the_first_plan_to_the_export(story_world: World, tmp_
                    certificate  — → …
           verify   a.img.example.com
 
-        Just this plan: certferry --config FILE sync --plan digest
+        Exactly this plan: certferry --config FILE sync --plan digest
         1 certificate to issue, 2 deployments. Nothing was changed; run `certferry --config FILE\
  sync`.
         """),
@@ -268,7 +268,7 @@ def test_the_main_job_from_the_first_plan_to_the_export(story_world: World, tmp_
         assert Exit.OK == terminal.end(40)
     assert terminal.screen.text.startswith("img: done\n")
     assert "\n\n1 certificate: 5 done.\n" in terminal.screen.text
-    assert terminal.screen.text.endswith("schedule install`\n  renews by itself.")
+    assert terminal.screen.text.endswith("schedule install`\n  sets up automatic renewal.")
     rows = terminal.screen.text.splitlines()  # a command is not broken, so that it can be copied
     assert all(width(row) <= 40 for row in rows if not row.endswith("schedule install`"))
 

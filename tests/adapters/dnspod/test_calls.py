@@ -25,7 +25,7 @@ from certferry_sandbox.httpd import HttpService, Request, Response
 from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dns.zone_account import NOW
 from tests.adapters.dnspod.account import TOKEN, TOKEN_ID, DnspodAccount
-from tests.adapters.waits import Waits
+from tests.adapters.recorded_pauses import RecordedPauses
 
 NAME = "_acme-challenge.img.example.com"
 
@@ -77,7 +77,7 @@ def configured(pause: Pause | None = None, **settings: object) -> DnsProvider:
     written: dict[str, object] = {"id": Secret(TOKEN_ID), "token": Secret(TOKEN)}
     return connect(
         Settings(**{**written, **settings}),  # type: ignore[arg-type]  # tests give wrong ones too
-        connected_with(pause=pause or Waits(), now=lambda: NOW, contact="ops@example.com"),
+        connected_with(pause=pause or RecordedPauses(), now=lambda: NOW, contact="ops@example.com"),
     )
 
 
@@ -116,7 +116,7 @@ def test_whole_token_in_the_place_of_both_halves(account: DnspodAccount) -> None
     account.connect(id=whole, token=whole).add_txt(NAME, "value")
 
     assert ["value"] == account.values(NAME)
-    with pytest.raises(ConfigError, match="hold more than their part"):
+    with pytest.raises(ConfigError, match="holds more than its part"):
         configured(id=Secret(f"1,{TOKEN},2"), token=Secret(f"1,{TOKEN},2"))
 
 
@@ -132,17 +132,17 @@ def test_blanks_around_a_token_do_not_matter(account: DnspodAccount) -> None:
 @pytest.mark.parametrize("rate", [0, -1, float("nan")])
 def test_rate_must_be_a_rate(rate: float) -> None:
     """No pace is no way to say "as fast as it goes"."""
-    with pytest.raises(ConfigError, match="not above zero"):
+    with pytest.raises(ConfigError, match="must be above zero"):
         configured(requests_per_second=rate)
 
 
 @pytest.mark.parametrize("requests", [0, -1])
 def test_hour_must_have_a_request(requests: int) -> None:
     """No number is no way to say "as many as it takes"."""
-    with pytest.raises(ConfigError, match=r"`requests_per_hour` .* not above zero") as refused:
+    with pytest.raises(ConfigError, match=r"`requests_per_hour` .* must be above zero") as refused:
         configured(requests_per_hour=requests)
 
-    assert "leave it out" in str(refused.value.hint)
+    assert "remove the setting" in str(refused.value.hint)
 
 
 # how often

@@ -1,4 +1,4 @@
-"""A target that is slow, busy, frozen or closed, that fails, or has lost what it had."""
+"""A target that is slow, busy, frozen or closed, that fails, or has lost a copy."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from certferry.text import LINEAGE, Text
 from certferry.values import replace
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.reconcile.model import FALLEN, ModelWorld
-from tests.reconcile.one_lineage import IMG, OTHER, one_pass, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, complete_run, one_pass, outcome
 
 
 def test_read_that_lags_is_not_answered_by_a_second_write(world: ModelWorld) -> None:
-    """A target that does not show the accepted change at once is not asked twice."""
+    """The accepted change appears late; certferry asks for the change once."""
     world.cdn.hide_changes(IMG, 6)
 
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 1 == world.cdn.writes
 
 
@@ -41,16 +41,16 @@ def test_failed_change_is_reported_and_tried_again_by_the_next_run(world: ModelW
     """The target's description is the detail; the certificate is not issued again."""
     world.cdn.fail_next(IMG, "verify https crt fail")
 
-    failed = outcome(synced(world), Action.DEPLOY, IMG)
+    failed = outcome(complete_run(world), Action.DEPLOY, IMG)
 
     assert Outcome.FAILED is failed.outcome
     assert "verify https crt fail" == str(failed.detail)
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert (1, 1) == (world.issuer.issued, world.cdn.uploads)
 
 
 class _Refuses:
-    """A target that refuses the certificate: at once, or with a change that it has accepted."""
+    """A target that refuses the certificate: at once, or during an accepted change."""
 
     def __init__(self, cdn: MemoryCdn, at: str) -> None:
         self._cdn, self._at = cdn, at
@@ -60,14 +60,14 @@ class _Refuses:
     )
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        found = self._cdn.observe(scope)
+        observed = self._cdn.observe(scope)
         if self._at == "upload":
-            return found
+            return observed
         failed = (
             replace(domain, state=DomainState.UNAVAILABLE, problem=self.error)
-            for domain in found.domains
+            for domain in observed.domains
         )
-        return replace(found, domains=tuple(failed))
+        return replace(observed, domains=tuple(failed))
 
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         del lineage, bundle
@@ -76,7 +76,9 @@ class _Refuses:
 
 @pytest.mark.parametrize("at", ["upload", "observe"])
 def test_advice_of_a_target_names_the_certificate(world: ModelWorld, at: str) -> None:
-    """An adapter does not know which one it is for; without its name, all would be renewed."""
+    """An adapter does not know the certificate's name; a command without the name would
+    renew all.
+    """
     refusing = _Refuses(world.cdn, at)
     target = cast("DeployTarget", refusing)
 
@@ -84,18 +86,18 @@ def test_advice_of_a_target_names_the_certificate(world: ModelWorld, at: str) ->
     if at == "upload":
         result = outcome(report, Action.DEPLOY, IMG)
     else:
-        result = next(one for one in report.outcomes if one.error is not None)
+        result = next(step for step in report.outcomes if step.error is not None)
 
     assert "run `certferry sync --renew img`" == str(result.hint)
     assert "run `certferry sync --renew NAME`" == str(refusing.error.hint)
 
 
 def test_failed_change_stops_only_its_domain(world: ModelWorld) -> None:
-    """The other domain is served all the same."""
+    """The other domain is served."""
     world.cdn.add_domain(OTHER)
     world.cdn.fail_next(IMG, "verify https crt fail")
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert Outcome.FAILED is outcome(report, Action.DEPLOY, IMG).outcome
     assert Outcome.DONE is outcome(report, Action.VERIFY, OTHER).outcome
@@ -103,7 +105,7 @@ def test_failed_change_stops_only_its_domain(world: ModelWorld) -> None:
 
 def test_change_in_progress_is_waited_for_and_not_overtaken(world: ModelWorld) -> None:
     """Nothing is written while the target carries out another tool's change."""
-    synced(world)
+    complete_run(world)
     world.cdn.add_domain(OTHER)
     other = world.state.versions("img")[0]
     remote = world.cdn.upload("img", world.state.bundle("img", other.number))
@@ -122,7 +124,7 @@ def test_change_in_progress_is_waited_for_and_not_overtaken(world: ModelWorld) -
 
 
 def test_target_that_turned_busy_is_asked_later(world: ModelWorld) -> None:
-    """Between looking and writing another tool was faster: that is a wait, not a failure."""
+    """Another tool's change began between look and write: the run waits, without a failure."""
 
     class Busy:
         def __getattr__(self, name: str) -> object:
@@ -136,11 +138,11 @@ def test_target_that_turned_busy_is_asked_later(world: ModelWorld) -> None:
     deployed = outcome(report, Action.DEPLOY, IMG)
     assert Outcome.WAITING is deployed.outcome
     assert deployed.waiting is not None
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def test_target_that_stays_busy_is_asked_ever_more_rarely_and_given_up(world: ModelWorld) -> None:
-    """Reads say ready, writes say busy: a bounded number of attempts, then a failure."""
+    """Reads say ready, writes say busy: a bounded number of tries, then a failure."""
     attempts = 0
 
     class Busy:
@@ -162,36 +164,38 @@ def test_target_that_stays_busy_is_asked_ever_more_rarely_and_given_up(world: Mo
 
 
 def test_change_that_never_ends_is_given_up_at_the_deadline() -> None:
-    """After the verify timeout it is a failure with a hint, and tried again by the next run."""
+    """After the verify timeout the change is a failure with a hint, and the next run tries
+    again.
+    """
     world = ModelWorld(processing=timedelta(hours=2))
     world.cdn.add_domain(IMG)
 
-    stuck = outcome(synced(world), Action.DEPLOY, IMG)
+    stuck = outcome(complete_run(world), Action.DEPLOY, IMG)
 
     assert isinstance(stuck.error, TargetBusy)
     assert stuck.hint is not None
     world.pass_time(timedelta(hours=2))
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 1 == world.cdn.writes
 
 
 def test_edge_that_lags_too_long_is_a_failure_and_retires_nothing() -> None:
-    """Not served is not done; and what it still serves is not removed."""
+    """An unserved certificate is not done, and the still served certificate stays."""
     world = ModelWorld(lags=(timedelta(0), timedelta(hours=3)))
     world.cdn.add_domain(IMG)
 
-    report = synced(world)
+    report = complete_run(world)
 
     lagging = outcome(report, Action.VERIFY, IMG)
     assert isinstance(lagging.error, VerificationError)
     assert "192.0.2.2" in str(lagging.detail)
     world.pass_time(timedelta(hours=3))
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def test_edge_that_falls_back_gets_its_whole_time_again(world: ModelWorld) -> None:
-    """A domain that was verified long ago and is not served now is not given up at once."""
-    synced(world)
+    """A domain verified long ago gets the whole verify timeout after a fall back."""
+    complete_run(world)
     world.pass_time(timedelta(days=3))
     report = one_pass(world, probe=FALLEN)
 
@@ -202,8 +206,8 @@ def test_edge_that_falls_back_gets_its_whole_time_again(world: ModelWorld) -> No
 
 
 def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld) -> None:
-    """A run waits for a rollout that set out in the future like for any other."""
-    synced(world)
+    """A run waits in the usual way for a rollout with a start in the future."""
+    complete_run(world)
     (record,) = world.state.remembered("img").rollouts
     ahead = replace(record, started_at=world.clock + timedelta(days=300), verified_at=None)
     world.state.save_rollout(ahead)
@@ -221,13 +225,15 @@ def test_clock_that_was_ahead_does_not_make_it_hurry_for_ever(world: ModelWorld)
 
 
 def test_copy_that_is_used_elsewhere_is_kept_and_not_asked_for_daily(world: ModelWorld) -> None:
-    """The target says it is in use: kept, reported as unchanged, and left alone for a day."""
-    synced(world)
+    """The target reports the copy as in use: the run keeps the copy, reports no change, and asks
+    again a day later.
+    """
+    complete_run(world)
     oldest = world.state.versions("img")[0]
     for _ in range(2):
         world.pass_time(timedelta(days=1))
         world.run(world.desired(), renew=True)
-    # by hand, on a domain that is not ours to look at
+    # # by hand, on an undeclared domain
     world.cdn.add_domain("b.img.example.com")
     remote = world.cdn.upload("img", world.state.bundle("img", oldest.number))
     settings = world.desired().deployments[0]
@@ -247,10 +253,10 @@ def test_copy_that_is_used_elsewhere_is_kept_and_not_asked_for_daily(world: Mode
 
 
 def test_frozen_domain_is_reported_with_its_reason(world: ModelWorld) -> None:
-    """What cannot be changed is a failure with the target's reason and a hint."""
+    """A domain that cannot be changed is a failure with the target's reason and a hint."""
     world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
 
-    frozen = outcome(synced(world), Action.DEPLOY, OTHER)
+    frozen = outcome(complete_run(world), Action.DEPLOY, OTHER)
 
     assert Outcome.FAILED is frozen.outcome
     assert "frozen" in str(frozen.detail)
@@ -258,19 +264,19 @@ def test_frozen_domain_is_reported_with_its_reason(world: ModelWorld) -> None:
 
 
 def test_target_that_refuses_the_keys_leaves_everything_as_it_was(world: ModelWorld) -> None:
-    """With wrong keys nothing is issued that could not be served; corrected, all is done."""
+    """With wrong keys no certificate is issued; with right keys all is done."""
     world.cdn.denies = True
 
-    assert [Outcome.FAILED] == [step.outcome for step in synced(world).outcomes]
+    assert [Outcome.FAILED] == [step.outcome for step in complete_run(world).outcomes]
     assert 0 == world.issuer.issued
 
     world.cdn.denies = False
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def test_obstacle_or_refusal_at_a_target_keeps_everything_there(world: ModelWorld) -> None:
-    """Three versions, of which one would go: not while a domain is frozen or not covered, and then
-    it is not planned either.
+    """While a domain is frozen or not covered, the oldest of three versions stays, and its removal
+    is not planned.
     """
     for _ in range(2):
         world.run(world.desired(), renew=True)
@@ -290,14 +296,14 @@ def test_obstacle_or_refusal_at_a_target_keeps_everything_there(world: ModelWorl
 
 
 def synced_after_thaw(world: ModelWorld) -> LineageReport:
-    """Only the domain that is in order is asked for: what was kept may go."""
+    """Run for the good domain alone: the kept copy may be removed."""
     report = world.run(world.desired(IMG))
     assert report is not None
     return report
 
 
 def test_removal_that_fails_is_reported_and_tried_again(world: ModelWorld) -> None:
-    """A target that cannot remove just now is a failure of that step only."""
+    """A target that cannot remove a copy now fails this step alone."""
     for _ in range(2):
         world.run(world.desired(), renew=True)
         world.pass_time(timedelta(days=1))
@@ -316,15 +322,15 @@ def test_removal_that_fails_is_reported_and_tried_again(world: ModelWorld) -> No
 
     (failed,) = run.report().having(Outcome.FAILED)
     assert Action.RETIRE is failed.action
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 2 == len(world.cdn.remote_labels)
 
 
 def test_upload_that_a_list_does_not_show_yet_is_not_made_again(world: ModelWorld) -> None:
-    """A killed run's upload is remembered for as long as lists may lag."""
+    """The state remembers a killed run's upload for the longest lag of a list."""
 
     class Forgetful:
-        """A target whose list lags, as another process sees it."""
+        """A target with a lagging list, as another process sees the target."""
 
         def __getattr__(self, name: str) -> object:
             return getattr(world.cdn, name)
@@ -345,8 +351,8 @@ def test_upload_that_a_list_does_not_show_yet_is_not_made_again(world: ModelWorl
 
 
 def test_copy_that_was_removed_is_uploaded_again() -> None:
-    """A moment after its upload it counts as there, whatever the list says. When the target says
-    that it is gone, the same run makes it anew.
+    """Shortly after an upload the copy counts as present despite the list. If the target reports
+    the copy as gone, the same run uploads another.
     """
     world, fingerprint = without_its_copy()
 
@@ -360,9 +366,7 @@ def test_copy_that_was_removed_is_uploaded_again() -> None:
 
 
 def test_copy_that_stays_away_is_uploaded_once_in_a_run() -> None:
-    """However often the run comes back for the other domain, the account is not filled with copies;
-    the failure is reported.
-    """
+    """The run returns often for another domain and uploads once; the failure is reported."""
     world, _ = without_its_copy()
     world.cdn.add_domain(OTHER)
 
@@ -386,8 +390,8 @@ def test_copy_that_stays_away_is_uploaded_once_in_a_run() -> None:
 
 
 def without_its_copy() -> tuple[ModelWorld, str]:
-    """A world in which other hands removed the certificate's copy just after its upload; with its
-    fingerprint.
+    """Return a world in which another tool removed a copy just after the upload, and the
+    certificate's fingerprint.
     """
     world = ModelWorld(processing=timedelta(seconds=1), lags=(timedelta(0),))
     world.cdn.add_domain(IMG)

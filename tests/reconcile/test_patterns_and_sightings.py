@@ -1,4 +1,4 @@
-"""What is matched and sighted: patterns, sightings, slips."""
+"""Patterns of domains, sightings of places, and corrected slips in the file."""
 
 from __future__ import annotations
 
@@ -42,13 +42,12 @@ from certferry.values import replace
 from certferry_sandbox.testing.memory_target import MemoryCdn
 from tests.cli.values import text_of
 from tests.core.strategies import NOW
-from tests.reconcile.company import Company, Counted
+from tests.reconcile.many_certificates import Counted, ManyCertificates
 from tests.reconcile.model import ModelWorld
-from tests.reconcile.one_lineage import IMG, OTHER, outcome, synced
+from tests.reconcile.one_lineage import IMG, OTHER, complete_run, outcome
 from tests.support.tiers import examples
 
-# --- Globs and `exclude` in the engine: what is served, by which deployment, and when nothing
-# is
+# # --- Globs and `exclude` in the reconciler: served domains, deciding deployments, empty matches
 
 
 EN = Voice()
@@ -57,7 +56,7 @@ THERE = (IMG, OTHER, f"b.{IMG}", f"*.{IMG}", "www.example.com")
 
 
 def desired(*deployments: DesiredDeployment) -> DesiredCertificate:
-    """The certificate, deployed so."""
+    """Declare the certificate with these deployments."""
     return DesiredCertificate("img", NAMES, "dnspod", deployments=deployments)
 
 
@@ -70,13 +69,13 @@ def by(
 
 
 class SwitchedOffCdn(MemoryCdn):
-    """A CDN that leaves out what it finds and cannot serve."""
+    """A CDN that leaves out discovered domains that cannot be served."""
 
     def observe(self, scope: Scope) -> ObservedTarget:
-        found = super().observe(scope)
-        off = tuple(d for d in found.domains if d.state is DomainState.UNAVAILABLE)
-        on = tuple(d for d in found.domains if d not in off)
-        return replace(found, domains=on, left_out=off)
+        observed = super().observe(scope)
+        off = tuple(d for d in observed.domains if d.state is DomainState.UNAVAILABLE)
+        on = tuple(d for d in observed.domains if d not in off)
+        return replace(observed, domains=on, left_out=off)
 
 
 pattern = st.sampled_from(["*", f"*.{IMG}", "a.*", "*b.img*", "x*"])
@@ -97,7 +96,7 @@ def bound(world: ModelWorld, names: set[str]) -> set[str]:
 def test_what_is_meant_is_served_and_nothing_else_is_touched(
     globs: tuple[str, ...], exclude: tuple[str, ...], there: set[str], later: str
 ) -> None:
-    """Now, and when a domain has appeared; then a run changes nothing."""
+    """Matching domains are served, now and after a new domain; then a run changes nothing."""
     world = ModelWorld()
     for name in sorted(there):
         world.cdn.add_domain(name)
@@ -123,7 +122,7 @@ def test_what_is_meant_is_served_and_nothing_else_is_touched(
 
 
 def test_new_domain_is_reported_as_such(world: ModelWorld) -> None:
-    """In the plan of the next run; when it is served, it is one like any other."""
+    """The next plan calls the domain new; once served, the domain is like any other."""
     asked = desired(DesiredDeployment("qiniu", exclude=(f"b.{IMG}",)))
     world.run(asked)
     world.cdn.add_domain(OTHER)
@@ -133,7 +132,7 @@ def test_new_domain_is_reported_as_such(world: ModelWorld) -> None:
     report = world.run(asked)
 
     assert (
-        'new to this certificate, found by domains = "auto"; HTTPS is off → will be turned on'
+        'new to the certificate, found by domains = "auto"; HTTPS is off → will be turned on'
         == str(step.reason.message)
     )
     assert report is not None
@@ -142,8 +141,8 @@ def test_new_domain_is_reported_as_such(world: ModelWorld) -> None:
 
 
 def test_more_exact_deployment_of_one_certificate_decides(world: ModelWorld) -> None:
-    """Each domain has the settings of the deployment that describes it more closely, whichever is
-    written first; one that is left without domains says who serves them.
+    """Each domain has the settings of its closest deployment, in any order of the file; a
+    deployment without domains names the owner of the domains.
     """
     world.cdn.add_domain(OTHER)
     wide, near = by("*"), by("a.*", https=DesiredHttps(http2=True))
@@ -166,12 +165,12 @@ def test_more_exact_deployment_of_one_certificate_decides(world: ModelWorld) -> 
 
     assert report is not None
     assert report.ok
-    said = {str(result.detail) for result in report.outcomes}
-    assert "every domain that it covers is served by img" in said
+    details = {str(result.detail) for result in report.outcomes}
+    assert "every domain of the certificate is served by img" in details
 
 
 def test_nothing_is_ordered_for_a_glob_that_matches_nothing(world: ModelWorld) -> None:
-    """It is reported and fails the run; as soon as something matches, the next run goes on."""
+    """An empty match fails the run; with the first matching domain the next run goes on."""
     asked = desired(by("c.*"))
 
     report = world.run(asked)
@@ -182,7 +181,7 @@ def test_nothing_is_ordered_for_a_glob_that_matches_nothing(world: ModelWorld) -
     for failed in (report, again):
         assert failed is not None
         assert [Outcome.FAILED] == [result.outcome for result in failed.outcomes]
-        assert "matches c.*" in str(failed.outcomes[0].detail)
+        assert "c.* matches no" in str(failed.outcomes[0].detail)
         assert failed.outcomes[0].hint
     assert later is not None
     assert later.ok
@@ -190,7 +189,7 @@ def test_nothing_is_ordered_for_a_glob_that_matches_nothing(world: ModelWorld) -
 
 
 def test_what_is_excluded_later_keeps_its_certificate(world: ModelWorld) -> None:
-    """It is left alone from then on: not renewed, and its certificate is not removed."""
+    """The excluded domain is left alone: no renewal, and its certificate is not removed."""
     world.cdn.add_domain(OTHER)
     world.run(desired(DesiredDeployment("qiniu")))
     asked = desired(replace(DesiredDeployment("qiniu"), exclude=("a.*",)))
@@ -210,8 +209,8 @@ def test_what_is_excluded_later_keeps_its_certificate(world: ModelWorld) -> None
 def test_domain_that_is_switched_off_is_reported_and_alarms_nothing(
     world: ModelWorld, deployment: DesiredDeployment
 ) -> None:
-    """Once in a run and in a plan; the run is in order, `--check` too, and no channel hears of it,
-    however often it is run.
+    """Run and plan mention the domain once; the run and `--check` succeed, and no channel is
+    notified, in any number of runs.
     """
     world.cdn = SwitchedOffCdn(world.now)
     world.cdn.add_domain(IMG)
@@ -226,14 +225,16 @@ def test_domain_that_is_switched_off_is_reported_and_alarms_nothing(
     result = outcome(report, Action.DEPLOY, OTHER)
     assert Outcome.SKIPPED is result.outcome
     assert f"{OTHER} is frozen" in str(result.detail)
-    assert "left out, since `domains` does not name it" in str(result.detail)
+    assert "left out, since `domains` does not list it" in str(result.detail)
     ran = SyncReport((report,))
     assert Exit.OK is of_report(ran)
     versions = {"img": world.state.versions("img")}
     assert () == noticed(ran, (), world.now(), versions=versions, declared=["img"])
     assert [OTHER] == [one.domain for one in plan.having(Weight.SKIPPED)]
     assert Exit.OK is of_plans([plan], check=True)
-    assert "Nothing changed: 1 domain is left as it is" in text_of(list(report_text.lines(ran, EN)))
+    assert "Nothing changed: 1 domain is left unchanged" in text_of(
+        list(report_text.lines(ran, EN))
+    )
     assert text_of(list(plan_text.lines([plan], EN))).count(f"skipped  qiniu → {OTHER}: ") == 1
     assert OTHER in str(documents.rendered(documents.of_plans([plan]), EN)["certificates"])
 
@@ -241,7 +242,7 @@ def test_domain_that_is_switched_off_is_reported_and_alarms_nothing(
 def test_domain_that_is_switched_off_is_reported_for_the_certificate_that_would_serve_it(
     world: ModelWorld,
 ) -> None:
-    """Not for each that covers it."""
+    """Other covering certificates do not mention the domain."""
     world.cdn = SwitchedOffCdn(world.now)
     world.cdn.add_domain(IMG)
     world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
@@ -256,7 +257,7 @@ def test_domain_that_is_switched_off_is_reported_for_the_certificate_that_would_
 def test_status_reports_a_domain_that_is_switched_off(
     world: ModelWorld, deployment: DesiredDeployment
 ) -> None:
-    """Below the rows, which are of what is served; and all is in order."""
+    """The note stands below the rows of the served domains; the status is in order."""
     world.cdn = SwitchedOffCdn(world.now)
     world.cdn.add_domain(IMG)
     world.cdn.add_domain(OTHER, state=DomainState.UNAVAILABLE)
@@ -265,13 +266,13 @@ def test_status_reports_a_domain_that_is_switched_off(
 
     status = status_of(asked, observe(asked, world.ports("looker")), world.clock)
 
-    said = f"{OTHER} is frozen; it is left out, since `domains` does not name it"
+    note = f"{OTHER} is frozen; the domain is left out, since `domains` does not list it"
     assert [IMG] == [one.domain for one in status.domains]
-    assert f"{OTHER}: {said}" in text_of(list(status_text.remarks([status], EN)))
+    assert f"{OTHER}: {note}" in text_of(list(status_text.remarks([status], EN)))
     document: Any = documents.rendered(documents.of_statuses([status], Recorded()), EN)
     [certificate] = document["certificates"]
     [notice] = certificate["notices"]
-    assert ("qiniu", OTHER, said) == (
+    assert ("qiniu", OTHER, note) == (
         notice["target"],
         notice["domain"],
         notice["error"]["message"],
@@ -280,7 +281,7 @@ def test_status_reports_a_domain_that_is_switched_off(
     assert Exit.OK is of_statuses([status], Recorded())
 
 
-# --- What runs leave behind of the places of their certificates
+# # --- Sightings: the stored places of certificates
 
 
 LATER = NOW + timedelta(days=1)
@@ -295,7 +296,7 @@ def after(before: tuple[Sighting, ...], looked: Sighted | None) -> tuple[Sightin
 
 
 def test_what_the_run_was_not_for_stays() -> None:
-    """Another lineage's places, and all of one that did not come to a look."""
+    """Sightings of another lineage, and of an unobserved lineage, stay."""
     before = (B, A, OTHER_SIGHTED)
 
     assert before == after(before, None)
@@ -303,7 +304,7 @@ def test_what_the_run_was_not_for_stays() -> None:
 
 
 def test_what_could_not_be_read_stays_and_what_is_gone_goes() -> None:
-    """A target that does not answer says nothing; one that answers says which domains it has."""
+    """A silent target changes no sighting; an answer lists the existing domains."""
     unread = Sighted((), ("qiniu",))
 
     assert (A, OTHER_SIGHTED) == after((B, A, OTHER_SIGHTED), unread)
@@ -311,78 +312,78 @@ def test_what_could_not_be_read_stays_and_what_is_gone_goes() -> None:
 
 
 def test_the_beginning_and_the_last_that_was_seen_are_kept() -> None:
-    """While it stays as it is; when it changes, it is so since this look."""
+    """An unchanged sighting keeps its beginning; a change begins with this look."""
     again = replace(A, since=LATER)
     gone = replace(A, served=False, since=LATER, fingerprint=None)
 
     assert (A,) == after((A,), Sighted((again,)))
-    (found,) = after((A,), Sighted((gone,)))
-    assert (False, LATER, A.fingerprint) == (found.served, found.since, found.fingerprint)
+    (sighting,) = after((A,), Sighted((gone,)))
+    assert (False, LATER, A.fingerprint) == (sighting.served, sighting.since, sighting.fingerprint)
 
 
 def test_a_certificate_that_arrives_is_seen() -> None:
-    """Not while its domain serves nothing of ours, and in the run that brought it."""
-    company = Company(1)
-    early = company.reconciler().sync(company.certificates, WaitLimit(timedelta(0)))
+    """The sighting follows the run that served the certificate."""
+    many = ManyCertificates(1)
+    early = many.reconciler().sync(many.certificates, WaitLimit(timedelta(0)))
     assert not early.ok
-    assert [False] == [one.served for one in company.state.sightings()]
+    assert [False] == [one.served for one in many.state.sightings()]
 
-    late = company.reconciler().sync(company.certificates, WaitLimit())
+    late = many.reconciler().sync(many.certificates, WaitLimit())
 
     (lineage,) = late.lineages
-    (found,) = company.state.sightings()
-    assert (True, lineage.fingerprint) == (found.served, found.fingerprint)
-    assert (found.lineage, "cdn", found.lineage) == found.place
+    (sighting,) = many.state.sightings()
+    assert (True, lineage.fingerprint) == (sighting.served, sighting.fingerprint)
+    assert (sighting.lineage, "cdn", sighting.lineage) == sighting.place
 
 
 def test_what_a_receiver_took_is_seen_without_another_look() -> None:
-    """It holds what was delivered."""
-    company = Company(1)
+    """The receiver holds the delivered certificate."""
+    many = ManyCertificates(1)
     to_files = delivered(FileDelivery("/opt/ssl/img"))
-    desired = replace(company.certificates[0], deployments=(to_files,))
+    desired = replace(many.certificates[0], deployments=(to_files,))
 
-    report = company.reconciler().sync([desired], WaitLimit())
+    report = many.reconciler().sync([desired], WaitLimit())
 
-    (found,) = company.state.sightings()
-    assert ("files", "/opt/ssl/img") == (found.target, found.domain)
-    assert (True, report.lineages[0].fingerprint) == (found.served, found.fingerprint)
+    (sighting,) = many.state.sightings()
+    assert ("files", "/opt/ssl/img") == (sighting.target, sighting.domain)
+    assert (True, report.lineages[0].fingerprint) == (sighting.served, sighting.fingerprint)
 
 
 def test_a_target_that_does_not_answer_is_unread() -> None:
-    """What an earlier run saw there stays."""
-    company = Company(1)
-    company.reconciler().sync(company.certificates, WaitLimit())
-    (seen,) = company.state.sightings()
+    """An earlier run's sighting stays."""
+    many = ManyCertificates(1)
+    many.reconciler().sync(many.certificates, WaitLimit())
+    (seen,) = many.state.sightings()
     assert seen.served
 
-    company.cdn.denies = True
-    report = company.reconciler().sync(company.certificates, WaitLimit())
+    many.cdn.denies = True
+    report = many.reconciler().sync(many.certificates, WaitLimit())
 
     assert report.any(Outcome.FAILED)
-    assert (seen,) == company.state.sightings()
+    assert (seen,) == many.state.sightings()
 
 
 def test_nothing_is_written_where_all_is_as_before() -> None:
-    """A run with nothing to do costs no write for what it saw."""
-    company = Company(1)
-    company.state = state = Counted(company.state)
+    """A run without changes writes no sighting."""
+    many = ManyCertificates(1)
+    many.state = state = Counted(many.state)
     for _ in range(3):
-        assert company.reconciler().sync(company.certificates, WaitLimit()).ok
+        assert many.reconciler().sync(many.certificates, WaitLimit()).ok
 
     assert 1 == state.calls["update_sightings"]
 
 
 def test_a_target_that_others_serve_is_owned_elsewhere() -> None:
-    """It has no domain of this lineage's, and no place that is missed."""
+    """Such a target has no domain of this lineage, and misses no place."""
     observed = Observation(targets=(ObservedTarget("qiniu", owned_elsewhere=("other",)),))
 
-    (found,) = sighted("img", observed, NOW).places
+    (place,) = sighted("img", observed, NOW).places
 
-    assert found.is_owned_elsewhere
-    assert ("img", "qiniu", "", True) == (*found.place, found.served)
+    assert place.is_owned_elsewhere
+    assert ("img", "qiniu", "", True) == (*place.place, place.served)
 
 
-# --- A slip in the file that was corrected leaves nothing to be ordered
+# # --- A corrected slip in the file leaves no order
 
 
 def killed_with_an_order(
@@ -396,12 +397,12 @@ def killed_with_an_order(
 
 
 def test_names_that_were_put_back(world: ModelWorld) -> None:
-    """The names of before need no new certificate, and the order for others is forgotten."""
-    synced(world)
+    """The earlier names need no new certificate, and the order for other names is forgotten."""
+    complete_run(world)
     killed_with_an_order(world, world.desired(names=("img.example.com", "slip.example.com")))
 
     assert None is world.plan(world.desired()).issue
-    report = synced(world)
+    report = complete_run(world)
 
     assert Action.ISSUE not in {step.action for step in report.outcomes}
     assert 1 == world.issuer.issued
@@ -409,21 +410,21 @@ def test_names_that_were_put_back(world: ModelWorld) -> None:
 
 
 def test_key_type_that_was_put_back(world: ModelWorld) -> None:
-    """The same holds for the kind of key."""
-    synced(world)
+    """The earlier key type needs no new certificate."""
+    complete_run(world)
     slip = replace(world.desired(), key_type=KeyType.RSA2048)
     killed_with_an_order(world, slip)
 
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 1 == world.issuer.issued
 
 
 def test_order_for_what_is_declared_is_finished(world: ModelWorld) -> None:
-    """A renewal on demand that was killed is not forgotten."""
-    synced(world)
+    """A killed renewal on demand is finished."""
+    complete_run(world)
     killed_with_an_order(world, world.desired(), renew=True)
 
-    synced(world)
+    complete_run(world)
 
     assert 2 == world.issuer.issued
     assert None is world.state.order("img")

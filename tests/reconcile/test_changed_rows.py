@@ -1,4 +1,4 @@
-"""A lineage of which another program wrote or changed a row, beside lineages that it left alone."""
+"""A lineage with a row that another program wrote or changed, beside intact lineages."""
 
 from __future__ import annotations
 
@@ -9,42 +9,42 @@ from certferry.core.planning.report import Outcome
 from certferry.errors import StateForeign
 from certferry.reconcile.run import WaitLimit
 from certferry.reconcile.status import plans_of, recorded, statuses_of
-from tests.reconcile.company import Company, now
+from tests.reconcile.many_certificates import ManyCertificates, now
 
 NEVER_RENEWED = "UPDATE version SET not_after = '8990-01-01T00:00:00.000000Z' WHERE lineage = ?"
 
 
 def test_version_that_another_program_changed() -> None:
-    """Its lineage fails with a sentence and a hint, and the others go on; plan, status and check
-    say so as well.
+    """The lineage fails with a sentence and a hint, and the other lineages go on; plan, status and
+    check report the row as well.
     """
-    company = Company(3)
-    first, second, third = company.certificates
-    reconciler = company.reconciler()
+    many = ManyCertificates(3)
+    first, second, third = many.certificates
+    reconciler = many.reconciler()
     assert reconciler.sync([first, second], WaitLimit()).has_succeeded
-    company.state.write(NEVER_RENEWED, first.lineage)
+    many.state.write(NEVER_RENEWED, first.lineage)
 
-    report = reconciler.sync(company.certificates, WaitLimit())
+    report = reconciler.sync(many.certificates, WaitLimit())
 
     foreign, *others = report.lineages
     [outcome] = foreign.outcomes
     assert (Outcome.FAILED, StateForeign.code) == (outcome.outcome, outcome.code)
     assert f"version 1 of {first.lineage}" in str(outcome.detail)
-    assert "see who else can write to the database" in str(outcome.hint)
+    assert "check who else can write to the database" in str(outcome.hint)
     assert [True, True] == [one.ok for one in others]
-    assert company.state.versions(third.lineage)
+    assert many.state.versions(third.lineage)
 
-    blocked, *planned = plans_of(reconciler.ports, company.certificates)
+    blocked, *planned = plans_of(reconciler.ports, many.certificates)
     assert [StateForeign] == [type(one.error) for one in blocked.having(Weight.BLOCKED)]
     assert () == tuple(one for plan in planned for one in plan.having(Weight.BLOCKED))
 
-    known = recorded(company.state)
-    standings = [one.standing for one in statuses_of(reconciler.ports, company.certificates, known)]
+    stored = recorded(many.state)
+    standings = [one.standing for one in statuses_of(reconciler.ports, many.certificates, stored)]
     assert [Standing.UNREADABLE, Standing.VALID, Standing.VALID] == standings
 
-    expected = [Expected(desired.lineage) for desired in company.certificates]
-    found = [
-        (one.problem.code, one.subject.lineage) for one in checkup(expected, known, now()).concerns
+    expected = [Expected(desired.lineage) for desired in many.certificates]
+    concerns = [
+        (one.problem.code, one.subject.lineage) for one in checkup(expected, stored, now()).concerns
     ]
-    assert (StateForeign.code, first.lineage) in found
-    assert {first.lineage, ""} >= {lineage for _, lineage in found}
+    assert (StateForeign.code, first.lineage) in concerns
+    assert {first.lineage, ""} >= {lineage for _, lineage in concerns}

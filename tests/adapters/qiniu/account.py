@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from certferry.adapters.http.client import TIMEOUTS, Timeouts
+from certferry.adapters.http.exchange import TIMEOUTS, Timeouts
 from certferry.adapters.qiniu.client import QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
@@ -66,7 +66,7 @@ class Time:
 
 
 @dataclass
-class Place:
+class QiniuAccount:
     """A stand-in of Qiniu, and clients of one account there.
 
     `timeouts` are those of the clients to be made; tests of slow answers set short ones.
@@ -142,14 +142,14 @@ class Place:
 
 
 @contextmanager
-def open_place(*, strict: bool = True) -> Iterator[Place]:
+def open_account(*, strict: bool = True) -> Iterator[QiniuAccount]:
     """Start a stand-in whose changes take no time unless a test holds them."""
     passing = Time()
     service = QiniuService(clock=passing.true_now, strict=strict, processing_time=timedelta(0))
     service.trust(qiniu_calls.authority().root_pem)
     service.add_account(ACCESS_KEY, SECRET_KEY)
     with service:
-        yield Place(service, passing)
+        yield QiniuAccount(service, passing)
 
 
 def bundle_of(issued: Issued) -> CertificateBundle:

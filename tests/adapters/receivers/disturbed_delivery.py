@@ -1,6 +1,6 @@
 """Deliver one new certificate to a directory in which another program writes at the same time.
 
-Usage: python meddled_delivery.py DIRECTORY NAME HOW
+Usage: python disturbed_delivery.py DIRECTORY NAME HOW
 
 As soon as the four files have their names, and before certferry reads them back, the file of this
 name is written anew by another hand (HOW is `edit`) or opened to every user (`open`). Tells as JSON

@@ -1,4 +1,4 @@
-"""True answers, bent: what a service, a gateway or a broken disk makes of them."""
+"""True answers, altered: what a service, a gateway or a broken disk makes of them."""
 
 from __future__ import annotations
 
@@ -64,42 +64,42 @@ STATUSES = (200, 201, 204, 206, 301, 400, 401, 403, 404, 409, 429, 500, 503, 599
 
 
 @dataclass(frozen=True)
-class Bend:
-    """Which answers of a conversation are bent, counted from the first, and what decides how."""
+class Alteration:
+    """Which answers of a conversation are altered, counted from the first, and what decides how."""
 
     first: int
     last: int
     seed: int
 
     def turns(self) -> Callable[[Response], Response]:
-        """Give what bends the answers of one conversation, in their order."""
-        chance = Random(self.seed)  # noqa: S311 - it bends answers, and guards nothing
+        """Give what alters the answers of one conversation, in their order."""
+        chance = Random(self.seed)  # noqa: S311 - it alters answers, and guards nothing
         numbers = itertools.count()
 
         def turn(response: Response) -> Response:
             if self.first <= next(numbers) <= self.last:
-                return bent_answer(response, chance)
+                return altered_answer(response, chance)
             return response
 
         return turn
 
 
-def bends() -> st.SearchStrategy[Bend]:
+def alterations() -> st.SearchStrategy[Alteration]:
     """Bend one answer of a conversation, some, or all from one on."""
 
-    def made(first: int, more: int, seed: int) -> Bend:
-        return Bend(first, first + more, seed)
+    def made(first: int, more: int, seed: int) -> Alteration:
+        return Alteration(first, first + more, seed)
 
     return st.builds(
         made, st.integers(0, 12), st.sampled_from([0, 2, 1000]), st.integers(0, 2**32 - 1)
     )
 
 
-def bent_answer(response: Response, chance: Random) -> Response:
+def altered_answer(response: Response, chance: Random) -> Response:
     """Bend the body of an answer, and now and then its status or a header."""
     body, status, headers = response.body, response.status, response.headers
     if chance.random() < 0.8:
-        body = bent(body, chance)
+        body = altered(body, chance)
     if chance.random() < 0.3:
         status = chance.choice(STATUSES)
     if chance.random() < 0.3:
@@ -110,14 +110,14 @@ def bent_answer(response: Response, chance: Random) -> Response:
     return Response(status, body, response.content_type, headers)
 
 
-def bent(body: bytes, chance: Random) -> bytes:
+def altered(body: bytes, chance: Random) -> bytes:
     """Bend a document: as JSON where it is that, else as bytes."""
     try:
         document = json.loads(body)
     except (ValueError, RecursionError):
-        return bent_bytes(body, chance)
+        return altered_bytes(body, chance)
     if chance.random() < 0.2:
-        return bent_bytes(body, chance)
+        return altered_bytes(body, chance)
     for _ in range(chance.randint(1, 3)):
         document = _bent_json(document, chance)
     text = json.dumps(document)
@@ -126,7 +126,7 @@ def bent(body: bytes, chance: Random) -> bytes:
     return text.encode()
 
 
-def bent_bytes(body: bytes, chance: Random) -> bytes:
+def altered_bytes(body: bytes, chance: Random) -> bytes:
     """Cut, repeat, overwrite or replace bytes, or nest them deeply."""
     at = chance.randrange(len(body) + 1)
     match chance.randrange(9):
@@ -171,8 +171,8 @@ def _places(document: Any) -> Iterator[tuple[Any, ...]]:
         yield from ((key, *way) for way in _places(value))
 
 
-class Bent(HttpService):
-    """Stands before a service on loopback, passes on what comes, and bends what goes back."""
+class Altered(HttpService):
+    """Stands before a service on loopback, passes on what comes, and alters what goes back."""
 
     def __init__(self, upstream: str) -> None:
         self.turn: Callable[[Response], Response] = lambda response: response

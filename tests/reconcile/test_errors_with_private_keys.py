@@ -1,4 +1,4 @@
-"""What is said of calls that were given a private key."""
+"""Errors of calls that were given a private key."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ KEY = make_key()
 BODY = "".join(KEY.reveal().splitlines()[1:-1])
 NO_PIECE = re.compile(r"[^0-9A-Za-z+/=]")
 PIECE = 12
-"""Characters of the key, one after the other, that would have left."""
+"""The length of a leak: so many successive characters of the key."""
 
 SPELLINGS: tuple[Callable[[str], str], ...] = (
     lambda character: character,
@@ -34,14 +34,14 @@ SEPARATORS = st.text(st.characters(codec="utf-8", exclude_categories=["L", "N"])
 
 
 def told(error: CertferryError, *, withholds_words: bool = True) -> CertferryError:
-    """Return what is said of a call that was given the key and raised the error."""
+    """Return the public error of a call that was given the key and raised an error."""
     return without_key(error, KEY, withholds_words=withholds_words)
 
 
 @given(st.text(), st.text())
 def test_words_of_a_service_make_no_difference(some: str, others: str) -> None:
-    """Whatever a service says of a refused upload, the same is told: no spelling of the key can be
-    read in the words.
+    """The public error of a refused upload is independent of the service's words: the words cannot
+    hold a spelling of the key.
     """
 
     def refusal(words: str) -> CertferryError:
@@ -71,8 +71,8 @@ def test_key_that_an_adapter_spells(
     is_backwards: bool,
     is_listed: bool,
 ) -> None:
-    """An adapter of another package may put what a service said into a sentence without marking the
-    words as quoted: the key is found in any pieces, forwards and backwards, as text and as numbers.
+    """An adapter of another package may put a service's words into a sentence without a mark: the
+    key is found in any pieces, forwards and backwards, as text and as numbers.
     """
     pieces = ["".join(map(spell, BODY[at : at + length])) for at in range(0, len(BODY), length)]
     if is_backwards:
@@ -81,15 +81,15 @@ def test_key_that_an_adapter_spells(
 
     message = str(told(TargetRejected(Text("refused: {words}", words=words))).message)
 
-    shown, closed = (NO_PIECE.sub("", one) for one in (message, "".join(pieces)))
+    shown, closed = (NO_PIECE.sub("", text) for text in (message, "".join(pieces)))
     starts = range(len(closed) - PIECE)
     assert [] == [at for at in starts if closed[at : at + PIECE] in shown]
 
 
 @pytest.mark.parametrize("kind", [TargetRejected, TargetStuck])
 def test_rest_of_an_error(kind: type[CertferryError]) -> None:
-    """Its kind, its own sentences and when to try again stay; the name of the certificate can still
-    be filled in.
+    """The kind, certferry's own sentences and the moment of the next try stay; the name of the
+    certificate can still be filled in.
     """
     later = Retry.at(datetime(2026, 12, 2, tzinfo=UTC))
     error = kind(
@@ -104,20 +104,20 @@ def test_rest_of_an_error(kind: type[CertferryError]) -> None:
 
 
 def test_key_in_the_template_itself() -> None:
-    """An adapter that writes an f-string has put the words where no value is."""
+    """An adapter's f-string puts the words into the template, outside every value."""
     shown = told(TargetRejected(f"bad key: {' '.join(BODY)}"))
 
     assert BODY[:4] not in str(shown).replace(" ", "")
 
 
 def test_words_of_a_program() -> None:
-    """They are the operator's own program's, and stay, unless they hold the key."""
-    said = "nginx: bad configuration"
+    """Words of the operator's own program stay, unless the words hold the key."""
+    words = "nginx: bad configuration"
 
-    stays = TargetRejected(Text("{words}", words=quoted(said)))
-    holds = TargetRejected(Text("{words} {key}", words=quoted(said), key=",".join(BODY)))
+    stays = TargetRejected(Text("{words}", words=quoted(words)))
+    holds = TargetRejected(Text("{words} {key}", words=quoted(words), key=",".join(BODY)))
 
-    assert said == str(told(stays, withholds_words=False).message)
-    assert "what was said of it is withheld: it quotes the private key" == str(
+    assert words == str(told(stays, withholds_words=False).message)
+    assert "the message is withheld: it quotes the private key" == str(
         told(holds, withholds_words=False).message
     )

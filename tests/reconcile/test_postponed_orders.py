@@ -1,4 +1,4 @@
-"""What is not ordered now: reported with its moment, while everything else goes on."""
+"""Postponed orders: reported with a moment, while all other work goes on."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from certferry.errors import (
 )
 from certferry_sandbox.testing.memory_issuer import DIRECTORY, MemoryIssuer
 from tests.reconcile.model import ModelWorld
-from tests.reconcile.one_lineage import IMG, outcome, synced
+from tests.reconcile.one_lineage import IMG, complete_run, outcome
 
 HOUR, WEEK = timedelta(hours=1), timedelta(days=7)
 LIMITS = Limits(
@@ -32,7 +32,7 @@ LIMITS = Limits(
 
 
 def undeployed(lineage: str) -> DesiredCertificate:
-    """Ask for a certificate that is only kept."""
+    """Declare a certificate without a deployment."""
     return DesiredCertificate(lineage, (f"{lineage}.example.com",), "dnspod")
 
 
@@ -43,7 +43,7 @@ def world(world: ModelWorld) -> ModelWorld:
 
 
 def test_budget_of_orders(world: ModelWorld) -> None:
-    """Three orders in three hours: a fourth is not made, and the run says until when."""
+    """With three orders in three hours a fourth is postponed, and the run names the moment."""
     began = world.clock
     reports = [world.run(undeployed(f"n{number}")) for number in range(4)]
 
@@ -63,7 +63,7 @@ def test_budget_of_orders(world: ModelWorld) -> None:
 
 
 def test_renewal_that_says_what_it_replaces_counts_nowhere(world: ModelWorld) -> None:
-    """Let's Encrypt lifts its limits for it."""
+    """Let's Encrypt exempts such renewals from its limits."""
     desired = undeployed("n0")
     for _ in range(4):
         report = world.run(desired, renew=True)
@@ -74,8 +74,8 @@ def test_renewal_that_says_what_it_replaces_counts_nowhere(world: ModelWorld) ->
 
 
 def test_deployment_goes_on_while_an_order_is_held(world: ModelWorld) -> None:
-    """The certificate that is there is brought where it is missing."""
-    synced(world)
+    """A new domain gets the existing certificate."""
+    complete_run(world)
     moment = world.clock + 2 * HOUR
     world.issuer.fail_with(RateLimited("later, please", retry=Retry.at(moment)))
     world.run(world.desired(), renew=True)
@@ -93,51 +93,51 @@ def test_failed_proofs_are_not_repeated_until_the_hour_is_over(world: ModelWorld
     """The CA stops taking orders for a name whose proofs fail again and again."""
     world.issuer.fail_with(AuthorizationFailed("the CA does not see the value"))
     for _ in range(2):
-        assert Outcome.FAILED is outcome(synced(world), Action.ISSUE).outcome
+        assert Outcome.FAILED is outcome(complete_run(world), Action.ISSUE).outcome
     world.issuer.fail_with(None)
 
-    held = outcome(synced(world), Action.ISSUE)
+    held = outcome(complete_run(world), Action.ISSUE)
     assert Outcome.WAITING is held.outcome
     assert "has refused the proof of img.example.com 2 times" in str(held.detail)
 
     world.pass_time(HOUR)
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 @pytest.mark.parametrize("error", [RateLimited, CaUnavailable])
 def test_moment_that_the_ca_names_is_kept_by_later_runs(
     world: ModelWorld, error: type[RateLimited | CaUnavailable]
 ) -> None:
-    """The run that learns this waits, and so does each after it, without asking the CA."""
+    """The first run and every later run wait without a question to the CA."""
     moment = world.clock + 2 * HOUR
     world.issuer.fail_with(error("later, please", retry=Retry.at(moment)))
-    first = outcome(synced(world), Action.ISSUE)
+    first = outcome(complete_run(world), Action.ISSUE)
     world.issuer.fail_with(None)
 
-    for result in (first, outcome(synced(world), Action.ISSUE)):
+    for result in (first, outcome(complete_run(world), Action.ISSUE)):
         assert Outcome.WAITING is result.outcome
         assert result.error is not None
         assert moment == result.error.retry.after
 
     world.clock = moment
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def test_refused_keys_spend_no_second_order(world: ModelWorld) -> None:
-    """The DNS account is asked before the CA, until it takes the keys again."""
+    """The DNS account is asked before the CA, until the account accepts the keys."""
     world.dns.fail_with(DnsAccessDenied("the token is wrong"))
-    assert Outcome.FAILED is outcome(synced(world), Action.ISSUE).outcome
+    assert Outcome.FAILED is outcome(complete_run(world), Action.ISSUE).outcome
     with world.ports("other").lease("img") as lease:
         world.state.drop_order(lease)
     orders = len(ordered(world))
 
-    again = outcome(synced(world), Action.ISSUE)
+    again = outcome(complete_run(world), Action.ISSUE)
     assert Outcome.FAILED is again.outcome
     assert isinstance(again.error, DnsAccessDenied)
     assert orders == len(ordered(world))
 
     world.dns.fail_with(None)
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 def ordered(world: ModelWorld) -> tuple[PastOrder, ...]:

@@ -1,4 +1,4 @@
-"""Certificates that another client makes: never issued by us, only imported."""
+"""Certificates of another client: imported, never issued."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ DESIRED = DesiredCertificate(
 
 @pytest.fixture
 def world() -> ModelWorld:
-    """A CDN with a domain, and files that hold a certificate for it."""
+    """Return a CDN with a domain, and files with a certificate for the domain."""
     world = ModelWorld()
     world.cdn.add_domain(DOMAIN)
     world.source.put(FILES, made(world))
@@ -59,43 +59,43 @@ def made(world: ModelWorld, *names: str) -> CertificateBundle:
     return make_bundle(*(names or (DOMAIN,)), not_before=world.clock)
 
 
-def synced(world: ModelWorld) -> LineageReport:
+def complete_run(world: ModelWorld) -> LineageReport:
     report = world.run(DESIRED)
     assert report is not None
     return report
 
 
 def test_certificate_is_adopted_and_served(world: ModelWorld) -> None:
-    """Adopted, deployed, verified; certferry asks no CA for a certificate."""
-    report = synced(world)
+    """The run adopts, deploys and verifies, and asks no CA."""
+    report = complete_run(world)
 
     assert report.ok
     assert [Action.ADOPT] == [s.action for s in report.outcomes if s.target is None]
     assert 0 == world.issuer.issued
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
     assert (1, 1) == (world.cdn.uploads, world.cdn.writes)
 
 
 def test_lineage_that_was_issued_here_before_leaves_its_challenge_alone(world: ModelWorld) -> None:
-    """It has no account any more that could remove a record, and is served nevertheless; what other
-    accounts can do is the engine's.
+    """The lineage has no account for its old record, and is served nevertheless; other accounts'
+    records are the reconciler's work.
     """
     left = ChallengeRecord("static", f"_acme-challenge.{DOMAIN}", "left", world.clock, "handle")
     world.state.save_challenge_record(left)
 
-    assert synced(world).ok
-    assert synced(world).is_unchanged
+    assert complete_run(world).ok
+    assert complete_run(world).is_unchanged
     assert (left,) == world.state.challenge_records("static")
 
 
 def test_changed_files_are_a_new_version(world: ModelWorld) -> None:
     """A renewal by the other client is deployed, and the certificate before it is kept."""
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=60))
     renewed = made(world)
     world.source.put(FILES, renewed)
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert renewed.certificate.fingerprint == report.fingerprint
     assert 2 == len(world.state.versions("static"))
@@ -104,24 +104,24 @@ def test_changed_files_are_a_new_version(world: ModelWorld) -> None:
 
 
 def test_files_that_went_back_bring_the_older_certificate_back(world: ModelWorld) -> None:
-    """What the files hold is in force, also when it is not the newest that was ever seen."""
+    """The files' certificate is in force, also after a newer one."""
     first = made(world)
     for bundle in (first, made(world), first):
         world.source.put(FILES, bundle)
-        report = synced(world)
+        report = complete_run(world)
         world.pass_time(timedelta(days=1))
 
     assert first.certificate.fingerprint == report.fingerprint
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
     assert [] == world.cdn.broken
 
 
 def test_certificate_near_its_end_is_not_renewed_by_us(world: ModelWorld) -> None:
-    """The client that makes it decides when."""
-    synced(world)
+    """The other client decides about the renewal."""
+    complete_run(world)
     world.pass_time(timedelta(days=70))
 
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
     assert 0 == world.issuer.issued
 
 
@@ -129,14 +129,14 @@ def test_certificate_near_its_end_is_not_renewed_by_us(world: ModelWorld) -> Non
 def test_client_that_renews_no_more_is_noticed_in_time(
     world: ModelWorld, days: int, words: str
 ) -> None:
-    """A failure in each run from two weeks before a certificate of 90 days ends, once a run; what
-    is served stays as it is, and a renewal puts everything in order.
+    """From two weeks before the end of a 90-day certificate, each run reports one failure. The
+    served certificate stays, and a renewal ends the failure.
     """
-    synced(world)
+    complete_run(world)
     world.pass_time(timedelta(days=days))
     ports = world.ports("planner")
 
-    report = synced(world)
+    report = complete_run(world)
     (plan,) = plans_of(ports, [DESIRED])
     (status,) = statuses_of(ports, [DESIRED], Recorded())
 
@@ -151,13 +151,13 @@ def test_client_that_renews_no_more_is_noticed_in_time(
 
     world.source.put(FILES, made(world))
 
-    assert synced(world).ok
-    assert synced(world).is_unchanged
+    assert complete_run(world).ok
+    assert complete_run(world).is_unchanged
 
 
 def test_client_that_renews_while_the_run_waits(world: ModelWorld) -> None:
-    """What it reported at first is over, and the run ends in order."""
-    synced(world)
+    """The first report of the run is over, and the run succeeds."""
+    complete_run(world)
     world.pass_time(timedelta(days=80))
     world.cdn.add_domain(DOMAIN, foreign=True)  # to be bound again, which takes its time
     world.alive.add("run")
@@ -174,48 +174,48 @@ def test_client_that_renews_while_the_run_waits(world: ModelWorld) -> None:
 
 
 def test_certificate_with_nothing_left_to_serve_need_not_be_renewed(world: ModelWorld) -> None:
-    """Its domains have gone to another lineage: no domain lacks it, and that is reported alone."""
-    synced(world)
+    """The domains have gone to another lineage: the run reports the new owner alone."""
+    complete_run(world)
     other = replace(DESIRED, lineage="new", names=(DOMAIN,), files=None, dns="dnspod")
     world.claims = Claims([other, replace(DESIRED, names=(DOMAIN,))])
     world.pass_time(timedelta(days=89))
     ports = world.ports("planner")
 
-    report = synced(world)
+    report = complete_run(world)
     (status,) = statuses_of(ports, [DESIRED], Recorded())
 
     assert report.ok
-    assert ["every domain that it covers is served by new"] == [
+    assert ["every domain of the certificate is served by new"] == [
         str(result.detail) for result in report.outcomes
     ]
     assert status.reason is None
 
 
 def test_certificate_that_expired_before_it_was_declared(world: ModelWorld) -> None:
-    """Nothing is sent, the advice is for the client that makes it, and it is reported once."""
+    """The run sends nothing, advises the other client, and reports the end once."""
     world.pass_time(timedelta(days=91))
 
-    report = synced(world)
+    report = complete_run(world)
 
     refused = report.having(Outcome.REFUSED)
     assert () == report.having(Outcome.FAILED)
     assert ["the certificate expired at" in str(result.detail) for result in refused] == [True]
-    assert all("renew it with its own client" in str(result.hint) for result in refused)
+    assert all("renew the certificate with its client" in str(result.hint) for result in refused)
     assert 0 == world.cdn.uploads
 
 
 def test_certificate_that_lives_too_short_is_for_its_client_to_renew(world: ModelWorld) -> None:
-    """The CA and the profile are not ours to choose."""
+    """The other client chooses the CA and the profile."""
     world.pass_time(timedelta(days=65))
 
-    [refused] = synced(world).having(Outcome.REFUSED)
+    [refused] = complete_run(world).having(Outcome.REFUSED)
 
-    assert "renew it with its own client" in str(refused.hint)
+    assert "renew the certificate with its client" in str(refused.hint)
 
 
 def test_renewing_on_demand_is_not_for_us_either(world: ModelWorld) -> None:
-    """`--renew` does not touch what others make."""
-    synced(world)
+    """`--renew` leaves imported certificates alone."""
+    complete_run(world)
 
     report = world.run(DESIRED, renew=True)
 
@@ -224,13 +224,13 @@ def test_renewing_on_demand_is_not_for_us_either(world: ModelWorld) -> None:
 
 
 def test_going_back_to_nothing_is_for_its_client_to_mend(world: ModelWorld) -> None:
-    """The hint is nothing that certferry would refuse."""
-    synced(world)
+    """The hint names no command that certferry would refuse."""
+    complete_run(world)
 
     with pytest.raises(PlanRefused) as refused:
         withdraw_by_hand(world.ports("sync"), DESIRED)
 
-    assert "have its own client issue it again" in str(refused.value.hint)
+    assert "have the certificate's client issue it again" in str(refused.value.hint)
 
 
 @pytest.mark.parametrize(
@@ -244,15 +244,15 @@ def test_pair_that_cannot_be_taken_leaves_everything_as_it_was(
     world: ModelWorld, error: CertificateError | PlanRefused, outcome: Outcome
 ) -> None:
     """Half-written files are refused, with a hint, and tried again by the next run."""
-    synced(world)
+    complete_run(world)
     world.source.put(FILES, error)
 
-    (result,) = synced(world).outcomes
+    (result,) = complete_run(world).outcomes
 
     assert outcome is result.outcome
     assert error.hint == result.hint
     world.source.put(FILES, made(world))
-    assert synced(world).ok
+    assert complete_run(world).ok
 
 
 NAMES_OF_ONE = [
@@ -267,9 +267,9 @@ NAMES_OF_ONE = [
 def test_names_of_a_delivered_certificate_count_as_its_claim(
     world: ModelWorld, *, remembered: bool, readable: bool, names: tuple[str, ...]
 ) -> None:
-    """They come from its files, and from what is remembered where those cannot be read."""
+    """The names come from the files, or from the state for unreadable files."""
     if remembered:
-        synced(world)
+        complete_run(world)
     trouble = CertificateError(Text("cannot be read"))
     world.source.put(FILES, made(world, "new.example.com") if readable else trouble)
 
@@ -277,7 +277,7 @@ def test_names_of_a_delivered_certificate_count_as_its_claim(
 
 
 def test_files_that_are_a_mistake_of_ours_stop_no_other(world: ModelWorld) -> None:
-    """An unforeseen error is reported when it is the certificate's turn."""
+    """An unforeseen error is reported at the certificate's turn."""
 
     class Surprised:
         def read(self, files: PemFiles) -> CertificateBundle:
@@ -287,15 +287,17 @@ def test_files_that_are_a_mistake_of_ours_stop_no_other(world: ModelWorld) -> No
 
 
 def test_files_of_a_certificate_that_is_known_need_not_be_read(world: ModelWorld) -> None:
-    """A run for another certificate of a thousand does not look at each one's key."""
-    synced(world)
+    """A run for another certificate does not read the keys of a thousand."""
+    complete_run(world)
     world.source.put(FILES, made(world, "new.example.com"))
 
     assert (DOMAIN,) == as_known(DESIRED, world.source, world.state, read=False).names
 
 
 def test_wildcard_leaves_a_domain_to_the_delivered_certificate_for_it(world: ModelWorld) -> None:
-    """Run after run: the one whose files name it serves it, and neither changes it again."""
+    """In every run the certificate with the exact name serves the domain; neither run changes the
+    domain again.
+    """
     wide = DesiredCertificate(
         "wide", ("*.example.com",), "dnspod", deployments=(DesiredDeployment("qiniu"),)
     )
@@ -316,7 +318,7 @@ def test_wildcard_leaves_a_domain_to_the_delivered_certificate_for_it(world: Mod
 
 
 def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld) -> None:
-    """It is reported who serves its domains, and that is no failure: it is not even ordered."""
+    """The report names the owner of the domains, without a failure and without an order."""
     wide = DesiredCertificate(
         "wide", ("*.example.com",), "dnspod", deployments=(DesiredDeployment("qiniu"),)
     )
@@ -329,7 +331,7 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
 
     assert report is not None
     assert report.ok
-    assert ["every domain that it covers is served by static"] == [
+    assert ["every domain of the certificate is served by static"] == [
         str(result.detail) for result in report.outcomes
     ]
     assert plan.is_settled
@@ -339,8 +341,8 @@ def test_certificate_that_others_leave_nothing_to_is_in_order(world: ModelWorld)
 
 
 def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) -> None:
-    """The plan tells it as an obstacle; the status shows what was taken from them before."""
-    synced(world)
+    """The plan has an obstacle; the status shows the earlier certificate of the files."""
+    complete_run(world)
     world.source.put(FILES, CertificateError(Text("cannot be read")))
     ports = world.ports("planner")
 
@@ -354,10 +356,10 @@ def test_plan_and_status_survive_files_that_cannot_be_read(world: ModelWorld) ->
 
 
 def test_killed_after_any_call_the_next_run_finishes(world: ModelWorld) -> None:
-    """One version and one upload, wherever it was killed."""
+    """After a kill at any call: a single version and a single upload."""
     bundle = made(world)
     world.source.put(FILES, bundle)
-    synced(world)
+    complete_run(world)
 
     for position in sampled(range(1, world.calls)):
         other = ModelWorld()
@@ -373,14 +375,16 @@ def test_killed_after_any_call_the_next_run_finishes(world: ModelWorld) -> None:
 
 
 def in_files(*, cdn: bool = False) -> DesiredCertificate:
-    """Ask for the imported certificate in a directory, and at the CDN as well."""
+    """Declare the imported certificate for a directory, and with `cdn` for the CDN as well."""
     served = DESIRED.deployments if cdn else ()
     return replace(DESIRED, deployments=(*served, delivered(DELIVERY)))
 
 
 @pytest.mark.parametrize("cdn", [True, False])
 def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) -> None:
-    """The same version gets it, files are delivered anew, and the CDN keeps what it has."""
+    """The same version gets the new chain, the files are delivered again, and the CDN keeps its
+    copy.
+    """
     desired, bundle = in_files(cdn=cdn), made(world)
     world.source.put(FILES, bundle)
     world.run(desired)
@@ -394,7 +398,7 @@ def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) 
     assert "holds other issuer certificates" in str(plan.issue.reason.message)
     [rollout] = plan.rollouts
     assert (DIRECTORY, 1) == (rollout.domain, len(rollout.steps))
-    assert "delivered with other issuer" in str(rollout.steps[0].reason.message)
+    assert "delivered earlier with other issuer" in str(rollout.steps[0].reason.message)
     assert report is not None
     assert report.ok
     receiver = world.receivers.receiver(DELIVERY)
@@ -409,7 +413,9 @@ def test_chain_that_changes_follows_into_files(world: ModelWorld, *, cdn: bool) 
 
 
 def test_chain_whose_signer_has_expired_is_delivered_nowhere(world: ModelWorld) -> None:
-    """Neither to files nor to the CDN; `plan` and `status` say so, and a mended chain is taken."""
+    """Files and CDN are refused the chain; `plan` and `status` say so, and a mended chain
+    is taken.
+    """
     desired, bundle = in_files(cdn=True), made(world)
     world.pass_time(timedelta(days=2))
     world.source.put(FILES, with_issuer_until(bundle, world.clock - timedelta(days=1)))
@@ -420,9 +426,15 @@ def test_chain_whose_signer_has_expired_is_delivered_nowhere(world: ModelWorld) 
 
     assert report is not None
     refused = report.having(Outcome.REFUSED)
-    assert {DOMAIN, DIRECTORY} == {one.domain for one in refused}
-    assert all("Test Issuer, which signed the certificate, expired" in str(one) for one in refused)
-    assert all("renew it with its own client" in str(one.hint) for one in refused)
+    assert {DOMAIN, DIRECTORY} == {refused_place.domain for refused_place in refused}
+    assert all(
+        "Test Issuer, which signed the certificate, expired" in str(refused_place)
+        for refused_place in refused
+    )
+    assert all(
+        "renew the certificate with its client" in str(refused_place.hint)
+        for refused_place in refused
+    )
     assert 0 == world.cdn.uploads
     assert [] == world.receivers.receiver(DELIVERY).deliveries
     assert_reported(world, desired)
@@ -432,7 +444,7 @@ def test_chain_whose_signer_has_expired_is_delivered_nowhere(world: ModelWorld) 
 
 
 def test_signer_that_expires_is_reported_where_it_is_served(world: ModelWorld) -> None:
-    """What was delivered in time is not in order for ever: its client has to fetch it anew."""
+    """A certificate delivered in time fails at the end of its signer: the client has to renew."""
     bundle = with_issuer_until(made(world), world.clock + timedelta(days=10))
     world.source.put(FILES, bundle)
     desired = in_files()
@@ -448,53 +460,55 @@ def test_signer_that_expires_is_reported_where_it_is_served(world: ModelWorld) -
 
 
 def assert_reported(world: ModelWorld, desired: DesiredCertificate) -> None:
-    """See that `plan` and `status` name the expired signer."""
+    """Check that `plan` and `status` name the expired signer."""
     ports = world.ports("look")
     (plan,) = plans_of(ports, [desired])
     (status,) = statuses_of(ports, [desired], Recorded())
-    result = [str(one.problem.message) for one in plan.having(Weight.BLOCKED)]
-    result += [str(one.problem.message) for one in plan.having(Weight.REFUSED)]
-    assert any("which signed the certificate, expired" in one for one in result)
+    result = [str(finding.problem.message) for finding in plan.having(Weight.BLOCKED)]
+    result += [str(finding.problem.message) for finding in plan.having(Weight.REFUSED)]
+    assert any("which signed the certificate, expired" in finding for finding in result)
     assert status.reason is not None
     assert "which signed the certificate, expired" in str(status.reason.message)
 
 
 def test_chain_that_changes_costs_the_cdn_nothing(world: ModelWorld) -> None:
-    """It is kept for the next upload; what lies there, the one for a rollback too, stays."""
-    synced(world)
+    """The chain is stored for the next upload; the copies at the CDN stay, also the copy for a
+    rollback.
+    """
+    complete_run(world)
     world.pass_time(timedelta(days=60))
     bundle = made(world)
     world.source.put(FILES, bundle)
-    synced(world)
+    complete_run(world)
     before = world.cdn.remote_ids, world.cdn.uploads, world.cdn.writes
     world.source.put(FILES, with_another_chain(bundle))
 
     plan = plans_of(world.ports("planner"), [DESIRED])[0]
 
     assert [Action.ADOPT] == [step.action for step in plan.steps]
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert before == (world.cdn.remote_ids, world.cdn.uploads, world.cdn.writes)
     assert with_another_chain(bundle) == world.state.bundle("static", 2)
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
 
 
 def test_chain_that_is_mended_is_uploaded_where_the_first_was_refused(world: ModelWorld) -> None:
-    """Nothing lies there yet, so that what is uploaded at last is what the files hold."""
+    """The first upload at last has the present chain of the files."""
     bundle = made(world)
     world.source.put(FILES, bundle)
     world.cdn.denies = True
-    synced(world)
+    complete_run(world)
     world.cdn.denies = False
     world.source.put(FILES, with_another_chain(bundle))
 
-    assert synced(world).ok
+    assert complete_run(world).ok
 
     assert with_another_chain(bundle) == world.state.bundle("static", 1)
     assert 1 == world.cdn.uploads
 
 
 def test_chain_that_changes_is_killed_at_every_position(world: ModelWorld) -> None:
-    """It is in the directory after the next run."""
+    """The next run delivers the chain to the directory."""
     bundle = made(world)
 
     def delivered_once() -> ModelWorld:
@@ -519,7 +533,7 @@ def test_chain_that_changes_is_killed_at_every_position(world: ModelWorld) -> No
 
 
 def test_files_whose_delivery_is_left_over_are_not_in_order(world: ModelWorld) -> None:
-    """The chain is adopted, and the directory has not followed: status and plan agree."""
+    """The chain is adopted, and the directory has the old one: status and plan agree."""
     bundle = made(world)
     world.source.put(FILES, bundle)
     world.run(in_files(cdn=True))
@@ -542,9 +556,7 @@ def test_files_whose_delivery_is_left_over_are_not_in_order(world: ModelWorld) -
 
 @pytest.mark.parametrize("is_refused", [False, True])
 def test_adoption_that_was_shown_is_carried_out(world: ModelWorld, *, is_refused: bool) -> None:
-    """Also where the plan showed what is refused once the files are taken over, which the run finds
-    only then.
-    """
+    """A shown plan may hold a refusal that the run meets only after the adoption."""
     desired = in_files(cdn=True)
     if is_refused:
         world.pass_time(timedelta(days=2))

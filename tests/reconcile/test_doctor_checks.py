@@ -1,4 +1,6 @@
-"""Checks side by side: each has its time, and one that breaks off costs no other its findings."""
+"""Checks run side by side: each has its own time, and a failing check costs no other check its
+findings.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,7 @@ def found(subject: str) -> Problem:
 
 
 class Run:
-    """An examination, what it reported, and whether it was stopped."""
+    """An examination with its reports, and whether the run was stopped."""
 
     def __init__(self) -> None:
         self.events: list[Event] = []
@@ -49,7 +51,7 @@ class Run:
 
 @pytest.mark.parametrize("count", [0, 1, AT_ONCE + 3])
 def test_every_check_is_carried_out(count: int) -> None:
-    """However many there are, some at once."""
+    """Some checks run at once, whatever their number."""
     names = [f"s{number:02}" for number in range(count)]
 
     result = Run().carry_out(*(check(name, lambda name=name: [found(name)]) for name in names))  # type: ignore[misc]  # bound at once
@@ -58,7 +60,7 @@ def test_every_check_is_carried_out(count: int) -> None:
 
 
 def test_checks_are_side_by_side() -> None:
-    """Each of two waits for the other."""
+    """Each of two checks waits for the other."""
     meeting = threading.Barrier(2, timeout=20)
 
     def look() -> list[Problem]:
@@ -69,7 +71,7 @@ def test_checks_are_side_by_side() -> None:
 
 
 def test_check_that_is_refused_is_a_finding() -> None:
-    """What it found before stays; the others are not kept from theirs."""
+    """Earlier findings of the check stay; the other checks keep theirs."""
 
     def look() -> Iterator[Problem]:
         yield found("qiniu")
@@ -81,7 +83,7 @@ def test_check_that_is_refused_is_a_finding() -> None:
 
 
 def test_mistake_of_ours_is_a_finding(caplog: pytest.LogCaptureFixture) -> None:
-    """It is logged whole, and the message quotes nothing of it."""
+    """The error is logged whole, and the message quotes no part of it."""
 
     def look() -> Iterator[Problem]:
         yield found("qiniu")
@@ -95,7 +97,7 @@ def test_mistake_of_ours_is_a_finding(caplog: pytest.LogCaptureFixture) -> None:
 
 
 def test_check_that_ends_its_thread_is_a_finding() -> None:
-    """It is reported at once; the run does not wait for an answer that cannot come any more."""
+    """The end is reported at once, without a wait for an answer."""
     begun = time.monotonic()
 
     [finding] = Run().examine([check("qiniu", lambda: sys.exit(0))])
@@ -105,7 +107,7 @@ def test_check_that_ends_its_thread_is_a_finding() -> None:
 
 
 def test_check_that_takes_too_long_is_given_up() -> None:
-    """It is reported with its time; what it finds afterwards comes too late, and harms nothing."""
+    """The report names the time; later findings come too late, and do no harm."""
     run = Run()
     with ExitStack() as ending:
         let_go, gone = threading.Event(), threading.Event()
@@ -125,7 +127,7 @@ def test_check_that_takes_too_long_is_given_up() -> None:
 
 
 def test_progress_reports_what_begins_and_what_ends() -> None:
-    """Before anything is found."""
+    """The first event comes before any finding."""
     run = Run()
 
     def look() -> list[Problem]:
@@ -139,7 +141,7 @@ def test_progress_reports_what_begins_and_what_ends() -> None:
 
 
 def test_run_that_is_stopped_stops_its_checks() -> None:
-    """What is raised by the progress, as by a signal, ends the waits of them all."""
+    """An exception of the progress, as from a signal, ends the waits of all checks."""
     run = Run()
 
     def stop(event: Event) -> None:
@@ -151,7 +153,7 @@ def test_run_that_is_stopped_stops_its_checks() -> None:
 
 
 def test_check_that_is_notified_of_the_stop_says_nothing() -> None:
-    """The run itself is reported as well."""
+    """The run itself is reported as stopped."""
 
     def look() -> Iterator[Problem]:
         yield found("qiniu")

@@ -81,8 +81,9 @@ def test_it_is_refused_with_both_lines(tmp_path: Path) -> None:
         load_checked(path, {})
 
     assert (
-        f"{path}:17: [[certificates.deploy]] domains: img.example.com is named for the account one"
-        " as well, at line 12, and Qiniu has a domain at one account only; take it out of one"
+        f"{path}:17: [[certificates.deploy]] domains: img.example.com is also listed for the"
+        " account one, at line 12, but Qiniu allows a domain at one account only; remove one of"
+        " the two"
     ) == str(caught.value)
 
 
@@ -95,7 +96,7 @@ def test_it_is_reported_beside_the_rest(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_checked(path, {})
 
-    assert "img.example.com is named for the account one" in str(caught.value)
+    assert "img.example.com is also listed for the account one" in str(caught.value)
     assert "without a common name" in str(caught.value)
 
 
@@ -195,8 +196,8 @@ def test_the_line_to_write_is_named(file: Path) -> None:
     looked for elsewhere: halves of two accounts would be no account.
     """
     line = (
-        'missing, and {names} is not set; write `{key} = "env:{first}"`, and `{first}=…` into one'
-        " of the `env_files`"
+        'missing, and {names} is not set; write `{key} = "env:{first}"`, and `{first}=…` into a'
+        " file of `env_files`"
     )
     of_id = line.format(names="Ali_Key / ALICLOUD_ACCESS_KEY", key="access_key_id", first="Ali_Key")
     of_secret = line.format(

@@ -1,4 +1,4 @@
-"""What stands still: certificates that were rejected, changes that do not end."""
+"""Rejected certificates, and changes that do not end."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.core.strategies import NOW
 from tests.reconcile.model import ModelWorld, issuing_of
-from tests.reconcile.one_lineage import IMG, outcome, synced
+from tests.reconcile.one_lineage import IMG, complete_run, outcome
 
-# --- A CA, or a gateway before it, that gives another certificate than the one that was ordered
+# # --- A CA, or a gateway before the CA, gives another certificate than ordered
 
 
 class Gateway:
-    """An `Issuer` that is handed another certificate than the CA has issued for its order."""
+    """An `Issuer` behind a gateway that replaces the CA's certificate."""
 
     def __init__(self, issuer: Any) -> None:
         self._issuer = issuer
@@ -44,7 +44,7 @@ class Gateway:
         return proven
 
     def issue(self, request: IssueRequest, *ports: Any) -> CertificateBundle:
-        """Wait for what comes, as the port's contract says."""
+        """Check the received certificate, as the port's contract says."""
         issued = self._issuer.issue(request, *ports)
         evil = make_bundle("evil.example.net", not_before=issued.certificate.not_before)
         must_be_as_ordered(evil, request.names, issued.certificate.not_before)
@@ -66,15 +66,15 @@ def run(world: ModelWorld, *, renew: bool = False) -> LineageReport:
     world.alive.add("run")
     ports = world.ports("run")
     issuing, ports = issuing_of(renew=renew), replace(ports, issuer=Gateway(ports.issuer))
-    one = LineageReconciler(world.desired(), ports, RunRules(issuing))
-    world.pass_to_the_end(one)
+    reconciler = LineageReconciler(world.desired(), ports, RunRules(issuing))
+    world.pass_to_the_end(reconciler)
     world.alive.discard("run")
     world.pass_time(timedelta(minutes=1))
-    return one.report()
+    return reconciler.report()
 
 
 def test_certificate_that_was_not_ordered_goes_nowhere(world: ModelWorld) -> None:
-    """It is not kept, not uploaded, not bound, and reported as the CA's mistake."""
+    """The certificate is neither kept, uploaded nor bound, and is reported as the CA's mistake."""
     report = run(world)
 
     result = outcome(report, Action.ISSUE)
@@ -89,8 +89,8 @@ def test_certificate_that_was_not_ordered_goes_nowhere(world: ModelWorld) -> Non
 
 
 def test_wrong_renewal_leaves_what_is_served(world: ModelWorld) -> None:
-    """The certificate in force stays in force, and is still brought where it lacks."""
-    first = synced(world).fingerprint
+    """The certificate in force stays in force, and still goes to domains without one."""
+    first = complete_run(world).fingerprint
     world.pass_time(timedelta(days=61))
 
     report = run(world)
@@ -101,10 +101,10 @@ def test_wrong_renewal_leaves_what_is_served(world: ModelWorld) -> None:
 
 
 def test_nothing_is_ordered_again_for_a_day(world: ModelWorld) -> None:
-    """Later runs fail as well, and say until when; then one orders again."""
+    """Later runs fail as well and name the moment; then a run orders again."""
     run(world)
 
-    report = synced(world)
+    report = complete_run(world)
 
     assert 1 == world.issuer.issued
     (result,) = report.outcomes
@@ -114,12 +114,12 @@ def test_nothing_is_ordered_again_for_a_day(world: ModelWorld) -> None:
     assert world.plan(world.desired()).issue is None
 
     world.pass_time(ANEW_AFTER)
-    assert synced(world).ok
+    assert complete_run(world).ok
     assert 2 == world.issuer.issued
 
 
 def test_certificate_is_ordered_at_once_where_the_operator_asks_for_it(world: ModelWorld) -> None:
-    """`--renew` by hand; what was wrong before is forgotten then."""
+    """`--renew` by hand orders at once, and clears the rejection."""
     run(world)
 
     renewed = world.run(world.desired(), renew=True)
@@ -127,26 +127,26 @@ def test_certificate_is_ordered_at_once_where_the_operator_asks_for_it(world: Mo
     assert renewed is not None
     assert renewed.ok
     assert 2 == world.issuer.issued
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
     assert None is world.state.remembered("img").rejected_at
 
 
 def test_renewal_by_hand_that_failed_holds_nothing_up(world: ModelWorld) -> None:
-    """What is not due needs no order, so there is nothing to tell of."""
-    synced(world)
+    """A certificate that is not due needs no order, so later runs report no failure."""
+    complete_run(world)
     run(world, renew=True)
 
-    assert synced(world).is_unchanged
+    assert complete_run(world).is_unchanged
 
 
-# --- A target that does not end its change: reported, not written to, with a ticket to send
+# # --- A change without an end: reported, not overwritten, with a ticket for support
 
 
 HOUR = timedelta(hours=1)
 
 
 def stuck() -> tuple[ModelWorld, LineageReport]:
-    """A world whose domain never gets its first certificate, and the run that began it."""
+    """Return a world with a stuck first change, and the report of the run that began the change."""
     world = ModelWorld()
     world.cdn.add_domain(IMG)
     world.cdn.stick_next(IMG)
@@ -162,18 +162,18 @@ def error_of(report: LineageReport) -> TargetStuck:
 
 
 def test_change_that_does_not_end_is_stuck_after_the_timeout() -> None:
-    """The run waits for as long as a change may take, and then says that it is stuck."""
+    """The run waits for the usual length of a change, then reports the domain as stuck."""
     world, report = stuck()
 
     error = error_of(report)
 
-    assert "qiniu has not ended its change since" in str(error)
-    assert "until qiniu has ended it" in str(error.hint)
+    assert "qiniu has not finished its change since" in str(error)
+    assert "until qiniu has finished" in str(error.hint)
     assert 1 == world.cdn.writes
 
 
 def test_stuck_domain_is_not_written_to_and_not_waited_for_again() -> None:
-    """A day later one look is enough, and the sum of what was tried stays the same."""
+    """A day later a single look is enough, and the count of tries stays."""
     world, _ = stuck()
     world.pass_time(timedelta(days=1))
     began = world.clock
@@ -187,7 +187,7 @@ def test_stuck_domain_is_not_written_to_and_not_waited_for_again() -> None:
 
 
 def test_change_that_ends_after_all_is_gone_on_with() -> None:
-    """Support has pushed the task: certferry needs no word of it."""
+    """Support has ended the change: the next run notices by itself."""
     world, _ = stuck()
     world.pass_time(timedelta(days=1))
     world.cdn.end_change(IMG)
@@ -201,19 +201,19 @@ def test_change_that_ends_after_all_is_gone_on_with() -> None:
 
 
 def test_ticket_has_all_that_support_asks_for() -> None:
-    """In Chinese, whatever the operator reads: the domain, the times, the states, the request."""
+    """The ticket is Chinese in every language of the operator: domain, times, states, request."""
     _, report = stuck()
     (line, *more) = ticket(error_of(report).ticket).splitlines()
 
     assert IMG in line
     assert "您好" in line
     whole = "\n".join(more)
-    for found in ("request-1", "task-1", "processing", "httpsconf", "2026-11-24 12:00"):
-        assert found in whole
+    for detail in ("request-1", "task-1", "processing", "httpsconf", "2026-11-24 12:00"):
+        assert detail in whole
 
 
 def test_ticket_is_punctuated_as_chinese_is() -> None:
-    """Its reader is a clerk at the target: half of each kind looks like a broken form."""
+    """A clerk at the target reads the ticket: half-width punctuation looks like a broken form."""
     _, report = stuck()
 
     words = ticket(error_of(report).ticket)
@@ -223,11 +223,11 @@ def test_ticket_is_punctuated_as_chinese_is() -> None:
 
 
 def test_status_shows_the_ticket() -> None:
-    """Also on a day when no run has been."""
+    """The ticket does not need a run on the same day."""
     world, _ = stuck()
-    found = observe(world.desired(), world.ports("look"))
+    observed = observe(world.desired(), world.ports("look"))
 
-    (domain,) = status_of(world.desired(), found, world.clock).domains
+    (domain,) = status_of(world.desired(), observed, world.clock).domains
 
     assert domain.ticket
     assert domain.problem is not None
@@ -245,7 +245,7 @@ def test_stuck_after_every_edge_serves_is_distinguished() -> None:
     report = world.run(world.desired())
 
     assert report is not None
-    assert "every address serves" in str(error_of(report))
+    assert "every address already serves" in str(error_of(report))
 
 
 moments = st.none() | st.integers(-300, 30).map(lambda minutes: NOW + timedelta(minutes=minutes))
@@ -257,8 +257,8 @@ def test_older_of_both_times_counts(
     accepted: datetime | None,
     verified: bool,  # noqa: FBT001 - drawn by hypothesis
 ) -> None:
-    """A domain is stuck when the target or our record says that the change began long ago; a
-    record of a change that was seen in force says nothing of this one.
+    """A domain is stuck if the target or our record dates the change far back; a record of a
+    verified change does not count.
     """
     record = None
     if accepted is not None:
@@ -274,10 +274,10 @@ def test_older_of_both_times_counts(
 
     since = stuck_since(domain, NOW, HOUR)
 
-    known = [] if accepted is None or verified else [accepted]
-    if result is not None and all(result >= moment - timedelta(minutes=1) for moment in known):
-        known.append(result)
-    past = [moment for moment in known if moment <= NOW]
+    begun = [] if accepted is None or verified else [accepted]
+    if result is not None and all(result >= moment - timedelta(minutes=1) for moment in begun):
+        begun.append(result)
+    past = [moment for moment in begun if moment <= NOW]
     oldest = min(past, default=NOW)
     assert since == (oldest if NOW - oldest >= HOUR else None)
     assert stuck_since(replace(domain, state=DomainState.READY), NOW, HOUR) is None

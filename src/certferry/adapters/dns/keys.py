@@ -1,0 +1,52 @@
+"""Recognise a text pasted by mistake for a key, before anything is sent.
+
+Each service has one table of such texts; `KEYS.must_fit(token=token)` refuses them:
+
+    KEYS = KeyForms(SERVICE, Text("make a token at …"), (Mistaken("token", "^$", EMPTY),))
+"""
+
+from __future__ import annotations
+
+import re
+
+from msgspec import Struct
+
+from certferry.errors import ConfigError
+from certferry.text import Text
+
+EMPTY = Text("is empty")
+TENCENT_CLOUDS = Text("is a key of Tencent Cloud (AKID…)")
+
+
+class Mistaken(Struct, frozen=True):
+    """A text that is no key of the service."""
+
+    #: The settings where the text is looked for, separated by spaces.
+    settings: str
+    #: A regular expression, searched for in the setting.
+    pattern: str
+    #: The end of a sentence that begins with the setting.
+    problem: Text
+    #: The next step, if the service's usual hint does not fit.
+    hint: Text | None = None
+
+
+class KeyForms(Struct, frozen=True):
+    """The mistaken texts of one service; the first match decides."""
+
+    #: The service as the account is called in sentences.
+    service: Text | str
+    #: The usual next step.
+    hint: Text
+    mistaken: tuple[Mistaken, ...]
+
+    def must_fit(self, **keys: str) -> None:
+        """Raise `ConfigError` for a mistaken text; the keys have no blanks around."""
+        for row in self.mistaken:
+            for setting in row.settings.split():
+                if re.search(row.pattern, keys[setting]):
+                    words = Text("`{key}` of the {service} account {problem}")
+                    raise ConfigError(
+                        words.filled(key=setting, service=self.service, problem=row.problem),
+                        hint=row.hint or self.hint,
+                    )
