@@ -81,6 +81,35 @@ def test_trouble_that_a_run_has_left_is_a_warning_until_it_is_over(host: Host, n
     assert OK == host.run("check").code
 
 
+def test_key_refused_for_several_certificates_is_one_cause(host: Host, name: str) -> None:
+    """`check` counts one cause, `status` begins with the cause and lists each failure with `--all`,
+    and both documents have the certificates.
+    """
+    names = [name, *(f"m{number}.{name}" for number in range(4))]
+    more = "".join(certificate(certificate_name, to=None) for certificate_name in names[1:])
+    host.config.write_text(host.config.read_text() + more)
+    assert 1 == host.run("sync", DP_Key="0" * 32).code
+
+    check, status = host.run("check"), host.run("status")
+
+    line = check.out.splitlines()[0]
+    assert "5 certificates" in line
+    assert "more)" not in line
+    assert status.out.startswith("cause: ")
+    assert 1 == status.out.count("DNSPod does not accept")
+    assert "5 certificates (" in status.out
+    assert "and 2 more)" in status.out
+    assert 5 == host.run("status", "--all").out.count("the last try at")
+    assert "原因：" in host.run("--lang", "zh", "status").out
+    (of_check,) = host.run("check", "--json").document["causes"]
+    (of_status,) = host.run("status", "--json").document["causes"]
+    for cause in (of_check, of_status):
+        assert "dns_access_denied" == cause["code"]
+        assert sorted(names) == sorted(cause["certificates"])
+    assert 0 == host.run("sync").code
+    assert OK == host.run("check").code
+
+
 def test_a_drift_that_is_left_is_a_warning(world: World, host: Host, name: str) -> None:
     """The file leaves it like that, and the monitor says so."""
     host.run("sync")

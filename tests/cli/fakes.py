@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 
+from certferry.core.assessment.health import Concern, Expected, Recorded, concerns_of
 from certferry.core.assessment.notices import ChannelState
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment
 from certferry.core.discovery.watched import Host
@@ -114,6 +115,11 @@ class FakeWorkspace(Workspace):
     def reconciler(self) -> Reconciler:
         """Return the engine over the fakes."""
         return Reconciler(self.ports)
+
+    def concerns(self, records: Recorded) -> tuple[Concern, ...]:
+        """Judge the records of the declared certificates."""
+        expected = [Expected(certificate.lineage) for certificate in self._all_desired]
+        return concerns_of(expected, records, self._world.now())
 
     def notifications(self, run: Run) -> FakeNotifications:
         """Return what notifies through no channel."""

@@ -27,9 +27,10 @@ if TYPE_CHECKING:
 
 @click.command("status")
 @names_argument
+@click.option("--all", "lists_all", is_flag=True, help="List each failure, not only its cause.")
 @json_option
 @click.pass_obj
-def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
+def command(front: Front, names: tuple[str, ...], *, lists_all: bool, as_json: bool) -> Exit:
     """Show the status of each certificate and domain.
 
     For each certificate: the time left, and its renewal. For each domain: the last moment for an
@@ -46,26 +47,32 @@ def command(front: Front, names: tuple[str, ...], *, as_json: bool) -> Exit:
         now = workspace.state.now
         last_recorded = recorded(settings, workspace.state, now())
         summary = overview(workspace, run, last_recorded)
-    return show_status(summary, front.console, now(), as_json=as_json)
+    return show_status(summary, front.console, now(), as_json=as_json, lists_all=lists_all)
 
 
-def show_status(summary: Overview, console: Console, now: datetime, *, as_json: bool) -> Exit:
+def show_status(
+    summary: Overview, console: Console, now: datetime, *, as_json: bool, lists_all: bool = False
+) -> Exit:
     """Print how every certificate and domain stands."""
     from certferry.core.assessment.status import most_needed_first
     from certferry.present import documents, news_text, status_text
     from certferry.present.progress import log_statuses
 
     statuses, recorded, channels = summary.statuses, summary.recorded, summary.channels
+    causes = summary.causes
     voice = console.voice
     log_statuses(statuses, console.run_log)
     if as_json:
-        console.print_json(documents.of_statuses(statuses, recorded, channels))
+        console.print_json(documents.of_statuses(statuses, recorded, channels, causes))
     elif not statuses:
         console.print([line(voice.say(Text("No certificate is declared.")))])
         console.print_wrapped(status_text.troubles(recorded, voice))
     else:
         ordered = most_needed_first(statuses)
-        below = [*status_text.remarks(ordered, voice), *news_text.remarks(channels, voice)]
+        shared = [] if lists_all else [cause for cause in causes if len(cause.lineages) > 1]
+        console.print_wrapped(status_text.of_causes(shared, voice))
+        told = {concern.subject for cause in shared for concern in cause.everything}
+        below = [*status_text.remarks(ordered, voice, told), *news_text.remarks(channels, voice)]
         console.print_table(status_text.table(ordered, now, voice), below)
         console.print_wrapped([line(), *status_text.of_runs(recorded, voice)])
     return exits.of_statuses(statuses, recorded)

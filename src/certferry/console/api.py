@@ -170,6 +170,7 @@ def status(asked: ApiRequest) -> Found[Document]:
             [certificate for certificate in current.statuses if certificate.lineage in meant],
             current.recorded,
             current.channels,
+            [cause for cause in current.causes if set(cause.lineages) <= set(meant)],
         ),
     )
 

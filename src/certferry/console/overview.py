@@ -26,8 +26,8 @@ from certferry.core.assessment.notices import Subject
 from certferry.core.observed.records import LastRun
 from certferry.core.observed.runs import StoredRun
 from certferry.errors import Severity
-from certferry.present.check_text import concern_subject
 from certferry.present.language import READ_THE_FILE, certificate_count, one_or_many
+from certferry.present.status_text import concern_subject
 from certferry.text import Text
 from certferry.values import replace
 

@@ -13,10 +13,11 @@ from certferry.core.assessment.causes import Cause, causes_of
 from certferry.core.certificates.certificate import renew_at
 from certferry.core.planning.report import SyncReport
 from certferry.errors import Problem
-from certferry.present.documents import Document, moment, of_problem, of_subject
-from certferry.present.language import Voice, certificate_count, of_lineage, on_host
+from certferry.present.documents import Document, moment, of_cause, of_problem, of_subject
+from certferry.present.language import Voice, certificate_count
 from certferry.present.layout import visible
-from certferry.text import Text, verbatim
+from certferry.present.status_text import cause_in_words, concern_in_words
+from certferry.text import Text
 
 SERVICE = "CERTFERRY"
 
@@ -109,7 +110,7 @@ def summary(checkup: health.Checkup, now: datetime, voice: Voice) -> str:
     counted: list[Text] = []
     causes = causes_of(checkup.concerns)
     for worst in causes[:1]:
-        more, sentence = len(causes) - 1, _cause_in_words(worst)
+        more, sentence = len(causes) - 1, _with_reach(worst)
         counted.append(
             Text("{said} (and {count} more)", said=sentence, count=more) if more else sentence
         )
@@ -155,33 +156,15 @@ def _performance(checkup: health.Checkup, now: datetime) -> str:
 
 def _detail(concern: health.Concern, voice: Voice) -> str:
     problem, status = concern.problem, plugin_status_of([concern])
-    sentence = _in_words(concern)
+    sentence = concern_in_words(concern)
     if problem.hint is not None:
         sentence = Text("{said} (hint: {hint})", said=sentence, hint=problem.hint)
     return _harmless(f"{status.name} [{problem.code}] {voice.say_on_one_line(sentence)}")
 
 
-def concern_subject(concern: health.Concern) -> Text:
-    """Return the lineage, channel or host of a concern."""
-    about = concern.subject
-    if about.lineage:
-        return on_host(of_lineage(about.lineage, about.target, about.domain), about.host)
-    return verbatim(about.channel or about.host or "certferry")
-
-
-def _in_words(concern: health.Concern) -> Text:
-    message = concern.problem.message
-    return Text("{subject}: {message}", subject=concern_subject(concern), message=message)
-
-
-def _cause_in_words(cause: Cause) -> Text:
+def _with_reach(cause: Cause) -> Text:
     """Return a cause in one sentence, with the number of certificates if there are several."""
-    first, about, count = cause.concerns[0], cause.subject, len(cause.lineages)
-    if about.lineage:
-        sentence = _in_words(first)
-    else:
-        subject = about.channel or about.target or about.host or "certferry"
-        sentence = Text("{subject}: {message}", subject=subject, message=first.problem.message)
+    sentence, count = cause_in_words(cause), len(cause.lineages)
     if count > 1:
         certificates = certificate_count(count)
         return Text("{said}: {certificates}", said=sentence, certificates=certificates)
@@ -190,15 +173,9 @@ def _cause_in_words(cause: Cause) -> Text:
 
 def _of_cause(cause: Cause, numbers: Mapping[int, int]) -> Document:
     """Return a cause for programs. `numbers` are the positions of concerns among the problems."""
-    problem = cause.problem
     return {
-        **of_subject(cause.subject, "name"),
+        **of_cause(cause),
         "status": plugin_status_of(cause.everything).name,
-        **of_problem(problem),
-        "since": moment(problem.since),
-        "deadline": moment(cause.deadline),
-        "certificates": list(cause.lineages),
-        "places": [{"target": target, "domain": domain} for target, domain in cause.places],
         "problems": sorted(numbers[id(concern)] for concern in cause.everything),
     }
 

@@ -7,12 +7,13 @@ Sentences stay values (`Text`) until a document is written or shown: `layout.as_
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from types import MappingProxyType
 from typing import Protocol
 
 from certferry.core.access import Token, User
+from certferry.core.assessment.causes import Cause
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState, Subject
@@ -213,6 +214,18 @@ def _about_host(subject: Subject) -> Document:
     return {"about_host": subject.host} if subject.host else {}
 
 
+def of_cause(cause: Cause) -> Document:
+    """Return a cause, with everything that the cause touches."""
+    return {
+        **of_subject(cause.subject, "name"),
+        **of_problem(cause.problem),
+        "since": moment(cause.problem.since),
+        "deadline": moment(cause.deadline),
+        "certificates": list(cause.lineages),
+        "places": [{"target": target, "domain": domain} for target, domain in cause.places],
+    }
+
+
 def of_served(address: Served, fingerprint: str | None) -> Document:
     """Return what an address presents. `ok` is true if it is valid and has this `fingerprint`."""
     return {
@@ -388,6 +401,7 @@ def of_statuses(
     statuses: Sequence[LineageStatus],
     recorded: Recorded,
     channels: Mapping[str, ChannelState] = MappingProxyType({}),
+    causes: Iterable[Cause] = (),
 ) -> Document:
     """Return the document of `status --json`. `ok` is true if nothing needs a person."""
     last = recorded.last_run
@@ -405,6 +419,7 @@ def of_statuses(
             for notice in recorded.troubles_of_runs
         ],
         "undeclared": [of_undeclared(certificate) for certificate in recorded.undeclared],
+        "causes": [of_cause(cause) for cause in causes],
         "certificates": [_lineage_status(status) for status in statuses],
         **({"channels": of_channels(channels)} if channels else {}),
     }

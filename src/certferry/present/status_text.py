@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 
 from certferry.core.access import Token, User
 from certferry.core.assessment import status as assessed
-from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.causes import Cause
+from certferry.core.assessment.health import Concern, Recorded
 from certferry.core.assessment.hosts import HostStanding
-from certferry.core.certificates.certificate import short
+from certferry.core.assessment.notices import Subject
+from certferry.core.certificates.certificate import first_of, short
 from certferry.core.discovery.watched import within_reach
 from certferry.core.observed.observation import Served
 from certferry.core.observed.records import Damage, HistoryBreak, HistoryEntry, VerifiedHistory
@@ -24,11 +26,22 @@ from certferry.present.language import (
     at_target,
     certificate_count,
     in_brackets,
+    of_lineage,
+    on_host,
     once,
     one_or_many,
     voice_in,
 )
-from certferry.present.layout import Line, Span, TextTable, Tone, columns, line, without_empty
+from certferry.present.layout import (
+    Line,
+    Span,
+    TextTable,
+    Tone,
+    columns,
+    labelled,
+    line,
+    without_empty,
+)
 from certferry.text import Text, verbatim
 from certferry.values import replace
 
@@ -90,8 +103,57 @@ def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voic
     return without_empty(whole, NOTHING.words, _ALWAYS)
 
 
-def remarks(statuses: Sequence[assessed.LineageStatus], voice: Voice) -> Iterator[Line]:
-    """Write why certificates are due, the problems of domains, and domains left out."""
+def concern_subject(concern: Concern) -> Text:
+    """Return the lineage, channel or host of a concern."""
+    about = concern.subject
+    if about.lineage:
+        return on_host(of_lineage(about.lineage, about.target, about.domain), about.host)
+    return verbatim(about.channel or about.host or "certferry")
+
+
+def concern_in_words(concern: Concern) -> Text:
+    """Return the subject of a concern, and the message."""
+    message = concern.problem.message
+    return Text("{subject}: {message}", subject=concern_subject(concern), message=message)
+
+
+def cause_in_words(cause: Cause) -> Text:
+    """Return the certificate, account or host of a cause, and the message."""
+    first, about = cause.concerns[0], cause.subject
+    if about.lineage:
+        return concern_in_words(first)
+    subject = about.channel or about.target or about.host or "certferry"
+    return Text("{subject}: {message}", subject=subject, message=first.problem.message)
+
+
+MOST_NAMED = 3
+"""The most certificates named with a cause."""
+
+
+def of_causes(causes: Iterable[Cause], voice: Voice) -> Iterator[Line]:
+    """Write each cause of several certificates, with its reach, its deadline and its hint."""
+    for cause in causes:
+        count, since, deadline = len(cause.lineages), cause.problem.since, cause.deadline
+        names = first_of(cause.lineages, MOST_NAMED)
+        parts = [Text("{count} certificates ({names})", count=count, names=names)]
+        if since is not None:
+            parts.append(Text("since {moment}", moment=since))
+        if deadline is not None:
+            parts.append(Text("the first deadline is {moment}", moment=deadline))
+        sentence = once("certferry", voice.say(cause_in_words(cause)))
+        yield from labelled(voice.say(Text("cause: ")), Tone.BAD, sentence)
+        yield line(f"  {voice.say(Text('{parts}', parts=parts))}")
+        yield from voice.hint(cause.problem.hint, 2)
+
+
+def remarks(
+    statuses: Sequence[assessed.LineageStatus], voice: Voice, told: Collection[Subject] = ()
+) -> Iterator[Line]:
+    """Write why certificates are due, the problems of domains, and domains left out.
+
+    The causes in `told` are written already, so failures of these subjects are left out.
+    """
+    statuses = [_without_told(status, told) for status in statuses]
     domains = _shown(statuses)
     for status in statuses:
         yield from _of_certificate(status, voice)
@@ -111,6 +173,25 @@ def remarks(statuses: Sequence[assessed.LineageStatus], voice: Voice) -> Iterato
         for notice in status.notices:
             if notice.subject.domain:
                 yield from voice.about(notice.subject.domain, notice.problem.message)
+
+
+def _without_told(
+    status: assessed.LineageStatus, told: Collection[Subject]
+) -> assessed.LineageStatus:
+    """Return a status without the failures of these subjects."""
+
+    def is_told(domain: assessed.DomainStatus) -> bool:
+        place = Subject(status.lineage, domain.target)
+        return not {place, replace(place, domain=domain.domain)}.isdisjoint(told)
+
+    return replace(
+        status,
+        last_failure=None if Subject(status.lineage) in told else status.last_failure,
+        domains=tuple(
+            replace(domain, last_failure=None) if is_told(domain) else domain
+            for domain in status.domains
+        ),
+    )
 
 
 def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assessed.DomainStatus]]:

@@ -16,7 +16,8 @@ from msgspec import Struct
 
 from certferry.adapters.files.source import PemFileSource
 from certferry.config.model import Settings
-from certferry.core.assessment.health import Recorded
+from certferry.core.assessment.causes import Cause, causes_of
+from certferry.core.assessment.health import Concern, Recorded, concerns_of
 from certferry.core.assessment.notices import ChannelState
 from certferry.core.assessment.status import LineageStatus
 from certferry.core.certificates.certificate import CertificateBundle
@@ -34,7 +35,7 @@ from certferry.wiring.clock import clock_of
 from certferry.wiring.machine import receiver_for, sweep_handovers
 from certferry.wiring.network import probe_for
 from certferry.wiring.notifications import RunNotifications
-from certferry.wiring.recorded import domains_elsewhere, outdated_in
+from certferry.wiring.recorded import domains_elsewhere, expected, outdated_in
 from certferry.wiring.state import closed_in_order, opened_state
 
 
@@ -126,6 +127,10 @@ class Workspace:
             outdated=outdated_in(settings, state, writes=declares and not self.reads_only),
         )
 
+    def concerns(self, records: Recorded) -> tuple[Concern, ...]:
+        """Return what `certferry check` finds in the records. Raises the errors of `state`."""
+        return concerns_of(expected(self.settings, records), records, self.state.now())
+
     def notifications(self, run: Run) -> RunNotifications:
         """Return the notifier of operators and monitors for a run."""
         return RunNotifications(self.settings, lambda: self.state, run=run, language=self.language)
@@ -143,6 +148,7 @@ class Overview(Struct, frozen=True):
     statuses: Sequence[LineageStatus]  # The standing of each certificate, observed now.
     recorded: Recorded  #: The records of earlier runs.
     channels: Mapping[str, ChannelState]  #: Sent notices and refusals, by channel.
+    causes: tuple[Cause, ...] = ()  #: What `certferry check` finds in the records, by cause.
 
 
 def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
@@ -150,7 +156,8 @@ def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
     from certferry.reconcile.status import statuses_of
 
     statuses = statuses_of(workspace.connect(run), workspace.certificates, recorded)
-    return Overview(statuses, recorded, workspace.notifications(run).channel_states())
+    channels = workspace.notifications(run).channel_states()
+    return Overview(statuses, recorded, channels, causes_of(workspace.concerns(recorded)))
 
 
 def who_runs(settings: Settings) -> str:

@@ -51,8 +51,8 @@ _OF_SERVICES = frozenset(
         errors.StateUnavailable,
     )
 )
-"""The codes of failures of an account or a service. All certificates at the service share one
-cause, although the service words each refusal differently.
+"""The codes of failures of an account. All certificates at the account share one cause, although
+the account's service words each refusal differently.
 """
 
 _OF_RUNS = frozenset({"run_missing", "run_overdue", errors.StateUnavailable.code})
@@ -60,9 +60,6 @@ _OF_RUNS = frozenset({"run_missing", "run_overdue", errors.StateUnavailable.code
 
 _EXPLAIN_NOTHING = frozenset({"drifted", "files_gone", "revocation_begun", "revoked", UNDECLARED})
 """The codes of concerns that leave renewals and deployments as they are."""
-
-_SERVICES = frozenset({"account", "api", "host", "provider", "server", "service"})
-"""The places in a sentence that name a service."""
 
 _NAMES = frozenset({"domain", "lineage", "name", "names", "path", "record", "zone"})
 """The places in a sentence that name what a cause touches, and not the cause."""
@@ -141,9 +138,12 @@ Key = tuple[object, ...]
 def _key(concern: Concern) -> Key:
     problem, about = concern.problem, concern.subject
     own = (about.lineage, about.domain)
-    template, values = _shared_words(problem.message, own)
-    if problem.code in _OF_SERVICES:
-        template, values = "", {name: values[name] for name in values.keys() & _SERVICES}
+    message = problem.message
+    while isinstance(earlier := message.values.get("earlier"), Text):  # the call was not repeated
+        message = earlier
+    template, values = _shared_words(message, own)
+    if problem.code in _OF_SERVICES and about.target:
+        template, values = "", {}
     of_problem = (problem.code, about.target, about.host, about.channel)
     return (*of_problem, template, *sorted(values.items()))
 
