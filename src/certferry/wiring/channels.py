@@ -38,7 +38,7 @@ class Channels:
     """The channels of some settings."""
 
     settings: Settings
-    #: Returns the state; called when a notification is due.
+    #: Returns the state; called when there is a notification to send.
     state: Callable[[], StateStore]
     run: Run
     #: The language of channels without a language of their own.
