@@ -12,7 +12,7 @@ import pytest
 
 from certferry.config.load import load
 from certferry.console.process import TRIED_AGAIN, Schedule
-from certferry.core.observed.runs import RunKind, RunSource, StoredRun
+from certferry.core.observed.stored_runs import RunKind, RunSource, StoredRun
 from certferry.core.schedule import last_scheduled, moments_of
 from certferry.errors import CertferryError, DatabaseUnavailable
 from certferry.text import Text

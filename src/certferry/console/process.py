@@ -21,14 +21,14 @@ from certferry.console.app import console_app
 from certferry.console.listening import ServedCertificate, listening
 from certferry.console.server import HttpServer
 from certferry.console.site import Site, Starter
-from certferry.core.observed.runs import RunKind, RunSource
+from certferry.core.observed.stored_runs import RunKind, RunSource
 from certferry.core.schedule import MISSED, last_scheduled, moments_of
 from certferry.errors import CertferryError
 from certferry.ports.progress import Progress
 from certferry.reconcile.run import Run, in_thread
 from certferry.text import Text
 from certferry.wiring.clock import now
-from certferry.wiring.runs import Runner
+from certferry.wiring.runner import Runner
 from certferry.wiring.workspace import Workspace, who_runs
 
 TICK = timedelta(seconds=5)
