@@ -33,7 +33,7 @@ from playwright.sync_api import Browser, StorageState
 from certferry.adapters.state.connect import connect
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.observed.records import HistoryEntry
-from certferry.core.observed.runs import RunKind, RunSource, StoredRun
+from certferry.core.observed.stored_runs import RunKind, RunSource, StoredRun
 from certferry.ports.state import StateStore
 from certferry_sandbox.testing.certificates import make_bundle
 from certferry_sandbox.world import CERTIFICATE, World, demonstration

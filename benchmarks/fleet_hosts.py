@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.sync import now, ports_of, wish
-from certferry.adapters.http.client import Pacer
+from certferry.adapters.http.http_client import Pacer
 from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.pem import parse_bundle

@@ -54,9 +54,9 @@ from certferry.core.reasons import LONGEST
 from certferry.core.redaction import Secret
 from certferry.ports.state import StateStore
 from certferry.ports.target import Scope
+from certferry.reconcile.reads import plans_of, survey_accounts
 from certferry.reconcile.reconciler import LineageReconciler
 from certferry.reconcile.run import Ports, Run
-from certferry.reconcile.status import plans_of, survey_accounts
 from certferry.wiring.accounts import AccountNotes
 from certferry_sandbox.testing.memory_dns import MemoryDns
 from certferry_sandbox.testing.memory_issuer import LIFETIME, MemoryCa, MemoryIssuer

@@ -35,9 +35,9 @@ from certferry.core.assessment.health import Recorded
 from certferry.core.certificates.certificate import HALF_DAY, Certificate, renew_at
 from certferry.core.planning.limits import Limits, PlannedOrder, rate_limit_hold
 from certferry.ports.state import StateStore
+from certferry.reconcile.reads import plans_of, statuses_of
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.run import WaitLimit
-from certferry.reconcile.status import plans_of, statuses_of
 from certferry_sandbox.testing.memory_target import MemoryCdn
 
 CERTIFICATES, MEASURED = 100_000, 20_000

@@ -25,7 +25,7 @@ from certferry.core.desired.certificate import (
     DesiredHttps,
     Kind,
 )
-from certferry.core.observed.runs import RunKind, RunReport, RunSource, RunState, StoredRun
+from certferry.core.observed.stored_runs import RunKind, RunReport, RunSource, RunState, StoredRun
 from certferry.core.planning.report import SyncReport
 from certferry.ports.progress import no_listener
 from certferry.ports.state import StateStore
@@ -128,7 +128,7 @@ def compared(state: StateStore, report: SyncReport) -> None:
 
 
 def store(state: StateStore, report: SyncReport) -> None:
-    """Store the row of a run in which nothing happened, as `wiring.runs` does."""
+    """Store the row of a run in which nothing happened, as `wiring.runner` does."""
     run = StoredRun(uuid4().hex, RunKind.SYNC, RunSource.COMMAND, "me", state.host, now())
     state.save_run_begin(run)
     state.save_run_end(run.id, RunState.DONE, now(), RunReport(of_report(report)))

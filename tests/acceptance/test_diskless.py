@@ -14,7 +14,7 @@ import pytest
 
 from certferry.adapters.state.sealing import new_key
 from certferry.cli.exits import Exit
-from certferry.core.observed.runs import RunState
+from certferry.core.observed.stored_runs import RunState
 from certferry_sandbox.faults import Fault
 from certferry_sandbox.httpd import Request
 from certferry_sandbox.qiniu.answers import Refused

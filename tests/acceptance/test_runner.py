@@ -15,12 +15,12 @@ from typing import Any
 import pytest
 
 from certferry.config.load import load
-from certferry.core.observed.runs import RunEvent, RunKind, RunSource, RunState, StoredRun
+from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, RunState, StoredRun
 from certferry.core.planning.digest import digest_of_plans
 from certferry.errors import ConfigError, StateUnavailable
+from certferry.reconcile.reads import plans_of
 from certferry.reconcile.run import Run
-from certferry.reconcile.status import plans_of
-from certferry.wiring.runs import Runner
+from certferry.wiring.runner import Runner
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.faults import Fault

@@ -13,7 +13,7 @@ from subprocess import Popen
 
 import pytest
 
-from certferry.core.observed.runs import RunEvent, RunKind, RunSource, RunState, StoredRun
+from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, RunState, StoredRun
 from certferry.present.documents import rendered
 from certferry.present.language import voice_in
 from certferry_sandbox.faults import Fault

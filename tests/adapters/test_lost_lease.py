@@ -16,11 +16,11 @@ import pytest
 
 from certferry.adapters.acme.client import Client
 from certferry.adapters.acme.network import IssuerSettings, opened_network
-from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry.adapters.probe.tls import TlsProbe
 from certferry.adapters.programs.run import run_to_end
 from certferry.adapters.receivers.files import FilesReceiver
-from certferry.adapters.rfc2136.client import ServerKey, UpdateServer
+from certferry.adapters.rfc2136.update_server import ServerKey, UpdateServer
 from certferry.core.desired.certificate import FileDelivery, Program
 from certferry.core.redaction import Secret
 from certferry.errors import LeaseLost

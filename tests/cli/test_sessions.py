@@ -25,9 +25,9 @@ from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan
 from certferry.errors import CertferryError, CertificateError, ConfigError, DnsAccessDenied
 from certferry.present.progress import progress_lines
-from certferry.reconcile import status
+from certferry.reconcile import reads
+from certferry.reconcile.reads import recorded
 from certferry.reconcile.run import Run, WaitLimit
-from certferry.reconcile.status import recorded
 from certferry.text import Text
 from certferry.wiring.workspace import overview
 from tests.another_user import as_root, given_away
@@ -58,7 +58,7 @@ def synced(
 
 def plans_of(world: FakeWorld, *, renew: bool = False) -> list[Plan]:
     session = world.session()
-    return status.plans_of(session.ports, session.certificates, renew=renew)
+    return reads.plans_of(session.ports, session.certificates, renew=renew)
 
 
 def planned(world: FakeWorld, *, check: bool = False) -> tuple[Exit, str]:

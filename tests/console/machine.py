@@ -19,7 +19,7 @@ from certferry.console.site import Site
 from certferry.core.access import Session, User, digest_of_secret
 from certferry.ports.state import StateStore
 from certferry.values import replace
-from certferry.wiring.runs import Runner
+from certferry.wiring.runner import Runner
 from certferry.wiring.settings import load_checked
 from certferry.wiring.workspace import Workspace
 from tests.acceptance.host import Host

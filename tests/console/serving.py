@@ -21,7 +21,7 @@ from certferry.console.app import console_app
 from certferry.console.guard import AccessGuard
 from certferry.console.site import Site, Visitor
 from certferry.core.access import LINK_IS_GOOD_FOR, PasswordLink, Role, User, digest_of_secret
-from certferry.core.observed.runs import RunKind, RunSource, StoredRun
+from certferry.core.observed.stored_runs import RunKind, RunSource, StoredRun
 from certferry.ports.state import StateStore
 from certferry.values import replace
 from certferry.wiring.settings import ADAPTERS

@@ -22,7 +22,7 @@ from certferry.core.assessment.health import (
     Recorded,
 )
 from certferry.core.assessment.notices import Notice, Subject, Topic
-from certferry.core.observed.runs import RunKind
+from certferry.core.observed.stored_runs import RunKind
 from certferry.errors import Problem
 from certferry.text import Text
 from tests.console.stored_site import (

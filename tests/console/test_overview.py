@@ -33,7 +33,7 @@ from certferry.core.access import Role
 from certferry.core.assessment.agenda import Coming, Life, Milestone, OverallVerdict
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.certificates.certificate import RenewalWindow
-from certferry.core.observed.runs import RunKind, RunSource, RunState, StoredRun
+from certferry.core.observed.stored_runs import RunKind, RunSource, RunState, StoredRun
 from certferry.errors import Problem, Severity, StateUnavailable
 from certferry.ports.state import StateStore
 from certferry.text import Text

@@ -21,7 +21,7 @@ import requests
 from certferry.console.following import ASK_EVERY, AT_ONCE, MOST_OF_ONE, Feeds
 from certferry.console.runs import FEW, STATES, report_view, row_of
 from certferry.core.access import Role, User, digest_of_secret
-from certferry.core.observed.runs import (
+from certferry.core.observed.stored_runs import (
     RunEvent,
     RunKind,
     RunReport,
@@ -29,7 +29,7 @@ from certferry.core.observed.runs import (
     RunState,
     StoredRun,
 )
-from certferry.ports.runs import RunStore
+from certferry.ports.run_store import RunStore
 from certferry.ports.state import StateStore
 from certferry.text import Text
 from certferry.values import replace

@@ -12,8 +12,8 @@ import pytest
 
 from certferry.config.load import load
 from certferry.console.process import TRIED_AGAIN, Schedule
-from certferry.core.observed.runs import RunKind, RunSource, StoredRun
-from certferry.core.schedule import last_due, moments_of
+from certferry.core.observed.stored_runs import RunKind, RunSource, StoredRun
+from certferry.core.schedule import last_scheduled, moments_of
 from certferry.errors import CertferryError, DatabaseUnavailable
 from certferry.text import Text
 from certferry.wiring.workspace import Workspace
@@ -68,15 +68,15 @@ def pass_time(schedule: Schedule, started: Started, hours: float) -> None:
     """Let the time pass, in steps of a quarter of an hour."""
     for _ in range(int(hours * 4)):
         started.clock[0] += timedelta(minutes=15)
-        schedule.begin_due()
+        schedule.begin_scheduled()
 
 
 def test_a_state_without_a_run_has_one_at_once(workspace: Workspace) -> None:
     """Then two a day, half a day apart."""
     schedule, started = kept(workspace)
 
-    assert schedule.begin_due()
-    assert not schedule.begin_due()
+    assert schedule.begin_scheduled()
+    assert not schedule.begin_scheduled()
     pass_time(schedule, started, 72)
 
     first, *later = started.runs
@@ -92,7 +92,7 @@ def test_a_run_that_was_missed_is_made_at_the_start(
     workspace.state.save_run(NOW - timedelta(hours=age), succeeded=True)
     schedule, started = kept(workspace)
 
-    schedule.begin_due()
+    schedule.begin_scheduled()
 
     assert len(started.runs) == count
     pass_time(schedule, started, 12)
@@ -102,18 +102,18 @@ def test_a_run_that_was_missed_is_made_at_the_start(
 def test_a_machine_that_slept_runs_once_when_it_wakes(workspace: Workspace) -> None:
     """However many moments it has slept through."""
     schedule, started = kept(workspace)
-    schedule.begin_due()
+    schedule.begin_scheduled()
     started.clock[0] += timedelta(days=3)
 
-    assert schedule.begin_due()
-    assert not schedule.begin_due()
+    assert schedule.begin_scheduled()
+    assert not schedule.begin_scheduled()
 
 
 @pytest.mark.parametrize("days", [1, 400])
 def test_a_clock_that_was_set_back_skips_no_run(workspace: Workspace, days: int) -> None:
     """Two runs come in the day after, whatever the clock said when the last one began."""
     schedule, started = kept(workspace)
-    schedule.begin_due()
+    schedule.begin_scheduled()
     started.clock[0] -= timedelta(days=days)
     pass_time(schedule, started, 24)
 
@@ -124,11 +124,11 @@ def test_a_clock_that_was_set_back_prolongs_no_pause(workspace: Workspace) -> No
     """A run that could not begin is tried again after ten minutes at the latest."""
     schedule, started = kept(workspace)
     started.error = DatabaseUnavailable(Text("gone"))
-    schedule.begin_due()
+    schedule.begin_scheduled()
     started.error = None
     started.clock[0] -= timedelta(days=1)
 
-    assert schedule.begin_due()
+    assert schedule.begin_scheduled()
 
 
 def test_it_goes_on_when_no_run_can_begin(workspace: Workspace) -> None:
@@ -136,18 +136,18 @@ def test_it_goes_on_when_no_run_can_begin(workspace: Workspace) -> None:
     schedule, started = kept(workspace)
     started.error = DatabaseUnavailable(Text("gone"))
 
-    assert not schedule.begin_due()
+    assert not schedule.begin_scheduled()
     started.error = None
-    assert not schedule.begin_due()
+    assert not schedule.begin_scheduled()
     started.clock[0] += TRIED_AGAIN
-    assert schedule.begin_due()
+    assert schedule.begin_scheduled()
 
 
 def test_the_moments_are_those_of_the_host(workspace: Workspace) -> None:
     """As `core.schedule` derives them."""
     schedule, started = kept(workspace)
-    schedule.begin_due()
+    schedule.begin_scheduled()
     pass_time(schedule, started, 12)
 
-    due = last_due(moments_of(workspace.settings.state.host), started.runs[1])
-    assert timedelta(0) <= started.runs[1] - due < timedelta(minutes=15)
+    scheduled = last_scheduled(moments_of(workspace.settings.state.host), started.runs[1])
+    assert timedelta(0) <= started.runs[1] - scheduled < timedelta(minutes=15)

@@ -18,7 +18,7 @@ import requests
 
 from certferry.config.load import load
 from certferry.core.certificates.certificate import fingerprint
-from certferry.core.observed.runs import RunSource, RunState
+from certferry.core.observed.stored_runs import RunSource, RunState
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.messages.event_receiver import SECRET, EventReceiver
 from tests.console.processes import OverSocket, address, serving, write, write_certificate

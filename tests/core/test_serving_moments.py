@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.schedule import last_due, moments_of
+from certferry.core.schedule import last_scheduled, moments_of
 
 HOSTS = st.text(min_size=1, max_size=20)
 ZONES = st.integers(-12, 14).map(lambda hours: timezone(timedelta(hours=hours)))
@@ -34,9 +34,9 @@ def test_hosts_do_not_run_at_once() -> None:
 def test_the_last_moment_is_less_than_half_a_day_ago(host: str, now: datetime) -> None:
     """And nothing lies between it and now."""
     moments = moments_of(host)
-    due = last_due(moments, now)
+    scheduled = last_scheduled(moments, now)
 
-    assert timedelta(0) <= now - due < timedelta(hours=12)
-    assert due.time() in moments
-    assert last_due(moments, due) == due
-    assert due.astimezone(UTC) == due
+    assert timedelta(0) <= now - scheduled < timedelta(hours=12)
+    assert scheduled.time() in moments
+    assert last_scheduled(moments, scheduled) == scheduled
+    assert scheduled.astimezone(UTC) == scheduled

@@ -15,7 +15,7 @@ from itertools import count
 import pytest
 from hypothesis import given
 
-from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry.adapters.qiniu.bucket import KodoObjects
 from certferry.adapters.qiniu.wire import QiniuKeys
 from certferry.adapters.s3.objects import S3Objects

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from certferry.adapters.acme.examination import NamesLook
 from certferry.adapters.acme.nameservers import ask, opinions_of
 from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
-from certferry.adapters.probe.resolvers import ResolverCheck, resolve
+from certferry.adapters.probe.edge_addresses import ResolverCheck, resolve
 from certferry.core.network import Applicant
 from certferry.ports.adapter import NO_HEADERS, Answer
 from certferry.ports.examination import Delegated, Reporting, Timed

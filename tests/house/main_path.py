@@ -20,7 +20,7 @@ from certferry.reconcile.run import WaitLimit
 from tests.house.tree import PACKAGE, SANDBOX
 from tests.reconcile.many_certificates import ManyCertificates
 
-JOINTS = ("cli/sync.py", "wiring/runs.py", "wiring/workspace.py")
+JOINTS = ("cli/sync.py", "wiring/runner.py", "wiring/workspace.py")
 """How the command comes to the engine: read, but not run here, where fakes stand for the world."""
 
 ENGINE = ("core", "reconcile")

@@ -469,7 +469,7 @@ def test_a_file_without_channels_loads_nothing_of_them(tmp_path: Path) -> None:
     )
     assert set() == {module for module in without if module.startswith(channels)}
     assert "certferry.adapters.notify.phones" in having
-    assert "certferry.adapters.http.client" not in having
+    assert "certferry.adapters.http.http_client" not in having
     assert {"smtplib", "apprise"} & having == set()
 
 

@@ -7,8 +7,8 @@ from certferry.core.assessment.status import Standing
 from certferry.core.planning.plan import Weight
 from certferry.core.planning.report import Outcome
 from certferry.errors import StateForeign
+from certferry.reconcile.reads import plans_of, recorded, statuses_of
 from certferry.reconcile.run import WaitLimit
-from certferry.reconcile.status import plans_of, recorded, statuses_of
 from tests.reconcile.many_certificates import ManyCertificates, now
 
 NEVER_RENEWED = "UPDATE version SET not_after = '8990-01-01T00:00:00.000000Z' WHERE lineage = ?"

@@ -45,9 +45,9 @@ from certferry.ports.state import ChallengeRecord
 from certferry.ports.survey import Looked
 from certferry.reconcile.issue import ZoneRouter
 from certferry.reconcile.observe import observe
+from certferry.reconcile.reads import MOST_SIGNS, SIGNS_OF_LIFE, Surveys, survey_accounts
 from certferry.reconcile.reconciler import LineageReconciler, plan_lineage
 from certferry.reconcile.run import Ports, Run
-from certferry.reconcile.status import MOST_SIGNS, SIGNS_OF_LIFE, Surveys, survey_accounts
 from certferry.text import Text
 from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle, with_another_chain

@@ -27,9 +27,9 @@ from certferry.core.planning.renewal import Issuing
 from certferry.core.planning.report import LineageReport, Outcome
 from certferry.errors import PlanChanged
 from certferry.ports.target import Scope
+from certferry.reconcile.reads import plans_of, plans_to_confirm
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler, RunRules
 from certferry.reconcile.run import WaitLimit
-from certferry.reconcile.status import plans_of, plans_to_confirm
 from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Altered
 from certferry_sandbox.testing.memory_target import MemoryCdn

@@ -498,7 +498,7 @@ def child_engine(
     url: str, key: str, world: str
 ) -> Iterator[tuple[Ports, list[DesiredCertificate]]]:
     """Yield the ports of the frozen process: a world in its memory, reached over HTTP."""
-    from certferry.adapters.http.client import HttpClient, Pacer
+    from certferry.adapters.http.http_client import HttpClient, Pacer
 
     http = HttpClient(pace=Pacer(1000, pause=time.sleep), pause=time.sleep)
 

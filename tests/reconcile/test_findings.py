@@ -30,7 +30,7 @@ from certferry.reconcile.examination import (
     examine_schedule,
     ordered_names,
 )
-from certferry.reconcile.status import recorded
+from certferry.reconcile.reads import recorded
 from certferry.text import Quoted, Text, own_words, verbatim
 from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_key

@@ -24,8 +24,8 @@ from certferry.errors import CertificateError, PlanRefused
 from certferry.ports.state import ChallengeRecord
 from certferry.reconcile.by_hand import withdraw_by_hand
 from certferry.reconcile.observe import as_known
+from certferry.reconcile.reads import plans_of, plans_to_confirm, statuses_of
 from certferry.reconcile.reconciler import LineageReconciler, RunRules
-from certferry.reconcile.status import plans_of, plans_to_confirm, statuses_of
 from certferry.text import Text
 from certferry.values import replace
 from certferry_sandbox.testing.certificates import (

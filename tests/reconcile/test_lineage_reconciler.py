@@ -38,9 +38,9 @@ from certferry.errors import (
     ZoneNotFound,
 )
 from certferry.ports.state import ChallengeRecord
+from certferry.reconcile.reads import plans_of
 from certferry.reconcile.reconciler import LineageReconciler, Reconciler, plan_lineage
 from certferry.reconcile.run import Ports, WaitLimit, history_keeper
-from certferry.reconcile.status import plans_of
 from certferry.text import Text
 from certferry.values import replace
 from certferry_sandbox.testing.memory_dns import MemoryDns

@@ -40,9 +40,9 @@ from certferry.ports.state import ChallengeRecord
 from certferry.ports.target import Scope
 from certferry.reconcile.apply import carry_out
 from certferry.reconcile.observe import observe
+from certferry.reconcile.reads import plans_of, statuses_of
 from certferry.reconcile.reconciler import LineageReconciler, RunRules
 from certferry.reconcile.run import WORKERS, StepContext, WaitLimit
-from certferry.reconcile.status import plans_of, statuses_of
 from certferry.text import Text
 from certferry.values import replace
 from certferry_sandbox.testing.interruptions import Altered, failing

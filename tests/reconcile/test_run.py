@@ -18,10 +18,10 @@ from hypothesis import strategies as st
 from certferry.core.planning.report import Outcome, SyncReport
 from certferry.core.reasons import Waiting
 from certferry.errors import CertferryError, Interrupted, OrderFailed, Retry, RunEnded
+from certferry.reconcile.reads import plans_of
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import Run, WaitLimit, WorkQueue
-from certferry.reconcile.status import plans_of
 from certferry.text import Text
 from certferry.values import replace
 from tests.reconcile.many_certificates import ManyCertificates

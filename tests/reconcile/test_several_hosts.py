@@ -39,9 +39,9 @@ from certferry.ports.state import AcmeOrder, ChallengeRecord, StateStore
 from certferry.present.language import Voice
 from certferry.present.plan_text import conclusion, headline
 from certferry.reconcile.issue import sweep_ownerless
+from certferry.reconcile.reads import plans_of
 from certferry.reconcile.reconciler import LineageReconciler, RunRules
 from certferry.reconcile.run import Ports
-from certferry.reconcile.status import plans_of
 from certferry.values import replace
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.reconcile.model import ModelWorld

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 
-from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry.adapters.qiniu.bucket import KodoObjects
 from certferry.adapters.qiniu.wire import QiniuKeys
 from certferry.core.redaction import Secret

@@ -26,7 +26,7 @@ from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, DnsError, DnsUnavailable, Interrupted, LeaseLost
 from certferry.ports.issuer import IssueRequest
 from certferry.ports.state import ChallengeRecord
-from certferry.reconcile.status import WithoutOrders
+from certferry.reconcile.reads import WithoutOrders
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.accounts import bound

@@ -15,16 +15,16 @@ import pytest
 from certferry.adapters.state.connect import connect
 from certferry.config.load import load
 from certferry.core.events import Activity, Event, StepEnded
-from certferry.core.observed.runs import RunEvent, RunKind, RunReport, RunState
+from certferry.core.observed.stored_runs import RunEvent, RunKind, RunReport, RunState
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
 from certferry.core.redaction import Secret
 from certferry.errors import StateUnavailable
-from certferry.ports.runs import RunStore
+from certferry.ports.run_store import RunStore
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import Run
 from certferry.text import Text, verbatim
-from certferry.wiring.runs import RunInProgress, RunOptions, RunWriter
+from certferry.wiring.runner import RunInProgress, RunOptions, RunWriter
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.interruptions import Altered, failing

@@ -14,13 +14,13 @@ from certferry.cli.selection import workspace_of
 from certferry.cli.sync import show_report
 from certferry.config.env_files import environment_with
 from certferry.config.load import find_file
-from certferry.core.observed.runs import RunKind, RunSource
+from certferry.core.observed.stored_runs import RunKind, RunSource
 from certferry.migration.renewed import CLIENTS
 from certferry.present.progress import progress_on_stdout
 from certferry.reconcile.run import Run, WaitLimit
 from certferry.text import Text
 from certferry.wiring.machine import install_deploy_hook
-from certferry.wiring.runs import RunInProgress, RunOptions
+from certferry.wiring.runner import RunInProgress, RunOptions
 from certferry.wiring.selection import meant_by
 from certferry.wiring.workspace import who_runs
 

@@ -12,7 +12,7 @@ from certferry.cli.options import Front, json_option, note, say, say_changed
 from certferry.cli.selection import workspace_of
 from certferry.errors import ConfigError
 from certferry.present import documents, status_text
-from certferry.reconcile.status import standings_of_hosts
+from certferry.reconcile.reads import standings_of_hosts
 from certferry.text import Text
 from certferry.wiring.workspace import Workspace
 

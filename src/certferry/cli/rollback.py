@@ -11,13 +11,13 @@ from certferry.cli.exits import Exit
 from certferry.cli.selection import running, settings_of_one, workspace_of
 from certferry.cli.sync import show_report
 from certferry.core.certificates.lineage import RevocationReason, Version
-from certferry.core.observed.runs import RunKind
+from certferry.core.observed.stored_runs import RunKind
 from certferry.present.language import one_or_many
 from certferry.reconcile.by_hand import to_revoke
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring import authorities
-from certferry.wiring.runs import RunInProgress, RunOptions
+from certferry.wiring.runner import RunInProgress, RunOptions
 from certferry.wiring.selection import must_be_known
 from certferry.wiring.workspace import who_runs
 

@@ -314,7 +314,7 @@ def failed(front: Front) -> Exit:
     except ConfigError:
         if was_refused:
             return Exit.OK  # the run refused the file and has reported the reason
-        from certferry.wiring.runs import notify_in_spite_of_it
+        from certferry.wiring.runner import notify_in_spite_of_it
 
         notify_in_spite_of_it(error, front.config, environ, language=front.voice.language)
         raise

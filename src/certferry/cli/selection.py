@@ -15,7 +15,7 @@ from certferry.config.document import Document
 from certferry.config.load import NAME, find_file, load_before
 from certferry.config.model import Settings
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.observed.runs import RunKind
+from certferry.core.observed.stored_runs import RunKind
 from certferry.errors import ConfigError
 from certferry.present.console import Verbosity
 from certferry.present.language import one_or_many
@@ -29,7 +29,7 @@ from certferry.wiring.settings import load_checked, without_certificates
 from certferry.wiring.workspace import Workspace, who_runs
 
 if TYPE_CHECKING:
-    from certferry.wiring.runs import RunOptions
+    from certferry.wiring.runner import RunOptions
 
 
 def workspace_of(
@@ -105,7 +105,7 @@ def settings_to_sync(front: Front, names: Sequence[str], wanted: RunOptions) -> 
     try:
         settings = settings_of_run(front, names, renew=wanted.kind is RunKind.RENEW)
         if not names and not settings.state.is_bucket:  # each opening of a bucket costs requests
-            from certferry.wiring.runs import warn_of_state  # imports the engine
+            from certferry.wiring.runner import warn_of_state  # imports the engine
 
             # Before the run opens the state, which makes a file that is lost.
             with workspace_of(front, settings) as workspace:
@@ -113,7 +113,7 @@ def settings_to_sync(front: Front, names: Sequence[str], wanted: RunOptions) -> 
         return settings
     except ConfigError as error:
         if not names:
-            from certferry.wiring.runs import fail_of_wrong_file
+            from certferry.wiring.runner import fail_of_wrong_file
 
             environ, language = front.console.environ, front.voice.language
             fail_of_wrong_file(error, wanted, front.config, environ, language=language)

@@ -102,8 +102,8 @@ def show_plan(
 ) -> Exit:
     """Observe, plan and print the plans."""
     from certferry.cli.selection import observing, settings_of_run
-    from certferry.reconcile.status import plans_of
-    from certferry.wiring.runs import warn_of_state
+    from certferry.reconcile.reads import plans_of
+    from certferry.wiring.runner import warn_of_state
 
     settings = settings_of_run(front, names, renew=renew)
     with observing(front, settings, as_json=as_json) as (workspace, run):
@@ -148,10 +148,10 @@ def show_plan_now(
 def show_rehearsal(front: Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
     """Rehearse the orders, print the result, then print the changes of a real run."""
     from certferry.cli.selection import read_settings, running
-    from certferry.core.observed.runs import RunKind
+    from certferry.core.observed.stored_runs import RunKind
     from certferry.present import documents, report_text
     from certferry.wiring.authorities import rehearsing
-    from certferry.wiring.runs import RunInProgress, RunOptions
+    from certferry.wiring.runner import RunInProgress, RunOptions
 
     console, settings = front.console, read_settings(front, names)
     rehearsing(settings)  # raises before the state is opened, if there is no staging directory

@@ -8,14 +8,14 @@ from certferry.cli import exits, options, selection
 from certferry.cli.exits import Exit, UsageMistake
 from certferry.cli.schedule import starts_of
 from certferry.cli.status import show_plan_now, show_rehearsal
-from certferry.core.observed.runs import RunKind, RunSource, RunState
+from certferry.core.observed.stored_runs import RunKind, RunSource, RunState
 from certferry.core.planning.report import SyncReport
 from certferry.errors import PlanChanged, StateError
 from certferry.present import documents, report_text
 from certferry.present.progress import log_unchanged
 from certferry.text import Text
 from certferry.wiring.machine import schedulers
-from certferry.wiring.runs import RunInProgress, RunOptions
+from certferry.wiring.runner import RunInProgress, RunOptions
 from certferry.wiring.workspace import Workspace
 
 

@@ -28,8 +28,8 @@ from certferry.ports.notifier import Answered, Sent
 from certferry.present import news_text, status_text
 from certferry.present.language import Voice, one_or_many
 from certferry.present.layout import plain
+from certferry.reconcile.reads import standings_of_hosts
 from certferry.reconcile.run import Run
-from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text, verbatim
 from certferry.values import replace
 from certferry.wiring import adapters

@@ -29,13 +29,13 @@ from certferry.console.runs import events_of, runs_of, started, stored
 from certferry.console.site import Site, site_of, voice_of
 from certferry.core.assessment.health import RUN_WITHIN, checkup
 from certferry.core.observed.records import HistoryFilter
-from certferry.core.observed.runs import RunKind, RunSource
+from certferry.core.observed.stored_runs import RunKind, RunSource
 from certferry.errors import ConfigError
 from certferry.present import check_text, discover_text, documents
 from certferry.present.documents import Document
 from certferry.present.language import LANGUAGES, Voice
+from certferry.reconcile.reads import standings_of_hosts
 from certferry.reconcile.run import Run
-from certferry.reconcile.status import standings_of_hosts
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.recorded import expected, recorded

@@ -27,14 +27,14 @@ from certferry.core.assessment.agenda import DAYS, Life
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.status import LineageStatus
 from certferry.core.desired.certificate import DesiredCertificate
-from certferry.core.observed.runs import RunKind
+from certferry.core.observed.stored_runs import RunKind
 from certferry.core.planning.plan import Rollback
 from certferry.core.planning.renewal import window_in_words
 from certferry.errors import Severity
 from certferry.present.status_text import facts_of
 from certferry.reconcile.by_hand import steps_back
+from certferry.reconcile.reads import statuses_of
 from certferry.reconcile.run import Run
-from certferry.reconcile.status import statuses_of
 from certferry.text import Text
 from certferry.values import replace
 

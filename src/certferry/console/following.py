@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 
 from starlette.concurrency import run_in_threadpool
 
-from certferry.core.observed.runs import RunEvent, RunState, StoredRun
+from certferry.core.observed.stored_runs import RunEvent, RunState, StoredRun
 from certferry.errors import StateError
-from certferry.ports.runs import RunStore
+from certferry.ports.run_store import RunStore
 
 ASK_EVERY = 0.5
 BEAT_EVERY = 15.0

@@ -24,7 +24,7 @@ from certferry.core.assessment.agenda import Agenda, Day, Milestone, Need, Overa
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.notices import Subject
 from certferry.core.observed.records import LastRun
-from certferry.core.observed.runs import StoredRun
+from certferry.core.observed.stored_runs import StoredRun
 from certferry.errors import Severity
 from certferry.present.language import READ_THE_FILE, certificate_count, one_or_many
 from certferry.present.status_text import concern_subject

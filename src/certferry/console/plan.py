@@ -31,8 +31,8 @@ from certferry.present.plan_text import (
     is_nothing_to_run,
     is_only_counted,
 )
+from certferry.reconcile.reads import plans_of
 from certferry.reconcile.run import Run
-from certferry.reconcile.status import plans_of
 from certferry.text import Text
 
 BADGES = {Tone.PENDING: "warning", Tone.BAD: "error"}

@@ -21,18 +21,18 @@ from certferry.console.app import console_app
 from certferry.console.listening import ServedCertificate, listening
 from certferry.console.server import HttpServer
 from certferry.console.site import Site, Starter
-from certferry.core.observed.runs import RunKind, RunSource
-from certferry.core.schedule import MISSED, last_due, moments_of
+from certferry.core.observed.stored_runs import RunKind, RunSource
+from certferry.core.schedule import MISSED, last_scheduled, moments_of
 from certferry.errors import CertferryError
 from certferry.ports.progress import Progress
 from certferry.reconcile.run import Run, in_thread
 from certferry.text import Text
 from certferry.wiring.clock import now
-from certferry.wiring.runs import Runner
+from certferry.wiring.runner import Runner
 from certferry.wiring.workspace import Workspace, who_runs
 
 TICK = timedelta(seconds=5)
-"""Time between checks for due work."""
+"""Time between looks at the schedule."""
 LOADS = timedelta(minutes=1)
 """Time between comparisons of the served certificate with the certificate in force."""
 RUNS_END, SERVER_ENDS = timedelta(seconds=6), timedelta(seconds=3)
@@ -61,25 +61,25 @@ class Schedule:
     _not_before: datetime | None = field(default=None, init=False)
 
     def keep(self, ending: threading.Event) -> None:
-        """Make each due run until the process ends. Errors are logged and do not stop the
+        """Make each scheduled run until the process ends. Errors are logged and do not stop the
         schedule.
         """
         while not ending.is_set():
             try:
-                self.begin_due()
+                self.begin_scheduled()
             except Exception:  # noqa: BLE001 - the next run must come
                 _log.exception(Text("unexpected error"))
             ending.wait(TICK.total_seconds())
 
-    def begin_due(self) -> bool:
-        """Begin a run if a run is due. Return whether a run was begun."""
+    def begin_scheduled(self) -> bool:
+        """Begin a run if the schedule wants one now. Return whether a run was begun."""
         moment = self.now()
         # A moment further ahead comes from before the clock was set back, so ignore the moment.
         if self._not_before is not None and moment < self._not_before <= moment + TRIED_AGAIN:
             return False
         workspace = self.workspace()
         try:
-            if not self._is_due(workspace, moment):
+            if not self._is_time(workspace, moment):
                 return False
             who = who_runs(workspace.settings)
             self.starter.start(RunKind.SYNC, (), who=who, source=RunSource.SCHEDULE)
@@ -93,9 +93,9 @@ class Schedule:
         self._begun_at, self._not_before = moment, None
         return True
 
-    def _is_due(self, workspace: Workspace, moment: datetime) -> bool:
-        """Return whether a run is due. Raises `CertferryError` if the state cannot give the last
-        run.
+    def _is_time(self, workspace: Workspace, moment: datetime) -> bool:
+        """Return whether a scheduled moment has passed without a run. Raises `CertferryError` if
+        the state cannot give the last run.
         """
         if self._begun_at is None:
             last = workspace.state.last_run()
@@ -103,7 +103,7 @@ class Schedule:
                 return True
             self._begun_at = moment
         self._begun_at = min(self._begun_at, moment)  # the clock may have been set back
-        return last_due(moments_of(workspace.settings.state.host), moment) > self._begun_at
+        return last_scheduled(moments_of(workspace.settings.state.host), moment) > self._begun_at
 
 
 class Process:

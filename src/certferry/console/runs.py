@@ -23,10 +23,10 @@ from certferry.console.guard import is_still_in
 from certferry.console.refusals import PageRefused
 from certferry.console.site import Site, link, render, site_of, visitor_of, voice_of, with_form
 from certferry.console.tables import page_of_certificate
-from certferry.core.observed.runs import RunEvent, RunKind, RunSource, RunState, StoredRun
+from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, RunState, StoredRun
 from certferry.core.planning.report import Outcome
 from certferry.errors import ConfigError
-from certferry.ports.runs import KEPT_WHOLE, RunStore
+from certferry.ports.run_store import KEPT_WHOLE, RunStore
 from certferry.present.documents import Document, report_in
 from certferry.present.language import Voice
 from certferry.text import Text

@@ -28,7 +28,7 @@ from certferry.console.observing import Observer, Recent
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import User
 from certferry.core.certificates.certificate import first_of
-from certferry.core.observed.runs import RunKind, RunSource, StoredRun
+from certferry.core.observed.stored_runs import RunKind, RunSource, StoredRun
 from certferry.core.planning.plan import Plan
 from certferry.errors import Problem
 from certferry.present.language import Voice, voice_beside

@@ -51,7 +51,7 @@ def moments_of(host: str) -> tuple[time, time]:
     return twice(night_time(int.from_bytes(hashlib.sha256(host.encode()).digest()[:8])))
 
 
-def last_due(moments: tuple[time, time], now: datetime) -> datetime:
+def last_scheduled(moments: tuple[time, time], now: datetime) -> datetime:
     """Return the last of the daily moments up to `now`, in the time zone of `now`."""
     yesterday = now.date() - timedelta(days=1)
     today = [datetime.combine(now.date(), moment, now.tzinfo) for moment in moments]

@@ -32,8 +32,8 @@ from certferry.core.observed import records
 from certferry.core.planning.limits import Hold, Limits, PlannedOrder, Spent
 from certferry.core.redaction import Secret
 from certferry.errors import Reported, StateError, StateForeign
-from certferry.ports.access import AccessStore
-from certferry.ports.runs import RunStore
+from certferry.ports.access_store import AccessStore
+from certferry.ports.run_store import RunStore
 
 T = TypeVar("T")
 

@@ -21,7 +21,7 @@ from certferry.core.assessment.status import DomainStatus, LastFailure, LineageS
 from certferry.core.dns_persist import PersistRecord
 from certferry.core.observed.observation import CERTIFICATE, Change, Served
 from certferry.core.observed.records import HistoryEntry, LastRun, VerifiedHistory
-from certferry.core.observed.runs import RunEvent, RunReport, StoredRun
+from certferry.core.observed.stored_runs import RunEvent, RunReport, StoredRun
 from certferry.core.planning import plan as planned
 from certferry.core.planning import report as reported
 from certferry.core.planning.digest import digest_of_plans

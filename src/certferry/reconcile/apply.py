@@ -184,7 +184,7 @@ def deploy(step: plans.Deploy, context: StepContext) -> StepOutcome:
 def _with_edges(step: plans.Deploy, record: RolloutRecord, context: StepContext) -> RolloutRecord:
     """Return the record with `worked_before`, stored before the change if all addresses work.
 
-    A rollback needs the fact: only a refusal by edges that worked before is due to the change.
+    A rollback needs the fact: only a refusal by edges that worked before comes from the change.
     """
     may_roll_back = any(
         deployment.target == step.target and deployment.on_failure is OnFailure.ROLLBACK

@@ -77,7 +77,7 @@ def carry_out_checks(
             time_left = max(running[first][0] - time.monotonic(), 0)
             for future in wait(running, time_left, FIRST_COMPLETED).done or {first}:
                 _, check = running.pop(future)
-                findings += future.result() if future.done() else [_overdue(check)]
+                findings += future.result() if future.done() else [_unfinished(check)]
                 examined = StepOutcome(None, Outcome.UNCHANGED, check.what)
                 progress(StepEnded(check.subject, examined))
                 progress(LineageEnded(check.subject))
@@ -102,7 +102,7 @@ def _found_by(check: Check) -> list[Problem]:
     return findings
 
 
-def _overdue(check: Check) -> Problem:
+def _unfinished(check: Check) -> Problem:
     message = Text("{what}: no answer within {time}", what=check.what, time=check.within)
     fix = Text("run the command again; if the error persists, check network and proxy")
     return warning(Code.NOT_LOOKED_AT, check.subject, message, fix)

@@ -61,15 +61,15 @@ class Notifications:
             return {}
         self.run.pause(notice_rules.until_quiet(self.now()).total_seconds())
         claimed = {name: self._claimed(channel) for name, channel in self.channels.items()}
-        due = {
+        to_send = {
             name: dispatch.notifications
             for name, (dispatch, _) in claimed.items()
             if dispatch.notifications
         }
-        messages = {name: self.channels[name].words(parts) for name, parts in due.items()}
+        messages = {name: self.channels[name].words(parts) for name, parts in to_send.items()}
         answers = self._sent(messages, end)
         for name, answer in answers.items():
-            self._store(name, answer, due[name], claimed[name][1])
+            self._store(name, answer, to_send[name], claimed[name][1])
         return answers
 
     def try_out(self, messages: Mapping[str, notice_rules.Message]) -> Mapping[str, Answered]:
@@ -79,15 +79,15 @@ class Notifications:
         """
         end = time.monotonic() + self.longest.total_seconds()
         held = {name: self._pausing(name) for name in messages}
-        due = {name: message for name, message in messages.items() if held[name] is None}
+        to_send = {name: message for name, message in messages.items() if held[name] is None}
         self.run.pause(notice_rules.until_quiet(self.now()).total_seconds())
-        answers = self._sent(due, end)
+        answers = self._sent(to_send, end)
         for name, answer in answers.items():
             self._store(name, answer, (), notice_rules.ChannelState())
         return {name: held[name] or answers[name] for name in messages}
 
     def _has_news(self) -> bool:
-        """Return whether there is a message to send, or a delivery to drop. Writes nothing."""
+        """Return whether there is a message to send, or a record to drop. Writes nothing."""
         notices, now = self.state.notices(), self.now()
         states = {name: self.state.channel(name) for name in self.channels}
         return any(
@@ -97,7 +97,7 @@ class Notifications:
         )
 
     def _claimed(self, channel: Channel) -> tuple[notice_rules.Dispatch, notice_rules.ChannelState]:
-        """Claim the notifications due to a channel; return them and the earlier records."""
+        """Claim the notifications to send to a channel; return them and the earlier records."""
 
         def change(
             before: notice_rules.ChannelState, notices: tuple[notice_rules.Notice, ...]
@@ -144,7 +144,7 @@ class Notifications:
         self,
         name: str,
         answer: Answered,
-        due: Sequence[notice_rules.Notification],
+        notifications: Sequence[notice_rules.Notification],
         before: notice_rules.ChannelState,
     ) -> None:
         """Store the answer to a message; a later run sends a refused message again."""
@@ -157,7 +157,7 @@ class Notifications:
         def change(
             state: notice_rules.ChannelState, _: tuple[notice_rules.Notice, ...]
         ) -> tuple[notice_rules.ChannelState, None]:
-            after = state if was_sent else notice_rules.taken_back(due, before, state)
+            after = state if was_sent else notice_rules.taken_back(notifications, before, state)
             refusal = None
             if problem is not None:
                 since = now if state.refusal is None else state.refusal.since

@@ -335,7 +335,7 @@ class LineageReconciler:
     def _observe_and_plan(
         self, remembered: Remembered | None, lease: Lease | None = None, *, anew: bool = False
     ) -> tuple[Observation, plans.Plan]:
-        """Observe, ask the CA for renewal information if due, and plan."""
+        """Observe, ask the CA for renewal information if a new answer is wanted, and plan."""
         observed = self._with_renewal_info(self._observe(anew=anew, remembered=remembered))
         ordered = observed.remembered.ordered
         if ordered is not None and not (ordered.is_for(self.desired) or self._outdated):

@@ -45,19 +45,19 @@ class ScheduledRun:
         begun = ports.now()
         report = engine.sync(certificates, self.wait_limit, renew=renew, scheduled=True)
         while report.complete and report.problem is None:
-            due = self._due(report)
-            first = min(due.values(), default=None)
+            next_tries = self._next_tries(report)
+            first = min(next_tries.values(), default=None)
             if first is None or not self.wait_limit.allows((first - begun).total_seconds()):
                 break
             try:
-                self._wait_until(first, due)
+                self._wait_until(first, next_tries)
             except (KeyboardInterrupt, errors.Interrupted):
                 return replace(report, complete=False)
             now, limit = ports.now(), self.wait_limit.limit
             again = [
                 desired
                 for desired in certificates
-                if desired.lineage in due and due[desired.lineage] <= now
+                if desired.lineage in next_tries and next_tries[desired.lineage] <= now
             ]
             self._tries.update(desired.lineage for desired in again)
             left = None if limit is None else max(limit - (now - begun), timedelta(0))
@@ -65,7 +65,7 @@ class ScheduledRun:
             report = report.with_newer(newer)
         return report
 
-    def _due(self, report: SyncReport) -> dict[str, datetime]:
+    def _next_tries(self, report: SyncReport) -> dict[str, datetime]:
         """Return, for each lineage to try again in this run, the moment of the next try."""
         now = self._ports.now()
         tries = ((each.lineage, self._next_try(each, now)) for each in report.lineages)

@@ -433,7 +433,7 @@ W = TypeVar("W", bound=Work)
 
 
 @dataclass(order=True, slots=True)
-class _Due(Generic[W]):
+class _NextPass(Generic[W]):
     at: float
     number: int
     work: W = field(compare=False)
@@ -442,9 +442,9 @@ class _Due(Generic[W]):
 class WorkQueue(Generic[W]):
     """Takes up work in at most `workers` threads until all work has ended.
 
-    `ended` is called after the last pass of each work. Due second passes and first passes take
-    turns: ten thousand orders must not delay the verification of one certificate, and many slow
-    verifications must not delay orders.
+    `ended` is called after the last pass of each work. Second passes that need not wait and
+    first passes take turns: ten thousand orders must not delay the verification of one certificate,
+    and many slow verifications must not delay orders.
     """
 
     def __init__(
@@ -465,7 +465,7 @@ class WorkQueue(Generic[W]):
         self._begun = time.monotonic()
         self._numbers = itertools.count()
         self._first: deque[W] = deque()
-        self._again: list[_Due[W]] = []
+        self._again: list[_NextPass[W]] = []
         self._was_again = False
         self._workers = workers
         self._stopping = stopping.total_seconds()
@@ -501,7 +501,7 @@ class WorkQueue(Generic[W]):
             self._changed.notify_all()
 
     def _await_need(self, pool: ThreadPoolExecutor) -> None:
-        """Wait for due work that lacks a worker, then start a worker."""
+        """Wait for a pass that lacks a worker, then start a worker."""
         if self._run.is_stopped:
             raise stopped()
         passes = self._passes
@@ -509,26 +509,26 @@ class WorkQueue(Generic[W]):
         if self._problem is not None:
             raise self._problem
         is_stalled = not self._busy or self._passes == passes
-        if self._until_due() == 0 and is_stalled and self._busy < self._workers:
+        if self._until_next_pass() == 0 and is_stalled and self._busy < self._workers:
             self._busy += 1
             pool.submit(self._work)
 
     def _until_needed(self) -> float | None:
-        until = self._until_due()
+        until = self._until_next_pass()
         if until is None or self._busy == self._workers:
             return None
         return max(until, STALLED) if self._busy else until
 
-    def _until_due(self) -> float | None:
-        """Return the seconds until the next pass is due, or `None` if all work has ended."""
+    def _until_next_pass(self) -> float | None:
+        """Return the seconds until the next pass, or `None` if all work has ended."""
         if self._first:
             return 0
         return max(self._again[0].at - time.monotonic(), 0) if self._again else None
 
     def _work(self) -> None:
-        """Make due passes, one after another, until no pass is due."""
+        """Make passes, one after another, until the next pass has to wait."""
         try:
-            while (work := self._next_due()) is not None:
+            while (work := self._next_work()) is not None:
                 waiting = work.reconcile()
                 if waiting is None:
                     self._ended(work)
@@ -539,12 +539,12 @@ class WorkQueue(Generic[W]):
             self._busy -= 1
             self._changed.notify()
 
-    def _next_due(self) -> W | None:
+    def _next_work(self) -> W | None:
         with self._changed:
-            is_due = bool(self._again) and self._again[0].at <= time.monotonic()
-            if self._is_over or not (self._first or is_due):
+            has_come = bool(self._again) and self._again[0].at <= time.monotonic()
+            if self._is_over or not (self._first or has_come):
                 return None
-            self._was_again = is_due and not (self._first and self._was_again)
+            self._was_again = has_come and not (self._first and self._was_again)
             return heapq.heappop(self._again).work if self._was_again else self._first.popleft()
 
     def _note_pass(self, work: W, waiting: Waiting | None) -> None:
@@ -554,8 +554,8 @@ class WorkQueue(Generic[W]):
                 return
             at = time.monotonic() + (waiting.until - self._now()).total_seconds()
             if self._limit.allows(at - self._begun):
-                heapq.heappush(self._again, _Due(at, next(self._numbers), work))
-                self._changed.notify()  # the pass may be due before the pass now waited for
+                heapq.heappush(self._again, _NextPass(at, next(self._numbers), work))
+                self._changed.notify()  # the pass may come before the pass now waited for
 
 
 def in_thread(work: Callable[[], T], name: str | None = None) -> Future[T]:

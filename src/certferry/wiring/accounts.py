@@ -35,7 +35,7 @@ from certferry.text import Text, verbatim
 from certferry.wiring import adapters
 
 if TYPE_CHECKING:
-    from certferry.adapters.http.client import Pacer
+    from certferry.adapters.http.http_client import Pacer
 
 
 @dataclass(eq=False)
@@ -81,7 +81,7 @@ class Paces:
 
     def joined(self, account: str, pause: Pause, service: str, per_second: float) -> Pace:
         """Return the pace, joined by a run with this pause: see `ports.adapter.OpenPace`."""
-        from certferry.adapters.http.client import Pacer
+        from certferry.adapters.http.http_client import Pacer
 
         key = (account, service, per_second)
         with self._guard:
@@ -242,7 +242,7 @@ class VendorAccounts:
         pace = partial(self.paces.joined, called, pause)
 
         def connections(per_second: float) -> Http:
-            from certferry.adapters.http.client import HttpClient
+            from certferry.adapters.http.http_client import HttpClient
 
             return HttpClient(pace=pace("", per_second), pause=pause)
 

@@ -212,7 +212,7 @@ def rehearsing(settings: Settings) -> Settings:
 
 def rehearsal_issuer(settings: Settings, ports: Ports) -> Issuer:
     """Return the issuer of a rehearsal. `settings` come from `rehearsing`."""
-    from certferry.reconcile.status import WithoutOrders
+    from certferry.reconcile.reads import WithoutOrders
 
     state = cast("StateStore", WithoutOrders(ports.state))
     return issuer_for(settings, state, ports.run.pause, ports.now)

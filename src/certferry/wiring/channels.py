@@ -38,7 +38,7 @@ class Channels:
     """The channels of some settings."""
 
     settings: Settings
-    #: Returns the state; called when a notification is due.
+    #: Returns the state; called when there is a notification to send.
     state: Callable[[], StateStore]
     run: Run
     #: The language of channels without a language of their own.
@@ -146,8 +146,8 @@ def short_http(pause: Pause, service: str, per_second: float) -> Http:
     """Open connections for messages with short timeouts and a single attempt. Errors name only the
     service, because a channel's URL is a secret.
     """
-    from certferry.adapters.http.client import HttpClient, Pacer
     from certferry.adapters.http.exchange import Timeouts
+    from certferry.adapters.http.http_client import HttpClient, Pacer
 
     timeouts = Timeouts(timedelta(seconds=3), timedelta(seconds=6), whole=timedelta(seconds=8))
     pace = Pacer(per_second, pause=pause)

@@ -17,8 +17,8 @@ from certferry.core.observed.records import Remembered
 from certferry.errors import ConfigError, DnsError, Problem, StateForeign
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import as_known
+from certferry.reconcile.reads import survey_accounts
 from certferry.reconcile.run import Run
-from certferry.reconcile.status import survey_accounts
 from certferry.text import Text
 from certferry.wiring.accounts import VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS

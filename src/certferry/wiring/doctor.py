@@ -20,7 +20,7 @@ from certferry.core.certificates.names import base_name
 from certferry.core.dns_persist import Holder, Offer
 from certferry.core.findings import Code, heaviest_first, warning
 from certferry.core.network import is_loopback
-from certferry.core.observed.runs import RunSource
+from certferry.core.observed.stored_runs import RunSource
 from certferry.errors import ConfigError, DatabaseUnavailable, IssuanceError, Problem, StateError
 from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import AccountReport, Reporting
@@ -41,7 +41,7 @@ from certferry.wiring.workspace import Workspace
 if TYPE_CHECKING:
     from certferry.adapters.acme.client import Client
     from certferry.adapters.acme.resolvers import Resolvers
-    from certferry.adapters.probe.resolvers import ResolverCheck
+    from certferry.adapters.probe.edge_addresses import ResolverCheck
 
 
 def examine(
@@ -283,7 +283,7 @@ def _resolver_check(settings: Settings) -> ResolverCheck:
     """Return the check of the resolvers. If the CA is on loopback (a test), answers with loopback
     addresses are genuine.
     """
-    from certferry.adapters.probe.resolvers import ResolverCheck
+    from certferry.adapters.probe.edge_addresses import ResolverCheck
     from certferry.adapters.probe.tls import ANSWER_WITHIN
 
     resolvers = [(server.host, server.port) for server in settings.verify.resolvers]

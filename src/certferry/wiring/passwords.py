@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 from certferry.core import access
 from certferry.core.events import Happened
 from certferry.core.observed.records import ACCESS
-from certferry.ports.access import AccessStore
+from certferry.ports.access_store import AccessStore
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import history_keeper
 

@@ -27,7 +27,7 @@ from certferry.core.planning.report import SyncReport, Undeclared
 from certferry.errors import ConfigError, StateError, StateMissing
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import is_source_elsewhere
-from certferry.reconcile.status import recorded as stored
+from certferry.reconcile.reads import recorded as stored
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.adapters import installed

@@ -153,7 +153,7 @@ class Overview(Struct, frozen=True):
 
 def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
     """Return how everything declared in the workspace stands. Changes nothing."""
-    from certferry.reconcile.status import statuses_of
+    from certferry.reconcile.reads import statuses_of
 
     statuses = statuses_of(workspace.connect(run), workspace.certificates, recorded)
     channels = workspace.notifications(run).channel_states()

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.dns.records import Zone, zones_holding
+from certferry.adapters.dns.txt_records import Zone, zones_holding
 from certferry.adapters.dnspod.client import DnspodRecords, DnspodZone
 from certferry.errors import DnsRejected, DnsUnavailable
 from certferry.ports.dns import DnsProvider

@@ -6,8 +6,8 @@ import socket
 from collections.abc import Callable
 from datetime import timedelta
 
-from certferry.adapters.http.client import HttpClient, Pacer
 from certferry.adapters.http.exchange import TIMEOUTS, Request, Timeouts
+from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry_sandbox import httpd
 
 SHORT = Timeouts(connect=timedelta(seconds=5), read=timedelta(seconds=0.5))

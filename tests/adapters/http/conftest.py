@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from certferry.adapters.http.client import HttpClient
+from certferry.adapters.http.http_client import HttpClient
 from certferry_sandbox import httpd
 from tests.adapters.http.calls import SHORT, new_client, serve
 from tests.adapters.recorded_pauses import RecordedPauses

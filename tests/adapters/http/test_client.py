@@ -16,7 +16,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.http.client import (
+from certferry.adapters.http.exchange import Exchange, HttpFailure, Request, seconds_asked_for
+from certferry.adapters.http.http_client import (
     LONGEST_BACK_OFF,
     LONGEST_RETRY_AFTER,
     HttpClient,
@@ -24,7 +25,6 @@ from certferry.adapters.http.client import (
     ahead_of,
     is_server_error,
 )
-from certferry.adapters.http.exchange import Exchange, HttpFailure, Request, seconds_asked_for
 from certferry.adapters.http.journal import reported, shape
 from certferry.errors import DatabaseUnavailable, Interrupted
 from certferry.ports.adapter import Answer

@@ -16,8 +16,8 @@ import pytest
 import trustme
 
 from certferry.adapters.http.bounds import CHUNK, Place, first_connection
-from certferry.adapters.http.client import HttpClient, Pacer
 from certferry.adapters.http.exchange import LONGEST_ANSWER, Contact, HttpFailure, Request, Timeouts
+from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry.ports.adapter import Answer
 from certferry_sandbox import httpd
 from certferry_sandbox.faults import Fault

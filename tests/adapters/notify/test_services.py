@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.http.client import HttpClient, Pacer
 from certferry.adapters.http.exchange import Timeouts
+from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Http

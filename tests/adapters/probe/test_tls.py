@@ -19,7 +19,7 @@ from pathlib import Path
 import dns.message
 import pytest
 
-from certferry.adapters.probe.resolvers import ResolverCheck
+from certferry.adapters.probe.edge_addresses import ResolverCheck
 from certferry.adapters.probe.tls import ADDRESSES_AT_ONCE, DOMAINS_AT_ONCE, TlsProbe
 from certferry.adapters.probe.trust import Trust
 from certferry.core.findings import Code

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from certferry.adapters.rfc2136.client import UpdateServer
 from certferry.adapters.rfc2136.dns import Settings, connect
+from certferry.adapters.rfc2136.update_server import UpdateServer
 from certferry.core.redaction import Secret
 from certferry_sandbox.testing.context import connected_with
 from tests.adapters.recorded_pauses import RecordedPauses

@@ -17,7 +17,7 @@ from typing import Any
 
 from certferry.adapters.state.connect import connect
 from certferry.core.certificates.certificate import CertificateBundle
-from certferry.core.observed.runs import RunEvent, RunKind, RunSource, StoredRun
+from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, StoredRun
 from certferry.errors import LeaseHeld, StateError
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore
 from certferry.text import Text

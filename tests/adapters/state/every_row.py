@@ -9,7 +9,7 @@ from certferry.core.assessment.notices import ChannelState, Notice, SentNotice, 
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
 from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
-from certferry.core.observed.runs import (
+from certferry.core.observed.stored_runs import (
     RunEvent,
     RunKind,
     RunReport,

@@ -20,7 +20,7 @@ from certferry.adapters.state.connect import connect
 from certferry.adapters.state.sealing import new_key
 from certferry.core.access import PasswordLink, Role, Session, Token, User
 from certferry.core.observed.records import LastRun
-from certferry.core.observed.runs import RunEvent, RunKind, RunSource, RunState, StoredRun
+from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, RunState, StoredRun
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError, LeaseHeld, StateError, StateTooNew, StateTooOld
 from certferry.ports.state import AcmeAccount, AcmeOrder, StateStore

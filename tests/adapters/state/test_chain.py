@@ -16,10 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from psycopg.rows import dict_row
 
-from certferry.adapters.state.chain import append, verified
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.database import Reader, Row, Transaction
+from certferry.adapters.state.history_chain import append, verified
 from certferry.adapters.state.move import Address, rotate
 from certferry.adapters.state.sealing import Sealing, new_key
 from certferry.adapters.state.sqlite import SqliteDatabase

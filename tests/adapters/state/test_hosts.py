@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.connect import connect
-from certferry.adapters.state.hosts import this_machine
+from certferry.adapters.state.host_tables import this_machine
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.shared_leases import SharedClock, SharedState

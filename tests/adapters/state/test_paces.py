@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.http.client import Pacer
+from certferry.adapters.http.http_client import Pacer
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.postgresql import PostgresqlDatabase
 from certferry.adapters.state.sealing import Sealing

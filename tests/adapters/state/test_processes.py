@@ -16,7 +16,7 @@ import pytest
 
 from certferry.adapters.state.columns import from_moment
 from certferry.adapters.state.connect import connect
-from certferry.core.observed.runs import RunState
+from certferry.core.observed.stored_runs import RunState
 from certferry.errors import LeaseHeld, LeaseLost
 from certferry.ports.state import StateStore
 from tests.adapters.state.child import Child

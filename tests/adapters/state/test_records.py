@@ -33,7 +33,7 @@ from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite import SqliteDatabase
 from certferry.core.certificates.lineage import Revocation, RevocationReason
 from certferry.core.observed.records import HistoryEntry
-from certferry.core.observed.runs import RunKind, RunReport, RunSource, RunState, StoredRun
+from certferry.core.observed.stored_runs import RunKind, RunReport, RunSource, RunState, StoredRun
 from certferry.core.planning.limits import (
     MOST_ORDERS,
     Limits,

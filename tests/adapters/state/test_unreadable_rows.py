@@ -21,7 +21,7 @@ from certferry.core.observed.records import RolloutRecord, Upload
 from certferry.core.planning.limits import PlannedOrder
 from certferry.errors import Problem, StateError, StateForeign
 from certferry.ports.state import StateStore
-from certferry.reconcile.status import recorded
+from certferry.reconcile.reads import recorded
 from certferry.text import Text
 from certferry_sandbox.testing.certificates import make_bundle
 from tests.adapters.state.child_program import NOW

@@ -22,7 +22,7 @@ from urllib3.util import parse_url
 
 from certferry import __version__
 from certferry.adapters.acme.problems import Refused, is_untrusted, moment_of, translating_errors
-from certferry.adapters.http.client import ahead_of
+from certferry.adapters.http.http_client import ahead_of
 from certferry.adapters.http.session import PlainSession
 from certferry.core.desired.certificate import ExternalAccount
 from certferry.core.network import is_loopback

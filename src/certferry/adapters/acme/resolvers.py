@@ -25,8 +25,8 @@ import dns.rdatatype
 import dns.resolver
 
 from certferry import errors
-from certferry.adapters.http.client import HttpClient, Pacer
 from certferry.adapters.http.exchange import Timeouts
+from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry.core.network import CaaRecord, is_made_up
 from certferry.ports.adapter import Http, NoAnswer
 from certferry.ports.progress import Pause

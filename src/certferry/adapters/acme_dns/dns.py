@@ -23,8 +23,8 @@ from msgspec import Struct
 from certferry import errors
 from certferry.adapters.dns.answers import not_again
 from certferry.adapters.dns.keys import KeyForms, Mistaken
-from certferry.adapters.dns.records import revealed
-from certferry.adapters.http.client import ahead_of
+from certferry.adapters.dns.txt_records import revealed
+from certferry.adapters.http.http_client import ahead_of
 from certferry.adapters.http.posting import must_be_address
 from certferry.core.certificates.names import CHALLENGE
 from certferry.core.discovery.inventory import FoundZone

@@ -27,9 +27,9 @@ from urllib.parse import quote, urlencode
 
 from certferry.adapters.dns import answers
 from certferry.adapters.dns.keys import EMPTY, TENCENT_CLOUDS, KeyForms, Mistaken
-from certferry.adapters.dns.records import TxtRecord, TxtRecords, Zone, hosts_of
-from certferry.adapters.http.client import HttpClient, client_in, is_server_error
+from certferry.adapters.dns.txt_records import TxtRecord, TxtRecords, Zone, hosts_of
 from certferry.adapters.http.exchange import Request
+from certferry.adapters.http.http_client import HttpClient, client_in, is_server_error
 from certferry.core.redaction import Secret, quoted, quoted_code
 from certferry.errors import DnsError, DnsUnavailable
 from certferry.ports.adapter import Answer, Context, Variable, json_object

@@ -22,9 +22,9 @@ from urllib.parse import urlencode
 
 from certferry import errors
 from certferry.adapters.dns import answers
-from certferry.adapters.dns import records as txt
+from certferry.adapters.dns import txt_records as txt
 from certferry.adapters.dns.keys import KeyForms, Mistaken
-from certferry.adapters.http import client, exchange
+from certferry.adapters.http import exchange, http_client
 from certferry.core.certificates.names import suffixes
 from certferry.core.redaction import Secret, quoted, quoted_code
 from certferry.ports.adapter import Answer, Context, Variable, json_object
@@ -120,7 +120,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     """Return the provider of one token, without sending a request. Raises `ConfigError`."""
     token = settings.token.reveal().strip()
     KEYS.must_fit(token=token)
-    http = client.client_in(context, settings.api, REQUESTS_PER_SECOND)
+    http = http_client.client_in(context, settings.api, REQUESTS_PER_SECOND)
     service = CloudflareClient(settings.api, Secret(token), http, context)
     return txt.TxtRecords(SERVICE, service, context.pause)
 
@@ -135,7 +135,9 @@ class CloudflareClient(answers.JsonTxtService):
     decisive = ("GET zones",)
     gone = ("81044",)
 
-    def __init__(self, api: str, token: Secret, http: client.HttpClient, context: Context) -> None:
+    def __init__(
+        self, api: str, token: Secret, http: http_client.HttpClient, context: Context
+    ) -> None:
         self._api = api.rstrip("/")
         self._token = token
         self._by_name: dict[str, list[txt.Zone]] = {}
@@ -209,7 +211,7 @@ class CloudflareClient(answers.JsonTxtService):
         chain = [first, *answers.objects(first.get("error_chain"))]
         words = "; ".join(filter(None, (answers.as_text(error.get("message")) for error in chain)))
         code = quoted_code(answers.as_text(first.get("code")), [self._token]) or "?"
-        shown, in_doubt = quoted(words, [self._token]), client.is_server_error(answer)
+        shown, in_doubt = quoted(words, [self._token]), http_client.is_server_error(answer)
         return answers.Reply(
             action, code, shown, body, status, answer.headers, is_in_doubt=in_doubt
         )

@@ -14,8 +14,8 @@ from typing import Any
 from msgspec import Struct
 
 from certferry import errors
-from certferry.adapters.dns import records
-from certferry.adapters.http import client, exchange
+from certferry.adapters.dns import txt_records
+from certferry.adapters.http import exchange, http_client
 from certferry.ports.adapter import Answer, CodeMeaning, Context
 from certferry.text import Quoted, Text
 
@@ -122,7 +122,7 @@ def _families(code: str) -> Iterator[str]:
         code = code.rpartition(".")[0]
 
 
-class JsonTxtService(records.TxtService):
+class JsonTxtService(txt_records.TxtService):
     """An account at a DNS service with a JSON API. Thread-safe.
 
     Refused keys are sent once: every later call raises `DnsAccessDenied`.
@@ -139,7 +139,7 @@ class JsonTxtService(records.TxtService):
         self,
         service: str,
         codes: Codes,
-        http: client.HttpClient,
+        http: http_client.HttpClient,
         clock: exchange.Request,
         context: Context,
     ) -> None:
@@ -151,7 +151,7 @@ class JsonTxtService(records.TxtService):
         self._now = context.now
         self._denied: errors.DnsError | None = None
         self._listing = threading.Lock()
-        self._zones: list[records.Zone] | None = None
+        self._zones: list[txt_records.Zone] | None = None
 
     @abstractmethod
     def request(self, action: str, **params: Any) -> exchange.Request:
@@ -162,30 +162,30 @@ class JsonTxtService(records.TxtService):
         """Read an answer; `None` for an answer that is not the service's."""
 
     @abstractmethod
-    def list_zones(self, about: str | Text) -> Iterable[records.Zone]:
+    def list_zones(self, about: str | Text) -> Iterable[txt_records.Zone]:
         """Read every zone of the account from the service."""
 
     def error(self, reply: Reply, about: str | Text) -> errors.DnsError:
         """Return the error for an answer with an error code."""
         return self._codes.error(reply, about)
 
-    def zones(self, about: str | Text = records.ALL_ZONES) -> list[records.Zone]:
+    def zones(self, about: str | Text = txt_records.ALL_ZONES) -> list[txt_records.Zone]:
         """See `TxtService.zones`. Malformed names are dropped, because messages show names."""
         with self._listing:
             if self._zones is None:
                 self._zones = [
-                    zone for zone in self.list_zones(about) if records.is_zone_name(zone.name)
+                    zone for zone in self.list_zones(about) if txt_records.is_zone_name(zone.name)
                 ]
             return self._zones
 
-    def zones_above(self, name: str) -> Iterable[records.Zone]:
+    def zones_above(self, name: str) -> Iterable[txt_records.Zone]:
         """See `TxtService.zones_above`."""
-        return records.zones_holding(name, self.zones(about=name))
+        return txt_records.zones_holding(name, self.zones(about=name))
 
     def clock_ahead(self) -> timedelta | None:
         """See `TxtService.clock_ahead`. A request without keys is sent, for its Date header."""
         try:
-            return client.ask_the_time(self._http, self._clock, self._now)
+            return http_client.ask_the_time(self._http, self._clock, self._now)
         except exchange.HttpFailure as failure:
             raise self._lost(Text("the time of the service"), failure.problem) from None
 
@@ -208,10 +208,10 @@ class JsonTxtService(records.TxtService):
         outcome = self._call(action, about, params, is_write=True)
         if isinstance(outcome, Reply):
             if outcome.is_in_doubt:
-                raise records.OutcomeUnknown(self.error(outcome, about).message)
+                raise txt_records.OutcomeUnknown(self.error(outcome, about).message)
             return outcome
         if outcome.maybe_done:
-            raise records.OutcomeUnknown(outcome.problem)
+            raise txt_records.OutcomeUnknown(outcome.problem)
         raise self._lost(about, outcome.problem)
 
     def settled(self, reply: Reply, about: str | Text) -> Mapping[str, Any]:

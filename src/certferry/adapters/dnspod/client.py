@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from certferry.adapters.dns import answers
-from certferry.adapters.dns.records import (
+from certferry.adapters.dns.txt_records import (
     ALL_ZONES,
     AccountTurns,
     TxtRecord,
@@ -25,8 +25,8 @@ from certferry.adapters.dns.records import (
     Zone,
     hosts_of,
 )
-from certferry.adapters.http.client import HttpClient
 from certferry.adapters.http.exchange import Request, journal
+from certferry.adapters.http.http_client import HttpClient
 from certferry.adapters.http.journal import judged, reported
 from certferry.core.redaction import Secret, quoted, quoted_code
 from certferry.errors import DnsAccessDenied, DnsError, DnsRejected, Retry

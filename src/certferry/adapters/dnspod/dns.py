@@ -19,7 +19,7 @@ from certferry.adapters.dns.answers import must_be_positive
 from certferry.adapters.dns.keys import TENCENT_CLOUDS, KeyForms, Mistaken
 from certferry.adapters.dnspod.client import CODES, DnspodClient, DnspodRecords
 from certferry.adapters.dnspod.client import NAME as SERVICE
-from certferry.adapters.http.client import HttpClient, pace_in
+from certferry.adapters.http.http_client import HttpClient, pace_in
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Pace, Variable

@@ -35,7 +35,7 @@ import requests
 from msgspec import Struct
 
 from certferry import errors
-from certferry.adapters.dns.records import STOP_CHECK, AccountTurns, revealed
+from certferry.adapters.dns.txt_records import STOP_CHECK, AccountTurns, revealed
 from certferry.adapters.http.exchange import TIMEOUTS
 from certferry.adapters.http.posting import must_be_address
 from certferry.adapters.http.session import explain

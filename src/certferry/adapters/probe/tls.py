@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cryptography import x509
 
-from certferry.adapters.probe.resolvers import Addresses, probed_name, resolve
+from certferry.adapters.probe.edge_addresses import Addresses, probed_name, resolve
 from certferry.adapters.probe.trust import Trust, presented_in
 from certferry.core.certificates.certificate import fingerprint
 from certferry.core.certificates.chain import EdgeProblemCode

@@ -20,7 +20,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from certferry import errors
-from certferry.adapters.dns.records import AccountTurns
+from certferry.adapters.dns.txt_records import AccountTurns
 from certferry.adapters.programs.run import failed
 from certferry.ports.adapter import Context, Ended, Variable
 from certferry.ports.dns import DnsProvider

@@ -23,8 +23,8 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
-from certferry.adapters.http.client import HttpClient, ahead_of, is_server_error
 from certferry.adapters.http.exchange import HttpFailure, Request
+from certferry.adapters.http.http_client import HttpClient, ahead_of, is_server_error
 from certferry.adapters.qiniu import wire
 from certferry.adapters.qiniu.records import HOST, decode
 from certferry.core.network import is_loopback, judge_clock

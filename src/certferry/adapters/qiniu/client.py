@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
-from certferry.adapters.http import client, exchange
+from certferry.adapters.http import exchange, http_client
 from certferry.adapters.http.exchange import TIMEOUTS as HTTP_TIMEOUTS
 from certferry.adapters.qiniu import errors, records, wire
 from certferry.core.certificates.certificate import short
@@ -64,7 +64,11 @@ class QiniuTransport:
         def paced(url: str) -> Pace:
             # If `fusion` and another host have one address, both share the lower rate.
             rate = FUSION_RATE if url == hosts.fusion else RATE
-            return client.Pacer(rate, clock=clock, pause=pause) if pace is None else pace(url, rate)
+            return (
+                http_client.Pacer(rate, clock=clock, pause=pause)
+                if pace is None
+                else pace(url, rate)
+            )
 
         self.hosts = hosts
         #: Whether the access key belongs to a sub-account.
@@ -75,7 +79,7 @@ class QiniuTransport:
         #: The endpoint of the last success, for each group of calls.
         self.proven: dict[wire.CallGroup, wire.Endpoint] = {}
         self._https = {
-            url: client.HttpClient(
+            url: http_client.HttpClient(
                 pace=paced(url), pause=pause, timeouts=timeouts, too_many=wire.too_many
             )
             for url in {
@@ -89,7 +93,7 @@ class QiniuTransport:
         """Return how far Qiniu's clock is ahead, by the answer to a request without keys."""
         url = self._endpoints.of(wire.CallGroup.DOMAINS)[0].url
         try:
-            return client.ask_the_time(
+            return http_client.ask_the_time(
                 self._https[url], exchange.Request("GET", f"{url}/"), self._now
             )
         except exchange.HttpFailure as failure:

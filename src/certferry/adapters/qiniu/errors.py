@@ -16,7 +16,7 @@ from typing import TypeVar
 from msgspec import Struct
 
 from certferry import errors
-from certferry.adapters.http import client, exchange
+from certferry.adapters.http import exchange, http_client
 from certferry.adapters.qiniu import wire
 from certferry.core.redaction import quoted
 from certferry.ports.adapter import Answer, CodeMeaning
@@ -428,7 +428,7 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
         return QiniuFailure(error, code=reply.code, is_common=True)
     if reply.status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         return _denied(call, reply, answer, now)
-    if client.is_server_error(answer):
+    if http_client.is_server_error(answer):
         sentence = Text("Qiniu returned a server error for {what} ({answer})")
         error = _error(errors.TargetUnavailable, sentence, call, reply, _LATER)
         return QiniuFailure(error, code=reply.code, reply=reply, maybe_done=True, is_passing=True)
@@ -459,7 +459,7 @@ def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -
 
 def _wrong_clock(reply: wire.QiniuReply, answer: Answer, now: datetime) -> timedelta | None:
     """Return how far this machine's clock is ahead, if the clock may explain the refusal."""
-    theirs = client.ahead_of(answer.headers, now)
+    theirs = http_client.ahead_of(answer.headers, now)
     if theirs is None:
         return None
     ahead = -theirs

@@ -18,7 +18,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
-from certferry.adapters.http.client import HttpClient, Pacer
+from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry.adapters.qiniu.account import Certificates, Copies, Details, Settler
 from certferry.adapters.qiniu.bucket import KodoObjects
 from certferry.adapters.qiniu.cdn import SWITCHED_OFF, CdnDomains, observe

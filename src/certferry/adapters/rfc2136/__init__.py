@@ -1,1 +1,1 @@
-"""DNS by dynamic updates: `dns` has the settings, `client` reads and updates records."""
+"""DNS by dynamic updates: `dns` has the settings, `update_server` reads and updates records."""

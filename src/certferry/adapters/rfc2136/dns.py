@@ -18,8 +18,8 @@ import dns.name
 import dns.tsig
 
 from certferry.adapters.dns.keys import EMPTY, KeyForms, Mistaken
-from certferry.adapters.dns.records import revealed
-from certferry.adapters.rfc2136.client import SERVICE, ServerKey, UpdateServer
+from certferry.adapters.dns.txt_records import revealed
+from certferry.adapters.rfc2136.update_server import SERVICE, ServerKey, UpdateServer
 from certferry.core.certificates.names import zone_name
 from certferry.core.redaction import Secret, quoted
 from certferry.errors import ConfigError

@@ -1,8 +1,9 @@
 """Facts of the history that hold for ever: revocations and withdrawals of certificates.
 
 A program without the key can restore an earlier row of `version` or `withdrawal`, or delete the
-row. If the program deletes an entry of the history, `state check` reports the gap (`chain`). So
-certferry adds revocations and withdrawals from the history to the facts in the rows.
+row. If the program deletes an entry of the history, `state check` reports the gap
+(`history_chain`). So certferry adds revocations and withdrawals from the history to the facts in
+the rows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
-from certferry.adapters.state import chain, columns
+from certferry.adapters.state import columns, history_chain
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import Reader, Row, Statement
 from certferry.adapters.state.row_proofs import VERSION, WITHDRAWAL
@@ -83,7 +84,7 @@ def read(sealing: Sealing, reader: Reader, entries: Iterable[Row]) -> Lasting:
     revocations: dict[tuple[str, str], Revocation] = {}
     withdrawals: dict[tuple[str, ...], Withdrawal] = {}
     for entry in entries:
-        if not chain.is_ours(key, entry):
+        if not history_chain.is_ours(key, entry):
             continue
         lineage, facts = entry["lineage"], columns.FACTS.read(entry["facts"])
         at = columns.MOMENT.read(entry["at"])

@@ -25,7 +25,7 @@ from certferry.adapters.state.columns import (
 from certferry.adapters.state.database import Database, Reader, Row, Table, Transaction
 from certferry.adapters.state.failures import translating_errors
 from certferry.adapters.state.fencing import must_be_in_force
-from certferry.adapters.state.runs import detach_runs
+from certferry.adapters.state.run_tables import detach_runs
 from certferry.adapters.state.sealing import OWNER_ONLY_FILE, Sealing, make_directory
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun

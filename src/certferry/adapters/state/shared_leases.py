@@ -23,7 +23,7 @@ from certferry.adapters.state.leases import (
     must_be_unheld,
     new_holder,
 )
-from certferry.adapters.state.runs import detach_runs
+from certferry.adapters.state.run_tables import detach_runs
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.store import SqlState
 from certferry.core.observed.records import BegunRun

@@ -7,21 +7,21 @@ from contextlib import suppress
 from datetime import timedelta
 from functools import partial
 
-from certferry.adapters.state.access import AccessTables
+from certferry.adapters.state.access_tables import AccessTables
 from certferry.adapters.state.columns import Value, to_moment
 from certferry.adapters.state.database import Database, Reader, Row, Transaction
 from certferry.adapters.state.declarations import DeclarationTables
 from certferry.adapters.state.failures import NAME_THE_NEW_ONE
-from certferry.adapters.state.hosts import HostTables, this_machine
+from certferry.adapters.state.host_tables import HostTables, this_machine
 from certferry.adapters.state.lasting import undone
-from certferry.adapters.state.notices import NoticeTables
-from certferry.adapters.state.orders import OrderTables
+from certferry.adapters.state.notice_tables import NoticeTables
+from certferry.adapters.state.order_tables import OrderTables
 from certferry.adapters.state.row_proofs import MOVED, foreign_rows
-from certferry.adapters.state.runs import RunTables
+from certferry.adapters.state.run_tables import RunTables
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.structure import differences
 from certferry.adapters.state.unreadable import unreadable_rows
-from certferry.adapters.state.versions import VersionTables
+from certferry.adapters.state.version_tables import VersionTables
 from certferry.core.redaction import Secret
 from certferry.errors import (
     ConfigError,

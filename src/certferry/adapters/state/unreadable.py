@@ -18,7 +18,7 @@ _PAGE = 500
 _READ_OTHERWISE = frozenset(
     {*("certferry_migration", "certferry_schema", "moved", "sealing"), *("history", "history_head")}
 )
-"""Tables read whole whenever a state is opened, and the tables checked by `chain`."""
+"""Tables read whole whenever a state is opened, and the tables checked by `history_chain`."""
 
 _BESIDE: Mapping[tuple[str, str], Column] = {
     ("lease", "token"): NUMBER,

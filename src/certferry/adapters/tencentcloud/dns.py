@@ -21,7 +21,7 @@ from msgspec import Struct
 from certferry import __version__
 from certferry.adapters.dns import answers
 from certferry.adapters.dns.keys import KeyForms, Mistaken
-from certferry.adapters.dns.records import TxtRecord, Zone
+from certferry.adapters.dns.txt_records import TxtRecord, Zone
 from certferry.adapters.dnspod.client import (
     NUMBER,
     TTL,
@@ -30,7 +30,7 @@ from certferry.adapters.dnspod.client import (
     total_in,
     zone_of,
 )
-from certferry.adapters.http import client, exchange
+from certferry.adapters.http import exchange, http_client
 from certferry.core.redaction import Secret, quoted, quoted_code, quoted_id
 from certferry.ports.adapter import Answer, Context, Variable, json_object
 from certferry.ports.dns import DnsProvider
@@ -200,7 +200,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
     per_second = settings.requests_per_second
     answers.must_be_positive("requests_per_second", per_second, SERVICE, _HALF)
     keys = TencentKeys(secret_id, Secret(secret_key))
-    http = client.client_in(context, settings.api, per_second, says_too_many)
+    http = http_client.client_in(context, settings.api, per_second, says_too_many)
     return DnspodRecords(TencentCloudClient(settings.api, keys, http, context), context.pause)
 
 
@@ -211,7 +211,7 @@ class TencentCloudClient(answers.JsonTxtService):
     pauses_in_doubt = (1.0, 3.0)
 
     def __init__(
-        self, api: str, keys: TencentKeys, http: client.HttpClient, context: Context
+        self, api: str, keys: TencentKeys, http: http_client.HttpClient, context: Context
     ) -> None:
         parts = urlsplit(api)
         self._url = f"{parts.scheme}://{parts.netloc}/"
@@ -343,7 +343,7 @@ def says_too_many(answer: Answer) -> bool:
 
 
 def _response_of(answer: Answer) -> dict[str, Any] | None:
-    body = None if client.is_server_error(answer) else json_object(answer.body)
+    body = None if http_client.is_server_error(answer) else json_object(answer.body)
     response = body.get("Response") if body else None
     return response if isinstance(response, dict) else None
 

@@ -1,4 +1,4 @@
-"""Notices for operators: the notices that stand after a run, and the messages due to each channel.
+"""Notices for operators: the notices that stand after a run, and the messages for each channel.
 
 A run sends a channel the notices without a stored `SentNotice`. The run stores the `SentNotice`
 before sending the message, and removes the `SentNotice` if the service refuses. A run killed in
@@ -435,19 +435,19 @@ class Dispatch(Struct, frozen=True):
 def dispatch(
     name: str, notices: Sequence[Notice], state: ChannelState, on: Collection[Topic], now: datetime
 ) -> Dispatch:
-    """Return the notifications due to a channel with the topics `on`, and the claim to store."""
-    due = tuple(_due(name, notices, state.sent_notices, on, now))
+    """Return the notifications for a channel with the topics `on`, and the claim to store."""
+    to_send = tuple(_to_send(name, notices, state.sent_notices, on, now))
     sent_notices = _without_past(state.sent_notices, notices, on)
-    if not due or not may_be_sent(state, now):
+    if not to_send or not may_be_sent(state, now):
         return Dispatch((), replace(state, sent_notices=sent_notices))
     after = {sent_notice.key: sent_notice for sent_notice in sent_notices}
-    for notice in (notification.notice for notification in due):
+    for notice in (notification.notice for notification in to_send):
         if notice.topic is Topic.RECOVERED:
             after.pop(_sent_as(notice), None)
         else:
             after[notice.key] = SentNotice(*notice.key, notice.since, now, notice.problem.code)
     sent = (*state.sent, now)[-AT_ONCE:]
-    return Dispatch(due, replace(state, sent_notices=tuple(after.values()), sent=sent))
+    return Dispatch(to_send, replace(state, sent_notices=tuple(after.values()), sent=sent))
 
 
 def having(sent_notice: SentNotice, state: ChannelState) -> ChannelState:
@@ -503,7 +503,7 @@ def again_after(notice: Notice, now: datetime) -> timedelta | None:
     return None if notice.problem.code == OrderPostponed.code else A_DAY
 
 
-def _due(
+def _to_send(
     name: str,
     notices: Sequence[Notice],
     sent_notices: Sequence[SentNotice],
@@ -513,7 +513,7 @@ def _due(
     before = {sent_notice.key: sent_notice for sent_notice in sent_notices}
     # Trouble of a channel is for the other channels: the channel refuses messages.
     standing = {notice.key: notice for notice in notices if notice.subject.channel != name}
-    due = [
+    to_send = [
         Notification(notice, again=key in before and before[key].since == notice.since)
         for key, notice in standing.items()
         if not _was_sent(notice, before.get(key), now)
@@ -522,8 +522,8 @@ def _due(
         if sent.topic is Topic.TROUBLE and sent.key not in standing:
             message = Text("in order again; the trouble started at {since}", since=sent.since)
             over = Problem(sent.code, message)
-            due.append(Notification(Notice(Topic.RECOVERED, sent.subject, sent.since, over)))
-    taken = [notification for notification in due if notification.notice.topic in topics]
+            to_send.append(Notification(Notice(Topic.RECOVERED, sent.subject, sent.since, over)))
+    taken = [notification for notification in to_send if notification.notice.topic in topics]
     return sorted(
         taken,
         key=lambda notification: (

@@ -14,7 +14,7 @@ from certferry.core.access import (
     Token,
     User,
 )
-from certferry.core.observed.runs import (
+from certferry.core.observed.stored_runs import (
     RunEvent,
     RunKind,
     RunReport,
@@ -22,7 +22,7 @@ from certferry.core.observed.runs import (
     RunState,
     StoredRun,
 )
-from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS, KEPT_WHOLE
+from certferry.ports.run_store import EVENTS_OF_A_RUN, KEPT_RUNS, KEPT_WHOLE
 from certferry.ports.state import StateStore, holding
 from certferry.text import Text, verbatim
 from certferry.values import replace

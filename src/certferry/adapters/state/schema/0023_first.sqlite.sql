@@ -462,7 +462,7 @@ CREATE TABLE console_guess (
 -- --- The history
 
 -- An event, kept for ever. `link` seals the entry and the entry of the same lineage before it, so a lineage's
--- entries are a chain (chain.py).
+-- entries are a chain (history_chain.py).
 CREATE TABLE history (
     number INTEGER PRIMARY KEY,
     at TEXT NOT NULL,

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from msgspec.structs import asdict
 
-from certferry.adapters.state import chain, columns
+from certferry.adapters.state import columns, history_chain
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.assessment import notices as notice_rules
@@ -148,7 +148,7 @@ class NoticeTables(Tables):
             # Raises without the key, so the run warns about the missing event.
             self._sealing.begin(transaction)
             self._history_key = self._sealing.history_key(transaction)
-        chain.append(transaction, self._database.dialect.head, self._history_key, row)
+        history_chain.append(transaction, self._database.dialect.head, self._history_key, row)
 
     def history(
         self,
@@ -172,7 +172,7 @@ class NoticeTables(Tables):
 
     def verify_history(self, lineage: str | None = None) -> records.VerifiedHistory:
         key = self._sealing.history_key
-        return self._database.read(lambda reader: chain.verified(reader, key, lineage))
+        return self._database.read(lambda reader: history_chain.verified(reader, key, lineage))
 
 
 def _notices(reader: Reader) -> tuple[notice_rules.Notice, ...]:

@@ -14,7 +14,7 @@ from certferry.adapters.state import columns
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction
 from certferry.adapters.state.failures import LONGEST_RESULT
-from certferry.core.observed.runs import (
+from certferry.core.observed.stored_runs import (
     RunEvent,
     RunKind,
     RunReport,
@@ -23,7 +23,7 @@ from certferry.core.observed.runs import (
     StoredRun,
 )
 from certferry.core.redaction import redacted, without_secrets
-from certferry.ports.runs import EVENTS_OF_A_RUN, KEPT_RUNS, KEPT_WHOLE
+from certferry.ports.run_store import EVENTS_OF_A_RUN, KEPT_RUNS, KEPT_WHOLE
 from certferry.text import Text
 from certferry.values import replace
 

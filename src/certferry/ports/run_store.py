@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import Protocol
 
-from certferry.core.observed.runs import RunEvent, RunReport, RunState, StoredRun
+from certferry.core.observed.stored_runs import RunEvent, RunReport, RunState, StoredRun
 
 
 class RunStore(Protocol):

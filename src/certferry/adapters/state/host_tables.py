@@ -16,7 +16,7 @@ from certferry import __version__
 from certferry.adapters.state.columns import MOMENT, SECONDS
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
 from certferry.adapters.state.declarations import declared_unlike
-from certferry.adapters.state.notices import LAST_RUNS
+from certferry.adapters.state.notice_tables import LAST_RUNS
 from certferry.core.desired.declaration import outdated
 from certferry.core.observed.records import HostRecord, HostWork, LastRun
 from certferry.errors import LeaseHeld

@@ -210,7 +210,7 @@ class _Turns:
     callers cost two statements. Each request costs at most one statement, so the pace also bounds
     the statements of all hosts together: 15 a second for a Qiniu account (10 at api, 5 at fusion),
     2 for a DNSPod account. PostgreSQL carries thousands a second (benchmarks/claims.py), and
-    answers before the next turn is due.
+    answers before the next turn.
     """
 
     def __init__(

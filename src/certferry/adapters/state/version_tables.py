@@ -14,8 +14,8 @@ from certferry.adapters.state import columns, lasting
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import Reader, Row, Table, Transaction, writes
 from certferry.adapters.state.fencing import fenced
-from certferry.adapters.state.orders import note_issued
-from certferry.adapters.state.places import ROLLOUTS, UPLOADS, WITHDRAWALS, PlaceTables
+from certferry.adapters.state.order_tables import note_issued
+from certferry.adapters.state.place_tables import ROLLOUTS, UPLOADS, WITHDRAWALS, PlaceTables
 from certferry.adapters.state.row_proofs import ORDER, VERSION, WITHDRAWAL, ProofRule
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, RenewalWindow
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version, Withdrawal

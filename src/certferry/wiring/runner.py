@@ -20,22 +20,22 @@ from pathlib import Path
 
 from certferry import errors
 from certferry.core import events
-from certferry.core.observed import runs
+from certferry.core.observed import stored_runs
 from certferry.core.planning.digest import must_be_confirmed
 from certferry.core.planning.plan import Plan
 from certferry.core.planning.report import UNEXPECTED, SyncReport
 from certferry.core.redaction import without_secrets
 from certferry.errors import Problem
 from certferry.ports.progress import Progress, each_of, no_listener
-from certferry.ports.runs import EVENTS_OF_A_RUN
+from certferry.ports.run_store import EVENTS_OF_A_RUN
 from certferry.ports.state import StateStore
 from certferry.present import documents
 from certferry.present.progress import entry_of, news
 from certferry.reconcile.by_hand import go_back, withdraw_by_hand
+from certferry.reconcile.reads import Rehearsed, plans_to_confirm, rehearse
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.retries import ScheduledRun
 from certferry.reconcile.run import Ports, Run, WaitLimit, in_thread, recorded_as_begun
-from certferry.reconcile.status import Rehearsed, plans_to_confirm, rehearse
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.accounts import forget_refusals
@@ -65,8 +65,8 @@ _log = logging.getLogger(__name__)
 class RunOptions:
     """The work of a run, and the place where the run was started."""
 
-    kind: runs.RunKind = runs.RunKind.SYNC
-    source: runs.RunSource = runs.RunSource.COMMAND
+    kind: stored_runs.RunKind = stored_runs.RunKind.SYNC
+    source: stored_runs.RunSource = stored_runs.RunSource.COMMAND
     #: The run is for every declared certificate; monitors count only such runs.
     is_whole: bool = True
     #: Digest of a plan: carry out exactly this plan, or nothing.
@@ -92,14 +92,14 @@ class RunWriter:
         self._lineages = tuple(desired.lineage for desired in workspace.certificates)
         self._who = who
         self._asked_at = now()
-        self._events: list[runs.RunEvent] = []
+        self._events: list[stored_runs.RunEvent] = []
         self._numbers = itertools.count(1)
         self._guard, self._turn = threading.Lock(), threading.Lock()
         self._is_writing = False
         self._over = threading.Event()
         self._ending = ExitStack()
         self._gave_up = self._has_ended = False
-        self.stored: runs.StoredRun | None = None
+        self.stored: stored_runs.StoredRun | None = None
         self.listener: Progress = news(self._note)
 
     def try_to_begin(self) -> None:
@@ -113,7 +113,7 @@ class RunWriter:
             self._gave_up = True
             _log.debug("%s", error.message)
 
-    def begin(self, request: str | None = None) -> runs.StoredRun:
+    def begin(self, request: str | None = None) -> stored_runs.StoredRun:
         """Store the beginning of the run and return the run's row; if this `request` already began
         a run, return that run's row. Raises `ConfigError` and `StateError`.
         """
@@ -121,7 +121,7 @@ class RunWriter:
         with ExitStack() as ending:
             state = self._workspace.state
             begun = ending.enter_context(recorded_as_begun(lambda: state))
-            mine = runs.StoredRun(
+            mine = stored_runs.StoredRun(
                 f"{self._asked_at:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
                 options.kind,
                 options.source,
@@ -140,9 +140,9 @@ class RunWriter:
     def note_problem(self, problem: Problem) -> None:
         """Add the problem that ended the run as the last event, named by the problem's code."""
         message = _with_hint(problem.message, problem.hint)
-        self._add("", str(problem.code), message, runs.RunState.FAILED.value)
+        self._add("", str(problem.code), message, stored_runs.RunState.FAILED.value)
 
-    def end(self, state: runs.RunState, report: runs.RunReport | None = None) -> None:
+    def end(self, state: stored_runs.RunState, report: stored_runs.RunReport | None = None) -> None:
         """Store the run's end after the run's events. Only the first call counts."""
         self._over.set()
         self.try_to_begin()  # the run may have made the state
@@ -155,7 +155,11 @@ class RunWriter:
         self._has_ended = True
 
     def _store_end(
-        self, run: str, state: runs.RunState, ended_at: datetime, report: runs.RunReport | None
+        self,
+        run: str,
+        state: stored_runs.RunState,
+        ended_at: datetime,
+        report: stored_runs.RunReport | None,
     ) -> bool:
         self._write()
         try:
@@ -194,7 +198,7 @@ class RunWriter:
                 return
             number = next(self._numbers)
             self._events.append(
-                runs.RunEvent(number, at, lineage, event, shown, outcome, target, domain)
+                stored_runs.RunEvent(number, at, lineage, event, shown, outcome, target, domain)
             )
             if self._is_writing or self._over.is_set():
                 return
@@ -260,9 +264,9 @@ class RunInProgress:
         `roll_back`.
         """
         match self.options.kind:
-            case runs.RunKind.REHEARSE:
+            case stored_runs.RunKind.REHEARSE:
                 return self.rehearse()
-            case runs.RunKind.ROLLBACK:
+            case stored_runs.RunKind.ROLLBACK:
                 return self.roll_back()
             case _:
                 return self.sync()
@@ -329,10 +333,10 @@ class RunInProgress:
 
     def _sync(self, confirmed: dict[str, str]) -> SyncReport:
         settings, options = self.workspace.settings, self.options
-        if options.source is runs.RunSource.HOOK:
+        if options.source is stored_runs.RunSource.HOOK:
             return self._engine().sync(settings.certificates, options.wait_limit)
         must_declare(settings)
-        if options.source is runs.RunSource.SCHEDULE:
+        if options.source is stored_runs.RunSource.SCHEDULE:
             retrying = ScheduledRun(self._engine, self.run.pause, options.wait_limit)
             report = retrying.sync(settings.certificates, renew=self._renews)
         else:
@@ -342,7 +346,7 @@ class RunInProgress:
 
     @property
     def _renews(self) -> bool:
-        return self.options.renews or self.options.kind is runs.RunKind.RENEW
+        return self.options.renews or self.options.kind is stored_runs.RunKind.RENEW
 
     def _connect(self, *, declares: bool = True) -> Ports:
         """Connect the ports. The first run of an installation makes the state here, so only now can
@@ -367,7 +371,7 @@ class RunInProgress:
             self.writer.try_to_begin()
             yield self._end
         except (KeyboardInterrupt, errors.Interrupted):
-            self.writer.end(runs.RunState.STOPPED)
+            self.writer.end(stored_runs.RunState.STOPPED)
             raise
         except errors.Reported as error:
             self._fail(error.problem())
@@ -379,15 +383,15 @@ class RunInProgress:
 
     def _fail(self, problem: Problem) -> None:
         self.writer.note_problem(problem)
-        self.writer.end(runs.RunState.FAILED)
+        self.writer.end(stored_runs.RunState.FAILED)
 
     def _end(self, report: SyncReport, document: documents.Document | None = None) -> None:
-        state = runs.RunState.FAILED
+        state = stored_runs.RunState.FAILED
         if not report.complete:
-            state = runs.RunState.STOPPED
+            state = stored_runs.RunState.STOPPED
         elif report.has_succeeded and not report.leaves_failures:
-            state = runs.RunState.DONE
-        self.writer.end(state, runs.RunReport(document or documents.of_report(report)))
+            state = stored_runs.RunState.DONE
+        self.writer.end(state, stored_runs.RunReport(document or documents.of_report(report)))
 
 
 @dataclass(eq=False)
@@ -412,14 +416,14 @@ class Runner:
 
     def start(
         self,
-        kind: runs.RunKind,
+        kind: stored_runs.RunKind,
         names: Sequence[str],
         *,
         who: str,
-        source: runs.RunSource,
+        source: stored_runs.RunSource,
         plan: str | None = None,
         request: str | None = None,
-    ) -> runs.StoredRun:
+    ) -> stored_runs.StoredRun:
         """Begin a run; if this `request` already began a run, return that run. An error inside the
         run ends the run as failed. Raises `ConfigError` for names matching no certificate, or
         several certificates where the kind of run takes one, and `StateError`.
@@ -477,7 +481,7 @@ class Runner:
     def _carry_out(self, work: RunInProgress, name: str) -> None:
         options = work.options
         try:
-            if options.source is runs.RunSource.SCHEDULE and options.is_whole:
+            if options.source is stored_runs.RunSource.SCHEDULE and options.is_whole:
                 warn_of_state(work.workspace, to_channels=True)
             work.carry_out()
         except errors.Interrupted:
@@ -488,25 +492,25 @@ class Runner:
         except Exception:  # noqa: BLE001 - the last frame of the run's thread
             _log.exception(Text("unexpected error"))
         finally:
-            work.writer.end(runs.RunState.FAILED)  # only if no end is stored yet
+            work.writer.end(stored_runs.RunState.FAILED)  # only if no end is stored yet
             with self._guard:
                 self._running.pop(name, None)
             self.ended()
 
 
-def _meant(workspace: Workspace, kind: runs.RunKind, names: Sequence[str]) -> Workspace:
+def _meant(workspace: Workspace, kind: stored_runs.RunKind, names: Sequence[str]) -> Workspace:
     """Return a workspace limited to the named certificates. Raises `ConfigError`."""
     declared = workspace.settings.certificates
-    if kind is runs.RunKind.ROLLBACK:
+    if kind is stored_runs.RunKind.ROLLBACK:
         if len(names) != 1:
             raise errors.ConfigError(Text("give the one certificate to roll back"))
         return workspace.part_for([the_one_meant(declared, names[0])])
-    if kind is runs.RunKind.RENEW and not names:
+    if kind is stored_runs.RunKind.RENEW and not names:
         raise errors.ConfigError(Text("give the certificates to renew"))
     if not names:
         return workspace
     meant = select(declared, names)
-    if kind is runs.RunKind.RENEW:
+    if kind is stored_runs.RunKind.RENEW:
         for desired in meant:
             must_be_renewed_here(desired)
     return workspace.part_for(meant)
