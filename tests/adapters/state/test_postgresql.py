@@ -290,6 +290,30 @@ def test_password_for_a_listener(request_: bytes) -> None:
     assert not b"".join(answered)
 
 
+@pytest.mark.parametrize("methods", ["password", "scram-sha-256,md5", "!md5", ""])
+def test_environment_that_accepts_a_password_in_clear(
+    methods: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PGREQUIREAUTH cannot loosen the demand on an unproven server."""
+    monkeypatch.setenv("PGREQUIREAUTH", methods)
+    with listener_that_asks(struct.pack("!I", 3)) as (port, answered):
+        url = f"postgresql://certferry@{HOST}:{port}/x"
+        error = refused(lambda: connect(url, KEY, password=Secret(PASSWORD)))
+
+    assert "authentication method requirement" in str(error)
+    assert not b"".join(answered)
+
+
+@pytest.mark.parametrize("methods", ["scram-sha-256", "!password,!md5,!none"])
+def test_stricter_demand_on_a_server(methods: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demand of the environment reaches libpq unchanged."""
+    monkeypatch.setenv("PGREQUIREAUTH", methods)
+    with listener_that_asks(struct.pack("!I", 0)) as (port, _):
+        error = refused(lambda: connect(f"postgresql://certferry@{HOST}:{port}/x", KEY))
+
+    assert f'"{methods}"' in str(error)
+
+
 def test_user_without_the_right_to_make_tables(postgresql: Postgresql) -> None:
     """The hint has the grant."""
     name = postgresql.new_database()
@@ -394,6 +418,10 @@ def test_rows_that_another_program_removed(postgresql: Postgresql, name: str) ->
         ("postgresql://a@127.0.0.1/x?service=prod", "`service`"),
         ("postgresql://a:hidden@127.0.0.1/x", "`url` of [state] contains a password"),
         ("postgresql://127.0.0.1/x?password=hidden", "`url` of [state] contains a password"),
+        (
+            "postgresql://127.0.0.1/x?require_auth=password",
+            "lets an unproven server ask for the password in clear",
+        ),
         ("postgresql://127.0.0.1/x?nothing=1", "is not the address of a PostgreSQL database"),
         ("postgresql://127.0.0.1:port/x", ""),
     ],

@@ -34,6 +34,7 @@ from certferry.adapters.state.postgresql_transaction import (
     bounded,
     carried_out,
     is_lost,
+    read_foreign_types,
     reading,
     rows_of,
     to_positional,
@@ -321,6 +322,7 @@ class PostgresqlDatabase:
             prepare_threshold=None,  # a prepared statement would stay behind in a pooler
             row_factory=rows_of,
         )
+        read_foreign_types(connection)
         try:
             _must_be_new_enough(connection, self.place)
             self._must_be_fit(is_replica=_is_replica(connection))
@@ -415,9 +417,23 @@ def _parameters(url: str) -> dict[str, Any]:
     }
     # An unproven server gets neither the password nor a password's digest, because another program
     # may listen on this machine's port.
-    is_known = where.get("sslmode") == "verify-full" or "require_auth" in where
-    proven = {} if is_known else {"require_auth": "!password,!md5"}
-    return {**_CONNECTION, **proven, **shown, **given}
+    accepted = str(where.get("require_auth", ""))
+    if where.get("sslmode") == "verify-full" or not _accepts_password(accepted):
+        return {**_CONNECTION, **shown, **given}
+    if "require_auth" in given:
+        raise ConfigError(
+            Text("`url` of [state] lets an unproven server ask for the password in clear"),
+            hint=Text("remove require_auth from `url`, or add sslmode=verify-full"),
+        )
+    return {**_CONNECTION, **shown, **given, "require_auth": "!password,!md5"}
+
+
+def _accepts_password(methods: str) -> bool:
+    """Return whether `require_auth` allows a password in clear or a password's MD5 digest."""
+    named = {method.strip() for method in methods.split(",")}
+    if all(method.startswith("!") for method in named):
+        return not {"!password", "!md5"} <= named
+    return not named.isdisjoint({"", "password", "md5"})
 
 
 def _is_here(host: str) -> bool:

@@ -9,6 +9,8 @@ from datetime import timedelta
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 from psycopg.pq import TransactionStatus
 
 from certferry.adapters.state import database as databases
@@ -88,6 +90,26 @@ def rows_of(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], databases.
     columns = [column.name for column in cursor.description or ()]
     places = {name: place for place, name in enumerate(columns)}
     return lambda values: databases.NamedRow(values, places)
+
+
+class _Bytes(Loader):
+    """Loads a value as bytes, which no column of certferry accepts. psycopg's own loader fails for
+    moments beyond Python's calendar, without naming the row.
+    """
+
+    def load(self, data: Buffer) -> bytes:
+        """See `Loader.load`."""
+        return bytes(data)
+
+
+_FOREIGN_TYPES = ("date", "interval", "time", "timestamp", "timestamptz", "timetz")
+"""Types that certferry's tables lack; another program may have changed a column's type."""
+
+
+def read_foreign_types(connection: psycopg.Connection[Any]) -> None:
+    """Have a connection return values of `_FOREIGN_TYPES` as bytes."""
+    for name in _FOREIGN_TYPES:
+        connection.adapters.register_loader(name, _Bytes)
 
 
 class BoundedConnection(psycopg.Connection[databases.NamedRow]):
