@@ -17,17 +17,20 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 from trustme import CA
 
 from certferry.adapters.state.connect import connect, prepare
 from certferry.adapters.state.database import Migration, Transaction, migrate, read_migrations
 from certferry.adapters.state.postgresql import PostgresqlDatabase
+from certferry.adapters.state.postgresql_transaction import connected
 from certferry.adapters.state.sealing import Sealing, new_key
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, ConfigError, DatabaseUnavailable, StateError
+from tests.adapters.http.peers import peer
 from tests.support.ports import HOST
 from tests.support.postgresql import (
     KEY,
@@ -288,6 +291,38 @@ def test_password_for_a_listener(request_: bytes) -> None:
     assert "scram-sha-256" in str(error.hint)
     assert "sslmode=verify-full" in str(error.hint)
     assert not b"".join(answered)
+
+
+def demanding(iterations: int) -> Callable[[socket.socket], None]:
+    """Return a server that asks for a proof by SCRAM with these iterations (RFC 5802 §5.1)."""
+
+    def converse(client: socket.socket) -> None:
+        while client.recv(4096)[4:8] in NOT_ENCRYPTED:
+            client.sendall(b"N")
+        offered = b"SCRAM-SHA-256\0\0"
+        client.sendall(b"R" + struct.pack("!II", 8 + len(offered), 10) + offered)
+        nonce = client.recv(4096).rpartition(b"r=")[2]
+        first = b"r=%bx,s=c2FsdA==,i=%d" % (nonce, iterations)
+        client.sendall(b"R" + struct.pack("!II", 8 + len(first), 11) + first)
+        client.recv(4096)
+
+    return converse
+
+
+def test_listener_that_demands_hours_of_computing() -> None:
+    """The connection ends in time; libpq goes on in a thread, here for some seconds."""
+    with peer(demanding(600_000)) as place:
+        began = time.monotonic()
+        with pytest.raises(psycopg.OperationalError, match="timeout expired"):
+            connected(
+                timedelta(seconds=0.1),
+                host=HOST,
+                port=int(place.rpartition(":")[2]),
+                user="certferry",
+                password=PASSWORD,
+                sslmode="disable",
+            )
+        assert time.monotonic() - began < 2
 
 
 @pytest.mark.parametrize("methods", ["password", "scram-sha-256,md5", "!md5", ""])

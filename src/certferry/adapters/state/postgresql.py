@@ -33,10 +33,9 @@ from certferry.adapters.state.postgresql_transaction import (
     CommitUnanswered,
     bounded,
     carried_out,
+    connected,
     is_lost,
-    read_foreign_types,
     reading,
-    rows_of,
     to_positional,
 )
 from certferry.adapters.state.sealing import Sealing
@@ -316,13 +315,11 @@ class PostgresqlDatabase:
 
     def _connect(self) -> BoundedConnection:
         secret = {} if self._password is None else {"password": self._password.reveal()}
-        connection = BoundedConnection.connect(
+        connection = connected(
             **self._parameters | secret,
             autocommit=True,  # only `carried_out` begins transactions
             prepare_threshold=None,  # a prepared statement would stay behind in a pooler
-            row_factory=rows_of,
         )
-        read_foreign_types(connection)
         try:
             _must_be_new_enough(connection, self.place)
             self._must_be_fit(is_replica=_is_replica(connection))
