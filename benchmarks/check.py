@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -74,10 +75,13 @@ class Taken:
     clock: float
 
 
-def taken(arguments: list[str]) -> Taken:
-    """Time one fresh interpreter, from start to exit. It must find everything in order."""
+def taken(arguments: list[str], environment: Mapping[str, str] | None = None) -> Taken:
+    """Time one fresh interpreter, from start to exit. Raises `CalledProcessError` unless the exit
+    code is 0.
+    """
     before, started = os.times(), time.perf_counter()
-    subprocess.run([sys.executable, *arguments], stdout=subprocess.DEVNULL, check=True)
+    command = [sys.executable, *arguments]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True, env=environment)
     after, ended = os.times(), time.perf_counter()
     user = after.children_user - before.children_user
     return Taken(user + after.children_system - before.children_system, ended - started)

@@ -534,7 +534,7 @@ def test_a_run_that_waits_differs_from_one_that_failed() -> None:
 
 def test_what_was_refused_has_a_problem_as_what_failed_has() -> None:
     """An object with code, message and hint; what went well has none. A failure without an error
-    of ours is a mistake in certferry.
+    of ours is a bug in certferry.
     """
     refused = replace(REFUSED, reason=ReasonCode.TOO_LITTLE_LIFE)
     mistake = StepOutcome(None, Outcome.FAILED, Text("a bug in certferry"))
