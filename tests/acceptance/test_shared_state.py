@@ -415,7 +415,9 @@ def test_read_replica(made: Host, postgresql: Postgresql, database: str) -> None
     with running_replica(postgresql) as replica:
         made.rewrite(postgresql.url(database), replica.url(database))
 
-        assert "is a read replica" in refusal(made, "sync")[0]
+        for words in (["sync"], ["sync", "--scheduled"]):
+            assert "is a read replica" in refusal(made, *words)[0], words
+            assert "moments old" not in made.run(*words).err, words
         for words in [*READING, ["check"], ["hosts"], ["state", "check"]]:
             run = made.run(*words)
             assert IN_ORDER == run.code, run

@@ -241,7 +241,7 @@ def test_key_of_another_service_is_refused_before_the_next_question(accounts: Ac
     accounts.environ.clear()
 
     code, shown = accounts.interviewed(
-        (ID, "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE\n"), (ID, f"{DP_ID}\n"), (TOKEN, "\x04")
+        (ID, "AKIDz8krbsJ5yKBZQpn74WFkmLPx3Qw7Rt2u\n"), (ID, f"{DP_ID}\n"), (TOKEN, "\x04")
     )
 
     assert 130 == code

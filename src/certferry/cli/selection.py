@@ -107,8 +107,10 @@ def settings_to_sync(front: Front, names: Sequence[str], wanted: RunOptions) -> 
         if not names and not settings.state.is_bucket:  # each opening of a bucket costs requests
             from certferry.wiring.runner import warn_of_state  # imports the engine
 
-            # Before the run opens the state, which makes a file that is lost.
-            with workspace_of(front, settings) as workspace:
+            # Before the run opens the state, which makes a file that is lost. No opening makes a
+            # shared state, and a read replica is refused by the run.
+            is_file = settings.state.path is not None
+            with workspace_of(front, settings, reads_only=is_file) as workspace:
                 warn_of_state(workspace, to_channels=True)
         return settings
     except ConfigError as error:

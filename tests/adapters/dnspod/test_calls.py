@@ -84,7 +84,7 @@ def configured(pause: Pause | None = None, **settings: object) -> DnsProvider:
 def test_key_of_tencent_cloud_is_recognised() -> None:
     """Both kinds of key are mixed up all the time."""
     with pytest.raises(ConfigError, match="key of Tencent Cloud") as refused:
-        configured(id=Secret("AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE"))
+        configured(id=Secret("AKIDz8krbsJ5yKBZQpn74WFkmLPx3Qw7Rt2u"))
 
     assert "DNSPod Token" in str(refused.value.hint)
     assert "AKIDz8" not in f"{refused.value} {refused.value.hint}"

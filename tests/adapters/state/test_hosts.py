@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from certferry.adapters.state.columns import from_moment
@@ -112,6 +112,25 @@ def test_moments_are_the_databases(
         assert abs(latest - world.database) <= timedelta(seconds=most / 2) + EXACT
         ahead = world.machine - world.database
         assert abs(clock.ahead() - ahead) <= timedelta(seconds=most / 2) + EXACT
+
+
+@given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(-1e6, 1e6)), min_size=1))
+@example([(1.0, -600.0)])
+def test_server_whose_clock_is_set_back(jumps: list[tuple[float, float]]) -> None:
+    """After a jump of the server's clock to either side, time still passes: a deadline comes at
+    most a ninth later than asked for.
+    """
+    moment, passed = datetime(2026, 12, 1, tzinfo=UTC), 0.0
+    clock = SharedClock(moment.isoformat, lambda: passed, lambda: moment)
+    before = clock.now()
+    for seconds, jump in jumps:
+        moment += timedelta(seconds=jump)
+        clock.set(moment.isoformat(), passed)
+        passed += seconds
+        moment += timedelta(seconds=seconds)
+
+        assert clock.now() - before >= timedelta(seconds=0.9 * seconds) - EXACT
+        before = clock.now()
 
 
 @pytest.fixture

@@ -17,17 +17,20 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 from trustme import CA
 
 from certferry.adapters.state.connect import connect, prepare
 from certferry.adapters.state.database import Migration, Transaction, migrate, read_migrations
 from certferry.adapters.state.postgresql import PostgresqlDatabase
+from certferry.adapters.state.postgresql_transaction import connected
 from certferry.adapters.state.sealing import Sealing, new_key
 from certferry.adapters.state.shared_leases import SharedState
 from certferry.core.observed.records import HistoryEntry
 from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, ConfigError, DatabaseUnavailable, StateError
+from tests.adapters.http.peers import peer
 from tests.support.ports import HOST
 from tests.support.postgresql import (
     KEY,
@@ -290,6 +293,62 @@ def test_password_for_a_listener(request_: bytes) -> None:
     assert not b"".join(answered)
 
 
+def demanding(iterations: int) -> Callable[[socket.socket], None]:
+    """Return a server that asks for a proof by SCRAM with these iterations (RFC 5802 §5.1)."""
+
+    def converse(client: socket.socket) -> None:
+        while client.recv(4096)[4:8] in NOT_ENCRYPTED:
+            client.sendall(b"N")
+        offered = b"SCRAM-SHA-256\0\0"
+        client.sendall(b"R" + struct.pack("!II", 8 + len(offered), 10) + offered)
+        nonce = client.recv(4096).rpartition(b"r=")[2]
+        first = b"r=%bx,s=c2FsdA==,i=%d" % (nonce, iterations)
+        client.sendall(b"R" + struct.pack("!II", 8 + len(first), 11) + first)
+        client.recv(4096)
+
+    return converse
+
+
+def test_listener_that_demands_hours_of_computing() -> None:
+    """The connection ends in time; libpq goes on in a thread, here for some seconds."""
+    with peer(demanding(600_000)) as place:
+        began = time.monotonic()
+        with pytest.raises(psycopg.OperationalError, match="timeout expired"):
+            connected(
+                timedelta(seconds=0.1),
+                host=HOST,
+                port=int(place.rpartition(":")[2]),
+                user="certferry",
+                password=PASSWORD,
+                sslmode="disable",
+            )
+        assert time.monotonic() - began < 2
+
+
+@pytest.mark.parametrize("methods", ["password", "scram-sha-256,md5", "!md5", ""])
+def test_environment_that_accepts_a_password_in_clear(
+    methods: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PGREQUIREAUTH cannot loosen the demand on an unproven server."""
+    monkeypatch.setenv("PGREQUIREAUTH", methods)
+    with listener_that_asks(struct.pack("!I", 3)) as (port, answered):
+        url = f"postgresql://certferry@{HOST}:{port}/x"
+        error = refused(lambda: connect(url, KEY, password=Secret(PASSWORD)))
+
+    assert "authentication method requirement" in str(error)
+    assert not b"".join(answered)
+
+
+@pytest.mark.parametrize("methods", ["scram-sha-256", "!password,!md5,!none"])
+def test_stricter_demand_on_a_server(methods: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demand of the environment reaches libpq unchanged."""
+    monkeypatch.setenv("PGREQUIREAUTH", methods)
+    with listener_that_asks(struct.pack("!I", 0)) as (port, _):
+        error = refused(lambda: connect(f"postgresql://certferry@{HOST}:{port}/x", KEY))
+
+    assert f'"{methods}"' in str(error)
+
+
 def test_user_without_the_right_to_make_tables(postgresql: Postgresql) -> None:
     """The hint has the grant."""
     name = postgresql.new_database()
@@ -394,6 +453,10 @@ def test_rows_that_another_program_removed(postgresql: Postgresql, name: str) ->
         ("postgresql://a@127.0.0.1/x?service=prod", "`service`"),
         ("postgresql://a:hidden@127.0.0.1/x", "`url` of [state] contains a password"),
         ("postgresql://127.0.0.1/x?password=hidden", "`url` of [state] contains a password"),
+        (
+            "postgresql://127.0.0.1/x?require_auth=password",
+            "lets an unproven server ask for the password in clear",
+        ),
         ("postgresql://127.0.0.1/x?nothing=1", "is not the address of a PostgreSQL database"),
         ("postgresql://127.0.0.1:port/x", ""),
     ],

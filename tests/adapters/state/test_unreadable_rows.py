@@ -239,6 +239,17 @@ def test_value_that_is_of_another_kind_in_a_shared_state(shared: Opened, table: 
     assert {*PARSED[table]} == seen
 
 
+@pytest.mark.parametrize("kind", ["timestamptz", "timestamp", "date"])
+def test_column_of_moments_beyond_the_calendar(shared: Opened, kind: str) -> None:
+    """Another program changed the column's type. Python has no such moment, so psycopg cannot read
+    the value; certferry names the row.
+    """
+    shared.ask(f"ALTER TABLE last_run ALTER ended_at TYPE {kind} USING 'infinity'")
+
+    assert ["ended_at" in message for message in named(shared.store, "last_run")] == [True]
+    must_be_isolated(shared, "last_run", of_static(shared.store))
+
+
 def test_lineage_whose_rows_are_unreadable(opened: Opened) -> None:
     """It goes on as if they were not there, and what is stored of it anew is read."""
     for table in ("rollout", "upload", "sighting", "notice", "issue_try", "last_run", "host"):

@@ -14,8 +14,9 @@ from certferry_sandbox.tencentcloud.service import TencentCloudService
 from certferry_sandbox.testing.context import connected_with
 from tests.adapters.dns.zone_account import ZoneAccount
 
-SECRET_ID = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3EXAMPLE"
-SECRET_KEY = "Gu5t9xGARNpq86cd98joQYCN3EXAMPLE"
+# Without a word of the tests' domains: `3EXAMPLE` would be masked in `n143.example.com`.
+SECRET_ID = "AKIDz8krbsJ5yKBZQpn74WFkmLPx3Qw7Rt2u"
+SECRET_KEY = "Gu5t9xGARNpq86cd98joQYCN3Qw7Rt2u"
 
 
 class TencentCloudAccount(ZoneAccount):

@@ -36,9 +36,8 @@ from certferry.text import Text
 _BETWEEN = "/"
 _ENDED = Text("try again after that run has ended")
 
-MOST_TURNS = 3000
-"""The most turns reserved ahead: 375 hosts with eight threads each. A reservation further ahead was
-made before the clock was set back, and is dropped."""
+_MOST_PROCESSES = 30
+"""The most processes of a host that wait for turns of the same account at the same time."""
 
 _RESERVED = "SELECT until FROM pace WHERE account = ? AND name = ?"
 _RESERVE = (
@@ -55,6 +54,14 @@ BEGUN_RUNS = Table(
     host=PLAIN.named("machine"),
     pid=NUMBER,
 )
+
+
+def longest_ahead(interval: timedelta, processes: int) -> timedelta:
+    """Return how far ahead `processes` reserve turns. A process reserves a turn, or the turns of a
+    second (`adapters.http.client`). A reservation further ahead was made before the clock was set
+    back, and is dropped.
+    """
+    return processes * max(interval, timedelta(seconds=1))
 
 
 class HostState(SqlState):
@@ -88,7 +95,7 @@ class HostState(SqlState):
             now = self.now()
             rows = transaction.rows(_RESERVED, account, name)
             first = max([now, *(to_moment(row["until"]) for row in rows)])
-            if first - now > MOST_TURNS * interval:
+            if first - now > longest_ahead(interval, _MOST_PROCESSES):
                 first = now
             until = from_moment(first + count * interval)
             transaction.execute(_RESERVE, account, name, until)

@@ -33,9 +33,9 @@ from certferry.adapters.state.postgresql_transaction import (
     CommitUnanswered,
     bounded,
     carried_out,
+    connected,
     is_lost,
     reading,
-    rows_of,
     to_positional,
 )
 from certferry.adapters.state.sealing import Sealing
@@ -315,11 +315,10 @@ class PostgresqlDatabase:
 
     def _connect(self) -> BoundedConnection:
         secret = {} if self._password is None else {"password": self._password.reveal()}
-        connection = BoundedConnection.connect(
+        connection = connected(
             **self._parameters | secret,
             autocommit=True,  # only `carried_out` begins transactions
             prepare_threshold=None,  # a prepared statement would stay behind in a pooler
-            row_factory=rows_of,
         )
         try:
             _must_be_new_enough(connection, self.place)
@@ -415,9 +414,23 @@ def _parameters(url: str) -> dict[str, Any]:
     }
     # An unproven server gets neither the password nor a password's digest, because another program
     # may listen on this machine's port.
-    is_known = where.get("sslmode") == "verify-full" or "require_auth" in where
-    proven = {} if is_known else {"require_auth": "!password,!md5"}
-    return {**_CONNECTION, **proven, **shown, **given}
+    accepted = str(where.get("require_auth", ""))
+    if where.get("sslmode") == "verify-full" or not _accepts_password(accepted):
+        return {**_CONNECTION, **shown, **given}
+    if "require_auth" in given:
+        raise ConfigError(
+            Text("`url` of [state] lets an unproven server ask for the password in clear"),
+            hint=Text("remove require_auth from `url`, or add sslmode=verify-full"),
+        )
+    return {**_CONNECTION, **shown, **given, "require_auth": "!password,!md5"}
+
+
+def _accepts_password(methods: str) -> bool:
+    """Return whether `require_auth` allows a password in clear or a password's MD5 digest."""
+    named = {method.strip() for method in methods.split(",")}
+    if all(method.startswith("!") for method in named):
+        return not {"!password", "!md5"} <= named
+    return not named.isdisjoint({"", "password", "md5"})
 
 
 def _is_here(host: str) -> bool:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from typing import Any, TypeVar
 
 import psycopg
+from psycopg.abc import Buffer
+from psycopg.adapt import Loader
 from psycopg.pq import TransactionStatus
 
 from certferry.adapters.state import database as databases
@@ -90,12 +95,55 @@ def rows_of(cursor: psycopg.Cursor[Any]) -> Callable[[Sequence[Any]], databases.
     return lambda values: databases.NamedRow(values, places)
 
 
+class _Bytes(Loader):
+    """Loads a value as bytes, which no column of certferry accepts. psycopg's own loader fails for
+    moments beyond Python's calendar, without naming the row.
+    """
+
+    def load(self, data: Buffer) -> bytes:
+        """See `Loader.load`."""
+        return bytes(data)
+
+
+_FOREIGN_TYPES = ("date", "interval", "time", "timestamp", "timestamptz", "timetz")
+"""Types that certferry's tables lack; another program may have changed a column's type."""
+
+
 class BoundedConnection(psycopg.Connection[databases.NamedRow]):
     """A connection that waits for an answer at most as long as `ANSWER`."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         """See `psycopg.Connection.wait`."""
         return super().wait(gen, interval, timeout or ANSWER.total_seconds())
+
+
+def connected(within: timedelta = ANSWER, **parameters: Any) -> BoundedConnection:
+    """Return a new connection. Raises `psycopg.Error`, also if the server has not let the client in
+    by then: a listener in the server's place may demand hours of computing for SCRAM, and libpq
+    computes without a limit. So a thread connects, and is abandoned at the limit.
+    """
+    coming: Future[BoundedConnection] = Future()
+
+    def connect() -> None:
+        try:
+            coming.set_result(BoundedConnection.connect(**parameters, row_factory=rows_of))
+        except BaseException as error:  # noqa: BLE001 - raised by `result`
+            coming.set_exception(error)
+
+    threading.Thread(target=connect, name="connecting", daemon=True).start()
+    try:
+        connection = coming.result(within.total_seconds())
+    except FutureTimeout:
+        coming.add_done_callback(_close)
+        raise psycopg.errors.ConnectionTimeout("connection timeout expired") from None
+    for name in _FOREIGN_TYPES:
+        connection.adapters.register_loader(name, _Bytes)
+    return connection
+
+
+def _close(late: Future[BoundedConnection]) -> None:
+    if late.exception() is None:
+        late.result().close()
 
 
 class PostgresqlTransaction(databases.Transaction):

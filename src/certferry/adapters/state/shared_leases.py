@@ -18,8 +18,8 @@ from certferry.adapters.state.database import Database, Reader, Row, T, Transact
 from certferry.adapters.state.fencing import must_be_in_force, taken_over
 from certferry.adapters.state.leases import (
     BEGUN_RUNS,
-    MOST_TURNS,
     held_by_another,
+    longest_ahead,
     must_be_unheld,
     new_holder,
 )
@@ -78,6 +78,9 @@ _RESERVE = (
     " THEN clock_timestamp() ELSE greatest(CAST(held.until AS TIMESTAMPTZ), clock_timestamp())"
     f" END + {_TURNS}) AT TIME ZONE 'UTC', {_FORM}) RETURNING until, {_NOW} AS now"
 )
+_MOST_HOSTS = 400
+"""The most processes, on all hosts, that wait for turns of the same account at the same time."""
+
 _RUN = "\1run "
 """The beginning of the name of a run's lease, followed by the host and the run's number. No
 lineage's name begins like this."""
@@ -102,6 +105,10 @@ _QUICK = 1.0
 """Seconds. A slower answer of the database's clock is less exact than an earlier answer."""
 
 
+_SLOWED = 0.9
+"""The speed of a clock ahead of the database's clock: ten minutes are made up in 100 minutes."""
+
+
 class SharedClock:
     """The database's clock, read on this host: the clock's last answer, plus the time `passed`
     since that answer.
@@ -117,7 +124,7 @@ class SharedClock:
         self._passed = passed
         self._machine = machine
         self._answer: tuple[datetime, float] | None = None
-        self._latest = datetime.min.replace(tzinfo=UTC)
+        self._latest: tuple[datetime, float] | None = None
 
     def set(self, answer: str, asked: float) -> tuple[datetime, float]:
         """Store the database's answer, unless slow, to a question `asked` at a moment of `passed`.
@@ -132,12 +139,18 @@ class SharedClock:
         """Return the present moment. Only the first call asks the database. Raises `StateError`.
 
         The moments never go back, because a run waits for minutes if a stored beginning lies in the
-        future.
+        future. If the server's clock was set back, the moments still go on, a little slower than
+        time, so every deadline comes.
         """
         asked = self._passed()
         moment, at = self._answer or self.set(self._ask(), asked)
-        self._latest = max(self._latest, moment + timedelta(seconds=self._passed() - at))
-        return self._latest
+        passed = self._passed()
+        present = moment + timedelta(seconds=passed - at)
+        if self._latest is not None:
+            latest, told_at = self._latest
+            present = max(present, latest + _SLOWED * timedelta(seconds=passed - told_at))
+        self._latest = present, passed
+        return present
 
     def ahead(self) -> timedelta:
         """Return how far the machine's clock is ahead. Raises `StateError`."""
@@ -295,7 +308,7 @@ class SharedState(SqlState):
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
         turns = str((count * interval).total_seconds())
-        most = str(MOST_TURNS * interval.total_seconds())
+        most = str(longest_ahead(interval, _MOST_HOSTS).total_seconds())
         try:
             [row] = self._shared.repeat(_RESERVE, account, name, turns, most, turns)
         except StateUnavailable:
