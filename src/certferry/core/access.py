@@ -168,8 +168,10 @@ login console server system service test demo default changeme temp company
 # Words suggested by a server and by this program.
 
 _COMMON = sorted(f"{_FREQUENT} {_SUGGESTED}".split(), key=len, reverse=True)
-_NO_SENTENCE = 2
-"""The most frequent words cut from a password: more words are a sentence, a good password."""
+_MOST_WORDS_CUT = 2
+"""How many words at most are cut from a password before the password is judged. A password of more
+words is a sentence, and a good password.
+"""
 
 
 def password_mistake(password: str, name: str) -> Text | None:
@@ -193,12 +195,13 @@ def _plain(words: str) -> str:
 
 
 def _without(words: Sequence[str], plain: str) -> str:
-    """Return the password without the first `_NO_SENTENCE` words found in it, and without the usual
-    additions to words.
+    """Return the password without the first `_MOST_WORDS_CUT` of `words` that the password
+    contains, each wherever the word occurs. If a word was found, also remove years and signs
+    (`_ADDED`). Look-alikes such as 0 and o count as equal.
     """
     letters, count = plain.translate(_AS_LETTERS), 0
     for word in words:
-        if count < _NO_SENTENCE and (spelt := word.translate(_AS_LETTERS)) in letters:
+        if count < _MOST_WORDS_CUT and (spelt := word.translate(_AS_LETTERS)) in letters:
             count += 1
             while (place := letters.find(spelt)) >= 0:
                 plain, letters = (

@@ -254,8 +254,8 @@ _FRAMED = re.compile(rf"{_BEGIN}(.*?){_END}", re.DOTALL)
 def hold_pieces(words: str, secrets: Iterable[Secret]) -> bool:
     """Return whether words hold a piece of a secret.
 
-    Recognised are pieces with anything between the characters, numbered, backwards, in Base64, and
-    as numbers. Enciphered pieces pass.
+    A piece is recognised with other characters in between, with numbered characters, backwards, in
+    Base64, and as numbers. An encrypted piece is not recognised.
     """
     sought = [secret.pieces for secret in secrets]
     if not any(sought):

@@ -13,9 +13,9 @@ from certferry.core.observed.records import LastRun
 from certferry.text import Text
 
 NIGHT_HOURS = 6
-"""The hours after midnight, in which a CDN's change disturbs the fewest visitors. The second run of
-a day comes half a day after the first (Let's Encrypt asks for two runs, at a random second:
-docs/facts/letsencrypt.md §3.1)."""
+"""The first run of a day begins within so many hours after midnight, when a CDN's change disturbs
+the fewest visitors. The second run follows half a day later (Let's Encrypt asks for two runs, at a
+random second: docs/facts/letsencrypt.md §3.1)."""
 
 _MINUTES, _SECONDS = 59, 60
 NIGHT_MOMENTS = NIGHT_HOURS * _MINUTES * _SECONDS
@@ -102,7 +102,9 @@ MOST = 5
 
 
 def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
-    """Return whether a ping may be sent. A ping for a run's beginning leaves room for the end's."""
+    """Return whether a ping may be sent now. The ping for the end of a run may be the last of the
+    `MOST` in a `MINUTE`; the ping for the beginning may not.
+    """
     return len(recent(sent, now)) < (MOST if ends else MOST - 1)
 
 

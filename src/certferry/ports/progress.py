@@ -29,8 +29,9 @@ def set_now(by: Clock) -> Clock:
 
 
 Pause = Callable[[float], None]
-"""Wait this many seconds. Raises `Interrupted` as soon as the run is stopped, once in each thread;
-later pauses of the thread belong to the clean-up and wait normally.
+"""Wait this many seconds. Raises `Interrupted` as soon as the run is stopped, or at the thread's
+next wait. Later waits of the thread belong to the clean-up: they last normally until the run's time
+for cleaning up is used, and a longer wait raises again.
 """
 
 

@@ -421,8 +421,8 @@ class DeclarationStore(Protocol):
     def declared_among(
         self, lineages: Collection[str], besides: str = ""
     ) -> Mapping[str, tuple[str, ...]]:
-        """Return the declared ones among these lineages, each with the declaring hosts. Ignore the
-        declarations in this host's file `besides`.
+        """Return those of `lineages` that a host declares, each with the declaring hosts. Ignore
+        the declarations in this host's file `besides`.
         """
 
 
@@ -502,8 +502,8 @@ class StateStore(
         """
 
     def damage(self) -> tuple[Reported, ...]:
-        """Return what is wrong with how the whole is stored, beside its rows: tables unlike those
-        that certferry made, or generations that do not follow each other. Raises as `flush`.
+        """Return the faults of the state as a whole, apart from single rows: tables that differ
+        from certferry's schema, or gaps between generations. Raises as `flush`.
         """
 
     def flush(self) -> None:

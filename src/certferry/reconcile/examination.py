@@ -269,7 +269,9 @@ def examine_schedule(
 
 
 def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Problem]:
-    """Yield a warning if neither is declared: operators would miss failures at night."""
+    """Yield a warning if the file declares neither a channel nor a heartbeat: operators would not
+    hear of failed runs.
+    """
     if not (has_channel or has_heartbeat):
         yield warning(
             Code.NO_CHANNEL,

@@ -201,7 +201,8 @@ def _request_of(
 ) -> IssueRequest:
     """Return the request for a CA.
 
-    An order that replaces the CA's own leaf with a shared name is exempt from limits (RFC 9773 §5).
+    An order is exempt from the CA's limits (RFC 9773 §5) if the order replaces the certificate in
+    force, this certificate came from the same CA or an unknown CA, and both share a name.
     """
     names, directory = set(step.names), "" if authority is None else authority.directory
     own = [

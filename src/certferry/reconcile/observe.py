@@ -139,10 +139,11 @@ def as_known(
 
 
 AT_ONCE, FRESH = 100, 5.0
-"""The number of lineages read at once by `ReadAhead`, and the seconds for which the records count.
+"""`AT_ONCE` is how many lineages `ReadAhead` reads together. A larger read lasts longer than
+`run.STALLED`, and the queue would start threads that only wait for the read (`benchmarks.sync`).
 
-Another run may change the state meanwhile, but it may do so after any read. Reading more at once
-takes longer than `run.STALLED`, so threads are started that only wait (`benchmarks.sync`).
+`FRESH` is for how many seconds the records may be used. Another run may change the state in these
+seconds, as after any read.
 """
 
 

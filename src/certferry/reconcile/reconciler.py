@@ -1,9 +1,7 @@
 """The main job: for each lineage, observe the world, compare with the declaration, carry out the
 difference, and observe again until the certificate is served.
 
-Each pass over a lineage observes and plans anew, so a step may be half done at any time. A run
-remembers when the run began, the reported outcomes, and the number of removals; all other facts for
-decisions are in the state.
+Each pass over a lineage observes and plans anew, so a step may be half done at any time.
 """
 
 from __future__ import annotations
@@ -375,7 +373,9 @@ class LineageReconciler:
         return self._awaits_another(remembered) or self._was_verified_by_another(remembered)
 
     def _awaits_another(self, remembered: Remembered) -> bool:
-        """Return whether another host has only to verify, in the first pass; the last observes."""
+        """Return whether the first pass can be left out, because another host is already waiting to
+        see the certificate served. The pass at the end of the run observes.
+        """
         if self.awaits_another or self._outcomes.has_looked:
             return False
         self.awaits_another = awaits_another(self.desired, remembered, self._others_since)
@@ -507,7 +507,9 @@ class Reconciler:
         scheduled: bool = False,
         before: reports.SyncReport | None = None,
     ) -> reports.SyncReport:
-        """Sync. A `scheduled` run keeps pauses, and continues `before`. Raises `StateError`."""
+        """Reconcile the certificates, store the run's end (with `before`, the report of earlier
+        tries), and return the report. A `scheduled` run keeps pauses. Raises `StateError`.
+        """
         self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self.run(certificates, wait_limit, issuing, keeps_pauses=scheduled)

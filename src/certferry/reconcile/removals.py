@@ -96,7 +96,9 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
 
 
 def _in_words(kept: Sequence[StepOutcome]) -> Text:
-    """Return how many copies an account keeps, with the last answer that is not about use."""
+    """Return the sentence on the copies that stay: how many are still in use, how many the target
+    refused to remove for another reason, and the last such refusal.
+    """
     answers = [outcome.detail for outcome in kept if outcome.error is not None]
     used = len(kept) - len(answers)
     still_used = Text("others still in use and kept: {count}", count=used)

@@ -110,9 +110,9 @@ class Run:
             wake()
 
     def pause(self, seconds: float) -> None:
-        """Wait (`ports.progress.Pause`). Raises `Interrupted` once in each thread after a stop.
-
-        After raising, the thread may still wait for the time of cleaning up in all.
+        """Wait (`ports.progress.Pause`). Raises `Interrupted` at the first wait of each thread
+        after a stop. Later waits of the thread are for cleaning up: together they may last
+        `_cleaning_up` seconds, and a longer wait raises again.
         """
         left: float | None = getattr(self._interrupted, "left", None)
         if left is None:
@@ -585,7 +585,9 @@ class _Reading(Generic[S, T]):
 
 
 def side_by_side(reader: Callable[[S], T], subjects: Sequence[S], run: Run) -> list[T]:
-    """Return the results of `reader` for each subject, read in parallel. Raises reader's errors."""
+    """Return the results of `reader` for each subject, read in parallel. Raises the errors of
+    `reader`.
+    """
     readings = [_Reading(reader, subject) for subject in subjects]
     WorkQueue(readings, run, datetime.now, stopping=timedelta(0)).carry_out()
     return [reading.found for reading in readings]

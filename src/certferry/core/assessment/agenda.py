@@ -130,8 +130,8 @@ class Need(Struct, frozen=True):
     """A matter for a person, and whether a run is the fix."""
 
     concern: Concern
-    #: The lineages for a run that ends the matter, empty for a run over all lineages; `None` if a
-    #: run does not end the matter.
+    #: The lineages of the run that ends the matter. Empty: a run over all lineages. `None`: no run
+    #: ends the matter.
     run: tuple[str, ...] | None
 
 

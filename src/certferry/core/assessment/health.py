@@ -42,7 +42,7 @@ RUN_WITHIN = timedelta(hours=48)
 """How long ago the last run (of two a day) may have ended before a missing run is reported."""
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""A recorded moment this far in the future means that a clock was or is wrong."""
+"""How far in the future a recorded moment must lie to show that a clock was or is wrong."""
 
 UNJUDGED = frozenset({"clock_off", "none_declared"})
 """Codes of warnings that make all other judgments uncertain."""
@@ -363,9 +363,8 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
 def _of_place(
     expected: Expected, versions: Versions, place: Sighting, now: datetime
 ) -> Iterator[Concern]:
-    """Yield concerns about a place without its certificate.
-
-    Judged are the deadline for the upload, and the end of the certificate at the place.
+    """Yield concerns about a place without its certificate: about the deadline for the upload, and
+    about the end of the certificate now at the place.
     """
     newest, where = versions[0], Subject(place.lineage, place.target, place.domain)
     hint = _what_holds_it_up(place.lineage)

@@ -31,9 +31,9 @@ class Sighting(Struct, frozen=True):
     served: bool
     #: Since when `served` has its value.
     since: datetime
-    #: Our certificate at the place: the one at most addresses, or in the receiver.
+    #: The certificate of ours that the most addresses present, or that the receiver holds.
     fingerprint: str | None = None
-    #: The first end among other certificates at the place.
+    #: The earliest end among the certificates at the place that are not ours.
     other_until: datetime | None = None
 
     @property
@@ -93,7 +93,9 @@ def _has(
 def _presented(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, versions: Versions
 ) -> tuple[str | None, datetime | None]:
-    """Return our fingerprint at most addresses, or in the receiver, and the first end of others."""
+    """Return two facts of a place: the fingerprint of ours that the most addresses present, or that
+    the receiver holds; and the earliest end among the certificates that are not ours.
+    """
     ours = {version.fingerprint for version in versions}
     if domain.kind.is_receiver:
         return domain.bound if domain.bound in ours else None, None

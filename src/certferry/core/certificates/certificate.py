@@ -135,9 +135,12 @@ def first_of(names: Sequence[str], most: int) -> list[str | Text]:
 
 
 SHORT_LIVED = timedelta(days=10)
+"""A certificate with a shorter life is due at half of its life, others at two thirds."""
 
 HALF_DAY = timedelta(hours=12)
-"""Let's Encrypt wants two queries a day (docs/facts/letsencrypt.md §3.1)."""
+"""The usual time between two runs, and between two queries for a renewal window: Let's Encrypt
+wants two queries a day (docs/facts/letsencrypt.md §3.1).
+"""
 
 USUAL_REST = timedelta(hours=6)
 """The time between queries for a CA without Retry-After (RFC 9773 §4.3.3). Let's Encrypt sends
@@ -148,7 +151,9 @@ SHORTEST_REST, LONGEST_REST = timedelta(minutes=1), timedelta(days=1)
 """The bounds of a Retry-After from a CA (RFC 9773 §4.3.2)."""
 
 _DIGITS = 13
-"""The hex digits of a fingerprint used for a share: as many bits as a float holds."""
+"""How many leading hex digits of the fingerprint choose the moment in a renewal window
+(`renew_at`): 52 bits, which a float holds exactly.
+"""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 

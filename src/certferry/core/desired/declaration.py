@@ -24,9 +24,9 @@ TOLERATED = timedelta(hours=1)
 def digest_of_declaration(desired: DesiredCertificate) -> str:
     """Return SHA-256 over everything hosts must declare alike.
 
-    Alike must be names, key, issuance, accounts and targets. Files, commands and the paths of a
-    source differ by host. Settings at their default are left out, so a release with a new setting
-    computes the same digest.
+    Hosts must declare the same names, key, issuance, accounts and targets. Files, commands and the
+    paths of a source differ by host. Settings at their default are left out, so a release with a
+    new setting computes the same digest.
     """
     text = json.dumps(_as_json(_common(desired)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()

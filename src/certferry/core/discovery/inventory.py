@@ -75,7 +75,7 @@ class FoundZone(Struct, frozen=True):
 
 
 SOON = timedelta(days=30)
-"""A bound certificate with less time left, and without a declared successor, needs a person."""
+"""The time left from which a bound certificate without a declared successor needs a person."""
 
 
 _NEVER = datetime.max.replace(tzinfo=UTC)

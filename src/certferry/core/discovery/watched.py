@@ -16,7 +16,9 @@ from certferry.text import Text
 
 HTTPS = 443  # RFC 9110 §4.2.2
 SOON = timedelta(days=7)
-"""An older certificate with less time left is an error: the change may have come to a halt."""
+"""The time left from which the older of several certificates is an error: the change may have come
+to a halt.
+"""
 
 _RENEW = Text("renew the certificate: `certferry sync` does so for declared certificates")
 _AT_CDN = Text(

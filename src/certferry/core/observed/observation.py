@@ -222,8 +222,8 @@ class ObservedTarget(Struct, frozen=True):
     domains: tuple[ObservedDomain, ...] = ()
     #: Copies of the lineage's certificates.
     remotes: tuple[RemoteCertificate, ...] = ()
-    #: By domain, the certificates its addresses present. Asked are domains bound to the current
-    #: certificate, and domains with an unknown binding.
+    #: The certificates presented by the addresses of each domain. Edges are asked only for domains
+    #: bound to the current certificate, and for domains with an unknown binding.
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     #: Why the target could not be read.
     failure: CertferryError | None = None
@@ -261,7 +261,9 @@ class ObservedTarget(Struct, frozen=True):
         return next((r for r in self.remotes if r.fingerprint == fingerprint), None)
 
     def fingerprint_of(self, remote_id: str | None) -> str | None:
-        """Return the fingerprint of a bound certificate; `None` for another tool's."""
+        """Return the fingerprint of the lineage's copy with this id at the target; `None` if no
+        copy of the lineage has the id.
+        """
         return next((r.fingerprint for r in self.remotes if r.remote_id == remote_id), None)
 
 

@@ -211,8 +211,8 @@ certificate may have expired.
 """
 
 NEAR_THE_END = timedelta(hours=6)
-"""The longest pause then. With the tries before, a pause takes less than half a day, so the next
-scheduled run tries again.
+"""The longest pause while a certificate has at most `NEAR` left. The pauses of 1, 10 and 100
+minutes and this pause take less than half a day together, so the next scheduled run tries again.
 """
 
 
@@ -251,8 +251,9 @@ def pause_end(remembered: Remembered, now: datetime) -> datetime | None:
 
 
 ANEW_AFTER = timedelta(days=1)
-"""The CA counts a rejected certificate as issued: Let's Encrypt allows five of the same names in a
-week."""
+"""How long certferry orders nothing after a CA issued another certificate than ordered. The CA
+counts the rejected certificate as issued: Let's Encrypt allows five of the same names in a week.
+"""
 
 
 def rejection_pause(rejected_at: datetime, now: datetime) -> CertificateRejected | None:
@@ -277,13 +278,17 @@ def rejection_pause(rejected_at: datetime, now: datetime) -> CertificateRejected
 
 
 LAST_SHARE = 6
-"""In the last sixth of a certificate's life, half of the time for a renewal has been lost."""
+"""Another CA may be asked in the last sixth of a certificate's life, when half of the time for a
+renewal is over.
+"""
 
 WITHOUT_ANY = timedelta(days=1)
 """How long a CA must have failed before another CA is asked for a first certificate."""
 
 PASSING = timedelta(hours=1)
-"""An error younger than this may pass, however near the deadline is."""
+"""How long a CA must have failed, or must hold the order, before another CA is asked, even near the
+end: a younger error often goes away by itself.
+"""
 
 
 def authorities_now(

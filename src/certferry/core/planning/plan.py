@@ -275,7 +275,9 @@ class Plan(Struct, frozen=True):
 
     @property
     def pending(self) -> tuple[Step, ...]:
-        """The steps that change something, without repeated removals and sightings to store."""
+        """The steps that change something: all steps except rollouts that only have a sighting to
+        store, and removals that the target refused before (`Retire.again`).
+        """
         seen = {rollout.steps[0] for rollout in self.rollouts if rollout.is_seen}
         again = {step for step in self.retirements if step.again}
         return tuple(step for step in self.steps if step not in seen | again)

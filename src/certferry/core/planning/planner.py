@@ -474,8 +474,8 @@ def _delivery(case: _Case) -> plans.Rollout:
 def why_deliver(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, version: Version | None
 ) -> Reason | None:
-    """Return why a receiver needs a version (`None`: a version still to be issued); `None` if the
-    receiver has the version.
+    """Return why a receiver needs a version, or `None` if the receiver has the version. `version`
+    is `None` while the version is still to be issued.
     """
     if version is None:
         return NEW_CERTIFICATE

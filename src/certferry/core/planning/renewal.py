@@ -237,7 +237,10 @@ def just_issued(version: Version, now: datetime) -> bool:
 
 
 GAP = timedelta(days=1)
-"""A CA that puts every certificate's window into the past gets one order a day."""
+"""The least time between two orders while each new certificate comes after the end of the window of
+the certificate before (`window_passed`). Without the limit, a CA whose windows are always past
+would get an order in every run.
+"""
 
 
 def window_passed(version: Version, before: Version | None) -> bool:

@@ -21,7 +21,10 @@ from certferry.text import Text
 from certferry.values import replace
 
 TIGHT = timedelta(days=7)
-"""After a week of failing runs, over a holiday, an upload should still be possible."""
+"""The least time that a new certificate should leave for an upload (the certificate's life without
+the rest that the target requires), else `judge_at_target` warns. Runs may fail for a week, as over
+a holiday.
+"""
 
 _RENEWED = Text("run `certferry sync --renew {lineage}`")
 _RENEWED_ELSEWHERE = Text(
@@ -241,7 +244,9 @@ def is_not_revoked(case: _Case) -> Refusal:
 
 
 def has_not_expired(case: _Case) -> Refusal:
-    """Certificate and issuer are still valid; else the certificate served now stays."""
+    """Neither the certificate nor the certificate's issuer has expired. If either has, the
+    deployment is refused, and the domain keeps the certificate it serves now.
+    """
     reason = next(_expired(case.version, case.now), None)
     return None if reason is None else (reason, case.another_one)
 
