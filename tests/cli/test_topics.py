@@ -14,6 +14,7 @@ from certferry.present.language import voice_in
 from certferry.present.layout import width
 from certferry.present.page_search import search, sections_of
 from certferry.present.pages import about_words, pages, schemas
+from certferry.text import Text
 from certferry.wiring.adapters import CHANNELS, DNS_PROVIDERS, TARGETS, installed
 from tests.support.command import Ended, run_here
 from tests.support.schemas import schema
@@ -67,11 +68,11 @@ def test_every_code_of_a_service_is_explained() -> None:
     table, voices = installed(), {language: voice_in(language) for language in ("en", "zh")}
     families = (DNS_PROVIDERS, TARGETS, CHANNELS)
     adapters = [table.find(family, name) for family in families for name in table.names(family)]
-    services = {one.adapter.SERVICE: one.codes for one in adapters if one.codes}
+    services = {one.called: one.codes for one in adapters if one.codes}
 
-    assert {"Qiniu", "DNSPod", "Cloudflare", "Tencent Cloud", "DingTalk"} <= set(services)
+    assert {"Qiniu", "DNSPod", "Cloudflare", "Tencent Cloud", "DingTalk"} <= set(map(str, services))
     assert {"400611", "404001", "400322"} | {str(code) for code in MEANINGS} <= set(
-        services["Qiniu"]
+        services[Text("Qiniu")]
     )
     for service, codes in services.items():
         for code, known in codes.items():

@@ -22,8 +22,8 @@ from certferry.core.access import Role
 from certferry.core.assessment.hosts import HostStanding, standings_of
 from certferry.core.assessment.notices import (
     ChannelState,
-    Delivery,
     Notice,
+    SentNotice,
     Subject,
     Topic,
     refused,
@@ -142,7 +142,7 @@ def test_channel_that_takes_no_messages_comes_first(tmp_path: Path) -> None:
     """With since when, why, and until when it is left alone."""
     text = '[notify.a]\ntype = "webhook"\nurl = "https://a.example"\n'
     text += '[notify.b]\ntype = "webhook"\nurl = "https://b.example"\non = ["renewed"]\n'
-    sent = Delivery(Topic.RENEWED, Subject("img"), NOON, NOON)
+    sent = SentNotice(Topic.RENEWED, Subject("img"), NOON, NOON)
     why = replace(refused("b", verbatim("quota")), message=verbatim("quota"), since=NOON)
     states = {
         "a": ChannelState((sent,), (NOON - HOUR, NOON)),

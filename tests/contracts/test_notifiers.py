@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -12,15 +13,47 @@ import pytest
 
 from certferry.core.redaction import Secret
 from certferry.ports.notifier import Notifier, RefusedForGood
+from certferry.wiring.adapters import CHANNELS, installed
 from certferry_sandbox.httpd import HttpService, Request, Response
 from certferry_sandbox.messages.mail_server import GONE, PASSWORD, USER, MailServer
 from certferry_sandbox.messages.service import MessageService
-from certferry_sandbox.testing.contracts.notifier import NotifierContract, Taken, message, shown
+from certferry_sandbox.testing.contracts.notifier import (
+    NotifierContract,
+    OnlySendsContract,
+    Taken,
+    message,
+    shown,
+    side_effects,
+)
 from tests.adapters.notify.channels import CASES, Case, Clock, connect, context, nothing_listens
+
+ONLY_SEND = {"dingtalk", "feishu", "wecom", "serverchan", "pushplus", "bark", "telegram", "webhook"}
+"""The channels that post to an address, and do nothing else."""
+
+
+def test_channels_that_may_speak_from_a_file_that_others_can_write() -> None:
+    """A channel with a program or with a library's own addresses is not among these; and each of
+    these keeps the contract of a channel that only sends, in the classes below.
+    """
+    names = installed().names(CHANNELS)
+    may_speak = {name for name in names if installed().find(CHANNELS, name).only_sends}
+
+    assert ONLY_SEND | {"email"} == may_speak
+    assert ONLY_SEND == {case.kind for case in CASES}
+
+
+def test_a_program_and_a_written_file_are_noticed(tmp_path: Path) -> None:
+    """The contract would hold of everything otherwise."""
+    with side_effects() as seen:
+        subprocess.run(["true"], check=True)
+        (tmp_path / "file").write_text("")
+
+    assert any("subprocess.Popen" in effect for effect in seen)
+    assert f"wrote {tmp_path / 'file'}" in seen
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.kind)
-class TestHttpChannel(NotifierContract):
+class TestHttpChannel(OnlySendsContract):
     """Those that post JSON."""
 
     @pytest.fixture
@@ -55,7 +88,7 @@ class TestHttpChannel(NotifierContract):
 
 
 @pytest.mark.parametrize("tls", ["smtps", "starttls"])
-class TestMail(NotifierContract):
+class TestMail(OnlySendsContract):
     """By SMTP, with TLS from the start or from STARTTLS on."""
 
     @pytest.fixture

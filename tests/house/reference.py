@@ -89,6 +89,8 @@ def adapters_page(words: Words, language: str) -> str:
         parts += [
             part for one in found if one.is_ours for part in _adapter(one, family, words, say)
         ]
+    author = words["author"]
+    parts += [author["title"], author["intro"], _table(author["columns"], iter(author["names"]))]
     return "\n\n".join(parts) + "\n"
 
 
@@ -133,7 +135,7 @@ def _settings(one: Described, words: Words, say: Say) -> Iterator[tuple[str, ...
             _type(types[field.name], words),
             words["required"] if key in required else _default(field.default, words),
             words["between"].join(f"`{name}`" for name in (variable.names if variable else ())),
-            say(variable.what if variable else said[key]),
+            say(variable.description if variable else said[key]),
         )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
@@ -23,9 +24,11 @@ from certferry.core.findings import Code
 from certferry.core.observed.observation import TargetRules
 from certferry.core.planning.report import Outcome
 from certferry.core.reasons import ReasonCode
-from certferry.wiring.adapters import CHANNELS, FAMILIES, Family, installed
+from certferry.ports import adapter
+from certferry.ports.adapter import Adapter
+from certferry.wiring.adapters import CHANNELS, FAMILIES, Described, Family, installed
 from tests.core.strategies import certificate
-from tests.house.reference import CODES, ERRORS, SUFFIX, all_pages, code_meanings, errors
+from tests.house.reference import ADAPTERS, CODES, ERRORS, SUFFIX, all_pages, code_meanings, errors
 from tests.house.tree import ROOT, modules, relative
 
 # --- The pages that are made are as they would be made now; that of the adapters is what their
@@ -49,6 +52,19 @@ def test_the_pages_are_as_they_are_made() -> None:
     ]
 
     assert [] == stale, "run ./scripts/reference"
+
+
+@pytest.mark.parametrize("suffix", SUFFIX.values())
+def test_every_name_of_an_adapter_is_on_the_page(suffix: str) -> None:
+    """Authors of packages read the page; the wiring reads the names of an adapter's module."""
+    optional = re.findall(r'getattr\(self\.adapter, "(\w+)"', inspect.getsource(Described))
+    required = [name for name in vars(Adapter) if not name.startswith("_")]
+
+    page = ADAPTERS.with_suffix(suffix).read_text(encoding="utf-8")
+    listed = re.findall(r"^\| `(\w+)` \|", page.rpartition("\n## ")[2], re.MULTILINE)
+
+    assert {*required, *optional} == set(listed)
+    assert set() == {name for name in optional if f"`{name}" not in (adapter.__doc__ or "")}
 
 
 @pytest.mark.parametrize(("family", "name"), OURS, ids=[name for _, name in OURS])

@@ -512,7 +512,7 @@ def test_what_channels_answered() -> None:
         "phone": AgainAt(NOW, Text("too many")),
     }
 
-    lines = answer_lines(answers, dict.fromkeys(answers, "S"), Voice())
+    lines = answer_lines(answers, dict.fromkeys(answers, Text("S")), Voice())
 
     assert [
         "ops (S): sent",

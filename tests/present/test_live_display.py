@@ -65,7 +65,7 @@ def drawn(
     clock = Clock()
     display = Display(Voice(), clock, changes_nothing=changes_nothing)
     for event in events:
-        display.hear(event)
+        display.on_event(event)
     clock.moment += after
     paper = io.StringIO()
     console = Console(file=paper, width=columns, height=rows, color_system=None)

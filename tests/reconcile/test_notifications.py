@@ -178,7 +178,7 @@ def test_a_channel_that_hangs_holds_nothing_up() -> None:
     assert took < LATE.total_seconds() + 2
     assert Sent() == answers["boss"]
     assert isinstance(answers["ops"], AgainAt)
-    assert () == ship.state.channel("ops").deliveries
+    assert () == ship.state.channel("ops").sent_notices
     assert [("trouble img",)] == boss.words
 
 

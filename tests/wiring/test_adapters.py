@@ -16,12 +16,13 @@ from certferry.config.model import Settings
 from certferry.core.desired.certificate import Kind
 from certferry.errors import ConfigError, DeployError, DnsError, DnsUnavailable, Interrupted
 from certferry.ports.survey import ZoneFinder
+from certferry.present.language import voice_in
 from certferry.reconcile.examination import cnames_of, examine_account
 from certferry.reconcile.handing_over import without_key
 from certferry.reconcile.run import Run
 from certferry.wiring.accounts import Paces, VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, OURS, TARGETS, installed, package_of
-from certferry.wiring.settings import InstalledAdapters
+from certferry.wiring.settings import InstalledAdapters, offered
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
 from tests.adapters.qiniu.account import bundle
 from tests.house.tree import ROOT
@@ -107,6 +108,28 @@ def test_nothing_is_imported_before_it_is_used(packages: Packages) -> None:
     assert not {"bad_dns", "good_dns"} & set(sys.modules)
 
 
+def test_offers_are_in_the_order_of_the_ranks(packages: Packages) -> None:
+    """A package may name a place; the usual service stays first, and a package without a rank is
+    last.
+    """
+    packages.install("certferry-first", "bad_dns", f"{adapter()}\nRANK = 0", first=DNS_GROUP)
+    packages.install("certferry-mid", "bad_dns_2", f"{adapter()}\nRANK = 35", mid=DNS_GROUP)
+
+    offers = [service.type for service in offered(DNS_PROVIDERS, packages.table())]
+
+    assert ["dnspod", "first", "tencentcloud", "alidns", "mid", "cloudflare"] == offers[:6]
+    assert ["rfc2136", "acme-dns", "lexicon", "command", GOOD] == offers[6:]
+
+
+def test_the_name_of_a_service_for_people(packages: Packages) -> None:
+    """`CALLED`, in the reader's language, or else `SERVICE`."""
+    chinese = voice_in("zh")
+
+    assert "七牛" == chinese.say(installed().find(TARGETS, "qiniu").called)
+    assert "DNSPod" == chinese.say(installed().find(DNS_PROVIDERS, "dnspod").called)
+    assert "Ours" == chinese.say(packages.table().find(DNS_PROVIDERS, GOOD).called)
+
+
 def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None:
     """The nearest spelling of any package is named, with the file and the line."""
     said = refusal(connect, '[accounts.bad]\ntype = "goud"\n')
@@ -149,6 +172,9 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
             "`Settings` of bad_dns has no key",
         ),
         (f"{adapter()}\nNEEDS_COMMON_NAME = True", "is not a `CommonNameRule`"),
+        (f"{adapter()}\nCALLED = 'Ours'", "`CALLED` of bad_dns is not a `Text`"),
+        (f"{adapter()}\nRANK = True", "`RANK` of bad_dns is not a whole number"),
+        (f"{adapter()}\nONLY_SENDS = 'yes'", "`ONLY_SENDS` of bad_dns is neither True nor False"),
         (
             f"{adapter()}\n{RULE}NEEDS_COMMON_NAME = CommonNameRule('no_such')",
             "`Settings` of bad_dns has no no_such",

@@ -16,6 +16,7 @@ from certferry.config.model import Settings
 from certferry.errors import ConfigError
 from certferry.ports.notifier import Answered, RefusedForGood, Sent
 from certferry.wiring.channels import Channels, check
+from certferry.wiring.notifications import salvaged
 from certferry.wiring.settings import InstalledAdapters
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.support.runs import AtOnce
@@ -168,3 +169,46 @@ def test_settings_that_the_adapter_refuses_when_it_connects(tmp_path: Path) -> N
     assert isinstance(answered, RefusedForGood)
     assert "[notify.ops]" in str(answered.problem)
     assert "hooks" not in str(answered.problem)
+
+
+@pytest.mark.parametrize(
+    ("declared", "speaking"),
+    [
+        ("", set()),
+        ("ONLY_SENDS = False", set()),
+        ("ONLY_SENDS = 'yes'", set()),
+        ("ONLY_SENDS = True", {"ops"}),
+    ],
+)
+def test_a_file_that_other_users_can_write(
+    packages: Packages, tmp_path: Path, declared: str, speaking: set[str]
+) -> None:
+    """A package's channel speaks from the file only if the package says that the channel only
+    sends; a file of the owner's alone is another matter.
+    """
+    packages.install("certferry-horn", "horn_open", f"{horn()}\n{declared}\n", horn=NOTIFY_GROUP)
+    path = tmp_path / "certferry.toml"
+    path.write_text('wrong = 1\n[notify.ops]\ntype = "horn"\ntoken = "t"\n')
+
+    def channels(mode: int) -> set[str]:
+        path.chmod(mode)
+        contents = salvaged(path, {"HOME": str(tmp_path)}, packages.table())
+        assert contents is not None
+        return set(contents[0].channels)
+
+    assert speaking == channels(0o666)
+    assert {"ops"} == channels(0o600)
+
+
+def test_a_channel_of_no_package_in_a_file_that_other_users_can_write(
+    packages: Packages, tmp_path: Path
+) -> None:
+    """Silent, and no module is looked for."""
+    path = tmp_path / "certferry.toml"
+    path.write_text('wrong = 1\n[notify.ops]\ntype = "horn_of_nobody"\ntoken = "t"\n')
+    path.chmod(0o666)
+
+    contents = salvaged(path, {"HOME": str(tmp_path)}, packages.table())
+
+    assert contents is not None
+    assert {} == contents[0].channels

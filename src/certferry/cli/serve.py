@@ -25,7 +25,7 @@ from certferry.errors import ConfigError
 from certferry.extras import how_to_install_with
 from certferry.ports.progress import Progress, each_of, no_listener
 from certferry.present.progress import logged_progress, progress_lines
-from certferry.reconcile.run import aside
+from certferry.reconcile.run import in_thread
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.settings import load_checked
@@ -126,7 +126,7 @@ def _greet(process: Process, front: Front) -> None:
     note(front, message.filled(url=f"{console.base}/", where=where))
     if not console.is_https and not is_loopback(console.host):
         warn(front, Text("passwords travel unencrypted to {url}", url=console.base))
-    aside(partial(_note_no_users, process, front))  # a database may be slow to answer
+    in_thread(partial(_note_no_users, process, front))  # a database may be slow to answer
 
 
 def _note_no_users(process: Process, front: Front) -> None:

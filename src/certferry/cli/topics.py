@@ -100,13 +100,13 @@ _HEADINGS = {"help": Text("Errors"), "how-to": Text("How-tos"), "reference": Tex
 """The heading of each folder of pages in the list of topics."""
 
 
-def _meant(code: str, meanings: Mapping[str, CodeMeaning], front: Front) -> Iterator[Line]:
+def _meant(code: str, meanings: Mapping[Text, CodeMeaning], front: Front) -> Iterator[Line]:
     """Render the meaning of a service's code, and the advice, for each service with the code."""
     say = front.voice.say
     for number, (service, meaning) in enumerate(meanings.items()):
         if number:
             yield line()
-        sentence = Text("{service}, code {code}", service=front.voice.word(service), code=code)
+        sentence = Text("{service}, code {code}", service=service, code=code)
         if meaning.meaning is not None:
             sentence = Text("{said}: {meaning}", said=sentence, meaning=meaning.meaning)
         yield line(say(sentence))

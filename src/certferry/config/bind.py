@@ -288,7 +288,13 @@ def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
         seen = bool(variable.is_public or kinds[variable.key] == Secret | str)
         names = tuple(variable.names)
         questions.append(
-            Question(variable.key, variable.what, names, may_be_seen=seen, pattern=variable.pattern)
+            Question(
+                variable.key,
+                variable.description,
+                names,
+                may_be_seen=seen,
+                pattern=variable.pattern,
+            )
         )
     asked = {question.key for question in questions}
     others = (setting for setting in _settings_of(adapter.Settings) if setting.is_required)

@@ -249,7 +249,9 @@ def _declared(
                 name = next((name for name in variable.names if environ.get(name)), None)
                 if name is None:
                     names, problem = " / ".join(variable.names), Text("not set: {what}")
-                    not_set = mistake_at(None, None, "", names, problem.filled(what=variable.what))
+                    not_set = mistake_at(
+                        None, None, "", names, problem.filled(what=variable.description)
+                    )
                     mistakes.append(not_set)
                 account[variable.key] = f"env:{name}"
     certificates = [] if certificate is None else [dict(certificate)]

@@ -105,7 +105,7 @@ def _account(
     families = [family for family in _USES if adapters.installed().is_known(family, account.type)]
     return (
         Cell(label),
-        Cell(_service(account, families, voice)),
+        Cell(voice.say(_service(account, families))),
         tables.lines_of([_USES[family] for family in families], voice),
         tables.lines_of([some], voice),
         tables.lines_of([*_keys(account)], voice),
@@ -123,12 +123,12 @@ def _needing(sentences: Sequence[Text | None], problems: Sequence[Problem], voic
     return replace(tables.lines_of(sentences, voice), need=worst)
 
 
-def _service(account: AccountTable, families: Sequence[adapters.Family], voice: Voice) -> str:
+def _service(account: AccountTable, families: Sequence[adapters.Family]) -> Text:
     """Return the name of an account's service; if the adapter is broken, the account's type."""
     with suppress(adapters.BrokenAdapter, KeyError):
         for family in families:
-            return voice.word(adapters.installed().find(family, account.type).adapter.SERVICE)
-    return account.type
+            return adapters.installed().find(family, account.type).called
+    return verbatim(account.type)
 
 
 def _keys(account: AccountTable) -> Iterator[Text]:
@@ -221,7 +221,7 @@ def view_of_channels(
     rows = [
         (
             Cell(name),
-            Cell(_service(channels[name].account, [adapters.CHANNELS], voice)),
+            Cell(voice.say(_service(channels[name].account, [adapters.CHANNELS]))),
             tables.lines_of([news_text.TOPICS[topic] for topic in channels[name].on], voice),
             _last_message(states[name], voice),
             _last_answer(states[name], voice),
@@ -239,7 +239,7 @@ def _button(name: str, voice: Voice) -> Cell:
 def _last_message(state: ChannelState, voice: Voice) -> Cell:
     if not state.sent:
         return Cell(voice.say(Text("none yet")), "faint")
-    about = max(state.deliveries, key=lambda delivery: delivery.at, default=None)
+    about = max(state.sent_notices, key=lambda notice: notice.at, default=None)
     words = "" if about is None else voice.say_on_one_line(news_text.subject_of(about.subject))
     return Cell(words, at=max(state.sent))
 
@@ -268,9 +268,7 @@ def channels(request: Request) -> Response:
     answers = {
         name: cast("Answered", answer) for name, answer in tried.items() if answer is not None
     }
-    services = {
-        name: _service(declared[name].account, [adapters.CHANNELS], voice) for name in answers
-    }
+    services = {name: _service(declared[name].account, [adapters.CHANNELS]) for name in answers}
     return render(
         request,
         "channels.html",

@@ -101,8 +101,8 @@ def _narrowed(everything: Discovery, asked: Mapping[str, str], now: datetime) ->
         domain
         for domain in left.domains
         if asked["account"] in {"", domain.account}
-        if asked["state"] in {"", domain.found.state}
-        and asked["name"].lower() in domain.found.domain
+        if asked["state"] in {"", domain.listed.state}
+        and asked["name"].lower() in domain.listed.domain
     )
     certificates = (held for held in left.certificates if asked["account"] in {"", held.account})
     return replace(everything, domains=tuple(domains), certificates=tuple(certificates))
@@ -145,7 +145,7 @@ def view_of_discovery(
     else:
         of_domain = partial(_domain, now=now, voice=voice, names_account=names_account)
         table = tables.page_of(_DOMAINS, narrowed.domains, asked["page"], of_domain)
-    states = {domain.found.state for domain in everything.domains if domain.found.state}
+    states = {domain.listed.state for domain in everything.domains if domain.listed.state}
     return Discovered(
         asked,
         table,
@@ -185,7 +185,7 @@ def _certificate(
     identity, owner, left, label, names = map(
         tables.of_span, discover_text.certificate(held, now, voice)
     )
-    at = held.found.not_after
+    at = held.listed.not_after
     return (
         replace(identity, tone=""),
         Cell(held.account if names_account else ""),

@@ -18,7 +18,7 @@ from certferry.config.model import ConsoleSettings
 from certferry.console.site import site_of
 from certferry.core.assessment.hosts import away_since
 from certferry.errors import CertferryError, system_words
-from certferry.reconcile.run import aside
+from certferry.reconcile.run import in_thread
 from certferry.text import Text
 from certferry.wiring.monitoring import metrics_of
 from certferry.wiring.workspace import Workspace
@@ -90,7 +90,7 @@ class Health:
     async def is_well(self, workspace: Workspace) -> bool:
         """Return whether this host works. Concurrent callers share an examination."""
         if self._latest is None or self._latest.done():
-            self._latest = aside(partial(_is_well, workspace), "health")
+            self._latest = in_thread(partial(_is_well, workspace), "health")
         return await asyncio.shield(asyncio.wrap_future(self._latest))
 
 

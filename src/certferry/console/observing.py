@@ -19,7 +19,7 @@ from msgspec import Struct
 from certferry.core.events import Begun, Event, LineageEnded
 from certferry.errors import CertferryError, Problem
 from certferry.ports.progress import Progress
-from certferry.reconcile.run import aside
+from certferry.reconcile.run import in_thread
 from certferry.text import Text
 from certferry.values import replace
 
@@ -95,7 +95,7 @@ class Observer:
             is_worker_needed = self._workers < AT_ONCE
             self._workers += is_worker_needed
         if is_worker_needed:
-            aside(self._work, "observing")
+            in_thread(self._work, "observing")
         return latest
 
     def _work(self) -> None:

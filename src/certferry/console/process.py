@@ -25,7 +25,7 @@ from certferry.core.observed.runs import RunKind, RunSource
 from certferry.core.schedule import MISSED, last_due, moments_of
 from certferry.errors import CertferryError
 from certferry.ports.progress import Progress
-from certferry.reconcile.run import Run, aside
+from certferry.reconcile.run import Run, in_thread
 from certferry.text import Text
 from certferry.wiring.clock import now
 from certferry.wiring.runs import Runner
@@ -158,7 +158,7 @@ class Process:
             schedule = Schedule(lambda: self.workspace, self._runner)
             works.append(partial(schedule.keep, self._ending))
         for work in works:
-            aside(work)
+            in_thread(work)
         self._systemd.say("READY=1")
         order = None
         while server.is_alive and order is not _Order.STOP:

@@ -25,12 +25,25 @@ A target may define four more names:
 - `ONE_ACCOUNT_A_DOMAIN = True`: the service allows a domain in one account only. A file naming a
   domain for two accounts is refused.
 
-Any adapter may define two more:
+Any adapter may define four more:
 
+- `CALLED`, a `Text`: the service's name in messages and questions, where a language has another
+  name than `SERVICE`. By default a person reads `SERVICE`.
+- `RANK`, a whole number: the place among the offers of `certferry init`, lower numbers first.
+  Adapters without a rank come last. The account types used without a configuration file
+  (`wiring.settings.USUAL`) stay first.
 - `WHERE_KEYS_ARE`, a `Text`: the way through the service's console to the keys. `certferry init`
   prints the way before the questions, and docs/reference/adapters.md has the same text.
 - `CODES`: a mapping from each of the service's codes, as messages print the code, to a
   `CodeMeaning`. `certferry help CODE` prints the meaning.
+
+A channel of notifications may define one more, **a question of security**:
+
+- `ONLY_SENDS = True`: the channel sends a message to an address from the channel's settings, and
+  does nothing else: the channel starts no program, and no library opens an address in the
+  channel's place. Such a channel may speak from a configuration file that other users can write.
+  By default a channel stays silent there. `certferry_sandbox.testing.contracts.notifier` has the
+  contract, `OnlySendsContract`.
 
 The meaning of a field of `Settings` or `DeploySettings` stands beside the type, as
 `Annotated[str, Text("the address of the API")]`, unless a `Variable` describes the field.
@@ -143,7 +156,7 @@ class Variable(Struct, frozen=True):
     #: Names of environment variables; the first variable that is set counts.
     names: tuple[str, ...]
     #: The description in questions and in messages on a missing key: "the API token of …".
-    what: Text
+    description: Text
     #: Whether the value alone proves nothing, such as the id of a token. A public value is echoed
     #: while typed. Hosts compare the value's digest to recognise a shared account.
     is_public: bool = False

@@ -72,7 +72,7 @@ def _table(
 def remarks(discovery: inventory.Discovery, voice: Voice) -> Iterator[Line]:
     """Render the problems of domains and at their edges, and why a certificate misses a domain."""
     for discovered in discovery.domains:
-        name = discovered.found.domain
+        name = discovered.listed.domain
         for remark in remarks_on(discovered):
             words = once(name, voice.say(remark)).removeprefix(f"{name} ")
             yield from voice.about(name, words)
@@ -122,7 +122,7 @@ def _domain_count(count: int) -> Text:
 
 def domain(discovered: inventory.DiscoveredDomain, now: datetime, voice: Voice) -> tuple[Span, ...]:
     """Render a domain's row: name, state, HTTPS, owner, time left, certificate, addresses."""
-    found_domain = discovered.found
+    found_domain = discovered.listed
     urgent = discovered.urgency(now) <= inventory.Urgency.TROUBLED
     return (
         Span(
@@ -139,7 +139,7 @@ def domain(discovered: inventory.DiscoveredDomain, now: datetime, voice: Voice) 
 
 
 def _state(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
-    state = discovered.found.state
+    state = discovered.listed.state
     if state is None:
         return NOTHING
     if state == _AT_REST:
@@ -149,7 +149,7 @@ def _state(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
 
 def _https(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
     """Render a domain's HTTPS: 301 redirects to HTTPS, h2 is HTTP/2."""
-    found_domain = discovered.found
+    found_domain = discovered.listed
     if not found_domain.has_https:
         return (
             NOTHING if found_domain.binding_hidden else Span(voice.say(Text("off")), Tone.PENDING)
@@ -161,7 +161,7 @@ def _https(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
 def _owner(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
     if discovered.owner is not None:
         return Span(voice.word(discovered.owner), _OWNERS[discovered.owner])
-    is_unknown = discovered.bound is not None or discovered.found.binding_hidden
+    is_unknown = discovered.bound is not None or discovered.listed.binding_hidden
     return Span(voice.word("unknown"), Tone.FAINT) if is_unknown else NOTHING
 
 
@@ -195,7 +195,7 @@ def remarks_on(discovered: inventory.DiscoveredDomain) -> Iterator[Text]:
     """Yield the problems of a domain and at its edges, and why a certificate misses the domain."""
     if discovered.problem is not None:
         yield discovered.problem.message
-    if discovered.covered_by and discovered.deployed_by is None and discovered.found.by_itself:
+    if discovered.covered_by and discovered.deployed_by is None and discovered.listed.by_itself:
         yield Text(
             "{lineages} would cover the domain, but no deployment brings it to {account}",
             lineages=list(discovered.covered_by),
@@ -214,13 +214,13 @@ def certificate(
     discovered: inventory.DiscoveredCertificate, now: datetime, voice: Voice
 ) -> tuple[Span, ...]:
     """Render a certificate's row: id, owner, time left, name at the target, domains."""
-    names = discovered.found.names or ()
+    names = discovered.listed.names or ()
     more = f" +{len(names) - 1}" if len(names) > 1 else ""
     return (
-        Span(short(discovered.found.remote_id), Tone.STRONG),
+        Span(short(discovered.listed.remote_id), Tone.STRONG),
         Span(voice.word(discovered.owner), _OWNERS[discovered.owner]),
-        left(discovered.found.not_after, now, voice),
-        Span(_shortened(discovered.found.label)) if discovered.found.label else NOTHING,
+        left(discovered.listed.not_after, now, voice),
+        Span(_shortened(discovered.listed.label)) if discovered.listed.label else NOTHING,
         Span(names[0] + more) if names else NOTHING,
     )
 
@@ -247,7 +247,7 @@ def of_discovery(discovery: inventory.Discovery) -> Document:
 
 
 def _domain_document(discovered: inventory.DiscoveredDomain) -> Document:
-    found_domain = discovered.found
+    found_domain = discovered.listed
     is_known = found_domain.has_https or not found_domain.binding_hidden
     return {
         "account": discovered.account,
@@ -287,11 +287,11 @@ def _listed(words: Iterable[str] | None) -> list[str] | None:
 def _certificate_document(discovered: inventory.DiscoveredCertificate) -> Document:
     return {
         "account": discovered.account,
-        "remote_id": discovered.found.remote_id,
-        "name": discovered.found.label,
-        "names": _listed(discovered.found.names),
+        "remote_id": discovered.listed.remote_id,
+        "name": discovered.listed.label,
+        "names": _listed(discovered.listed.names),
         "fingerprint": discovered.fingerprint,
-        "not_after": moment(discovered.found.not_after),
+        "not_after": moment(discovered.listed.not_after),
         "owner": discovered.owner.value,
         "bound_to": list(discovered.bound_to),
     }

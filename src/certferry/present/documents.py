@@ -345,8 +345,8 @@ def _diff(changes: Sequence[Change]) -> Document:
     and the bound `remote_id`.
     """
     return {
-        change.what: {"before": change.before, "after": change.after}
-        | ({"remote_id": change.remote_id} if change.what == CERTIFICATE else {})
+        change.setting: {"before": change.before, "after": change.after}
+        | ({"remote_id": change.remote_id} if change.setting == CERTIFICATE else {})
         for change in changes
     }
 

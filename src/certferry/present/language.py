@@ -83,10 +83,6 @@ WORDS = {
         # keys of an event's facts in the history
         *(Text("user"), Text("role"), Text("token"), Text("address")),
         *(Text("found"), Text("issuer"), Text("serial"), Text("reason"), Text("label")),
-        # services with another name in Chinese
-        *(Text("DingTalk"), Text("Feishu"), Text("WeCom"), Text("ServerChan"), Text("Mail")),
-        *(Text("Command"), Text("Qiniu"), Text("Tencent Cloud"), Text("Alibaba Cloud DNS")),
-        Text("your own program"),
     )
 } | {
     # The event is stored when the target accepts the change; the deployment may still fail later.

@@ -75,7 +75,7 @@ def live_display(
         redirect_stdout=False,
         vertical_overflow="crop",
     ):
-        yield display.hear
+        yield display.on_event
 
 
 _WELL = {Outcome.DONE, Outcome.UNCHANGED, Outcome.ELSEWHERE}
@@ -138,7 +138,7 @@ class Display:
         self._lineages: dict[str, _Lineage] = {}
         self._lock = threading.Lock()
 
-    def hear(self, event: Event) -> None:
+    def on_event(self, event: Event) -> None:
         """See `ports.progress.Progress`."""
         with self._lock:
             if isinstance(event, Begun):

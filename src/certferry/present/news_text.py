@@ -18,11 +18,11 @@ from certferry.text import Text, verbatim
 
 
 def answer_lines(
-    answers: Mapping[str, Answered], services: Mapping[str, str], voice: Voice
+    answers: Mapping[str, Answered], services: Mapping[str, Text], voice: Voice
 ) -> Iterator[Line]:
     """Write a line for each channel, and a hint for each channel that refused."""
     for name, answer in answers.items():
-        label = f"{name} ({voice.word(services[name])})"
+        label = f"{name} ({voice.say(services[name])})"
         match answer:
             case Sent():
                 sent = Span(voice.say(Text("sent")), Tone.GOOD)

@@ -227,7 +227,7 @@ def _why(reason: Reason, reasons: Sequence[Text], voice: Voice) -> str:
 def _changes(changes: Sequence[Change], voice: Voice) -> list[Line]:
     rows = [
         (
-            Span(voice.word(change.what), Tone.FAINT),
+            Span(voice.word(change.setting), Tone.FAINT),
             Span(f"{voice.word(change.was)} → {voice.word(change.becomes)}"),
         )
         for change in changes

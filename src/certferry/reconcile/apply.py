@@ -128,7 +128,7 @@ def verify(step: plans.Verify, context: StepContext) -> StepOutcome:
             target=step.target,
             domain=step.domain,
             fingerprint=last.fingerprint,
-            **{change.what: f"{change.was} → {change.becomes}" for change in step.changes},
+            **{change.setting: f"{change.was} → {change.becomes}" for change in step.changes},
         )
     result = StepOutcome(plans.Action.VERIFY, Outcome.DONE, addresses, step.target, step.domain)
     if not step.changes:
@@ -263,7 +263,7 @@ def _store_acceptance(
     if record.sent is not None:
         # Settings left as drift keep the earlier sent value, so later runs recognise the drift and
         # leave the settings alone.
-        left = {change.what: getattr(record.sent, change.what) for change in step.left}
+        left = {change.setting: getattr(record.sent, change.setting) for change in step.left}
         sent = replace(sent, **left)
     context.ports.state.save_rollout(
         replace(

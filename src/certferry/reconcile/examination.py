@@ -31,7 +31,7 @@ from certferry.ports.examination import Examined, PointedAt, Timed
 from certferry.ports.progress import Clock, Progress
 from certferry.ports.scheduler import Scheduler
 from certferry.reconcile.observe import observe, with_file_names
-from certferry.reconcile.run import Ports, aside
+from certferry.reconcile.run import Ports, in_thread
 from certferry.text import Text
 from certferry.values import replace
 
@@ -72,7 +72,7 @@ def carry_out_checks(
                 check = waiting.pop(0)
                 progress(Activity(check.subject, check.what, now()))
                 end = time.monotonic() + check.within.total_seconds()
-                running[aside(partial(_found_by, check), f"check {check.subject}")] = end, check
+                running[in_thread(partial(_found_by, check), f"check {check.subject}")] = end, check
             first = min(running, key=lambda future: running[future][0])
             time_left = max(running[first][0] - time.monotonic(), 0)
             for future in wait(running, time_left, FIRST_COMPLETED).done or {first}:

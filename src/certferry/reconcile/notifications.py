@@ -17,7 +17,7 @@ from certferry.ports.adapter import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
 from certferry.ports.progress import Clock
 from certferry.ports.state import StateStore
-from certferry.reconcile.run import Change, Run, aside, host_in_notices, stopped
+from certferry.reconcile.run import Change, Run, host_in_notices, in_thread, stopped
 from certferry.text import Text
 from certferry.values import replace
 
@@ -124,7 +124,7 @@ class Notifications:
             answers.put((name, _answer(self.channels[name], message, self.now)))
 
         for name, message in messages.items():
-            aside(partial(send, name, message))
+            in_thread(partial(send, name, message))
         late = AgainAt(
             self.now() + AGAIN, Text("the service did not answer within {time}", time=self.longest)
         )

@@ -558,7 +558,7 @@ class WorkQueue(Generic[W]):
                 self._changed.notify()  # the pass may be due before the pass now waited for
 
 
-def aside(work: Callable[[], T], name: str | None = None) -> Future[T]:
+def in_thread(work: Callable[[], T], name: str | None = None) -> Future[T]:
     """Begin work in a daemon thread. The process can end even if the work hangs."""
     coming: Future[T] = Future()
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import inspect
 import logging
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import wait
 from contextlib import contextmanager, suppress
@@ -36,7 +37,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.ports.examination import Delegated, Examined, PointedAt, Timed
 from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
 from certferry.ports.target import DeployTarget
-from certferry.reconcile.run import aside
+from certferry.reconcile.run import in_thread
 from certferry.text import Text, cut, verbatim
 
 if TYPE_CHECKING:
@@ -83,6 +84,22 @@ class Described:
     def where_keys_are(self) -> Text | None:
         """How operators find the keys of an account, if the adapter says so."""
         return getattr(self.adapter, "WHERE_KEYS_ARE", None)
+
+    @property
+    def called(self) -> Text:
+        """The service's name for people."""
+        return getattr(self.adapter, "CALLED", None) or verbatim(self.adapter.SERVICE)
+
+    @property
+    def rank(self) -> float:
+        """The place among the offers of `certferry init`; an adapter without a rank comes last."""
+        rank = getattr(self.adapter, "RANK", None)
+        return math.inf if rank is None else rank
+
+    @property
+    def only_sends(self) -> bool:
+        """Whether the channel may speak from a file that other users can write."""
+        return getattr(self.adapter, "ONLY_SENDS", False) is True
 
     @property
     def codes(self) -> Mapping[str, adapters.CodeMeaning]:
@@ -185,6 +202,14 @@ def _mistakes_of_more(description: Described, module: str, keys: Collection[str]
     where: Any = description.where_keys_are
     if where is not None and not isinstance(where, Text):
         yield Text("`WHERE_KEYS_ARE` of {module} is not a `Text`", module=module)
+    called: Any = getattr(names, "CALLED", None)
+    if called is not None and not isinstance(called, Text):
+        yield Text("`CALLED` of {module} is not a `Text`", module=module)
+    rank: Any = getattr(names, "RANK", None)
+    if rank is not None and type(rank) is not int:
+        yield Text("`RANK` of {module} is not a whole number", module=module)
+    if not isinstance(getattr(names, "ONLY_SENDS", False), bool):
+        yield Text("`ONLY_SENDS` of {module} is neither True nor False", module=module)
     codes: Any = description.codes
     if not isinstance(codes, Mapping) or not all(
         isinstance(code, str) and isinstance(meaning, adapters.CodeMeaning)
@@ -348,11 +373,11 @@ class AdapterTable:
             if account.type not in types
         ]
 
-    def meanings_of(self, code: str) -> Mapping[str, adapters.CodeMeaning]:
+    def meanings_of(self, code: str) -> Mapping[Text, adapters.CodeMeaning]:
         """Return the meanings of a code by service. If a service does not know the code, the
         longest known beginning (up to a dot) counts.
         """
-        meanings: dict[str, adapters.CodeMeaning] = {}
+        meanings: dict[Text, adapters.CodeMeaning] = {}
         for family in (*FAMILIES.values(), CHANNELS):
             for name in self.names(family):
                 with suppress(BrokenAdapter):
@@ -363,7 +388,7 @@ class AdapterTable:
                         (candidate for candidate in codes if candidate in adapter.codes), None
                     )
                     if matching is not None:
-                        meanings.setdefault(adapter.adapter.SERVICE, adapter.codes[matching])
+                        meanings.setdefault(adapter.called, adapter.codes[matching])
         return meanings
 
     def _of(self, family: Family) -> dict[str, list[EntryPoint]]:
@@ -459,7 +484,7 @@ class Guard(Struct, frozen=True):
             with self.over(BrokenAdapter, BrokenAdapter):
                 return connect()
 
-        outcome = aside(guarded, "connect")
+        outcome = in_thread(guarded, "connect")
         if not wait([outcome], self.within.total_seconds()).done:
             raise self._wrong(Text("{name} does not connect within {time}"), time=self.within)
         port = outcome.result()

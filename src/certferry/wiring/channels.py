@@ -32,9 +32,6 @@ LONGEST_ANSWER = 64 * 1024
 line.
 """
 
-_SERVICES = {"qiniu": Text("Qiniu")}
-"""Names of services in messages, by the type of account, if the name differs from the type."""
-
 
 @dataclass(eq=False)
 class Channels:
@@ -68,11 +65,11 @@ class Channels:
         """Raise `ConfigError` for a channel with wrong settings."""
         self._connected(self.settings.channels[name])
 
-    def services(self, names: Sequence[str]) -> Mapping[str, str]:
+    def services(self, names: Sequence[str]) -> Mapping[str, Text]:
         """Return the names of the channels' services. Raises `ConfigError`."""
         tables = {name: self.settings.channels[name].account for name in names}
         described = {name: self.table.of_account(CHANNELS, table) for name, table in tables.items()}
-        return {name: channel.adapter.SERVICE for name, channel in described.items()}
+        return {name: channel.called for name, channel in described.items()}
 
     def _notifications(self) -> Notifications:
         channels = {
@@ -88,12 +85,11 @@ class Channels:
         return Notifications(channels, state, now=state.now, run=self.run)
 
     def _message(self, table: ChannelTable, news: Sequence[Notification]) -> Message:
-        accounts = self.settings.accounts
         # An account named by the operator is known by the operator's name.
         services = {
-            label: name
-            for label, name in _SERVICES.items()
-            if label in accounts and accounts[label].type == label
+            label: target.called
+            for label, account in self.settings.accounts.items()
+            if account.type == label and (target := self.table.target_of(account)) is not None
         }
         host = self.settings.state.host
         return news_text.message(news, self._voice(table), host, self.message_id, services)

@@ -87,7 +87,7 @@ def proposed(
     uncovered: dict[str, list[FoundDomain]] = {}
     for domain in discovery.domains:
         if domain.is_uncovered:
-            uncovered.setdefault(domain.account, []).append(domain.found)
+            uncovered.setdefault(domain.account, []).append(domain.listed)
     declared = [desired.lineage for desired in settings.declared]
     return propose_beside(declared, uncovered, zones, MOST_NAMES), unread
 

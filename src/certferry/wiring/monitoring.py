@@ -39,7 +39,7 @@ from certferry.present import report_text
 from certferry.present.check_text import counted, metrics
 from certferry.present.language import voice_beside
 from certferry.present.layout import plain
-from certferry.reconcile.run import aside, change_notices, host_in_notices
+from certferry.reconcile.run import change_notices, host_in_notices, in_thread
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.channels import short_http
@@ -96,7 +96,7 @@ class Monitor:
             return
         self._sends = self._sends_beat()
         if self._heartbeat is not None and self._sends and self._may_ping(ends=False):
-            self._starting = aside(self._heartbeat.start)
+            self._starting = in_thread(self._heartbeat.start)
 
     def fail(self, error: Reported) -> None:
         """Ping the error of a run that ended before making a report."""
@@ -126,7 +126,7 @@ class Monitor:
                 return  # this minute's pings are used up: leave the stored result alone
             late = Text("the service did not answer within {time}", time=self.longest)
             missed = Problem(MISSED, late, Text("the next run pings again"))
-            ping = aside(partial(heartbeat.end, message, succeeded=succeeded))
+            ping = in_thread(partial(heartbeat.end, message, succeeded=succeeded))
             answered = wait([ping], max(end - time.monotonic(), _LEAST)).done
             if answered and ping.exception() is None:
                 missed = ping.result()

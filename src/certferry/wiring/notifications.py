@@ -19,7 +19,7 @@ from msgspec import Struct
 from certferry import errors
 from certferry.adapters.state.connect import empty_state
 from certferry.config.load import salvage
-from certferry.config.model import Monitoring, Settings
+from certferry.config.model import AccountTable, Monitoring, Settings
 from certferry.config.secrets import SecretReference
 from certferry.core.assessment import notices
 from certferry.core.assessment.hosts import with_away
@@ -34,6 +34,7 @@ from certferry.wiring.state import may_be_there
 
 if TYPE_CHECKING:
     from certferry.adapters.files.stamp import Stamp
+    from certferry.wiring.adapters import AdapterTable
     from certferry.wiring.channels import Channels
     from certferry.wiring.monitoring import Monitor
 
@@ -138,7 +139,7 @@ class RunNotifications:
         stamp = self._stamp
         last = stamp.last()
         if last is not None:
-            sent = notices.Delivery(
+            sent = notices.SentNotice(
                 notices.Topic.TROUBLE, notices.Subject(), last.at, last.at, last.code
             )
             for name in self.settings.channels:
@@ -261,35 +262,46 @@ def _directories(settings: Settings) -> Iterator[Path]:
         yield Path(os.environ["XDG_RUNTIME_DIR"])
 
 
-_HARMLESS = "dingtalk feishu wecom serverchan pushplus bark telegram webhook email"
-"""Channels that only send a message to an address, unlike `command`."""
-
-
-def salvaged(path: Path | None, environ: Mapping[str, str]) -> tuple[Settings, bool] | None:
-    """Return the harmless settings of a wrong file, and whether the file names the state."""
+def salvaged(
+    path: Path | None, environ: Mapping[str, str], adapters: AdapterTable | None = None
+) -> tuple[Settings, bool] | None:
+    """Return the harmless settings of a wrong file, and whether the file names the state.
+    `adapters` are the installed adapters by default.
+    """
     contents = salvage(path, environ)
     if contents is None:
         return None
-    return contents.settings if contents.is_trusted else _harmless(
-        contents.settings
-    ), contents.has_state
+    settings = contents.settings
+    if not contents.is_trusted:
+        settings = _harmless(settings, adapters)
+    return settings, contents.has_state
 
 
-def _harmless(settings: Settings) -> Settings:
-    """Return the harmless part of settings that another user may have written: channels with
-    literal words, and the heartbeat, because the heartbeat's secret goes only to the heartbeat's
-    address. No program is started.
+def _harmless(settings: Settings, adapters: AdapterTable | None) -> Settings:
+    """Return the harmless part of settings that another user may have written: channels that only
+    send (`ports.adapter`), with literal words, and the heartbeat, because the heartbeat's secret
+    goes only to the heartbeat's address. No program is started.
     """
     channels = {
         name: channel
         for name, channel in settings.channels.items()
-        if channel.account.type in _HARMLESS.split()
+        if _only_sends(channel.account, adapters)
         and all(SecretReference(word).is_literal for word in _words(channel.account.values))
     }
     heartbeat = settings.monitoring.heartbeat
     if heartbeat is not None and not heartbeat.is_at_rest:
         heartbeat = None
     return replace(settings, channels=channels, monitoring=Monitoring(heartbeat))
+
+
+def _only_sends(account: AccountTable, adapters: AdapterTable | None) -> bool:
+    """Return whether a channel's adapter is usable and declares `ONLY_SENDS`."""
+    from certferry.wiring.adapters import CHANNELS, BrokenAdapter, installed
+
+    try:
+        return (adapters or installed()).find(CHANNELS, account.type).only_sends
+    except (KeyError, BrokenAdapter):
+        return False
 
 
 def _words(value: object) -> Iterator[str]:

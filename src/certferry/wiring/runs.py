@@ -34,7 +34,7 @@ from certferry.present.progress import entry_of, news
 from certferry.reconcile.by_hand import go_back, withdraw_by_hand
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.retries import ScheduledRun
-from certferry.reconcile.run import Ports, Run, WaitLimit, aside, recorded_as_begun
+from certferry.reconcile.run import Ports, Run, WaitLimit, in_thread, recorded_as_begun
 from certferry.reconcile.status import Rehearsed, plans_to_confirm, rehearse
 from certferry.text import Text
 from certferry.values import replace
@@ -150,7 +150,7 @@ class RunWriter:
             return
         store = partial(self._store_end, self.stored.id, state, self._now(), report)
         if not store():
-            aside(partial(self._store_later, store), "the end of a run")
+            in_thread(partial(self._store_later, store), "the end of a run")
         self._ending.close()
         self._has_ended = True
 
@@ -199,7 +199,7 @@ class RunWriter:
             if self._is_writing or self._over.is_set():
                 return
             self._is_writing = True
-        aside(self._write_on, "events of a run")
+        in_thread(self._write_on, "events of a run")
 
     def _write_on(self) -> None:
         """Write events until `SOON` passes without a new event. The run's own thread never waits
@@ -442,7 +442,7 @@ class Runner:
                 )
             stored = work.writer.begin(request)
             if work.writer.stored is not None:
-                going_on = aside(partial(self._carry_out, work, stored.id), f"run {stored.id}")
+                going_on = in_thread(partial(self._carry_out, work, stored.id), f"run {stored.id}")
                 self._running[stored.id] = run, going_on
         return stored
 

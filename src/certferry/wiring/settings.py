@@ -67,21 +67,14 @@ def _placed(
 log = logging.getLogger(__name__)
 
 USUAL = {adapters.DNS_PROVIDERS: "dnspod", adapters.TARGETS: "qiniu"}
-"""Account types used when there is no configuration file."""
+"""Account types used when there is no configuration file. No attribute of an adapter decides this,
+because an installed package must not become the place that private keys go to by default.
+"""
 
 BUCKETS = {"s3": "", "kodo": "qiniu"}
 """Types of accounts with buckets, by the scheme of a state's `url`. Keys for `s3` come from the
 environment, so `s3` has no account type.
 """
-
-_IN_ORDER = {
-    adapters.DNS_PROVIDERS: (
-        "dnspod tencentcloud alidns cloudflare rfc2136 acme-dns lexicon command"
-    ),
-    adapters.TARGETS: "qiniu",
-    adapters.CHANNELS: "dingtalk feishu wecom serverchan pushplus email telegram bark webhook",
-}
-"""Types offered first, in the order of their use in China. Types of other packages come last."""
 
 
 class InstalledAdapters(model.Adapters):
@@ -181,32 +174,35 @@ class Service:
     """A type of account, as `certferry init` offers the type."""
 
     type: str  #: As written in the file.
-    name: str  #: The service's name in sentences.
+    name: str  #: The service's name in any language.
+    called: Text  #: The service's name for people.
     questions: tuple[bind.Question, ...]  #: The settings to ask the operator for.
     where_keys_are: Text | None = None
 
 
-def offered(family: adapters.Family) -> tuple[Service, ...]:
-    """Return the types of accounts (or channels) of a family, the usual type first."""
-    table = adapters.installed()
-    order = [*_IN_ORDER[family].split(), *table.names(family)]
-    services = []
-    for type_ in sorted(table.names(family), key=order.index):
+def offered(
+    family: adapters.Family, table: adapters.AdapterTable | None = None
+) -> tuple[Service, ...]:
+    """Return the types of accounts (or channels) of a family: the usual type, then by rank."""
+    table = table or adapters.installed()
+    ranked: list[tuple[bool, float, Service]] = []
+    for type_ in table.names(family):
         try:
             described = table.find(family, type_)
-            name = described.adapter.SERVICE
             if family is adapters.CHANNELS:
                 questions = bind.questions_of_channel(type_, described.adapter)
             else:  # both families' questions, because one account may serve both
                 both = (bind.questions_of(type_, other.adapter) for other in table.of_type(type_))
                 by_key = {question.key: question for asked in both for question in asked}
                 questions = tuple(by_key.values())
-            services.append(Service(type_, name, questions, described.where_keys_are))
+            name, called = described.adapter.SERVICE, described.called
+            service = Service(type_, name, called, questions, described.where_keys_are)
+            ranked.append((type_ != USUAL.get(family), described.rank, service))
         except adapters.BrokenAdapter as broken:
             log.warning(
                 Text("{type} is not offered: {problem}", type=type_, problem=broken.message)
             )
-    return tuple(services)
+    return tuple(service for *_, service in sorted(ranked, key=lambda entry: entry[:2]))
 
 
 def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> model.Settings:

@@ -142,7 +142,7 @@ class Overview(Struct, frozen=True):
 
     statuses: Sequence[LineageStatus]  # The standing of each certificate, observed now.
     recorded: Recorded  #: The records of earlier runs.
-    channels: Mapping[str, ChannelState]  #: Stored deliveries, by channel.
+    channels: Mapping[str, ChannelState]  #: Sent notices and refusals, by channel.
 
 
 def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:

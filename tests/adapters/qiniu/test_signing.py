@@ -303,7 +303,7 @@ def test_versions_that_are_never_reported(account: QiniuAccount, target: Qiniu) 
     record = RolloutRecord("img", "qiniu", WWW, "3f", datetime.now(UTC), sent=DESIRED)
     assert () == setting_changes(DESIRED, replace(found, last=record))
     [change] = setting_changes(DESIRED, found)
-    assert ("tls_versions", "unknown") == (change.what, change.was)
+    assert ("tls_versions", "unknown") == (change.setting, change.was)
 
 
 def test_versions_that_are_reported_once_they_are_set(account: QiniuAccount, target: Qiniu) -> None:
@@ -311,7 +311,7 @@ def test_versions_that_are_reported_once_they_are_set(account: QiniuAccount, tar
     cert_id = seed(account)
     account.service.add_domain(WWW, https=cert_id)
     assert {"force_https": "false", "http2": "false", "tls_versions": "unknown"} == {
-        change.what: change.was for change in setting_changes(DESIRED, look(target))
+        change.setting: change.was for change in setting_changes(DESIRED, look(target))
     }
 
     target.bind(WWW, Kind.CDN, cert_id, DESIRED)
@@ -323,7 +323,7 @@ def test_versions_that_are_reported_once_they_are_set(account: QiniuAccount, tar
     account.time.pause(LIST_AGE)
     [change] = setting_changes(DESIRED, look(target))
     assert ("tls_versions", "TLSv1.0", "TLSv1.2, TLSv1.3") == (
-        change.what,
+        change.setting,
         change.was,
         change.becomes,
     )

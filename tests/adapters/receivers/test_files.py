@@ -107,7 +107,7 @@ def test_chosen_owner(delivery: FileDelivery, ssl: Path) -> None:
     os.chown(ssl / "privkey.pem", 0, 0)
     drift = look(delivery).drift
     assert drift is not None
-    assert ["privkey.pem"] == [change.what for change in drift.changes]
+    assert ["privkey.pem"] == [change.setting for change in drift.changes]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -135,7 +135,7 @@ def test_what_another_tool_has_changed(
     assert bundle.certificate.fingerprint == found.bound
     assert found.drift is not None
     assert ReasonCode.DELIVERY_DRIFTED is found.drift.reason.code
-    assert [name] == [change.what for change in found.drift.changes]
+    assert [name] == [change.setting for change in found.drift.changes]
     assert is_in_order(delivery, bundle)
     assert 2 == len(ran())
     assert "theirs" == (ssl / "dhparam.pem").read_text()
@@ -153,7 +153,7 @@ def test_another_certificate_over_ours(delivery: FileDelivery, ssl: Path) -> Non
     assert theirs.certificate.fingerprint == found.bound
     assert found.fullchain_digest is None
     assert found.drift is not None
-    assert ["fullchain.pem", "privkey.pem"] == sorted(c.what for c in found.drift.changes)
+    assert ["fullchain.pem", "privkey.pem"] == sorted(c.setting for c in found.drift.changes)
 
 
 def test_certificate_of_another_owner(delivery: FileDelivery, ssl: Path) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from certferry.core.access import PasswordLink, Role, Session, Token, User
-from certferry.core.assessment.notices import ChannelState, Delivery, Notice, Subject, Topic
+from certferry.core.assessment.notices import ChannelState, Notice, SentNotice, Subject, Topic
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Withdrawal
 from certferry.core.observed.records import HistoryEntry, RolloutRecord, Upload
@@ -55,7 +55,7 @@ def store_everything(store: StateStore) -> None:
     store.update_sightings(lambda _: tuple(sightings))
     notice = Notice(Topic.TROUBLE, Subject("img"), NOW, Problem("code", Text("{one}", one="一")))
     store.update_notices(lambda _: (notice,))
-    told = ChannelState((Delivery(*notice.key, NOW, NOW),), (NOW,))
+    told = ChannelState((SentNotice(*notice.key, NOW, NOW),), (NOW,))
     store.update_channel("ops", lambda *_: (told, None))
     store.update_account_note("qiniu", "way", lambda _: "https")
     store.save_run(NOW, succeeded=True)

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from certferry.adapters.state.binding import BINDINGS, Binding
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.move import Address, rotate
+from certferry.adapters.state.row_proofs import PROOF_RULES, ProofRule
 from certferry.adapters.state.sealing import new_key
 from certferry.core.access import PasswordLink, Role, Session, Token, User
 from certferry.core.certificates.certificate import CertificateBundle, RenewalWindow
@@ -301,18 +301,18 @@ def others(store: StateStore) -> list[object]:
     ]
 
 
-def named(binding: Binding) -> str:
-    return binding.table
+def named(rule: ProofRule) -> str:
+    return rule.table
 
 
-@pytest.mark.parametrize("binding", BINDINGS, ids=named)
-def test_row_of_which_a_column_was_changed(attacked: Attacked, binding: Binding) -> None:
+@pytest.mark.parametrize("rule", PROOF_RULES, ids=named)
+def test_row_of_which_a_column_was_changed(attacked: Attacked, rule: ProofRule) -> None:
     """Whichever column it is, the row counts for nothing, and is named; what lies beside it is read
     as before. Put back as it was, it counts again.
     """
-    store, table, changes = attacked.store, binding.table, CHANGES[binding.table]
+    store, table, changes = attacked.store, rule.table, CHANGES[rule.table]
     others_rows = {"target"} if table == "rollout" else set()  # another target's row is observed
-    assert {*binding.columns} - others_rows == {*changes}
+    assert {*rule.columns} - others_rows == {*changes}
     before, around = believed(store, table), others(store)
     assert before
     attacked.write(f"CREATE TABLE kept AS SELECT * FROM {table}")  # noqa: S608 - a test's own
@@ -332,13 +332,13 @@ def test_row_of_which_a_column_was_changed(attacked: Attacked, binding: Binding)
         assert before == believed(store, table), column
 
 
-@pytest.mark.parametrize("binding", BINDINGS, ids=named)
+@pytest.mark.parametrize("rule", PROOF_RULES, ids=named)
 @pytest.mark.parametrize(
     "proof", ["NULL", "''", "'not base64'", "(SELECT sealed_check FROM sealing)"]
 )
-def test_row_that_another_program_wrote(attacked: Attacked, binding: Binding, proof: str) -> None:
+def test_row_that_another_program_wrote(attacked: Attacked, rule: ProofRule, proof: str) -> None:
     """Nothing that it finds in the database proves it."""
-    table = binding.table
+    table = rule.table
     attacked.write(f"UPDATE {table} SET proof = {proof} WHERE {OWN[table]}")  # noqa: S608 - a test's own
 
     assert [] == believed(attacked.store, table)

@@ -113,7 +113,7 @@ def test_run_that_changes_nothing_stores_nothing(objects: MemoryObjects) -> None
 def test_every_table_is_known_to_be_lost_or_not(objects: MemoryObjects) -> None:
     """A new one is stored before the next call until it is listed."""
     with closing(opened(objects)) as state:
-        database, _ = state.whole
+        database, _ = state.database_and_sealing
         named = {
             row["name"]
             for row in database.rows("SELECT name FROM sqlite_schema WHERE type = 'table'")

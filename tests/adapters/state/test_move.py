@@ -80,7 +80,7 @@ def held(address: Address) -> Held:
     shut |= {("lease", column) for column in ("holder", "since", "until")}
     found: dict[str, list[dict[str, object]]] = {}
     with closing(open_whole(address.url, address.key, host="web-1")) as store:
-        database, _ = store.whole
+        database, _ = store.database_and_sealing
         for column in database.rows(database.dialect.columns):
             if column["table_name"] not in OWN:
                 found.setdefault(column["table_name"], [])

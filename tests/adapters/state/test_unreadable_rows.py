@@ -157,7 +157,7 @@ def damaged(opened: Opened, table: str, values: Callable[[str], Sequence[str]]) 
     """Put values into each column of a table's first row in turn."""
     opened.ask(f"CREATE TABLE kept AS SELECT * FROM {table}")  # noqa: S608 - a test's own
     number = "ctid" if opened.store.is_shared else "rowid"
-    database, _ = opened.store.whole  # type: ignore[attr-defined]  # as every state in a database
+    database, _ = opened.store.database_and_sealing  # type: ignore[attr-defined]  # as every state in a database
     rows = database.rows(database.dialect.columns)
     names = {row["name"] for row in rows if row["table_name"] == table}
     if table == "issuance":  # whose `number` is the row's own in SQLite, and takes numbers alone

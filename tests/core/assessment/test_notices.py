@@ -133,7 +133,7 @@ def test_a_channel_is_reported_what_its_table_asks_for() -> None:
 
     assert [Topic.TROUBLE, Topic.RENEWED] == [one.notice.topic for one in first.notifications]
     assert () == again.notifications
-    assert [renewed.key] == [one.key for one in again.state.deliveries]
+    assert [renewed.key] == [one.key for one in again.state.sent_notices]
     assert [Topic.RENEWED] == [one.notice.topic for one in newer.notifications]
     assert () == dispatch("ops", [renewed], ChannelState(), USUAL, NOW).notifications
 
@@ -246,7 +246,7 @@ def test_what_is_over_is_forgotten(subjects: set[Subject]) -> None:
     last = dispatch("ops", [], first.state, ALL, NOW + HOUR)
 
     assert subjects == {one.notice.subject for one in last.notifications}
-    assert () == last.state.deliveries
+    assert () == last.state.sent_notices
 
 
 # --- What a run leaves to be sent

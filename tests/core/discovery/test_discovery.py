@@ -246,10 +246,10 @@ def test_certificate_knows_the_domains_that_are_bound_to_it() -> None:
 
     discovery = discover([here, there], (), LEDGER, NOW)
 
-    bound_to = {(c.account, c.found.remote_id): c.bound_to for c in discovery.certificates}
+    bound_to = {(c.account, c.listed.remote_id): c.bound_to for c in discovery.certificates}
     assert ("a.example.com", "b.example.com") == bound_to["qiniu", "id-1"]
     assert {("qiniu", "id-2"), ("other", "id-1")} == {
-        (c.account, c.found.remote_id) for c in discovery.unused
+        (c.account, c.listed.remote_id) for c in discovery.unused
     }
 
 
@@ -338,16 +338,16 @@ def test_nothing_is_lost_and_what_is_urgent_comes_first(discovery: Discovery) ->
     """Every domain and certificate of every account once, in an order."""
     looks = discovery.accounts
     assert Counter((a.label, d.domain) for a in looks for d in a.survey.domains) == Counter(
-        (one.account, one.found.domain) for one in discovery.domains
+        (one.account, one.listed.domain) for one in discovery.domains
     )
     assert Counter((a.label, c.remote_id) for a in looks for c in a.survey.certificates) == Counter(
-        (one.account, one.found.remote_id) for one in discovery.certificates
+        (one.account, one.listed.remote_id) for one in discovery.certificates
     )
     urgencies = [one.urgency(NOW) for one in discovery.domains]
     assert sorted(urgencies) == urgencies
-    bindings = {(one.account, one.found.domain, one.found.bound) for one in discovery.domains}
+    bindings = {(one.account, one.listed.domain, one.listed.bound) for one in discovery.domains}
     for one in discovery.certificates:
-        assert {(one.account, d, one.found.remote_id) for d in one.bound_to} <= bindings
+        assert {(one.account, d, one.listed.remote_id) for d in one.bound_to} <= bindings
 
 
 @given(
@@ -373,12 +373,12 @@ def test_filters_only_leave_out(
         for one in discovery.domains
         if is_meant(one.owner, one.not_after) and (one.is_uncovered or not uncovered)
     ] == list(narrowed.domains)
-    shown = {(one.account, one.found.bound) for one in narrowed.domains}
+    shown = {(one.account, one.listed.bound) for one in narrowed.domains}
     assert [
         one
         for one in discovery.certificates
-        if is_meant(one.owner, one.found.not_after)
-        and ((one.account, one.found.remote_id) in shown or not uncovered)
+        if is_meant(one.owner, one.listed.not_after)
+        and ((one.account, one.listed.remote_id) in shown or not uncovered)
     ] == list(narrowed.certificates)
     assert discovery.accounts == narrowed.accounts
 

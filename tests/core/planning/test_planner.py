@@ -227,7 +227,7 @@ def test_each_difference_has_its_reason_to_deploy(observed: Observation, code: R
     deploy = plan.rollouts[0].deploy
     assert deploy is not None
     assert code == deploy.reason.code
-    assert "certificate" == deploy.changes[0].what
+    assert "certificate" == deploy.changes[0].setting
 
 
 def test_drifted_settings_are_deployed_with_their_differences() -> None:
@@ -240,7 +240,7 @@ def test_drifted_settings_are_deployed_with_their_differences() -> None:
     assert isinstance(deploy, Deploy)
     assert ReasonCode.SETTINGS_DRIFTED == deploy.reason.code
     assert [("force_https", "false", "true")] == [
-        (change.what, change.was, change.becomes) for change in deploy.changes
+        (change.setting, change.was, change.becomes) for change in deploy.changes
     ]
 
 
@@ -263,7 +263,7 @@ def test_setting_that_is_not_reported_is_deployed_without_the_certificate() -> N
     deploy = plan.rollouts[0].deploy
     assert deploy is not None
     assert [("tls_versions", "unknown", "TLSv1.2")] == [
-        (change.what, change.was, change.becomes) for change in deploy.changes
+        (change.setting, change.was, change.becomes) for change in deploy.changes
     ]
 
 

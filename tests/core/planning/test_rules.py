@@ -280,7 +280,7 @@ def test_expired_certificate_is_replaced_before_a_setting_is_changed() -> None:
     (first, *later) = plan.steps
     assert plan.issue is first
     (deploy,) = (step for step in later if isinstance(step, Deploy))
-    assert {"certificate", "http2"} == {change.what for change in deploy.changes}
+    assert {"certificate", "http2"} == {change.setting for change in deploy.changes}
 
 
 def test_uncovered_domain_is_refused_before_anything_is_issued() -> None:

@@ -285,7 +285,7 @@ def test_what_was_sent_is_no_difference_where_it_is_not_reported(
     said = replace(found, **dict.fromkeys(untold))
     domain = sent_before(desired, replace(DOMAIN, https=said))
 
-    assert not untold & {change.what for change in setting_changes(desired, domain)}
+    assert not untold & {change.setting for change in setting_changes(desired, domain)}
 
 
 @given(certificates, settings_found, st.none() | certificates)

@@ -36,6 +36,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = "acme-dns"
+RANK = 60
 WHERE_KEYS_ARE = Text(
     "the server's answer, given once, to `curl -s -X POST https://auth.example.org/register`; "
     "then set a CNAME from the challenge's name to `fulldomain` of the answer"

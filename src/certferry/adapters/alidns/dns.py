@@ -37,6 +37,8 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = "Alibaba Cloud DNS"
+CALLED = Text("Alibaba Cloud DNS")
+RANK = 30
 WHERE_KEYS_ARE = Text(
     "ram.console.aliyun.com → Users → create AccessKey, with the permission AliyunDNSFullAccess; "
     "the secret is shown only once, at creation"

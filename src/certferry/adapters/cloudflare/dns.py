@@ -32,6 +32,7 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Quoted, Text
 
 SERVICE = "Cloudflare"
+RANK = 40
 WHERE_KEYS_ARE = Text(
     "dash.cloudflare.com/profile/api-tokens → Create Token → template Edit zone DNS; the token "
     "is shown only once, at creation"

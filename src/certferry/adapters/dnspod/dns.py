@@ -31,6 +31,7 @@ from certferry.text import Text
 # The attributes of `ports.adapter.Adapter`, required and optional.
 __all__ = ("CODES", "ENVIRONMENT", "SERVICE", "Settings", "connect")
 
+RANK = 10
 WHERE_KEYS_ARE = Text(
     "console.dnspod.cn → API keys → DNSPod Token → create; the token is shown only once, at "
     "creation"

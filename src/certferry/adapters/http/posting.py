@@ -125,6 +125,9 @@ class PostedService(Struct, frozen=True):
     #: The next step for other codes.
     hint: Text | None = None
     ENVIRONMENT: tuple[Variable, ...] = ()
+    CALLED: Text | None = None
+    RANK: int | None = None
+    ONLY_SENDS: bool = False
 
     @property
     def CODES(self) -> Mapping[str, CodeMeaning]:  # noqa: N802 - as in a module

@@ -51,6 +51,7 @@ from certferry.ports.state import must_still_hold
 from certferry.text import Text
 
 SERVICE = "lexicon"
+RANK = 70
 WHERE_KEYS_ARE = Text(
     "the service's console; each option listed by `lexicon PROVIDER --help` is another key of "
     'the account, for example auth_token = "env:MY_TOKEN"'

@@ -28,6 +28,9 @@ if TYPE_CHECKING:  # loaded when a mail is sent
     import smtplib
 
 SERVICE = "Mail"
+CALLED = Text("Mail")
+RANK = 60
+ONLY_SENDS = True
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 MOST_BYTES = 60_000

@@ -105,6 +105,8 @@ BARK = posts.PostedService(
     code_field="code",
     words=("message",),
     hint=Text("compare `key` with the key shown in the app"),
+    RANK=80,
+    ONLY_SENDS=True,
 )
 PUSHPLUS = posts.PostedService(
     "PushPlus",
@@ -124,6 +126,8 @@ PUSHPLUS = posts.PostedService(
         903: Text("compare `key` with the token at pushplus.plus"),
         905: Text("have the account's real name verified at pushplus.plus"),
     },
+    RANK=50,
+    ONLY_SENDS=True,
 )
 SERVERCHAN = posts.PostedService(
     "ServerChan",
@@ -138,6 +142,9 @@ SERVERCHAN = posts.PostedService(
     words=("message", "error"),
     spent="次数",  # the code is undocumented
     hint=Text("compare `key` with the SendKey"),
+    CALLED=Text("ServerChan"),
+    RANK=40,
+    ONLY_SENDS=True,
 )
 TELEGRAM = posts.PostedService(
     "Telegram",
@@ -156,4 +163,6 @@ TELEGRAM = posts.PostedService(
         HTTPStatus.FORBIDDEN: Text("add the bot to the chat, or send the bot a message first"),
         HTTPStatus.NOT_FOUND: _TELEGRAM_KEY,
     },
+    RANK=70,
+    ONLY_SENDS=True,
 )

@@ -92,6 +92,9 @@ DINGTALK = posts.PostedService(
     waits={-1: _SOON, 130101: posts.after(BLOCKED)},  # busy; more than 20 messages in a minute
     hints={310000: _WAYS_IN},
     hint=_COMPARE,
+    CALLED=Text("DingTalk"),
+    RANK=10,
+    ONLY_SENDS=True,
 )
 FEISHU = posts.PostedService(
     "Feishu",
@@ -115,6 +118,9 @@ FEISHU = posts.PostedService(
         19024: Text("set `certferry` as the robot's keyword"),
     },
     hint=_COMPARE,
+    CALLED=Text("Feishu"),
+    RANK=20,
+    ONLY_SENDS=True,
 )
 WECOM = posts.PostedService(
     "WeCom",
@@ -126,4 +132,7 @@ WECOM = posts.PostedService(
     words=("errmsg",),
     waits={-1: _SOON, 45009: _SOON},  # busy; more than 20 messages in a minute
     hint=_COMPARE,
+    CALLED=Text("WeCom"),
+    RANK=30,
+    ONLY_SENDS=True,
 )

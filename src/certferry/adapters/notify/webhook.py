@@ -25,6 +25,8 @@ from certferry.ports.notifier import Answered, Notifier, Sent
 from certferry.text import Text
 
 SERVICE = "Webhook"
+RANK = 90
+ONLY_SENDS = True
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 SIGNATURE = "X-Certferry-Signature"

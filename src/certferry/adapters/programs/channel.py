@@ -21,6 +21,7 @@ from certferry.ports.notifier import Answered, Notifier, RefusedForGood, Sent
 from certferry.text import Text
 
 SERVICE = "Command"
+CALLED = Text("Command")
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 WITHIN = timedelta(seconds=6)

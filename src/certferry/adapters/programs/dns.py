@@ -27,6 +27,8 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = "your own program"
+CALLED = Text("your own program")
+RANK = 80
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 # EX_NOINPUT, EX_NOHOST and EX_NOPERM of sysexits.h; other scripts exit with 1 or 2.

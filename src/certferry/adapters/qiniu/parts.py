@@ -43,7 +43,7 @@ _SEE_CONSOLE = Text(
 R = TypeVar("R")
 
 
-class Held(Struct, Generic[R], frozen=True):
+class ListedDomain(Struct, Generic[R], frozen=True):
     """A domain in the list of a bucket or hub."""
 
     #: The bucket or hub.
@@ -53,33 +53,33 @@ class Held(Struct, Generic[R], frozen=True):
     is_old: bool = False
 
 
-class Part(Struct, Generic[R], frozen=True):
+class Listing(Struct, Generic[R], frozen=True):
     """The domains of all buckets, or of all hubs, of an account."""
 
     #: By name.
-    domains: Mapping[str, Held[R]] = field(default_factory=dict)
+    domains: Mapping[str, ListedDomain[R]] = field(default_factory=dict)
     #: The reason why `domains` may be incomplete.
     failure: errors.QiniuFailure | None = None
 
 
-def read_part(
+def read_listing(
     holders: Sequence[str] | errors.QiniuFailure,
     domains_of: Callable[[str], Iterable[tuple[str, R]]],
-    earlier: Part[R],
-) -> Part[R]:
+    earlier: Listing[R],
+) -> Listing[R]:
     """List the domains of every readable bucket, or hub.
 
     An unreadable holder keeps the domains of the `earlier` part: a domain awaited by a run must not
     vanish for a moment. The listing stops at a failure common to all holders, at silence, and at a
     second broken answer, because each further holder would cost a time-out.
     """
-    domains: dict[str, Held[R]] = {}
+    domains: dict[str, ListedDomain[R]] = {}
     failure = holders if isinstance(holders, errors.QiniuFailure) else None
     read_holders: set[str] = set()
     for holder in () if isinstance(holders, errors.QiniuFailure) else holders:
         listed = errors.attempt(partial(domains_of, holder))
         if not isinstance(listed, errors.QiniuFailure):
-            domains |= {name: Held(holder, record) for name, record in listed}
+            domains |= {name: ListedDomain(holder, record) for name, record in listed}
         elif listed.code not in NOT_THERE:  # otherwise the holder was removed a moment ago
             is_second = failure is not None and failure.maybe_done and listed.maybe_done
             failure = listed
@@ -93,7 +93,7 @@ def read_part(
             name: held for name, held in earlier.domains.items() if held.holder not in read_holders
         }
         domains = {**{name: replace(held, is_old=True) for name, held in unread.items()}, **domains}
-    return Part(domains, failure)
+    return Listing(domains, failure)
 
 
 class SourceDomains:
@@ -102,12 +102,12 @@ class SourceDomains:
     def __init__(self, client: QiniuClient, settler: Settler, clock: Clock) -> None:
         self._client = client
         self._settler = settler
-        self._part: Part[records.BucketDomain] = Part()
+        self._listing: Listing[records.BucketDomain] = Listing()
         self._domains = TtlCache(self._list, HOLDERS_AGE, clock)
         self.bindings = TtlCache(self._list_bindings, LIST_AGE, clock)
         """The certificate of each bound source domain."""
 
-    def all(self) -> Part[records.BucketDomain]:
+    def all(self) -> Listing[records.BucketDomain]:
         """Return the source domains visible to the keys."""
         return self._domains.get()
 
@@ -222,10 +222,10 @@ class SourceDomains:
                 raise
             return None
 
-    def _list(self) -> Part[records.BucketDomain]:
+    def _list(self) -> Listing[records.BucketDomain]:
         buckets = errors.attempt(self._client.list_buckets)
-        self._part = read_part(buckets, self._domains_of, self._part)
-        return self._part
+        self._listing = read_listing(buckets, self._domains_of, self._listing)
+        return self._listing
 
     def _domains_of(self, bucket: str) -> list[tuple[str, records.BucketDomain]]:
         listed = self._client.list_bucket_domains(bucket)
@@ -247,7 +247,7 @@ class LiveDomains:
         self._client = client
         self._certificates = certificates
         self._settler = settler
-        self._part: Part[records.LiveRecord] = Part()
+        self._listing: Listing[records.LiveRecord] = Listing()
         # Failures are cached as well: keys without the right to Pili lack the right for longer.
         self._hubs = TtlCache(partial(errors.attempt, client.list_hubs), HOLDERS_AGE, clock)
         self._domains = TtlCache(self._list, LIST_AGE, clock)
@@ -256,7 +256,7 @@ class LiveDomains:
         """Have the next observation list the domains again: another run may have changed them."""
         self._domains.forget()
 
-    def all(self) -> Part[records.LiveRecord]:
+    def all(self) -> Listing[records.LiveRecord]:
         """Return the live domains visible to the keys."""
         return self._domains.get()
 
@@ -415,17 +415,17 @@ class LiveDomains:
         gone = hub if "hub" in failure.words.lower() else ""
         return errors.QiniuFailure(_is_gone(domain, gone), code=failure.code)
 
-    def _list(self) -> Part[records.LiveRecord]:
+    def _list(self) -> Listing[records.LiveRecord]:
         if not self._client.has_pili:
-            return Part()
-        self._part = read_part(self._hubs.get(), self._domains_of, self._part)
-        return self._part
+            return Listing()
+        self._listing = read_listing(self._hubs.get(), self._domains_of, self._listing)
+        return self._listing
 
     def _domains_of(self, hub: str) -> list[tuple[str, records.LiveRecord]]:
         return [(record.domain.lower(), record) for record in self._client.list_live_domains(hub)]
 
 
-def _hides_binding(held: Held[records.LiveRecord]) -> bool:
+def _hides_binding(held: ListedDomain[records.LiveRecord]) -> bool:
     """Return whether the domain's certificate is unnamed by Pili, or named by an old list only."""
     return held.is_old or (bool(held.record.cert_enable) and not held.record.cert_name)
 

@@ -56,6 +56,7 @@ from certferry.values import replace
 __all__ = ("CODES",)  # read from this module by `ports.adapter.Adapter`, with the names below
 
 SERVICE = "Qiniu"
+CALLED = Text("Qiniu")
 WHERE_KEYS_ARE = Text("portal.qiniu.com → avatar → Key management (AK and SK of one pair)")
 ENVIRONMENT = (
     Variable(

@@ -30,6 +30,7 @@ from certferry.text import Text
 # The attributes of `ports.adapter.Adapter`.
 __all__ = ("ENVIRONMENT", "SERVICE", "Settings", "connect")
 
+RANK = 50
 WHERE_KEYS_ARE = Text(
     "the key's statement in the name server's configuration, as printed by `tsig-keygen"
     " certferry.`; for a key other than hmac-sha256 set `algorithm` too"

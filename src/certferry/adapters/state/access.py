@@ -8,9 +8,9 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from certferry.adapters.state import columns
-from certferry.adapters.state.binding import LINK, SESSION, TOKEN, USER
 from certferry.adapters.state.columns import MOMENT
 from certferry.adapters.state.database import Reader, Table, Tables, Transaction, writes
+from certferry.adapters.state.row_proofs import LINK, SESSION, TOKEN, USER
 from certferry.adapters.state.sealing import Sealing
 from certferry.core import access
 from certferry.values import replace

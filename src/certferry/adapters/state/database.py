@@ -234,7 +234,7 @@ class Table(Generic[T]):
     a column. `unreadable_rows` alone uses the columns without a field.
 
     An unreadable row counts as absent, because the program that wrote the row could as well have
-    deleted the row. Rows that must be present are proven (`binding`).
+    deleted the row. Rows that must be present are proven (`row_proofs`).
     """
 
     #: All tables of records, by the table's name in the database.

@@ -489,7 +489,7 @@ def connect(
 ) -> BucketState:
     """See `connect.connect`; the first run makes the state."""
     state, _ = _opened(objects, key, host, reads_only=reads_only)
-    database, sealing = state.whole
+    database, sealing = state.database_and_sealing
     try:
         must_be_in_use(database, sealing)
     except BaseException:
@@ -507,7 +507,7 @@ def prepare(objects: ObjectStore, key: Path | Secret, host: str, *, init: bool) 
     """See `connect.prepare`."""
     state, is_changed = _opened(objects, key, host, makes=init)
     with closing(state):
-        database, sealing = state.whole
+        database, sealing = state.database_and_sealing
         must_be_in_use(database, sealing)
         if init and not state.is_sealed():
             database.run(sealing.begin)

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from msgspec import Struct
 
 from certferry.adapters.state import chain, columns
-from certferry.adapters.state.binding import VERSION, WITHDRAWAL
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import Reader, Row, Statement
+from certferry.adapters.state.row_proofs import VERSION, WITHDRAWAL
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version, Withdrawal
 from certferry.errors import StateError, StateForeign

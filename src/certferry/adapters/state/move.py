@@ -13,10 +13,10 @@ from typing import Any
 from msgspec import Struct
 
 from certferry.adapters.state import connect as states
-from certferry.adapters.state.binding import BINDINGS
 from certferry.adapters.state.columns import Value, from_moment
 from certferry.adapters.state.database import Dialect, Reader, Row, T, Transaction
 from certferry.adapters.state.failures import MOVED
+from certferry.adapters.state.row_proofs import PROOF_RULES
 from certferry.adapters.state.sealing import Key, Sealing, add_new_key, change_key, key_of, put_key
 from certferry.adapters.state.store import ARRIVING, SqlState, mark, mark_of, must_be_in_use
 from certferry.core.redaction import Secret
@@ -57,7 +57,7 @@ SEALED = (
     Sealed("acme_account", "sealed_key_pem", "account", ("directory",)),
     Sealed("acme_account", "sealed_next_key_pem", "next account key", ("directory",)),
     Sealed("acme_order", "sealed_key_pem", "order", ("lineage", "url")),
-    *(Sealed(binding.table, _PROOF, binding.kind, binding.columns) for binding in BINDINGS),
+    *(Sealed(rule.table, _PROOF, rule.kind, rule.columns) for rule in PROOF_RULES),
 )
 _FINGERPRINT = (
     ", (SELECT fingerprint FROM version WHERE version.lineage = version_pem.lineage"
@@ -224,7 +224,7 @@ class _Tally:
 
 def _tally(reader: Reader, state: SqlState) -> _Tally:
     """Return the tally of a whole state, to compare with the tally of `_copy`."""
-    database, sealing = state.whole
+    database, sealing = state.database_and_sealing
     key, tally = sealing.must_open(reader), _Tally()
     for table in _carried(_tables(reader, database.dialect)):
         for page in table.pages(reader):
@@ -237,7 +237,7 @@ def _alone(state: SqlState, function: Callable[[Transaction, tuple[_Table, ...]]
     """Carry out a function, given the tables, in a transaction that excludes other writers and new
     runs. Return the function's result. Raises `LeaseHeld` while a run is in progress.
     """
-    database, _ = state.whole
+    database, _ = state.database_and_sealing
 
     def carry_out(transaction: Transaction) -> T:
         tables = _tables(transaction, database.dialect)
@@ -265,7 +265,7 @@ def move(origin: Address, destination: Address, host: str, now: datetime) -> Mov
     """
     with closing(_opened(origin, host)) as here:
         name, rows, at = _name(here), None, here.now() if here.is_shared else now
-        marked = mark_of(*here.whole)
+        marked = mark_of(*here.database_and_sealing)
         if marked is None:
             rows = _alone(
                 here,
@@ -274,10 +274,10 @@ def move(origin: Address, destination: Address, host: str, now: datetime) -> Mov
                 ),
             )
         elif not _lacks_its_end(here, marked["destination"], destination, host):
-            must_be_in_use(*here.whole)
+            must_be_in_use(*here.database_and_sealing)
     # Closing the origin has stored the origin's mark, so the destination's mark may go.
     with closing(_opened(destination, host)) as there:
-        other, _ = there.whole
+        other, _ = there.database_and_sealing
         counts = rows or other.read(lambda reader: _tally(reader, there)).rows
         other.run(lambda transaction: transaction.execute("DELETE FROM moved"))
         hosts = other.rows("SELECT name FROM host ORDER BY name")
@@ -309,7 +309,7 @@ def _lacks_its_end(here: SqlState, mark: str, destination: Address, host: str) -
 def _has_left(here: SqlState, there: SqlState) -> bool:
     """Return whether `there` is the destination of an unfinished move from `here`."""
     try:
-        marked = mark_of(*there.whole)
+        marked = mark_of(*there.database_and_sealing)
     except StateForeign:  # perhaps the mark of a move with another key
         return False
     return marked is not None and marked["destination"] == ARRIVING + _name(here)
@@ -317,7 +317,7 @@ def _has_left(here: SqlState, there: SqlState) -> bool:
 
 def _name(state: SqlState) -> str:
     """Return a state's name in marks, without a password."""
-    database, _ = state.whole
+    database, _ = state.database_and_sealing
     place = database.place
     return str(place.resolve() if isinstance(place, Path) else place)
 
@@ -333,12 +333,12 @@ def _carry(
     """Copy all rows, read the copy back, and mark the origin. Return the rows' number by table."""
     _make_room(destination, here, host)
     with closing(_opened(destination, host)) as there:
-        other, _ = there.whole
+        other, _ = there.database_and_sealing
         sent = other.change_schema(
             lambda arriving: _copy(transaction, tables, here, arriving, there, from_moment(now))
         )
     with closing(_opened(destination, host)) as there:  # read back after a new opening
-        other, _ = there.whole
+        other, _ = there.database_and_sealing
         wrong = sent.difference(other.read(lambda reader: _tally(reader, there)))
         if wrong is not None:
             message = Text("the table {table} in {place} differs from the original")
@@ -350,7 +350,7 @@ def _carry(
                 ),
             )
         name = _name(there)
-    database, sealing = here.whole
+    database, sealing = here.database_and_sealing
     mark(transaction, sealing, name, from_moment(now))
     stopped = [table.name for table in tables if table.name != "moved"]
     for statement in database.dialect.stop(stopped, MOVED + name):
@@ -364,7 +364,7 @@ def _make_room(destination: Address, here: SqlState, host: str) -> None:
     """
     with _any(destination, host) as there:
         if there is not None:
-            database, _ = there.whole
+            database, _ = there.database_and_sealing
             if _name(here) == _name(there):
                 raise ConfigError(Text("the state is already in {place}", place=database.place))
             if _has_left(here, there):
@@ -375,7 +375,7 @@ def _make_room(destination: Address, here: SqlState, host: str) -> None:
         destination.url, destination.key, host=host, init=True, password=destination.password
     )
     with closing(_opened(destination, host)) as there:
-        database, _ = there.whole
+        database, _ = there.database_and_sealing
         for table in _carried(_tables(database, database.dialect)):
             if table.name != "host" and database.rows(f"SELECT 1 FROM {table.name} LIMIT 1"):  # noqa: S608 - a name of the schema
                 raise ConfigError(
@@ -395,7 +395,10 @@ def _copy(
     """Copy all rows from a reader of the state `here` to a transaction of the state `there`, sealed
     with the key of `there`.
     """
-    (database, sealing), (other, new_sealing) = here.whole, there.whole
+    (database, sealing), (other, new_sealing) = (
+        here.database_and_sealing,
+        there.database_and_sealing,
+    )
     ours, theirs = _carried(tables), _carried(_tables(transaction, other.dialect))
     if [(table.name, table.columns) for table in ours] != [
         (table.name, table.columns) for table in theirs
@@ -444,7 +447,7 @@ def rotate(address: Address, new: Secret, host: str, now: datetime) -> Rotated:
     `LeaseHeld` while a run is in progress, and `StateError`.
     """
     with closing(_opened(address, host)) as state:
-        database, sealing = state.whole
+        database, sealing = state.database_and_sealing
         must_be_in_use(database, sealing)
         raw, at = key_of(new), state.now() if state.is_shared else now
 

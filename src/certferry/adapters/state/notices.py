@@ -1,5 +1,5 @@
-"""Rows for people and monitors: notices, deliveries of each channel, notes, last runs, and the
-history.
+"""Rows for people and monitors: notices, the notices sent to each channel, notes, last runs and
+the history.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _NOTICES = Table(
     message=columns.TEXT,
     hint=columns.TEXT,
 )
-_DELIVERIES = Table(
+_SENT_NOTICES = Table(
     "told",
-    notice_rules.Delivery,
+    notice_rules.SentNotice,
     "name",
     *_SUBJECT,
     topic=_TOPIC,
@@ -51,7 +51,7 @@ _CHANNELS = Table(
     "channel",
     notice_rules.ChannelState,
     "name",
-    deliveries=None,
+    sent_notices=None,
     sent=columns.MOMENTS,
     again_at=columns.MOMENT,
     refusal=None,
@@ -197,10 +197,10 @@ def _save_notice(transaction: Transaction, notice: notice_rules.Notice) -> None:
 def _channel(reader: Reader, name: str) -> notice_rules.ChannelState:
     query = f"SELECT * FROM told WHERE name = ? {_IN_ORDER}"  # noqa: S608 - a constant
     rows = reader.rows(query, name)
-    sent = _DELIVERIES.read(rows, lambda row: {"subject": _subject(row)})
+    sent = _SENT_NOTICES.read(rows, lambda row: {"subject": _subject(row)})
     channels = _CHANNELS.read(
         reader.rows("SELECT * FROM channel WHERE name = ?", name),
-        lambda row: {"deliveries": sent, "refusal": _refusal(row)},
+        lambda row: {"sent_notices": sent, "refusal": _refusal(row)},
     )
     return next(iter(channels), notice_rules.ChannelState(sent))
 
@@ -217,10 +217,10 @@ def _save_channel(
     before: notice_rules.ChannelState,
     after: notice_rules.ChannelState,
 ) -> None:
-    for delivery in set(before.deliveries) - set(after.deliveries):
-        _DELIVERIES.remove(transaction, delivery, name=name, **asdict(delivery.subject))
-    for delivery in set(after.deliveries) - set(before.deliveries):
-        _DELIVERIES.save(transaction, delivery, name=name, **asdict(delivery.subject))
+    for sent_notice in set(before.sent_notices) - set(after.sent_notices):
+        _SENT_NOTICES.remove(transaction, sent_notice, name=name, **asdict(sent_notice.subject))
+    for sent_notice in set(after.sent_notices) - set(before.sent_notices):
+        _SENT_NOTICES.save(transaction, sent_notice, name=name, **asdict(sent_notice.subject))
     refusal = after.refusal
     _CHANNELS.save(
         transaction,

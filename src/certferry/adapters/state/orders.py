@@ -7,7 +7,6 @@ from __future__ import annotations
 from datetime import datetime
 
 from certferry.adapters.state import columns
-from certferry.adapters.state.binding import ACCOUNT, CHALLENGE, ORDER
 from certferry.adapters.state.database import (
     Reader,
     Row,
@@ -18,6 +17,7 @@ from certferry.adapters.state.database import (
     writes,
 )
 from certferry.adapters.state.fencing import fenced
+from certferry.adapters.state.row_proofs import ACCOUNT, CHALLENGE, ORDER
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.certificates.names import base_name, registered_domain
 from certferry.core.planning import limits as rate_limits
@@ -212,7 +212,7 @@ class OrderTables(Tables):
     def save_challenge_record(self, record: ChallengeRecord) -> None:
         def save(transaction: Transaction) -> None:
             row = _CHALLENGES.values(record)
-            proof = self._sealing.bind(transaction, *CHALLENGE.bound_to(row))
+            proof = self._sealing.prove(transaction, *CHALLENGE.bound_to(row))
             # Stored again without a handle before the record is sent again: keep the stored handle.
             transaction.add(
                 "challenge_record",

@@ -7,8 +7,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from certferry.adapters.state import columns
-from certferry.adapters.state.binding import ROLLOUT, UPLOAD, WITHDRAWAL
 from certferry.adapters.state.database import Reader, Row, Table, Tables, Transaction, writes
+from certferry.adapters.state.row_proofs import ROLLOUT, UPLOAD, WITHDRAWAL
 from certferry.adapters.state.sealing import Sealing
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.lineage import Withdrawal
@@ -92,7 +92,7 @@ class PlaceTables(Tables):
         as not run.
         """
         return ROLLOUTS.read(
-            row for row in rows if not ROLLOUT.binds(row) or ROLLOUT.is_shown(self._sealing, row)
+            row for row in rows if not ROLLOUT.covers(row) or ROLLOUT.is_shown(self._sealing, row)
         )
 
     @writes
@@ -101,7 +101,7 @@ class PlaceTables(Tables):
 
     def _save_rollout(self, transaction: Transaction, rollout: RolloutRecord) -> None:
         row = ROLLOUTS.values(rollout, host=self._host_of(rollout.target))
-        if ROLLOUT.binds(row):
+        if ROLLOUT.covers(row):
             ROLLOUT.save(self._sealing, transaction, **row)
         else:
             transaction.save("rollout", ROLLOUT.key, **row)

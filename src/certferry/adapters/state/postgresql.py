@@ -447,7 +447,7 @@ def connect(
 ) -> SharedState:
     """See `connect.connect`. Only reads: the first run of a host stores the host."""
     state = open_whole(url, key, host, password, reads_only=reads_only)
-    database, sealing = state.whole
+    database, sealing = state.database_and_sealing
     try:
         must_be_in_use(database, sealing)
         state.now()  # sets the clock, so later calls need no answer of the database

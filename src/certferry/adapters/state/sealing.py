@@ -1,5 +1,5 @@
 """Private keys at rest: sealed with AES-GCM, each bound to the key's row. Rows without a secret are
-bound in the same way (`binding`), so another program's changes to the rows are noticed.
+proven in the same way (`row_proofs`), so another program's changes to the rows are noticed.
 
 The state's key lies in a file, or comes from the configuration. So the database alone, or a backup
 of the database, reveals no secret.
@@ -116,11 +116,11 @@ class Sealing:
             transaction.add("sealing", number=1, sealed_check=key.seal("", *_CHECK))
         return key
 
-    def bind(self, transaction: Transaction, *bound_to: Value) -> str:
+    def prove(self, transaction: Transaction, *bound_to: Value) -> str:
         """Return a proof for a row to be written. Raises as `seal` does."""
         return self.begin(transaction).seal("", *bound_to)
 
-    def is_bound(self, proof: object, *bound_to: Value) -> bool:
+    def proves(self, proof: object, *bound_to: Value) -> bool:
         """Return whether a proof fits the values of a row. Raises `StateError` without a key."""
         if not isinstance(proof, str):
             return False

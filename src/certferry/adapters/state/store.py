@@ -8,7 +8,6 @@ from datetime import timedelta
 from functools import partial
 
 from certferry.adapters.state.access import AccessTables
-from certferry.adapters.state.binding import MOVED, foreign_rows
 from certferry.adapters.state.columns import Value, to_moment
 from certferry.adapters.state.database import Database, Reader, Row, Transaction
 from certferry.adapters.state.declarations import DeclarationTables
@@ -17,6 +16,7 @@ from certferry.adapters.state.hosts import HostTables, this_machine
 from certferry.adapters.state.lasting import undone
 from certferry.adapters.state.notices import NoticeTables
 from certferry.adapters.state.orders import OrderTables
+from certferry.adapters.state.row_proofs import MOVED, foreign_rows
 from certferry.adapters.state.runs import RunTables
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.structure import differences
@@ -68,7 +68,7 @@ class SqlState(
         self._machine = machine or this_machine()
 
     @property
-    def whole(self) -> tuple[Database, Sealing]:
+    def database_and_sealing(self) -> tuple[Database, Sealing]:
         """Return the state's database, and the sealing that opens the database's secrets."""
         return self._database, self._sealing
 
@@ -168,7 +168,7 @@ def mark_of(database: Database, sealing: Sealing) -> Row | None:
 def mark(transaction: Transaction, sealing: Sealing, destination: str, at: str) -> None:
     """Store the destination of a moved state, or the origin of an arriving state."""
     row: dict[str, Value] = {"destination": destination, "at": at}
-    proof = sealing.bind(transaction, *MOVED.bound_to(row))
+    proof = sealing.prove(transaction, *MOVED.bound_to(row))
     transaction.add(MOVED.table, **row, proof=proof)
 
 

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from certferry.adapters.state.binding import BINDINGS
 from certferry.adapters.state.columns import MOMENT, NUMBER, PLAIN, Column
 from certferry.adapters.state.database import Dialect, Reader, Row, Table
+from certferry.adapters.state.row_proofs import PROOF_RULES
 from certferry.errors import StateForeign
 from certferry.text import Text
 
@@ -31,8 +31,8 @@ _BESIDE: Mapping[tuple[str, str], Column] = {
 }
 """Columns to check in tables without a record."""
 
-_BINDINGS = {binding.table: binding for binding in BINDINGS}
-"""The bindings by table. `binding.foreign_rows` reports changes in the columns of bound rows."""
+_PROOF_RULES = {rule.table: rule for rule in PROOF_RULES}
+"""The rules by table. `row_proofs.foreign_rows` reports changes in the columns of proven rows."""
 
 
 def unreadable_rows(reader: Reader, dialect: Dialect) -> Iterator[tuple[str, StateForeign]]:
@@ -45,9 +45,9 @@ def unreadable_rows(reader: Reader, dialect: Dialect) -> Iterator[tuple[str, Sta
     for table, of_table in columns.items():
         names = sorted(column["name"] for column in of_table)
         key = [column["name"] for column in of_table if column["place"]] or names
-        binding = _BINDINGS.get(table)
+        rule = _PROOF_RULES.get(table)
         for row in _rows(reader, table, key):
-            proven = {*binding.columns, "proof"} if binding and binding.binds(row) else set()
+            proven = {*rule.columns, "proof"} if rule and rule.covers(row) else set()
             judged = (name for name in names if name not in proven)
             if wrong := [name for name in judged if _is_unreadable(table, name, row)]:
                 yield _whose(table, names, row), _foreign(table, key, wrong, row)

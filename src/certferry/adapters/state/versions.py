@@ -11,12 +11,12 @@ from typing import Any, TypeVar
 from msgspec import Struct
 
 from certferry.adapters.state import columns, lasting
-from certferry.adapters.state.binding import ORDER, VERSION, WITHDRAWAL, Binding
 from certferry.adapters.state.columns import Value
 from certferry.adapters.state.database import Reader, Row, Table, Transaction, writes
 from certferry.adapters.state.fencing import fenced
 from certferry.adapters.state.orders import note_issued
 from certferry.adapters.state.places import ROLLOUTS, UPLOADS, WITHDRAWALS, PlaceTables
+from certferry.adapters.state.row_proofs import ORDER, VERSION, WITHDRAWAL, ProofRule
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, RenewalWindow
 from certferry.core.certificates.lineage import Revocation, RevocationReason, Version, Withdrawal
 from certferry.core.certificates.pem import parse_bundle
@@ -222,12 +222,12 @@ class VersionTables(PlaceTables):
             self._must_be_ours(VERSION, reader, row)
         return _version(facts)
 
-    def _must_be_ours(self, binding: Binding, reader: Reader, row: Row) -> None:
+    def _must_be_ours(self, rule: ProofRule, reader: Reader, row: Row) -> None:
         """Raise `StateForeign` for another program's row. Without the key, commands show every row;
         a run ends before a delivery (`must_unseal`).
         """
         try:
-            binding.must_be_ours(self._sealing, reader, row)
+            rule.must_be_ours(self._sealing, reader, row)
         except StateForeign:
             raise
         except StateError:

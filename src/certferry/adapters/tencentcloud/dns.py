@@ -37,6 +37,8 @@ from certferry.ports.dns import DnsProvider
 from certferry.text import Text
 
 SERVICE = "Tencent Cloud"
+CALLED = Text("Tencent Cloud")
+RANK = 20
 WHERE_KEYS_ARE = Text(
     "console.cloud.tencent.com/cam/capi → API keys; the SecretKey is shown only once, at creation"
 )

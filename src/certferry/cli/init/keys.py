@@ -181,8 +181,8 @@ class KeyRing:
         if ask is None or not questions:
             return {}
         if service.where_keys_are is not None:
-            called = ask.voice.word(service.name)
-            ask.print(Text("{service}: {where}", service=called, where=service.where_keys_are))
+            where = Text("{service}: {where}", service=service.called, where=service.where_keys_are)
+            ask.print(where)
         first = questions[0] if optional else None
         take = partial(self._ask_one, ask, parse or typed_key, first)
         # DNSPod and other services show a pair as `ID,Token`: a pasted pair answers both questions.
@@ -328,7 +328,7 @@ def option_of(service: Service, interview: Interview, *, with_type: bool = False
     """Return a service as an answer to choose; `with_type` also shows
     the type, where it differs.
     """
-    called, type_ = interview.voice.word(service.name), service.type
+    called, type_ = interview.voice.say(service.called), service.type
     label = called
     if with_type and called.casefold() not in {type_, type_.replace("-", " ")}:
         label = f"{called} ({type_})"

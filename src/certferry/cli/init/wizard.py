@@ -428,7 +428,7 @@ class _Wizard:
                 " there: set {variables}, or use --env-file FILE",
                 client=home.client.value,
                 programs=list(programs),
-                service=usual.name,
+                service=usual.called,
                 variables=[question.names[0] for question in usual.questions if question.names],
             )
             self._warn(message)

@@ -1,8 +1,8 @@
 """Notices for operators: the notices that stand after a run, and the messages due to each channel.
 
-A channel is due the notices missing from the channel's stored deliveries. A run stores a delivery
-before sending the message, and removes the delivery if the service refuses. A run killed in between
-leaves the delivery stored, so a message may be lost, and is never sent twice.
+A run sends a channel the notices without a stored `SentNotice`. The run stores the `SentNotice`
+before sending the message, and removes the `SentNotice` if the service refuses. A run killed in
+between leaves the `SentNotice` stored, so a message may be lost, and is never sent twice.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ class Notice(Struct, frozen=True):
         return (self.topic, self.subject)
 
 
-class Delivery(Struct, frozen=True):
+class SentNotice(Struct, frozen=True):
     """The record of a notice sent to a channel."""
 
     topic: Topic
@@ -103,7 +103,7 @@ class Delivery(Struct, frozen=True):
 class ChannelState(Struct, frozen=True):
     """The stored records of a channel."""
 
-    deliveries: tuple[Delivery, ...] = ()
+    sent_notices: tuple[SentNotice, ...] = ()
     #: When the last messages were sent, at most `AT_ONCE` of them.
     sent: tuple[datetime, ...] = ()
     #: The moment that the service asked to wait for.
@@ -436,41 +436,41 @@ def dispatch(
     name: str, notices: Sequence[Notice], state: ChannelState, on: Collection[Topic], now: datetime
 ) -> Dispatch:
     """Return the notifications due to a channel with the topics `on`, and the claim to store."""
-    due = tuple(_due(name, notices, state.deliveries, on, now))
-    deliveries = _without_past(state.deliveries, notices, on)
+    due = tuple(_due(name, notices, state.sent_notices, on, now))
+    sent_notices = _without_past(state.sent_notices, notices, on)
     if not due or not may_be_sent(state, now):
-        return Dispatch((), replace(state, deliveries=deliveries))
-    after = {delivery.key: delivery for delivery in deliveries}
+        return Dispatch((), replace(state, sent_notices=sent_notices))
+    after = {sent_notice.key: sent_notice for sent_notice in sent_notices}
     for notice in (notification.notice for notification in due):
         if notice.topic is Topic.RECOVERED:
-            after.pop(_delivered_as(notice), None)
+            after.pop(_sent_as(notice), None)
         else:
-            after[notice.key] = Delivery(*notice.key, notice.since, now, notice.problem.code)
+            after[notice.key] = SentNotice(*notice.key, notice.since, now, notice.problem.code)
     sent = (*state.sent, now)[-AT_ONCE:]
-    return Dispatch(due, replace(state, deliveries=tuple(after.values()), sent=sent))
+    return Dispatch(due, replace(state, sent_notices=tuple(after.values()), sent=sent))
 
 
-def having(delivery: Delivery, state: ChannelState) -> ChannelState:
-    """Return the records of a channel with one more delivery."""
-    is_known = delivery.key in {stored.key for stored in state.deliveries}
-    return state if is_known else replace(state, deliveries=(*state.deliveries, delivery))
+def having(sent_notice: SentNotice, state: ChannelState) -> ChannelState:
+    """Return the records of a channel with one more notice sent."""
+    is_known = sent_notice.key in {stored.key for stored in state.sent_notices}
+    return state if is_known else replace(state, sent_notices=(*state.sent_notices, sent_notice))
 
 
 def taken_back(
     sent: Iterable[Notification], before: ChannelState, state: ChannelState
 ) -> ChannelState:
     """Return the records without refused notifications, so a later run sends them."""
-    were = {delivery.key: delivery for delivery in before.deliveries}
-    are = {delivery.key: delivery for delivery in state.deliveries}
-    for key in (_delivered_as(notification.notice) for notification in sent):
+    were = {sent_notice.key: sent_notice for sent_notice in before.sent_notices}
+    are = {sent_notice.key: sent_notice for sent_notice in state.sent_notices}
+    for key in (_sent_as(notification.notice) for notification in sent):
         are.pop(key, None)
         if key in were:
             are[key] = were[key]
-    return replace(state, deliveries=tuple(are.values()))
+    return replace(state, sent_notices=tuple(are.values()))
 
 
-def _delivered_as(notice: Notice) -> Key:
-    """Return the key of a notice's delivery. A recovery has the key of the trouble."""
+def _sent_as(notice: Notice) -> Key:
+    """Return the key of the `SentNotice` for a notice. A recovery has the key of the trouble."""
     topic = Topic.TROUBLE if notice.topic is Topic.RECOVERED else notice.topic
     return (topic, notice.subject)
 
@@ -506,11 +506,11 @@ def again_after(notice: Notice, now: datetime) -> timedelta | None:
 def _due(
     name: str,
     notices: Sequence[Notice],
-    deliveries: Sequence[Delivery],
+    sent_notices: Sequence[SentNotice],
     topics: Collection[Topic],
     now: datetime,
 ) -> list[Notification]:
-    before = {delivery.key: delivery for delivery in deliveries}
+    before = {sent_notice.key: sent_notice for sent_notice in sent_notices}
     # Trouble of a channel is for the other channels: the channel refuses messages.
     standing = {notice.key: notice for notice in notices if notice.subject.channel != name}
     due = [
@@ -518,13 +518,11 @@ def _due(
         for key, notice in standing.items()
         if not _was_sent(notice, before.get(key), now)
     ]
-    for delivery in deliveries:
-        if delivery.topic is Topic.TROUBLE and delivery.key not in standing:
-            message = Text("in order again; the trouble started at {since}", since=delivery.since)
-            over = Problem(delivery.code, message)
-            due.append(
-                Notification(Notice(Topic.RECOVERED, delivery.subject, delivery.since, over))
-            )
+    for sent in sent_notices:
+        if sent.topic is Topic.TROUBLE and sent.key not in standing:
+            message = Text("in order again; the trouble started at {since}", since=sent.since)
+            over = Problem(sent.code, message)
+            due.append(Notification(Notice(Topic.RECOVERED, sent.subject, sent.since, over)))
     taken = [notification for notification in due if notification.notice.topic in topics]
     return sorted(
         taken,
@@ -535,22 +533,22 @@ def _due(
     )
 
 
-def _was_sent(notice: Notice, delivery: Delivery | None, now: datetime) -> bool:
+def _was_sent(notice: Notice, sent_notice: SentNotice | None, now: datetime) -> bool:
     """Return whether a channel was sent a notice, recently enough if the notice is trouble."""
-    if delivery is None or delivery.since != notice.since:
+    if sent_notice is None or sent_notice.since != notice.since:
         return False
     pause = again_after(notice, now) if notice.topic is Topic.TROUBLE else None
-    return pause is None or now - delivery.at < pause
+    return pause is None or now - sent_notice.at < pause
 
 
 def _without_past(
-    deliveries: Sequence[Delivery], notices: Sequence[Notice], topics: Collection[Topic]
-) -> tuple[Delivery, ...]:
-    """Return the deliveries of standing notices, and of trouble with a recovery still to send."""
+    sent_notices: Sequence[SentNotice], notices: Sequence[Notice], topics: Collection[Topic]
+) -> tuple[SentNotice, ...]:
+    """Return the records of standing notices, and of trouble with a recovery still to send."""
     standing = {notice.key for notice in notices}
     awaited = Topic.RECOVERED in topics
     return tuple(
-        delivery
-        for delivery in deliveries
-        if delivery.key in standing or (awaited and delivery.topic is Topic.TROUBLE)
+        sent_notice
+        for sent_notice in sent_notices
+        if sent_notice.key in standing or (awaited and sent_notice.topic is Topic.TROUBLE)
     )

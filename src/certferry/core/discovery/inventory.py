@@ -105,7 +105,7 @@ class DiscoveredDomain(Struct, frozen=True):
     """A domain of an account, joined with declared and served certificates."""
 
     account: str
-    found: FoundDomain
+    listed: FoundDomain
     #: The bound certificate, if known.
     bound: Bound | None = None
     #: The declared lineages that cover the domain, `deployed_by` first.
@@ -118,12 +118,12 @@ class DiscoveredDomain(Struct, frozen=True):
     @property
     def is_uncovered(self) -> bool:
         """Whether the domain is free for a declaration: a certificate could be declared for it."""
-        return self.found.by_itself and not self.covered_by
+        return self.listed.by_itself and not self.covered_by
 
     @property
     def problem(self) -> CertferryError | None:
         """Why the domain cannot be changed, or why the last change failed."""
-        return self.found.problem or self.found.failure
+        return self.listed.problem or self.listed.failure
 
     @property
     def owner(self) -> Owner | None:
@@ -133,7 +133,7 @@ class DiscoveredDomain(Struct, frozen=True):
     @property
     def not_after(self) -> datetime | None:
         """The first end among the bound and the served certificates."""
-        ends = [self.bound.not_after if self.bound else self.found.not_after]
+        ends = [self.bound.not_after if self.bound else self.listed.not_after]
         ends += [address.not_after for address in self.served if address.answered]
         return min((end for end in ends if end is not None), default=None)
 
@@ -143,9 +143,9 @@ class DiscoveredDomain(Struct, frozen=True):
         refused = any(address.answered and not address.valid for address in self.served)
         if refused or (end is not None and end <= now):
             return Urgency.BROKEN
-        if self.problem is not None and self.found.by_itself:
+        if self.problem is not None and self.listed.by_itself:
             return Urgency.TROUBLED
-        if not self.found.by_itself or self.deployed_by is not None:
+        if not self.listed.by_itself or self.deployed_by is not None:
             return Urgency.IN_ORDER
         return Urgency.ENDING if end is not None and end <= now + SOON else Urgency.UNCOVERED
 
@@ -154,7 +154,7 @@ class DiscoveredCertificate(Struct, frozen=True):
     """A certificate of an account, joined with the state's records."""
 
     account: str
-    found: FoundCertificate
+    listed: FoundCertificate
     owner: Owner
     #: `None` for a certificate of another tool.
     fingerprint: str | None = None
@@ -234,12 +234,14 @@ class Discovery(Struct, frozen=True):
             if (domain.is_uncovered or not wanted.uncovered)
             and wanted.has(domain.owner, domain.not_after, now)
         )
-        shown = {(domain.account, domain.found.bound) for domain in domains}
+        shown = {(domain.account, domain.listed.bound) for domain in domains}
         certificates = tuple(
             certificate
             for certificate in self.certificates
-            if ((certificate.account, certificate.found.remote_id) in shown or not wanted.uncovered)
-            and wanted.has(certificate.owner, certificate.found.not_after, now)
+            if (
+                (certificate.account, certificate.listed.remote_id) in shown or not wanted.uncovered
+            )
+            and wanted.has(certificate.owner, certificate.listed.not_after, now)
         )
         return replace(self, domains=domains, certificates=certificates)
 
@@ -263,7 +265,7 @@ def discover(
     domains, certificates = list[DiscoveredDomain](), list[DiscoveredCertificate]()
     for account in accounts:
         listed = {
-            certificate.found.remote_id: certificate
+            certificate.listed.remote_id: certificate
             for certificate in _certificates(account, ledger)
         }
         certificates += listed.values()
@@ -282,7 +284,7 @@ def discover(
     return Discovery(
         tuple(accounts),
         tuple(sorted(domains, key=lambda domain: _sorting(domain, now))),
-        tuple(sorted(certificates, key=lambda certificate: certificate.found.not_after or _NEVER)),
+        tuple(sorted(certificates, key=lambda certificate: certificate.listed.not_after or _NEVER)),
     )
 
 
@@ -303,8 +305,8 @@ def _bound(
             certificate.owner,
             domain.bound,
             certificate.fingerprint,
-            certificate.found.names,
-            certificate.found.not_after,
+            certificate.listed.names,
+            certificate.listed.not_after,
         )
     # The fingerprint is known if all answering addresses present the same valid certificate.
     answered = [address for address in served if address.answered]
@@ -327,7 +329,7 @@ def _certificates(account: AccountSurvey, ledger: UploadOwners) -> Iterator[Disc
     for listed in account.survey.certificates:
         yield DiscoveredCertificate(
             account=account.label,
-            found=listed,
+            listed=listed,
             owner=ledger.owner(account.label, listed.remote_id, listed.label),
             fingerprint=ledger.fingerprint(account.label, listed.remote_id, listed.label),
             bound_to=tuple(sorted(bound_to[listed.remote_id])),
@@ -335,5 +337,5 @@ def _certificates(account: AccountSurvey, ledger: UploadOwners) -> Iterator[Disc
 
 
 def _sorting(domain: DiscoveredDomain, now: datetime) -> tuple[object, ...]:
-    name = domain.found.domain.split(".")[::-1]
+    name = domain.listed.domain.split(".")[::-1]
     return (domain.urgency(now), domain.not_after or _NEVER, name, domain.account)

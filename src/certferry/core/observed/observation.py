@@ -47,7 +47,7 @@ class Scope(Struct, frozen=True):
 
 
 CERTIFICATE = "certificate"
-"""The `Change.what` of a binding or a delivery of another certificate."""
+"""The `Change.setting` of a binding or a delivery of another certificate."""
 
 UNKNOWN = Text("unknown")
 """The words for a setting that the target does not report."""
@@ -60,7 +60,7 @@ class Change(Struct, frozen=True):
     """A setting, or the certificate, changed by a step."""
 
     #: The name of the setting, or `CERTIFICATE`.
-    what: str
+    setting: str
     #: The old value, a fingerprint for a certificate; `None` if absent or `untold`.
     before: str | None
     #: The new value, a fingerprint for a certificate; `None` while still to be issued.
@@ -97,7 +97,7 @@ def in_sentences(changes: Iterable[Change]) -> list[Text]:
     return [
         Text(
             "{setting} {before} → {after}",
-            setting=change.what,
+            setting=change.setting,
             before=UNKNOWN if change.was == UNKNOWN.template else change.was,
             after=change.becomes,
         )
@@ -107,7 +107,7 @@ def in_sentences(changes: Iterable[Change]) -> list[Text]:
 
 def in_one_line(changes: Iterable[Change]) -> str:
     """Return the changes as text to store, by which a later run recognises the same drift."""
-    return ", ".join(f"{change.what}: {change.was}" for change in changes)
+    return ", ".join(f"{change.setting}: {change.was}" for change in changes)
 
 
 class DomainState(StrEnum):

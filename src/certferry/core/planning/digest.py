@@ -129,7 +129,7 @@ def _subject(
             yield from (authority.directory for authority in step.authorities)
         case plans.Deploy():
             yield from (step.target, step.domain, step.kind.value, step.fingerprint, step.repair)
-            yield from ([c.what, c.before, c.after, c.remote_id] for c in step.changes)
+            yield from ([c.setting, c.before, c.after, c.remote_id] for c in step.changes)
         case plans.Rollback():
             yield from (step.target, step.domain, step.kind.value, step.fingerprint)
         case plans.Retire():

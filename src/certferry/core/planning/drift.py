@@ -86,7 +86,7 @@ class Drift(Struct, frozen=True):
 
     def without(self, desired: DesiredHttps) -> DesiredHttps:
         """Return the desired settings without the drifted settings."""
-        return replace(desired, **dict.fromkeys((change.what for change in self.settings), None))
+        return replace(desired, **dict.fromkeys((change.setting for change in self.settings), None))
 
 
 def newer_of_ours(
@@ -127,7 +127,8 @@ def drift_of(
     settings = tuple(
         change
         for change in setting_changes(https, domain)
-        if last.sent is not None and _value(last.sent, change.what) == _value(https, change.what)
+        if last.sent is not None
+        and _value(last.sent, change.setting) == _value(https, change.setting)
     )
     # Until the certificate is seen, only differences left at binding are certain drift.
     is_certain = last.verified_at is not None or last.drift == observation.in_one_line(settings)

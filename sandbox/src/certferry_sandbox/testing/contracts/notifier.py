@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+import os
+import sys
+import threading
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import cache
 
 from certferry.core.assessment.notices import CUT, Message
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
@@ -90,6 +95,58 @@ class NotifierContract:
         assert isinstance(answered, AgainAt)
         assert answered.moment > datetime.now(UTC)
         assert set() == shown(answered, secrets)
+
+
+class OnlySendsContract(NotifierContract):
+    """The same promises, for a channel with `ONLY_SENDS` (`certferry.ports.adapter`)."""
+
+    def test_sending_starts_no_program_and_writes_no_file(
+        self, notifier: Notifier, denied: Notifier
+    ) -> None:
+        """So a configuration file that other users can write does no harm through the channel."""
+        with side_effects() as seen:
+            notifier.send(message())
+            denied.send(message())
+
+        assert [] == seen
+
+
+STARTS_A_PROGRAM = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn")
+"""Events of Python's audit hooks (https://docs.python.org/3/library/audit_events.html)."""
+
+_watching: list[tuple[int, list[str]]] = []
+"""The thread that sends, and the list of its side effects. Python keeps an audit hook for ever, so
+one hook serves every test.
+"""
+
+
+def _watch(event: str, arguments: tuple[object, ...]) -> None:
+    for thread, seen in _watching:
+        if event in STARTS_A_PROGRAM:
+            seen.append(f"{event} {arguments[:1]}")
+        elif event == "open" and threading.get_ident() == thread:
+            path, _, flags = arguments
+            if isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
+                seen.append(f"wrote {path}")
+
+
+@cache
+def _hook() -> None:
+    sys.addaudithook(_watch)
+
+
+@contextmanager
+def side_effects() -> Iterator[list[str]]:
+    """Return a list of the programs that this process starts inside the `with` block, and of the
+    files that this thread writes.
+    """
+    _hook()
+    seen: list[str] = []
+    _watching.append((threading.get_ident(), seen))
+    try:
+        yield seen
+    finally:
+        _watching.pop()
 
 
 def shown(answered: Answered, secrets: Collection[str]) -> set[str]:

@@ -13,8 +13,8 @@ import pytest
 from certferry.core.assessment.notices import (
     REFUSED,
     ChannelState,
-    Delivery,
     Notice,
+    SentNotice,
     Subject,
     Topic,
 )
@@ -239,7 +239,7 @@ class NoticesContract:
         """What is one host's alone stands beside what is another's, and what is of all."""
         subjects = [replace(TROUBLE.subject, host=host) for host in ("", "web-1", "web-2")]
         stands = tuple(replace(TROUBLE, subject=subject) for subject in subjects)
-        sent = ChannelState(tuple(Delivery(*one.key, NOW, NOW, "code") for one in stands))
+        sent = ChannelState(tuple(SentNotice(*one.key, NOW, NOW, "code") for one in stands))
         store.update_notices(lambda _: stands)
         store.update_channel("ops", lambda *_: (sent, None))
         assert stands == other.notices()
@@ -251,15 +251,15 @@ class NoticesContract:
     def test_a_channel_is_read_back(self, store: StateStore, other: StateStore) -> None:
         """All of it, and by its name."""
         refusal = Problem(REFUSED, Text("no {why}", why="key"), Text("look"), since=NOW)
-        delivery = Delivery(*TROUBLE.key, NOW, NOW + timedelta(seconds=1), "target_rejected")
-        state = ChannelState((delivery,), (NOW,), NOW, refusal)
+        sent_notice = SentNotice(*TROUBLE.key, NOW, NOW + timedelta(seconds=1), "target_rejected")
+        state = ChannelState((sent_notice,), (NOW,), NOW, refusal)
         assert ChannelState() == store.channel("ops")
 
         assert "known" == store.update_channel("ops", lambda *_: (state, "known"))
         assert state == other.channel("ops")
         assert ChannelState() == other.channel("boss")
 
-        less = replace(state, deliveries=(), refusal=None)
+        less = replace(state, sent_notices=(), refusal=None)
         assert other.update_channel("ops", lambda before, _: (less, before == state))
         assert less == store.channel("ops")
 
@@ -275,8 +275,8 @@ class NoticesContract:
             def change(
                 before: ChannelState, notices: tuple[Notice, ...]
             ) -> tuple[ChannelState, bool]:
-                got = not before.deliveries and notices == (TROUBLE,)
-                return replace(before, deliveries=(Delivery(*TROUBLE.key, NOW, NOW),)), got
+                got = not before.sent_notices and notices == (TROUBLE,)
+                return replace(before, sent_notices=(SentNotice(*TROUBLE.key, NOW, NOW),)), got
 
             return place.update_channel("ops", change)
 

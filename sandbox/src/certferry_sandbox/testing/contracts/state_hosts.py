@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certferry import __version__
-from certferry.core.assessment.notices import Delivery, Notice, Subject, Topic, having
+from certferry.core.assessment.notices import Notice, SentNotice, Subject, Topic, having
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.observed.records import HostRecord, LastRun
 from certferry.errors import LeaseHeld, Problem
@@ -137,7 +137,7 @@ class HostsContract:
                 lambda _: (Sighting("img", "files", "/etc/tls", served=True, since=NOW),)
             )
         store.update_notices(lambda _: (away,))
-        sent = Delivery(*away.key, NOW, NOW, "host_away")
+        sent = SentNotice(*away.key, NOW, NOW, "host_away")
         store.update_channel("ops", lambda state, _: (having(sent, state), None))
         run = elsewhere.begin_run(NOW)
         with pytest.raises(LeaseHeld, match="web-2 stays: a run has been in"):
@@ -151,7 +151,7 @@ class HostsContract:
         assert elsewhere.last_run() is None
         assert elsewhere.update_host_note("[metrics]", "steps", lambda said: said) is None
         assert () == store.notices()
-        assert () == store.channel("ops").deliveries
+        assert () == store.channel("ops").sent_notices
         assert 1 == len(store.sightings()) == len(store.remembered("img").rollouts)
         assert () == store.forget_host(gone)
 

@@ -1,12 +1,12 @@
-"""Rows bound by the state's key, so that certferry ignores rows written or changed by another
+"""Proofs of rows by the state's key, so that certferry ignores rows written or changed by another
 program.
 
 Each such row has a proof: an empty text, sealed with the state's key and bound to the values of
 the columns that decide. A program with access to the database, but without the key, can make no
 proof. The program can still delete rows, and restore a whole earlier row (docs/decisions/0056).
 
-To bind a new kind of row, declare a `Binding` in this module, add the binding to `BINDINGS`, write
-with `save` or `change`, and read with `find` or `ours`.
+To prove a new kind of row, declare a `ProofRule` in this module, add the rule to `PROOF_RULES`,
+write with `save` or `change`, and read with `find` or `ours`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _SEE_WHO = Text(
 )
 
 
-class Binding(Struct, frozen=True):
+class ProofRule(Struct, frozen=True):
     """The rule for the proofs of a table: the columns covered, and a row's name in messages."""
 
     table: str
@@ -44,8 +44,8 @@ class Binding(Struct, frozen=True):
     #: The hint to an operator, a template for the row's columns and the `statements` to delete
     #: the row.
     fix: Text = _SEE_WHO
-    #: Whether a row is bound. By default, all rows of the table are bound.
-    binds: Callable[[Row | Mapping[str, Value]], bool] = lambda _: True
+    #: Whether a row needs a proof. By default, each row of the table does.
+    covers: Callable[[Row | Mapping[str, Value]], bool] = lambda _: True
     #: Tables referring to the row by the same key, deleted before the row.
     parts: tuple[str, ...] = ()
 
@@ -60,7 +60,7 @@ class Binding(Struct, frozen=True):
 
     def is_ours(self, sealing: Sealing, row: Row) -> bool:
         """Return whether certferry wrote this row. Raises `StateError` without a key."""
-        return sealing.is_bound(row["proof"], *self.bound_to(row))
+        return sealing.proves(row["proof"], *self.bound_to(row))
 
     def is_shown(self, sealing: Sealing, row: Row) -> bool:
         """Return whether certferry wrote this row, or may have written this row: without the key,
@@ -128,7 +128,7 @@ class Binding(Struct, frozen=True):
         A trigger may change a row during the write, so a proof covers the given values, never
         values read back. Raises `StateForeign` for a row changed by a trigger.
         """
-        proven = {**row, "proof": sealing.bind(transaction, *self.bound_to(row))}
+        proven = {**row, "proof": sealing.prove(transaction, *self.bound_to(row))}
         transaction.save(self.table, self.key, **proven)
         self._must_stand(transaction, proven)
 
@@ -142,7 +142,7 @@ class Binding(Struct, frozen=True):
         for before in self._rows(transaction, key):
             self.must_be_ours(sealing, transaction, before)
             after = {**{name: before[name] for name in self.columns}, **row}
-            proof = sealing.bind(transaction, *self.bound_to(after))
+            proof = sealing.prove(transaction, *self.bound_to(after))
             row_key = {name: before[name] for name in self.key}
             transaction.update(self.table, row_key, **row, proof=proof)
             self._must_stand(transaction, {**after, "proof": proof})
@@ -175,7 +175,7 @@ class Binding(Struct, frozen=True):
         return reader.rows(f"SELECT * FROM {self.table} WHERE {condition}", *key.values())  # noqa: S608 - names of the schema
 
 
-VERSION = Binding(
+VERSION = ProofRule(
     "version",
     "version row",
     ("lineage", "number"),
@@ -188,24 +188,24 @@ VERSION = Binding(
     Text("version {number} of {lineage}"),
     parts=("version_pem",),
 )
-WITHDRAWAL = Binding(
+WITHDRAWAL = ProofRule(
     "withdrawal",
     "withdrawal",
     ("lineage", "target", "domain", "fingerprint"),
     ("withdrawn_at", "by_hand"),
     Text("the withdrawn certificate of {lineage} for {domain}"),
 )
-ACCOUNT = Binding(
+ACCOUNT = ProofRule(
     "acme_account", "account row", ("directory",), ("url",), Text("the account at {directory}")
 )
-ORDER = Binding(
+ORDER = ProofRule(
     "acme_order",
     "order row",
     ("lineage",),
     ("directory", "url", "names", "created_at", "key_type"),
     Text("the order for {lineage}"),
 )
-USER = Binding(
+USER = ProofRule(
     "console_user",
     "user",
     ("id",),
@@ -213,21 +213,21 @@ USER = Binding(
     Text("the user {id}"),
     Text("check who else can write to the database; run: certferry console user remove {id}"),
 )
-LINK = Binding(
+LINK = ProofRule(
     "console_user_link",
     "password link",
     ("user_id",),
     ("digest", "expires_at"),
     Text("the link for {user_id} to choose a password"),
 )
-SESSION = Binding(
+SESSION = ProofRule(
     "console_user_session",
     "session",
     ("digest",),
     ("user_id", "began_at", "seen_at", "address", "browser"),
     Text("a session of {user_id}"),
 )
-TOKEN = Binding(
+TOKEN = ProofRule(
     "console_token",
     "token",
     ("id",),
@@ -235,16 +235,16 @@ TOKEN = Binding(
     Text("the token {id}"),
     Text("check who else can write to the database; run: certferry console token remove {id}"),
 )
-UPLOAD = Binding(
+UPLOAD = ProofRule(
     "upload",
     "upload",
     ("target", "remote_id"),
     ("lineage", "fingerprint"),
     Text("the copy {remote_id} at {target}"),
     # A copy without a lineage is never bound to a domain.
-    binds=lambda row: row["lineage"] != "",
+    covers=lambda row: row["lineage"] != "",
 )
-CHALLENGE = Binding(
+CHALLENGE = ProofRule(
     "challenge_record",
     "challenge",
     ("lineage", "name", "value"),
@@ -252,7 +252,7 @@ CHALLENGE = Binding(
     Text("the challenge record {name} of {lineage}"),
 )
 
-ROLLOUT = Binding(
+ROLLOUT = ProofRule(
     "rollout",
     "delivery",
     ("lineage", "target", "domain", "host"),
@@ -264,9 +264,9 @@ ROLLOUT = Binding(
     Text("the delivery of {lineage} to {domain} on host {host}"),
     Text("check who else can write to the database; the next run there delivers again"),
     # Targets and files are observed; only the row shows that a command ran.
-    binds=lambda row: row["target"] == Kind.COMMAND,
+    covers=lambda row: row["target"] == Kind.COMMAND,
 )
-MOVED = Binding(
+MOVED = ProofRule(
     "moved",
     "move",
     ("destination", "at"),
@@ -274,29 +274,27 @@ MOVED = Binding(
     Text("the mark of a moved state"),
 )
 
-BINDINGS = (
+PROOF_RULES = (
     *(VERSION, WITHDRAWAL, ACCOUNT, ORDER, USER, LINK, SESSION, TOKEN, UPLOAD, CHALLENGE, ROLLOUT),
 )
-"""Bindings with proofs to carry to another state, or to seal with another key. `MOVED`, the mark of
+"""Rules with proofs to carry to another state, or to seal with another key. `MOVED`, the mark of
 a moved state, belongs to a single state and is absent.
 """
 
 
 def foreign_rows(sealing: Sealing, reader: Reader) -> Iterator[tuple[str, StateForeign]]:
     """Return the subject and the error of each row written or changed by another program."""
-    for binding in BINDINGS:
-        for row in _all(reader, binding):
-            if not binding.is_ours(sealing, row):
-                subject = (
-                    row["lineage"] if "lineage" in binding.columns else row[binding.columns[0]]
-                )
-                yield str(subject), binding.foreign(row)
+    for rule in PROOF_RULES:
+        for row in _all(reader, rule):
+            if not rule.is_ours(sealing, row):
+                subject = row["lineage"] if "lineage" in rule.columns else row[rule.columns[0]]
+                yield str(subject), rule.foreign(row)
 
 
-def _all(reader: Reader, binding: Binding) -> Sequence[Row]:
-    order = ", ".join(binding.key)
-    query = f"SELECT * FROM {binding.table} ORDER BY {order}"  # noqa: S608 - names of the schema
-    return [row for row in reader.rows(query) if binding.binds(row)]
+def _all(reader: Reader, rule: ProofRule) -> Sequence[Row]:
+    order = ", ".join(rule.key)
+    query = f"SELECT * FROM {rule.table} ORDER BY {order}"  # noqa: S608 - names of the schema
+    return [row for row in reader.rows(query) if rule.covers(row)]
 
 
 def _quoted(value: Value) -> str:
