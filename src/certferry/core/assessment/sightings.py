@@ -64,7 +64,9 @@ class Sighted(Struct, frozen=True):
 
 
 def sighted(lineage: str, observed: observation.Observation, now: datetime) -> Sighted:
-    """Return the sightings in an observation. Every run does so for every lineage, so be quick."""
+    """Return the sightings in an observation. Every run calls this for every lineage, so it must be
+    quick.
+    """
     places: dict[Place, Sighting] = {}
     receivers, versions = list[Place](), observed.versions
     for target in observed.targets:
@@ -135,7 +137,9 @@ def _joined(before: Sighting, now: Sighting) -> Sighting:
 def with_delivered(
     seen: Mapping[str, Sighted], reports: Iterable[LineageReport]
 ) -> dict[str, Sighted]:
-    """Add deliveries after the last pass, because the run does not observe receivers again."""
+    """Add the deliveries made since the last pass, because the run does not observe receivers
+    again.
+    """
     return {
         report.lineage: _with_delivered(seen[report.lineage], report)
         for report in reports

@@ -137,7 +137,7 @@ class LineageStatus(Struct, frozen=True):
     #: Why the certificate is renewed now, or should have been renewed by another client.
     reason: Reason | None
     domains: tuple[DomainStatus, ...]
-    #: Targets served by other lineages alone, each with the names of those lineages.
+    #: Targets of which other lineages serve every domain, each with the names of those lineages.
     owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[Concern, ...] = ()
     #: The CA's renewal window, if plausible.

@@ -173,7 +173,7 @@ class ObservedDomain(Struct, frozen=True):
     #: Fingerprints withdrawn from the domain: a run does not bind them here again.
     withdrawn: frozenset[str] = frozenset()
     task: records.TargetTask | None = None
-    #: The end of the bound certificate, if another tool's and known.
+    #: The end of the bound certificate, if another tool owns it and the end is known.
     bound_until: datetime | None = None
 
     def seen_at(self, fingerprint: str | None) -> datetime | None:
@@ -299,7 +299,9 @@ class Observation(Struct, frozen=True):
 
     @property
     def owned_elsewhere(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The targets served by other lineages alone, each with the names of those lineages."""
+        """Targets of which other lineages serve every domain, each with the names of those
+        lineages.
+        """
         return tuple(
             (target.label, target.owned_elsewhere)
             for target in self.targets
@@ -336,7 +338,7 @@ def contradicted(observed: Observation, now: datetime) -> frozenset[tuple[str, s
 
     The target reports the certificate to serve as bound. An address contradicts the target by
     presenting a certificate of another tool. Once all addresses were seen to serve the bound
-    certificate, any other answer contradicts too. While a change spreads, the certificate before
+    certificate, any other answer contradicts too. While a change spreads, the previous certificate
     is expected at some addresses.
     """
     ours = {version.fingerprint for version in observed.versions}

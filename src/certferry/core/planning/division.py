@@ -41,7 +41,7 @@ def in_turn(
 def owns(host: str, hosts: Collection[str], lineage: str) -> bool:
     """Return whether a lineage is in a host's share: the host has the largest weight there.
 
-    All hosts get the same result without talking, and shares are about equal. When a host goes,
+    All hosts get the same result without talking, and shares are about equal. When a host leaves,
     only that host's lineages move to others (rendezvous hashing: Thaler and Ravishankar, 1998).
     """
     own = _weight(host, lineage)
