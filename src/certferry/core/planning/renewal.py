@@ -345,8 +345,7 @@ def expired_issuer(version: Version, now: datetime) -> Reason | None:
 
 
 def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
-    """Return the reason if another client should have renewed the files; certferry only reports it.
-    """
+    """Return the reason if another client should have renewed the files, for reports only."""
     current = observed.current
     if desired.files is None or current is None or observed.is_owned_elsewhere:
         return None
