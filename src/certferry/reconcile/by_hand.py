@@ -237,7 +237,8 @@ class Revocations(Struct, frozen=True):
         return versions
 
     def finish(self, names: Collection[str]) -> None:
-        """End the revocations of these lineages begun by killed calls. Raises `StateError`.
+        """Finish the revocations of these lineages that killed calls left unfinished. Raises
+        `StateError`.
 
         If a CA fails, the next run asks again.
         """
