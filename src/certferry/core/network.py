@@ -29,7 +29,7 @@ FOR_BENCHMARKS = ipaddress.ip_network("198.18.0.0/15")
 """The network for benchmarks (RFC 2544). Proxies with their own DNS answer with its addresses."""
 
 _OF_PROXIES = ipaddress.ip_network("fc00::/18")
-"""The IPv6 network with whose addresses sing-box and V2Ray answer (FakeIP, FakeDNS). RFC 4193 §3.1
+"""The IPv6 network of the made-up answers of sing-box and V2Ray (FakeIP, FakeDNS). RFC 4193 §3.1
 leaves the network unused.
 """
 

@@ -70,8 +70,8 @@ class ZoneRouter:
 
 
 def has_zone_for(name: str, account: DnsProvider) -> bool:
-    """Return whether an account certainly has a zone for a name; `False` if it cannot tell. Raises
-    `ZoneNotFound` if it has none, and `DnsError`.
+    """Return whether an account certainly has a zone for a name; `False` if the account cannot
+    tell. Raises `ZoneNotFound` if the account has none, and `DnsError`.
     """
     if isinstance(account, ZoneFinder):
         account.zone_of(name)

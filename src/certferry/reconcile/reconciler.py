@@ -382,7 +382,7 @@ class LineageReconciler:
         return self.awaits_another
 
     def _was_verified_by_another(self, remembered: Remembered) -> bool:
-        """Report the lineage as verified if another host verified it all since this run began."""
+        """Report every domain as verified if another host verified all since this run began."""
         standing = verified_since(self.desired, remembered, self._begun)
         if standing:
             self._fingerprint = remembered.versions[0].fingerprint

@@ -108,8 +108,8 @@ def _when_by_itself(
 
 
 def waiting_since(record: RolloutRecord, times: Times) -> datetime:
-    """Return since when a run waits for a domain: since the target accepted the change, else since
-    the rollout or this run began.
+    """Return since when a run waits for a domain: since the target accepted the change, otherwise
+    since the rollout and this run have both begun.
     """
     return record.accepted_at or max(record.started_at, times.begun)
 
