@@ -78,7 +78,10 @@ class Severity(StrEnum):
     @property
     def rank(self) -> int:
         """The place on the scale; a greater number is worse."""
-        return tuple(Severity).index(self)
+        return _RANKS[self]
+
+
+_RANKS = {severity: rank for rank, severity in enumerate(Severity)}
 
 
 class Problem(Struct, frozen=True):

@@ -39,7 +39,8 @@ def test_a_certificate_from_its_declaration_to_order(host: Host, name: str) -> N
     """
     before = host.run("check")
     assert CRITICAL == before.code
-    assert f"{name}: no certificate has been issued yet" in parsed(before.out)["said"]
+    assert "no run of `certferry sync` is recorded" in parsed(before.out)["said"]
+    assert f"{name}: no certificate has been issued yet" in before.out
     assert not host.state.exists()
     assert 0 == host.run("sync").code
 
@@ -227,7 +228,9 @@ def test_without_a_certificate_nothing_is_watched(host: Host) -> None:
 
 
 def test_many_problems_are_reported_in_few_lines(host: Host, name: str) -> None:
-    """The worst comes first, and the rest is counted: an agent passes on a few thousand bytes."""
+    """The first line has the cause of all: no run. The problems follow, and the rest is counted: an
+    agent passes on a few thousand bytes.
+    """
     more = [f"m{number}.{name}" for number in range(40)]
     host.config.write_text(host.config.read_text() + "".join(certificate(one) for one in more))
 
@@ -235,6 +238,6 @@ def test_many_problems_are_reported_in_few_lines(host: Host, name: str) -> None:
 
     rows = found.out.splitlines()
     assert (CRITICAL, MOST_DETAILS + 2) == (found.code, len(rows))
-    assert "(and 41 more)" in rows[0]
+    assert "no run of `certferry sync` is recorded: 41 certificates |" in rows[0]
     assert "and 17 more" == rows[-1]
     assert len(found.out) < 8192

@@ -9,6 +9,7 @@ from enum import Enum
 
 from certferry import __version__
 from certferry.core.assessment import health
+from certferry.core.assessment.causes import Cause, causes_of
 from certferry.core.certificates.certificate import renew_at
 from certferry.core.planning.report import SyncReport
 from certferry.errors import Problem
@@ -68,6 +69,7 @@ def of_failure(problem: Problem, voice: Voice) -> Iterator[str]:
 
 def document(checkup: health.Checkup, now: datetime, voice: Voice) -> Document:
     """Return the checkup as a JSON document."""
+    numbers = {id(concern): number for number, concern in enumerate(checkup.concerns)}
     return {
         "status": plugin_status_of(checkup.concerns).name,
         "summary": summary(checkup, now, voice),
@@ -80,6 +82,7 @@ def document(checkup: health.Checkup, now: datetime, voice: Voice) -> Document:
         "certificates": checkup.certificates,
         "served": checkup.served,
         "places": checkup.places,
+        "causes": [_of_cause(cause, numbers) for cause in causes_of(checkup.concerns)],
         "problems": [
             _problem(concern, plugin_status_of([concern])) for concern in checkup.concerns
         ],
@@ -95,16 +98,18 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
         "certificates": None,
         "served": None,
         "places": None,
+        "causes": [],
         "problems": [_problem(health.Concern(problem), PluginStatus.UNKNOWN)],
         "error": of_problem(problem),
     }
 
 
 def summary(checkup: health.Checkup, now: datetime, voice: Voice) -> str:
-    """Return one sentence with the worst concern, and counts for all certificates."""
+    """Return one sentence with the worst cause, and counts for all certificates."""
     counted: list[Text] = []
-    for worst in checkup.concerns[:1]:
-        more, sentence = len(checkup.concerns) - 1, _in_words(worst)
+    causes = causes_of(checkup.concerns)
+    for worst in causes[:1]:
+        more, sentence = len(causes) - 1, _cause_in_words(worst)
         counted.append(
             Text("{said} (and {count} more)", said=sentence, count=more) if more else sentence
         )
@@ -114,7 +119,7 @@ def summary(checkup: health.Checkup, now: datetime, voice: Voice) -> str:
         counted.append(
             Text("{served} of {count} served", served=checkup.served, count=checkup.places)
         )
-    else:
+    elif not causes or len(causes[0].lineages) < checkup.certificates:
         counted.append(certificate_count(checkup.certificates))
     if checkup.soonest is not None:
         days = days_left(checkup.soonest.certificate.not_after, now)
@@ -167,6 +172,35 @@ def concern_subject(concern: health.Concern) -> Text:
 def _in_words(concern: health.Concern) -> Text:
     message = concern.problem.message
     return Text("{subject}: {message}", subject=concern_subject(concern), message=message)
+
+
+def _cause_in_words(cause: Cause) -> Text:
+    """Return a cause in one sentence, with the number of certificates if there are several."""
+    first, about, count = cause.concerns[0], cause.subject, len(cause.lineages)
+    if about.lineage:
+        sentence = _in_words(first)
+    else:
+        subject = about.channel or about.target or about.host or "certferry"
+        sentence = Text("{subject}: {message}", subject=subject, message=first.problem.message)
+    if count > 1:
+        certificates = certificate_count(count)
+        return Text("{said}: {certificates}", said=sentence, certificates=certificates)
+    return sentence
+
+
+def _of_cause(cause: Cause, numbers: Mapping[int, int]) -> Document:
+    """Return a cause for programs. `numbers` are the positions of concerns among the problems."""
+    problem = cause.problem
+    return {
+        **of_subject(cause.subject, "name"),
+        "status": plugin_status_of(cause.everything).name,
+        **of_problem(problem),
+        "since": moment(problem.since),
+        "deadline": moment(cause.deadline),
+        "certificates": list(cause.lineages),
+        "places": [{"target": target, "domain": domain} for target, domain in cause.places],
+        "problems": sorted(numbers[id(concern)] for concern in cause.everything),
+    }
 
 
 def _harmless(words: str) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from certferry.core import events
-from certferry.core.assessment.causes import Cause, cause_of, is_not_done
+from certferry.core.assessment.failures import Failure, failure_of, is_not_done
 from certferry.core.assessment.status import LineageStatus, Standing
 from certferry.core.discovery.watched import HostObservation
 from certferry.core.planning.plan import Plan, Weight
@@ -67,16 +67,16 @@ def progress_lines(console: Console) -> Progress:
 
     A lost state keeps every certificate from being done; only the first line reports it.
     """
-    reported: set[Cause] = set()
+    reported: set[Failure] = set()
 
     def print_event(event: events.Activity | events.StepEnded, words: str) -> None:
         if isinstance(event, events.StepEnded):
             step = event.outcome
-            cause = cause_of(step)
-            if step.outcome is Outcome.UNCHANGED or cause in reported:
+            failure = failure_of(step)
+            if step.outcome is Outcome.UNCHANGED or failure in reported:
                 return
-            if cause is not None and is_not_done(step):
-                reported.add(cause)
+            if failure is not None and is_not_done(step):
+                reported.add(failure)
         with contextlib.suppress(OSError, ValueError):  # stderr may be closed by now
             console.print_stderr([line(words)])
             console.stderr.flush()

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 
-from certferry.core.assessment.causes import (
-    Cause,
+from certferry.core.assessment.failures import (
+    Failure,
     Steps,
-    cause_of,
+    failure_of,
     is_not_done,
-    shared_causes,
+    shared_failures,
 )
 from certferry.core.certificates.certificate import first_of, short
 from certferry.core.planning import report as reports
@@ -70,11 +70,11 @@ def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     if len(left) > _FEW:
         yield from _left_together(left, voice)
     folded = {lineage.lineage for many in (well, left) if len(many) > _FEW for lineage in many}
-    causes = shared_causes(report)
+    failures = shared_failures(report)
     for lineage in report.lineages:
         if lineage.lineage not in folded:
-            yield from _lines(lineage, voice, causes)
-    for steps in causes.values():
+            yield from _lines(lineage, voice, failures)
+    for steps in failures.values():
         yield from _of_one_cause(steps, voice)
     if report.lineages:
         yield line()
@@ -83,17 +83,17 @@ def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
 def what_is_wrong(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     """Write only failures and refusals."""
     yield from _not_written_down(report, voice)
-    causes, written_causes = shared_causes(report), set[Cause]()
+    failures, written_failures = shared_failures(report), set[Failure]()
     for lineage in report.lineages:
         for step in lineage.outcomes:
-            cause = cause_of(step)
+            failure = failure_of(step)
             is_bad = step.outcome in {reports.Outcome.FAILED, reports.Outcome.REFUSED}
-            if not is_bad or cause in written_causes:
+            if not is_bad or failure in written_failures:
                 continue
             words = in_one_line(lineage.lineage, step, voice)
-            if cause is not None and cause in causes:
-                written_causes.add(cause)
-                steps = causes[cause]
+            if failure is not None and failure in failures:
+                written_failures.add(failure)
+                steps = failures[failure]
                 described = f"{voice.say(_count(steps))}: {voice.word(step.word)}"
                 described = f"{described} {outcome_of(step, voice)}: {_detail(steps, voice)}"
                 words = f"{described}: {_names(steps, voice)}".replace("\n", " ")
@@ -118,7 +118,7 @@ def _count(steps: Steps) -> Text:
 
 
 def _detail(steps: Steps, voice: Voice) -> str:
-    """Return the detail of steps with one cause, with the subject if all steps have the same."""
+    """Return the detail of steps with one failure, with the subject if all steps have the same."""
     details = {subject_and_detail(step, voice) for _, step in steps}
     return details.pop() if len(details) == 1 else voice.say(steps[0][1].detail)
 
@@ -167,13 +167,13 @@ def subject_and_detail(step: reports.StepOutcome, voice: Voice) -> str:
 
 
 def _lines(
-    lineage: reports.LineageReport, voice: Voice, causes: Container[Cause | None]
+    lineage: reports.LineageReport, voice: Voice, failures: Container[Failure | None]
 ) -> Iterator[Line]:
     if not lineage.was_observed:
         unobserved = Span(voice.say(Text("not checked")), Tone.PENDING)
         yield line(Span(lineage.lineage, Tone.STRONG), ": ", unobserved)
         return
-    steps = [step for step in lineage.outcomes if cause_of(step) not in causes]
+    steps = [step for step in lineage.outcomes if failure_of(step) not in failures]
     if lineage.outcomes and not steps:
         return  # each of the lineage's steps stands below, with other lineages' steps
     worst = worst_of(lineage.outcomes)

@@ -1,55 +1,215 @@
-"""Causes of failures in a run: an error shared by many certificates is one cause."""
+"""Causes: the concerns of a checkup, grouped by what an operator has to fix.
+
+An account with a refused key stops twenty certificates; `checkup` finds twenty concerns, and later
+twenty certificates that end soon. `causes_of` returns one cause for all forty:
+
+    cause = causes_of(checkup.concerns)[0]
+    cause.problem.message   # why, and cause.problem.hint: how to fix the cause
+    cause.lineages          # the twenty certificates
+    cause.deadline          # the first of the twenty ends
+
+A cause is derived from concerns whenever a screen needs the cause, and is never stored. Every
+concern belongs to exactly one cause.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 
 from msgspec import Struct
 
-from certferry.core.planning.plan import Action
-from certferry.core.planning.report import Outcome, StepOutcome, SyncReport
-from certferry.errors import StateUnavailable
-from certferry.text import Text
+from certferry import errors
+from certferry.core.assessment.health import Concern, worst_first
+from certferry.core.assessment.notices import Subject
+from certferry.core.planning.report import UNDECLARED
+from certferry.core.reasons import ReasonCode
+from certferry.errors import Problem
+from certferry.text import Quoted, Text
+from certferry.values import replace
+
+_CHAIN = (
+    "never_issued",
+    ReasonCode.TOO_LITTLE_LIFE.value,
+    "upload_deadline",
+    "earlier_ends",
+    "ends_soon",
+    "expired",
+)
+"""The codes of consequences of an earlier failure, in the order in which they appear."""
+
+_OF_SERVICES = frozenset(
+    error.code
+    for error in (
+        errors.CaUnavailable,
+        errors.DnsAccessDenied,
+        errors.DnsUnavailable,
+        errors.TargetAccessDenied,
+        errors.TargetUnavailable,
+        errors.ClockWrong,
+        errors.StateUnavailable,
+    )
+)
+"""The codes of failures of an account or a service. All certificates at the service share one
+cause, although the service words each refusal differently.
+"""
+
+_OF_RUNS = frozenset({"run_missing", "run_overdue", errors.StateUnavailable.code})
+"""The codes of concerns that explain why runs renew and deploy nothing."""
+
+_EXPLAIN_NOTHING = frozenset({"drifted", "files_gone", "revocation_begun", "revoked", UNDECLARED})
+"""The codes of concerns that leave renewals and deployments as they are."""
+
+_SERVICES = frozenset({"account", "api", "host", "provider", "server", "service"})
+"""The places in a sentence that name a service."""
+
+_NAMES = frozenset({"domain", "lineage", "name", "names", "path", "record", "zone"})
+"""The places in a sentence that name what a cause touches, and not the cause."""
 
 
 class Cause(Struct, frozen=True):
-    """An error without its certificate, so that the same error of two certificates is one cause."""
+    """What an operator has to fix, with everything that follows from the cause."""
 
-    action: Action | None
-    outcome: Outcome
-    code: str
-    message: Text
-    hint: Text | None
+    #: The problem of the first concern, with the worst severity of all concerns, and since when the
+    #: first of the concerns stands.
+    problem: Problem
+    #: The target, domain or host that all `concerns` share. The lineage is named if there is one.
+    subject: Subject
+    #: The concerns with this cause, worst first.
+    concerns: tuple[Concern, ...]
+    #: The concerns that follow from `concerns`, worst first.
+    consequences: tuple[Concern, ...] = ()
+
+    @property
+    def everything(self) -> Iterator[Concern]:
+        """The concerns, then the consequences."""
+        yield from self.concerns
+        yield from self.consequences
+
+    @property
+    def deadline(self) -> datetime | None:
+        """The first deadline of everything that the cause touches."""
+        deadlines = (concern.deadline for concern in self.everything if concern.deadline)
+        return min(deadlines, default=None)
+
+    @property
+    def lineages(self) -> tuple[str, ...]:
+        """The certificates touched by the cause, the earliest deadline first."""
+        return tuple(dict.fromkeys(about.lineage for about in self._subjects if about.lineage))
+
+    @property
+    def places(self) -> tuple[tuple[str, str], ...]:
+        """The target and the domain of each place touched by the cause."""
+        places = ((about.target, about.domain) for about in self._subjects if about.target)
+        return tuple(dict.fromkeys(places))
+
+    @property
+    def _subjects(self) -> Iterator[Subject]:
+        return (concern.subject for concern in _first_to_end(self.everything))
 
 
-Steps = Sequence[tuple[str, StepOutcome]]
-"""Steps with a common cause, each with the name of the certificate."""
+def causes_of(concerns: Iterable[Concern]) -> tuple[Cause, ...]:
+    """Return the causes of concerns, the worst first, and among equals the first to end."""
+    roots = defaultdict[Key, list[Concern]](list)
+    explaining = defaultdict[str, dict[tuple[str, str], Key]](dict)
+    chains = defaultdict[str, list[Concern]](list)
+    for concern in worst_first(concerns):
+        code, about = concern.problem.code, concern.subject
+        if code in _CHAIN:
+            chains[about.lineage].append(concern)
+            continue
+        key = _key(concern)
+        roots[key].append(concern)
+        if code in _OF_RUNS and not about.lineage:
+            explaining[""].setdefault(("", ""), key)
+        elif about.lineage and code not in _EXPLAIN_NOTHING:
+            explaining[about.lineage].setdefault((about.target, about.domain), key)
+    consequences = defaultdict[Key, list[Concern]](list)
+    of_runs = explaining[""].get(("", ""))
+    for lineage, chain in chains.items():
+        for concern, key in _explained(chain, explaining[lineage], of_runs):
+            (roots if key == _key(concern) else consequences)[key].append(concern)
+    causes = [_cause(found, consequences[key]) for key, found in roots.items()]
+    return tuple(sorted(causes, key=_urgency))
 
 
-def cause_of(step: StepOutcome) -> Cause | None:
-    """Return why a step failed or was refused; `None` for a step that ended otherwise."""
-    if step.outcome not in {Outcome.FAILED, Outcome.REFUSED} or step.code is None:
-        return None
-    return Cause(step.action, step.outcome, step.code, step.detail, step.hint)
+Key = tuple[object, ...]
+"""Equal for concerns with the same cause."""
 
 
-def shared_causes(report: SyncReport) -> Mapping[Cause, Steps]:
-    """Return the causes shared by several certificates, with the steps of each cause."""
-    steps_of: dict[Cause, list[tuple[str, StepOutcome]]] = {}
-    for certificate in report.lineages:
-        for step in certificate.outcomes:
-            cause = cause_of(step)
-            if cause is not None:
-                steps_of.setdefault(cause, []).append((certificate.lineage, step))
-    return {
-        cause: steps
-        for cause, steps in steps_of.items()
-        if len({lineage for lineage, _ in steps}) > 1
-    }
+def _key(concern: Concern) -> Key:
+    problem, about = concern.problem, concern.subject
+    own = (about.lineage, about.domain)
+    template, values = _shared_words(problem.message, own)
+    if problem.code in _OF_SERVICES:
+        template, values = "", {name: values[name] for name in values.keys() & _SERVICES}
+    of_problem = (problem.code, about.target, about.host, about.channel)
+    return (*of_problem, template, *sorted(values.items()))
 
 
-def is_not_done(step: StepOutcome) -> bool:
-    """Return whether a step failed only because the state was unavailable. A later run carries out
-    the step.
+def _shared_words(message: Text, own: Collection[str]) -> tuple[str, dict[str, str]]:
+    """Return a message's template and values, without the values that differ between the things
+    touched by one cause: their names (`own`), moments, and the words of a service.
     """
-    return step.outcome is Outcome.FAILED and isinstance(step.error, StateUnavailable)
+    shared = {}
+    for name, value in message.values.items():
+        if isinstance(value, Text):
+            template, values = _shared_words(value, own)
+            shared[name] = f"{template} {sorted(values.items())}"
+        elif name in _NAMES or value in own or isinstance(value, datetime | Quoted):
+            continue
+        else:
+            shared[name] = str(value)
+    return message.template, shared
+
+
+def _explained(
+    chain: Iterable[Concern], explaining: Mapping[tuple[str, str], Key], of_runs: Key | None
+) -> Iterator[tuple[Concern, Key]]:
+    """Yield each consequence of a lineage with the key of its cause. Without another cause, the
+    first consequence in the chain is the cause of the rest.
+    """
+    first: tuple[str, Key] | None = None
+    for concern in sorted(chain, key=lambda concern: _CHAIN.index(concern.problem.code)):
+        code, about = concern.problem.code, concern.subject
+        near = [(about.target, about.domain), (about.target, ""), ("", "")]
+        if code == ReasonCode.TOO_LITTLE_LIFE:
+            near = near[-1:]  # the certificate at hand is old only if no newer one was made
+        key = next((explaining[place] for place in near if place in explaining), None)
+        if key is None and not about.target:
+            key = next(iter(explaining.values()), None)
+        key = key or of_runs
+        if key is None and (first is None or first[0] == code):
+            key = _key(concern)
+            first = first or (code, key)
+        elif key is None and first is not None:
+            key = first[1]
+        if key is not None:
+            yield concern, key
+
+
+def _cause(concerns: Sequence[Concern], consequences: Sequence[Concern]) -> Cause:
+    problems = [concern.problem for concern in (*concerns, *consequences)]
+    worst = max((problem.severity for problem in problems), key=lambda severity: severity.rank)
+    since = min((problem.since for problem in problems if problem.since), default=None)
+    subjects = [concern.subject for concern in concerns]
+    shared = {
+        name: getattr(subjects[0], name)
+        for name in subjects[0].__struct_fields__
+        if len({getattr(subject, name) for subject in subjects}) == 1
+    }
+    problem = replace(concerns[0].problem, severity=worst, since=since)
+    return Cause(problem, Subject(**shared), tuple(concerns), worst_first(consequences))
+
+
+def _urgency(cause: Cause) -> tuple[object, ...]:
+    is_unjudged = any(concern.is_unjudged for concern in cause.concerns)
+    deadline = cause.deadline
+    rank = -cause.problem.severity.rank
+    return (rank, not is_unjudged, deadline is None, deadline, cause.subject, cause.problem.code)
+
+
+def _first_to_end(concerns: Iterable[Concern]) -> list[Concern]:
+    """Return the concerns by deadline, then those without a deadline."""
+    return sorted(concerns, key=lambda concern: (concern.deadline is None, concern.deadline))

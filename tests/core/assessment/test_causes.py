@@ -1,0 +1,193 @@
+"""Concerns with one cause, at one certificate and at thousands."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from datetime import timedelta
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from certferry.core.assessment.causes import Cause, causes_of
+from certferry.core.assessment.health import Concern
+from certferry.core.assessment.notices import Subject
+from certferry.errors import Problem, Severity, TargetAccessDenied
+from certferry.text import Quoted, Text
+from tests.core.strategies import NOW
+
+DAY = timedelta(days=1)
+
+
+def concern(
+    code: str, message: Text, subject: Subject | None = None, *, days: int | None = None
+) -> Concern:
+    """Return a concern that ends in so many days."""
+    deadline = None if days is None else NOW + days * DAY
+    problem = Problem(code, message, severity=Severity.WARNING, since=NOW)
+    return Concern(problem, subject or Subject(), deadline)
+
+
+def denied(lineage: str, account: str = "qiniu") -> Concern:
+    """Return that an account's key is refused; the service quotes each request's id."""
+    message = Text(
+        "{target} refuses the key: {answer}", target=account, answer=Quoted(f"bad token {lineage}")
+    )
+    return concern(TargetAccessDenied.code, message, Subject(lineage, account, f"{lineage}.cn"))
+
+
+def ends(lineage: str, days: int) -> Concern:
+    """Return that a certificate ends and is not renewed."""
+    message = Text("the certificate ends at {end}, and is not renewed", end=NOW + days * DAY)
+    return concern("ends_soon", message, Subject(lineage), days=days)
+
+
+LINEAGES = st.sampled_from([f"m{number}" for number in range(6)])
+SUBJECTS = st.builds(
+    Subject, LINEAGES | st.just(""), st.sampled_from(["", "qiniu", "aliyun"]), st.sampled_from("ab")
+)
+CODES = st.sampled_from(
+    [
+        *("ends_soon", "expired", "upload_deadline", "earlier_ends", "never_issued"),
+        *("too_little_life", "drifted", "revoked", "run_overdue", "undeclared", "certificate"),
+        *("target_access_denied", "ca_unavailable"),
+    ]
+)
+CONCERNS = st.lists(
+    st.builds(
+        lambda code, subject, words, days: concern(
+            code, Text("{words} of {name}", words=words, name=subject.lineage), subject, days=days
+        ),
+        CODES,
+        SUBJECTS,
+        st.sampled_from(["refused", "away"]),
+        st.none() | st.integers(-3, 90),
+    ),
+    max_size=30,
+)
+
+
+@given(CONCERNS)
+def test_every_concern_belongs_to_exactly_one_cause(concerns: list[Concern]) -> None:
+    """No concern is lost or counted twice, and every cause has a concern of its own."""
+    causes = causes_of(concerns)
+
+    assert Counter(map(repr, concerns)) == Counter(
+        repr(found) for cause in causes for found in cause.everything
+    )
+    assert all(cause.concerns for cause in causes)
+
+
+@given(CONCERNS)
+def test_no_deadline_is_lost_in_a_group(concerns: list[Concern]) -> None:
+    """A cause's deadline is not later than that of any certificate it touches, and its severity
+    not lower.
+    """
+    for cause in causes_of(concerns):
+        for found in cause.everything:
+            assert found.problem.severity.rank <= cause.problem.severity.rank
+            if found.deadline is not None:
+                assert cause.deadline is not None
+                assert cause.deadline <= found.deadline
+            if found.subject.lineage:
+                assert found.subject.lineage in cause.lineages
+
+
+@given(CONCERNS, st.randoms(use_true_random=False))
+def test_order_of_concerns_does_not_matter(concerns: list[Concern], random: Random) -> None:
+    """Two screens that read the concerns in different orders show the same causes."""
+    shuffled = list(concerns)
+    random.shuffle(shuffled)
+
+    assert summary(causes_of(concerns)) == summary(causes_of(shuffled))
+
+
+def summary(causes: tuple[Cause, ...]) -> list[tuple[str, tuple[str, ...], object]]:
+    """Return what an operator sees first of each cause."""
+    return sorted(
+        (cause.problem.code, tuple(sorted(cause.lineages)), str(cause.deadline)) for cause in causes
+    )
+
+
+def test_key_that_an_account_refuses_is_one_cause() -> None:
+    """The certificates that end because of the key are consequences of the cause."""
+    lineages = [f"m{number}" for number in range(20)]
+    concerns = [denied(lineage) for lineage in lineages]
+    concerns += [ends(lineage, 30 - number) for number, lineage in enumerate(lineages)]
+
+    (cause,) = causes_of(concerns)
+
+    assert TargetAccessDenied.code == cause.problem.code
+    assert set(lineages) == set(cause.lineages)
+    assert "m19" == cause.lineages[0]
+    assert NOW + 11 * DAY == cause.deadline
+    assert (20, 20) == (len(cause.concerns), len(cause.consequences))
+    assert Subject(target="qiniu") == cause.subject
+
+
+def test_keys_of_two_accounts_are_two_causes() -> None:
+    """Each account is fixed apart."""
+    causes = causes_of([denied("m1"), denied("m2", "aliyun"), denied("m3", "aliyun")])
+
+    assert [("m1",), ("m2", "m3")] == sorted(cause.lineages for cause in causes)
+
+
+def test_client_that_stopped_renewing_is_the_cause_of_what_follows() -> None:
+    """The target rejects the old files, then the time for an upload ends, then the certificate."""
+    message = Text("{path}: not renewed yet, and expires at {moment}", path="/tls/a", moment=NOW)
+    too_old = Text("the certificate has too little life left")
+    chain = [
+        ends("m1", 5),
+        concern(
+            "upload_deadline", Text("must be uploaded"), Subject("m1", "qiniu", "a.cn"), days=2
+        ),
+        concern("too_little_life", too_old, Subject("m1", "qiniu")),
+        concern("certificate", message, Subject("m1")),
+    ]
+
+    (cause,) = causes_of(chain)
+
+    assert ("certificate", NOW + 2 * DAY) == (cause.problem.code, cause.deadline)
+    assert 3 == len(cause.consequences)
+
+
+def test_runs_that_no_longer_start_are_the_cause_of_certificates_that_end() -> None:
+    """One sentence about the schedule, with the certificates that the missing runs would renew."""
+    overdue = concern("run_overdue", Text("the last run ended at {moment}", moment=NOW))
+
+    (cause,) = causes_of([ends("m1", 3), ends("m2", 4), overdue])
+
+    assert ("run_overdue", ("m1", "m2")) == (cause.problem.code, cause.lineages)
+
+
+def test_edge_that_lags_for_many_domains_is_one_cause() -> None:
+    """The addresses are the cause; the domains are touched."""
+    message = Text("{count} of {all} addresses do not serve the certificate yet ({addresses})")
+    concerns = [
+        concern(
+            "target_stuck",
+            message.filled(count=1, all=3, addresses=["198.51.100.7"]),
+            Subject(f"m{number}", "qiniu", f"m{number}.cn"),
+        )
+        for number in range(30)
+    ]
+
+    (cause,) = causes_of(concerns)
+
+    assert 30 == len(cause.places)
+
+
+def test_ten_thousand_problems_take_a_moment() -> None:
+    """The time is a small multiple of sorting the concerns, which every checkup does."""
+    concerns = [
+        found
+        for number in range(5000)
+        for found in (denied(f"m{number}", f"account{number % 50}"), ends(f"m{number}", number))
+    ]
+    begin = time.process_time()
+
+    causes = causes_of(concerns)
+
+    assert 50 == len(causes)
+    assert time.process_time() - begin < 2
