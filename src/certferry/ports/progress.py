@@ -23,7 +23,7 @@ def passed() -> float:
 
 
 def set_now(by: Clock) -> Clock:
-    """Return a clock set once by `by`, now; later changes of `by` have no effect."""
+    """Return a clock that is set now, by the clock `by`. Later changes of `by` have no effect."""
     moment, at = by(), passed()
     return lambda: moment + timedelta(seconds=passed() - at)
 

@@ -37,11 +37,12 @@ BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("requested by hand"))
 
 
 def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertificate:
-    """Withdraw the certificate in force from every domain with a previous certificate.
+    """Withdraw the certificate in force from every domain that has a previous certificate to go
+    back to.
 
-    Return the declaration for `go_back`. Raises `PlanRefused` if there is no previous certificate,
-    or if the previous one could not be bound, `DeclarationOutdated` if another host's file counts,
-    and `StateError` for a lost key. In these cases nothing was changed.
+    Return the declaration for `go_back`. Raises `PlanRefused` if no domain has a previous
+    certificate, or if a previous certificate could not be bound. Raises `DeclarationOutdated` if
+    another host's file counts, and `StateError` for a lost key. After an error nothing was changed.
     """
     ports.state.must_unseal()
     if desired.lineage in ports.outdated:
