@@ -42,7 +42,7 @@ def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertif
 
     Return the declaration for `go_back`. Raises `PlanRefused` if no domain has a previous
     certificate, or if a previous certificate could not be bound. Raises `DeclarationOutdated` if
-    another host's file counts, and `StateError` for a lost key. After an error nothing was changed.
+    another host's file counts, and `StateError` for a lost key. In these cases nothing was changed.
     """
     ports.state.must_unseal()
     if desired.lineage in ports.outdated:
