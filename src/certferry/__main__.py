@@ -32,8 +32,8 @@ def main() -> int:
 
 
 def begin() -> None:
-    """Run the process from start to exit. A signal ends the process quietly at any moment:
-    `cli.main` ends its work in order; before and after that work the process ends at once.
+    """Run the process from start to exit. A signal ends the process quietly at any moment: at once
+    before and after `cli.main`, and in between after its clean-up.
     """
     _end_at_once_on_signals()
     code = STOPPED
@@ -62,8 +62,8 @@ def _leave(code: int) -> None:
     """End the process without the interpreter's own shutdown.
 
     The shutdown restores the signal handlers first, so a signal in the last milliseconds would
-    print a traceback, or kill the process. The shutdown would also wait for threads with unwanted
-    answers. Every clean-up has run by now.
+    print a traceback, or kill the process. The shutdown would also wait for threads with results
+    that are no longer needed. Every clean-up has run by now.
     """
     import atexit
 

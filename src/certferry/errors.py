@@ -70,7 +70,7 @@ from certferry.text import Text, naming, own_words, verbatim
 class Severity(StrEnum):
     """How bad something is, in ascending order."""
 
-    OK = "ok"  #: in order
+    OK = "ok"  #: healthy
     NOTICE = "notice"  #: for information
     WARNING = "warning"  #: a run may fail because of it
     ERROR = "error"  #: a run fails because of it
@@ -126,7 +126,9 @@ Retry.LATER = Retry(allowed=True)
 
 
 class Reported(Exception):
-    """The base of all errors and endings that certferry reports."""
+    """The base of `CertferryError` and `RunEnded`: everything that certferry reports with a
+    message, a code and a hint.
+    """
 
     #: A stable code, which appears in JSON. Derived from the class's name by default.
     code: ClassVar[str]
@@ -182,7 +184,7 @@ class Reported(Exception):
 
     @property
     def is_early(self) -> bool:
-        """Whether a CA has said when to come back: until then everything is in order."""
+        """Whether a CA has said when to come back. Until then the wait needs no fix."""
         return isinstance(self, IssuanceError) and self.retry.after is not None
 
     def __eq__(self, other: object) -> bool:
@@ -303,7 +305,7 @@ class ZoneNotFound(DnsError):
 
 
 class RecordMissing(DnsError):
-    """Both ways to prove the name are missing: an account, and a record in its DNS."""
+    """Both ways to prove the name are missing: an account, and a record in the name's DNS."""
 
 
 class DnsAccessDenied(DnsError):
@@ -356,7 +358,7 @@ class TargetBusy(DeployError):
 
 class TargetStuck(TargetBusy):
     """The target is carrying out a change for longer than it should. `ticket` is a message for the
-    target's support, a line each.
+    target's support, line by line.
     """
 
     def __init__(
@@ -404,7 +406,7 @@ class StateError(CertferryError):
 class LeaseHeld(StateError):
     """Another run is at work on the lineage.
 
-    If several hosts share the state, `host` is the other run's host, `since` the begin of its
+    If several hosts share the state, `host` is the other run's host, `since` the start of the
     lease, and `until` the end of the lease unless the host renews it (aware).
     """
 

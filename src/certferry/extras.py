@@ -27,13 +27,14 @@ _MODULES = {
 }
 """A module of each extra, to see whether the extra is installed."""
 _ADDED = {"apprise": "apprise", "keyring": "keyring", "lexicon": "dns-lexicon"}
-"""Libraries missing in the Debian package, by their names in the index."""
+"""The libraries of extras that the Debian package lacks, by their names in the package index."""
 
 
 def how_to_install(extra: str) -> Text:
     """Return the command that installs an extra's libraries with this environment's Python.
 
-    The `pip` of the PATH usually belongs to another Python; Debian's refuses to install (PEP 668).
+    The `pip` of the PATH usually belongs to another Python, and Debian's `pip` refuses to install
+    (PEP 668).
     """
     command = [sys.executable, "-m", "pip", "install", "--require-hashes", "-r"]
     return _anew_with(extra) or Text(

@@ -1,10 +1,10 @@
 """Check whether a user other than root and the caller could change or replace a file.
 
 The file, and each link and directory on the path, must belong to root or the caller. Only these two
-may write there, or a private group: a group with its user's name and only that member (Debian,
-Fedora). If the mode lets a group write, the access control list is read too. A sticky directory
-such as `/tmp` may be open to others on the way to a file, but is refused as a place for new files.
-sshd's StrictModes and sudo judge alike.
+users, or a private group, may write there. A private group has its user's name and no other member
+(Debian, Fedora). If the mode lets a group write, the access control list is read too. A sticky
+directory such as `/tmp` may be open to others on the way to a file, but is refused as a place for
+new files. sshd's StrictModes and sudo judge in the same way.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class PathCheck(Struct, frozen=True):
 
 
 def open_directory(path: Path, owners: Collection[int] = ()) -> int:
-    """Open a directory to make files in. Root, the caller or `owners` must own the directory, and
-    no link by `owners` is followed. Raise `OSError`, such as `NotTrusted`.
+    """Open a directory to make files in. Root, the caller or `owners` must own the directory. A
+    link that belongs to `owners` is refused. Raise `OSError`, such as `NotTrusted`.
     """
     with checked_path(path, owners) as check:
         descriptor = check.open(os.O_RDONLY | os.O_DIRECTORY)
@@ -111,8 +111,7 @@ def checked_path(
 ) -> Iterator[PathCheck]:
     """Follow a path within a `with` block, and judge each step before the next. Raise `OSError`.
 
-    With `exposed`, directories may be open to others, but no link below such
-    a directory is followed.
+    With `exposed`, directories may be open to others, but a link below such a directory is refused.
     """
     own = frozenset({0, os.geteuid()})
     wanted, trusted = path.absolute(), own.union(owners)
@@ -187,10 +186,11 @@ def _must_be_owned(path: Path, facts: os.stat_result, trusted: frozenset[int]) -
 
 
 def group_that_reads(facts: os.stat_result) -> int:
-    """Return the mode bit by which a service may read a file that root gave to the service's group.
+    """Return the mode bit for reading by the group if root gave the file to a group of this
+    process, else 0.
 
-    Often this is the only way for a service: a secret mounted by Kubernetes, or 0640
-    root:certferry. Root accepts the package's group.
+    A service often has no other way to a secret: Kubernetes mounts secrets so, and operators write
+    0640 root:certferry. If this process is root's, the group of the package counts.
     """
     groups = {os.getegid(), *os.getgroups()}
     if os.geteuid() == 0:

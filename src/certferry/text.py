@@ -11,9 +11,8 @@ from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta, tzinfo
 
 LONGEST = 10_000
-"""The most characters of a value. A longer value is cut, because an adapter may quote fifty
-megabytes: the run would be busy with them, a signal would wait for each search in them, and
-the state would store them.
+"""The most characters of a value. A longer value is cut. An adapter may quote fifty megabytes:
+searches in them would keep the run busy and delay signals, and the state would store them.
 """
 
 Translate = Callable[[str], str]

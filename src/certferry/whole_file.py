@@ -29,8 +29,8 @@ def draft_beside(
     """Write a draft beside `path`, and return the draft's path. Raise `OSError`
     after removing the draft.
 
-    The name is random: a user with access to the directory could put a link
-    in place of a known name.
+    The name is random: a user with access to the directory could put a link where a known name is
+    expected.
     """
     # mkstemp makes the file with 0600; a wider mode is set only when the file is complete.
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

@@ -135,6 +135,9 @@ RETIRED_PROSE = re.compile(
     r"\b(?:in vain|held back|let in|handed out|ceded|ferried|bettered|spoilt|(?:set|put) right"
     r"|gone on with|under way|\w+ is told|are told)\b"
 )
+INVERTED = re.compile(r"(?:^|[.:!?] )((?:[A-Z][a-z]+ed|Alike|Left out) (?:are|must be))\b")
+"""Sentences in German order, such as "Asked are the bound domains": the subject comes first."""
+
 VAGUE = re.compile(r"\s*(?:Give|Tell|Say)s?\b")
 """No verbs of the field: *Return*, *Read*, *Store*, *Raise*, *Render* say more."""
 
@@ -157,6 +160,8 @@ def retired_words(tree: ast.Module, text: str) -> Iterator[Breach]:
             yield line, f"the docstring begins with {said.split()[0]!r}"
         if found := RETIRED_PROSE.search(" ".join(said.split())):
             yield line, f"{found[0]!r} are retired words"
+        if found := INVERTED.search(" ".join(said.split())):
+            yield line, f"the subject comes before {found[1]!r}"
 
 
 def _in_snake_case(name: str) -> str:

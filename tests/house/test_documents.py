@@ -7,6 +7,7 @@ import importlib
 import inspect
 import re
 import tomllib
+from operator import attrgetter
 from pathlib import Path
 
 import click
@@ -427,6 +428,29 @@ def test_a_page_names_only_modules_that_exist(page: Path) -> None:
     assert [] == [name for name in named if not any((place / name).exists() for place in places)]
 
 
+LAYERS = next(
+    contract["layers"]
+    for contract in tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"][
+        "importlinter"
+    ]["contracts"]
+    if contract.get("containers") == ["certferry"]
+)
+NAMED_ABOVE = [  # the pages of `core` and `ports` name the rooms that may be imported
+    (room, {other for above in LAYERS[: number + 1] for other in above.split(" | ")} - {room})
+    for number, layer in enumerate(LAYERS[: LAYERS.index("ports")])
+    for room in layer.split(" | ")
+]
+
+
+@pytest.mark.parametrize(("room", "others"), NAMED_ABOVE, ids=[room for room, _ in NAMED_ABOVE])
+def test_a_page_names_every_room_that_may_not_be_imported(room: str, others: set[str]) -> None:
+    """The rooms above and beside, as in the contract of import-linter."""
+    text = (PACKAGE / room / "README.md").read_text(encoding="utf-8")
+    refused = text.partition("**May not be imported:**")[2]
+
+    assert others <= set(re.findall(r"`(\w+)`", refused))
+
+
 @pytest.mark.parametrize("room", MIRRORED)
 def test_the_tests_lie_in_the_rooms_that_they_are_about(room: str) -> None:
     """No folder of tests is left of a room that is no more."""
@@ -459,6 +483,16 @@ def section() -> str:
 def test_the_document_names_the_modules_of_the_way(path: MainPath) -> None:
     """All of them, and no other."""
     assert path.modules == frozenset(WAY_MODULE.findall(section()))
+
+
+def test_the_tree_names_functions_that_exist() -> None:
+    """Each in the module of its line."""
+    tree = section().partition("```\n")[2].partition("\n```")[0]
+    named = re.findall(r"(\w+)/(\w+)\.py +`([\w.]+)`", tree)
+
+    assert len(tree.splitlines()) == len(named)
+    for room, module, name in named:
+        attrgetter(name)(importlib.import_module(f"certferry.{room}.{module}"))
 
 
 def test_the_document_says_how_long_the_way_is(path: MainPath) -> None:

@@ -314,9 +314,9 @@ def failed(front: Front) -> Exit:
     except ConfigError:
         if was_refused:
             return Exit.OK  # the run refused the file and has reported the reason
-        from certferry.wiring.runner import notify_in_spite_of_it
+        from certferry.wiring.runner import notify_despite_wrong_file
 
-        notify_in_spite_of_it(error, front.config, environ, language=front.voice.language)
+        notify_despite_wrong_file(error, front.config, environ, language=front.voice.language)
         raise
     with workspace_of(front, settings, reads_only=False) as workspace:
         notifications = workspace.notifications(Run())

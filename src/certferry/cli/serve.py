@@ -84,9 +84,9 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
         )
     except ConfigError as error:
         if not no_schedule:  # the operator may be away, and certificates would expire
-            from certferry.wiring.runner import notify_in_spite_of_it
+            from certferry.wiring.runner import notify_despite_wrong_file
 
-            notify_in_spite_of_it(error, front.config, environ, language=language)
+            notify_despite_wrong_file(error, front.config, environ, language=language)
         raise
     _answer_signals(process)
     _greet(process, front)

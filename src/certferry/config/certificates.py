@@ -45,7 +45,7 @@ SETTINGS: Mapping[str, tuple[str, ...]] = MappingProxyType(
         Kind.COMMAND.value: ("command", "name", "timeout", "hosts"),
     }
 )
-"""The keys of a deployment with such a word for `to`, in place of an account."""
+"""The keys of a deployment whose `to` is one of these words in place of an account."""
 
 _LINEAGE = re.compile(r"(?!\.\.?\Z)[^\s/\\-][^\s/\\]*")
 _COMMON = frozenset({"to", "domains", "exclude", "retire", "drift", "on_failure"})

@@ -23,7 +23,9 @@ from certferry.ports.adapter import Variable
 
 @dataclass(frozen=True, slots=True)
 class StateSettings:
-    """The place of the state, and the keys for the state."""
+    """Where the state is, and the secrets that open the state: the encryption key, and the password
+    or account of the database or bucket.
+    """
 
     #: The file of a SQLite database, the URL of a database shared by hosts, or the URL of a bucket.
     database: Path | str
@@ -327,8 +329,8 @@ ReadOptions = Callable[[TomlTable], tuple[desired.Kind, desired.DesiredHttps]]
 
 
 class Adapters:
-    """Facts about accounts before connecting. This class knows none, for commands that only read;
-    `wiring.settings.InstalledAdapters` knows the facts of the installed adapters.
+    """Facts about accounts before connecting. This base class knows no facts, for commands that
+    only read; `wiring.settings.InstalledAdapters` knows the facts of the installed adapters.
     """
 
     #: Words before `://` in a bucket's address; empty: any word may stand there.

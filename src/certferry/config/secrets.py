@@ -26,7 +26,9 @@ SCHEMES = ("env", "file", "command", "keyring")
 _AS_IN_A_SHELL = re.compile(r"\$\{?([A-Za-z_]\w*)\}?", re.ASCII)
 
 COMMAND_TIMEOUT = timedelta(seconds=30)
-"""Enough for a password store asking a server; too short for a person typing a PIN."""
+"""How long a command may take to print a secret: long enough for a password store that asks a
+server, too short for a person who types a PIN.
+"""
 
 _LONGEST_COMPLAINT = 300
 """Characters shown from the end of a command's stderr, where the reason usually stands."""

@@ -387,8 +387,8 @@ def wrong_bindings(acme: model.AcmeSettings, place: Place, resolve: Resolve) -> 
 def _must_have_one_key(
     table: TomlTable, key: SecretReference | None, key_file: Path | None, *, is_file: bool
 ) -> None:
-    """Report a key set twice, and a key missing or private to one host where hosts share
-    the state.
+    """Report `key` and `key_file` set together. Unless the state is a SQLite file (`is_file`), also
+    report `key_file`, because a file belongs to one host, and a missing `key`.
     """
     if key_file is not None and key is not None:
         table.report("key_file", Text("cannot be combined with `key`; remove one of the two"))

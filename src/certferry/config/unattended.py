@@ -25,7 +25,9 @@ _OTHER_NAMES = ("XDG_DATA_HOME", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CE
 
 
 def lost_secrets(settings: Settings) -> list[Mistake]:
-    """Return the references to variables set only in the present environment."""
+    """Return the references to variables that a scheduled run lacks: cron and systemd set only the
+    variables in the files of `env_files`.
+    """
     provided = fill_in({}, settings.env_files)
     return [
         at(Text("cron and systemd start the run without {name}", name=name))

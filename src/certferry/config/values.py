@@ -145,7 +145,8 @@ T = TypeVar("T")
 Read = Callable[[object], T]
 
 LONGEST = timedelta(days=3650)
-"""Longer waits make no sense, and would overflow a date."""
+"""The longest time that a setting accepts: longer waits make no sense, and would overflow a date.
+"""
 
 _KINDS: tuple[tuple[type | tuple[type, ...], Text], ...] = (
     (bool, Text("true or false")),

@@ -22,10 +22,12 @@ LINK_IS_GOOD_FOR = timedelta(hours=1)
 SESSION_IDLE, SESSION_LONGEST = timedelta(hours=12), timedelta(days=7)
 LONGEST_TOKEN = timedelta(days=3650)
 TOKEN = "cf_"  # noqa: S105 - a prefix, not a token
-"""The beginning of every token, by which tools find tokens in files."""
+"""How every token begins, so that secret scanners find tokens in files."""
 
 SHORTEST_PASSWORD, LONGEST_PASSWORD = 12, 1000
-"""In characters. NIST SP 800-63B-4, section 3.1.1.2, asks for 8; for 15 without a second factor."""
+"""The least and the most characters of a password. NIST SP 800-63B-4, section 3.1.1.2, asks for at
+least 8, or 15 without a second factor.
+"""
 
 _NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 
@@ -103,7 +105,9 @@ class Token(Struct, frozen=True):
 
 
 def is_name(name: str) -> bool:
-    """Return whether a user or a token may have this name. Names ignore upper and lower case."""
+    """Return whether a user or a token may have this name. Names that differ only in upper and
+    lower case are the same name.
+    """
     return _NAME.fullmatch(name) is not None
 
 
@@ -118,8 +122,8 @@ def digest_of_secret(secret: str) -> str:
 # --- The rules for passwords
 
 _FEWEST_SURPRISES = 5
-"""The fewest characters that do not follow from the character before. Passwords with fewer are
-among the first guesses.
+"""How many characters of a password must not follow from the character before (`_surprises`).
+Passwords with fewer are among the first guesses.
 """
 
 _RUNS = (
@@ -168,8 +172,10 @@ login console server system service test demo default changeme temp company
 # Words suggested by a server and by this program.
 
 _COMMON = sorted(f"{_FREQUENT} {_SUGGESTED}".split(), key=len, reverse=True)
-_NO_SENTENCE = 2
-"""The most frequent words cut from a password: more words are a sentence, a good password."""
+_MOST_WORDS_CUT = 2
+"""How many words at most are cut from a password before the password is judged. A password of more
+words is a sentence, and a good password.
+"""
 
 
 def password_mistake(password: str, name: str) -> Text | None:
@@ -188,17 +194,20 @@ def password_mistake(password: str, name: str) -> Text | None:
 
 
 def _plain(words: str) -> str:
-    """Return the text without upper case and separators, which make guessing no harder."""
+    """Return the text in lower case without separators: neither capitals nor separators make
+    guessing harder.
+    """
     return _BETWEEN.sub("", unicodedata.normalize("NFC", words).casefold())
 
 
 def _without(words: Sequence[str], plain: str) -> str:
-    """Return the password without the first `_NO_SENTENCE` words found in it, and without the usual
-    additions to words.
+    """Return the password without the first `_MOST_WORDS_CUT` of `words` that the password
+    contains, each wherever the word occurs. If a word was found, also remove years and signs
+    (`_ADDED`). Look-alikes such as 0 and o count as equal.
     """
     letters, count = plain.translate(_AS_LETTERS), 0
     for word in words:
-        if count < _NO_SENTENCE and (spelt := word.translate(_AS_LETTERS)) in letters:
+        if count < _MOST_WORDS_CUT and (spelt := word.translate(_AS_LETTERS)) in letters:
             count += 1
             while (place := letters.find(spelt)) >= 0:
                 plain, letters = (

@@ -113,7 +113,9 @@ def record_for(name: str, offer: Offer, holder: Holder, *, wildcard: bool) -> Pe
 
 
 def account_uri(name: str, prefix: str, url: str, thumbprint: str) -> str:
-    """Return the account URI for the record of a name; the name `*` gives a URI for any (§4.1)."""
+    """Return the account URI for the record of a name; with the name `*`, the URI is good for every
+    name (§4.1).
+    """
     hashed = sha256(bytes([len(name)]) + f"{name}{thumbprint}{url}".encode()).digest()
     return f"{prefix}sha-256/{urlsafe_b64encode(hashed).decode().rstrip('=')}"
 

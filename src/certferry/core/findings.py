@@ -104,7 +104,7 @@ def warning(code: str, subject: str, message: Text, fix: Text | None) -> Problem
 
 
 def info(code: str, subject: str, message: Text) -> Problem:
-    """Return a fact worth knowing that is in order."""
+    """Return a fact worth knowing that needs no fix."""
     return Problem(code, message, None, Severity.NOTICE, subject)
 
 

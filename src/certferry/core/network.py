@@ -26,15 +26,15 @@ def is_loopback(host: str) -> bool:
 
 
 FOR_BENCHMARKS = ipaddress.ip_network("198.18.0.0/15")
-"""The network for benchmarks (RFC 2544), from which proxies with a DNS of their own answer."""
+"""The network for benchmarks (RFC 2544). Proxies with their own DNS answer with its addresses."""
 
 _OF_PROXIES = ipaddress.ip_network("fc00::/18")
-"""The IPv6 network from which sing-box and V2Ray answer (FakeIP, FakeDNS); RFC 4193 §3.1 leaves the
-network unused.
+"""The IPv6 network of the made-up answers of sing-box and V2Ray (FakeIP, FakeDNS). RFC 4193 §3.1
+leaves the network unused.
 """
 
 _NOWHERE = (ipaddress.ip_network("0.0.0.0/8"), ipaddress.ip_network("::/128"))
-"""The networks from which blocking resolvers answer (RFC 1122 §3.2.1.3)."""
+"""The networks with whose addresses blocking resolvers answer (RFC 1122 §3.2.1.3)."""
 
 
 def is_made_up(address: str, *, at_home: bool = False) -> bool:
@@ -49,10 +49,14 @@ def is_made_up(address: str, *, at_home: bool = False) -> bool:
 
 
 WANTED = timedelta(seconds=30)
-"""The precision of a clock that Qiniu's guide asks for (docs/facts/qiniu.md §2.3)."""
+"""A clock that is wrong by more than this is a warning, as Qiniu's guide asks (docs/facts/qiniu.md
+§2.3).
+"""
 
 REFUSED = timedelta(minutes=15)
-"""The error of a clock from which services refuse dated requests (docs/facts/qiniu.md §2.3)."""
+"""A clock that is wrong by more than this is an error: services refuse dated requests
+(docs/facts/qiniu.md §2.3).
+"""
 
 _BEHIND = Text("this host's clock is {amount} behind that of {service}")
 _AHEAD = Text("this host's clock is {amount} ahead of that of {service}")

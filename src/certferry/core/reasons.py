@@ -1,4 +1,6 @@
-"""Reasons why a step is planned, refused or waiting, and values for waits (no thread sleeps)."""
+"""Reasons why a step is planned, refused or waiting, and descriptions of waits. No thread sleeps
+here.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +13,7 @@ from certferry.text import Text
 
 
 class ReasonCode(StrEnum):
-    """Stable words for programs; they appear in JSON."""
+    """The codes of reasons. Programs read these words in JSON, so they never change."""
 
     # why a certificate is issued
     MISSING = "missing"
@@ -71,7 +73,7 @@ class Reason(Struct, frozen=True):
 
 
 Usual = tuple[timedelta, timedelta]
-"""The usual shortest and longest duration."""
+"""The shortest and the longest usual duration of a change."""
 
 
 def in_minutes(usual: Usual) -> dict[str, int]:
@@ -83,10 +85,10 @@ def in_minutes(usual: Usual) -> dict[str, int]:
 FIRST = timedelta(milliseconds=250)
 LONGEST = timedelta(minutes=2)
 STEP, SLACK = 12, timedelta(seconds=0.8)
-"""The time to the next pass: a twelfth of the wait so far, plus the slack.
+"""The next pass comes after a twelfth of the wait so far (1/`STEP`), plus `SLACK`.
 
-A change is then seen at most a tenth of the wait plus a second late. The difference between twelfth
-and tenth is the age that a target's list may have.
+A change is then seen at most a tenth of the wait plus a second late. The difference between a
+twelfth and a tenth allows for the age of a target's list.
 """
 
 
@@ -110,7 +112,7 @@ def wait_for(
     deadline: datetime | None = None,
     usual: Usual | None = None,
 ) -> Waiting:
-    """Return a wait with the next pass: soon at first, then at growing distances.
+    """Return a wait with the next pass: soon at first, then after ever longer intervals.
 
     The next pass comes at the deadline at the latest.
     """

@@ -35,9 +35,13 @@ _NAMES_A_SECRET = re.compile(
 )
 
 _SHORTEST_GUESSED = 8
-"""Least characters of letters with digits to count as a secret, under a name such as `API_KEY`."""
+"""How many characters a value of letters and digits needs to count as a secret, if its name is like
+`API_KEY`.
+"""
 _LONGER_THAN_WORDS = 12
-"""Least characters of other values: `production` is shorter, generated passwords are longer."""
+"""How many characters any other value needs: `production` is shorter, generated passwords are
+longer.
+"""
 
 
 class Secret:
@@ -120,11 +124,11 @@ _UNRESERVED = frozenset(string.ascii_letters + string.digits + "-._~")
 """Characters unchanged by percent-encoding (RFC 3986 §2.3)."""
 
 _SHORTEST = 4
-"""Least characters of a masked secret: a shorter secret could be any word by chance."""
+"""How many characters a secret needs to be masked: a shorter secret could be any word by chance."""
 _SHORTEST_WITHIN = 8
-"""Least characters of a secret, or of a secret's beginning, masked inside a word."""
+"""How many characters a secret, or the beginning of a secret, needs to be masked inside a word."""
 _SHORTEST_LINE = 16
-"""Least characters of a secret's masked line: shorter lines are like `fi` or `=`."""
+"""How many characters a line of a secret needs to be masked: shorter lines are like `fi` or `=`."""
 
 _BETWEEN_LINES = re.compile(r"[\r\n]+|\\n")  # a key on a single line has `\n` for the ends of lines
 _FRAME = "-----"  # PEM's frame, which is public
@@ -143,7 +147,9 @@ _VALUE = (
 )
 
 _HEADER_BEGINS = r"(?:^[ \t]*|[\"'{\[,<>][ \t]*|\\[rn])"
-"""The place before a header's name: "Failed authorization: DNS problem" is a sentence."""
+"""Matches the place before a header's name. Other places are in sentences, such as "Failed
+authorization: DNS problem".
+"""
 
 _SIGNED = r"[\w-]+:[\w-]+="
 """A key's name and a signature in Base64, as sent to CDNs and clouds."""
@@ -238,10 +244,13 @@ def repeats(words: str, secrets: Iterable[Secret]) -> bool:
 
 
 _PIECE = 8
-"""Consecutive letters and digits of a secret, beyond chance, with anything in between."""
+"""The length of a piece of a secret: so many letters and digits in the same order, whatever stands
+between them, do not come together by chance.
+"""
 _LONGER_PIECE = 16
-"""A longer piece, for a secret's bytes as numbers, and for a key's letters without digits: dates
-are numbers too."""
+"""The length of a piece of a secret's bytes as numbers, and of a key's letters without digits.
+Dates and words contain shorter pieces by chance.
+"""
 
 _NUMBERS = ("{}", "{:02x}", "0x{:02x}", "x{:02x}", "u{:04x}", "{:o}", "{:08b}")
 """Programs' notations of bytes and characters: decimal, hexadecimal, escaped, octal, binary."""
@@ -254,8 +263,8 @@ _FRAMED = re.compile(rf"{_BEGIN}(.*?){_END}", re.DOTALL)
 def hold_pieces(words: str, secrets: Iterable[Secret]) -> bool:
     """Return whether words hold a piece of a secret.
 
-    Recognised are pieces with anything between the characters, numbered, backwards, in Base64, and
-    as numbers. Enciphered pieces pass.
+    A piece is recognised with other characters in between, with numbered characters, backwards, in
+    Base64, and as numbers. An encrypted piece is not recognised.
     """
     sought = [secret.pieces for secret in secrets]
     if not any(sought):
@@ -272,9 +281,9 @@ def hold_pieces(words: str, secrets: Iterable[Secret]) -> bool:
 def _pieces_of(value: str) -> Iterator[str]:
     """Yield the pieces of a secret, except pieces like plain words or plain numbers.
 
-    All pieces of a PEM key count; of another secret, pieces with letters and digits. An address
-    counts by its secret parts. In the notations as numbers, a piece begins at every eighth
-    character.
+    Every piece of a PEM key counts, but in other secrets only pieces with both letters and digits.
+    Only the secret parts of an address count. In the notations as numbers, a piece begins at every
+    eighth character.
     """
     framed = _FRAMED.search(value)
     parts = [value] if "://" not in value else [*_proofs_in(value)]
@@ -335,7 +344,7 @@ def _proofs_in(value: str) -> Iterator[str]:
 
 
 def _spread(compact: str, places: Sequence[int], spelling: str) -> _Spans:
-    """Yield the spans of a spelling spread over blanks."""
+    """Yield the spans of a spelling that blanks interrupt."""
     closed = "".join(character for character in spelling if not _is_blank(character))
     if len(closed) >= _SHORTEST_WITHIN:
         for start, end in _spans(compact, closed):
@@ -393,15 +402,17 @@ def _encoded(raw: bytes) -> Iterator[str]:
 
 
 def _begun_before(end: int, words: str, spelling: str) -> int:
-    """Return the number of a spelling's first characters before a cut; 0 if within chance."""
+    """Return how many of a spelling's first characters stand right before a cut at `end`; 0 if so
+    few may stand there by chance.
+    """
     lengths = range(min(len(spelling), end), _SHORTEST_WITHIN - 1, -1)
     return next((n for n in lengths if words.endswith(spelling[:n], 0, end)), 0)
 
 
 LONGEST = 1000
-"""Characters kept of a service's words."""
+"""How many characters of a service's words are kept."""
 _READ = 2 * LONGEST
-"""Characters read of a service's words, before any other step."""
+"""How many characters of a service's words are read at all."""
 
 _UNSEEN = frozenset({"Cc", "Cf", "Cs", "Co", "Cn"})
 """Unicode's categories of characters that control a terminal, reverse the writing, or are
@@ -452,11 +463,13 @@ _OF_SPEECH = re.compile(
     r"(?i:a|an|as|at|be|by|cn|do|go|hk|id|if|in|io|ip|is|it|me|my|no|of|ok|on|or|so|to|up|us|we)"
     r"|[A-Z]?[a-z]{3,20}[0-9]{0,2}|[A-Z]{3,12}|[0-9]{1,8}"
 )
-"""Words and numbers of natural language. Base64 and hexadecimal digits, alone, in twos or in
-eights, fail to match."""
+"""Words and numbers of natural language. Base64 fails to match, as do hexadecimal digits, alone, in
+twos or in eights.
+"""
 
 _MOST_OTHERS, _MOST_NUMBERS = 3, 3
-"""Most other words, and most numbers, in natural language: more may spell a key."""
+"""How many other words, and how many numbers, natural language may contain: more may spell a key.
+"""
 
 
 def speech(message: object) -> Quoted:

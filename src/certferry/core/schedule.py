@@ -13,14 +13,14 @@ from certferry.core.observed.records import LastRun
 from certferry.text import Text
 
 NIGHT_HOURS = 6
-"""The hours after midnight, in which a CDN's change disturbs the fewest visitors. The second run of
-a day comes half a day after the first (Let's Encrypt asks for two runs, at a random second:
-docs/facts/letsencrypt.md §3.1)."""
+"""The first run of a day begins within so many hours after midnight, when a CDN's change disturbs
+the fewest visitors. The second run follows half a day later (Let's Encrypt asks for two runs, at a
+random second: docs/facts/letsencrypt.md §3.1)."""
 
 _MINUTES, _SECONDS = 59, 60
 NIGHT_MOMENTS = NIGHT_HOURS * _MINUTES * _SECONDS
-"""The number of possible moments. The first minute of each hour, with most machines' jobs, is left
-out.
+"""The number of possible moments. The first minute of each hour is left out, because most machines
+start jobs then.
 """
 
 _HALF_A_DAY = 12  # hours
@@ -40,7 +40,7 @@ def twice(moment: time) -> tuple[time, time]:
 
 
 MISSED = timedelta(hours=13)
-"""The age of the last run from which a run was missed, for example because the machine was off."""
+"""If the last run is older than this, a run was missed, for example because the machine was off."""
 
 
 def moments_of(host: str) -> tuple[time, time]:
@@ -102,7 +102,9 @@ MOST = 5
 
 
 def may_ping(sent: Sequence[datetime], now: datetime, *, ends: bool) -> bool:
-    """Return whether a ping may be sent. A ping for a run's beginning leaves room for the end's."""
+    """Return whether a ping may be sent now. The ping for the end of a run may be the last of the
+    `MOST` in a `MINUTE`; the ping for the beginning may not.
+    """
     return len(recent(sent, now)) < (MOST if ends else MOST - 1)
 
 
@@ -120,7 +122,7 @@ class Beat(Struct, frozen=True):
 def sends_beat(host: str, last: Beat | None, last_run: LastRun | None) -> bool:
     """Return whether a host sends the heartbeat of a run that begins.
 
-    Only one host pings: the host asking, unless another has pinged since the asking host's last
+    Only one host pings: this host, unless another host has pinged since the end of this host's last
     run. If the pinging host is gone, the next host takes over. After a failure, any host pings.
     """
     if last is None or last.host == host or not last.succeeded:

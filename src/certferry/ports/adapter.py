@@ -15,9 +15,9 @@ and operators write the entry point's name as `type`. The group says which port 
 A target may define four more names:
 
 - `DeploySettings`, a frozen dataclass of the settings that a deployment to the target may have:
-  fields of `core.desired.certificate.DesiredHttps`, and `kind`. The default is the settings of
-  every deployment, such as `domains` and `retire`. `config.bind` lists the types a field may have;
-  a method `wrong` may return contradictions between fields.
+  fields of `core.desired.certificate.DesiredHttps`, and `kind`. By default a deployment has only
+  the settings of every deployment, such as `domains` and `retire`. `config.bind` lists the types a
+  field may have; a method `wrong` may return contradictions between fields.
 - `NEEDS_COMMON_NAME`, a `CommonNameRule`: the target refuses certificates without a common name.
   By default the target takes them.
 - `LEAST_LIFE`, the name of a field of `Settings`: the days of validity that a certificate must
@@ -40,10 +40,10 @@ Any adapter may define four more:
 A channel of notifications may define one more, **a question of security**:
 
 - `ONLY_SENDS = True`: the channel sends a message to an address from the channel's settings, and
-  does nothing else: the channel starts no program, and no library opens an address in the
-  channel's place. Such a channel may speak from a configuration file that other users can write.
-  By default a channel stays silent there. `certferry_sandbox.testing.contracts.notifier` has the
-  contract, `OnlySendsContract`.
+  does nothing else: the channel starts no program, and no library opens an address in the channel's
+  place. Such a channel is used even if other users can write the configuration file. By default a
+  channel is not used then. `certferry_sandbox.testing.contracts.notifier` has the contract,
+  `OnlySendsContract`.
 
 The meaning of a field of `Settings` or `DeploySettings` stands beside the type, as
 `Annotated[str, Text("the address of the API")]`, unless a `Variable` describes the field.
@@ -120,7 +120,7 @@ class Http(Protocol):
         """Send a request and return the answer, whatever the status.
 
         A repeatable request is repeated after transport errors and statuses 5xx. Any request is
-        repeated if the server surely did nothing: the connection failed, or the service answered
+        repeated if the server certainly did nothing: the connection failed, or the service answered
         "too many requests". Every wait has a limit; redirects and cookies are ignored. Raises
         `NoAnswer`, and `Interrupted` when the run is stopped.
         """
@@ -176,7 +176,8 @@ class CommonNameRule(Struct, frozen=True):
     refused when the file is read.
     """
 
-    #: The boolean setting of accounts that take such certificates after all; empty without one.
+    #: The name of the boolean setting with which an account accepts such certificates; empty if
+    #: there is none.
     unless: str = ""
     #: When to set `unless`.
     advice: Text | None = None
@@ -226,8 +227,8 @@ class Adapter(Protocol):
     @property
     def ENVIRONMENT(self) -> Sequence[Variable]:  # noqa: N802 - a module's constant
         """The keys that `certferry init` asks for. In runs without a file, the environment supplies
-        the keys. Each key is a field of the settings, and required unless another key can replace
-        the field.
+        the keys. Each key is a field of the settings, and required unless another key can be given
+        instead.
         """
 
     @property

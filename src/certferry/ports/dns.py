@@ -12,7 +12,8 @@ class DnsProvider(Protocol):
 
     1. calls `add_txt(name, value)` and stores the handle,
     2. waits until the zone's name servers serve the value, and asks the CA to check,
-    3. calls `remove_txt(name, value, handle)`; after a crash a later run does, in another process.
+    3. calls `remove_txt(name, value, handle)`; after a crash a later run does so, in another
+       process.
 
     Names are absolute, in ASCII and lower case, without a final dot.
     """

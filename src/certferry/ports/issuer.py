@@ -51,12 +51,12 @@ class Issuer(Protocol):
     """Orders certificates from a CA."""
 
     def must_be_provable(self, names: Sequence[str], dns: DnsProvider) -> frozenset[str]:
-        """Raise `DnsError` for an obstacle that would surely stop an order: refused credentials,
+        """Raise `DnsError` for an obstacle that would certainly stop an order: refused credentials,
         or a name outside every zone of the account. Zones are compared only if the provider can
-        list zones (`ports.survey.ZoneKeeper`). Return the names, without `*.`, already proven by a
-        standing record, which need no account.
+        list zones (`ports.survey.ZoneKeeper`). Return the names, without `*.`, that a permanent
+        record proves already. These names need no account.
 
-        Only reads. The lookup of standing records asks the CA for the directory, and may raise
+        Only reads. The lookup of permanent records asks the CA for the directory, and may raise
         `IssuanceError`. `issue` calls this method before ordering.
         """
 
@@ -81,7 +81,7 @@ class Issuer(Protocol):
         5. return only the certificate that was ordered (`core.certificates.chain`), and raise
            `CertificateRejected` for any other certificate;
         6. leave the order open in the state: saving the version closes the order;
-        7. ask the account before ordering again, after `DnsAccessDenied`.
+        7. after `DnsAccessDenied`, ask the account before ordering again.
 
         Raises `IssuanceError` (`OrderPostponed` among them) or `DnsError`.
         """

@@ -21,7 +21,7 @@ class Probe(Protocol):
 
 
 class HostProbe(Probe, Protocol):
-    """Observes any hosts as well."""
+    """Observes hosts at any port as well."""
 
     def served_by(self, hosts: Sequence[Host]) -> Mapping[Host, tuple[Served, ...]]:
         """Do as `served`, at each host's own port. For a host given as an address, the certificate

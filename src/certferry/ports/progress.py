@@ -23,14 +23,15 @@ def passed() -> float:
 
 
 def set_now(by: Clock) -> Clock:
-    """Return a clock set once by `by`, now; later changes of `by` have no effect."""
+    """Return a clock that is set now, by the clock `by`. Later changes of `by` have no effect."""
     moment, at = by(), passed()
     return lambda: moment + timedelta(seconds=passed() - at)
 
 
 Pause = Callable[[float], None]
-"""Wait this many seconds. Raises `Interrupted` as soon as the run is stopped, once in each thread;
-later pauses of the thread belong to the clean-up and wait normally.
+"""Wait this many seconds. Raises `Interrupted` as soon as the run is stopped, or at the thread's
+next wait. Later waits of the thread belong to the clean-up: they last normally until the run's time
+for cleaning up is used, and a longer wait raises again.
 """
 
 

@@ -110,7 +110,8 @@ class AcmeAccount(Struct, frozen=True):
     #: `None` until the CA has answered the registration. A run after a kill in between registers
     #: the same key again.
     url: str | None = None
-    #: The key to replace `key_pem`, stored before the CA is asked and until the CA has answered.
+    #: The key that is to replace `key_pem`. It is stored from before the CA is asked until the CA
+    #: has answered.
     next_key_pem: Secret | None = None
 
     def has_only(self, key_pem: Secret) -> bool:
@@ -151,9 +152,8 @@ class LeaseStore(Protocol):
 
     def acquire(self, lineage: str, now: datetime) -> Lease:
         """Take the lease of a lineage. Raises `LeaseHeld` while another holder, possibly a thread
-        of this process, has the lease: until the holder releases the lease, closes the store, or
-        the holder's process ends. A working process keeps the lease whatever the host's clock
-        says.
+        of this process, has the lease. The holder has it until it releases the lease, closes the
+        store, or ends its process, whatever the host's clock says.
 
         Each store decides how a lease ends with the process: by a lock of the operating system,
         or by a time limit that the store extends.
@@ -221,8 +221,9 @@ class VersionStore(Protocol):
         """Store a new certificate and delete the order that led to the certificate, in one
         transaction.
 
-        A certificate with a stored fingerprint is the stored version. The version's directory is
-        the order's directory, if the order was for the certificate's names.
+        If a version with the certificate's fingerprint is stored, that version is returned; it gets
+        the new files if it should (`Version.should_replace`). The version's directory is the
+        order's directory, if the order was for the certificate's names.
         """
 
     def save_revocation(self, lease: Lease, number: int, revocation: Revocation | None) -> None:
@@ -261,7 +262,9 @@ class OrderStore(Protocol):
         """Store the order in progress in place of an earlier order."""
 
     def drop_order(self, lease: Lease, *, issued_at: datetime | None = None) -> None:
-        """Delete the order in progress. `issued_at`: the order led to a certificate not stored."""
+        """Delete the order in progress. `issued_at`: the order led to a certificate that is not
+        stored.
+        """
 
     def save_issue_try(
         self,
@@ -300,8 +303,8 @@ class OrderStore(Protocol):
     ) -> None:
         """Store that an order is about to be made, in place of the lineage's earlier order at the
         directory. Saving the version marks the order as issued. Raises `OrderPostponed`, and writes
-        nothing, if the limits forbid an order now (`core.planning.limits.rate_limit_hold`). Runs
-        asking at the same moment together never exceed the limits.
+        nothing, if the limits forbid an order now (`core.planning.limits.rate_limit_hold`).
+        Together, even runs that ask at the same moment stay within the limits.
         """
 
     def save_failed_proofs(self, directory: str, names: tuple[str, ...], now: datetime) -> None:
@@ -353,7 +356,7 @@ class NoticeStore(Protocol):
     """Records for operators and monitors: notices, notes, the last run, the history."""
 
     def notices(self) -> Notices:
-        """Return the standing notices, keyed by subject."""
+        """Return the standing notices, at most one for a topic and a subject."""
 
     def update_notices(self, change: Callable[[Notices], Notices]) -> Notices:
         """Change the standing notices in one transaction, and return the new notices."""
@@ -421,8 +424,8 @@ class DeclarationStore(Protocol):
     def declared_among(
         self, lineages: Collection[str], besides: str = ""
     ) -> Mapping[str, tuple[str, ...]]:
-        """Return the declared ones among these lineages, each with the declaring hosts. Ignore the
-        declarations in this host's file `besides`.
+        """Return those of `lineages` that a host declares, each with the declaring hosts. Ignore
+        the declarations in this host's file `besides`.
         """
 
 
@@ -443,7 +446,9 @@ class HostStore(Protocol):
         """Return how far the machine's clock is ahead of the state's; 0 if both are the same."""
 
     def other_machine_seen_at(self) -> datetime | None:
-        """Return when another machine began a run under this host's name, after this run."""
+        """Return when the last run under this host's name began, if another machine began it; else
+        `None`.
+        """
 
     def hosts(self) -> tuple[records.HostRecord, ...]:
         """Return every host, sorted by name."""
@@ -496,14 +501,15 @@ class StateStore(
         """
 
     def foreign(self) -> tuple[tuple[str, StateForeign], ...]:
-        """Return each row that is bound by the key and differs from the row that certferry wrote,
-        each row that cannot be read, and each fact of the history that another program undid: the
-        lineage, or another name of the subject, and an error that names the row.
+        """Find the faults that another program made: a row bound by the key that differs from the
+        row that certferry wrote, a row that cannot be read, and a fact of the history that was
+        undone. Return for each the lineage, or another name of the subject, and an error that names
+        the row.
         """
 
     def damage(self) -> tuple[Reported, ...]:
-        """Return what is wrong with how the whole is stored, beside its rows: tables unlike those
-        that certferry made, or generations that do not follow each other. Raises as `flush`.
+        """Return the faults of the state as a whole, apart from single rows: tables that differ
+        from certferry's schema, or gaps between generations. Raises the errors of `flush`.
         """
 
     def flush(self) -> None:

@@ -19,7 +19,7 @@ class Surveyed(Protocol):
 
     def survey(self, looked: Looked) -> Survey:
         """Find every domain, the certificate bound to the domain, and every certificate of the
-        account. The result names whatever could not be read beside the domains. Only reads. Raises
+        account. The result names whatever could not be read besides the domains. Only reads. Raises
         `DeployError` when the domains cannot be read.
         """
 

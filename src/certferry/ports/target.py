@@ -31,8 +31,8 @@ class DeployTarget(Protocol):
         - Report a named domain as `UNAVAILABLE`, with the reason, if the domain is absent or
           cannot be changed. Report domains removed by `exclude` as `excluded`.
         - Report switched-off domains as `left_out`; they fail nothing.
-        - If the list shows since when a certificate is valid, also return the copies with the
-          lineage's mark missing from `known`: they reveal that the state is an older copy.
+        - If the list shows since when a certificate is valid, also return the copies that have the
+          lineage's mark and are not among `known`: they reveal that the state is an older copy.
         - Read the domains of `Scope.doubted` from the service, whatever a cache holds.
         - Leave `served` empty.
 

@@ -2,8 +2,8 @@
 
 Every failure becomes an outcome, so other domains and certificates go on after a domain's failure.
 
-`carry_out` is the entry. The module holds the steps of a rollout, the other steps have modules of
-their own:
+`carry_out` is the entry. The other steps have modules of their own; this module holds the steps of
+a rollout:
 
 - `deploy` uploads a missing certificate to a target, and binds the certificate to a domain;
 - `verify` stores that every address serves the certificate;
@@ -311,7 +311,9 @@ def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcom
 
 
 def withdraw(step: plans.Rollback, context: StepContext, *, by_hand: bool = False) -> None:
-    """Store that a certificate must stay unbound from a domain; `by_hand`: by the operator."""
+    """Store that a certificate must not be bound to a domain again; `by_hand`: an operator says
+    so.
+    """
     place = (step.target, step.domain, step.fingerprint)
     context.ports.state.save_withdrawal(
         Withdrawal(context.lineage, *place, context.now, by_hand=by_hand)

@@ -37,11 +37,12 @@ BY_HAND = Reason(ReasonCode.ROLLED_BACK, Text("requested by hand"))
 
 
 def withdraw_by_hand(ports: Ports, desired: DesiredCertificate) -> DesiredCertificate:
-    """Withdraw the certificate in force from every domain with a previous certificate.
+    """Withdraw the certificate in force from every domain that has a previous certificate to go
+    back to.
 
-    Return the declaration for `go_back`. Raises `PlanRefused` if there is no previous certificate,
-    or if the previous one could not be bound, `DeclarationOutdated` if another host's file counts,
-    and `StateError` for a lost key. In these cases nothing was changed.
+    Return the declaration for `go_back`. Raises `PlanRefused` if no domain has a previous
+    certificate, or if a previous certificate could not be bound. Raises `DeclarationOutdated` if
+    another host's file counts, and `StateError` for a lost key. In these cases nothing was changed.
     """
     ports.state.must_unseal()
     if desired.lineage in ports.outdated:
@@ -237,7 +238,8 @@ class Revocations(Struct, frozen=True):
         return versions
 
     def finish(self, names: Collection[str]) -> None:
-        """End the revocations of these lineages begun by killed calls. Raises `StateError`.
+        """Finish the revocations of these lineages that killed calls left unfinished. Raises
+        `StateError`.
 
         If a CA fails, the next run asks again.
         """

@@ -152,7 +152,7 @@ def ordered_names(certificates: Iterable[DesiredCertificate]) -> list[str]:
 
 
 ENTRIES = 500
-"""The number of newest history entries to read: enough to find the last try of failing steps."""
+"""How many of the newest history entries are read: enough to find the last try of failing steps."""
 
 _FAILED = " failed"
 """The end of the name of an event for a failed try; the rest names the action."""
@@ -161,7 +161,7 @@ _OF_THE_STATE = {
     errors.StateUnavailable.code: (Code.STATE_UNUSABLE, Severity.ERROR),
     errors.StateMissing.code: (Code.STATE_MISSING, Severity.WARNING),
 }
-"""The codes of errors of the state's file; all other errors are of the key file."""
+"""The codes of errors of the state's file; all other errors concern the key file."""
 
 
 def examine_records(
@@ -228,8 +228,9 @@ def examine_schedule(
 ) -> Iterator[Problem]:
     """Yield findings on the daily runs: what starts them, and whether the system will.
 
-    With `is_serving`, this process makes the runs. If nothing is installed, `begun_at` is the last
-    scheduled run, if recent: another `certferry serve` may have started that run.
+    With `is_serving`, this process makes the runs. `begun_at` is when the last scheduled run began,
+    if recently. It counts if nothing is installed, because another `certferry serve` may have
+    started that run.
     """
     has_schedule = is_serving
     if is_serving:
@@ -269,7 +270,9 @@ def examine_schedule(
 
 
 def examine_channels(*, has_channel: bool, has_heartbeat: bool) -> Iterator[Problem]:
-    """Yield a warning if neither is declared: operators would miss failures at night."""
+    """Yield a warning if the file declares neither a channel nor a heartbeat: operators would not
+    hear of failed runs.
+    """
     if not (has_channel or has_heartbeat):
         yield warning(
             Code.NO_CHANNEL,

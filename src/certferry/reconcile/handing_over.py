@@ -17,8 +17,8 @@ _MESSAGE = Text("the message is withheld: it quotes the private key")
 def without_key(error: CertferryError, key: Secret, *, withholds_words: bool) -> CertferryError:
     """Return the error without pieces of the key.
 
-    `withholds_words` also removes all quoted words, for services. An operator's own program keeps
-    the quoted words.
+    `withholds_words` also removes all quoted words. It is for services; the words of an operator's
+    own program are kept.
     """
 
     def worded(sentence: Text) -> Text:

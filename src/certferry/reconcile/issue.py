@@ -38,7 +38,9 @@ class ZoneRouter:
     accounts: Sequence[tuple[str, DnsProvider]]
 
     def at(self, name: str) -> DnsProvider:
-        """See `ports.dns.SharedOut.at`. If a CNAME leads to another zone, ask the accounts."""
+        """See `ports.dns.SharedOut.at`. If the name is outside all declared zones, as after a
+        CNAME, ask the accounts for the zone.
+        """
         for zone, account in self.accounts:
             if is_within(name, zone):
                 return account
@@ -68,7 +70,9 @@ class ZoneRouter:
 
 
 def has_zone_for(name: str, account: DnsProvider) -> bool:
-    """Return whether an account surely has a zone for a name. Raises `ZoneNotFound`, `DnsError`."""
+    """Return whether an account certainly has a zone for a name; `False` if the account cannot
+    tell. Raises `ZoneNotFound` if the account has none, and `DnsError`.
+    """
     if isinstance(account, ZoneFinder):
         account.zone_of(name)
         return True
@@ -88,7 +92,9 @@ def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]
 def within_rate_limits(
     step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
-    """Return an order with the CAs free of limits now, or an order held until a CA is free."""
+    """Return the order with only the CAs whose limits allow it now. If no CA's limits do, return
+    the order held until the first CA is free.
+    """
     free: list[Authority | None] = []
     holds: list[errors.OrderPostponed] = []
 
@@ -201,7 +207,8 @@ def _request_of(
 ) -> IssueRequest:
     """Return the request for a CA.
 
-    An order that replaces the CA's own leaf with a shared name is exempt from limits (RFC 9773 §5).
+    An order is exempt from the CA's limits (RFC 9773 §5) if the order replaces the certificate in
+    force, this certificate came from the same CA or an unknown CA, and both share a name.
     """
     names, directory = set(step.names), "" if authority is None else authority.directory
     own = [

@@ -22,7 +22,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 LONGEST = timedelta(seconds=10)
-"""The total time that a run waits for its channels (contract, "Telling")."""
+"""The total time that a run waits for its channels."""
 AGAIN = timedelta(minutes=1)
 
 
@@ -75,7 +75,7 @@ class Notifications:
     def try_out(self, messages: Mapping[str, notice_rules.Message]) -> Mapping[str, Answered]:
         """Send each channel a message, and return the answers by name.
 
-        A channel with a service that asked to wait is left out, and its answer is the wait.
+        A channel whose service asked to wait is sent nothing, and its answer is the wait.
         """
         end = time.monotonic() + self.longest.total_seconds()
         held = {name: self._pausing(name) for name in messages}
@@ -87,7 +87,7 @@ class Notifications:
         return {name: held[name] or answers[name] for name in messages}
 
     def _has_news(self) -> bool:
-        """Return whether there is a message to send, or a record to drop. Writes nothing."""
+        """Return whether there is a message to send, or a `SentNotice` to drop. Writes nothing."""
         notices, now = self.state.notices(), self.now()
         states = {name: self.state.channel(name) for name in self.channels}
         return any(
@@ -114,7 +114,7 @@ class Notifications:
     def _sent(
         self, messages: Mapping[str, notice_rules.Message], end: float
     ) -> dict[str, Answered]:
-        """Send all messages in parallel, and return the answers that came until `end`.
+        """Send all messages in parallel, and return an answer for each, waiting until `end`.
 
         A channel without an answer is sent again later. Raises `Interrupted`.
         """

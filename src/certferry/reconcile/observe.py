@@ -44,7 +44,9 @@ from certferry.text import Text
 from certferry.values import replace
 
 _SOURCES = "[sources]"
-"""The name of the notes on which host has the files of a certificate made by another client."""
+"""The account of the notes that say which host has the files of a certificate made by another
+client.
+"""
 
 _log = logging.getLogger(__name__)
 
@@ -123,8 +125,8 @@ def as_known(
 ) -> DesiredCertificate:
     """Return `desired` with the names of its certificate.
 
-    With `read`, the names come from the files, else from the state. Unreadable files raise nothing:
-    the stored names are returned.
+    With `read`, or if no names are stored, the names come from the files, otherwise from the state.
+    If the files are unreadable, the stored names are returned.
     """
     if desired.files is None:
         return desired
@@ -139,18 +141,19 @@ def as_known(
 
 
 AT_ONCE, FRESH = 100, 5.0
-"""The number of lineages read at once by `ReadAhead`, and the seconds for which the records count.
+"""`AT_ONCE` is how many lineages `ReadAhead` reads together. A larger read lasts longer than
+`run.STALLED`, and the queue would start threads that only wait for the read (`benchmarks.sync`).
 
-Another run may change the state meanwhile, but it may do so after any read. Reading more at once
-takes longer than `run.STALLED`, so threads are started that only wait (`benchmarks.sync`).
+`FRESH` is for how many seconds the records may be used. Another run may change the state in these
+seconds, as after any read.
 """
 
 
 class ReadAhead:
     """The state's records of the lineages that a run is about to observe.
 
-    Records are read for many lineages at once, in the order of the run, and returned once while
-    fresh. Safe to use from any thread.
+    The records of many lineages are read at once, in the order of the run. They are returned once,
+    and only while fresh. Safe to use from any thread.
     """
 
     def __init__(self, state: StateStore, lineages: Iterable[str]) -> None:
@@ -229,7 +232,7 @@ def _observe(
 
 
 def _is_bound_to_unknown(target: ObservedTarget) -> bool:
-    """Return whether a domain is bound to a certificate unknown as ours."""
+    """Return whether a domain is bound to a certificate that is not known as ours."""
     return any(
         domain.bound is not None
         and not domain.kind.is_receiver
@@ -258,9 +261,10 @@ def with_remembered(
 def with_renewal_info(
     desired: DesiredCertificate, observed: Observation, ports: Ports
 ) -> Observation:
-    """Return the observation with the CA's answer when to renew.
+    """Return the observation with the CA's answer about when to renew.
 
-    The CA is asked at most twice a day. If a query fails, the last answer counts.
+    The CA is asked once in each half of a day, unless Retry-After says otherwise (`ask_after`). If
+    a query fails, the last answer counts.
     """
     version, now = observed.current, ports.now()
     if version is None or desired.files is not None or observed.is_owned_elsewhere:

@@ -1,4 +1,4 @@
-"""Reads beside a run: plans, status, surveys; and the rehearsal of orders."""
+"""Work outside a run: plans, status and surveys, which only read, and the rehearsal of orders."""
 
 from __future__ import annotations
 
@@ -356,7 +356,9 @@ Surveys = Mapping[str, Callable[[Looked], Survey]]
 """By account label, the function that lists the domains: see `ports.survey.Surveyed.survey`."""
 
 SIGNS_OF_LIFE, MOST_SIGNS = 25, 40
-"""The domains between two progress reports (about ten domains a second), and the most reports."""
+"""The least number of domains between two progress reports (about ten domains are read in a
+second), and the most reports.
+"""
 
 LONG = timedelta(seconds=30)
 """The shortest remaining time worth reporting."""
@@ -396,9 +398,9 @@ def survey_accounts(
 
 
 def _served(survey: Survey, probe: Probe, now: Clock, say: Say) -> dict[str, tuple[Served, ...]]:
-    """Return by domain the certificates at the edges, asking some domains at a time.
+    """Return, by domain, the certificates at the edges. Some domains are asked at a time.
 
-    Domains surely without HTTPS are left out.
+    Domains known to be without HTTPS are left out.
     """
     names = [d.domain for d in survey.domains if d.has_https or d.binding_hidden]
     served: dict[str, tuple[Served, ...]] = {}

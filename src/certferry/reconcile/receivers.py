@@ -52,7 +52,7 @@ def observe_receiver(
 
 
 def deliver(step: Deploy, context: StepContext) -> StepOutcome:
-    """Deliver the certificate to a receiver. The rollout then has ended, or has failed."""
+    """Deliver the certificate to a receiver. The rollout is then at its end, or has failed."""
     state, version = context.ports.state, context.at(step).version
     result = StepOutcome(Action.DEPLOY, Outcome.DONE, Text("delivered"), step.target, step.domain)
     context.renew_lease()

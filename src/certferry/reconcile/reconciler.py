@@ -1,9 +1,7 @@
 """The main job: for each lineage, observe the world, compare with the declaration, carry out the
 difference, and observe again until the certificate is served.
 
-Each pass over a lineage observes and plans anew, so a step may be half done at any time. A run
-remembers when the run began, the reported outcomes, and the number of removals; all other facts for
-decisions are in the state.
+Each pass over a lineage observes and plans anew, so a step may be half done at any time.
 """
 
 from __future__ import annotations
@@ -88,8 +86,8 @@ def plan_lineage(
 def plan_outdated(
     plan: plans.Plan, outdated: Outdated, now: datetime, *, renews: bool
 ) -> plans.Plan:
-    """Return the plan with a finding why this host only delivers to receivers. The finding is a
-    refusal if an operator asked for a renewal on this host.
+    """Return the plan with a finding that says why this host only delivers to receivers. The
+    finding is a refusal if an operator asked for a renewal on this host.
     """
     weight = plans.Weight.SKIPPED if outdated.is_tolerated(now) else plans.Weight.BLOCKED
     weight = plans.Weight.REFUSED if renews else weight
@@ -169,14 +167,14 @@ class Outcomes:
         return tuple(filter(None, (*self._latest.values(), self._trouble)))
 
     def next_look(self) -> Waiting | None:
-        """Return the wait of the last pass that ends first, or `None`."""
+        """Return the first wait to end, of those found by the last pass, or `None`."""
         if self._trouble is not None:
             return self._trouble.waiting
         return min(self._waits.values(), key=lambda waiting: waiting.until, default=None)
 
 
 _ONCE = {plans.Action.ISSUE, plans.Action.ADOPT, plans.Action.ROLLBACK, plans.Action.RETIRE}
-"""Steps that are absent from later plans, so their outcomes stay."""
+"""Actions of steps that are absent from later plans; their outcomes stay."""
 
 
 def _under(
@@ -208,7 +206,7 @@ class RunRules(Struct, frozen=True):
     """The rules that all lineages of a run share."""
 
     issuing: Issuing = Issuing.IF_DUE
-    #: Whether failed steps wait as after a scheduled run, instead of being tried at once.
+    #: Whether failed steps keep their pauses, as in a scheduled run. Else they are tried at once.
     keeps_pauses: bool = False
     #: Counts the copies that the run has tried to remove.
     removals: Removals = field(default_factory=Removals)
@@ -216,7 +214,7 @@ class RunRules(Struct, frozen=True):
     ahead: ReadAhead | None = None
     #: Digests of confirmed plans, by lineage (`must_be_confirmed`).
     confirmed: Mapping[str, str] = field(default_factory=dict)
-    #: Since when another host's run is in progress.
+    #: When the oldest run in progress at another host began; `None` if there is none.
     others_since: datetime | None = None
 
 
@@ -321,7 +319,7 @@ class LineageReconciler:
     def _work_unless_another_does(self, before: Remembered) -> None:
         """Take the lease before observing, and work under the lease. Raises `LeaseHeld`.
 
-        A lineage at work on another host then costs no API requests here.
+        A lineage that another host is working on then costs no API requests here.
         """
         with self._ports.lease(self.desired.lineage) as lease:
             remembered = self._ports.state.remembered(self.desired.lineage)
@@ -375,14 +373,16 @@ class LineageReconciler:
         return self._awaits_another(remembered) or self._was_verified_by_another(remembered)
 
     def _awaits_another(self, remembered: Remembered) -> bool:
-        """Return whether another host has only to verify, in the first pass; the last observes."""
+        """Return whether the first pass can be left out, because another host is already waiting to
+        see the certificate served. The pass at the end of the run observes.
+        """
         if self.awaits_another or self._outcomes.has_looked:
             return False
         self.awaits_another = awaits_another(self.desired, remembered, self._others_since)
         return self.awaits_another
 
     def _was_verified_by_another(self, remembered: Remembered) -> bool:
-        """Report the lineage as verified if another host has verified all since the run began."""
+        """Report every domain as verified if another host verified all since this run began."""
         standing = verified_since(self.desired, remembered, self._begun)
         if standing:
             self._fingerprint = remembered.versions[0].fingerprint
@@ -491,7 +491,7 @@ def lease_busy(
 
 
 class Reconciler:
-    """Syncs declared certificates; `confirmed` are digests of plans (`must_be_confirmed`)."""
+    """Reconciles certificates; `confirmed` are the digests of confirmed plans, by lineage."""
 
     def __init__(self, ports: Ports, confirmed: Mapping[str, str] = MappingProxyType({})) -> None:
         self.ports = ports
@@ -507,7 +507,9 @@ class Reconciler:
         scheduled: bool = False,
         before: reports.SyncReport | None = None,
     ) -> reports.SyncReport:
-        """Sync. A `scheduled` run keeps pauses, and continues `before`. Raises `StateError`."""
+        """Reconcile the certificates, store the run's end (with `before`, the report of earlier
+        tries), and return the report. A `scheduled` run keeps pauses. Raises `StateError`.
+        """
         self.ports.state.must_unseal()
         issuing = Issuing.ALWAYS if renew else Issuing.IF_DUE
         report = self.run(certificates, wait_limit, issuing, keeps_pauses=scheduled)

@@ -20,11 +20,15 @@ from certferry.text import Text
 from certferry.values import replace
 
 IN_USE_PAUSE = timedelta(days=1)
-"""How long a copy stays after the target refused to remove the copy as still used."""
+"""How long certferry leaves a copy alone after the target refused a removal because something uses
+the copy.
+"""
 
 
 def retire(step: Retire, context: StepContext) -> StepOutcome:
-    """Remove a superseded copy. A copy still used by the target's account is kept, as unchanged."""
+    """Remove a superseded copy. A copy that the target's account still uses is kept, and reported
+    as unchanged.
+    """
     context.renew_lease()
     result = StepOutcome(
         Action.RETIRE,
@@ -81,7 +85,8 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
                 continue
             result = retire(step, context)
             if isinstance(result.error, TargetRejected):
-                # No operator asked for this removal. Tried again each time, it would fail each run.
+                # No operator asked for this removal. If every run tried it again, every run would
+                # fail.
                 keep(step, context)
                 result = replace(result, outcome=Outcome.UNCHANGED)
             if result.outcome is Outcome.UNCHANGED:
@@ -96,7 +101,9 @@ def retire_unmanaged(steps: Sequence[Retire], context: StepContext) -> Iterator[
 
 
 def _in_words(kept: Sequence[StepOutcome]) -> Text:
-    """Return how many copies an account keeps, with the last answer that is not about use."""
+    """Return the sentence on the copies that stay: how many are still in use, how many the target
+    refused to remove for another reason, and the last such refusal.
+    """
     answers = [outcome.detail for outcome in kept if outcome.error is not None]
     used = len(kept) - len(answers)
     still_used = Text("others still in use and kept: {count}", count=used)
@@ -109,7 +116,7 @@ def _in_words(kept: Sequence[StepOutcome]) -> Text:
 
 
 SETTLING = timedelta(days=1)
-"""How long another lineage's open rollout holds up removals."""
+"""How long at most another lineage's open rollout holds up removals."""
 
 
 def without_claimed(
@@ -166,7 +173,8 @@ def clean(step: Clean, context: StepContext) -> StepOutcome:
 def without_order(
     observed: Observation, lineage: str, ports: Ports, lease: Lease | None
 ) -> Observation:
-    """Drop an order for names no longer declared, such as a corrected slip.
+    """Drop an order that no longer fits the declaration, for example after a mistyped name was
+    corrected.
 
     If `lease` is `None`, the lease is taken for the call. Raises `LeaseHeld` if another run has the
     lease.

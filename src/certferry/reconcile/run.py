@@ -102,7 +102,7 @@ class Run:
         return self._stopped.is_set()
 
     def stop(self) -> None:
-        """End every wait of this run. The run's work comes to a safe point."""
+        """End every wait of this run. The run's work ends at the next safe point."""
         self._stopped.set()
         with self._guard:
             wakers = tuple(self._wakers)
@@ -110,9 +110,9 @@ class Run:
             wake()
 
     def pause(self, seconds: float) -> None:
-        """Wait (`ports.progress.Pause`). Raises `Interrupted` once in each thread after a stop.
-
-        After raising, the thread may still wait for the time of cleaning up in all.
+        """Wait (`ports.progress.Pause`). Raises `Interrupted` at the first wait of each thread
+        after a stop. Later waits of the thread are for cleaning up: together they may last
+        `_cleaning_up` seconds, and a longer wait raises again.
         """
         left: float | None = getattr(self._interrupted, "left", None)
         if left is None:
@@ -127,7 +127,7 @@ class Run:
 
     @contextmanager
     def waking(self, wake: Callable[[], None]) -> Iterator[None]:
-        """Call `wake` when the run is stopped, or now if it was before. `wake` must not wait."""
+        """Call `wake` when the run is stopped, at once if it already is. `wake` must not wait."""
         with self._guard:
             self._wakers.append(wake)
         try:
@@ -146,7 +146,8 @@ def stopped() -> Interrupted:
 
 @contextmanager
 def recorded_as_begun(state: Callable[[], StateStore]) -> Iterator[BegunRun | None]:
-    """Store that a run is in progress, for a `with` block; `None` if the state is not writable.
+    """Store, for a `with` block, that a run is in progress. Yield the run, or `None` if the state
+    is not writable.
 
     Also log warnings about runs without an end, and about problems of this host.
     """
@@ -240,11 +241,11 @@ class Ports(Struct, frozen=True):
     #: The claims of the whole configuration.
     claims: Claims = struct_field(default_factory=Claims)
     run: Run = struct_field(default_factory=Run)
-    #: By lineage, declarations superseded by another host's.
+    #: By lineage, this host's declarations that another host's declaration supersedes.
     outdated: Mapping[str, Outdated] = struct_field(default_factory=dict)
 
     def part_of(self, desired: DesiredCertificate) -> DesiredCertificate:
-        """Return the certificate, or this host's receivers only if another declaration counts."""
+        """Return the certificate, cut to this host's receivers if another declaration counts."""
         return only_receivers(desired) if desired.lineage in self.outdated else desired
 
     def lease(self, lineage: str) -> AbstractContextManager[Lease]:
@@ -341,7 +342,9 @@ class StepContext(Struct, frozen=True):
         return self.ports.now()
 
     def at(self, step: Deploy | Verify) -> StepPlace:
-        """Return the place of a step. Raises `LookupError` if absent, unlike for ready steps."""
+        """Return the place of a step. Raises `LookupError` if absent; for a ready step it is
+        not.
+        """
         target, domain = self.observed.locate(step.target, step.domain)
         version = self.observed.version(step.fingerprint)
         if version is None:
@@ -379,7 +382,7 @@ class StepContext(Struct, frozen=True):
         if record is None:
             record = RolloutRecord(self.lineage, step.target, step.domain, fingerprint, now)
             if last is not None:
-                # Repairs of the certificate before do not count for the new certificate.
+                # Repairs of the previous certificate do not count for the new one.
                 repairs = last.repairs if last.fingerprint == fingerprint else ()
                 before = last.settings_before
                 record = replace(record, sent=last.sent, settings_before=before, repairs=repairs)
@@ -399,9 +402,10 @@ T = TypeVar("T")
 WORKERS = 8
 
 STALLED = 0.005
-"""The seconds without the end of a pass after which another thread starts. As long as passes only
-compute, a single thread is fastest, because such threads take turns. A fixed pool is simpler, and
-took 10 to 20 % more processor time for 500 certificates with nothing to do (`benchmarks.sync`).
+"""If no pass ends for so many seconds while work is due, another thread starts. As long as passes
+only compute, a single thread is fastest, because computing threads take turns. A fixed pool is
+simpler, and took 10 to 20 % more processor time for 500 certificates with nothing to do
+(`benchmarks.sync`).
 """
 
 STOPPING = timedelta(seconds=4)
@@ -442,9 +446,9 @@ class _NextPass(Generic[W]):
 class WorkQueue(Generic[W]):
     """Takes up work in at most `workers` threads until all work has ended.
 
-    `ended` is called after the last pass of each work. Second passes that need not wait and
-    first passes take turns: ten thousand orders must not delay the verification of one certificate,
-    and many slow verifications must not delay orders.
+    `ended` is called after the last pass of each piece of work. First passes and due later passes
+    take turns: ten thousand orders must not delay the verification of one certificate, and many
+    slow verifications must not delay orders.
     """
 
     def __init__(
@@ -477,7 +481,7 @@ class WorkQueue(Generic[W]):
         self.add(works)
 
     def add(self, works: Iterable[W]) -> None:
-        """Add works, to take up in this order at the next `carry_out`."""
+        """Add work, to be taken up in this order at the next `carry_out`."""
         self._first.extend(works)
 
     def carry_out(self) -> None:
@@ -585,7 +589,9 @@ class _Reading(Generic[S, T]):
 
 
 def side_by_side(reader: Callable[[S], T], subjects: Sequence[S], run: Run) -> list[T]:
-    """Return the results of `reader` for each subject, read in parallel. Raises reader's errors."""
+    """Return the results of `reader` for each subject, read in parallel. Raises the errors of
+    `reader`.
+    """
     readings = [_Reading(reader, subject) for subject in subjects]
     WorkQueue(readings, run, datetime.now, stopping=timedelta(0)).carry_out()
     return [reading.found for reading in readings]

@@ -18,8 +18,8 @@ USUAL_DOH = (
     "https://1.12.12.12/dns-query",  # DNSPod, in China
     "https://1.1.1.1/dns-query",  # Cloudflare, outside
 )
-"""Resolvers for trouble, if `[dns]` names no resolvers. Given by address, so the resolvers need no
-DNS.
+"""The HTTPS resolvers, unless `[dns]` sets `doh` or names a private resolver (`doh_of`). Given by
+address, because they are needed when DNS does not answer.
 """
 
 

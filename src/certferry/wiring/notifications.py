@@ -179,7 +179,9 @@ class RunNotifications:
             stamp.remove()
 
     def stands_failed(self) -> bool:
-        """Return whether the state has a notice of trouble with whole runs."""
+        """Return whether an open notice in the state says that a run of this host failed as a
+        whole, rather than in single certificates. Return False if the state cannot be read.
+        """
         try:
             state = self.state()
             subject, stood = notices.Subject(host=host_in_notices(state)), state.notices()

@@ -560,10 +560,10 @@ def fail_of_wrong_file(
             notifications.notify_unremembered(error)
 
 
-def notify_in_spite_of_it(
+def notify_despite_wrong_file(
     error: errors.CertferryError, path: Path | None, environ: Mapping[str, str], *, language: str
 ) -> None:
-    """Notify the channels of an earlier run's end although the file is now wrong."""
+    """Notify of `error` through the channels that can still be read from a wrong file."""
     with _salvaged(path, environ, language) as (workspace, has_state):
         if workspace is None:
             return

@@ -825,7 +825,7 @@ def test_keys_that_changed_places(attacked: Attacked) -> None:
         " UPDATE version_pem SET number = 13 - number WHERE lineage = 'img'"
     )
 
-    with pytest.raises(StateError, match="version 2 of img: its key does not open"):
+    with pytest.raises(StateError, match="version 2 of img: the private key cannot be decrypted"):
         store.bundle("img", 2)
     assert ["img", "img"] == [subject for subject, _ in store.unopened()]
 

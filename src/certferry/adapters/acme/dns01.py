@@ -32,7 +32,9 @@ SETTLING = timedelta(seconds=60)
 """How long a new record may be missing in lists (DNSPod: 30 s, docs/facts/dnspod.md §1.7)."""
 
 GIVING_UP = timedelta(days=7)
-"""A zone missing for less time may be an account named by mistake, so its records are kept."""
+"""The age from which a challenge record in a missing zone is forgotten. A zone missing for less
+time may be an account named by mistake.
+"""
 
 FIRST_REST, LONGEST_REST = 0.5, 5.0  # seconds between searches for a late record
 

@@ -32,7 +32,7 @@ MAKE_ACCOUNT = Text(
 SET_RECORD = Text("set the record once, by hand: {record}")
 
 ENDS_SOON = timedelta(days=30)
-"""An operator who sets records by hand is warned this long before a record ends."""
+"""How long before a record's end an operator who sets records by hand is warned."""
 
 
 class JudgedName(Struct, frozen=True):

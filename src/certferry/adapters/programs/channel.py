@@ -25,7 +25,9 @@ CALLED = Text("Command")
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 WITHIN = timedelta(seconds=6)
-"""A run waits ten seconds at most for channels, and a program gets two of them to end."""
+"""How long the program may take for a message. A run waits ten seconds for channels, and the
+program gets two of these seconds to end.
+"""
 
 
 @dataclass(frozen=True, slots=True)

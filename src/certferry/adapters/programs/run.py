@@ -211,7 +211,9 @@ MOST_OUTPUT = 16 * 1024
 
 _CHUNK = 4096
 _MOST_CHUNKS = 64
-"""More than a pipe holds; bounded, because a child may write for ever."""
+"""How many chunks are read after the program's end: more than a pipe holds, and not endless,
+because a child may write for ever.
+"""
 
 
 class Output:

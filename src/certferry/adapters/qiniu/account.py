@@ -49,8 +49,9 @@ NOTE_AGE = timedelta(hours=36)
 every detail again."""
 
 CROWD, DOMAINS_PER_SECOND = 100, 400
-"""Up to 100 domains, the list is refreshed whenever a wait needs it. In a larger account the list
-may be a second old for every 400 domains, so reading the list leaves requests for the changes."""
+"""The most domains of an account whose list is read anew for every wait; and, in a larger account,
+the number of domains for each second of the list's age. Reading the list thus leaves requests for
+the changes."""
 
 AT_WORK = "processing"
 

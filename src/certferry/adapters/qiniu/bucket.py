@@ -34,7 +34,9 @@ from certferry.ports.objects import MOST_OBJECTS, no_end, not_readable
 from certferry.text import Text
 
 TOKEN_IS_GOOD_FOR = timedelta(minutes=20)
-"""Qiniu tolerates a clock 15 minutes off (§2.3), and each call ends within the other minutes."""
+"""How long an upload token is valid: the 15 minutes that a clock may be off (§2.3), and the time of
+a call.
+"""
 
 EXISTS, NO_SUCH_BUCKET, NO_SUCH_OBJECT = 614, 631, 612
 SOME_FAILED = 298  # for a batch

@@ -244,7 +244,7 @@ def with_hint(error: errors.DeployError, hint: Text, *, instead: bool = True) ->
 
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
 WRONG_CLOCK = timedelta(minutes=15)
-"""Qiniu refuses requests with a date further off (§2.3)."""
+"""The error of a clock from which Qiniu refuses requests (§2.3)."""
 
 
 class QiniuFailure(Exception):

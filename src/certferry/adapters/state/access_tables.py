@@ -44,7 +44,9 @@ SEEN_EVERY, USED_EVERY = timedelta(minutes=1), timedelta(hours=1)
 
 _GUESSES_COUNT_FOR = timedelta(minutes=15)
 _MOST_GUESSES = 1_000_000
-"""More guesses than a minute has time for, because each guess is hashed."""
+"""A larger stored count of guesses in a minute was made by another program: each guess is hashed,
+and a minute has no time for so many.
+"""
 
 
 class AccessTables(Tables):

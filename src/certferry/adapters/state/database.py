@@ -273,7 +273,7 @@ class Table(Generic[T]):
             raise corrupt() from problem
 
     def query(self, condition: str, *values: Value) -> Statement:
-        """Return the query for the rows of a condition. The condition is a constant."""
+        """Return the query for the rows that match `condition`, constant SQL after the table."""
         return f"SELECT * FROM {self._name} {condition}", values  # noqa: S608 - constants, by contract
 
     def read(
@@ -291,7 +291,7 @@ class Table(Generic[T]):
         return next(iter(self.read(rows, lambda _: more)), None)
 
     def found(self, reader: Reader, condition: str, *values: Value) -> tuple[T, ...]:
-        """Return the records of a condition, a constant; see `read`."""
+        """Return the records of the rows that match `condition`, constant SQL; see `read`."""
         query, values = self.query(condition, *values)
         return self.read(reader.rows(query, *values))
 

@@ -22,7 +22,8 @@ PRIMARY = 0xFF
 (https://sqlite.org/rescode.html)."""
 
 _LEAST_ROOM = 64 * 1024
-"""Bytes. The index of the write-ahead log takes half at once (https://sqlite.org/walformat.html).
+"""With fewer bytes free on the disk, a failed write means a full disk. The index of the write-ahead
+log takes half of these bytes at once (https://sqlite.org/walformat.html).
 """
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}

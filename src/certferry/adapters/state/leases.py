@@ -308,7 +308,7 @@ def _in_progress(pid: str, host: str, since: datetime) -> LeaseHeld:
 
 
 def must_be_unheld(reader: Reader, condition: str) -> None:
-    """Raise `LeaseHeld` for a lease in force; `condition`, a constant, selects such leases."""
+    """Raise `LeaseHeld` for a lease in force. `condition`, constant SQL, selects such leases."""
     query = f"SELECT holder, since FROM lease WHERE {condition} ORDER BY lineage"  # noqa: S608 - constants, by contract
     for row in reader.rows(query):
         host, pid = _holder_of(row["holder"])

@@ -366,7 +366,7 @@ def _make_room(destination: Address, here: SqlState, host: str) -> None:
         if there is not None:
             database, _ = there.database_and_sealing
             if _name(here) == _name(there):
-                raise ConfigError(Text("the state already is in {place}", place=database.place))
+                raise ConfigError(Text("the state is already in {place}", place=database.place))
             if _has_left(here, there):
                 tables = _tables(database, database.dialect)
                 dropped = database.dialect.drop([table.name for table in reversed(tables)])

@@ -286,7 +286,7 @@ class PostgresqlDatabase:
     @contextmanager
     def _connection(self) -> Iterator[BoundedConnection]:
         if getattr(self._thread, "is_at_work", False):
-            raise RuntimeError("a function of a transaction has to use what it is given")
+            raise RuntimeError("a function of a transaction must not query the database itself")
         with self._guard:
             if self._closed:
                 raise StateError(Text("{path} has been closed", path=self.place))

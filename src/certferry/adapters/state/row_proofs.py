@@ -91,7 +91,11 @@ class ProofRule(Struct, frozen=True):
         if secret is None:
             sealing.must_open(reader)
             raise self.wrong(
-                row, Text("its key does not open: the key was changed, or belongs to another row")
+                row,
+                Text(
+                    "the private key cannot be decrypted: the key was changed, or copied from"
+                    " another row"
+                ),
             )
         return secret
 
@@ -156,7 +160,7 @@ class ProofRule(Struct, frozen=True):
     def ours(
         self, sealing: Sealing, reader: Reader, condition: str, *values: Value
     ) -> Iterator[Row]:
-        """Return the rows of a condition, a constant, without rows of another program."""
+        """Yield the rows that certferry wrote and that match `condition`, constant SQL."""
         for row in reader.rows(f"SELECT * FROM {self.table} {condition}", *values):  # noqa: S608 - constants, by contract
             if self.is_ours(sealing, row):
                 yield row

@@ -59,7 +59,9 @@ _DETACH = "UPDATE run SET number = NULL WHERE host = ? AND number = ? AND ended_
 
 
 def detach_runs(transaction: Transaction, host: str, number: int) -> None:
-    """Remove a process's number from unended runs, because a new process takes the number."""
+    """Clear a run number in the host's runs without a stored end. These runs are dead, because a
+    new run is about to get the number (`BegunRun.number`).
+    """
     transaction.execute(_DETACH, host, number)
 
 

@@ -102,7 +102,9 @@ class SharedDatabase(Database, Protocol):
 
 
 _QUICK = 1.0
-"""Seconds. A slower answer of the database's clock is less exact than an earlier answer."""
+"""The most seconds for an answer of the database's clock. A slower answer is less exact than an
+earlier answer.
+"""
 
 
 _SLOWED = 0.9
@@ -127,8 +129,9 @@ class SharedClock:
         self._latest: tuple[datetime, float] | None = None
 
     def set(self, answer: str, asked: float) -> tuple[datetime, float]:
-        """Store the database's answer, unless slow, to a question `asked` at a moment of `passed`.
-        Return the stored answer and the answer's moment of `passed`.
+        """Store the database's time as of the middle between the question and now; `asked` is the
+        question's moment, in seconds of `passed`. A slow answer (`_QUICK`) never replaces an
+        earlier answer. Return the stored time and its seconds of `passed`.
         """
         answered = self._passed()
         if self._answer is None or answered - asked <= _QUICK:

@@ -56,7 +56,7 @@ class _Own:
         if self._is_closed or self._is_at_work:
             self._in_use.release()
             if self._is_at_work:
-                raise RuntimeError("a function of a transaction has to use what it is given")
+                raise RuntimeError("a function of a transaction must not query the database itself")
             raise _has_been_closed(self._place)
         self._is_at_work = True
         return self.connection

@@ -130,8 +130,8 @@ class Need(Struct, frozen=True):
     """A matter for a person, and whether a run is the fix."""
 
     concern: Concern
-    #: The lineages for a run that ends the matter, empty for a run over all lineages; `None` if a
-    #: run does not end the matter.
+    #: The lineages of the run that ends the matter. Empty: a run over all lineages. `None`: no run
+    #: ends the matter.
     run: tuple[str, ...] | None
 
 
@@ -148,7 +148,8 @@ class OverallVerdict(Struct, frozen=True):
 
     severity: Severity
     certificates: int
-    #: The number of places; a certificate in trouble without observed places counts as a place.
+    #: The number of places. A certificate without observed places counts as one if it has a
+    #: concern.
     places: int
     #: The number of places with their certificate.
     served: int
@@ -158,7 +159,7 @@ class OverallVerdict(Struct, frozen=True):
     others: int
     #: Whether all places are domains.
     are_domains: bool = True
-    #: The first renewal, or the first end if certferry renews nothing.
+    #: The first renewal; without a renewal, the first other milestone.
     next: Coming | None = None
 
     @property
@@ -168,7 +169,7 @@ class OverallVerdict(Struct, frozen=True):
 
 
 class Agenda(Struct, frozen=True):
-    """The whole agenda."""
+    """The agenda of all declared certificates."""
 
     verdict: OverallVerdict
     #: The worst first.
@@ -177,7 +178,7 @@ class Agenda(Struct, frozen=True):
     days: tuple[Day, ...]
     #: The day after `days`. A display in a time zone behind UTC needs it for the last local day.
     after: Day
-    #: The first to end first.
+    #: Sorted by end, the earliest first.
     lives: tuple[Life, ...]
     checkup: Checkup
 

@@ -92,7 +92,7 @@ class Cause(Struct, frozen=True):
 
     @property
     def lineages(self) -> tuple[str, ...]:
-        """The certificates touched by the cause, the first to end first."""
+        """The certificates touched by the cause, the earliest deadline first."""
         return tuple(dict.fromkeys(about.lineage for about in self._subjects if about.lineage))
 
     @property

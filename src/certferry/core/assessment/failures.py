@@ -13,7 +13,9 @@ from certferry.text import Text
 
 
 class Failure(Struct, frozen=True):
-    """An error without the certificate concerned, so equal errors of certificates are equal."""
+    """An error without its certificate, so that the same error of two certificates is one
+    failure.
+    """
 
     action: Action | None
     outcome: Outcome
@@ -49,5 +51,7 @@ def shared_failures(report: SyncReport) -> Mapping[Failure, Steps]:
 
 
 def is_not_done(step: StepOutcome) -> bool:
-    """Return whether a step failed only because the state was unavailable. A later run does it."""
+    """Return whether a step failed only because the state was unavailable. A later run carries out
+    the step.
+    """
     return step.outcome is Outcome.FAILED and isinstance(step.error, StateUnavailable)

@@ -25,24 +25,25 @@ from certferry.text import Text
 from certferry.values import replace
 
 WARNING_SHARE, CRITICAL_SHARE = 6, 12
-"""The shares of the lifetime at which an end is a warning or critical: a sixth, a twelfth.
+"""A certificate's end is a warning with 1/`WARNING_SHARE` of the lifetime left, and critical with
+1/`CRITICAL_SHARE` left.
 
 A certificate is renewed with a third of the lifetime left, or half of a short lifetime
-(`renew_at`). With a sixth left, half of the time for renewing is over; with a twelfth, three
-quarters. For 90 days the shares are 15 and 7 days, for 45 days 7 and 3, for 160 hours 26 and 13
-hours.
+(`renew_at`). If renewal begins with a third left, half of the time for renewing is over with a
+sixth left, and three quarters with a twelfth left. For 90 days the shares are 15 and 7 days, for 45
+days 7 and 3, for 160 hours 26 and 13 hours.
 """
 
 UPLOAD_WARNING, UPLOAD_CRITICAL = 2, 4
-"""The shares of the time for an upload at which a missing upload is a warning or critical: a half,
-a quarter.
+"""A missing upload is a warning with 1/`UPLOAD_WARNING` of the time for the upload left, and
+critical with 1/`UPLOAD_CRITICAL` left.
 """
 
 RUN_WITHIN = timedelta(hours=48)
 """How long ago the last run (of two a day) may have ended before a missing run is reported."""
 
 CLOCKS_DIFFER = timedelta(hours=1)
-"""A recorded moment this far in the future means that a clock was or is wrong."""
+"""How far in the future a recorded moment must lie to show that a clock was or is wrong."""
 
 UNJUDGED = frozenset({"clock_off", "none_declared"})
 """Codes of warnings that make all other judgments uncertain."""
@@ -71,7 +72,7 @@ class Recorded(Struct, frozen=True):
     #: Why the state cannot be used; runs then do nothing.
     problem: Problem | None = None
     undeclared: tuple[Undeclared, ...] = ()
-    #: Certificates made by another client on another host, where the files are.
+    #: Lineages with files of another client, if the files are on another host.
     sources_elsewhere: frozenset[str] = frozenset()
     #: When this host's last run began, if no run of the host has ended.
     begun_at: datetime | None = None
@@ -88,7 +89,9 @@ class Recorded(Struct, frozen=True):
 
     @property
     def troubles_of_runs(self) -> tuple[Notice, ...]:
-        """The trouble of runs, the heartbeat and the metrics, without that of channels."""
+        """The troubles that concern no certificate (of runs, hosts, the heartbeat and the metrics),
+        except those of channels that refuse messages.
+        """
         of_runs = (notice for notice in self.troubles.values() if not notice.subject.lineage)
         return tuple(notice for notice in of_runs if notice.problem.code != REFUSED)
 
@@ -98,7 +101,7 @@ class Concern(Struct, frozen=True):
 
     problem: Problem
     subject: Subject = OF_ALL
-    #: When a certificate ends, or the time for an upload.
+    #: When a certificate ends, or when the time for an upload ends.
     deadline: datetime | None = None
 
     @property
@@ -188,7 +191,8 @@ def concerns_of(
 
 
 def worst_first(concerns: Iterable[Concern]) -> tuple[Concern, ...]:
-    """Return the concerns by severity, those that leave others uncertain first, then by deadline.
+    """Return the concerns sorted by severity. Among equals, concerns that make all other judgments
+    uncertain come first, and the others follow by deadline.
 
     Concerns without a deadline come after those with a deadline.
     """
@@ -305,7 +309,8 @@ def _of_certificate(
 def _never_issued(
     expected: Expected, notices: Iterable[Notice], *, has_run: bool
 ) -> Iterator[Concern]:
-    """Yield a concern that a certificate was never issued, and since when issuing fails.
+    """Yield the concern that a certificate was never issued, with the time since when issuing
+    fails.
 
     After a run, the hint is to look for the reason (the CA may hold the order), not to run again.
     """
@@ -363,9 +368,8 @@ def _half_revoked(lineage: str, earlier: Iterable[Version], now: datetime) -> It
 def _of_place(
     expected: Expected, versions: Versions, place: Sighting, now: datetime
 ) -> Iterator[Concern]:
-    """Yield concerns about a place without its certificate.
-
-    Judged are the deadline for the upload, and the end of the certificate at the place.
+    """Yield concerns about a place without its certificate: about the deadline for the upload, and
+    about the end of the certificate now at the place.
     """
     newest, where = versions[0], Subject(place.lineage, place.target, place.domain)
     hint = _what_holds_it_up(place.lineage)

@@ -25,7 +25,7 @@ the host's work.
 _AWAY = "host_away"
 
 CLOCKS_APART = timedelta(minutes=1)
-"""The error of a host's clock above which the clock is reported (contract, section 6)."""
+"""A host's clock that is wrong by more than this is reported."""
 
 
 def of_this_host(
@@ -64,7 +64,8 @@ def _of_clock(host: str, at: datetime, ahead: timedelta) -> Iterator[Problem]:
 
 
 def away_since(host: HostRecord, now: datetime) -> datetime | None:
-    """Return since when a host has stayed away; `None` for a host that runs.
+    """Return the moment from which a host counts as away, `AWAY` after the host's last run; `None`
+    for a host that runs.
 
     A host without any run is outside the schedule and never away. A run in progress counts from
     the beginning of the run.

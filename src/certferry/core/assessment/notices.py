@@ -66,7 +66,7 @@ Key = tuple[Topic, Subject]
 
 
 class Notice(Struct, frozen=True):
-    """A fact for operators, standing until it is over."""
+    """A fact for operators. The notice stands until the fact is over."""
 
     topic: Topic
     subject: Subject
@@ -229,7 +229,9 @@ def _merged(kept: Iterable[Notice], new: Iterable[Notice], before: Iterable[Noti
 def _stands(
     notice: Notice, reports: Mapping[str, LineageReport], names: Collection[str], now: datetime
 ) -> bool:
-    """Return whether a notice of an earlier run stands if this run has none of the same key."""
+    """Return whether a notice of an earlier run still stands, although this run made no notice with
+    its key.
+    """
     subject = notice.subject
     if subject.channel:
         return True
@@ -280,7 +282,9 @@ def _of_lineage(report: LineageReport, versions: Versions, now: datetime) -> Ite
 
 
 def _waits_too_long(step: StepOutcome, versions: Versions, now: datetime) -> bool:
-    """Return whether an order waits past the overdue renewal, or too long for a first order."""
+    """Return whether the step's order is held beyond the moment at which the renewal is overdue.
+    Without a usable certificate, return whether the order is held for more than `WITHOUT_ANY`.
+    """
     until = step.held_until
     if until is None:
         return False
@@ -373,7 +377,9 @@ class Message(Struct, frozen=True):
 
 
 def shortened(words: str, most_bytes: int) -> str:
-    """Return words of at most `most_bytes` in UTF-8, cut between characters and marked by `CUT`."""
+    """Return the words. Cut words of more than `most_bytes` in UTF-8 between characters, and add
+    `CUT`.
+    """
     raw = words.encode()
     if len(raw) <= most_bytes:
         return words

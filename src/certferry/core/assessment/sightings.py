@@ -31,9 +31,9 @@ class Sighting(Struct, frozen=True):
     served: bool
     #: Since when `served` has its value.
     since: datetime
-    #: Our certificate at the place: the one at most addresses, or in the receiver.
+    #: The certificate of ours that the most addresses present, or that the receiver holds.
     fingerprint: str | None = None
-    #: The first end among other certificates at the place.
+    #: The earliest end among the certificates at the place that are not ours.
     other_until: datetime | None = None
 
     @property
@@ -64,7 +64,9 @@ class Sighted(Struct, frozen=True):
 
 
 def sighted(lineage: str, observed: observation.Observation, now: datetime) -> Sighted:
-    """Return the sightings in an observation. Every run does so for every lineage, so be quick."""
+    """Return the sightings in an observation. Every run calls this for every lineage, so it must be
+    quick.
+    """
     places: dict[Place, Sighting] = {}
     receivers, versions = list[Place](), observed.versions
     for target in observed.targets:
@@ -93,7 +95,9 @@ def _has(
 def _presented(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, versions: Versions
 ) -> tuple[str | None, datetime | None]:
-    """Return our fingerprint at most addresses, or in the receiver, and the first end of others."""
+    """Return two facts of a place: the fingerprint of ours that the most addresses present, or that
+    the receiver holds; and the earliest end among the certificates that are not ours.
+    """
     ours = {version.fingerprint for version in versions}
     if domain.kind.is_receiver:
         return domain.bound if domain.bound in ours else None, None
@@ -133,7 +137,9 @@ def _joined(before: Sighting, now: Sighting) -> Sighting:
 def with_delivered(
     seen: Mapping[str, Sighted], reports: Iterable[LineageReport]
 ) -> dict[str, Sighted]:
-    """Add deliveries after the last pass, because the run does not observe receivers again."""
+    """Add the deliveries made since the last pass, because the run does not observe receivers
+    again.
+    """
     return {
         report.lineage: _with_delivered(seen[report.lineage], report)
         for report in reports

@@ -137,7 +137,7 @@ class LineageStatus(Struct, frozen=True):
     #: Why the certificate is renewed now, or should have been renewed by another client.
     reason: Reason | None
     domains: tuple[DomainStatus, ...]
-    #: Targets served by other lineages alone, each with the names of those lineages.
+    #: Targets of which other lineages serve every domain, each with the names of those lineages.
     owned_elsewhere: tuple[tuple[str, tuple[str, ...]], ...] = ()
     notices: tuple[Concern, ...] = ()
     #: The CA's renewal window, if plausible.
@@ -382,13 +382,13 @@ def _standing(
         return Standing.UNKNOWN
     if drift_of(deployment, target, domain, version) or (is_foreign and is_there):
         return Standing.DRIFTED
-    return _standing_before_it_came(domain, version)
+    return _standing_of_unbound(domain, version)
 
 
-def _standing_before_it_came(
-    domain: observation.ObservedDomain, version: Version | None
-) -> Standing:
-    """Return whether a version is still to come, was refused, or came and is gone."""
+def _standing_of_unbound(domain: observation.ObservedDomain, version: Version | None) -> Standing:
+    """Return the standing of a domain not bound to the version: `FAILED` if the last try failed,
+    `DRIFTED` if a receiver had the version and lost it, otherwise `PENDING`.
+    """
     last = domain.last
     if version is None or last is None or last.fingerprint != version.fingerprint:
         return Standing.PENDING

@@ -91,7 +91,8 @@ class CertificateBundle(Struct, frozen=True):
     #: leaf.
     chain: tuple[str, ...]
     privkey_pem: Secret
-    #: Whether the key is the leaf's; `core.planning.safety` refuses a bundle with another key.
+    #: Whether the key belongs to the leaf; `core.planning.safety` refuses a bundle with another
+    #: key.
     key_matches: bool
     #: Whether each certificate is signed by the next; `core.planning.safety` refuses gaps.
     chain_complete: bool
@@ -120,7 +121,7 @@ def fingerprint(leaf_der: bytes) -> str:
 
 
 SHORT = 12
-"""The characters shown to a person: 48 bits of a fingerprint. `--json` has all characters."""
+"""How many characters of a fingerprint a person sees (48 bits). `--json` has all characters."""
 
 
 def short(identity: str) -> str:
@@ -135,20 +136,25 @@ def first_of(names: Sequence[str], most: int) -> list[str | Text]:
 
 
 SHORT_LIVED = timedelta(days=10)
+"""A certificate with a shorter life is due at half of its life, others at two thirds."""
 
 HALF_DAY = timedelta(hours=12)
-"""Let's Encrypt wants two queries a day (docs/facts/letsencrypt.md §3.1)."""
+"""The usual time between two runs, and between two queries for a renewal window: Let's Encrypt
+wants two queries a day (docs/facts/letsencrypt.md §3.1).
+"""
 
 USUAL_REST = timedelta(hours=6)
-"""The time between queries for a CA without Retry-After (RFC 9773 §4.3.3). Let's Encrypt sends
-Retry-After.
+"""The time between two queries for a renewal window if the CA sends no Retry-After (RFC 9773
+§4.3.3). Let's Encrypt sends Retry-After.
 """
 
 SHORTEST_REST, LONGEST_REST = timedelta(minutes=1), timedelta(days=1)
-"""The bounds of a Retry-After from a CA (RFC 9773 §4.3.2)."""
+"""The least and the most of a CA's Retry-After that certferry follows (RFC 9773 §4.3.2)."""
 
 _DIGITS = 13
-"""The hex digits of a fingerprint used for a share: as many bits as a float holds."""
+"""How many leading hex digits of the fingerprint choose the moment in a renewal window
+(`renew_at`): 52 bits, which a float holds exactly.
+"""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -184,8 +190,8 @@ def plausible_window(leaf: Certificate, window: RenewalWindow | None) -> Renewal
 def renew_at(certificate: Certificate, window: RenewalWindow | None = None) -> datetime:
     """Return when a certificate is due.
 
-    The fingerprint picks a moment in the window, so certificates of one window spread over the
-    window. The moment lies before the last sixth of the lifetime, or the last quarter of a very
+    The fingerprint picks a moment in the window, so certificates with the same window spread over
+    the window. The moment lies before the last sixth of the lifetime, or the last quarter of a very
     short lifetime.
     """
     share = 2 if certificate.lifetime < SHORT_LIVED else 3
@@ -205,7 +211,9 @@ def _moment_in(window: RenewalWindow, fingerprint: str) -> datetime:
 
 
 def ask_after(now: datetime, retry_after: timedelta | None = None) -> datetime:
-    """Return when the CA may be asked again: in the next half of a day (UTC), or at Retry-After."""
+    """Return when the CA may be asked again: after a Retry-After shorter than `USUAL_REST`,
+    otherwise not before the next half of a day (UTC) begins.
+    """
     rest = USUAL_REST if retry_after is None else retry_after
     moment = now + min(max(rest, SHORTEST_REST), LONGEST_REST)
     if rest < USUAL_REST:
@@ -224,7 +232,8 @@ def may_ask(kept: datetime | None, now: datetime) -> bool:
 
 NOTICE = timedelta(days=14)
 """How long before the end operators are notified of a certificate that another client renews. Most
-clients renew with a third left (acme.sh, certbot and lego with 30 of 90 days), people later."""
+clients renew with a third left (acme.sh, certbot and lego with 30 of 90 days); people renew later.
+"""
 
 
 def is_overdue(certificate: Certificate, now: datetime) -> bool:

@@ -14,7 +14,9 @@ from certferry.text import LINEAGE, Text
 
 
 class EdgeProblemCode(StrEnum):
-    """Stable words for programs; they appear in JSON."""
+    """The codes of problems at the addresses of a host. Programs read these words in JSON, so they
+    never change.
+    """
 
     # a certificate is presented
     EXPIRED = "expired"

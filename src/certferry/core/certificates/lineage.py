@@ -80,11 +80,16 @@ class Withdrawal(Struct, frozen=True):
 MARK = "certferry"
 SHORT = "cf"
 _SLUG = 24
-"""The most characters of the lineage's name: labels have a limit (docs/facts/qiniu.md §4.1)."""
+"""The most characters of the lineage's name in a label: targets limit labels (docs/facts/qiniu.md
+§4.1).
+"""
 _PREFIX = 20
-"""The hex digits of the fingerprint in a label: 80 bits exclude a chance match in an account."""
+"""How many hex digits of the fingerprint a label has: 80 bits exclude a chance match in an account.
+"""
 _TAG, _SHORT_PREFIX = 7, 12
-"""The hex digits in a label of 23 characters, a length Qiniu accepts (docs/facts/qiniu.md §4.1)."""
+"""How many hex digits stand for the lineage, and how many for the fingerprint, in a short label.
+The label has 23 characters, a length that Qiniu accepts (docs/facts/qiniu.md §4.1).
+"""
 
 
 class Version(Struct, frozen=True):
@@ -119,7 +124,7 @@ class Version(Struct, frozen=True):
     def should_replace(self, bundle: CertificateBundle) -> bool:
         """Return whether a bundle of the same leaf should replace the stored files.
 
-        A bundle should if it brings the missing key or chain, or other issuers.
+        A bundle should if it brings a key or chain that the stored files lack, or other issuers.
         """
         had = (self.key_matches, self.chain_complete)
         has = (bundle.key_matches, bundle.chain_complete)
@@ -143,8 +148,8 @@ Versions = Sequence[Version]
 def version_for(withdrawn: Collection[str], versions: Versions, now: datetime) -> Version | None:
     """Return the version that a domain should serve, or `None`.
 
-    The newest version is returned even if expired or revoked. If the newest is `withdrawn`, the
-    newest version is returned that is valid, not revoked and not withdrawn.
+    The newest version is returned even if expired or revoked. If the newest is `withdrawn`, return
+    the newest of the versions that are valid and neither revoked nor withdrawn.
     """
     for place, version in enumerate(versions):
         is_good = version.certificate.not_after > now and version.revocation is None
@@ -158,7 +163,9 @@ _SHORT_MARK = re.compile(rf"(?P<owner>{SHORT}-[0-9a-f]{{{_TAG}}})-[0-9a-f]{{{_SH
 
 
 def label_of(lineage: str, fingerprint: str) -> str:
-    """Return the label of an upload: `certferry`, the lineage's name and the fingerprint, cut."""
+    """Return the label of an upload: `certferry`, then the lineage's name and the fingerprint, both
+    cut.
+    """
     return f"{MARK}-{_slug(lineage)}-{fingerprint[:_PREFIX]}"
 
 
@@ -189,7 +196,7 @@ def owners(lineage: str) -> frozenset[str]:
 
 
 def is_owner(lineage: str, label: str) -> bool:
-    """Return whether a label surely belongs to a lineage: by the uncut name, or by the tag."""
+    """Return whether a label certainly belongs to a lineage: by the uncut name, or by the tag."""
     owner = owner_of(label)
     is_whole = len(_spelt(lineage)) <= _SLUG and owner == _slug(lineage)
     return is_whole or owner == _tag(lineage)

@@ -22,7 +22,7 @@ def normalise(name: str) -> str:
     """Return a name in certferry's spelling: lower case, A-labels, `*.` for a wildcard.
 
     The final dot is removed. A leading dot, as some targets write wildcards, becomes `*.`. Raises
-    `ConfigError` for any text but a host name of two labels or more, so for a URL or an address.
+    `ConfigError` for any text but a host name of two labels or more, for example for a URL.
     """
     stripped = name.strip().rstrip(".")
     if stripped.startswith("."):
@@ -90,7 +90,7 @@ def challenge_name(identifier: str) -> str:
 
 
 def is_challenge_value(value: str) -> bool:
-    """Return whether a TXT value can be a challenge's: SHA-256 in base64url (RFC 8555 §8.4)."""
+    """Return whether a TXT value has a challenge's form: SHA-256 in base64url (RFC 8555 §8.4)."""
     return _CHALLENGE_VALUE.fullmatch(value) is not None
 
 
@@ -196,7 +196,9 @@ def takes_all(wide: str, pattern: str) -> bool:
 
 
 def closeness(globs: Iterable[str], domain: str) -> int:
-    """Return how closely globs describe a domain: 1 + the letters of the longest match, or 0."""
+    """Return how closely globs describe a domain: 1 + the number of characters besides stars in the
+    longest matching glob, or 0.
+    """
     return max((1 + len(g.replace(STAR, "")) for g in globs if matches(g, domain)), default=0)
 
 
@@ -215,7 +217,9 @@ _SECOND_LEVELS = {
     "sg": "com edu gov net org",
     "uk": "ac co gov net org",
 }
-"""A part of the public suffix list (https://publicsuffix.org): China's suffixes and some others."""
+"""By top-level domain, second levels that are public suffixes. The suffixes are a part of the list
+at https://publicsuffix.org: China's and some others.
+"""
 
 
 def registered_domain(name: str) -> str:

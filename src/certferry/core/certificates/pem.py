@@ -109,7 +109,9 @@ def pkcs8_pem(key: PrivateKeyTypes) -> Secret:
 
 @contextmanager
 def _translating_errors() -> Iterator[None]:
-    """Raise `CertificateError` for the library's errors, because these are unfit for people."""
+    """Raise `CertificateError` in place of the library's errors, which are not written for
+    operators.
+    """
     try:
         yield
     except UnsupportedAlgorithm as exc:
@@ -178,7 +180,9 @@ def issuer_end(certificates: list[x509.Certificate]) -> datetime | None:
 
 
 def read_certificate(leaf: x509.Certificate) -> Certificate:
-    """Read a leaf's facts. Raises `CertificateError` without DNS names, or before 1950."""
+    """Read a leaf's facts. Raises `CertificateError` if the leaf has no alternative names, or ended
+    before 1950.
+    """
     with _translating_errors():
         if leaf.not_valid_after_utc.year < _FIRST_YEAR:
             raise ValueError
@@ -203,7 +207,9 @@ def common_name(subject: x509.Name) -> str:
 def _must_begin_with_the_leaf(
     first: x509.Certificate, others: list[x509.Certificate], key: PrivateKeyTypes
 ) -> None:
-    """Raise for a wrong order. The check comes before the names: an issuer may have no names."""
+    """Raise `CertificateError` if the leaf is not first. Check before reading names, because an
+    issuer may have no names.
+    """
     if not _belongs(key, first) and any(_belongs(key, other) for other in others):
         problem = Text("the chain is in the wrong order: the certificate of the key is not first")
         raise CertificateError(problem, hint=_LEAF_FIRST)

@@ -41,7 +41,7 @@ class FileDelivery(Struct, frozen=True):
     directory: str
     owner: str | None = None
     group: str | None = None
-    #: The mode of all files but the key's.
+    #: The mode of all files except the key.
     mode: int = MODE
     key_mode: int = KEY_MODE
     #: The program that makes a server read the new files.
@@ -68,7 +68,7 @@ class Retirement(StrEnum):
 
 
 class DriftPolicy(StrEnum):
-    """The reaction to another tool's change of a domain that was seen as declared before."""
+    """The reaction if another tool changes a domain that was once seen as declared."""
 
     REPAIR = "repair"
     WARN = "warn"
@@ -76,7 +76,7 @@ class DriftPolicy(StrEnum):
 
 
 class OnFailure(StrEnum):
-    """The reaction to edges that refuse the new certificate and worked before."""
+    """The reaction if edges that worked before refuse the new certificate."""
 
     KEEP = "keep"
     ROLLBACK = "rollback"
@@ -98,7 +98,7 @@ class Issuance(Struct, frozen=True):
     profiles: tuple[str, ...] = ()
     #: The usual CA first.
     authorities: tuple[Authority, ...] = ()
-    #: Whether to use the key of the certificate before.
+    #: Whether to use the key of the previous certificate.
     reuse_key: bool = False
     #: Whether to prove control by DNS records that stay (dns-persist-01).
     dns_persist: bool = False
@@ -167,7 +167,7 @@ class Kind(str):
         return not self.is_receiver and self not in {Kind.AUTO, Kind.CDN}
 
     def is_about(self, observed: Kind) -> bool:
-        """Return whether a deployment to this kind applies to a domain of the `found` kind."""
+        """Return whether a deployment to this kind applies to a domain of the kind `observed`."""
         return (
             Kind.AUTO in {self, observed}
             or self == observed

@@ -24,9 +24,9 @@ TOLERATED = timedelta(hours=1)
 def digest_of_declaration(desired: DesiredCertificate) -> str:
     """Return SHA-256 over everything hosts must declare alike.
 
-    Alike must be names, key, issuance, accounts and targets. Files, commands and the paths of a
-    source differ by host. Settings at their default are left out, so a release with a new setting
-    computes the same digest.
+    Hosts must declare the same names, key, issuance, accounts and targets. Files, commands and the
+    paths of a source differ by host. Settings at their default are left out, so a release with a
+    new setting computes the same digest.
     """
     text = json.dumps(_as_json(_common(desired)), sort_keys=True, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()
@@ -80,7 +80,7 @@ def only_receivers(desired: DesiredCertificate) -> DesiredCertificate:
 
 
 def _chosen(value: Struct) -> Iterator[tuple[str, object]]:
-    """Yield the fields with another value than the default."""
+    """Yield the fields that differ from their defaults."""
     defaults = _defaults(type(value))
     for name in value.__struct_fields__:
         if (chosen := getattr(value, name)) != defaults[name]:
@@ -140,7 +140,7 @@ class Outdated(Struct, frozen=True):
 
 
 def outdated(declared: Iterable[Declaration], host: str) -> dict[str, Outdated]:
-    """Return by lineage where another host's declaration counts in place of this host's.
+    """Return, by lineage, the declarations of this host that another host's declaration supersedes.
 
     If declarations differ, the newest counts: the digest with the latest `first_seen_at`.
     """

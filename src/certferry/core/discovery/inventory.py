@@ -75,7 +75,7 @@ class FoundZone(Struct, frozen=True):
 
 
 SOON = timedelta(days=30)
-"""A bound certificate with less time left, and without a declared successor, needs a person."""
+"""How long before its end a bound certificate without a declared successor needs a person."""
 
 
 _NEVER = datetime.max.replace(tzinfo=UTC)
@@ -185,7 +185,7 @@ class AccountSurvey(Struct, frozen=True):
     #: The account's name in the configuration.
     label: str
     survey: Survey = field(default_factory=lambda: Survey(()))
-    #: By domain, the certificates at its addresses.
+    #: The certificates at the addresses of each domain.
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     #: Why the account could not be read at all.
     failure: CertferryError | None = None
@@ -255,8 +255,8 @@ def discover(
 ) -> Discovery:
     """Join surveys with declarations and records: domains by urgency, certificates by end.
 
-    The names of declared certificates made by another client must be filled in before. Certificates
-    with files on other hosts are `elsewhere`, as in `Claims`.
+    If another client makes a declared certificate, the caller fills in the names. `elsewhere` are
+    domains of certificates declared on other hosts, as in `Claims`.
     """
     claims, lineages = Claims(declared, elsewhere), defaultdict[str, list[str]](list)
     for desired in declared:

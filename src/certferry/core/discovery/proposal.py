@@ -328,7 +328,8 @@ def not_wanted(
 def fitness(certificate: ProposedCertificate, domain: str) -> tuple[bool, int, float]:
     """Return a key that sorts better certificates for a domain later.
 
-    Better is a certificate with the very name, then an ECDSA key, then the later end.
+    The best certificate names the domain itself. Among equals, an ECDSA key is better, and then a
+    later end.
     """
     if certificate.adopts is None:
         return (domain in certificate.covered, 0, 0.0)

@@ -16,7 +16,9 @@ from certferry.text import Text
 
 HTTPS = 443  # RFC 9110 §4.2.2
 SOON = timedelta(days=7)
-"""An older certificate with less time left is an error: the change may have come to a halt."""
+"""The time left from which the older of several certificates is an error: the change may have come
+to a halt.
+"""
 
 _RENEW = Text("renew the certificate: `certferry sync` does so for declared certificates")
 _AT_CDN = Text(
@@ -110,7 +112,7 @@ def _ending(
 def _differing(
     presenting: Sequence[Served], now: datetime, soon: timedelta
 ) -> Iterator[HostProblem]:
-    """Yield problems of addresses without the newest valid certificate, which a change brings."""
+    """Yield a problem for each certificate served instead of the newest valid certificate."""
     newest = max((address for address in presenting if address.valid), key=_age, default=None)
     for group in _by_certificate(presenting):
         sample = group[0]
@@ -119,7 +121,7 @@ def _differing(
         harms = not sample.valid or sample.not_after is None or sample.not_after - now <= soon
         code = EdgeProblemCode.CERTIFICATES_DIFFER
         words = Text("{count} of {all} addresses serve another certificate (until {until})")
-        # Only a readable certificate that was valid, or has only expired, is a predecessor.
+        # Only a readable certificate that is valid, or has merely expired, counts as older.
         was_right = sample.valid or (
             sample.problem and sample.problem.code == EdgeProblemCode.EXPIRED
         )

@@ -50,7 +50,9 @@ class UploadOwners:
         return self._uploaded.get((account, remote_id)) or self._labelled.get(label)
 
     def owner(self, account: str, remote_id: str, label: str) -> Owner:
-        """Return the owner of a certificate. A label of ours suffices, even without a record."""
+        """Return the owner of a certificate. A certificate with a label of ours is ours even
+        without a record.
+        """
         is_stored = self.fingerprint(account, remote_id, label) is not None
         return Owner.OURS if is_stored or owner_of(label) is not None else Owner.FOREIGN
 
@@ -107,7 +109,7 @@ def with_uses(
 def with_likely_bound(
     target: observation.ObservedTarget, now: datetime, timeout: timedelta
 ) -> observation.ObservedTarget:
-    """Add the probable binding to each domain of which the target hides the binding."""
+    """Add the probable binding to each domain whose binding the target hides."""
     domains = (
         replace(domain, bound=_bound(domain, target, now, timeout))
         if domain.binding_hidden
@@ -150,8 +152,9 @@ def likely_binding(
 ) -> str | None:
     """Return the id of the certificate probably bound, or `None`.
 
-    Until `timeout`, or until seen once, the certificate of our last change is bound. Afterwards the
-    certificate served by all answering edges is bound, and our last change if every edge is silent.
+    The certificate of our last change counts as bound until it was seen once, or until `timeout`.
+    Afterwards the certificate that all answering edges serve counts as bound. If every edge is
+    silent, it is still the certificate of our last change.
     """
     by_fingerprint = {remote.fingerprint: remote.remote_id for remote in remotes}
     asked = None if last is None else by_fingerprint.get(last.fingerprint)

@@ -173,7 +173,7 @@ class ObservedDomain(Struct, frozen=True):
     #: Fingerprints withdrawn from the domain: a run does not bind them here again.
     withdrawn: frozenset[str] = frozenset()
     task: records.TargetTask | None = None
-    #: The end of the bound certificate, if another tool's and known.
+    #: The end of the bound certificate, if another tool owns it and the end is known.
     bound_until: datetime | None = None
 
     def seen_at(self, fingerprint: str | None) -> datetime | None:
@@ -222,8 +222,8 @@ class ObservedTarget(Struct, frozen=True):
     domains: tuple[ObservedDomain, ...] = ()
     #: Copies of the lineage's certificates.
     remotes: tuple[RemoteCertificate, ...] = ()
-    #: By domain, the certificates its addresses present. Asked are domains bound to the current
-    #: certificate, and domains with an unknown binding.
+    #: The certificates presented by the addresses of each domain. Edges are asked only for domains
+    #: bound to the current certificate, and for domains with an unknown binding.
     served: Mapping[str, tuple[Served, ...]] = field(default_factory=dict)
     #: Why the target could not be read.
     failure: CertferryError | None = None
@@ -261,7 +261,9 @@ class ObservedTarget(Struct, frozen=True):
         return next((r for r in self.remotes if r.fingerprint == fingerprint), None)
 
     def fingerprint_of(self, remote_id: str | None) -> str | None:
-        """Return the fingerprint of a bound certificate; `None` for another tool's."""
+        """Return the fingerprint of the lineage's copy with this id at the target; `None` if no
+        copy of the lineage has the id.
+        """
         return next((r.fingerprint for r in self.remotes if r.remote_id == remote_id), None)
 
 
@@ -297,7 +299,9 @@ class Observation(Struct, frozen=True):
 
     @property
     def owned_elsewhere(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """The targets served by other lineages alone, each with the names of those lineages."""
+        """Targets of which other lineages serve every domain, each with the names of those
+        lineages.
+        """
         return tuple(
             (target.label, target.owned_elsewhere)
             for target in self.targets
@@ -334,7 +338,7 @@ def contradicted(observed: Observation, now: datetime) -> frozenset[tuple[str, s
 
     The target reports the certificate to serve as bound. An address contradicts the target by
     presenting a certificate of another tool. Once all addresses were seen to serve the bound
-    certificate, any other answer contradicts too. While a change spreads, the certificate before
+    certificate, any other answer contradicts too. While a change spreads, the previous certificate
     is expected at some addresses.
     """
     ours = {version.fingerprint for version in observed.versions}

@@ -58,10 +58,12 @@ class RolloutRecord(Struct, frozen=True):
 
 
 LAG = timedelta(minutes=1)
-"""How long a target may go on reporting the state before an accepted change."""
+"""How long after accepting a change a target may still report the state from before the change."""
 
 NO_LINEAGE = ""
-"""The lineage of another tool's `Upload`, stored only because something uses the copy."""
+"""The `lineage` of an `Upload` by another tool. Such a copy is stored only because something uses
+it.
+"""
 
 
 class Upload(Struct, frozen=True):
@@ -109,7 +111,9 @@ class OtherCertificate(Struct, frozen=True):
 
 
 TRIED_AGAIN = timedelta(days=1)
-"""How long an account counts as full after a refused upload: its quota may be raised meanwhile."""
+"""How long an account counts as full after a refused upload. After that an upload is tried again,
+because the quota may have been raised.
+"""
 
 
 class Quota(Struct, frozen=True):
@@ -123,7 +127,7 @@ class Quota(Struct, frozen=True):
     until: datetime
 
     def is_full(self, now: datetime) -> bool:
-        """Return whether an upload is known to be refused."""
+        """Return whether the account still counts as full."""
         return self.held >= self.most and now < self.until
 
 
@@ -190,7 +194,9 @@ class BegunRun(Struct, frozen=True):
 
 
 ACCESS = "console/access"
-"""The lineage under which history has users and tokens; a certificate's name has no slash."""
+"""The `lineage` of history entries about users and tokens. No certificate has this name, because
+certificates' names have no slash.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,5 +285,5 @@ class Remembered(Struct, frozen=True):
     withdrawals: tuple[Withdrawal, ...] = ()
     #: How often issuing failed since the newest certificate came.
     issue_tries: int = 0
-    #: Since when a CA fails.
+    #: Since when tries have failed because of a CA.
     failing_since: datetime | None = None

@@ -35,7 +35,7 @@ class RunState(StrEnum):
 
     #: In progress.
     RUNNING = "running"
-    #: Ended with everything in order.
+    #: Ended without a failure; steps may still wait.
     DONE = "done"
     #: Ended with a failure.
     FAILED = "failed"

@@ -25,7 +25,7 @@ Selection = Scope | DesiredDeployment
 
 
 class Chosen(Struct, frozen=True):
-    """The domains of a target beside the domains named by a deployment."""
+    """The domains of a target besides those that a deployment names."""
 
     wanted: list[str] = field(default_factory=list)  #: Found by a pattern or by `auto`.
     excluded: list[str] = field(default_factory=list)  #: Found, and removed by `exclude`.
@@ -33,13 +33,13 @@ class Chosen(Struct, frozen=True):
 
 
 def searches(selection: Selection) -> bool:
-    """Return whether domains are wanted beside the named domains."""
+    """Return whether domains besides the named ones are wanted."""
     return selection.domains is None or bool(selection.globs)
 
 
 def choose(selection: Scope, there: Iterable[str]) -> Chosen:
-    """Choose among the domains `there` at a target. Named domains, observed in any case, are left
-    out here.
+    """Choose among the domains `there` at a target. Named domains are left out, because they are
+    observed in any case.
     """
     chosen = Chosen()
     if not searches(selection):
@@ -54,7 +54,9 @@ def choose(selection: Scope, there: Iterable[str]) -> Chosen:
 
 
 def found_by(selection: Selection, domain: str) -> str | None:
-    """Return the word under `domains` that finds a domain; `None` for named and other domains."""
+    """Return the pattern under `domains` that finds a domain (`AUTO` without a pattern). Return
+    `None` if the domain is named, or not found.
+    """
     if domain in (selection.domains or ()):
         return None
     return AUTO if selection.domains is None else match_of(selection.globs, domain)
@@ -69,7 +71,9 @@ def is_found(selection: Selection, domain: str) -> bool:
 def unmatched_globs(
     deployment: DesiredDeployment, target: ObservedTarget
 ) -> Iterator[tuple[str, TargetRejected]]:
-    """Return each glob without a match; `STAR` if `exclude` removes every domain."""
+    """Return each glob without a match, and `STAR` if `exclude` removes every domain, with the
+    error.
+    """
     if not _may_match(target):
         yield from _without_match(deployment, target)
     if target.excluded and not target.domains and not target.owned_elsewhere:
@@ -189,7 +193,7 @@ def _no_domain(desired: DesiredCertificate, account: str, target: ObservedTarget
 
 
 def _likeness(domain: str, names: Sequence[str]) -> int:
-    """Return the length of the longest ending shared by a domain and a name."""
+    """Return the length of the longest suffix that a domain shares with a name."""
     pairs = (zip(reversed(domain), reversed(name), strict=False) for name in names)
     return max(
         (sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both)) for both in pairs),
@@ -204,7 +208,9 @@ def why_new(
     reason: Reason,
     times: Times,
 ) -> Reason:
-    """Add the pattern to the reason, for a domain that is new beside domains served before."""
+    """Add the pattern to the reason if the domain is new, and other domains of the deployment were
+    served before this run.
+    """
     seen = (other.last.verified_at for other in target.domains if other.last is not None)
     pattern = found_by(deployment, domain.domain)
     if pattern is None or all(moment is None or times.in_this_run(moment) for moment in seen):

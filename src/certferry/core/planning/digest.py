@@ -1,8 +1,8 @@
 """The digest of a plan, and the run that an operator binds to the digest.
 
-The digest covers each order, deployment, rollback and removal with place, certificate and reason
-code, and the place of each domain to verify. Moments are left out. A step waiting after a failure
-or for a CA is left out until a run may carry out the step.
+The digest covers each step with its place, its certificate and (except for verifications) the code
+of its reason. Moments are left out. A step waiting after a failure or for a CA is left out until a
+run may carry out the step.
 
 A run under a digest begins with the plan shown to the operator (`must_be_confirmed`) and writes
 only as this plan says (`only_confirmed`).
@@ -26,7 +26,7 @@ LENGTH = 32
 
 
 def is_digest(word: str) -> bool:
-    """Return whether a word may be the digest of a plan."""
+    """Return whether a word has the form of a digest."""
     return re.fullmatch(f"[0-9a-f]{{{LENGTH}}}", word) is not None
 
 

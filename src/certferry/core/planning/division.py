@@ -41,7 +41,7 @@ def in_turn(
 def owns(host: str, hosts: Collection[str], lineage: str) -> bool:
     """Return whether a lineage is in a host's share: the host has the largest weight there.
 
-    All hosts get the same result without talking, and shares are about equal. When a host goes,
+    All hosts get the same result without talking, and shares are about equal. When a host leaves,
     only that host's lineages move to others (rendezvous hashing: Thaler and Ravishankar, 1998).
     """
     own = _weight(host, lineage)
@@ -57,8 +57,9 @@ def verified_since(
     desired: DesiredCertificate, remembered: Remembered, begun: datetime
 ) -> tuple[StepOutcome, ...]:
     """Return the outcomes of a certificate that another host has verified at every domain since
-    this run `begun`. Observing the domains again would only use up the account's requests. Return
-    an empty tuple if a domain was not verified, or if this host's receivers need the certificate.
+    `begun`, the beginning of this run. Observing the domains again would only use up the account's
+    requests. Return an empty tuple if a domain was not verified, or if this host's receivers need
+    the certificate.
     """
     records = _whole_rollout(desired, remembered)
     if not all(row.verified_at is not None and row.verified_at >= begun for row in records):
@@ -70,9 +71,9 @@ def verified_since(
 
 
 def awaits_another(desired: DesiredCertificate, remembered: Remembered, begun: datetime) -> bool:
-    """Return whether another host is only waiting to see the newest version served: since this
-    run `begun`, every target has accepted the version from the other host, which observes the
-    domains again soon.
+    """Return whether every domain still waiting to be seen has had the newest version accepted
+    since `begun`, the beginning of this run. The host that made the change then observes again
+    soon, and this host need not.
     """
     on_the_way = [row for row in _whole_rollout(desired, remembered) if row.verified_at is None]
     return bool(on_the_way) and all(

@@ -44,7 +44,9 @@ def setting_changes(
 def changes_unasked(
     was: HttpsSettings, asked: DesiredHttps | None, now: HttpsSettings
 ) -> observation.Changes:
-    """List the settings that a change altered without being asked, if shown before and after."""
+    """List the settings that a change altered without being asked. Settings that the target did not
+    show before and after are left out.
+    """
     return tuple(
         observation.Change(name, _in_words(getattr(was, name)), _in_words(getattr(now, name)))
         for name in _NAMES
@@ -109,10 +111,12 @@ def drift_of(
     domain: observation.ObservedDomain,
     wanted: Version | None,
 ) -> Drift | None:
-    """Compare a domain with the last state seen in order there; return `None` without drift.
+    """Compare a domain with the last state in which it was seen as declared; return `None` without
+    drift.
 
-    Three differences are rollouts and count as no drift: a change of certferry never seen in force,
-    a change of the file, and a newer certificate of certferry that a restored state lacks.
+    Three differences lead to a rollout and do not count as drift: a change of certferry never seen
+    in force, a change of the file, and a newer certificate of certferry that a restored state
+    lacks.
     """
     last, https = domain.last, deployment.https
     if last is None or domain.kind.is_receiver or domain.binding_hidden:
@@ -130,7 +134,7 @@ def drift_of(
         if last.sent is not None
         and _value(last.sent, change.setting) == _value(https, change.setting)
     )
-    # Until the certificate is seen, only differences left at binding are certain drift.
+    # Until the certificate is seen, only differences left when it was bound are known to be drift.
     is_certain = last.verified_at is not None or last.drift == observation.in_one_line(settings)
     return Drift(settings=settings) if settings and is_certain else None
 
@@ -153,8 +157,8 @@ def next_repair(repairs: Sequence[datetime], now: datetime) -> datetime | None:
 
 
 def as_repair(record: RolloutRecord, step: Deploy, now: datetime, *, made: bool) -> RolloutRecord:
-    """Return the record of a repair. A repair is counted before the call, because a kill may come
-    between call and count.
+    """Return the record of a repair. A repair is counted before the call, because the process may
+    be killed between the two.
     """
     if made:
         record = replace(record, repairs=(now, *recent(record.repairs, now)))

@@ -26,14 +26,16 @@ KEPT = timedelta(days=30)
 """How long orders and failed proofs are stored: longer than any CA's limit counts back."""
 
 MOST_ORDERS = 1500
-"""The largest known limit by account: the limit of Let's Encrypt's staging environment."""
+"""The most orders that any known CA allows an account: the limit of Let's Encrypt's staging
+environment.
+"""
 
 LONGEST_HOLD = timedelta(days=7)
 """The longest wait that certferry accepts from a CA: no limit counts further back."""
 
 LONGEST_HOLD_FOR_ALL = timedelta(hours=3)
-"""How long a refusal without a name holds back other certificates. Let's Encrypt counts by account
-and by address over three hours (docs/facts/letsencrypt.md §2).
+"""How long at most a refusal that mentions no name holds back other certificates. Let's Encrypt
+counts by account and by address over three hours (docs/facts/letsencrypt.md §2).
 """
 
 
@@ -140,8 +142,8 @@ def rate_limit_hold(
 def hold_of(
     words: str, names: tuple[str, ...], until: datetime, now: datetime, *, by_name: bool = True
 ) -> Hold:
-    """Return the hold to store after a refusal in these `words`. The hold concerns these names if
-    the words mention a name.
+    """Return the hold to store after a refusal in these `words`. If the words mention one of the
+    names, the hold concerns only orders for `names`, otherwise all orders.
     """
     refusal = words.lower()
     domains = {registered_domain(name) for name in names}
@@ -211,8 +213,8 @@ certificate may have expired.
 """
 
 NEAR_THE_END = timedelta(hours=6)
-"""The longest pause then. With the tries before, a pause takes less than half a day, so the next
-scheduled run tries again.
+"""The longest pause while a certificate has at most `NEAR` left. The pauses of 1, 10 and 100
+minutes and this pause take less than half a day together, so the next scheduled run tries again.
 """
 
 
@@ -251,12 +253,13 @@ def pause_end(remembered: Remembered, now: datetime) -> datetime | None:
 
 
 ANEW_AFTER = timedelta(days=1)
-"""The CA counts a rejected certificate as issued: Let's Encrypt allows five of the same names in a
-week."""
+"""How long certferry orders nothing after a CA issued another certificate than ordered. The CA
+counts the rejected certificate as issued: Let's Encrypt allows five of the same names in a week.
+"""
 
 
 def rejection_pause(rejected_at: datetime, now: datetime) -> CertificateRejected | None:
-    """Return the pause after a rejected certificate."""
+    """Return why nothing is ordered after a rejected certificate; `None` once the pause is over."""
     # A moment in the future came from a clock running ahead.
     if not rejected_at <= now < rejected_at + ANEW_AFTER:
         return None
@@ -277,19 +280,23 @@ def rejection_pause(rejected_at: datetime, now: datetime) -> CertificateRejected
 
 
 LAST_SHARE = 6
-"""In the last sixth of a certificate's life, half of the time for a renewal has been lost."""
+"""Another CA may be asked in the last sixth of a certificate's life, when half of the time for a
+renewal is over.
+"""
 
 WITHOUT_ANY = timedelta(days=1)
 """How long a CA must have failed before another CA is asked for a first certificate."""
 
 PASSING = timedelta(hours=1)
-"""An error younger than this may pass, however near the deadline is."""
+"""How long a CA must have failed, or must hold the order, before another CA is asked, even near the
+end: a younger error often goes away by itself.
+"""
 
 
 def authorities_now(
     authorities: tuple[Authority, ...], observed: Observation, now: datetime
 ) -> tuple[Authority, ...]:
-    """Return the CAs to ask now: the first, or all in order once the first keeps failing."""
+    """Return the CAs to ask now: only the first, or all of them once the first keeps failing."""
     current, since = of_use(observed), observed.remembered.failing_since
     # A failure in the future came from a clock running ahead.
     if since is None or since > now:

@@ -54,7 +54,7 @@ class NotReady(Struct, frozen=True):
 NotInThisRun = TimedOut | TriedInThisRun | HeldUntil | NotReady
 
 When = Waiting | NotInThisRun | None
-"""When a step is carried out: now (`None`), after the earlier steps; later; or not in this run."""
+"""When a step is carried out: right after the earlier steps (`None`), later, or not in this run."""
 
 
 class Issue(Struct, frozen=True):
@@ -66,7 +66,7 @@ class Issue(Struct, frozen=True):
     action: Action = Action.ISSUE  #: `ISSUE` or `ADOPT`.
     when: When = None
     authorities: tuple[Authority, ...] = ()  #: The CAs to ask, in order.
-    standing: tuple[str, ...] = ()  #: Names proven by standing records; see `core.dns_persist`.
+    standing: tuple[str, ...] = ()  #: Names proven by permanent records (`core.dns_persist`).
 
 
 class Deploy(Struct, frozen=True):
@@ -162,7 +162,7 @@ class Rollout(Struct, frozen=True):
 
 
 class Weight(StrEnum):
-    """How a finding weighs, from a blocked domain to a domain skipped as switched off."""
+    """How serious a finding is, from a blocked domain to a domain skipped as switched off."""
 
     BLOCKED = "blocked"
     REFUSED = "refused"
@@ -202,7 +202,7 @@ class PlanFinding(Struct, frozen=True):
 
     @classmethod
     def refused(cls, step: Deploy, reason: Reason, hint: Text) -> PlanFinding:
-        """Return the finding that safety refuses a deployment, with advice."""
+        """Return the finding for a deployment that safety refuses, with the reason and advice."""
         problem = Problem(reason.code.value, reason.message, hint)
         return cls(Weight.REFUSED, problem, step.target, step.domain, step=step)
 
@@ -212,7 +212,7 @@ class Drifted(Struct, frozen=True):
 
     target: str
     domain: str
-    policy: DriftPolicy  #: The setting that leaves the domain so.
+    policy: DriftPolicy  #: The setting `drift`, by which the domain is left.
     changes: Changes
 
 
@@ -275,7 +275,9 @@ class Plan(Struct, frozen=True):
 
     @property
     def pending(self) -> tuple[Step, ...]:
-        """The steps that change something, without repeated removals and sightings to store."""
+        """The steps that change something: all steps except rollouts that only have a sighting to
+        store, and removals that the target refused before (`Retire.again`).
+        """
         seen = {rollout.steps[0] for rollout in self.rollouts if rollout.is_seen}
         again = {step for step in self.retirements if step.again}
         return tuple(step for step in self.steps if step not in seen | again)

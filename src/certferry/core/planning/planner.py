@@ -44,7 +44,7 @@ class Supply(Struct, frozen=True):
     is_coming: bool = False  #: Whether an order comes first; then no step has a time yet.
 
     def version_for(self, withdrawn: frozenset[str]) -> Version | None:
-        """Return the version for a domain: the previous version if this version was withdrawn."""
+        """Return the version for a domain: an earlier version if `version` was withdrawn there."""
         if self.version is None or self.version.fingerprint not in withdrawn:
             return self.version
         return version_for(withdrawn, self.versions, self.times.now)
@@ -92,7 +92,7 @@ def make_plan(
 def _supply(
     desired: DesiredCertificate, observed: Observation, times: Times, *, is_coming: bool
 ) -> Supply:
-    """Return the certificate to serve. An adoption of other issuers alone keeps the version."""
+    """Return the certificate to serve. The version stays if only other issuers are adopted."""
     current = observed.current
     if is_coming:
         offered = desired.offered
@@ -474,8 +474,8 @@ def _delivery(case: _Case) -> plans.Rollout:
 def why_deliver(
     target: observation.ObservedTarget, domain: observation.ObservedDomain, version: Version | None
 ) -> Reason | None:
-    """Return why a receiver needs a version (`None`: a version still to be issued); `None` if the
-    receiver has the version.
+    """Return why a receiver needs a version, or `None` if the receiver has the version. `version`
+    is `None` while the version is still to be issued.
     """
     if version is None:
         return NEW_CERTIFICATE
@@ -492,7 +492,9 @@ def why_deliver(
 
 
 def _change_of_issuers(domain: observation.ObservedDomain, version: Version) -> observation.Changes:
-    """Return the change if the same leaf is held with other issuers; unknown digests are equal."""
+    """Return the change if the same leaf is held with other issuers; an unknown digest counts as
+    equal.
+    """
     held, wanted = domain.fullchain_digest, version.fullchain_digest
     if held is None or wanted is None or held == wanted:
         return ()

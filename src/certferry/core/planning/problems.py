@@ -110,7 +110,7 @@ def _in_words(address: observation.Served, fingerprint: str) -> Text:
 def stuck_since(
     domain: observation.ObservedDomain, now: datetime, timeout: timedelta
 ) -> datetime | None:
-    """Return the begin of a change that a target has been carrying out for at least `timeout`."""
+    """Return when the change began that a target has been carrying out for at least `timeout`."""
     if domain.state is not observation.DomainState.PROCESSING:
         return None
     since = min((moment for moment in _starts(domain) if moment <= now), default=now)

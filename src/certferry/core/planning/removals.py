@@ -21,7 +21,7 @@ MOST_SUPERSEDED, MOST_UNMANAGED = 20, 50
 account. Each run reports the removals, and the limits give operators time to read the report.
 
 Hosts sharing a state together keep the first limit, because a single host works on a lineage at a
-time. Each host has the second limit of its own.
+time. Each host has its own second limit.
 """
 
 
@@ -86,7 +86,9 @@ def _kept_fingerprints(observed: Observation, now: datetime, *, issuing: bool) -
 
 
 _KEPT = 2
-"""Versions kept of a lineage: the version in force, and the previous version as a way back."""
+"""How many versions of a lineage keep their copies: the version in force, and the previous version
+as a way back.
+"""
 
 OTHERS_FIRST = Text("another certificate is still on its way to this account")
 
@@ -141,8 +143,8 @@ def unused(desired: DesiredCertificate, observed: Observation, times: Times) -> 
 
 
 def _when(unsettled_since: datetime | None, times: Times) -> When:
-    """Return a wait while another lineage's certificate is on the way to the account: until then an
-    old copy may still be served.
+    """Return a wait while another lineage's certificate is on the way to the account, because an
+    old copy may still be served there.
     """
     if unsettled_since is None:
         return None

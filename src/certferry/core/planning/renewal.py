@@ -123,7 +123,9 @@ def renewal_due(case: _Case) -> Reason | None:
 
 
 def upload_deadline_passed(case: _Case) -> Reason | None:
-    """A target without a copy refuses the certificate as too short, but takes a new certificate."""
+    """A target has no copy yet and refuses the certificate, because too little of its life is left.
+    The target would accept a new certificate.
+    """
     current = case.version.certificate
     left = current.remaining(case.now)
     for target in case.observed.targets:
@@ -184,7 +186,7 @@ class Rule(NamedTuple):
     """A rule that holds an order back."""
 
     code: str
-    place: str  #: The deciding function. Outside this module: below `certferry`, dotted.
+    place: str  #: The function that decides, here or by its path below `certferry`.
 
 
 HOLDS = (
@@ -237,7 +239,10 @@ def just_issued(version: Version, now: datetime) -> bool:
 
 
 GAP = timedelta(days=1)
-"""A CA that puts every certificate's window into the past gets one order a day."""
+"""The least time between two orders while each new certificate comes after the end of the window of
+the certificate before (`window_passed`). Without the limit, a CA whose windows are always past
+would get an order in every run.
+"""
 
 
 def window_passed(version: Version, before: Version | None) -> bool:
@@ -340,7 +345,7 @@ def expired_issuer(version: Version, now: datetime) -> Reason | None:
 
 
 def overdue(desired: DesiredCertificate, observed: Observation, now: datetime) -> Reason | None:
-    """Return that another client should have renewed the files. certferry only reports this."""
+    """Return the reason if another client should have renewed the files, for reports only."""
     current = observed.current
     if desired.files is None or current is None or observed.is_owned_elsewhere:
         return None

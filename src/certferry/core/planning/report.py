@@ -230,7 +230,9 @@ SEEN = Text("served by every address that answers")
 
 
 def seen_at(served: Iterable[Served]) -> Text:
-    """Return the sentence on a served certificate, with the silent addresses this host can ask."""
+    """Return the sentence on a served certificate. It names the silent addresses, except IPv6
+    addresses that this host cannot reach.
+    """
     lacks = EdgeProblemCode.NO_IPV6
     silent = [o.address for o in served if o.silent and (not o.problem or o.problem.code != lacks)]
     return Text("{said}; no answer from {silent}", said=SEEN, silent=silent) if silent else SEEN
@@ -244,7 +246,9 @@ _FIND_OUT = Text(
 
 
 def standings(plan: plans.Plan, observed: Observation) -> Iterator[StepOutcome]:
-    """Return how everything stands beside the steps carried out now."""
+    """Return how everything stands that is not carried out now: findings, waiting steps, domains as
+    declared, drift and postponed removals.
+    """
     for target, lineages in plan.owned_elsewhere:
         yield StepOutcome(plans.Action.DEPLOY, Outcome.UNCHANGED, served_by(lineages), target)
     for weight in (
@@ -386,7 +390,9 @@ def what_was_bound(domain: ObservedDomain, observed: Observation) -> Text:
 
 
 class Result(StrEnum):
-    """Stable words in JSON documents. `WAITING`: a later run goes on."""
+    """The result of a certificate or of a run, as programs read it in JSON. `WAITING`: a later run
+    goes on.
+    """
 
     IN_ORDER = "in_order"
     WAITING = "waiting"
@@ -418,8 +424,8 @@ def _is_of_the_database(error: errors.Reported | None) -> bool:
 
 
 def of_run(report: SyncReport) -> Result:
-    """Judge a run by the worst certificate; a stopped run is `STOPPED`. Certificates left to
-    another host are in order.
+    """Judge a run by the worst certificate; a stopped run is `STOPPED`. A certificate left to
+    another host counts as `IN_ORDER`.
     """
     if not report.complete:
         return Result.STOPPED

@@ -16,12 +16,14 @@ from certferry.text import Text
 from certferry.values import replace
 
 CONFIRMED_AFTER = timedelta(minutes=2)
-"""How long edges must have refused a certificate: a restarting node refuses, too."""
+"""How long edges must have refused a certificate before a rollback. A node that restarts refuses
+for a moment, too.
+"""
 
 NEXT_TRY = timedelta(days=3)
-"""The least time from a withdrawn certificate to the next order, made when the served certificate
-nears the end. A CA issues five certificates a week for the same names (Let's Encrypt's "Rate
-Limits").
+"""The least time between a withdrawn certificate and the next order. That order is due when the
+certificate served instead nears its end. Let's Encrypt issues five certificates a week for the same
+names ("Rate Limits").
 """
 
 BACK = Reason(
@@ -96,8 +98,8 @@ def with_refusal(
     served: observation.Addresses,
     now: datetime,
 ) -> RolloutRecord:
-    """Return the record with the moment since when addresses refuse the certificate, at a target at
-    rest.
+    """Return the record with the moment since when addresses refuse the certificate. Refusals count
+    only while the target is not changing the domain.
     """
     refuses = _is_refused(domain, served)
     if refuses == (record.refused_since is not None):
@@ -134,7 +136,7 @@ def versions_after_rollbacks(observed: observation.Observation, now: datetime) -
 def renew_after_rollback(
     observed: observation.Observation, current: Version, now: datetime
 ) -> datetime | None:
-    """Return when the first domain after a rollback needs a new certificate."""
+    """Return when the first of the domains that were rolled back needs a new certificate."""
     return min(
         (moment for _, moment in renewals_after_rollback(observed, current, now)), default=None
     )
@@ -143,7 +145,7 @@ def renew_after_rollback(
 def renewals_after_rollback(
     observed: observation.Observation, current: Version, now: datetime
 ) -> Iterator[tuple[str, datetime]]:
-    """Return the domains after a rollback, and when each needs a new certificate."""
+    """Return the domains that were rolled back, and when each needs a new certificate."""
     for target in observed.targets:
         for domain in target.domains:
             if current.fingerprint in domain.withdrawn:
@@ -152,8 +154,8 @@ def renewals_after_rollback(
 
 
 def replaced_after(withdrawn: Version, serving: Version | None) -> datetime:
-    """Return when the next certificate follows a withdrawn certificate at a domain where `serving`
-    serves.
+    """Return when a domain needs a new certificate, if `withdrawn` was withdrawn there and
+    `serving` is served instead.
     """
     earliest = withdrawn.saved_at + NEXT_TRY
     return earliest if serving is None else max(earliest, overdue_at(serving.certificate))
@@ -162,7 +164,9 @@ def replaced_after(withdrawn: Version, serving: Version | None) -> datetime:
 def previous_of(
     domain: observation.ObservedDomain, observed: observation.Observation
 ) -> Version | None:
-    """Return the version bound to a domain in place of the withdrawn certificate in force."""
+    """Return the version bound to a domain from which the version in force was withdrawn; `None`
+    for any other domain.
+    """
     current, last = observed.current, domain.last
     if current is None or last is None or current.fingerprint not in domain.withdrawn:
         return None

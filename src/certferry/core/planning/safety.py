@@ -21,7 +21,10 @@ from certferry.text import Text
 from certferry.values import replace
 
 TIGHT = timedelta(days=7)
-"""After a week of failing runs, over a holiday, an upload should still be possible."""
+"""The least time that a new certificate should leave for an upload (the certificate's life without
+the rest that the target requires), else `judge_at_target` warns. Runs may fail for a week, as over
+a holiday.
+"""
 
 _RENEWED = Text("run `certferry sync --renew {lineage}`")
 _RENEWED_ELSEWHERE = Text(
@@ -118,7 +121,9 @@ class _Case(Struct, frozen=True):
 
     @property
     def is_uploaded(self) -> bool:
-        """Whether the target has a copy: then the step only binds, free of the target's rules."""
+        """Whether the target has a copy. If so, the step only binds the copy, and the target's
+        rules for uploads do not apply.
+        """
         return self.target.remote_of(self.version.fingerprint) is not None
 
     @property
@@ -179,7 +184,7 @@ def _refusal(case: _Case) -> Refusal:
 
 
 def state_is_not_older(case: _Case) -> Refusal:
-    """No target has a newer certificate of the lineage; a shortened label proves nothing."""
+    """No target has a newer certificate that is certainly of the lineage (`is_owner`)."""
     lineage = case.desired.lineage
     begins = [version.certificate.not_before for version in case.observed.versions]
     newer = [
@@ -235,13 +240,15 @@ def chain_is_complete(case: _Case) -> Refusal:
 
 
 def is_not_revoked(case: _Case) -> Refusal:
-    """The certificate is free of revocation."""
+    """The certificate is not revoked, and no revocation was begun."""
     revocation = case.version.revocation
     return None if revocation is None else (revocation.why, case.another_one)
 
 
 def has_not_expired(case: _Case) -> Refusal:
-    """Certificate and issuer are still valid; else the certificate served now stays."""
+    """Neither the certificate nor the certificate's issuer has expired. If either has, the
+    deployment is refused, and the domain keeps the certificate it serves now.
+    """
     reason = next(_expired(case.version, case.now), None)
     return None if reason is None else (reason, case.another_one)
 
@@ -262,7 +269,7 @@ def lives_long_enough(case: _Case) -> Refusal:
 
 
 def has_common_name(case: _Case) -> Refusal:
-    """The certificate has a common name, if the target asks for a common name."""
+    """The certificate has a common name, if the target asks for one."""
     is_needed = case.target.rules.needs_common_name and not case.version.certificate.common_name
     # Certificates of another client are tried, because the target may take them after all.
     if not is_needed or case.is_uploaded or case.desired.files is not None:
@@ -272,7 +279,8 @@ def has_common_name(case: _Case) -> Refusal:
 
 
 _NEEDED = 2
-"""Versions still needed: the version in force, and the previous version as a way back."""
+"""How many versions are still needed: the version in force, and the previous version as a way back.
+"""
 
 
 def account_has_room(case: _Case) -> Refusal:

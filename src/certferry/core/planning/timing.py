@@ -38,7 +38,9 @@ class Times(Struct, frozen=True):
     usual: Usual | None = None  #: How long a change at the target usually takes.
 
     def in_this_run(self, moment: datetime) -> bool:
-        """Return whether a moment lies in this run, and not so far ahead as a wrong clock's."""
+        """Return whether a moment lies in this run. A moment more than `LAG` ahead comes from a
+        wrong clock and does not count.
+        """
         return self.begun <= moment <= self.now + LAG
 
     @classmethod
@@ -106,8 +108,8 @@ def _when_by_itself(
 
 
 def waiting_since(record: RolloutRecord, times: Times) -> datetime:
-    """Return since when a run waits for a domain: since the target accepted the change, else since
-    the rollout or this run began.
+    """Return since when a run waits for a domain: since the target accepted the change, otherwise
+    since the rollout and this run have both begun.
     """
     return record.accepted_at or max(record.started_at, times.begun)
 
