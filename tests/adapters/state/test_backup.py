@@ -246,7 +246,7 @@ def test_a_private_key_that_does_not_open(old: Path) -> None:
             " version_pem WHERE lineage = 'img') WHERE lineage = 'www'"
         )
 
-    with pytest.raises(StateError, match="version 1 of www: its key does not open"):
+    with pytest.raises(StateError, match="version 1 of www: the private key in it"):
         archive_of(old)
 
 

@@ -242,7 +242,7 @@ def test_destination_that_is_not_empty(
     before = held(there)
     for destination, said in (
         (there, "already holds a state"),
-        (origin, "the state already is in"),
+        (origin, "the state is already in"),
     ):
         with pytest.raises(ConfigError, match=said):
             move(origin, destination, "web-1", NOW)

@@ -1,8 +1,9 @@
 """Facts of the history that hold for ever: revocations and withdrawals of certificates.
 
 A program without the key can restore an earlier row of `version` or `withdrawal`, or delete the
-row. If the program deletes an entry of the history, `state check` reports the gap (`chain`). So
-certferry adds revocations and withdrawals from the history to the facts in the rows.
+row, and certferry would not notice. But `certferry state check` reports a deleted entry of the
+history (`chain`). So certferry adds the history's revocations and withdrawals to the facts in the
+rows.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from certferry.text import Text
 from certferry.values import replace
 
 _ENTRIES = "SELECT * FROM history WHERE event IN ('revoked', 'rolled back', 'rollback refused')"
-"""The schema has an index for exactly this query (`history_that_lasts`)."""
+"""The beginning of the queries for entries that revoke a certificate, or begin or end a withdrawal.
+The index `history_that_lasts` has the same condition."""
 
 
 class Lasting(Struct, frozen=True):
@@ -34,7 +36,9 @@ class Lasting(Struct, frozen=True):
     withdrawals: Mapping[tuple[str, ...], Withdrawal]
 
     def with_revocation(self, lineage: str, version: Version) -> Version:
-        """Return a version, with the history's revocation if the row lacks the revocation."""
+        """Return a version, with the revocation from the history, unless the row already has a
+        revocation that the CA has answered.
+        """
         revocation = self.revocations.get((lineage, version.fingerprint))
         is_stored = version.revocation is not None and version.revocation.is_answered
         return (
@@ -113,8 +117,9 @@ _GO_BY_THE_HISTORY = Text(
 
 
 def undone(sealing: Sealing, reader: Reader) -> Iterator[tuple[str, StateForeign]]:
-    """Return an error for each revocation or withdrawal of a lineage's newest certificate that
-    another program has removed from the rows.
+    """Yield the lineage and an error for each revocation or withdrawal that is missing in the rows.
+    Only the newest certificate of each lineage is checked; another program must have changed the
+    rows.
     """
     query, values = every_entry()
     lasting = read(sealing, reader, reader.rows(query, *values))
