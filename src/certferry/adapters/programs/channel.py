@@ -25,7 +25,8 @@ CALLED = Text("Command")
 ENVIRONMENT: tuple[Variable, ...] = ()
 
 WITHIN = timedelta(seconds=6)
-"""A run waits ten seconds at most for channels, and a program gets two of them to end."""
+"""How long the program may run. A program that takes longer gets two more seconds to end, and a run
+waits at most ten seconds for its channels."""
 
 
 @dataclass(frozen=True, slots=True)
