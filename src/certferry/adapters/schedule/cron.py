@@ -24,7 +24,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 _TIMEOUT = timedelta(seconds=30)
-"""Time limit of `crontab`: it handles one small file, but perhaps on a network mount."""
+"""How long `crontab` may take. It handles one small file, but perhaps on a network mount."""
 
 # The first alternative is from Debian's cron, cronie and macOS, the second from busybox.
 _NO_CRONTAB = re.compile(rb"no crontab for |can't open .*: No such file or directory")
@@ -55,9 +55,9 @@ def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
 
 @dataclass(frozen=True)
 class Cron:
-    """The `Scheduler` by one line in the user's crontab."""
+    """The `Scheduler` that keeps one line in the user's crontab."""
 
-    #: The environment of `crontab`.
+    #: The environment in which `crontab` runs.
     environ: Mapping[str, str]
     #: `pick(n)` returns a random number from 0 to n - 1.
     pick: Callable[[int], int]

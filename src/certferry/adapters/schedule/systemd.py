@@ -324,7 +324,7 @@ class PackagedTimer(SystemdTimer):
 
 
 class PackagedServer(PackagedTimer):
-    """Enables and disables the package's service `certferry serve`."""
+    """The `Scheduler` that enables and disables the package's service `certferry serve`."""
 
     units, service, place, when = (SERVER,), SERVER, SystemdServer.place, SystemdServer.when
 

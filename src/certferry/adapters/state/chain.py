@@ -56,9 +56,9 @@ def is_ours(key: bytes, row: Row) -> bool:
 
 
 def _begin(transaction: Transaction, head: str, key: bytes, lineage: Value) -> str:
-    """Add a lineage to the number of lineages, because the lineage's chain begins. Return the
-    previous seal to write into the first entry: an empty text. If the lineage has entries already,
-    another program has removed the head: return `_BROKEN`.
+    """Begin the chain of a lineage: add one to the number of lineages, and return the previous seal
+    for the first entry. The seal is empty, or `_BROKEN` if the lineage already has entries: then
+    another program has removed the head.
     """
     [all_] = transaction.rows(head, _ALL)
     if (counted := _read(key, _ALL, all_)) is not None:

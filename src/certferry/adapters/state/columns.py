@@ -1,6 +1,6 @@
 """Conversions between fields and the columns of the schema.
 
-certferry can read every value that certferry wrote. So another program wrote an unreadable value,
+certferry can read every value that certferry wrote. Any other value was written by another program,
 and reading the value raises `StateError`. A field is stored unchanged, unless the `Table` names a
 column for the field::
 

@@ -139,7 +139,7 @@ class Dialect(Struct, frozen=True):
     name: str
     #: A query for the `name` of each table.
     tables: str
-    #: An expression for the present moment, in the form of the columns.
+    #: An expression for the present moment, in the form of stored moments.
     clock: str
     #: Splits a script into statements.
     statements: Callable[[str], Iterator[str]]
@@ -342,8 +342,7 @@ class Migration(Struct, frozen=True):
 
 @cache
 def read_migrations(dialect: str) -> tuple[Migration, ...]:
-    """Return all migrations for a kind of database that this certferry has, in the order of their
-    numbers.
+    """Return this certferry's migrations for a kind of database, in the order of their numbers.
 
     A migration is a file `<number>_<name>.<dialect>.sql`. The numbers begin at 23, because no
     release had a schema with a smaller number (docs/decisions/0059).

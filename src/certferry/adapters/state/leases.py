@@ -181,8 +181,8 @@ class HostState(SqlState):
         return tuple(run for run in gone if run in still_there)
 
     def must_be_idle(self, transaction: Transaction) -> None:
-        """See `SqlState.must_be_idle`: raise if a lock is taken. During `transaction` no run can
-        take a lock, because locks are taken inside a write.
+        """See `SqlState.must_be_idle`: raise if a lineage or a run is locked. During `transaction`,
+        no other process can take a lock, because locks are taken inside a write.
         """
         for row in transaction.rows("SELECT lineage FROM lease WHERE holder IS NOT NULL"):
             with self._locks.take(row["lineage"]) or nullcontext() as lock:

@@ -453,7 +453,9 @@ def _place(parameters: Mapping[str, Any]) -> str:
 def connect(
     url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
-    """See `connect.connect`. Only reads: the first run of a host stores the host."""
+    """See `connect.connect`. Nothing is written: this host's row is stored later, by the host's
+    first run.
+    """
     state = open_whole(url, key, host, password, reads_only=reads_only)
     database, sealing = state.database_and_sealing
     try:

@@ -61,8 +61,8 @@ _DETACH = "UPDATE run SET number = NULL WHERE host = ? AND number = ? AND ended_
 
 
 def detach_runs(transaction: Transaction, host: str, number: int) -> None:
-    """Clear `number` in this host's runs without a stored end. Only a living run has a number, and
-    a new run is about to get this number.
+    """Clear the number in every run of a host that has the number and no stored end. Only a living
+    run needs its number, and a new run is about to get this number.
     """
     transaction.execute(_DETACH, host, number)
 

@@ -47,7 +47,7 @@ class Key:
         self._cipher = AESGCM(key)
 
     def seal(self, plain: str, *bound_to: Value) -> str:
-        """Return the text sealed."""
+        """Return the text, sealed and in Base64."""
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, plain.encode(), _associated(bound_to))
         return base64.b64encode(nonce + sealed).decode("ascii")
@@ -87,8 +87,8 @@ class Sealing:
         return self.begin(transaction).seal(secret.reveal(), *bound_to)
 
     def unseal(self, sealed: str, *bound_to: str) -> Secret | None:
-        """Return a secret, opened, or `None` if another key sealed the secret or the words differ.
-        Raises `StateError` without a key.
+        """Open a sealed secret, and return the secret, or `None` if another key sealed the secret
+        or the words differ. Raises `StateError` without a key.
         """
         _, plain = self._opened(sealed, bound_to)
         return None if plain is None else Secret(plain)
