@@ -17,11 +17,11 @@ Description=Runs of certferry, twice a day
 
 [Timer]
 OnCalendar=*-*-* 00,12:00:00
-# Not every machine at midnight; on one machine always the same second.
+# Each machine has another moment, and keeps this moment every day.
 RandomizedDelaySec=6h
 FixedRandomDelay=true
 AccuracySec=1s
-# A machine that was off at its time makes up for it.
+# If the machine was off at the moment, the run starts after the next boot.
 Persistent=true
 
 [Install]
@@ -39,11 +39,11 @@ After=network-online.target nss-lookup.target
 
 [Service]
 Type=oneshot
-# Still in progress, at work elsewhere, or stopped by an operator or a shutdown: the next run goes
-# on from there.
+# 75: work is still in progress, or another run does the work. 130: an operator or a shutdown
+# stopped the run. In both cases the next run continues.
 SuccessExitStatus=75 130
-# A run tries again what has failed, after 1, 10 and 100 minutes. One that hangs must not keep the
-# next from starting; one that is told to end does so within seconds.
+# A run repeats failed work after 1, 10 and 100 minutes. A run that hangs is ended before the next
+# run is due. A run that systemd stops ends within seconds.
 TimeoutStartSec=11h
 TimeoutStopSec=15s
 UMask=0077
@@ -56,12 +56,12 @@ HARDENED = """\
 ReadWritePaths=/var/lib/certferry
 ReadWritePaths=/etc/ssl/site
 
-# Everything is there to be read, and only ReadWritePaths to be written.
+# The service can read every file, but write only to ReadWritePaths.
 ProtectSystem=strict
 ProtectHome=read-only
 ProtectKernelTunables=yes
 ProtectControlGroups=yes
-# The network, the resolver's socket, and nothing exotic.
+# Only sockets for the network and for local services, such as the resolver.
 RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK
 RestrictNamespaces=yes
 RestrictRealtime=yes
@@ -80,14 +80,14 @@ ProtectHostname=yes
 ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectProc=invisible
-# For files of other users than root, and for `owner` and `group`.
+# To write files of users other than root, and to set `owner` and `group`.
 CapabilityBoundingSet=CAP_CHOWN CAP_DAC_OVERRIDE CAP_FOWNER
 """
 
 OPEN = """
-# No sandbox beyond that: the configuration runs programs (a reload, a command), whose needs are
-# not known. A drop-in can add what fits.
-# A server that one of them starts outlives the run, as it does when cron starts it.
+# No sandbox beyond these settings: the configuration runs programs (a reload, a command), and their
+# needs are unknown. A drop-in can add restrictions.
+# A server started by such a program outlives the run, as under cron.
 KillMode=process
 """
 
@@ -126,12 +126,12 @@ FAILED = """\
 # To change it, write a drop-in: systemctl edit certferry-failed.service
 
 [Unit]
-Description=certferry: tell that a run failed
+Description=certferry: report a failed run
 
 [Service]
 Type=oneshot
-# It is told how the run ended (MONITOR_SERVICE_RESULT, systemd.exec(5)). What a run told itself is
-# not told again; one that was killed, or could not begin, told nothing.
+# Reports a run that was killed or could not begin. A run that failed otherwise has reported its
+# failure itself. systemd passes the run's end in MONITOR_SERVICE_RESULT (systemd.exec(5)).
 TimeoutStartSec=2min
 UMask=0077
 NoNewPrivileges=yes

@@ -405,7 +405,7 @@ def test_chain_that_was_exchanged(attacked: Attacked) -> None:
     fullchain = attacked.bundle.fullchain_pem + other.cert_pem
     attacked.write(f"UPDATE version_pem SET fullchain_pem = '{fullchain}' WHERE lineage = 'img'")  # noqa: S608 - a test's own
 
-    with pytest.raises(StateError, match="a chain stands in another's place"):
+    with pytest.raises(StateError, match="the chain in the row is not the chain"):
         attacked.store.bundle("img", 1)
 
     assert ["img"] == [subject for subject, _ in attacked.store.unopened()]

@@ -2,7 +2,8 @@
 
 A run sends `URL/start`, then `URL` or `URL/fail`, with the run's id as `rid` and the run's last
 lines as the body. The service answers 200 also for an unknown check, or for too many pings, and
-names the problem in the body. The header `Ping-Body-Limit` has the number of bytes kept.
+names the problem in the body. The header `Ping-Body-Limit` says how many bytes of a body the
+service keeps.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SERVICE = "heartbeat"
 MISSED = "heartbeat_missed"  # the code of a problem with a ping
 
 USUAL_LIMIT = 10_000
-"""Bytes of a body kept by every version of the service; `Ping-Body-Limit` may allow more."""
+"""How many bytes of a body every version of the service keeps; `Ping-Body-Limit` may allow more."""
 MOST = 100_000  # bytes sent at most, whatever limit a service names
 
 _PLAIN = {"Content-Type": "text/plain; charset=utf-8"}
@@ -28,7 +29,9 @@ _UNKNOWN, _TOO_OFTEN = b"(not found)", b"(rate limited)"
 
 
 class Heartbeat:
-    """A check at the service, for the run `rid`. Raises `ConfigError` for a wrong address."""
+    """Sends the pings of the run `rid` to one check at the service. Raises `ConfigError` for a
+    wrong address.
+    """
 
     def __init__(self, address: Secret, http: Http, rid: str) -> None:
         self._address = secret_address(address)

@@ -1,8 +1,8 @@
 """DNS by an operator's program, for a service without an adapter.
 
 certferry calls the program as `… present NAME VALUE` and `… cleanup NAME VALUE`, one call at a
-time. NAME is absolute, without a final dot. A repeated call must succeed, and the program must keep
-other values at the name.
+time. NAME is the full name, without a final dot. A repeated call must succeed, and the program must
+keep other values at the name.
 
 Exit codes, as in sysexits.h:
 
@@ -10,7 +10,7 @@ Exit codes, as in sysexits.h:
 - 66: the value to clean up was missing;
 - 68: the program has no zone for the name;
 - 77: the service refuses the program's keys;
-- any other code: failed, and the change may have been made.
+- any other code: the call failed, but may have made the change.
 """
 
 from __future__ import annotations

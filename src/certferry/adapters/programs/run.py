@@ -1,4 +1,4 @@
-"""Run an operator's program without a shell, with a time limit, its output in the log."""
+"""Run an operator's program without a shell and with a time limit. The output goes to the log."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 
 def must_be_there(program: Program) -> None:
-    """Raise `TargetRejected` for a missing or unexecutable program."""
+    """Raise `TargetRejected` for a program that is missing or cannot be executed."""
     name = program.arguments[0]
     if shutil.which(name) is None:
         message = Text("the program {program} cannot be found or run", program=name)
@@ -53,7 +53,7 @@ def run(
     hidden: Collection[Secret],
     withheld: Collection[str] = (),
 ) -> None:
-    """Run a program as `run_to_end` does. Raises `DeployError` also for a failed program."""
+    """Run a program as `run_to_end` does. Raises `DeployError` also if the program fails."""
     ended = run_to_end(program, variables, pause, hidden=hidden, withheld=withheld)
     if ended.code != 0:
         raise failed(program.arguments[0], ended)
@@ -168,7 +168,7 @@ def _signal(process: subprocess.Popen[bytes], how: signal.Signals) -> None:
 
 
 def _log_lines(name: str, lines: list[str], left_out: int) -> None:
-    """Log the lines with `program`, so that the log file takes them at any level."""
+    """Log the lines with the attribute `program`: the log file takes such lines at any level."""
     if left_out:
         sentence = Text(
             "{program}: {count} bytes of its output are left out", program=name, count=left_out
@@ -207,7 +207,8 @@ def failed(name: str, ended: Ended) -> DeployError:
 
 
 MOST_OUTPUT = 16 * 1024
-"""Bytes of a program's output to keep. The end is kept: errors usually come last."""
+"""How many bytes of a program's output are kept. The end is kept, because errors usually
+come last."""
 
 _CHUNK = 4096
 _MOST_CHUNKS = 64

@@ -39,7 +39,8 @@ _RETRIES: Any = {"max_retries": 3, "retry_timeout": timedelta(seconds=30)}
 _TIMES = {"timeout": timedelta(seconds=60), "connect_timeout": timedelta(seconds=5)}
 
 LIST = timedelta(seconds=90)
-"""The limit for a list with all pages: the library would follow an endless chain of pages."""
+"""How long listing all objects may take, over all pages: the library itself would follow an endless
+chain of pages."""
 
 _PAUSES = (0.3, 1.5)  # seconds
 _CODE = re.compile(r"<Code>(\w+)</Code>")
@@ -56,7 +57,7 @@ _LATER = Text("run again later; if the error persists, check `endpoint` and `reg
 class S3Objects:
     """The objects under a prefix of a bucket, see `ports.objects.ObjectStore`.
 
-    The keys come from the environment, under the names of Amazon's own programs. Raises
+    The keys come from the environment variables that Amazon's own programs use. Raises
     `ConfigError` for a missing key.
     """
 
@@ -80,7 +81,7 @@ class S3Objects:
                     "set {names}, with permission to list, read, create and delete there"
                 ).filled(names=" and ".join(_KEYS)),
             )
-        # Pass every setting, because the library would read others from the environment.
+        # Pass every setting, because the library would read missing settings from the environment.
         config: Any = {
             "region": region or os.environ.get("AWS_REGION") or _DEFAULT_REGION,
             **({"endpoint": endpoint} if endpoint else {}),
@@ -157,7 +158,7 @@ class S3Objects:
         return self._called(is_read)
 
     def _called(self, call: Callable[[], T]) -> T:
-        """Return the call's result, with further attempts after a passing failure.
+        """Make a call, again after a failure that may pass, and return the result.
 
         The library itself repeats only reads. Repeating a creation is safe: the object exists
         afterwards. Raises `CertferryError`.

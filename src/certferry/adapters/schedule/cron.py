@@ -24,7 +24,7 @@ from certferry.text import Text
 from certferry.values import replace
 
 _TIMEOUT = timedelta(seconds=30)
-"""Time limit of `crontab`: it handles one small file, but perhaps on a network mount."""
+"""How long `crontab` may take. It handles one small file, but perhaps on a network mount."""
 
 # The first alternative is from Debian's cron, cronie and macOS, the second from busybox.
 _NO_CRONTAB = re.compile(rb"no crontab for |can't open .*: No such file or directory")
@@ -37,7 +37,9 @@ _ANOTHER_WAY = Text(
 
 
 def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
-    """Return how to start the cron daemon; `None` if running, or if /proc is hidden (proc(5))."""
+    """Return how to start the cron daemon. Return `None` if the daemon runs, or if /proc hides
+    other users' processes (proc(5)).
+    """
     names = set()
     for path in processes.glob("[0-9]*/comm"):
         with suppress(OSError):  # the process has ended meanwhile
@@ -53,9 +55,9 @@ def daemon_to_start(processes: Path = Path("/proc")) -> Text | None:
 
 @dataclass(frozen=True)
 class Cron:
-    """The `Scheduler` by one line in the user's crontab."""
+    """The `Scheduler` that keeps one line in the user's crontab."""
 
-    #: The environment of `crontab`.
+    #: The environment in which `crontab` runs.
     environ: Mapping[str, str]
     #: `pick(n)` returns a random number from 0 to n - 1.
     pick: Callable[[int], int]
@@ -122,7 +124,9 @@ class Cron:
 
 
 def next_run(times: Sequence[time], now: datetime) -> datetime:
-    """Return the next moment in UTC. If clocks go forward over the moment, cron runs later."""
+    """Return the next moment of the daily `times`, in UTC. If the local clock goes forward over the
+    moment, cron starts the run later.
+    """
     local = now.astimezone().replace(tzinfo=None)
     today = [datetime.combine(local, each) for each in times]
     ahead = (each if each > local else each + timedelta(days=1) for each in today)
@@ -147,7 +151,7 @@ def _place() -> Text:
 
 
 MARK = b"# certferry schedule"
-"""The end of certferry's line, which marks the line; a comment for the shell."""
+"""The end of certferry's line, by which certferry recognises the line. For the shell, a comment."""
 
 _OWN = re.compile(
     rb"^[ \t]*(?P<when>@[a-z]+|[\d*~]\S*(?:[ \t]+\S+){4})[ \t]+(?P<command>.*) "
@@ -158,7 +162,8 @@ _OWN = re.compile(
 _HOUR = rb"(?:[01]?\d|2[0-3])"
 _TIMES = re.compile(rb"([0-5]?\d)[ \t]+(%b(?:,%b)?)[ \t]+\*[ \t]+\*[ \t]+\*" % (_HOUR, _HOUR))
 _DELAY = re.compile(rb"/bin/sleep ([0-5]?\d); ")
-"""The start of the command in a line, because cron has no seconds. Every shell takes it."""
+"""certferry's command begins with a sleep, because cron has no seconds. Every shell accepts
+`/bin/sleep`."""
 _PATH = re.compile(rb"""^[ \t]*PATH[ \t]*=[ \t]*(["']?)(.*?)\1[ \t]*$""", re.MULTILINE)
 _USUAL_PATH = "/usr/bin:/bin"
 """PATH as set by Debian's cron, cronie and busybox (`_PATH_DEFPATH`, paths.h)."""
@@ -178,7 +183,7 @@ class CronEntry(Struct, frozen=True):
 
     @property
     def times(self) -> tuple[time, ...]:
-        """The one or two times of day; empty for a schedule changed by hand."""
+        """The one or two times of day; empty for any other schedule, which an operator wrote."""
         match = _TIMES.fullmatch(self.when)
         if match is None:
             return ()

@@ -41,7 +41,8 @@ RUN = Path("/run")
 SYSTEM_UNITS = Path("/etc/systemd/system")
 BOOTED = Path("/run/systemd/system")  # exists where systemd is the init system (sd_booted(3))
 LINGERING = Path("/var/lib/systemd/linger")
-"""Has a file per user with a manager that runs without login (loginctl(1) `enable-linger`)."""
+"""A directory with a file for each user whose manager runs without a login (loginctl(1)
+`enable-linger`)."""
 USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin"
 """PATH of services (systemd.exec(5), "$PATH")."""
 
@@ -106,7 +107,9 @@ def _settings(job: Job, command: tuple[str, ...], *, for_system: bool) -> str:
 
 
 def _word(word: str) -> str:
-    """Return a word quoted for systemd. Raises `ScheduleError` for a character it interprets."""
+    """Return a word quoted for systemd. Raises `ScheduleError` for a character that systemd would
+    interpret.
+    """
     if not word.isprintable() or _REPLACED & set(word):
         raise ScheduleError(
             Text("a systemd unit cannot hold {word}", word=repr(word)),
@@ -119,9 +122,9 @@ def _word(word: str) -> str:
 class SystemdTimer:
     """The `Scheduler` by systemd: a timer and two services in one directory.
 
-    `for_system`: the directory is the system's. `environ` has PATH, and the address of the user's
-    manager. `booted` exists if systemd runs; `lingering` has a file per user with a manager that
-    always runs.
+    `for_system` means that the directory is the system's, not a user's. `environ` has PATH, and the
+    address of the user's manager. `booted` is a path that exists if systemd runs; see `LINGERING`
+    for `lingering`.
     """
 
     #: The units to write; the first unit is enabled and started.
@@ -272,9 +275,10 @@ class SystemdServer(SystemdTimer):
 
 
 class PackagedTimer(SystemdTimer):
-    """Enables and disables the units of the Debian package; an operator's drop-in changes them.
+    """The `Scheduler` that enables and disables the units of the Debian package. An operator's
+    drop-in can change these units.
 
-    Units written by certferry before the package was installed are removed.
+    Units that `schedule install` wrote before the package was installed are removed.
     """
 
     #: The directory of the package's units.
@@ -320,7 +324,7 @@ class PackagedTimer(SystemdTimer):
 
 
 class PackagedServer(PackagedTimer):
-    """Enables and disables the package's service `certferry serve`."""
+    """The `Scheduler` that enables and disables the package's service `certferry serve`."""
 
     units, service, place, when = (SERVER,), SERVER, SystemdServer.place, SystemdServer.when
 

@@ -1,5 +1,5 @@
-"""Access to the console: users with links and sessions, tokens, and failed logins. The names of
-users and tokens are case-insensitive.
+"""The tables of access to the console: users, links for choosing a password, sessions, tokens, and
+failed logins. The names of users and tokens are case-insensitive.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _TOKENS = Table(
 )
 
 SEEN_EVERY, USED_EVERY = timedelta(minutes=1), timedelta(hours=1)
-"""The shortest time between two stored moments of a session's last use, and of a token's."""
+"""The shortest time between two writes of the last use: for a session, and for a token."""
 
 _GUESSES_COUNT_FOR = timedelta(minutes=15)
 _MOST_GUESSES = 1_000_000
@@ -50,8 +50,8 @@ and a minute has no time for so many.
 
 
 class AccessTables(Tables):
-    """See `AccessStore`. Users and tokens of another program are ignored, and replaced by
-    additions.
+    """See `AccessStore`. Users and tokens written by another program are ignored. A new user or
+    token with the same name replaces the other program's row.
     """
 
     _sealing: Sealing
@@ -82,7 +82,9 @@ class AccessTables(Tables):
 
     @writes
     def remove_user(self, transaction: Transaction, name: str) -> bool:
-        """See `AccessStore.remove_user`: links and sessions go with the user (foreign keys)."""
+        """See `AccessStore.remove_user`. The database deletes the links and sessions (foreign
+        keys).
+        """
         return _remove(transaction, "console_user", name)
 
     @writes
@@ -255,7 +257,7 @@ class AccessTables(Tables):
     def _save_password(
         self, transaction: Transaction, user: str, password: str, now: datetime
     ) -> None:
-        """Store the hash of a password, and end the user's link for choosing a password."""
+        """Store the hash of a password, and delete the user's link for choosing a password."""
         row = {"password": password, "password_at": MOMENT.write(now)}
         USER.change(self._sealing, transaction, {"id": user}, **row)
         transaction.remove("console_user_link", user_id=user)
@@ -266,7 +268,7 @@ def _id_of(name: str) -> str:
 
 
 def _remove(transaction: Transaction, table: str, name: str) -> bool:
-    """Delete the row of a name, also another program's row. Return whether the row existed."""
+    """Delete the row with a name, even a row of another program. Return whether the row existed."""
     rows = transaction.rows(f"SELECT 1 FROM {table} WHERE id = ?", _id_of(name))  # noqa: S608 - a constant
     transaction.remove(table, id=_id_of(name))
     return bool(rows)

@@ -1,5 +1,6 @@
-"""A backup of a state in one archive: a copy of the database, made by SQLite while others write,
-and the state's key. Backup and restore refuse a damaged state, and a state sealed with another key.
+"""Backup and restore of a state. A backup is one archive with the state's key and a copy of the
+database; SQLite makes the copy, even while other processes write. Backup and restore refuse a
+damaged state, and a state sealed with another key.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from certferry.whole_file import draft_beside, free_copy, sync_directory
 
 _STATE, _KEY = "state.db", "secret.key"
 _HEADER = 20
-"""The length of a database's beginning in bytes. The last two bytes show a write-ahead log
+"""The position in a database file after the two bytes that show a write-ahead log
 (sqlite.org/fileformat.html, "The Database Header")."""
 
 _NO_LOG = b"\1\1"
@@ -40,11 +41,13 @@ _NOT_COPIED = (
     "console_user_session",
     "console_user_link",
 )
-"""Rows absent from a backup. A run in progress would count as killed after a restore; after a
-restore, every user logs in again."""
+"""The rows that a backup omits, each as the rest of a statement `DELETE FROM`. A run in progress
+would count as killed after a restore. Sessions and links of the console are only for the old
+machine."""
 
 _PATIENCE = timedelta(seconds=1)
-"""How long a restore waits for a run about to end."""
+"""How long a restore waits for another process to unlock the database, such as a run
+about to end."""
 
 _IN_USE = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _BROKEN = {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_FORMAT}
@@ -57,13 +60,13 @@ class Restored(Struct, frozen=True):
     lineages: tuple[str, ...]
     #: When the backup was made.
     made_at: datetime
-    #: The files replaced by the restore, under new names.
+    #: The new paths of the replaced files.
     kept: tuple[Path, ...]
 
 
 def back_up(path: Path, key: Path | Secret, now: datetime) -> tuple[bytes, tuple[str, ...]]:
-    """Return an archive of a state and the state's key, and the names of the state's certificates.
-    Runs may go on meanwhile. Raises `StateError`.
+    """Return an archive with the state and the state's key, and the names of the state's
+    certificates. Runs can continue during the backup. Raises `StateError`.
     """
     with translating_errors(path):
         if not path.exists():
@@ -81,11 +84,13 @@ def back_up(path: Path, key: Path | Secret, now: datetime) -> tuple[bytes, tuple
 
 
 def restore(archive: bytes, source: Path, path: Path, key: Path | Secret) -> Restored:
-    """Put the state and the key of an archive in place; messages name the archive `source`. The
-    replaced files are kept under other names. A given key must be the archive's key.
+    """Replace the state at `path`, and the key file, by the state and the key in an archive. The
+    replaced files are kept under other names. If `key` is the key itself, the archive must have the
+    same key. Messages call the archive `source`.
 
-    Raises `LeaseHeld` while another process works with the state, and `StateError` for anything but
-    a whole backup. After an error, the old state and key are in place.
+    Raises `LeaseHeld` while another process works with the state, `ConfigError` for an archive with
+    another key than the given key, and `StateError` for anything but a complete backup. After an
+    error, the old state and key are in place.
     """
     files, made_at = _unpacked(archive, source)
     with _key_in_place(files[_KEY], key, source) as backup_key:
@@ -109,8 +114,8 @@ def _copied(path: Path) -> bytes:
         closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
     ):
         state.backup(copy)
-        # Processes and browsers' sessions end with this machine. Errors are ignored:
-        # `_must_be_whole` refuses another program's database, and a moved state.
+        # Processes and browsers' sessions belong to this machine. Errors are ignored here, because
+        # `_must_be_whole` refuses another program's database and a moved state.
         copy.execute("PRAGMA foreign_keys = ON")  # deletes a run's events with the run
         for rows in _NOT_COPIED:
             with suppress(sqlite3.OperationalError, sqlite3.IntegrityError):
@@ -119,13 +124,14 @@ def _copied(path: Path) -> bytes:
 
 
 def _without_log(content: bytes) -> bytes:
-    # A database with a log needs files beside the database, which memory lacks.
+    # A write-ahead log needs files beside the database; a database in memory has none.
     return content[: _HEADER - 2] + _NO_LOG + content[_HEADER:]
 
 
 def _must_be_whole(content: bytes, place: Path, sealing: seals.Sealing) -> tuple[str, ...]:
-    """Check a state by opening every sealed key. Return the names of the state's certificates.
-    Raises `StateError`; `StateTooNew` or `StateTooOld` for the state of another version.
+    """Check that a database is a complete state in use, and that `sealing` opens every sealed key.
+    Return the names of the state's certificates. Raises `StateError`; `StateTooNew` or
+    `StateTooOld` for the state of another version.
     """
     with closing(InMemory(place, _without_log(content))) as copy:
         for row in copy.rows("PRAGMA integrity_check"):
@@ -154,7 +160,7 @@ def _packed(files: Mapping[str, bytes], now: datetime) -> bytes:
 
 
 def _unpacked(archive: bytes, source: Path) -> tuple[dict[str, bytes], datetime]:
-    """Return the files of an archive, and when the archive was made. Files are read in memory only,
+    """Return the files of an archive, and when the archive was made. No file is written to disk,
     because the names of members may point anywhere.
     """
     files: dict[str, bytes] = {}
@@ -180,7 +186,7 @@ def _unpacked(archive: bytes, source: Path) -> tuple[dict[str, bytes], datetime]
 
 
 class _Key(Struct, frozen=True):
-    """The key of a backup, in force already or to be put in place."""
+    """The key of a backup: already in force, or a draft to be put in place."""
 
     #: The key in force, or a draft of the key file.
     key: Path | Secret
@@ -189,8 +195,8 @@ class _Key(Struct, frozen=True):
 
     @contextmanager
     def put(self) -> Iterator[list[Path]]:
-        """Put the key file in place for a `with` block. Yield the replaced file's new name in a
-        list. If the block raises, put the replaced file back.
+        """Put the key file in place, then run a `with` block. Yield a list with the new path of the
+        replaced file, or an empty list. If the block raises, put the replaced file back.
         """
         if self.place is None or isinstance(self.key, Secret):
             yield []
@@ -237,9 +243,9 @@ def _is_there(content: bytes, key: Path | Secret) -> bool:
 
 
 def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
-    """Replace a state by another, in one transaction: other processes, also after a crash, see
-    either the old or the new state. The key is replaced first: after a kill between the two, runs
-    refuse the state, and the same restore can be repeated.
+    """Replace the database at `path` by `content`, in one transaction. Even after a crash, other
+    processes see either the old or the new database. The key file is replaced before the database:
+    after a kill in between, runs refuse the state, and the same restore can be repeated.
     """
     with translating_errors(path):
         seals.make_directory(path.parent)
@@ -254,8 +260,9 @@ def _replace(content: bytes, path: Path, key: _Key) -> tuple[Path, ...]:
 
 
 def _alone_with(path: Path, *, is_new: bool) -> tuple[sqlite3.Connection, list[Path]]:
-    """Open a state for this process alone. Return the state, and the copy of the old content beside
-    the state. Raises `LeaseHeld` while another process works with the state.
+    """Open a database for this process alone. Return the connection, and a list with the path that
+    keeps the old database (an empty list if `is_new`). Raises `LeaseHeld` while another process
+    works with the state.
     """
     state = _opened(path)
     try:
@@ -283,8 +290,8 @@ def _opened(path: Path) -> sqlite3.Connection:
 
 
 def _lock(state: sqlite3.Connection) -> None:
-    """Lock a state until the state is closed. Switching the log off succeeds only if this process
-    alone has the database open (sqlite.org/wal.html).
+    """Lock a database until the connection is closed. The write-ahead log can be switched off only
+    while no other process has the database open (sqlite.org/wal.html).
     """
     for command in (
         "PRAGMA locking_mode = EXCLUSIVE",

@@ -1,7 +1,8 @@
 """Conversions between fields and the columns of the schema.
 
-certferry can read every value written by certferry, so an unreadable value was written by another
-program, and raises `StateError`. To store a field in another form, name a column in the `Table`::
+certferry can read every value that certferry wrote. Any other value was written by another program,
+and reading the value raises `StateError`. A field is stored unchanged, unless the `Table` names a
+column for the field::
 
     Table("issue_try", Try, "lineage", tried_at=MOMENT, names=NAMES)
 """
@@ -34,7 +35,7 @@ class NoText(str):
     """Bytes stored in SQLite by another program, shown as a text.
 
     Parsing the text fails, and proofs never fit the text, so a row with a `NoText` counts as
-    absent. As a parameter of a query, a `NoText` stands for the bytes.
+    absent. A `NoText` passed to a query as a parameter becomes the bytes again.
     """
 
     __slots__ = ("raw",)
@@ -44,7 +45,7 @@ class NoText(str):
 
     @classmethod
     def of(cls, raw: bytes) -> NoText:
-        """Return a text for bytes, showing the first bytes."""
+        """Return a text that stands for bytes, and shows the first bytes in hex."""
         named = cls(f"x'{raw[:_NAMED_BYTES].hex()}'")
         named.raw = raw
         return named
@@ -96,15 +97,15 @@ def from_moment(moment: datetime) -> str:
 
 
 def to_moment(text: str) -> datetime:
-    """Return a moment text by certferry, far enough from the ends of the calendar for sums. Raises
-    `StateError`.
+    """Read a moment that certferry wrote. Raises `StateError` outside the years 1970 to 8999, so
+    that sums stay within the calendar.
     """
     return _moment(text, range(1970, 9000))
 
 
 def to_validity(text: str) -> datetime:
-    """Return the start or end of a validity, perhaps the calendar's end (RFC 5280 §4.1.2.5).
-    Raises `StateError`.
+    """Read the start or end of a certificate's validity. The year 9999 is allowed, because it
+    stands for a validity without an end (RFC 5280 §4.1.2.5). Raises `StateError`.
     """
     return _moment(text, range(1950, 10_000))
 
@@ -209,8 +210,8 @@ _DEEPEST_TEXT = 20
 
 
 def to_text(written: str) -> Text:
-    """Return the sentence in JSON. For another program's text, return a sentence about this fact,
-    so neither reading nor rendering raises an error.
+    """Return the sentence that a JSON text holds. If another program wrote the text, return
+    `_UNREADABLE_TEXT`, so neither reading nor rendering raises an error.
     """
     try:
         text = _read_json(written, from_plain)
@@ -236,9 +237,9 @@ def as_plain(value: object) -> object:
 
 
 def from_plain(value: object) -> object:
-    """Return a sentence, or a sentence's value, from a value of JSON. Raises an error of
-    `UNREADABLE` or `StateError` for other values, and `ValueError` for a sentence that lacks values
-    or becomes too long.
+    """Return the sentence, or the value of a sentence, that `as_plain` turned into a value of JSON.
+    Any other value raises `StateError` or an error of `UNREADABLE`; a sentence that lacks values,
+    or becomes too long, raises `ValueError`.
     """
     text = _from_plain(value, _DEEPEST_TEXT)
     if _length(text) > _LONGEST_TEXT:
@@ -278,7 +279,7 @@ def _places(text: Text) -> Iterator[str]:
 
 
 def _length(value: object) -> int:
-    """Return the most characters of a value, once rendered."""
+    """Return how many characters a value has at most when rendered."""
     if isinstance(value, Text):
         lengths = {name: _length(filled) for name, filled in value.values.items()}
         filled = _places(value) if lengths else ()

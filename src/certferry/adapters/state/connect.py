@@ -19,7 +19,7 @@ _SQLITE = "sqlite:///"
 _SERVERS = ("postgresql://", "postgresql:///", "postgres://", "postgres:///")
 _MODULES = {_SQLITE: "certferry.adapters.state.sqlite"}
 _MODULES |= dict.fromkeys(_SERVERS, "certferry.adapters.state.postgresql")
-"""Modules by the beginning of a URL, imported when a state is opened."""
+"""The module that opens a state, by the beginning of the state's URL. Imported only when needed."""
 
 Location = str | Path | ObjectStore
 """The location of a state: the URL of a database, the path of a SQLite database, or the objects of
@@ -38,15 +38,16 @@ def connect(
 ) -> StateStore:
     """Open the state at a location.
 
-    `key` is the state's key, or the path of the key file, made with the first secret. `host` is
-    this host's name, in the keys of rows with a single host as owner. `password` is for a server.
+    `key` is the state's key, or the path of the key file; the file is made for the state's first
+    secret. `host` is this host's name, stored in rows that belong to one host. `password` is the
+    password of a database server.
 
-    A SQLite database is made and migrated if necessary, and so is the state in a bucket. With
-    `reads_only`, an absent state stays absent and reads as empty. Only `prepare` makes the state on
-    a server.
+    A state in a SQLite database or in a bucket is made and migrated if necessary; with
+    `reads_only`, an absent state stays absent, and reads as empty. A state on a server is made and
+    migrated only by `prepare`.
 
-    Raises `ConfigError` for an unknown kind of URL and for a URL without a state, and `StateError`
-    (`StateUnavailable`, `StateTooNew`). Errors of a server beyond the help of waiting are
+    Raises `ConfigError` for an unknown kind of URL and for a server without a state, and
+    `StateError` (`StateUnavailable`, `StateTooNew`). A server's error that waiting cannot cure is a
     `ConfigError`.
     """
     server = {} if password is None else {"password": password}
@@ -59,8 +60,9 @@ def connect(
 def open_whole(
     url: Location, key: Path | Secret, *, host: str = "localhost", password: Secret | None = None
 ) -> SqlState:
-    """Open an existing state to move or change the whole state. A moved state, and the destination
-    of an unfinished move, open as well. Raises as `connect`.
+    """Open an existing state, to move the state or to change the key. Unlike `connect`, this
+    function also opens a moved state, and the destination of an unfinished move. Raises as
+    `connect`.
     """
     server = {} if password is None else {"password": password}
     opened: SqlState = _module(url).open_whole(_named(url), key, host, **server)
@@ -75,8 +77,8 @@ def prepare(
     init: bool,
     password: Secret | None = None,
 ) -> bool:
-    """Make the state at a URL (`init`), or migrate the existing state. Return whether anything
-    changed. Raises as `connect`.
+    """Migrate the state at a URL; with `init`, make an absent state. Return whether anything
+    changed. Raises as `connect`, and without `init` also for an absent state.
     """
     server = {} if password is None else {"password": password}
     done: bool = _module(url).prepare(_named(url), key, host, init=init, **server)
@@ -110,8 +112,8 @@ def _module(url: Location) -> Any:
 
 
 def may_exist(path: Path) -> bool:
-    """Return whether a state may exist at a path. In a directory closed to this user, a state may
-    exist unseen.
+    """Return whether a state may exist at a path. The answer is true for a path in a directory that
+    this user cannot enter.
     """
     try:
         path.stat()

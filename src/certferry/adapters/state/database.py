@@ -1,7 +1,7 @@
 """The interface between the tables and any database, and the migrations of the schema.
 
-Every database runs the same queries. `Dialect` and the classes of a database hide the differences
-between SQLite and PostgreSQL: opening, privacy, the meaning of errors.
+Every database runs the same queries. `Dialect`, and a class for each kind of database, hide the
+differences between SQLite and PostgreSQL: opening, privacy, the meaning of errors.
 
 Declare and call a method that writes::
 
@@ -85,7 +85,8 @@ class Reader(Protocol):
 class Transaction(Reader, Protocol):
     """A transaction, given to a function of `Database.run`.
 
-    Names of tables, columns and conflict clauses become SQL, so callers pass constants only.
+    Names of tables and columns, and conflict clauses, become part of the SQL, so callers pass only
+    constants.
     """
 
     def execute(self, query: str, *values: Value) -> None:
@@ -138,18 +139,21 @@ class Dialect(Struct, frozen=True):
     name: str
     #: A query for the `name` of each table.
     tables: str
-    #: An expression for the present moment, in the form of the columns.
+    #: An expression for the present moment, in the form of stored moments.
     clock: str
     #: Splits a script into statements.
     statements: Callable[[str], Iterator[str]]
-    #: A query for a lineage's history: `head`, `entries` and the `number` of the next entry. The
-    #: head stays locked against other writers until the transaction ends.
+    #: A query for a lineage's row of `history_head`: `entries` and `head` (the column `link`), with
+    #: the `number` of the next entry. The row stays locked against other writers until the
+    #: transaction ends.
     head: str
     #: A query for all columns: `table_name`, `name`, `place` in the key (0 outside the key),
-    #: `is_flag`, and `renumber`, a statement that sets the numbering after rows were copied.
+    #: `is_flag`, and `renumber`, a statement that sets the number of the next row after rows were
+    #: copied.
     columns: str
     #: A query for triggers, rules, constraints and the like: `table_name`, `kind`, `name`,
-    #: `definition` as the schema's scripts write the definition, and `removal`, a statement.
+    #: `definition` in the words of the schema's scripts, and `removal`, the statement that removes
+    #: the object.
     attached: str
     #: Returns statements that lock tables against other writers.
     alone: Callable[[Sequence[str]], Iterator[str]]
@@ -160,16 +164,16 @@ class Dialect(Struct, frozen=True):
     #: The end of a query that locks rows against change until the transaction ends. Empty if
     #: the database has one writer at a time.
     share: str = ""
-    #: A query for `oldest`: the oldest schema whose certferry may use a newer schema. Empty if
-    #: only one host uses the state.
+    #: A query for `oldest`: the number of the oldest schema whose certferry can still use this
+    #: database after a newer certferry migrated it. Empty if only one host uses the state.
     oldest: str = ""
 
 
 class Database(Reader, Protocol):
     """The database of one state; several threads may use the database at once.
 
-    A function carried out by the database uses the given transaction, never the database.
-    Methods translate the driver's errors to `StateError`.
+    A function given to `read`, `run` or `change_schema` queries the reader or transaction that it
+    receives, never the database. Methods translate the driver's errors to `StateError`.
     """
 
     @property
@@ -191,7 +195,9 @@ class Database(Reader, Protocol):
         """
 
     def change_schema(self, function: Callable[[Transaction], T]) -> T:
-        """Return the result of a function that changes tables: as `run`, one change at a time."""
+        """Return the result of a function that changes tables. As `run`, but only one such function
+        runs at a time.
+        """
 
     def close(self) -> None:
         """Close the connections of every thread. Later queries raise `StateError`."""
@@ -201,7 +207,7 @@ class Tables:
     """Some tables of a database, as one host sees the tables."""
 
     _database: Database
-    #: This host's name, in the keys of rows with a single host as owner.
+    #: This host's name, stored in the keys of rows that belong to one host.
     host: str
 
     def _write(self, function: Callable[[Transaction], T]) -> T:
@@ -227,14 +233,16 @@ def writes(
 class Table(Generic[T]):
     """The rows of one kind of record, a Struct or a dataclass. Each field has a column.
 
-    ``ORDERS = Table("acme_order", Ordered, "lineage", names=NAMES)`` stores each `Ordered` as a
-    row of `acme_order`, with the key `lineage`, and converts `names`.
+    ``ORDERS = Table("acme_order", Ordered, "lineage", names=NAMES)`` stores each `Ordered` as a row
+    of `acme_order`, with the key `lineage`, and converts `names`.
 
-    `columns` gives the form of the fields stored in another form, and `None` for a field without
-    a column. `unreadable_rows` alone uses the columns without a field.
+    `columns` names the conversion of each field that is not stored unchanged; `None` means that the
+    field has no column. `columns` may also name columns without a field: only `unreadable_rows`
+    uses these.
 
     An unreadable row counts as absent, because the program that wrote the row could as well have
-    deleted the row. Rows that must be present are proven (`row_proofs`).
+    deleted the row. Important rows, such as versions, have a proof: a wrong proof raises an error
+    instead (`row_proofs`).
     """
 
     #: All tables of records, by the table's name in the database.
@@ -259,7 +267,9 @@ class Table(Generic[T]):
         self.of.setdefault(name, []).append(self)
 
     def of_row(self, row: Row, **more: Any) -> T:
-        """Return the record of a row, with `more` fields. Raises `StateError`."""
+        """Return the record of a row; `more` has the fields without a column. Raises
+        `StateError`.
+        """
         values = {field: row[name] for field, _, name in self._columns}
         if NoText in map(type, values.values()):
             raise corrupt()
@@ -273,13 +283,21 @@ class Table(Generic[T]):
             raise corrupt() from problem
 
     def query(self, condition: str, *values: Value) -> Statement:
+<<<<<<< HEAD
         """Return the query for the rows that match `condition`, constant SQL after the table."""
+=======
+        """Return the query for the rows that match `condition`, SQL text that callers pass as a
+        constant.
+        """
+>>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
         return f"SELECT * FROM {self._name} {condition}", values  # noqa: S608 - constants, by contract
 
     def read(
         self, rows: Iterable[Row], more: Callable[[Row], Mapping[str, Any]] = lambda _: {}
     ) -> tuple[T, ...]:
-        """Return the records of the readable rows, each with `more` fields."""
+        """Return the records of the readable rows; `more` returns a row's fields without
+        a column.
+        """
         records = []
         for row in rows:
             with suppress(StateError):
@@ -287,27 +305,31 @@ class Table(Generic[T]):
         return tuple(records)
 
     def first(self, rows: Iterable[Row], **more: Any) -> T | None:
-        """Return the first readable record, with `more` fields, or `None`."""
+        """Return the first readable record, or `None`; `more` has the fields without a column."""
         return next(iter(self.read(rows, lambda _: more)), None)
 
     def found(self, reader: Reader, condition: str, *values: Value) -> tuple[T, ...]:
+<<<<<<< HEAD
         """Return the records of the rows that match `condition`, constant SQL; see `read`."""
+=======
+        """Return the readable records that match `condition`; see `query`."""
+>>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
         query, values = self.query(condition, *values)
         return self.read(reader.rows(query, *values))
 
     def values(self, record: T, **more: Value) -> dict[str, Value]:
-        """Return the values of a record by column, with `more` columns."""
+        """Return the values of a record by column; `more` has columns that belong to no field."""
         values = {
             name: column.write(getattr(record, field)) for field, column, name in self._columns
         }
         return {**values, **more}
 
     def save(self, transaction: Transaction, record: T, **more: Value) -> None:
-        """Store a record, with `more` columns, over the record with the same key."""
+        """Store a record in place of the record with the same key; see `values` for `more`."""
         transaction.save(self._name, self._key, **self.values(record, **more))
 
     def remove(self, transaction: Transaction, record: T, **more: Value) -> None:
-        """Delete the record with the same key as the given record."""
+        """Delete the record with the same key as the given record; see `values` for `more`."""
         values = self.values(record, **more)
         transaction.remove(self._name, **{name: values[name] for name in self._key})
 
@@ -317,21 +339,21 @@ _MIGRATIONS = "certferry_migration"
 
 
 class Migration(Struct, frozen=True):
-    """The way from one schema to the next. The first migration makes all tables."""
+    """A script that changes one schema to the next. The first migration makes all tables."""
 
     #: The number of the schema after the migration.
     number: int
     name: str
-    #: SQL, in the words of a kind of database.
+    #: SQL for one kind of database.
     script: str
 
 
 @cache
 def read_migrations(dialect: str) -> tuple[Migration, ...]:
-    """Return this version's migrations for a kind of database, the first migration first.
+    """Return this certferry's migrations for a kind of database, in the order of their numbers.
 
-    A migration is a file `<number>_<name>.<dialect>.sql`. The numbers begin at 23: no release has
-    made a state of a smaller number (docs/decisions/0059).
+    A migration is a file `<number>_<name>.<dialect>.sql`. The numbers begin at 23, because no
+    release had a schema with a smaller number (docs/decisions/0059).
     """
     scripts = {
         file.name.removesuffix(f".{dialect}.sql"): file.read_text(encoding="utf-8")
@@ -351,8 +373,8 @@ def migrate(
     seal: Callable[[Transaction], object] = lambda _: None,
 ) -> bool:
     """Apply the missing migrations in one transaction. Return whether any were missing; an
-    up-to-date database is only read. The first row of a new state is the `host`; `seal` stores the
-    check of the key, otherwise stored with the first secret.
+    up-to-date database is only read. In a new state, store the first `host`, and call `seal` to
+    store the check of the key. By default, the check is stored later, with the first secret.
 
     Raises `StateTooNew` for a database migrated by a newer version, `StateTooOld` for a database
     from before the first release, and `StateError` for another program's database.
@@ -380,7 +402,9 @@ def is_migrated(database: Database, known: Sequence[Migration] = ()) -> bool:
 
 
 def schema_of(database: Database) -> int:
-    """Return the number of a database's schema, 0 without tables. Raises as `migrate`."""
+    """Return the number of a database's schema, or 0 for a database without tables. Raises as
+    `migrate`.
+    """
     return max(_applied(database, database, read_migrations(database.dialect.name)), default=0)
 
 
@@ -429,7 +453,9 @@ def _applied(reader: Reader, database: Database, migrations: Sequence[Migration]
 
 
 def _is_meant_for(schema: int, reader: Reader, dialect: Dialect) -> bool:
-    """Return whether a newer schema keeps everything that `schema` has."""
+    """Return whether a certferry with `schema` can use the database that a newer certferry
+    migrated.
+    """
     return bool(dialect.oldest) and reader.rows(dialect.oldest)[0]["oldest"] <= schema
 
 

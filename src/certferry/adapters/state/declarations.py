@@ -1,4 +1,6 @@
-"""The declarations of each host's file, with moments by the database's clock."""
+"""The tables of declarations: how each host's file declares each lineage, and since when, by the
+database's clock.
+"""
 
 from __future__ import annotations
 
@@ -109,8 +111,8 @@ def declared_unlike(reader: Reader) -> tuple[Declaration, ...]:
 def _changes(
     digests: Mapping[str, str], file: str, is_gone: Callable[[str], bool], stored: Iterable[Row]
 ) -> tuple[list[str], list[str]]:
-    """Return the lineages with new or changed declarations in a host's file, and the lineages that
-    the host has ceased to declare.
+    """Return the lineages that a host's file declares anew or differently, and the lineages that
+    the host no longer declares: their declaration was in the same file, or in a file that is gone.
     """
     before = {row["lineage"]: (row["digest"], row["file"]) for row in stored}
     new = [name for name, digest in digests.items() if before.get(name) != (digest, file)]

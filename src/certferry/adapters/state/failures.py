@@ -46,7 +46,9 @@ def table_of(query: str) -> str:
 
 
 class Unreadable(Exception):
-    """Another program's rows: more than certferry writes, or bytes in place of text."""
+    """The error for rows of another program: more than certferry writes, or bytes in
+    place of text.
+    """
 
     def __init__(self, problem: Text) -> None:
         super().__init__(str(problem))
@@ -54,7 +56,7 @@ class Unreadable(Exception):
 
 
 def too_long(table: str) -> Unreadable:
-    """Return the error for a table with a result longer than `LONGEST_RESULT`."""
+    """Return the error for a query of a table with a result longer than `LONGEST_RESULT`."""
     most = LONGEST_RESULT // 2**20
     message = Text("the table {table} returns more than {count} MiB")
     return Unreadable(message.filled(table=table, count=most))
@@ -68,7 +70,8 @@ def no_text(table: str) -> Unreadable:
 class translating_errors:  # noqa: N801 - used like a function
     """Translate errors about a file in a `with` block to certferry's errors.
 
-    A class, because a generator would cost twice as much, several times per certificate and run.
+    A class, because a generator would take twice as long, and a run uses this block several times
+    for each certificate.
     """
 
     __slots__ = ("_path",)
@@ -96,7 +99,8 @@ MOVED = "the state was moved to "
 
 
 def _moved(place: Path | str) -> errors.StateMoved:
-    # Without the destination: any program can make such a trigger, and only the mark is proven.
+    # The destination is left out: any program can make such a trigger, and only the mark has a
+    # proof.
     message = Text("the state in {place} was moved", place=place)
     hint = Text(
         "`certferry state check` shows the new place: set `url` and `key` of [state] to it, then"
@@ -151,7 +155,9 @@ def _of_file(exc: OSError, path: Path) -> errors.StateError:
 
 
 def _is_writable(path: Path) -> bool:
-    """Return whether a file's file system takes writes; an error of the disk may end writes."""
+    """Return whether a file's file system accepts writes. The system may stop writes after an error
+    of the disk.
+    """
     try:
         return not os.statvfs(path.parent).f_flag & os.ST_RDONLY
     except OSError:
@@ -216,12 +222,12 @@ def damaged(path: Path | str, problem: Text | str) -> errors.StateError:
 def of_server(
     problem: psycopg.Error, place: str, *, is_connected: bool, is_lost: bool, is_patient: bool
 ) -> errors.StateError | errors.ConfigError:
-    """Return the error for an error of a server. Errors beyond the help of waiting are
-    `ConfigError`.
+    """Return certferry's error for an error of a server. A server's error that waiting cannot cure
+    is a `ConfigError`.
 
     `is_connected` means that the server has answered before, `is_lost` that the connection ended.
-    If a statement timed out before certferry's own limit (not `is_patient`), the cause is a setting
-    of the server.
+    `is_patient` means that certferry's own time limit has passed; an earlier time-out is caused by
+    a setting of the server.
     """
     code = problem.sqlstate or ""
     words = _words(problem)
@@ -320,8 +326,8 @@ _NO_WAITING = {
 
 
 def _of_connecting(words: str, place: str) -> errors.StateError | errors.ConfigError:
-    """Return the error for a failed connection, a `ConfigError` if the words show a lasting
-    problem.
+    """Return the error for a failed connection: a `ConfigError` if the server's words show a
+    problem that waiting cannot cure.
     """
     message = Text("{place} cannot be opened: {problem}", place=place, problem=words)
     for pattern, hint in _NO_WAITING.items():

@@ -8,11 +8,12 @@ generations. A generation is an object, created once and never changed.
 
 If two runs start from the same generation, only one can create the next; the other run ends. The
 ended run has sent nothing yet: a run takes a lineage's lease before the first call, and taking a
-lease is itself a change to store. If a run reads a generation with another run's leases, the run
-takes these leases over, as after a kill; the other run ends before a call that depends on a write.
+lease is itself a change to store. A run that reads a generation with another run's leases takes
+these leases over, as after a kill. The other run then ends before its next call that depends on a
+write.
 
-An object is a line of JSON and the database, compressed and sealed with AES-GCM and bound to the
-line. The line has the number, the bucket and prefix, a check of the key, and the SHA-256 of the
+An object is a line of JSON, followed by the database: compressed, sealed with AES-GCM, and bound to
+the line. The line has the number, the bucket and prefix, a check of the key, and the SHA-256 of the
 previous object. So certferry refuses a generation that was changed, renamed, or copied from another
 state with the same key. A deletion of the newest generations stays unnoticed, because a run knows
 only the bucket.
@@ -55,14 +56,15 @@ from certferry.text import Text
 T = TypeVar("T")
 
 KEPT = 30
-"""How many generations are kept, for an operator in need of an older state."""
+"""How many generations are kept, for an operator who needs an older state."""
 
 _SPARE = 20
-"""How many more may gather before a run deletes the oldest: deleting costs a request."""
+"""How many generations beyond `KEPT` may gather before a run deletes the oldest, because deleting
+costs a request."""
 
 LONGEST_RUN = timedelta(hours=6)
-"""How long a run without a stored end may still be at work on another machine. Only the time shows
-the run's death: a job of GitHub Actions ends after six hours
+"""How long a run without a stored end counts as at work on another machine, because a bucket has no
+other sign of a dead run. A job of GitHub Actions ends after six hours
 (docs.github.com/actions/reference/limits, 2026-11)."""
 
 _NONCE_BYTES = 12  # NIST SP 800-38D §8.2
@@ -170,16 +172,16 @@ class Generations:
         return line + b"\n" + nonce + self._cipher.encrypt(nonce, zlib.compress(content), line)
 
     def create(self, number: int, stored: bytes) -> str:
-        """Store the object of a generation, unless the number is taken. Return the digest of the
-        object with this number.
+        """Store the object of a generation, unless an object has this number already. Return the
+        digest of the object that now has the number.
         """
         if not self.objects.create(_name(number), stored):
             stored = self.objects.read(_name(number))
         return digest_of_object(stored)
 
     def damage(self) -> Iterator[errors.Reported]:
-        """Follow the chain of the generations. Return an error for each gap, for each generation
-        whose digest differs from the digest in the next, and for a public bucket.
+        """Yield an error for a public bucket, for each gap between the newest `KEPT` generations,
+        and for each replaced generation: its digest differs from the digest in the next generation.
         """
         numbers = self.numbers()
         try:
@@ -205,8 +207,9 @@ class Generations:
         self.objects.remove([_name(number) for number in numbers[:-KEPT]])
 
     def must_be_fit(self) -> None:
-        """Raise `ConfigError` for a public bucket, and for a bucket that overwrites an object on a
-        request to create only. The check makes an object, and deletes the object again.
+        """Raise `ConfigError` for a public bucket, and for a bucket that overwrites an existing
+        object, although the request asks only to create one. The check makes an object, and deletes
+        the object again.
         """
         name = f"probe-{os.urandom(8).hex()}"
         place = self.objects.place
@@ -284,7 +287,9 @@ def _name(number: int) -> str:
 
 
 class _NotingTransaction(databases.Transaction):
-    """A transaction that notes changes, and the changes that must not be lost."""
+    """A transaction that notes whether rows were changed (`is_change`), and whether any change must
+    not be lost (`is_urgent`).
+    """
 
     def __init__(self, transaction: databases.Transaction) -> None:
         self._transaction = transaction
@@ -307,7 +312,7 @@ class _NotingTransaction(databases.Transaction):
     def _note(self, query: str) -> None:
         match = _CHANGE.match(query)
         change, table = ("", "") if match is None else (match[1].upper(), match[2])
-        # The release of a lease may be lost, because the holder has ended by then.
+        # The release of a lease may be lost, because the next run takes the lease over in any case.
         is_given_back = (change, table) == ("UPDATE", "lease")
         self.is_change = True
         self.is_urgent |= not (table in MAY_BE_LOST or is_given_back)
@@ -349,11 +354,11 @@ class BucketDatabase(InMemory):
     change_schema = run
 
     def store(self, *, urgent_only: bool = False) -> None:
-        """Store a generation if anything has changed since the last; with `urgent_only`, if rows
-        have changed that must not be lost.
+        """Store a generation if anything has changed since the last generation; with `urgent_only`,
+        only if a change must not be lost.
 
-        Raises `StateOvertaken` or `StateMoved`, in this and every later call, and
-        `StateUnavailable` and `ConfigError`.
+        Raises `StateUnavailable`, `ConfigError`, `StateOvertaken` and `StateMoved`. After one of
+        the last two, every later generation is refused with the same error.
         """
         if not self._has_to_store(urgent_only=urgent_only):
             return  # most calls end here, without waiting for another thread
@@ -364,7 +369,8 @@ class BucketDatabase(InMemory):
                 changes, urgent = self._changes, self._urgent
             if self._overtaken_by is not None:
                 raise self._overtaken_by
-            # Without a lease in the context: else the bucket's requests call this method again.
+            # In a context without leases: with a lease, each request to the bucket would call this
+            # method again.
             Context().run(self._store)
             with self._guard:
                 self._stored, self._urgent_stored = changes, urgent
@@ -375,7 +381,7 @@ class BucketDatabase(InMemory):
             return is_urgent or (not urgent_only and self._changes != self._stored)
 
     def discard(self) -> None:
-        """Count all changes as stored, and so give the changes up."""
+        """Count all unstored changes as stored, so the changes are never stored."""
         with self._guard:
             self._stored, self._urgent_stored = self._changes, self._urgent
 
@@ -390,7 +396,7 @@ class BucketDatabase(InMemory):
             if present not in self._tried:
                 self._overtaken_by = self._overtaken()
                 raise self._overtaken_by
-            # `present` may be the object of an earlier try with a lost answer: go on from there.
+            # `present` may be from an earlier try whose answer was lost: continue from `present`.
             self._number, self._before = number, present
 
     def _overtaken(self) -> errors.Reported:
@@ -426,7 +432,7 @@ class ThreadLocks(LeaseLocks):
 
 
 class BucketState(HostState):
-    """See `StateStore`: each run is on another machine, and knows only the bucket. With
+    """See `StateStore`: each run may be on another machine, and knows only the bucket. With
     `reads_only`, the run stores only changes that must not be lost.
     """
 
@@ -445,7 +451,9 @@ class BucketState(HostState):
         self._reads_only = reads_only
 
     def reserve(self, account: str, name: str, interval: timedelta, count: int) -> timedelta | None:
-        """See `StateStore.reserve`: a generation per request would cost more than collisions."""
+        """See `StateStore.reserve`. Nothing is reserved, because a generation for each request
+        would cost more than requests that come too fast.
+        """
         del account, name, interval, count
         return None
 

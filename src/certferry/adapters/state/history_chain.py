@@ -2,10 +2,11 @@
 
 - `history.link` is `PLACE.BEFORE.SEAL`: the entry's place in the chain, the previous entry's seal,
   and a seal of both and of every column.
-- `history_head` has the number of entries, and `SEAL.HEAD` in `link`: the last entry's seal, and a
-  seal of the number and the last seal. A head's seal differs in kind from an entry's seal, so after
-  cutting off the end of a chain, a program without the key can make no fitting head.
-- The head of `_ALL` counts the lineages.
+- `history_head` has the number of entries, and in `link` the text `SEAL.HEAD`: the last entry's
+  seal, and a seal of the number and of the last entry's seal. A head's seal differs in kind from an
+  entry's seal. So a program without the key can cut off the end of a chain, but cannot make a
+  fitting head.
+- The head with the name `_ALL` has the number of lineages in place of entries.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from certferry.errors import StateError
 
 _ALL = ""  # differs from every lineage's name
 _BROKEN = "broken"
-"""In place of the previous seal, if the end of the chain was changed before the entry. The entry is
-stored, and the break stays visible."""
+"""Written in place of the previous seal, if another program had changed or removed the chain's
+head. The entry is stored, and the break stays visible."""
 
 _COLUMNS = ("number", "at", "lineage", "event", "who", "facts", "host")
 _REPLACE = "ON CONFLICT (lineage) DO UPDATE SET entries = excluded.entries, link = excluded.link"
@@ -47,14 +48,17 @@ def append(transaction: Transaction, head: str, key: bytes, row: dict[str, Value
 
 
 def is_ours(key: bytes, row: Row) -> bool:
-    """Return whether certferry wrote an entry, at any place in a chain."""
+    """Return whether certferry wrote an entry, even if the entry no longer fits its place in the
+    chain.
+    """
     signed, _, seal = str(row["link"]).rpartition(".")
     return row["link"] is not None and seal == _seal(key, "entry", signed, *_values(row))
 
 
 def _begin(transaction: Transaction, head: str, key: bytes, lineage: Value) -> str:
-    """Count a lineage with a new chain. Return the previous seal for the first entry: empty, or
-    `_BROKEN` if the lineage has entries, so another program has removed the head.
+    """Begin the chain of a lineage: add one to the number of lineages, and return the previous seal
+    for the first entry. The seal is empty, or `_BROKEN` if the lineage already has entries: then
+    another program has removed the head.
     """
     [all_] = transaction.rows(head, _ALL)
     if (counted := _read(key, _ALL, all_)) is not None:
@@ -84,7 +88,8 @@ def _values(row: Row | Mapping[str, Value]) -> list[Value]:
 
 
 def _seal(key: bytes, *sealed: Value) -> str:
-    # JSON, because joined words would be ambiguous. A column changed to another type has no seal.
+    # JSON, because joined words would be ambiguous. `repr` is for types that certferry never
+    # writes.
     return hmac.digest(key, json.dumps(sealed, default=repr).encode(), "sha256").hex()
 
 
@@ -114,8 +119,8 @@ _ANY_VERSION = "SELECT number FROM version LIMIT 1"
 def verified(
     reader: Reader, key_of: Callable[[Reader], bytes], lineage: str | None = None
 ) -> VerifiedHistory:
-    """Return the breaks in the chain of a lineage, or of all lineages. Read page by page; an empty
-    history needs no key.
+    """Check the chain of a lineage, or of all lineages. Return the first break of each chain, and
+    the number of entries. The key is not needed for an empty history.
     """
     key, condition = cache(partial(key_of, reader)), (lineage, lineage is None)
     [counts] = reader.rows(_COUNTS, ACCESS, *condition)
@@ -128,7 +133,7 @@ def verified(
     breaks += [HistoryBreak(row["lineage"], Damage.REMOVED) for row in without]
     [all_] = reader.rows(_COUNTED, _ALL)
     is_begun = all_["found"] or all_["entries"] is not None
-    # Each version has an entry, so an empty history beside a version was deleted.
+    # Every version has an entry: if a version exists, an empty history was deleted.
     is_gone = not _counts_all(key(), all_) if is_begun else bool(reader.rows(_ANY_VERSION))
     if lineage is None and is_gone:
         breaks.append(HistoryBreak(_ALL, Damage.GONE))
@@ -153,7 +158,7 @@ def _rows(reader: Reader, lineage: str | None) -> Iterator[Row]:
 
 
 def _first_break(key: bytes, lineage: str, rows: Iterator[Row]) -> HistoryBreak | None:
-    """Return the first break in the entries of a lineage, or `None` for a whole chain."""
+    """Return the first break in the entries of a lineage, or `None` for a complete chain."""
     place, before, last = 0, "", None
     for row in rows:
         signed, _, seal = str(row["link"]).rpartition(".")

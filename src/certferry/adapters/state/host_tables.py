@@ -36,11 +36,13 @@ _WITH_LAST_RUNS = (
 )
 _DECLARES = "SELECT host, COUNT(*) AS declares FROM host_declaration GROUP BY host"
 _OF_A_HOST = "rollout sighting account_note last_run begun_run host_declaration notice told run"
-"""Tables with rows of a single host, deleted with the host."""
+"""Tables with rows that belong to one host. These rows are deleted with the host."""
 
 
 class HostTables(Tables):
-    """See `HostStore`, for a state with a single host; `SharedState` overrides the clock."""
+    """See `HostStore`. The clock is this machine's clock; `SharedState` uses the database's clock
+    instead.
+    """
 
     is_shared: bool
     #: A digest of the machine's identity, see `this_machine`.
@@ -53,7 +55,9 @@ class HostTables(Tables):
         return timedelta(0)
 
     def other_machine_seen_at(self) -> datetime | None:
-        """See `HostStore.other_machine_seen_at`. The file of a single host may change machines."""
+        """See `HostStore.other_machine_seen_at`. Always `None` for a state with a single host: the
+        file of such a state may be moved to another machine.
+        """
         query = "SELECT seen_at FROM host WHERE name = ? AND machine <> ?"
         rows = self._database.rows(query, self.host, self._machine) if self.is_shared else ()
         seen = (MOMENT.read(row["seen_at"]) for row in rows if MOMENT.can_read(row["seen_at"]))
@@ -84,7 +88,7 @@ class HostTables(Tables):
         }
 
     def _holds(self, reader: Reader) -> Mapping[str, list[str]]:
-        """Return each host's lineages at work, by the leases in force."""
+        """Return the lineages that each host is working on, according to the leases in force."""
         lineages_of = defaultdict[str, list[str]](list)
         clock = self._database.dialect.clock
         query = f"SELECT lineage, holder FROM lease WHERE until > {clock} ORDER BY lineage"  # noqa: S608 - a dialect's constant

@@ -23,7 +23,8 @@ from certferry.text import Text
 from certferry.values import replace
 
 _ENTRIES = "SELECT * FROM history WHERE event IN ('revoked', 'rolled back', 'rollback refused')"
-"""The schema has an index for exactly this query (`history_that_lasts`)."""
+"""The beginning of the queries for entries that revoke a certificate, or begin or end a withdrawal.
+The index `history_that_lasts` has the same condition."""
 
 
 class Lasting(Struct, frozen=True):
@@ -35,7 +36,9 @@ class Lasting(Struct, frozen=True):
     withdrawals: Mapping[tuple[str, ...], Withdrawal]
 
     def with_revocation(self, lineage: str, version: Version) -> Version:
-        """Return a version, with the history's revocation if the row lacks the revocation."""
+        """Return a version, with the revocation from the history, unless the row already has a
+        revocation that the CA has answered.
+        """
         revocation = self.revocations.get((lineage, version.fingerprint))
         is_stored = version.revocation is not None and version.revocation.is_answered
         return (
@@ -114,8 +117,9 @@ _GO_BY_THE_HISTORY = Text(
 
 
 def undone(sealing: Sealing, reader: Reader) -> Iterator[tuple[str, StateForeign]]:
-    """Return an error for each revocation or withdrawal of a lineage's newest certificate that
-    another program has removed from the rows.
+    """Yield the lineage and an error for each revocation or withdrawal that is missing in the rows.
+    Only the newest certificate of each lineage is checked; another program must have changed the
+    rows.
     """
     query, values = every_entry()
     lasting = read(sealing, reader, reader.rows(query, *values))

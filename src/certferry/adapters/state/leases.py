@@ -36,8 +36,14 @@ from certferry.text import Text
 _BETWEEN = "/"
 _ENDED = Text("try again after that run has ended")
 
+<<<<<<< HEAD
 _MOST_PROCESSES = 30
 """The most processes of a host that wait for turns of the same account at the same time."""
+=======
+MOST_TURNS = 3000
+"""The most requests of an account that may be reserved ahead: 375 hosts with eight threads each. A
+reservation further ahead was made before the clock was set back, and is dropped."""
+>>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
 
 _RESERVED = "SELECT until FROM pace WHERE account = ? AND name = ?"
 _RESERVE = (
@@ -111,8 +117,8 @@ class HostState(SqlState):
         with ExitStack() as lock:
 
             def take(transaction: Transaction) -> Lease:
-                # Taken and released inside a write, so the row of a locked lease names the
-                # present holder.
+                # The lock is taken and released inside a write, so the row of a locked lease names
+                # the present holder.
                 lock.close()  # the lock of an earlier try of this function
                 taken = self._locks.take(lineage)
                 if taken is None:
@@ -125,11 +131,13 @@ class HostState(SqlState):
         return lease
 
     def extend(self, lease: Lease) -> None:
-        """See `LeaseStore.extend`: the lock lasts, so only check the lease's row."""
+        """See `LeaseStore.extend`. The lock has no end, so only the lease's row is checked."""
         must_be_in_force(self._database, self._database.dialect, lease)
 
     def must_hold(self, lease: Lease) -> None:
-        """See `LeaseStore.must_hold`: a living process keeps the lock."""
+        """See `LeaseStore.must_hold`. A living process keeps the lock, so there is nothing to
+        check.
+        """
 
     def release(self, lease: Lease) -> None:
         """See `LeaseStore.release`."""
@@ -156,7 +164,7 @@ class HostState(SqlState):
                 # Locked inside the write, so other runs see a row only with a taken lock.
                 number = self._lock_number(lock)
                 gone = {run.number for run in self._begun(transaction) if self._is_gone(run)}
-                # This run's own lock, and `status` trying a lock, make a dead run look alive.
+                # A dead run looks alive if this run has just locked the dead run's number.
                 for left in {number, *gone}:
                     transaction.remove("begun_run", host=self.host, number=left)
                 detach_runs(transaction, self.host, number)
@@ -186,8 +194,8 @@ class HostState(SqlState):
         return tuple(run for run in gone if run in still_there)
 
     def must_be_idle(self, transaction: Transaction) -> None:
-        """See `SqlState.must_be_idle`: every lock is free, and locks are taken in transactions
-        only.
+        """See `SqlState.must_be_idle`: raise if a lineage or a run is locked. During `transaction`,
+        no other process can take a lock, because locks are taken inside a write.
         """
         for row in transaction.rows("SELECT lineage FROM lease WHERE holder IS NOT NULL"):
             with self._locks.take(row["lineage"]) or nullcontext() as lock:
@@ -308,7 +316,13 @@ def _in_progress(pid: str, host: str, since: datetime) -> LeaseHeld:
 
 
 def must_be_unheld(reader: Reader, condition: str) -> None:
+<<<<<<< HEAD
     """Raise `LeaseHeld` for a lease in force. `condition`, constant SQL, selects such leases."""
+=======
+    """Raise `LeaseHeld` if any lease is in force. `condition`, SQL text that callers pass as a
+    constant, selects the leases in force.
+    """
+>>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
     query = f"SELECT holder, since FROM lease WHERE {condition} ORDER BY lineage"  # noqa: S608 - constants, by contract
     for row in reader.rows(query):
         host, pid = _holder_of(row["holder"])
@@ -319,8 +333,9 @@ class LeaseLocks:
     """File locks (flock(2)), released by the system when the holder's process ends in any way.
 
     Each lock belongs to one opening of the lock's file, so threads exclude each other too, and
-    programs started by the holder inherit no lock. The files are empty and stay: after a removal,
-    two runs could lock two files with the same name. A file system without locks is an error.
+    programs started by the holder inherit no lock. The files are empty, and are never removed:
+    after a removal, two runs could lock two files with the same name. A file system without locks
+    raises an error.
     """
 
     def __init__(self, directory: Path) -> None:

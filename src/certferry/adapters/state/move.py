@@ -24,26 +24,26 @@ from certferry.errors import ConfigError, StateError, StateForeign, StateTooNew
 from certferry.text import Text
 
 _PAGE = 500
-"""Rows read and written by one statement, which then takes a fraction of a second."""
+"""How many rows one statement reads or writes, so a statement takes a fraction of a second."""
 
 _FEW = {"run_report": 10}
-"""Smaller pages, by table, for rows with megabytes."""
+"""How many rows instead of `_PAGE`, by table, if a row may have megabytes."""
 
 _NOT_CARRIED = frozenset({"certferry_migration", "certferry_schema", "moved", "sealing"})
-"""Tables with rows that belong to one state, and stay there."""
+"""Tables that a move leaves out, because their rows concern only the state itself."""
 
 _NOT_OF_LEASES = ("holder", "since", "until")
 """Columns of a lease that a move empties; the token is kept."""
 
 
 class Sealed(Struct, frozen=True):
-    """A sealed column. The sealed text of a proof is empty."""
+    """A column with sealed text. In a column of proofs, the text is empty."""
 
     table: str
     column: str
     #: The first word bound to the text.
     kind: str
-    #: The columns of the row with the other bound values.
+    #: The columns whose values are bound to the text after `kind`.
     bound_to: tuple[str, ...]
 
     def of_row(self, row: Row) -> tuple[Value, ...]:
@@ -91,7 +91,7 @@ class Rotated(Struct, frozen=True):
 
     #: How many keys and proofs were sealed anew.
     count: int
-    #: The keys and proofs left as they were, because the old key fails to open the text.
+    #: The names of the keys and proofs that the old key did not open. These are unchanged.
     left: tuple[Text, ...]
 
 
@@ -134,8 +134,8 @@ class _Table(Struct, frozen=True):
 
 
 def _tables(reader: Reader, dialect: Dialect) -> tuple[_Table, ...]:
-    """Return the tables of a state, by name. In this order, a table follows every table referred
-    to.
+    """Return the tables of a state, sorted by name. In this order, each table comes after the
+    tables that the table refers to.
     """
     ours = {row["name"] for row in reader.rows(dialect.tables)}
     columns_of: dict[str, list[Row]] = {}
@@ -159,8 +159,8 @@ def _carried(tables: Sequence[_Table]) -> list[_Table]:
 
 
 def _plain(table: _Table, row: Row, key: Key | None) -> dict[str, Any]:
-    """Return a row's values with sealed texts opened. An opened text stands in a list; a text that
-    fails to open stays a string, because the text opens nowhere else either.
+    """Return a row's values, with the sealed texts opened by `key`. An opened text becomes a list
+    of one string. A text that `key` does not open remains a sealed string.
     """
     plain = {name: row[name] for name in table.columns}
     plain |= {name: bool(plain[name]) for name in table.flags if plain[name] is not None}
@@ -260,8 +260,9 @@ def move(origin: Address, destination: Address, host: str, now: datetime) -> Mov
     3. Read the copy back, and mark the origin as moved, so runs refuse the origin.
     4. Delete the destination's mark.
 
-    After an interruption, the same call starts over, or, after step 3, only deletes the mark.
-    Raises `LeaseHeld` while a run is in progress, `ConfigError` and `StateError`.
+    After an interruption, the same call starts over; if step 3 was complete, the call only deletes
+    the destination's mark. Raises `LeaseHeld` while a run is in progress, `ConfigError` and
+    `StateError`.
     """
     with closing(_opened(origin, host)) as here:
         name, rows, at = _name(here), None, here.now() if here.is_shared else now
@@ -330,7 +331,9 @@ def _carry(
     host: str,
     now: datetime,
 ) -> Mapping[str, int]:
-    """Copy all rows, read the copy back, and mark the origin. Return the rows' number by table."""
+    """Copy all rows, read the copy back, and mark the origin. Return the number of rows
+    by table.
+    """
     _make_room(destination, here, host)
     with closing(_opened(destination, host)) as there:
         other, _ = there.database_and_sealing

@@ -1,5 +1,5 @@
-"""Rows for people and monitors: notices, the notices sent to each channel, notes, last runs and
-the history.
+"""The tables for people and monitors: notices, the notices sent to each channel, notes about
+accounts, last runs and the history.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ LAST_RUNS = Table("last_run", records.LastRun, ended_at=columns.MOMENT, succeede
 _HISTORY = Table("history", records.HistoryEntry, at=columns.MOMENT, facts=columns.FACTS)
 
 _LAST = 2**63 - 1
-"""Greater than the number of any entry."""
+"""The greatest number that a column can hold: every entry has a smaller number."""
 
 
 class NoticeTables(Tables):

@@ -1,5 +1,5 @@
-"""Rows about the CA: accounts, orders in progress and challenge records, which must survive a
-killed run, and the log of orders, failed proofs and holds, which the CA's limits count.
+"""The tables about CAs. Accounts, orders in progress and challenge records must survive a killed
+run. The log of orders, failed proofs and holds is counted against a CA's limits.
 """
 
 from __future__ import annotations
@@ -74,9 +74,9 @@ _HOLDS = Table(
 class OrderTables(Tables):
     """See `OrderStore`. Keys are sealed.
 
-    Challenge records are bound, because a changed name or value would make certferry remove another
-    program's DNS record. The handle is left out of the proof, because certferry reads the handle's
-    record before the removal.
+    Challenge records have a proof, because a changed name or value would make certferry remove
+    another program's DNS record. The proof leaves out the handle: before a removal, certferry reads
+    the DNS record that the handle names.
     """
 
     _sealing: Sealing
@@ -213,7 +213,8 @@ class OrderTables(Tables):
         def save(transaction: Transaction) -> None:
             row = _CHALLENGES.values(record)
             proof = self._sealing.prove(transaction, *CHALLENGE.bound_to(row))
-            # Stored again without a handle before the record is sent again: keep the stored handle.
+            # A record is stored again without a handle before it is sent again: keep the stored
+            # handle.
             transaction.add(
                 "challenge_record",
                 "ON CONFLICT (lineage, name, value) DO UPDATE SET"
@@ -298,12 +299,14 @@ _LAST_THAT_COUNTS = (
     "SELECT ordered_at FROM issuance WHERE directory = ? AND NOT renews"
     " ORDER BY ordered_at DESC LIMIT 1 OFFSET ?"
 )
-"""A query for the moment of the oldest order that a limit by account can count."""
+"""A query for the moment of the oldest order that can still count against a limit by account: the
+newest `MOST_ORDERS` orders count."""
 
 
 def _orders_that_count(directory: str, wanted: rate_limits.PlannedOrder) -> Statement:
-    """Return the query for the orders that decide. With a hundred thousand certificates, reading a
-    whole month of orders would take a second for each waiting order.
+    """Return the query for the orders that count against the limits of `wanted`. With a hundred
+    thousand certificates, it would take a second to read all orders of a month, for each waiting
+    order.
     """
     condition, values = "names = ?", [_SET.write(wanted.names)]
     if not wanted.renews:
@@ -350,7 +353,7 @@ def note_issued(transaction: Transaction, lineage: str, now: datetime) -> None:
 
 
 def _give_up(transaction: Transaction, lineage: str, directory: str | None = None) -> None:
-    """Store that a lineage's order in progress, at a directory or at any, was given up."""
+    """Store that a lineage's order in progress was given up: only at `directory`, if given."""
     transaction.execute(
         "UPDATE issuance SET given_up = TRUE WHERE lineage = ? AND issued_at IS NULL"
         " AND COALESCE(?, directory) = directory",

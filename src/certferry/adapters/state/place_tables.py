@@ -1,4 +1,4 @@
-"""Rows about places: copies at targets, the rollout of each domain, withdrawals, and the last
+"""The tables about places: copies at targets, the rollout of each domain, withdrawals, and the last
 sighting of each place.
 """
 
@@ -53,9 +53,9 @@ _SIGHTINGS = Table(
 class PlaceTables(Tables):
     """See `PlaceStore`.
 
-    Uploads are bound, because a changed remote id would give a domain another owner's certificate.
-    Rollouts of commands are bound, because only the row shows that a command ran. Rows of receivers
-    belong to this host; all other rows belong to all hosts.
+    Uploads have a proof, because a changed remote id would give a domain another owner's
+    certificate. Rollouts of commands have a proof, because only the row shows that a command ran.
+    Rows about receivers belong to one host; all other rows belong to all hosts.
     """
 
     _sealing: Sealing
@@ -88,8 +88,8 @@ class PlaceTables(Tables):
         return self._rollouts(self._database.rows(query, *values))
 
     def _rollouts(self, rows: Iterable[Row]) -> tuple[RolloutRecord, ...]:
-        """Return the rollouts of rows. An unproven row of a command is ignored: the command counts
-        as not run.
+        """Return the rollouts in rows. A command's row with a wrong proof is ignored, so the
+        command counts as not run.
         """
         return ROLLOUTS.read(
             row for row in rows if not ROLLOUT.covers(row) or ROLLOUT.is_shown(self._sealing, row)

@@ -46,8 +46,9 @@ from certferry.errors import ConfigError, DatabaseUnavailable, StateError, State
 from certferry.text import Text
 
 _OLDEST_SERVER = 140_000
-"""PostgreSQL 14, the oldest version with support in 2026 (postgresql.org/support/versioning).
-Version 14 has `pg_xact_status` and reports `in_hot_standby`."""
+"""The least number of a server's version: PostgreSQL 14, the oldest version with support in 2026
+(postgresql.org/support/versioning). Version 14 has `pg_xact_status` and reports `in_hot_standby`.
+"""
 
 _CONNECTION: Mapping[str, str | int] = {
     "application_name": "certferry",
@@ -59,10 +60,11 @@ _CONNECTION: Mapping[str, str | int] = {
     "tcp_user_timeout": 20_000,
 }
 """Defaults for parameters absent from the URL (libpq, "Parameter Key Words"). libpq's own time-outs
-are hours."""
+last hours."""
 
 _IDLE = 8
-"""How many idle connections are kept: as many as a run's passes at once."""
+"""How many idle connections are kept: as many as the passes that a run works on at the
+same time."""
 
 _PAUSES = (0.005, 0.1)
 """The shortest and the longest pause before another try, in seconds; the pause is random."""
@@ -73,7 +75,7 @@ _log = logging.getLogger(__name__)
 
 
 def _alone(tables: Sequence[str]) -> Iterator[str]:
-    # The transaction is idle while another state takes the rows, perhaps slowly.
+    # This transaction is idle while the rows are written to another state, perhaps slowly.
     yield "SET LOCAL idle_in_transaction_session_timeout = 0"
     yield f"LOCK TABLE {', '.join(tables)} IN SHARE ROW EXCLUSIVE MODE"
 
@@ -128,9 +130,10 @@ statements, or hide rows (PostgreSQL, "System Catalogs")."""
 class PostgresqlDatabase:
     """See `Database`: a database on a server.
 
-    Each transaction takes an idle connection, or opens a connection. A second transaction in the
-    same thread raises `RuntimeError`. If a server used before stops answering, the database retries
-    for `patience`. With `reads_only`, the server may be a read replica.
+    Each transaction takes an idle connection, or opens a connection. A transaction within another
+    transaction of the same thread raises `RuntimeError`. If a server that has answered before stops
+    answering, calls are repeated for up to `patience`. With `reads_only`, the server may be a read
+    replica.
     """
 
     dialect = databases.Dialect(
@@ -181,7 +184,7 @@ class PostgresqlDatabase:
         self._guard = threading.Lock()
         self._thread = threading.local()
         self._has_connected = False
-        self._was_usable = False  # once, and for ever
+        self._was_usable = False  # True from the first connection on
         self._closed = False
 
     def rows(self, query: str, *values: Value) -> list[databases.NamedRow]:
@@ -189,7 +192,9 @@ class PostgresqlDatabase:
         return self.repeat(query, *values)
 
     def repeat(self, statement: str, *values: Value) -> list[databases.NamedRow]:
-        """Carry out a single statement by itself; after a lost answer, a second time."""
+        """Carry out a statement outside any transaction. If the answer is lost, carry out the
+        statement again: the caller's statement must allow this.
+        """
         query = to_positional(bounded(statement))
 
         def work(connection: BoundedConnection) -> list[databases.NamedRow]:
@@ -209,8 +214,8 @@ class PostgresqlDatabase:
         return self._patiently(lambda connection: carried_out(connection, READ, function))
 
     def run(self, function: Callable[[databases.Transaction], T]) -> T:
-        """See `Database.run`. The transaction is serializable, and runs again after the server's
-        refusal to serialize, and after the loss of the connection.
+        """See `Database.run`. The transaction is serializable. The function runs again if the
+        server cannot serialize the transaction, or if the connection is lost.
         """
         return self._patiently(lambda connection: carried_out(connection, WRITE, function))
 
@@ -286,7 +291,13 @@ class PostgresqlDatabase:
     @contextmanager
     def _connection(self) -> Iterator[BoundedConnection]:
         if getattr(self._thread, "is_at_work", False):
+<<<<<<< HEAD
             raise RuntimeError("a function of a transaction must not query the database itself")
+=======
+            raise RuntimeError(
+                "a function run by the database must query the transaction that it is given"
+            )
+>>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
         with self._guard:
             if self._closed:
                 raise StateError(Text("{path} has been closed", path=self.place))
@@ -306,7 +317,8 @@ class PostgresqlDatabase:
             if is_usable and not self._closed and len(self._idle) < _IDLE:
                 self._idle.append(connection)
                 return
-            # A server that ended this connection has ended the idle connections too.
+            # If the server ended this connection, the server has probably ended the idle
+            # connections too.
             gone = [connection] if is_usable else [connection, *self._idle]
             if not is_usable:
                 self._idle.clear()
@@ -370,8 +382,8 @@ def _is_replica(connection: BoundedConnection) -> bool:
 
 
 def _parameters(url: str) -> dict[str, Any]:
-    """Return the parameters of a connection, without a password. Raises `ConfigError`, without
-    showing the URL, because the URL may contain a password.
+    """Return the parameters of a connection, without a password. Raises `ConfigError`; messages
+    never show the URL, because the URL may contain a password.
     """
     try:
         given = conninfo_to_dict(url)
@@ -412,6 +424,7 @@ def _parameters(url: str) -> dict[str, Any]:
     shown: dict[str, Any] = {
         name: where[name] for name in ("host", "port", "dbname", "user") if name in where
     }
+<<<<<<< HEAD
     # An unproven server gets neither the password nor a password's digest, because another program
     # may listen on this machine's port.
     accepted = str(where.get("require_auth", ""))
@@ -431,6 +444,13 @@ def _accepts_password(methods: str) -> bool:
     if all(method.startswith("!") for method in named):
         return not {"!password", "!md5"} <= named
     return not named.isdisjoint({"", "password", "md5"})
+=======
+    # A server without a verified certificate gets neither the password nor the password's MD5
+    # digest, because another program may listen at this machine's port.
+    is_known = where.get("sslmode") == "verify-full" or "require_auth" in where
+    proven = {} if is_known else {"require_auth": "!password,!md5"}
+    return {**_CONNECTION, **proven, **shown, **given}
+>>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
 
 
 def _is_here(host: str) -> bool:
@@ -458,7 +478,9 @@ def _place(parameters: Mapping[str, Any]) -> str:
 def connect(
     url: str, key: Path | Secret, host: str, *, reads_only: bool, password: Secret | None = None
 ) -> SharedState:
-    """See `connect.connect`. Only reads: the first run of a host stores the host."""
+    """See `connect.connect`. Nothing is written: this host's row is stored later, by the host's
+    first run.
+    """
     state = open_whole(url, key, host, password, reads_only=reads_only)
     database, sealing = state.database_and_sealing
     try:
@@ -493,8 +515,8 @@ def open_whole(
 def prepare(
     url: str, key: Path | Secret, host: str, *, init: bool, password: Secret | None = None
 ) -> bool:
-    """Make the schema of a state (`init`), or migrate the schema. Return whether anything changed.
-    Raises as `connect`, except for a missing or old schema, which this function corrects.
+    """See `connect.prepare`. An old schema is migrated; a missing schema is made only
+    with `init`.
     """
     sealing = Sealing(key)
     with closing(PostgresqlDatabase(url, password)) as database, _refusing():
@@ -512,7 +534,9 @@ def prepare(
 
 @contextmanager
 def _refusing() -> Iterator[None]:
-    """Raise `ConfigError` for a state that stays unusable, however long a run waits."""
+    """Translate `StateError` in a `with` block to `ConfigError`, except `StateUnavailable`, because
+    only an unavailable state may be usable later.
+    """
     try:
         yield
     except StateError as error:

@@ -24,7 +24,7 @@ PATIENCE = timedelta(seconds=10)
 """How long a write waits for other writes, and by default for a server's restart."""
 
 ANSWER = timedelta(seconds=30)
-"""The longest wait for an answer, because a frozen server keeps the connection open."""
+"""The longest wait for an answer of the server. A frozen server keeps the connection open."""
 
 _LIMITS = (
     f"; SET LOCAL statement_timeout = {int(PATIENCE.total_seconds())}000"
@@ -35,7 +35,7 @@ READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY" + _LIMITS
 _NUMBERED = _LIMITS + "; SELECT pg_current_xact_id()::text AS number"
 WRITE = "BEGIN ISOLATION LEVEL SERIALIZABLE" + _NUMBERED
 _LOCKED = 5_271_849_203_316
-"""The number of the advisory lock for changes of tables, certferry's own."""
+"""certferry's number for the advisory lock that every change of tables takes."""
 
 # READ COMMITTED: after the wait for the lock, statements see the tables made by another host.
 SCHEMA = (
@@ -47,7 +47,8 @@ SCHEMA = (
 T = TypeVar("T")
 
 
-# For too long a result the cast fails before the server sends a row, and names the table.
+# If the result is too long, the cast fails before the server sends a row. The error names the
+# table.
 _BOUNDED = (
     "WITH certferry_rows AS MATERIALIZED ({query}) SELECT * FROM certferry_rows WHERE COALESCE(("  # noqa: S608 - constants, by contract
     f"SELECT CASE WHEN SUM(OCTET_LENGTH(certferry_rows::TEXT) + {failures.OF_A_ROW})"
@@ -68,7 +69,8 @@ def bounded(query: str) -> str:
 @contextmanager
 def reading(query: str) -> Iterator[None]:
     """Raise `Unreadable` if a query in the `with` block finds too many rows, or bytes instead of
-    text. A database without an encoding holds any bytes, and the server may refuse to send bytes.
+    text. A database without an encoding can hold any bytes, even bytes that the server then refuses
+    to send.
     """
     try:
         yield
@@ -147,8 +149,8 @@ def _close(late: Future[BoundedConnection]) -> None:
 
 
 class PostgresqlTransaction(databases.Transaction):
-    """See `Transaction`. The beginning and the writes wait, and are sent with the next query or the
-    commit, because each answer costs a distant host some milliseconds.
+    """See `Transaction`. BEGIN and all writes wait, and are sent together with the next query or
+    with COMMIT, because a distant host waits some milliseconds for each answer.
     """
 
     def __init__(self, connection: BoundedConnection, begin: str) -> None:
@@ -179,7 +181,9 @@ class PostgresqlTransaction(databases.Transaction):
             cursor.executemany(to_positional(query), rows)
 
     def number_itself(self) -> None:
-        """Have the server number a transaction that only writes, before the commit can be lost."""
+        """Ask for the number of a transaction with only writes. The number is needed if the answer
+        to the commit is lost.
+        """
         if self._unsent[:1] == [self._begin] != self._unsent:
             _, *writes = self._unsent
             self._unsent = [self._begin]
@@ -209,7 +213,9 @@ class PostgresqlTransaction(databases.Transaction):
 
 
 class CommitUnanswered(Exception):
-    """A commit without an answer."""
+    """The error for a commit whose answer was lost: only the server knows whether the commit
+    succeeded.
+    """
 
     def __init__(self, problem: psycopg.Error, number: str, result: Any) -> None:
         super().__init__()

@@ -1,9 +1,10 @@
-"""Proofs of rows by the state's key, so that certferry ignores rows written or changed by another
-program.
+"""Proofs that certferry wrote a row. A row that another program wrote or changed is ignored, or
+raises `StateForeign`.
 
-Each such row has a proof: an empty text, sealed with the state's key and bound to the values of
-the columns that decide. A program with access to the database, but without the key, can make no
-proof. The program can still delete rows, and restore a whole earlier row (docs/decisions/0056).
+A proof is an empty text, sealed with the state's key and bound to the values of those columns that
+certferry's decisions depend on. A program with access to the database, but without the key, cannot
+make a proof. Such a program can still delete rows, and restore a whole earlier row
+(docs/decisions/0056).
 
 To prove a new kind of row, declare a `ProofRule` in this module, add the rule to `PROOF_RULES`,
 write with `save` or `change`, and read with `find` or `ours`.
@@ -33,11 +34,11 @@ class ProofRule(Struct, frozen=True):
     """The rule for the proofs of a table: the columns covered, and a row's name in messages."""
 
     table: str
-    #: The first word covered by a proof, so a proof fits rows of one kind only.
+    #: A word covered by the proof before all values, so the proof fits only rows of this kind.
     kind: str
     #: The columns of the row's key, covered by the proof.
     key: tuple[str, ...]
-    #: The other columns covered by the proof: every column that decides.
+    #: The other columns covered by the proof: all columns that certferry's decisions depend on.
     others: tuple[str, ...]
     #: The row's name in messages, a template for the row's columns.
     name: Text
@@ -46,7 +47,7 @@ class ProofRule(Struct, frozen=True):
     fix: Text = _SEE_WHO
     #: Whether a row needs a proof. By default, each row of the table does.
     covers: Callable[[Row | Mapping[str, Value]], bool] = lambda _: True
-    #: Tables referring to the row by the same key, deleted before the row.
+    #: Tables with rows that refer to the row by the same key. An operator deletes these rows first.
     parts: tuple[str, ...] = ()
 
     @property
@@ -63,8 +64,8 @@ class ProofRule(Struct, frozen=True):
         return sealing.proves(row["proof"], *self.bound_to(row))
 
     def is_shown(self, sealing: Sealing, row: Row) -> bool:
-        """Return whether certferry wrote this row, or may have written this row: without the key,
-        commands show all rows, and runs stop.
+        """Return whether to show a row: certferry wrote the row, or the key is absent, so the
+        writer is unknown. Without the key, runs stop elsewhere.
         """
         try:
             return self.is_ours(sealing, row)
@@ -84,8 +85,8 @@ class ProofRule(Struct, frozen=True):
     def unseal(
         self, sealing: Sealing, reader: Reader, row: Row, sealed: str, *bound_to: str
     ) -> Secret:
-        """Return a row's secret, opened. Raises `StateError`: about the key if the key opens
-        nothing in the state, otherwise about the row.
+        """Open a row's secret, and return the secret. Raises `StateError`: about the key if the key
+        is not the state's key, otherwise about the row.
         """
         secret = sealing.unseal(sealed, *bound_to)
         if secret is None:
@@ -93,14 +94,21 @@ class ProofRule(Struct, frozen=True):
             raise self.wrong(
                 row,
                 Text(
+<<<<<<< HEAD
                     "the private key cannot be decrypted: the key was changed, or copied from"
                     " another row"
+=======
+                    "the private key in it cannot be decrypted: the key was changed, or copied"
+                    " from another row"
+>>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
                 ),
             )
         return secret
 
     def wrong(self, row: Row, problem: Text) -> StateError:
-        """Return the error for a proven row with wrong data outside the proof, such as a key."""
+        """Return the error for a row with a correct proof, but with wrong data in a column that the
+        proof leaves out, such as a key.
+        """
         message = Text("{row}: {problem}").filled(row=self._named(row), problem=problem)
         return StateError(message, hint=self._fix(row))
 
@@ -160,7 +168,13 @@ class ProofRule(Struct, frozen=True):
     def ours(
         self, sealing: Sealing, reader: Reader, condition: str, *values: Value
     ) -> Iterator[Row]:
+<<<<<<< HEAD
         """Yield the rows that certferry wrote and that match `condition`, constant SQL."""
+=======
+        """Yield the rows that match `condition` and that certferry wrote. `condition` is SQL text
+        that callers pass as a constant.
+        """
+>>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
         for row in reader.rows(f"SELECT * FROM {self.table} {condition}", *values):  # noqa: S608 - constants, by contract
             if self.is_ours(sealing, row):
                 yield row
@@ -277,9 +291,8 @@ MOVED = ProofRule(
 PROOF_RULES = (
     *(VERSION, WITHDRAWAL, ACCOUNT, ORDER, USER, LINK, SESSION, TOKEN, UPLOAD, CHALLENGE, ROLLOUT),
 )
-"""Rules with proofs to carry to another state, or to seal with another key. `MOVED`, the mark of
-a moved state, belongs to a single state and is absent.
-"""
+"""The rules whose proofs are sealed anew when a state is moved or its key is changed. `MOVED` is
+left out, because the mark of a moved state belongs to one state."""
 
 
 def foreign_rows(sealing: Sealing, reader: Reader) -> Iterator[tuple[str, StateForeign]]:

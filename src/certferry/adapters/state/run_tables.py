@@ -1,4 +1,6 @@
-"""Stored runs: who started each run, the events and the report, and whether the process lives."""
+"""The tables of runs: who started each run, the run's events and report, and whether the run's
+process lives.
+"""
 
 from __future__ import annotations
 
@@ -133,7 +135,8 @@ class RunTables(Tables):
         host: str | None = None,
         who: str | None = None,
     ) -> tuple[StoredRun, ...]:
-        # In `names`, a name follows a comma and a quote; names contain neither.
+        # `_NAMES` puts a comma and a space before each quoted name; names contain no comma and no
+        # quote.
         quoted = None if lineage is None else f", {json.dumps(lineage)}"
         conditions: dict[str, Value] = {
             "(started_at, id) < (SELECT started_at, id FROM run WHERE id = ?)": before,

@@ -1,5 +1,5 @@
-"""Private keys at rest: sealed with AES-GCM, each bound to the key's row. Rows without a secret are
-proven in the same way (`row_proofs`), so another program's changes to the rows are noticed.
+"""Seals the private keys in a state with AES-GCM, each bound to the key's row. Proofs are sealed in
+the same way, so another program's changes to rows are noticed (`row_proofs`).
 
 The state's key lies in a file, or comes from the configuration. So the database alone, or a backup
 of the database, reveals no secret.
@@ -35,7 +35,7 @@ from certferry.whole_file import draft_beside, replace_file, sync_directory
 
 _NONCE_BYTES = 12  # NIST SP 800-38D §8.2; each secret has a random nonce
 _CHECK = ("check", "certferry")
-"""The words bound to a state's check."""
+"""The words bound to a state's check: an empty text that only the state's key opens."""
 _HISTORY = ("history", "certferry")
 
 
@@ -47,7 +47,7 @@ class Key:
         self._cipher = AESGCM(key)
 
     def seal(self, plain: str, *bound_to: Value) -> str:
-        """Return the text sealed."""
+        """Return the text, sealed and in Base64."""
         nonce = os.urandom(_NONCE_BYTES)
         sealed = self._cipher.encrypt(nonce, plain.encode(), _associated(bound_to))
         return base64.b64encode(nonce + sealed).decode("ascii")
@@ -66,7 +66,7 @@ class Sealing:
     """Seals and opens secrets with the key in a file, or with a given key.
 
     A secret is bound to words (a kind, a lineage, a fingerprint …). Opening requires the same
-    words, so a sealed text copied to another row stays shut there::
+    words, so a sealed text copied to another row does not open there::
 
         sealed = sealing.seal(transaction, secret, "order", lineage, url)
         sealing.unseal(sealed, "order", lineage, url)  # the secret
@@ -74,12 +74,12 @@ class Sealing:
 
     def __init__(self, key: Path | Secret) -> None:
         self._source = key
-        # The key of the last opened check or proof, kept because a run reads hundreds of bound
-        # rows, and should read the key file once.
+        # The key that opened the last check or proof. Kept, because a run reads hundreds of rows
+        # with proofs, and should read the key file once.
         self._in_force: Key | None = None
 
     def seal(self, transaction: Transaction, secret: Secret, *bound_to: str) -> str:
-        """Return a secret, sealed. The first secret of a state makes the key file.
+        """Return a secret, sealed. For the first secret of a state, make the key file.
 
         Raises `StateError` if another key has sealed the database: with two keys in one database,
         neither key file would open everything.
@@ -87,15 +87,15 @@ class Sealing:
         return self.begin(transaction).seal(secret.reveal(), *bound_to)
 
     def unseal(self, sealed: str, *bound_to: str) -> Secret | None:
-        """Return a secret, opened, or `None` if another key sealed the secret or the words differ.
-        Raises `StateError` without a key.
+        """Open a sealed secret, and return the secret, or `None` if another key sealed the secret
+        or the words differ. Raises `StateError` without a key.
         """
         _, plain = self._opened(sealed, bound_to)
         return None if plain is None else Secret(plain)
 
     def must_open(self, reader: Reader) -> Key | None:
-        """Return the database's key, or `None` before the first secret. Raises `StateError` if the
-        given key is another key.
+        """Return the state's key, or `None` before the first secret. Raises `StateError` if the
+        given key does not open the state's check.
         """
         for row in reader.rows("SELECT sealed_check FROM sealing"):
             key, plain = self._opened(row["sealed_check"], _CHECK)
@@ -137,14 +137,16 @@ class Sealing:
         return plain == ""
 
     def is_proven(self, proof: str | None, *bound_to: Value) -> bool:
-        """Return whether a proof fits the values by the key in force. The key file stays unread."""
+        """Return whether a proof made with the key in force fits the values. Unlike `proves`, never
+        read the key file.
+        """
         key = self._in_force
         return key is not None and proof is not None and key.open(proof, *bound_to) == ""
 
     @property
     def is_in_force(self) -> bool:
-        """Whether the key has opened anything yet. Before, certferry's rows and another program's
-        rows look alike.
+        """Whether the key has opened anything yet. Until then, a wrong proof may only mean that the
+        key is wrong.
         """
         return self._in_force is not None
 
@@ -164,7 +166,9 @@ class Sealing:
         return derivation.derive(self._key())
 
     def keep_history_key(self, transaction: Transaction, kept: bytes) -> None:
-        """Store the key of the history's chain, sealed with this key, after a change of the key."""
+        """Store the key of the history's chain, sealed with this key. After a change of the state's
+        key, the chain's key can no longer be derived.
+        """
         sealed = Key(self._key()).seal(encoded(kept).decode().strip(), *_HISTORY)
         transaction.execute("UPDATE sealing SET history_key = ?", sealed)
 
@@ -190,8 +194,9 @@ def change_key(transaction: Transaction, key: Key, at: str, host: str) -> None:
 
 
 def _opened_by_new(path: Path, sealed: str, bound_to: tuple[Value, ...]) -> tuple[Key, str] | None:
-    """Return a text, opened with the new key of an interrupted change: the state was sealed anew,
-    but the new key file was not yet in place. Put the file in place if possible.
+    """Open a text after an interrupted change of the key: the state was sealed anew, but the new
+    key file is not in place yet. Return the new key and the text, and put the new file in place if
+    possible. Return `None` if no new key opens the text.
     """
     for new in new_key_files(path):
         with suppress(StateError):
@@ -205,7 +210,9 @@ def _opened_by_new(path: Path, sealed: str, bound_to: tuple[Value, ...]) -> tupl
 
 
 def _changed(reader: Reader, source: Path | Secret) -> StateError | None:
-    """Return the error for a key from before the last change, or `None` without a change."""
+    """Return the error for a key that was in force before the last change of the key, or `None` if
+    the key was never changed.
+    """
     query = "SELECT changed_at, changed_on FROM sealing WHERE changed_at IS NOT NULL"
     with suppress(StateError):  # another program may have changed the moment
         for row in reader.rows(query):
@@ -232,8 +239,8 @@ def _other_key(source: Path | Secret) -> StateError:
     )
 
 
-# Made once, because a run reads hundreds of bound rows. `repr` is for bytes, which another program
-# may have stored in SQLite.
+# Made once, because a run reads hundreds of rows with proofs. `repr` is for bytes, which another
+# program may have stored in SQLite.
 _AS_JSON = json.JSONEncoder(default=repr).encode
 
 
@@ -264,8 +271,8 @@ def new_key() -> str:
 
 
 def key_of(source: Path | Secret) -> bytes:
-    """Return the given key, or the key in a file. Raises as `read_key`, and `ConfigError` for a
-    given text other than a key.
+    """Return the given key, or the key in a file. Raises as `read_key`, and `ConfigError` if the
+    given text is not a key, or is easy to guess.
     """
     if isinstance(source, Path):
         return read_key(source)
@@ -313,10 +320,12 @@ _NEW = ".new-"
 
 
 def add_new_key(path: Path, key: bytes, in_force: Key | None) -> Path:
-    """Write a new key beside the old key's file, for the same readers, and return the new path.
+    """Write a new key to a file beside the old key file, with the same owner and mode, and return
+    the new path.
 
-    Remove files of earlier changes, unless one of these files holds the key in force. The name of
-    the new file follows from the key, so two changes write two files. Raises `StateError`.
+    Remove the new files of earlier, interrupted changes, unless one of these files holds the key in
+    force. The new file's name contains a digest of the key, so two changes write two files. Raises
+    `StateError`.
     """
     file = path.resolve()
     new = file.with_name(file.name + _NEW + hashlib.sha256(key).hexdigest()[:8])
@@ -335,8 +344,8 @@ def add_new_key(path: Path, key: bytes, in_force: Key | None) -> Path:
 
 
 def new_key_files(path: Path) -> tuple[Path, ...]:
-    """Return the new key files beside a key file: changes interrupted before the new file replaced
-    the old file.
+    """Return the new key files beside a key file. Each is left by a change of the key that was
+    interrupted before the new file replaced the old file.
     """
     file = path.resolve()
     return tuple(sorted(file.parent.glob(f"{glob.escape(file.name + _NEW)}*")))
@@ -352,7 +361,7 @@ def put_key(new: Path, path: Path) -> None:
 
 
 def way_out(path: Path) -> Text:
-    """Return the hint for a state sealed with another key than the key file's."""
+    """Return the hint for a state that the key in the key file does not open."""
     return Text(
         "put {path} back from the backup of the same state (`certferry restore FILE`). Without a"
         " backup, start over: move the state and the key file away; the next `certferry sync`"
@@ -439,7 +448,7 @@ def make_file(path: Path, content: bytes) -> None:
     """Make a file with all its content at once, or keep the existing file. Raises `OSError`.
 
     The content is written under another name, then linked. If two processes make the file at the
-    same moment, the first wins, and both read a whole file.
+    same moment, the file of the first process remains, and both processes read a complete file.
     """
     if path.exists():
         return

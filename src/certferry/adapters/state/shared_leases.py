@@ -1,6 +1,7 @@
-"""Leases, runs in progress and paces of accounts for several hosts, by the database's clock.
+"""Leases, runs in progress and reserved requests in a state shared by several hosts. All moments
+are by the database's clock.
 
-Each lease has an end, which the working holder keeps moving into the future.
+Each lease has an end. While the holder works, the holder keeps moving the end into the future.
 """
 
 from __future__ import annotations
@@ -33,13 +34,15 @@ from certferry.ports.state import Lease, held_leases
 from certferry.text import Text
 
 LENGTH = timedelta(minutes=2)
-"""How long a lease is in force after the last renewal: the time lost when a host dies."""
+"""How long a lease is in force after the last renewal, and so how long other hosts wait after a
+host has died."""
 
 _RENEWALS = 3
-"""Renewals in the length of a lease, so a single renewal may fail harmlessly."""
+"""How often a lease is renewed within the lease's length, so one renewal may fail without harm."""
 
 _JUST_RENEWED = 1 / 24
-"""The part of a lease's length, five seconds, in which `extend` skips the renewal."""
+"""The part of a lease's length in which a renewal counts as recent, and `extend` skips another
+renewal: five seconds of `LENGTH`."""
 
 # `clock_timestamp`, because `now` is fixed in a transaction, and outdated after a wait.
 _FORM = '\'YYYY-MM-DD"T"HH24:MI:SS.US"Z"\''
@@ -68,8 +71,8 @@ _RELEASE = (
     "UPDATE lease SET holder = NULL, since = NULL, until = NULL WHERE {these} RETURNING token"
 )
 
-# Computed under the row's lock, so each host's turns follow the previous host's turns. A lost
-# answer, or the end of a host, wastes only turns.
+# Computed while the row is locked, so each host's requests come after the requests that other hosts
+# have reserved. If an answer is lost, or a host dies, the reserved moments pass unused.
 _TURNS = "CAST(? AS DOUBLE PRECISION) * INTERVAL '1 second'"
 _RESERVE = (
     "INSERT INTO pace AS held (account, name, until)"  # noqa: S608 - constants of this module
@@ -95,13 +98,16 @@ _LIVING = f"SELECT host, number FROM begun_run WHERE {_IN_FORCE}"  # noqa: S608 
 
 
 class SharedDatabase(Database, Protocol):
-    """A database with other hosts as writers."""
+    """A database to which other hosts write too."""
 
     def repeat(self, statement: str, *values: Value) -> Sequence[Row]:
-        """Carry out a single statement by itself; after a lost answer, a second time."""
+        """Carry out a statement outside any transaction. If the answer is lost, carry out the
+        statement again: the caller's statement must allow this.
+        """
 
 
 _QUICK = 1.0
+<<<<<<< HEAD
 """The most seconds for an answer of the database's clock. A slower answer is less exact than an
 earlier answer.
 """
@@ -109,14 +115,18 @@ earlier answer.
 
 _SLOWED = 0.9
 """The speed of a clock ahead of the database's clock: ten minutes are made up in 100 minutes."""
+=======
+"""Seconds. A slower answer of the database's clock does not replace an earlier answer, because a
+slow answer is less exact."""
+>>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
 
 
 class SharedClock:
     """The database's clock, read on this host: the clock's last answer, plus the time `passed`
     since that answer.
 
-    The error is at most half of the answer's duration. The clock of the `machine` may be wrong or
-    jump, so the machine's clock is only compared with the database's clock.
+    The error is at most half of the time that the answer took. This machine's own clock (`machine`)
+    may be wrong or jump, so it is only compared with the database's clock.
     """
 
     def __init__(
@@ -129,9 +139,15 @@ class SharedClock:
         self._latest: tuple[datetime, float] | None = None
 
     def set(self, answer: str, asked: float) -> tuple[datetime, float]:
+<<<<<<< HEAD
         """Store the database's time as of the middle between the question and now; `asked` is the
         question's moment, in seconds of `passed`. A slow answer (`_QUICK`) never replaces an
         earlier answer. Return the stored time and its seconds of `passed`.
+=======
+        """Store the database's answer to a question, unless an earlier answer exists and this
+        answer was slow (`_QUICK`). `asked` is the reading of `passed` before the question. Return
+        the stored answer, and the reading of `passed` to which the answer belongs.
+>>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
         """
         answered = self._passed()
         if self._answer is None or answered - asked <= _QUICK:
@@ -141,9 +157,14 @@ class SharedClock:
     def now(self) -> datetime:
         """Return the present moment. Only the first call asks the database. Raises `StateError`.
 
+<<<<<<< HEAD
         The moments never go back, because a run waits for minutes if a stored beginning lies in the
         future. If the server's clock was set back, the moments still go on, a little slower than
         time, so every deadline comes.
+=======
+        The moments never go back: otherwise a stored beginning could lie in the future, and a run
+        would wait minutes for it.
+>>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
         """
         asked = self._passed()
         moment, at = self._answer or self.set(self._ask(), asked)
@@ -163,10 +184,11 @@ class SharedClock:
 class SharedState(SqlState):
     """See `StateStore`: a state shared by several hosts.
 
-    A thread renews all held leases, in one statement, until the store is closed. A process killed,
-    or frozen for longer than `length`, loses the leases; later writes of the process are refused.
-    The database's clock decides; the host's `clock` only measures the time since a renewal, and
-    since the last answer of the database's clock. With `reads_only`, the server may refuse writes.
+    A thread renews all held leases, in one statement, until the store is closed. A process that is
+    killed, or frozen for longer than `length`, loses the leases, and later writes of the process
+    are refused. The database's clock decides; the host's `clock` only measures the time since a
+    renewal, and since the last answer of the database's clock. With `reads_only`, the server may
+    refuse writes.
     """
 
     is_shared = True
@@ -209,9 +231,9 @@ class SharedState(SqlState):
         return lease
 
     def extend(self, lease: Lease) -> None:
-        """See `LeaseStore.extend`: renew the lease, again if the answer took too long to be
-        trusted. A lease taken or renewed within five seconds counts as renewed, because a
-        deployment calls this method three times.
+        """See `LeaseStore.extend`: renew the lease. If the answer took longer than half of the
+        lease's length, renew once more. A lease taken or renewed in the last five seconds is not
+        renewed again, because a deployment calls this method three times.
         """
         renewed = self._held.get(_key(lease))
         if renewed is not None and self._passed() - renewed <= self._length * _JUST_RENEWED:
@@ -230,8 +252,8 @@ class SharedState(SqlState):
                 return
 
     def must_hold(self, lease: Lease) -> None:
-        """See `LeaseStore.must_hold`: past half of the length, another host may soon take the
-        lease.
+        """See `LeaseStore.must_hold`. Raise once half of the length has passed since the last
+        renewal, because another host may soon take the lease.
         """
         if self._may_have_ended(lease):
             raise _not_renewed(lease)
@@ -241,8 +263,8 @@ class SharedState(SqlState):
         return renewed is None or self._passed() - renewed > self._length / 2
 
     def _write(self, function: Callable[[Transaction], T]) -> T:
-        """Write only if this thread's leases are in force: every write of a lineage is checked
-        against the token of the lineage's lease.
+        """Carry out a write only if all leases that this thread's work depends on are in force.
+        Check the leases in the same transaction. Raises `LeaseLost`.
         """
         leases, dialect = held_leases(), self._database.dialect
 
@@ -260,7 +282,9 @@ class SharedState(SqlState):
         self._shared.repeat(_RELEASE.format(these=_THIS), *_key(lease))
 
     def begin_run(self, now: datetime) -> BegunRun:
-        """See `LeaseStore.begin_run`: a run has a lease, like a lineage."""
+        """See `LeaseStore.begin_run`. Each run in progress holds a lease of its own, which shows
+        other hosts that the run lives.
+        """
         number = 1
         while True:
             with suppress(LeaseHeld):
@@ -347,7 +371,9 @@ class SharedState(SqlState):
         return str(row["moment"])
 
     def close(self) -> None:
-        """See `StateStore.close`. If the database stays silent, the leases end by time."""
+        """See `StateStore.close`. If the database does not answer, the leases end when their time
+        is over.
+        """
         self._is_closed.set()
         with self._guard:
             held, renewing = list(self._held), self._renewing
@@ -378,7 +404,7 @@ class SharedState(SqlState):
                 pause /= 4
 
     def _renew(self, held: Sequence[tuple[str, str, int]]) -> bool:
-        """Renew the leases still in force; return whether all were."""
+        """Renew the `held` leases that are still in force. Return whether all of them were."""
         asked = self._passed()
         query = _RENEW.format(these=_any(held))
         rows = self._shared.repeat(query, str(self._length), *_flat(held))

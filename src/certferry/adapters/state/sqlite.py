@@ -39,8 +39,9 @@ _File = tuple[int, int]
 
 
 class _Own:
-    """A thread's connection. `close` waits for the end of a `with` block, because SQLite would
-    crash the process. Nested `with` blocks of one thread raise `RuntimeError`.
+    """A thread's connection, used in a `with` block. `close` waits for the end of the block,
+    because closing a connection in use would crash the process. Nested blocks of one thread raise
+    `RuntimeError`.
     """
 
     def __init__(self, connection: sqlite3.Connection, place: Path, file: _File | None) -> None:
@@ -143,7 +144,9 @@ def _text_or_bytes(raw: bytes) -> str | bytes:
 
 
 def _statements(script: str) -> Iterator[str]:
-    """Return the statements of a script: `executescript` would first commit the transaction."""
+    """Split a script into statements, because `executescript` would first commit the
+    transaction.
+    """
     statement = ""
     for piece in script.split(";"):
         statement += piece + ";"
@@ -251,10 +254,10 @@ class SqliteDatabase:
                 time.sleep(_PAUSE)
 
     def _own(self) -> _Own:
-        """Return the thread's connection to the file now at the path.
+        """Return this thread's connection to the file that is at the path now.
 
-        A file moved away or replaced would still take writes: the writes would be lost, and users
-        removed from the new file would stay logged in.
+        An older connection would still write to a file that was moved away or replaced. Such writes
+        would be lost, and users removed from the new file would stay logged in.
         """
         own, file = self._connections.get(threading.current_thread()), self._file_there()
         if own is not None and own.file != file:
@@ -276,7 +279,9 @@ class SqliteDatabase:
         return there.st_dev, there.st_ino
 
     def use_write_ahead_log(self) -> None:
-        """Switch the file to a write-ahead log, for ever, so readers need not wait for writers."""
+        """Switch the file permanently to a write-ahead log, so readers need not wait for
+        writers.
+        """
         with translating_errors(self.path):
             if self._journal_mode("PRAGMA journal_mode") == _WRITE_AHEAD:
                 return
@@ -348,8 +353,8 @@ own files."""
 
 
 def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> StateStore:
-    """See `connect.connect`. In the URL, the path follows three slashes, and may begin with a
-    fourth.
+    """See `connect.connect`. In the URL, the path follows three slashes; an absolute path begins
+    with a fourth slash.
 
     Only the owner can read new directories (0700) and files (0600). A file belongs to one host and
     keeps the host's name, even if the machine has another name later.
@@ -369,7 +374,7 @@ def connect(url: str, key: Path | Secret, host: str, *, reads_only: bool) -> Sta
         as_it_is = SqliteDatabase(path, file=f"{path.absolute().as_uri()}?immutable=1")
         if not databases.is_migrated(as_it_is):
             raise
-        # A full or read-only disk is when an operator needs `status`.
+        # If the disk is full or read-only, an operator needs `status` most.
         return _in_use(as_it_is, sealing, host, problem)
 
 
@@ -457,8 +462,8 @@ def _opened(path: Path, host: str) -> SqliteDatabase:
 
 
 def _is_made(path: Path) -> bool:
-    """Return whether a state exists. Raises `OSError` if this is unknown: behind a closed
-    directory, or at a broken link, such as a link to an absent disk.
+    """Return whether a state exists. Raises `OSError` if the answer is unknown: for a directory
+    that this user cannot enter, and for a broken link, such as a link to an absent disk.
     """
     for place in (path, *path.parents):
         try:
@@ -472,7 +477,9 @@ def _is_made(path: Path) -> bool:
 
 
 def _is_at_rest(path: Path) -> bool:
-    """Return whether the file alone is complete: closed by all processes after a commit."""
+    """Return whether the file is complete without SQLite's other files, because every process has
+    closed the file after a commit.
+    """
     beside = [path.with_name(path.name + end) for end in ("-wal", "-journal")]
     with suppress(OSError):
         return not any(file.exists() and file.stat().st_size for file in beside)

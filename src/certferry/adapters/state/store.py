@@ -45,9 +45,9 @@ class SqlState(
 ):
     """Every protocol of `StateStore` except `LeaseStore`.
 
-    Subclasses add the leases, because each kind of database ends the lease of a dead process in
-    another way. `machine` distinguishes this host from another host with the same name. With a
-    `problem`, commands can read the state, and runs raise the problem.
+    Subclasses add the leases, because each kind of database ends the lease of a dead process in its
+    own way. `machine` distinguishes this host from another host with the same name. If there is a
+    `problem`, commands can still read the state, but a run raises the problem.
     """
 
     #: Whether several hosts share the state.

@@ -19,8 +19,8 @@ _SEE_WHO = Text("check who else can change the tables, and put the state back fr
 
 
 def differences(database: Database) -> Iterator[StateForeign]:
-    """Return an error for each difference between certferry's tables and the schema. Other tables
-    in the database are ignored, and so are all differences in a newer certferry's schema.
+    """Yield an error for each difference between certferry's tables and the schema. Other tables in
+    the database are ignored. If a newer certferry has migrated the database, nothing is compared.
     """
     migrations = read_migrations(database.dialect.name)
     if schema_of(database) != migrations[-1].number:
@@ -54,7 +54,9 @@ def differences(database: Database) -> Iterator[StateForeign]:
 
 
 def _made() -> dict[str, set[str]]:
-    """Return the columns of each table of a new state, equal in every kind of database."""
+    """Return the columns of each table of a new state. Every kind of database has the
+    same columns.
+    """
     with closing(sqlite3.connect(":memory:")) as new:
         for migration in read_migrations("sqlite"):
             new.executescript(migration.script)

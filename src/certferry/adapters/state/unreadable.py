@@ -13,7 +13,7 @@ from certferry.errors import StateForeign
 from certferry.text import Text
 
 _PAGE = 500
-"""Rows read by one query."""
+"""How many rows one query reads."""
 
 _READ_OTHERWISE = frozenset(
     {*("certferry_migration", "certferry_schema", "moved", "sealing"), *("history", "history_head")}
@@ -29,10 +29,11 @@ _BESIDE: Mapping[tuple[str, str], Column] = {
     ("console_guess", "minute"): MOMENT,
     ("console_guess", "guesses"): NUMBER,
 }
-"""Columns to check in tables without a record."""
+"""How to read the columns that belong to no field of a `Table`."""
 
 _PROOF_RULES = {rule.table: rule for rule in PROOF_RULES}
-"""The rules by table. `row_proofs.foreign_rows` reports changes in the columns of proven rows."""
+"""The rules by table. The columns covered by a proof are skipped here, because
+`row_proofs.foreign_rows` reports changes in them."""
 
 
 def unreadable_rows(reader: Reader, dialect: Dialect) -> Iterator[tuple[str, StateForeign]]:
@@ -54,8 +55,8 @@ def unreadable_rows(reader: Reader, dialect: Dialect) -> Iterator[tuple[str, Sta
 
 
 def _rows(reader: Reader, table: str, key: Sequence[str]) -> Iterator[Row]:
-    """Return the rows of a table, page by page. Pages are found by OFFSET, because a key made of
-    bytes has no successor.
+    """Return the rows of a table, page by page. Pages are found by OFFSET instead of by the last
+    key, because another program may have stored bytes as a key.
     """
     order = ", ".join(key)
     query = f"SELECT * FROM {table} ORDER BY {order} LIMIT {_PAGE} OFFSET ?"  # noqa: S608 - names of the schema

@@ -1,4 +1,6 @@
-"""Lineages and versions: facts for every run, and chains with sealed keys for deployments."""
+"""The tables of versions: facts, which every run reads, and chains with sealed keys, which only
+deployments read.
+"""
 
 from __future__ import annotations
 
@@ -59,13 +61,13 @@ _ORDERED = Table(
 class _Tries(Struct, frozen=True):
     """The tries to issue a lineage's certificate since the last success."""
 
-    #: When the last try failed.
+    #: When issuing was last tried.
     tried_at: datetime | None = None
     #: When the last try ended with a wrong certificate from the CA.
     rejected_at: datetime | None = None
-    #: How often issuing has failed.
+    #: How many tries have failed.
     tries: int | None = None
-    #: Since when tries have failed because of the CA.
+    #: When a try first failed because of the CA.
     failing_since: datetime | None = None
 
 
@@ -192,10 +194,15 @@ class VersionTables(PlaceTables):
         except CertificateError as exc:
             raise VERSION.wrong(row, exc.message) from exc
         if bundle.certificate.fingerprint != fingerprint:
-            raise VERSION.wrong(row, Text("a certificate stands in another's place"))
+            raise VERSION.wrong(
+                row,
+                Text("the certificate in the row is not the certificate of the row's fingerprint"),
+            )
         # Another program may have replaced the chain: the proof covers only the chain's digest.
         if row["fullchain_digest"] != bundle.fullchain_digest:
-            raise VERSION.wrong(row, Text("a chain stands in another's place"))
+            raise VERSION.wrong(
+                row, Text("the chain in the row is not the chain of the row's digest")
+            )
         return bundle
 
     def _versions(self, reader: Reader, lineage: str) -> tuple[Version, ...]:
@@ -205,8 +212,8 @@ class VersionTables(PlaceTables):
         return tuple(history.with_revocation(lineage, self._version(reader, row)) for row in rows)
 
     def _ordered_at(self, reader: Reader, lineage: str, bundle: CertificateBundle) -> str | None:
-        """Return the CA's directory for a certificate from this lineage's order, or `None` for a
-        certificate from elsewhere.
+        """Return the directory of the lineage's order in progress, if the order has the
+        certificate's names. Return `None` for a certificate from elsewhere.
         """
         row = ORDER.find(self._sealing, reader, lineage=lineage)
         if row is None or {*columns.NAMES.read(row["names"])} != {*bundle.certificate.names}:
@@ -214,8 +221,8 @@ class VersionTables(PlaceTables):
         return str(row["directory"])
 
     def _version(self, reader: Reader, row: Row) -> Version:
-        """Return the version in a row of `_COLUMNS`. Raises `StateForeign` for another program's
-        row.
+        """Return the version in a row with the columns `_COLUMNS`. Raises `StateForeign` for
+        another program's row.
         """
         lineage, *facts, proof = row
         if not self._sealing.is_proven(proof, VERSION.kind, lineage, *facts):
@@ -320,7 +327,9 @@ def _row_of_revocation(revocation: Revocation | None) -> dict[str, Value]:
 
 
 def _version(row: Iterable[Any]) -> Version:
-    """Return the version of a row's facts, read by position: faster, and a run reads many rows."""
+    """Return the version of a row's facts. The facts are read by position, because a run reads many
+    rows, and reading by name is slower.
+    """
     number, fingerprint, names, common_name, serial, issuer, *rest = row
     not_before, not_after, key_type, saved_at, key_matches, chain_complete, *rest = rest
     start, end, page, digest, ask_after, directory, *revoked, issuer_end = rest

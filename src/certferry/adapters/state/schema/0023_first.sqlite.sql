@@ -3,7 +3,7 @@
 -- A moment is text, RFC 3339 in UTC with microseconds, so the order of texts is the order of moments. Names,
 -- facts and sentences are JSON. A fingerprint, a digest or a link is SHA-256 in lower-case hex. `sealed_*` is
 -- base64 of AES-GCM, bound to its row (sealing.py); `proof` seals nothing, and shows that certferry wrote the
--- row (binding.py).
+-- row (row_proofs.py).
 
 -- --- The state as a whole
 
@@ -28,8 +28,8 @@ CREATE TABLE moved (
 
 -- --- Hosts. A table with rows of single hosts has the host in its key; the host '' owns rows of all hosts.
 
--- A host that uses the state, as its last run found it. `machine` tells two machines of one name apart;
--- `release` is the release of certferry; `clock_ahead` is how many seconds the clock was ahead of the
+-- A host that uses the state, as its last run found it. `machine` distinguishes two machines with the same
+-- name; `release` is the release of certferry; `clock_ahead` is how many seconds the clock was ahead of the
 -- database's clock. A file has one host.
 CREATE TABLE host (
     name TEXT PRIMARY KEY,
@@ -49,7 +49,7 @@ CREATE TABLE lease (
     until TEXT
 );
 
--- A declaration that a lineage has had, by the digest of the content, and when a host first declared this
+-- A declaration that a lineage has had: the digest of the content, and when a host first declared this
 -- content.
 CREATE TABLE declaration (
     lineage TEXT NOT NULL,
@@ -126,8 +126,8 @@ CREATE TABLE version (
     UNIQUE (lineage, fingerprint)
 );
 
--- The chain and the private key of a version. A table of its own: every run reads the facts of every version,
--- and the PEM texts only to deploy.
+-- The chain and the private key of a version. In a separate table, because every run reads the facts of every
+-- version, but the PEM texts only to deploy.
 CREATE TABLE version_pem (
     lineage TEXT NOT NULL,
     number INTEGER NOT NULL,
@@ -209,7 +209,8 @@ CREATE TABLE failed_proof (
 
 CREATE INDEX failed_proof_of_name ON failed_proof (directory, name);
 
--- A CA's request to wait with orders of some names, or with all orders (`for_all`): when, and until when.
+-- A CA's request to wait with orders of some names, or with all orders (`for_all`): when the CA asked, and
+-- until when.
 CREATE TABLE hold (
     directory TEXT NOT NULL,
     names TEXT NOT NULL,
@@ -221,8 +222,8 @@ CREATE TABLE hold (
 
 -- --- Places: the domains of targets, and receivers
 
--- A copy of a certificate at a target, put there by certferry. `in_use_until` is how long the copy counts as
--- used after the target refused to remove it.
+-- A copy of a certificate at a target, put there by certferry. If the target refused to remove the copy, the
+-- copy counts as used until `in_use_until`.
 CREATE TABLE upload (
     target TEXT NOT NULL,
     remote_id TEXT NOT NULL,
@@ -296,8 +297,8 @@ CREATE TABLE sighting (
 
 -- --- Messages
 
--- A fact for operators that stands until it is over. The first six columns are the subject; an empty column
--- leaves the subject open.
+-- A notice: a matter for operators, stored until the matter is over. The first six columns are its topic and
+-- subject; an empty column means that the subject has no such part.
 CREATE TABLE notice (
     topic TEXT NOT NULL,
     lineage TEXT NOT NULL,
@@ -313,8 +314,8 @@ CREATE TABLE notice (
     PRIMARY KEY (topic, lineage, target, domain, channel, host)
 );
 
--- A notice that the channel `name` was told of, and when. A run stores the row before sending the message,
--- and deletes the row if the service refuses the message.
+-- A notice that was sent, or is about to be sent, to the channel `name`, and when. A run stores the row
+-- before sending the message, and deletes the row if the service refuses the message.
 CREATE TABLE told (
     name TEXT NOT NULL,
     topic TEXT NOT NULL,
@@ -403,7 +404,7 @@ CREATE TABLE run_report (
 
 -- --- The console. The secret of a link, a cookie or a token is stored as a digest only.
 
--- A user of the console. `id` is the name in lower case, since anna and Anna are one user; `password` is a
+-- A user of the console. `id` is the name in lower case, because anna and Anna are one user; `password` is a
 -- hash (Argon2id), absent until the user has chosen a password.
 CREATE TABLE console_user (
     id TEXT PRIMARY KEY,
@@ -417,7 +418,7 @@ CREATE TABLE console_user (
     proof TEXT
 );
 
--- A link by which a user chooses a password, once.
+-- A link with which a user chooses a password, once.
 CREATE TABLE console_user_link (
     user_id TEXT PRIMARY KEY REFERENCES console_user (id) ON DELETE CASCADE,
     digest TEXT NOT NULL UNIQUE,
@@ -474,9 +475,9 @@ CREATE TABLE history (
     link TEXT
 );
 
--- Every index ends with the number, because the history is read newest first. An index of moments would sort
--- all entries of a long time for the newest hundred. The last index holds the entries that are read by every
--- run (lasting.py).
+-- Every index ends with the number, because the history is read newest first. With an index of moments, the
+-- database would sort all entries of a long time to find the newest hundred. The last index has the entries
+-- that every run reads (lasting.py).
 CREATE INDEX history_of_lineage ON history (lineage, number);
 CREATE INDEX history_of_host ON history (host, number);
 CREATE INDEX history_of_person ON history (who, number);
@@ -490,7 +491,7 @@ CREATE TABLE history_head (
     link TEXT NOT NULL
 );
 
--- No program changes or removes an entry of the history.
+-- The database refuses to change or remove an entry of the history.
 CREATE TRIGGER history_is_not_changed BEFORE UPDATE ON history
 BEGIN
     SELECT RAISE(ABORT, 'history is never changed');
