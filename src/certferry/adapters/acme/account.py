@@ -1,4 +1,4 @@
-"""ACME accounts: one per directory, found by key, with operators' changes to an account."""
+"""ACME accounts, one per CA directory: registration, and changes asked for by operators."""
 
 from __future__ import annotations
 
@@ -123,7 +123,10 @@ class AccountKeeper:
         return request(self.sign_in(client))
 
     def _settled(self, client: Client, account: AcmeAccount) -> AcmeAccount:
-        """Return the account with the key in force. After an interrupted change, the CA knows."""
+        """Return the account with the key in force.
+
+        If a change of the key was interrupted, ask the CA which key is in force.
+        """
         next_key = account.next_key_pem
         if next_key is None or not client.knows(key_of(next_key, account.directory)):
             return account
@@ -221,9 +224,9 @@ class AcmeCaAccount:
             yield client, account
 
     def _with_next_key(self, account: AcmeAccount) -> AcmeAccount:
-        """Store the next key before the CA gets the key, and the old key's thumbprint.
+        """Store a new key, before the CA gets the new key, and the thumbprint of the old key.
 
-        Records of dns-persist-01 that name the old key still count
+        A dns-persist-01 record that names the old key stays valid
         (draft-ietf-acme-dns-persist-02 §4.2).
         """
         if account.next_key_pem is not None:
@@ -251,7 +254,10 @@ def _at_work(directory: str) -> StateUnavailable:
 
 
 def holder_in(state: StateStore, directory: str) -> Holder | None:
-    """Return the account as named by dns-persist-01 records. Raises `StateError`."""
+    """Return the account's URL and the key thumbprints that a dns-persist-01 record may name.
+
+    Return `None` if no account is registered. Raises `StateError`.
+    """
     account = state.account(directory)
     if account is None or account.url is None:
         return None

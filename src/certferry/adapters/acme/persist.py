@@ -32,11 +32,11 @@ MAKE_ACCOUNT = Text(
 SET_RECORD = Text("set the record once, by hand: {record}")
 
 ENDS_SOON = timedelta(days=30)
-"""An operator who sets records by hand is warned this long before a record ends."""
+"""How long before the end of a record operators are warned: they set these records by hand."""
 
 
 class JudgedName(Struct, frozen=True):
-    """A name, with the judgement on the records in DNS."""
+    """A name, with the judgement on its dns-persist-01 records."""
 
     #: The name, without `*.`.
     name: str
@@ -66,7 +66,7 @@ def judged_names(
     resolvers: Resolvers,
     now: Callable[[], datetime],
 ) -> list[JudgedName]:
-    """Read the names' records and judge each name, as a wildcard if `*.` is among `names`."""
+    """Read the names' records and judge each name, as a wildcard if `names` has its `*.` form."""
 
     def judged(name: str, wildcard: bool) -> JudgedName:  # noqa: FBT001 - as `map` passes it
         verdict: dns_persist.Verdict | DnsError
@@ -140,7 +140,7 @@ class PersistProofs:
 
 
 def _missing(unproven: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
-    """Return one error for all names: each record is set by hand."""
+    """Return one error for all names, with every record that the operator must set by hand."""
     message = unproven[0][1].message
     for judged, _ in unproven:
         message = Text("{one}; {other}", one=message, other=judged.why)
