@@ -128,8 +128,8 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
 class CloudflareClient(answers.JsonTxtService):
     """The `TxtService` of the zones visible to one API token.
 
-    Until all zones are listed, a zone is asked for by name, once. A token refused for listing zones
-    is sent once.
+    Until all zones are listed, a zone is asked for by name, once. A token refused for a list of
+    zones is sent only once.
     """
 
     decisive = ("GET zones",)
@@ -143,7 +143,10 @@ class CloudflareClient(answers.JsonTxtService):
         super().__init__(SERVICE, _ANSWERS, http, clock, context)
 
     def zones(self, about: str | Text = txt.ALL_ZONES) -> list[txt.Zone]:
-        """See `TxtService.zones`. Raises `ZoneNotFound` for an empty list, as without Zone:Read."""
+        """See `TxtService.zones`. Raises `ZoneNotFound` for an empty list.
+
+        A token that lacks the permission Zone:Read gets an empty list.
+        """
         zones = super().zones(about)
         if not zones:
             sentence = Text("the API token sees no zone at Cloudflare")
@@ -215,7 +218,10 @@ class CloudflareClient(answers.JsonTxtService):
         )
 
     def error(self, reply: answers.Reply, about: str | Text) -> errors.DnsError:
-        """See `JsonTxtService.error`. Unless the code condemns the token, the status decides."""
+        """See `JsonTxtService.error`. Status 429 decides first.
+
+        Otherwise a code that condemns the token decides, then the status.
+        """
         error = super().error(reply, about)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
             asked = exchange.seconds_asked_for(Answer(reply.status, reply.headers, b""))
@@ -241,7 +247,7 @@ class CloudflareClient(answers.JsonTxtService):
     def _list(
         self, listed: str, path: str, about: str | Text, size: int, query: dict[str, str]
     ) -> list[answers.Item]:
-        """Read a list up to the number of pages, or else up to an empty page."""
+        """Read a list: the counted pages or, if Cloudflare omits the count, up to an empty page."""
 
         def page(number: int, before: int) -> tuple[list[answers.Item], bool]:
             del before

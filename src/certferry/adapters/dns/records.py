@@ -69,7 +69,7 @@ class Zone:
     id: str
     #: In A-labels and lower case.
     name: str
-    #: Why the zone takes no records, if so.
+    #: Why the zone takes no records; `None` if the zone takes records.
     problem: DnsRejected | None = None
     #: Hosts that the service expects in the zone's delegation.
     name_servers: frozenset[str] = frozenset()
@@ -227,7 +227,7 @@ class TxtRecords:
         return record is not None and (record.name, record.value) == (name, value)
 
     def _find_written(self, zone: Zone, name: str, value: str) -> TxtRecord | None:
-        """Search repeatedly for a record in doubt."""
+        """Search repeatedly for a record that the service may have written."""
         try:
             record = self._find(zone, name, value)
             for pause in self.looks:
@@ -241,7 +241,7 @@ class TxtRecords:
         return record
 
     def _look_up(self, zone: Zone, record_id: str, name: str, value: str) -> TxtRecord | None:
-        """Return a handle's record if name and value match: ids may be used again."""
+        """Return the handle's record if name and value match: the service may reuse an id."""
         try:
             record = self.service.record(zone, record_id, name)
         except DnsRejected:
@@ -257,7 +257,7 @@ class TxtRecords:
     def _remove(self, zone: Zone, record_id: str, name: str) -> bool:
         """Remove a record; return whether the record existed.
 
-        A repetition goes by the id, because a list could lag behind.
+        A repetition uses the same id, without a search: lists may lag behind.
         """
         for attempt, rest in enumerate((0.0, *PAUSES_AFTER_LOSS)):
             if rest:
