@@ -70,8 +70,8 @@ def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
     missing = [name for name in caller.variables if not environ.get(name)]
     if missing:
         hint = Text(
-            "only {client} can run this command, with its variables: {command}; by hand, run"
-            " `certferry sync`"
+            "let {client} run certferry, because {client} sets the variables: {command}; by hand,"
+            " run `certferry sync`"
         )
         raise ConfigError(
             Text("{client} has not set {missing}", client=client, missing=missing),
@@ -84,9 +84,7 @@ def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
 
 
 def renewed_by_any(environ: Mapping[str, str]) -> Renewed | None:
-    """Read the variables of the client that runs this process, or return
-    None without such a client.
-    """
+    """Read the variables of the client that runs this process; return `None` without a client."""
     for client, caller in CLIENTS.items():
         if all(environ.get(name) for name in caller.variables):
             return renewed_by(client, environ)
@@ -109,8 +107,8 @@ def declared_for(
 
     1. declarations with the same files;
     2. declarations whose files hold the same certificate;
-    3. declarations with exactly the same names, to be issued by certferry itself: returned with the
-       client's files instead.
+    3. declarations with exactly the same names that certferry itself would issue. They are returned
+       with the client's files instead.
 
     Raise `CertificateError` and `PlanRefused` if the files are unusable, differ from the
     declaration, or are older than the stored version. Raise `ConfigError` if declared files hold

@@ -34,7 +34,8 @@ from certferry.ports.objects import MOST_OBJECTS, no_end, not_readable
 from certferry.text import Text
 
 TOKEN_IS_GOOD_FOR = timedelta(minutes=20)
-"""Qiniu tolerates a clock 15 minutes off (§2.3), and each call ends within the other minutes."""
+"""How long a token is valid: 15 minutes for a clock that is off, as Qiniu tolerates (§2.3), and
+five minutes for the call."""
 
 EXISTS, NO_SUCH_BUCKET, NO_SUCH_OBJECT = 614, 631, 612
 SOME_FAILED = 298  # for a batch

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 HOLDERS_AGE = 300.0  # seconds; buckets and hubs change seldom, and a bucket's list costs a request
 
 NOT_THERE = errors.NO_SUCH_DOMAIN | {HTTPStatus.NOT_FOUND}
-"""Pili's answers for a missing hub or domain [G]; the words are from the tests of Pili's SDK."""
+"""Codes of Pili's answers about a missing hub or domain: a guess by the tests of Pili's SDK."""
 
 _SEE_CONSOLE = Text(
     "check the domain in Qiniu's console (直播云), and remove the certificate there if unused"
@@ -56,7 +56,7 @@ class ListedDomain(Struct, Generic[R], frozen=True):
 class Listing(Struct, Generic[R], frozen=True):
     """The domains of all buckets, or of all hubs, of an account."""
 
-    #: By name.
+    #: Name → domain.
     domains: Mapping[str, ListedDomain[R]] = field(default_factory=dict)
     #: The reason why `domains` may be incomplete.
     failure: errors.QiniuFailure | None = None
@@ -67,11 +67,11 @@ def read_listing(
     domains_of: Callable[[str], Iterable[tuple[str, R]]],
     earlier: Listing[R],
 ) -> Listing[R]:
-    """List the domains of every readable bucket, or hub.
+    """List the domains of all `holders`: the buckets, or the hubs, of an account.
 
-    An unreadable holder keeps the domains of the `earlier` part: a domain awaited by a run must not
-    vanish for a moment. The listing stops at a failure common to all holders, at silence, and at a
-    second broken answer, because each further holder would cost a time-out.
+    An unreadable holder keeps the domains of the `earlier` listing: a domain awaited by a run must
+    not vanish for a moment. The listing stops at a failure common to all holders, at silence, and
+    at a second broken answer, because each further holder would cost a time-out.
     """
     domains: dict[str, ListedDomain[R]] = {}
     failure = holders if isinstance(holders, errors.QiniuFailure) else None
@@ -124,7 +124,7 @@ class SourceDomains:
         return replace(self._observed(domain, None), binding_hidden=True)
 
     def is_bound_at_all(self, domain: str) -> bool:
-        """Return whether the domain has a binding, which proves a source domain."""
+        """Return whether Kodo shows a binding of the domain: only source domains have bindings."""
         try:
             return domain in self.bindings.get()
         except errors.QiniuFailure:
@@ -248,7 +248,7 @@ class LiveDomains:
         self._certificates = certificates
         self._settler = settler
         self._listing: Listing[records.LiveRecord] = Listing()
-        # Failures are cached as well: keys without the right to Pili lack the right for longer.
+        # Failures are cached as well: keys without the right to Pili do not get the right soon.
         self._hubs = TtlCache(partial(errors.attempt, client.list_hubs), HOLDERS_AGE, clock)
         self._domains = TtlCache(self._list, LIST_AGE, clock)
 
@@ -269,7 +269,7 @@ class LiveDomains:
             raise errors.rejected(sentence, Text("set `pili` of the account as well"))
 
     def served_by_themselves(self) -> list[str]:
-        """Return the domains able to have a certificate: all except domains for RTMP alone."""
+        """Return the domains that can have a certificate: all except domains for RTMP only."""
         names = []
         for name, held in self.all().domains.items():
             if held.record.is_for_rtmp:
@@ -393,7 +393,7 @@ class LiveDomains:
         try:
             return self._client.bind_live_domain(hub, domain, name)
         except errors.QiniuFailure as failure:
-            # The word "cert" in the refusal is a guess: the words are undocumented [G].
+            # The word "cert" in the refusal is a guess: the words are undocumented.
             if failure.maybe_done or "cert" not in failure.words.lower():
                 raise self._explained(failure, hub, domain) from None
             try:
@@ -404,9 +404,9 @@ class LiveDomains:
     def _explained(
         self, failure: errors.QiniuFailure, hub: str, domain: str
     ) -> errors.QiniuFailure:
-        """Return the failure; if Pili misses hub or domain, as an error naming the missing part.
+        """Return the failure. If Pili lacks the hub or the domain, the error says which is missing.
 
-        In this case the next caller lists hubs and domains again.
+        The next caller then lists hubs and domains again.
         """
         if failure.code not in NOT_THERE:
             return failure
@@ -426,7 +426,7 @@ class LiveDomains:
 
 
 def _hides_binding(held: ListedDomain[records.LiveRecord]) -> bool:
-    """Return whether the domain's certificate is unnamed by Pili, or named by an old list only."""
+    """Return whether Pili does not name the domain's certificate, or only an old list does."""
     return held.is_old or (bool(held.record.cert_enable) and not held.record.cert_name)
 
 
