@@ -106,7 +106,7 @@ def _decoded(value: str) -> str:
 def _entries(home: Path) -> Iterator[_Entry]:
     """Find each directory with a `.conf` named like the directory.
 
-    A domain may have two directories, of which the name of the second ends with `_ecc`.
+    A domain may have two directories, the second with the suffix `_ecc`.
     """
     taken: set[str] = set()
     for path in old_home.children(home):

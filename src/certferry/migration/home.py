@@ -268,7 +268,7 @@ class OldHome(Struct, frozen=True):
     keys: Mapping[str, Secret] = field(default_factory=dict)
     #: The contact at the CA.
     email: str | None = None
-    #: False if the operator runs renewals: then `OldCertificate.stop` is a command to run no more.
+    #: False if the operator runs renewals: then `stop` is a command that must no longer be run.
     renews_by_itself: bool = True
 
     def taken_over_by(self, proposal: Proposal) -> tuple[OldCertificate, ...]:

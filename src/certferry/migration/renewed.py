@@ -1,6 +1,7 @@
 """The variables by which other ACME clients call `certferry hook` after a renewal.
 
-acme.sh exports the paths of its own files, certbot the lineage's directory, lego the two files.
+acme.sh exports the paths of its own files, certbot the lineage's directory, lego the paths of two
+files.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Renewed(Struct, frozen=True):
 class HookCaller(Struct, frozen=True):
     """How a client calls the hook."""
 
-    #: The variables of the name, the fullchain and the key.
+    #: The variables that hold the name, the fullchain and the key.
     variables: tuple[str, ...]
     #: The command that makes the client call the hook, for messages.
     called_by: str

@@ -44,7 +44,7 @@ _NOT_OURS = {"unauthorized", "accountDoesNotExist"}
 class AccountKeeper:
     """The account at one directory, shared by every run on every host that shares the state.
 
-    The account is registered, and the account's key is replaced, under the account's own lease.
+    A run holds the account's own lease while the run registers the account or replaces the key.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class AccountKeeper:
         return None
 
     def sign_in(self, client: Client) -> AcmeAccount:
-        """Sign the client's requests for the account; register the account first if needed."""
+        """Have the client sign requests for the account; register the account first if needed."""
         account = self._state.account(self._directory)
         if account is None or account.url is None or account.next_key_pem is not None:
             with self.lease():  # another run may have stored an account meanwhile
@@ -92,7 +92,7 @@ class AccountKeeper:
         return account
 
     def sign_in_if_known(self, client: Client) -> AcmeAccount | None:
-        """Sign the client's requests with the stored account, if there is one."""
+        """Have the client sign requests for the stored account, if the state has an account."""
         account = self._state.account(self._directory)
         if account is None or account.url is None:
             return None
@@ -214,7 +214,7 @@ class AcmeCaAccount:
 
     @contextmanager
     def _signed_in(self) -> Iterator[tuple[Client, AcmeAccount]]:
-        """Sign in to the stored account. Raises `PlanRefused` if the state has no account."""
+        """Hold the lease and sign in to the account. Raises `PlanRefused` without an account."""
         with self._accounts.lease(), self._open() as client:
             account = self._accounts.sign_in_if_known(client)
             if account is None:
@@ -224,7 +224,7 @@ class AcmeCaAccount:
             yield client, account
 
     def _with_next_key(self, account: AcmeAccount) -> AcmeAccount:
-        """Store a new key, before the CA gets the new key, and the thumbprint of the old key.
+        """Store a new key and the old key's thumbprint, before the CA gets the new key.
 
         A dns-persist-01 record that names the old key stays valid
         (draft-ietf-acme-dns-persist-02 §4.2).

@@ -221,7 +221,7 @@ class Client(ClientV2):
         self._post(url, messages.UpdateRegistration(status=messages.STATUS_DEACTIVATED))
 
     def revoke_certificate(self, leaf: x509.Certificate, reason: RevocationReason) -> None:
-        """Revoke a certificate, signed by the account or by the key of `sign_with` (§7.6)."""
+        """Revoke a certificate (§7.6), after `sign_in` or `sign_with`."""
         revocation = messages.Revocation(certificate=leaf, reason=reason.code)
         self._post(self._resource("revokeCert"), revocation)
 
@@ -239,7 +239,7 @@ class Client(ClientV2):
     def begin_order(
         self, names: Sequence[str], profile: str | None, replaces: str | None = None
     ) -> Order:
-        """Order a certificate (§7.4); `replaces` is the id of the one to replace (RFC 9773 §5)."""
+        """Order a certificate (§7.4); `replaces` is the old certificate's id (RFC 9773 §5)."""
         identifiers = [messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=n) for n in names]
         order = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
         response = self._post(self.directory["newOrder"], order)
@@ -356,7 +356,7 @@ def _origins_of(values: Iterable[object]) -> frozenset[str]:
 def offer_in(directory: Any) -> Offer | None:
     """Return a directory's offer of dns-persist-01.
 
-    Return `None` for an offer of another form than draft -02 (docs/facts/letsencrypt.md §4.2).
+    Return `None` unless the offer has the form of draft -02 (docs/facts/letsencrypt.md §4.2).
     """
     meta = directory.get("meta") if isinstance(directory, dict) else None
     if not isinstance(meta, dict):

@@ -35,7 +35,7 @@ def new_key(key_type: KeyType) -> Secret:
 
 
 def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
-    """Return whether a private key is of the type; `False` for an unreadable key."""
+    """Return whether a private key has the given type; `False` for an unreadable key."""
     try:
         key = _load(key_pem)
     except (ValueError, TypeError):

@@ -32,7 +32,7 @@ MAKE_ACCOUNT = Text(
 SET_RECORD = Text("set the record once, by hand: {record}")
 
 ENDS_SOON = timedelta(days=30)
-"""How long before the end of a record operators are warned: they set these records by hand."""
+"""How early operators are warned of the end of a record, which they set by hand."""
 
 
 class JudgedName(Struct, frozen=True):
@@ -154,7 +154,10 @@ def _missing(unproven: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
 def findings_of(
     examined: Iterable[JudgedName], spare: Collection[str], now: datetime
 ) -> Iterator[Problem]:
-    """Yield a finding for each name. An account could prove the names in `spare` as well."""
+    """Yield a finding for each name.
+
+    An account can prove the names in `spare` too, so their missing records are only warnings.
+    """
     for judged in examined:
         yield _finding(judged, _severity(judged.name in spare), now)
 

@@ -42,7 +42,7 @@ _ERRORS: dict[str, type[IssuanceError]] = {
 MOST_PARTS = 10  # sub-problems read from one problem
 
 _PASSING = {"accountDoesNotExist", "alreadyReplaced"}
-"""Kinds of problems that may not come again, because the next run makes another request."""
+"""Kinds of problems that the next run may avoid, because the run makes another request."""
 
 
 class Refused(errors.ClientError):

@@ -286,7 +286,7 @@ class DnsPropagation:
         return addresses
 
     def _ask_elsewhere(self, status: nameservers.PropagationStatus) -> None:
-        """Accept a name unanswered by name servers if resolvers over HTTPS show the values."""
+        """For a name without an answer from name servers, trust the resolvers over HTTPS."""
         unheard = {sought.name: sought.values for sought in status.unheard}
         if not unheard or not self.over_https:
             return
@@ -367,7 +367,7 @@ class DnsPropagation:
     def _too_late(
         self, status: nameservers.PropagationStatus, wanted: Wanted
     ) -> PropagationTimeout:
-        """Return the time-out's error: where each value was seen, where not, and hints."""
+        """Return the error after the time-out: where each value was seen, where not, and a hint."""
         if self.chosen and not status.opinions:
             lacking = [sought.name for sought in status.incomplete]
             status.opinions = nameservers.opinions_of(self.over_https, lacking)

@@ -204,7 +204,7 @@ class Resolvers:
         return tuple(_text(b"".join(record.strings)) for record in records)
 
     def is_bogus(self, name: str) -> bool:
-        """Return whether resolvers answer only without checks of DNSSEC (RFC 4035 §3.2.2)."""
+        """Return whether resolvers answer only if asked to skip DNSSEC checks (RFC 4035 §3.2.2)."""
         try:
             self._records(name, dns.rdatatype.SOA)
         except errors.DnsUnavailable:
@@ -237,7 +237,7 @@ class Resolvers:
         return tuple(dict.fromkeys(addresses))
 
     def invented(self) -> dict[str, list[str]]:
-        """Return each resolver that gives addresses for a missing name, and the addresses."""
+        """Return the addresses that resolvers make up for a name that does not exist, by resolver."""
         invented: dict[str, list[str]] = {}
         for label, server in self._servers.items():
             alone = copy(self._resolver)
@@ -308,7 +308,7 @@ class Resolvers:
 
 
 class DnsLookup(Resolvers):
-    """Resolvers that ask `over_https` if plain resolvers deny a name or make up addresses."""
+    """Resolvers that ask `over_https` if plain resolvers find nothing, or make up addresses."""
 
     @cached_property
     def _elsewhere(self) -> Resolvers:

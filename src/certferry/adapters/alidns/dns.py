@@ -7,7 +7,7 @@ narrowed to single domains (`acs:alidns:*:<account>:domain/<name>`).
 
 Documented there: the calls, parameters and answers, pages of at most 100 domains and 500
 records. From clients (acme.sh's dns_ali, lego's alidns): the same calls, a TTL of 600. From memory:
-a record's `Status` is ENABLE or DISABLE, in either case.
+a record's `Status` is ENABLE or DISABLE, in capitals or small letters.
 """
 
 from __future__ import annotations

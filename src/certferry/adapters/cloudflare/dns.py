@@ -129,7 +129,7 @@ class CloudflareClient(answers.JsonTxtService):
     """The `TxtService` of the zones visible to one API token.
 
     Until all zones are listed, a zone is asked for by name, once. A token refused for a list of
-    zones is sent only once.
+    zones counts as refused for every later call.
     """
 
     decisive = ("GET zones",)

@@ -128,7 +128,7 @@ class JsonTxtService(records.TxtService):
     Refused keys are sent once: every later call raises `DnsAccessDenied`.
     """
 
-    #: Calls whose refusal condemns the keys; empty: a refusal of any call does.
+    #: Calls whose refusal condemns the keys; empty: the refusal of any call condemns the keys.
     decisive: Collection[str] = ()
     #: Codes for a missing record.
     gone: Collection[str] = ()
@@ -162,7 +162,7 @@ class JsonTxtService(records.TxtService):
 
     @abstractmethod
     def reply(self, action: str, answer: Answer) -> Reply | None:
-        """Read an answer; `None` for an answer that is not the service's."""
+        """Read an answer; `None` for an answer that does not come from the service."""
 
     @abstractmethod
     def list_zones(self, about: str | Text) -> Iterable[records.Zone]:

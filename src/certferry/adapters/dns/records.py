@@ -67,7 +67,7 @@ class Zone:
     """A zone of the account."""
 
     id: str
-    #: In A-labels and lower case.
+    #: The zone's name, in A-labels and lower case.
     name: str
     #: Why the zone takes no records; `None` if the zone takes records.
     problem: DnsRejected | None = None
@@ -87,9 +87,9 @@ class TxtRecord(Struct, frozen=True):
     """A TXT record."""
 
     id: str
-    #: Absolute, in A-labels and lower case.
+    #: The absolute name, in A-labels and lower case.
     name: str
-    #: Without quotes.
+    #: The text, without quotes around it.
     value: str
     #: `False`: switched off at the service, and so absent from DNS.
     is_enabled: bool = True
@@ -99,7 +99,7 @@ class TxtService(Protocol):
     """The zones and TXT records of an account. Thread-safe. Every method raises `DnsError`."""
 
     def zones(self) -> list[Zone]:
-        """List every zone; the service is asked once."""
+        """List every zone. The service is asked only once."""
         ...
 
     def zones_above(self, name: str) -> Iterable[Zone]:
@@ -138,7 +138,7 @@ class TxtRecords:
     named: str
     service: TxtService
     pause: Pause
-    #: Seconds between searches for a record in doubt.
+    #: Seconds between searches for a record that may have been written.
     looks: tuple[float, ...] = PAUSES_OF_A_LOOK
     #: Whether a new record is read back by its id.
     reads_back: bool = True

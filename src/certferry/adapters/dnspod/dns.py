@@ -116,7 +116,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
 
 
 def user_agent(contact: str) -> str:
-    """Return the User-Agent in DNSPod's form; any other may get the account banned (§1.2).
+    """Return a User-Agent in DNSPod's form. Another form may get the account banned (§1.2).
 
     Raises `ConfigError`.
     """

@@ -166,8 +166,8 @@ class LexiconRecords:
                 str(record["content"]) for record in records_of(provider, zone, name, value)
             }
             for content in contents:
-                # By content, because an id covers the whole name at Gandi, and the whole set at NS1
-                # and Route 53 (dns-lexicon 3.25.2): other records would be removed too.
+                # Remove by content: an id covers the whole name at Gandi, and the whole set at NS1
+                # and Route 53 (dns-lexicon 3.25.2), so other records would be removed too.
                 must_still_hold()
                 provider.delete_record(rtype="TXT", name=name, content=content)
             if contents:

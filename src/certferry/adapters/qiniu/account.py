@@ -41,8 +41,8 @@ PER_SECOND = 50  # before an upload, the list may be a second older for every 50
 OWN_WRITES_AGE = 120.0  # seconds after which every list shows our writes
 
 DETAIL_AGE = 300.0
-"""Seconds until a detail is read again although the list shows no change: that the list shows every
-change of a domain is only a guess."""
+"""Seconds until a detail is read again although the list shows no change: certferry
+only guesses that the list shows every change of a domain."""
 TASK_AGE = 900.0  # the same while Qiniu works on the domain: the list shows the end of the work
 NOTE_AGE = timedelta(hours=36)
 """How long later runs may use a stored detail: the next daily run uses it, the second one reads

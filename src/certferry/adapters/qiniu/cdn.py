@@ -124,7 +124,7 @@ _UNUSABLE = {
     "deleted": (Text("{domain} is deleted at Qiniu"), 404001),
     "waitCNAME": (Text("{domain} waits at Qiniu for its CNAME"), 404904),
 }
-"""State in which a domain cannot be changed → the sentence, and the code whose advice fits."""
+"""A state in which a domain cannot be changed → the sentence, and the code whose advice fits."""
 SWITCHED_OFF = frozenset(_UNUSABLE) - {"waitCNAME"}
 """States of domains closed to visitors until the operator acts at Qiniu (§5.6)."""
 _STATES = {
@@ -165,7 +165,7 @@ def _task(record: records.DomainRecord) -> TargetTask:
 
 
 def _moment_written(value: object) -> datetime | None:
-    """Read a moment of RFC 3339; return `None` for anything else, or without an offset."""
+    """Read a moment of RFC 3339 with an offset; return `None` for anything else."""
     try:
         moment = datetime.fromisoformat(str(value))
     except ValueError:

@@ -297,7 +297,7 @@ class QiniuClient:
         return self.transport.read_list(call, records.Binding)
 
     def bind_source(self, domain: str, cert_id: str) -> None:
-        """Bind a source domain to a certificate, in place of any other (§6.1)."""
+        """Bind a source domain to a certificate, in place of any other certificate (§6.1)."""
         subject = Text("the certificate of source domain {domain}", domain=domain)
         body = {"certid": cert_id, "domain": domain}
         self.transport.send(wire.ApiCall(wire.CallGroup.BIND, "/cert/bind", subject, "POST", body))
@@ -321,7 +321,7 @@ class QiniuClient:
         return self.transport.read_pages(call, records.LiveRecord, lambda record: record.domain)
 
     def read_live_domain(self, hub: str, domain: str) -> records.LiveRecord:
-        """Read a live domain, without the keys for signing links that Qiniu's answer has too."""
+        """Read a live domain. Qiniu's answer also has keys for signing links, which are skipped."""
         subject = Text("the live domain {domain}", domain=domain)
         call = wire.ApiCall(wire.CallGroup.LIVE, f"/v2/hubs/{hub}/domains/{domain}", subject)
         return self.transport.read(call, records.LiveRecord)

@@ -262,7 +262,7 @@ class QiniuFailure(Exception):
         is_passing: bool = False,
     ) -> None:
         super().__init__(str(error))
-        #: The error that the port raises in place of the failure.
+        #: The error that callers of the port get in place of the failure.
         self.error = error
         self.code = code
         self.status = None if reply is None else reply.status
@@ -279,7 +279,7 @@ class QiniuFailure(Exception):
 
     @property
     def is_denied(self) -> bool:
-        """Whether the keys lack the right to the call."""
+        """Whether the keys lack the right to make the call."""
         return isinstance(self.error, errors.TargetAccessDenied)
 
     @property
@@ -297,7 +297,7 @@ def attempt(call: Callable[[], T]) -> T | QiniuFailure:
 
 
 class Call(Struct, frozen=True):
-    """A refused call, for sentences and advice."""
+    """The facts about a refused call, for sentences and advice."""
 
     asked: wire.ApiCall
     #: The host of the explained answer.

@@ -34,7 +34,7 @@ log = logging.getLogger(__name__)
 HOLDERS_AGE = 300.0  # seconds; buckets and hubs change seldom, and a bucket's list costs a request
 
 NOT_THERE = errors.NO_SUCH_DOMAIN | {HTTPStatus.NOT_FOUND}
-"""Codes of Pili's answers about a missing hub or domain: a guess by the tests of Pili's SDK."""
+"""Codes of Pili's answers about a missing hub or domain, guessed from the tests of Pili's SDK."""
 
 _SEE_CONSOLE = Text(
     "check the domain in Qiniu's console (直播云), and remove the certificate there if unused"
@@ -147,7 +147,7 @@ class SourceDomains:
     def must_not_use(self, remote_id: str, label: str) -> None:
         """Raise `TargetInUse` for a certificate bound to a source domain.
 
-        With hidden bindings the check is left to Qiniu, which also refuses such a removal.
+        If Kodo hides the bindings, the check is left to Qiniu, which also refuses such a removal.
         """
         try:
             bindings = self.bindings.get()
@@ -261,7 +261,7 @@ class LiveDomains:
         return self._domains.get()
 
     def must_have_address(self) -> None:
-        """Raise `TargetRejected` for an account without an address of Pili's."""
+        """Raise `TargetRejected` for an account without an address for Pili."""
         if not self._client.has_pili:
             sentence = Text(
                 "no address of Pili is known for the account, because `api` is not Qiniu's own"
@@ -387,7 +387,7 @@ class LiveDomains:
     def _bind(self, hub: str, domain: str, certificate: records.CertificateRecord) -> str:
         """Bind by the certificate's name, and by id if Pili refuses the name; return the X-Reqid.
 
-        The documents' sample looks like an id, and a widespread client sends the name (§7).
+        The sample in the documents looks like an id, and a widespread client sends the name (§7).
         """
         name = certificate.name or certificate.certid
         try:
@@ -443,7 +443,7 @@ def _spellings(certificate: records.CertificateRecord) -> frozenset[str]:
 
 
 def _is_gone(domain: str, hub: str = "") -> DeployError:
-    """Return the error for a domain gone from Pili, alone or with the hub."""
+    """Return the error for a domain that is gone from Pili, alone or with its hub."""
     sentence = Text("the live domain {domain} is gone from Pili")
     if hub:
         sentence = Text("the Pili hub {hub} is gone, with its domain {domain}")

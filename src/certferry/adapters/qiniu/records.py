@@ -65,7 +65,7 @@ _PATTERN = re.compile(r"Expected `str` matching regex '.*'")
 
 
 def decode(body: bytes, into: type[T]) -> T:
-    """Decode JSON; a number may also be a string. Raises `ValueError` without the body's words."""
+    """Decode JSON; a number may also be a string. The `ValueError` does not quote the body."""
     try:
         return msgspec.json.decode(body, type=into, strict=False)
     except msgspec.ValidationError as problem:
@@ -401,6 +401,6 @@ def name_at_qiniu(domain: str) -> str:
 
 
 def name_here(name: str) -> str:
-    """Return a domain of Qiniu's in certferry's spelling: lowercase, wildcards begin with `*.`."""
+    """Return a domain in certferry's spelling: in lowercase, a wildcard begins with `*.`."""
     lowered = name.lower()
     return f"*{lowered}" if lowered.startswith(".") else lowered

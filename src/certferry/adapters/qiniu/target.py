@@ -526,7 +526,7 @@ class ObservedDomains:
         """Return the chosen live domains.
 
         If the keys lack the right to Pili, only the live domains are missing; the observation
-        fails only if `kind` asks for Pili, and no domain is known.
+        fails only if `kind` asks for Pili and no domain is known.
         """
         names = self._chosen(self._live.served_by_themselves())
         domains = [domain for domain in map(self._live.named, names) if domain is not None]

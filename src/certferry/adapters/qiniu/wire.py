@@ -86,7 +86,7 @@ class Endpoint(Struct, frozen=True):
 
     @property
     def host(self) -> str:
-        """The host's name, with an unusual port."""
+        """The host's name, and the port if the URL names a port."""
         return urlsplit(self.url).netloc
 
     def __str__(self) -> str:
@@ -184,7 +184,7 @@ class ApiCall(Struct, frozen=True):
         return Request(self.method, endpoint.url + path, headers, msgspec.json.encode(self.body))
 
     def signed(self, endpoint: Endpoint, keys: QiniuKeys, now: Callable[[], datetime]) -> Request:
-        """Return the request for an endpoint, signed now as the endpoint wants."""
+        """Return the request for an endpoint, signed now by the endpoint's scheme."""
         if endpoint.scheme is Scheme.QBOX:
             return sign_qbox(self.request(endpoint), keys)
         return sign_qiniu(self.request(endpoint), keys, now())

@@ -231,7 +231,7 @@ class UpdateServer:
         return _Seen()
 
     def _zone(self, name: str) -> str:
-        """Return the zone that holds a name; each name is asked once. Raises `ZoneNotFound`."""
+        """Return the zone that holds a name. Ask once for each name. Raises `ZoneNotFound`."""
         if name not in self._found:
             self._found[name] = self.zone_of(name).name
         return self._found[name]
@@ -277,8 +277,8 @@ class UpdateServer:
         elif answer.rcode() in ANSWERS:
             raise self._unsigned(about)
         elif answer.rcode() == dns.rcode.NOTAUTH:
-            # Knot 3.4 answers so for an unknown key, PowerDNS 4.9 for any problem with a key (both
-            # seen).
+            # Knot 3.4 answers NOTAUTH for an unknown key, PowerDNS 4.9 for any problem with a key
+            # (both seen).
             words = Text(
                 "{about}: {server} does not accept the key {key} with {algorithm} (NOTAUTH)"
             )
@@ -363,7 +363,7 @@ class UpdateServer:
     def _error(
         self, kind: type[errors.DnsError], words: Text, hint: Text, **values: object
     ) -> errors.DnsError:
-        """Return an error; the server and the key fill their places in `words`."""
+        """Return an error; server and key fill the placeholders in `words`."""
         server_key = self._server_key
         places = {
             "server": server_key.shown,
@@ -379,7 +379,7 @@ def _question(name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.messa
 
 
 def _zone_in(answer: dns.message.Message, name: str) -> str:
-    """Return the longest owner of an SOA or NS record in an answer that holds a name, or ""."""
+    """Return the longest zone that holds `name`, by the SOA and NS records of an answer; or ""."""
     wanted = {dns.rdatatype.SOA, dns.rdatatype.NS}
     owners = (
         rrset.name.to_text(omit_final_dot=True).lower()

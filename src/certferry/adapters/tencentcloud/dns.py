@@ -64,7 +64,7 @@ CONTENT_TYPE = "application/json"
 LANGUAGES = {"zh": "zh-CN"}  # languages of error messages; English by default
 PAGE = 1000  # items; the maximum is 3,000 (§2.2)
 LINE, LINE_ID = "默认", "0"
-"""Name and id of the default line. The name differs abroad; the id is the same, and counts more."""
+"""Name and id of the default line. The name differs abroad; the id is the same, and decides."""
 ZONE_KEYS = {"id": "DomainId"} | {k.lower(): k for k in ("Punycode", "Name", "Status", "Grade")}
 
 _EXISTS = "InvalidParameter.DomainRecordExist"
