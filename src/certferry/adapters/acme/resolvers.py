@@ -237,7 +237,7 @@ class Resolvers:
         return tuple(dict.fromkeys(addresses))
 
     def invented(self) -> dict[str, list[str]]:
-        """Return the addresses that resolvers make up for a name that does not exist, by resolver."""
+        """Return, by resolver, the addresses given for a name that does not exist."""
         invented: dict[str, list[str]] = {}
         for label, server in self._servers.items():
             alone = copy(self._resolver)

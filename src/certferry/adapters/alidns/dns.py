@@ -5,9 +5,9 @@ Permissions: an AccessKey of a RAM user with alidns:DescribeDomains, DescribeSub
 DescribeDomainRecordInfo, AddDomainRecord and DeleteDomainRecord. All except DescribeDomains can be
 narrowed to single domains (`acs:alidns:*:<account>:domain/<name>`).
 
-Documented there: the calls, parameters and answers, pages of at most 100 domains and 500
-records. From clients (acme.sh's dns_ali, lego's alidns): the same calls, a TTL of 600. From memory:
-a record's `Status` is ENABLE or DISABLE, in capitals or small letters.
+The API reference documents the calls, parameters and answers, and pages of at most 100 domains and
+500 records. Clients (acme.sh's dns_ali, lego's alidns) make the same calls, with a TTL of 600. From
+memory: a record's `Status` is ENABLE or DISABLE, in capitals or small letters.
 """
 
 from __future__ import annotations

@@ -4,9 +4,9 @@ API reference: https://developers.cloudflare.com/api/resources/dns/.
 Permissions: an API token with Zone:Read and DNS:Edit for the zones. The Global API Key and the
 Origin CA Key are refused here.
 
-Documented there: the calls, fields and pages; a TXT record's content as a quoted string; 1200 calls
-in five minutes. From clients (lego, cert-manager, acme.sh): `name` as a filter, a TTL of 120, and
-content given back as written, quoted or not.
+The API reference documents the calls, fields and pages, a TXT record's content as a quoted string,
+and 1200 calls in five minutes. From clients (lego, cert-manager, acme.sh): `name` as a filter, a
+TTL of 120, and content given back as written, quoted or not.
 """
 
 from __future__ import annotations

@@ -221,7 +221,7 @@ NOTE = "spent"
 
 
 class HourlyBudget(Struct, frozen=True):
-    """A `Pace` that takes a turn from the hour shared by all runs, then a turn from `pace`."""
+    """A `Pace` that waits for the hourly rate shared by all runs, then for `pace`."""
 
     rate: Rate
     #: Holds the note, and has the clock shared by all runs.

@@ -319,7 +319,7 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
     @property
     def has_https(self) -> bool:
-        """Whether the domain speaks HTTPS. The field `https` alone is no proof (§5.2)."""
+        """Whether the domain speaks HTTPS. The field `https` alone does not prove it (§5.2)."""
         return self.bound is not None or self.protocol == "https"
 
     @property
