@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 HOLDERS_AGE = 300.0  # seconds; buckets and hubs change seldom, and a bucket's list costs a request
 
 NOT_THERE = errors.NO_SUCH_DOMAIN | {HTTPStatus.NOT_FOUND}
-"""Codes of Pili's answers about a missing hub or domain, guessed from the tests of Pili's SDK."""
+"""Codes of Pili's answers about a missing hub or domain. The codes are a guess: the tests of Pili's
+SDK show only the words (§7)."""
 
 _SEE_CONSOLE = Text(
     "check the domain in Qiniu's console (直播云), and remove the certificate there if unused"
