@@ -31,8 +31,8 @@ _KEYS = {
     "QINIU_ACCESS_KEY": "QINIU_AK",
     "QINIU_SECRET_KEY": "QINIU_SK",
 }
-"""certferry's variables, and their names in acme.sh's hooks, where
-`SAVED_` may precede the name.
+"""certferry's name of a variable → the name in acme.sh's hooks. acme.sh may store the variable with
+the prefix `SAVED_`.
 """
 
 _OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
@@ -40,7 +40,7 @@ _COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
 
 _PLACES = ("DOMAIN_PATH", "LE_WORKING_DIR", "LE_CONFIG_HOME", "CERT_HOME", ".acme.sh", "./")
 _VARIABLES = ("CERT_PATH", "CERT_KEY_PATH", "CERT_FULLCHAIN_PATH", "Le_Domain")
-"""Signs that a command needs the directory or the variables in which acme.sh runs commands."""
+"""Words by which a command shows that it needs acme.sh's directory (`_PLACES`) or variables."""
 
 
 class _Entry(Struct, frozen=True):
@@ -59,14 +59,15 @@ class _Entry(Struct, frozen=True):
 
 
 def default_home(environ: Mapping[str, str], home: Path) -> Path:
-    """Return acme.sh's own default directory, for the user's directory `home`."""
+    """Return acme.sh's default directory for a user with the home directory `home`."""
     chosen = environ.get("LE_WORKING_DIR")
     return Path(chosen) if chosen else home / ".acme.sh"
 
 
 def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
-    """Read acme.sh's home; `usual` is the default directory. Raise
-    `ConfigError` if there is none.
+    """Read acme.sh's home; `usual` is the default directory.
+
+    Raise `ConfigError` if `home` is absent.
     """
     entries = list(_entries(home.absolute()))
     read_one = partial(_read, source, _program(home, usual))
@@ -103,8 +104,9 @@ def _decoded(value: str) -> str:
 
 
 def _entries(home: Path) -> Iterator[_Entry]:
-    """Find each directory with a `.conf` named like the directory; an `_ecc`
-    directory may share a domain.
+    """Find each directory with a `.conf` named like the directory.
+
+    A domain may have two directories, the second with the suffix `_ecc`.
     """
     taken: set[str] = set()
     for path in old_home.children(home):
@@ -150,7 +152,7 @@ def _read(
 
 
 def _program(home: Path, usual: Path) -> tuple[str, ...]:
-    """Return the words that start acme.sh, which is installed in its home or by a distribution."""
+    """Return the first words of a command that runs acme.sh, from its home or from the PATH."""
     own = home.absolute() / "acme.sh"
     words = (str(own),) if own.is_file() else ("acme.sh",)
     is_usual = home.resolve() == usual.resolve()
@@ -184,8 +186,8 @@ def installed_by(conf: Mapping[str, str], directory: Path, domain: str) -> old_h
     hooks = [name for name in deployed if name and name != PLACE.stem]
     hooks += [conf[name] for name in _COMMANDS if conf.get(name)]
     reload = conf.get("Le_ReloadCmd", "")
-    # A command with these words depends on acme.sh's own files, which will
-    # be outdated, or variables.
+    # A command with these words depends on acme.sh's variables, or on its files, which certferry
+    # does not renew.
     files = ("fullchain.cer", "ca.cer", f"{domain}.cer", f"{domain}.key", str(directory))
     if any(word in reload for word in (*files, *_PLACES, *_VARIABLES)):
         reload, hooks = "", [reload, *hooks]
@@ -203,7 +205,8 @@ def _real(path: str) -> str:
 PLACE = Path("deploy") / "certferry.sh"
 
 _AT_HOME = ("account.conf", "acme.sh")
-"""Files of every home: an installation's (both), or a distribution package's (the first)."""
+"""Files that mark a home. acme.sh's installer makes both; with a distribution's package, a home has
+only the first."""
 
 _HOOK = """\
 #!/usr/bin/env sh

@@ -64,9 +64,8 @@ def _read(
         lineage=old_home.lineage_of(conf.stem, taken),
         bundle=old_home.bundle_in(files, source),
         files=files,
-        # certbot reads *.conf only. The alternatives are worse: `reconfigure
-        # --no-autorenew` needs certbot 2.3, and a timer's name differs by package and
-        # renews other people's certificates too.
+        # certbot reads *.conf only. The alternatives are worse: `reconfigure --no-autorenew` needs
+        # certbot 2.3. The timer has another name in each package, and renews all certificates.
         stop=shlex.join(["mv", str(conf), f"{conf}.off"]),
         directory=settings.get("server", ""),
         installed=old_home.Installed(hooks=(*hooks, *hooks_of_all)),

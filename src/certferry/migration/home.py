@@ -28,9 +28,7 @@ E = TypeVar("E")
 def each(
     entries: Iterable[E], called: Callable[[E], str], read: Callable[[E], OldCertificate]
 ) -> tuple[tuple[OldCertificate, ...], tuple[Unreadable, ...]]:
-    """Read entry by entry. Return the readable certificates, and the unreadable
-    entries with the reason.
-    """
+    """Read each entry. Return the certificates, and the unreadable entries with the reason."""
     readable: list[OldCertificate] = []
     unreadable: list[Unreadable] = []
     for entry in entries:
@@ -42,7 +40,10 @@ def each(
 
 
 def bundle_in(files: PemFiles, source: CertificateSource) -> CertificateBundle:
-    """Read a certificate for domain names only. Raise `CertificateError` and `PlanRefused`."""
+    """Read a certificate and its key.
+
+    Raise `CertificateError` if a name is not a domain name, and `PlanRefused`.
+    """
     bundle = source.read(files)
     names = bundle.certificate.names
     try:
@@ -72,9 +73,7 @@ def text_of(path: Path) -> str:
 
 
 def doubt_about(path: Path) -> Text | None:
-    """Return who else could change the client's settings, or None if only
-    root and the caller could.
-    """
+    """Return who, besides root and this user, could change the client's settings."""
     try:
         must_be_trusted(path)
     except NotTrusted as error:
@@ -85,7 +84,7 @@ def doubt_about(path: Path) -> Text | None:
 
 
 def as_owner_of(path: Path) -> tuple[str, ...]:
-    """Return the words before a command, so root runs the command as the owner of `path`."""
+    """Return the words to put before a command, so that root runs it as the owner of `path`."""
     owner = path.stat().st_uid
     return ("sudo", "-u", user_name(owner)) if os.geteuid() == 0 and owner != 0 else ()
 
@@ -178,20 +177,20 @@ class OldHook(Struct, frozen=True):
 
     @property
     def goes_to_qiniu(self) -> bool:
-        """Whether the command names Qiniu, as the old recipe's dispatcher does in its mode."""
+        """Whether the command mentions Qiniu, and does not call certferry's own hook."""
         return "qiniu" in self.command.lower() and not self.calls_certferry
 
 
 class Installed(Struct, frozen=True):
     """The places of copies of a certificate's files, and the commands run at a renewal."""
 
-    #: The copy's absolute path.
+    #: The absolute path of the fullchain's copy.
     fullchain: str = ""
-    #: The key copy's absolute path.
+    #: The absolute path of the private key's copy.
     privkey: str = ""
     #: The command run after copying.
     reload: str = ""
-    #: Copies of parts of the files, or at relative paths.
+    #: The other copies: of parts of the files, or at relative paths.
     others: tuple[str, ...] = ()
     #: Commands run after `reload`.
     hooks: tuple[str, ...] = ()
@@ -207,7 +206,10 @@ class Installed(Struct, frozen=True):
         return directory if fits else ""
 
     def not_followed(self) -> Installed:
-        """Return the same for a report only: certferry makes no copies and runs no commands."""
+        """Return the same copies and commands, only to be reported.
+
+        certferry will neither make these copies nor run these commands.
+        """
         return Installed(others=self.copies, hooks=tuple(hook.command for hook in self.runs))
 
     @property
@@ -234,7 +236,7 @@ class OldCertificate(Struct, frozen=True):
     #: The URL of the CA's directory, or "".
     directory: str = ""
     installed: Installed = field(default_factory=Installed)
-    #: Another user's way to change the client's settings.
+    #: How another user could change the client's settings; `None` if no other user could.
     doubt: Text | None = None
 
     @property
@@ -262,11 +264,11 @@ class OldHome(Struct, frozen=True):
     home: str
     certificates: tuple[OldCertificate, ...]
     unreadable: tuple[Unreadable, ...]
-    #: Keys, by certferry's variables.
+    #: certferry's name of a variable → the key in the home.
     keys: Mapping[str, Secret] = field(default_factory=dict)
     #: The contact at the CA.
     email: str | None = None
-    #: False if the operator runs renewals: then `OldCertificate.stop` is a command to run no more.
+    #: False if the operator runs renewals: then `stop` is a command that must no longer be run.
     renews_by_itself: bool = True
 
     def taken_over_by(self, proposal: Proposal) -> tuple[OldCertificate, ...]:

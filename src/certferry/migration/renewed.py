@@ -1,6 +1,7 @@
 """The variables by which other ACME clients call `certferry hook` after a renewal.
 
-acme.sh exports the paths of its own files, certbot the lineage's directory, lego the two files.
+acme.sh exports the paths of its own files, certbot the lineage's directory, lego the paths of two
+files.
 """
 
 from __future__ import annotations
@@ -39,7 +40,7 @@ class Renewed(Struct, frozen=True):
 class HookCaller(Struct, frozen=True):
     """How a client calls the hook."""
 
-    #: The variables of the name, the fullchain and the key.
+    #: The variables that hold the name, the fullchain and the key.
     variables: tuple[str, ...]
     #: The command that makes the client call the hook, for messages.
     called_by: str
@@ -70,8 +71,8 @@ def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
     missing = [name for name in caller.variables if not environ.get(name)]
     if missing:
         hint = Text(
-            "only {client} can run this command, with its variables: {command}; by hand, run"
-            " `certferry sync`"
+            "let {client} run certferry, because {client} sets the variables: {command}; by hand,"
+            " run `certferry sync`"
         )
         raise ConfigError(
             Text("{client} has not set {missing}", client=client, missing=missing),
@@ -84,9 +85,7 @@ def renewed_by(client: str, environ: Mapping[str, str]) -> Renewed:
 
 
 def renewed_by_any(environ: Mapping[str, str]) -> Renewed | None:
-    """Read the variables of the client that runs this process, or return
-    None without such a client.
-    """
+    """Read the variables of the client that runs this process; return `None` without a client."""
     for client, caller in CLIENTS.items():
         if all(environ.get(name) for name in caller.variables):
             return renewed_by(client, environ)
@@ -109,8 +108,8 @@ def declared_for(
 
     1. declarations with the same files;
     2. declarations whose files hold the same certificate;
-    3. declarations with exactly the same names, to be issued by certferry itself: returned with the
-       client's files instead.
+    3. declarations with exactly the same names that certferry itself would issue. They are returned
+       with the client's files instead.
 
     Raise `CertificateError` and `PlanRefused` if the files are unusable, differ from the
     declaration, or are older than the stored version. Raise `ConfigError` if declared files hold

@@ -1,4 +1,4 @@
-"""Propose declarations for another client's certificates. Pure."""
+"""Propose declarations for another client's certificates, and adopt the certificates."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ from certferry.values import replace
 def one_for_each_directory(
     certificates: Sequence[proposals.ProposedCertificate],
 ) -> list[proposals.ProposedCertificate]:
-    """Assign each directory to the youngest certificate copied there,
-    because it was copied last.
-    """
+    """Assign each directory to the youngest certificate copied there: it was copied last."""
     owners = {
         deployment.directory: certificate
         for certificate in sorted(certificates, key=_age)
@@ -92,8 +90,8 @@ def propose_takeover(
     *,
     keep_client: bool,
 ) -> proposals.Proposal:
-    """Propose to issue another client's certificates by certferry, or to
-    deploy the client's files.
+    """Propose that certferry issues another client's certificates or, if `keep_client`, deploys the
+    client's files.
     """
     certificates = [
         _imported(certificate, places, client)
@@ -168,9 +166,7 @@ def _why_not_issued(certificate: OldCertificate, places: proposals.Places) -> Te
 
 
 def _in_files(theirs: Installed, directory: str, reload: str) -> proposals.ProposedDeployment:
-    """Return the deployment to the client's copies. Readers stay the same as
-    far as certferry allows.
-    """
+    """Return a deployment that writes the client's copies, with the same readers if possible."""
     access = replace(
         theirs.access,
         mode=theirs.access.mode & _READ_AND_WRITE | stat.S_IRUSR,
@@ -180,7 +176,7 @@ def _in_files(theirs: Installed, directory: str, reload: str) -> proposals.Propo
 
 
 def _changes_of_access(theirs: Installed, reload: str) -> Iterator[Text]:
-    """Explain who loses access to the key, and the variables that `reload` finds."""
+    """Yield remarks: who loses access to the key, and which variables `reload` now gets."""
     if theirs.access.key_mode & _OTHERS:
         message = Text("every user could read {path}: from now on only the owner and the group can")
         yield message.filled(path=theirs.privkey)
@@ -207,8 +203,10 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
 
 
 def _reload(theirs: Installed, places: proposals.Places) -> str:
-    """Return the command to keep running. A command that deploys to Qiniu ends if
-    certferry deploys there.
+    """Return the reload command to keep.
+
+    Drop a command that calls certferry's own hook, and a command that deploys to Qiniu if certferry
+    deploys there.
     """
     hook = OldHook(theirs.reload)
     ends = hook.calls_certferry or (hook.goes_to_qiniu and places.target)
@@ -243,8 +241,9 @@ def adopt(
     now: datetime,
     who: str,
 ) -> bool:
-    """Store a certificate, unless a stored version is as new. Raise
-    `LeaseHeld` and `StateError`.
+    """Store a certificate, unless a stored version is as new. Return whether it was stored.
+
+    Raise `LeaseHeld` and `StateError`.
     """
     certificate = bundle.certificate
     with lease(lineage) as held:

@@ -1,4 +1,4 @@
-"""ACME accounts: one per directory, found by key, with operators' changes to an account."""
+"""ACME accounts, one per CA directory: registration, and changes asked for by operators."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ _NOT_OURS = {"unauthorized", "accountDoesNotExist"}
 class AccountKeeper:
     """The account at one directory, shared by every run on every host that shares the state.
 
-    The account is registered, and the account's key is replaced, under the account's own lease.
+    A run holds the account's own lease while the run registers the account or replaces the key.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class AccountKeeper:
         return None
 
     def sign_in(self, client: Client) -> AcmeAccount:
-        """Sign the client's requests for the account; register the account first if needed."""
+        """Have the client sign requests for the account; register the account first if needed."""
         account = self._state.account(self._directory)
         if account is None or account.url is None or account.next_key_pem is not None:
             with self.lease():  # another run may have stored an account meanwhile
@@ -92,7 +92,7 @@ class AccountKeeper:
         return account
 
     def sign_in_if_known(self, client: Client) -> AcmeAccount | None:
-        """Sign the client's requests with the stored account, if there is one."""
+        """Have the client sign requests for the stored account, if the state has an account."""
         account = self._state.account(self._directory)
         if account is None or account.url is None:
             return None
@@ -123,7 +123,10 @@ class AccountKeeper:
         return request(self.sign_in(client))
 
     def _settled(self, client: Client, account: AcmeAccount) -> AcmeAccount:
-        """Return the account with the key in force. After an interrupted change, the CA knows."""
+        """Return the account with the key in force.
+
+        If a change of the key was interrupted, ask the CA which key is in force.
+        """
         next_key = account.next_key_pem
         if next_key is None or not client.knows(key_of(next_key, account.directory)):
             return account
@@ -211,7 +214,7 @@ class AcmeCaAccount:
 
     @contextmanager
     def _signed_in(self) -> Iterator[tuple[Client, AcmeAccount]]:
-        """Sign in to the stored account. Raises `PlanRefused` if the state has no account."""
+        """Hold the lease and sign in to the account. Raises `PlanRefused` without an account."""
         with self._accounts.lease(), self._open() as client:
             account = self._accounts.sign_in_if_known(client)
             if account is None:
@@ -221,9 +224,9 @@ class AcmeCaAccount:
             yield client, account
 
     def _with_next_key(self, account: AcmeAccount) -> AcmeAccount:
-        """Store the next key before the CA gets the key, and the old key's thumbprint.
+        """Store a new key and the old key's thumbprint, before the CA gets the new key.
 
-        Records of dns-persist-01 that name the old key still count
+        A dns-persist-01 record that names the old key stays valid
         (draft-ietf-acme-dns-persist-02 §4.2).
         """
         if account.next_key_pem is not None:
@@ -251,7 +254,10 @@ def _at_work(directory: str) -> StateUnavailable:
 
 
 def holder_in(state: StateStore, directory: str) -> Holder | None:
-    """Return the account as named by dns-persist-01 records. Raises `StateError`."""
+    """Return the account's URL and the key thumbprints that a dns-persist-01 record may name.
+
+    Return `None` if no account is registered. Raises `StateError`.
+    """
     account = state.account(directory)
     if account is None or account.url is None:
         return None

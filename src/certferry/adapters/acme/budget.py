@@ -16,8 +16,8 @@ from certferry.ports.state import StateStore
 
 _HOUR, _WEEK = timedelta(hours=1), timedelta(days=7)
 
-# docs/facts/letsencrypt.md §2. The CA refills an allowance bit by bit, and so allows a little more;
-# later versions of staging allow more failures.
+# Source: docs/facts/letsencrypt.md §2. The CA refills an allowance bit by bit, so the true limits
+# are a little higher. Later versions of the staging directory allow more failures.
 _KNOWN = {
     "https://acme-v02.api.letsencrypt.org/directory": Limits(
         orders=Allowance(300, 3 * _HOUR),
@@ -35,7 +35,7 @@ _KNOWN = {
 
 
 def limits_at(directory: str) -> Limits | None:
-    """Return the limits of a directory; `None` if unknown."""
+    """Return the rate limits of the CA at a directory URL; `None` if unknown."""
     return _KNOWN.get(directory)
 
 
@@ -43,13 +43,13 @@ class Budget(Struct, frozen=True):
     """Checks orders at one directory against the CA's limits."""
 
     directory: str
-    #: `None` if unknown.
+    #: The CA's rate limits; `None` if unknown.
     limits: Limits | None
     state: StateStore
     now: Callable[[], datetime]
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
-        """See `Issuer.rate_limit_hold`. An unfinished order of the same names is continued."""
+        """See `Issuer.rate_limit_hold`. The limits do not apply to an unfinished order."""
         wanted, now = request.wanted, self.now()
         kept = self.state.order(request.lineage)
         goes_on = (

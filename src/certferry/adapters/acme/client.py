@@ -1,4 +1,4 @@
-"""ACME requests: each method makes one request and reads the answer into plain values.
+"""ACME requests: `Client` sends the requests, and reads the answers into plain values.
 
 Sections without an RFC number are those of RFC 8555.
 """
@@ -56,7 +56,7 @@ WITHOUT_SENSE = (
 """Errors raised by reading a malformed answer: each library fails in a different way."""
 
 MOST_ISSUERS = 10
-"""Issuer names in one list (draft-ietf-acme-dns-persist-02 §3.1)."""
+"""The most issuer names in one list (draft-ietf-acme-dns-persist-02 §3.1)."""
 
 _LONGEST_PAGE = 300  # characters of an address for an operator to open
 _PORTS = {"https": 443, "http": 80}  # RFC 9110 §4.2
@@ -64,7 +64,8 @@ _RESOURCES = ("newNonce", "newAccount", "newOrder")
 _P384 = 384  # bits
 _NAME = re.compile(r"(?:(?!-)[a-z0-9-]{1,63}(?<!-)\.)*(?!-)[a-z0-9-]{1,63}(?<!-)")
 _PREFIX = re.compile(r"[\x21\x23-\x3a\x3d\x3f-\x7e]+")
-"""Characters of a URI except quotes, and except `;`, which would end a record's parameter."""
+"""The form of `accountHashPrefix`: ASCII without spaces, quotes, `<`, `>`, and without `;`, which
+would end the parameter of a record."""
 
 _T = TypeVar("_T")
 
@@ -130,7 +131,7 @@ class Client(ClientV2):
     answer or an address at a host outside `origins`.
     """
 
-    #: Host and port of each address that the directory names.
+    #: Host and port of the directory's URL, and of each URL in the directory.
     origins: frozenset[str] = frozenset()
     #: The directory's offer of dns-persist-01.
     offer: Offer | None = None
@@ -176,7 +177,10 @@ class Client(ClientV2):
     def register(
         self, key: JWKEC, email: str | None, binding: tuple[str, str] | None = None
     ) -> str:
-        """Return a key's account URL; register a new key, with `binding` (§7.3, §7.3.4)."""
+        """Return the URL of the key's account; register the account first if needed (§7.3).
+
+        `binding` is the id and the key of an external account (§7.3.4).
+        """
         bound = binding and messages.ExternalAccountBinding.from_data(
             key.public_key(), *binding, self.directory
         )
@@ -202,7 +206,10 @@ class Client(ClientV2):
         return _read(partial(_facts, url), self._post_as_get(url))
 
     def change_key(self, url: str, old: JWKEC, new: JWKEC) -> None:
-        """Change the account's key; both keys sign, the new one inside (§7.3.5)."""
+        """Change the account's key.
+
+        The new key signs the inner request, the old key the outer request (§7.3.5).
+        """
         where = self._resource("keyChange")
         change = {"account": url, "oldKey": old.public_key().to_partial_json()}
         inner = jws.JWS.sign(json.dumps(change).encode(), key=new, alg=ES256, nonce=None, url=where)
@@ -214,7 +221,7 @@ class Client(ClientV2):
         self._post(url, messages.UpdateRegistration(status=messages.STATUS_DEACTIVATED))
 
     def revoke_certificate(self, leaf: x509.Certificate, reason: RevocationReason) -> None:
-        """Revoke a certificate, signed by the account or by the key of `sign_with` (§7.6)."""
+        """Revoke a certificate (§7.6), after `sign_in` or `sign_with`."""
         revocation = messages.Revocation(certificate=leaf, reason=reason.code)
         self._post(self._resource("revokeCert"), revocation)
 
@@ -232,7 +239,7 @@ class Client(ClientV2):
     def begin_order(
         self, names: Sequence[str], profile: str | None, replaces: str | None = None
     ) -> Order:
-        """Order a certificate (§7.4); `replaces` identifies the replaced one (RFC 9773 §5)."""
+        """Order a certificate (§7.4); `replaces` is the old certificate's id (RFC 9773 §5)."""
         identifiers = [messages.Identifier(typ=messages.IDENTIFIER_FQDN, value=n) for n in names]
         order = _NewOrder(identifiers=identifiers, profile=profile or "", replaces=replaces or "")
         response = self._post(self.directory["newOrder"], order)
@@ -241,7 +248,7 @@ class Client(ClientV2):
         return _read(partial(_order, url, response), response)
 
     def has(self, url: str) -> bool:
-        """Return whether a URL is at a host of the CA; `True` also for text that is no URL."""
+        """Return whether a URL is at a host of the CA; `True` also for text that is not a URL."""
         return _origins_of([url]) <= self.origins
 
     def order(self, url: str) -> Order:
@@ -275,7 +282,7 @@ class Client(ClientV2):
         return super()._post(url, *args, **kwargs)
 
     def _must_be_here(self, url: str) -> None:
-        """Refuse a URL at another host: a tampered order could reach internal services."""
+        """Refuse a URL at another host: a tampered order could name an internal service."""
         must_be_private(url)
         for elsewhere in _origins_of([url]) - self.origins:
             hint = Text(
@@ -347,7 +354,10 @@ def _origins_of(values: Iterable[object]) -> frozenset[str]:
 
 
 def offer_in(directory: Any) -> Offer | None:
-    """Return a directory's offer, if as in draft -02 (docs/facts/letsencrypt.md §4.2)."""
+    """Return a directory's offer of dns-persist-01.
+
+    Return `None` unless the offer has the form of draft -02 (docs/facts/letsencrypt.md §4.2).
+    """
     meta = directory.get("meta") if isinstance(directory, dict) else None
     if not isinstance(meta, dict):
         return None
@@ -362,7 +372,10 @@ def offer_in(directory: Any) -> Offer | None:
 
 
 def is_for(challenge: Mapping[str, Any], offer: Offer, identities: Collection[str]) -> bool:
-    """Return whether a challenge takes the offer's issuers, and only the CA's (§3.2)."""
+    """Return whether a dns-persist-01 challenge lists every issuer of the offer.
+
+    If the CA publishes its names for CAA records, the challenge may list only these names (§3.2).
+    """
     if challenge.get("type") != METHOD:
         return False
     taken = set(_issuers(challenge.get("issuerDomainNames")))
@@ -387,7 +400,10 @@ def _standing(challenge: Mapping[str, Any]) -> Challenge:
 
 
 def read_directory(settings: IssuerSettings, pause: Pause, now: Callable[[], datetime]) -> Client:
-    """Return a directory, with its connections closed. Raises `IssuanceError`."""
+    """Read a CA's directory; return the client with its connections closed.
+
+    Raises `IssuanceError`.
+    """
     with opened(settings, pause, now) as client:
         return client
 
@@ -423,7 +439,7 @@ def _order(url: str, response: requests.Response, document: Mapping[str, Any]) -
 
 
 def _must_be_text(*values: object) -> None:
-    """Raise `TypeError` for values other than text, which the library lets pass (§7.1)."""
+    """Raise `TypeError` for a value other than text; the library would accept the value (§7.1)."""
     if not all(isinstance(value, str) for value in values):
         raise TypeError(str(values))
 
@@ -443,7 +459,7 @@ def _read(parse: Callable[[Any], _T], response: requests.Response) -> _T:
 
 
 def _without_nulls(document: Any) -> Any:
-    """Leave out null fields: the library takes only absent fields for optional."""
+    """Leave out null fields: the library refuses null in place of an absent optional field."""
     if isinstance(document, dict):
         return {name: _without_nulls(v) for name, v in document.items() if v is not None}
     if isinstance(document, list):
@@ -454,7 +470,7 @@ def _without_nulls(document: Any) -> Any:
 def ask_renewal_info(
     network: Network, resource: str, identifier: str, now: Callable[[], datetime]
 ) -> RenewalInfo:
-    """Ask for a certificate's renewal window (RFC 9773 §4.2); empty if the CA refuses for good.
+    """Ask for a certificate's renewal window (RFC 9773 §4.2); empty after a refusal for good.
 
     Raises `CaUnavailable`, and the errors of `Network.get`.
     """

@@ -35,7 +35,7 @@ def new_key(key_type: KeyType) -> Secret:
 
 
 def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
-    """Return whether a private key is of the type; `False` for an unreadable key."""
+    """Return whether a private key has the given type; `False` for an unreadable key."""
     try:
         key = _load(key_pem)
     except (ValueError, TypeError):
@@ -46,7 +46,11 @@ def is_of_type(key_pem: Secret, key_type: KeyType) -> bool:
 
 
 def make_csr(names: Sequence[str], key_pem: Secret) -> x509.CertificateSigningRequest:
-    """Return a CSR. Some places demand a common name: the first name short enough is taken."""
+    """Return a CSR for the names.
+
+    Some targets demand a common name, so the first name that is short enough becomes the common
+    name.
+    """
     fitting = [name for name in names if len(name) <= LONGEST_COMMON_NAME]
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in fitting[:1]])
     all_names = x509.SubjectAlternativeName([x509.DNSName(name) for name in names])

@@ -29,7 +29,7 @@ VALIDATION = timedelta(minutes=5)
 """How long the CA may take to validate; seconds are usual."""
 
 SETTLING = timedelta(seconds=60)
-"""How long a new record may be missing in lists (DNSPod: 30 s, docs/facts/dnspod.md §1.7)."""
+"""How long a service's lists may lack a new record (DNSPod: 30 s, docs/facts/dnspod.md §1.7)."""
 
 GIVING_UP = timedelta(days=7)
 """The age from which a challenge record in a missing zone is forgotten. A zone missing for less
@@ -42,7 +42,8 @@ _NOTE = "keys refused"
 """The name of the note in the state for an account with refused keys."""
 
 _NO_VALUE = "certferry-asks-whether-its-keys-are-taken"
-"""A value that is no challenge's: challenges have 43 characters (RFC 8555 §8.4)."""
+"""The value of a removal that only tests the keys. No challenge can have this value: challenges
+have 43 characters (RFC 8555 §8.4)."""
 
 _log = logging.getLogger(__name__)
 
@@ -192,7 +193,10 @@ class Solver:
             raise self._stopped
 
     def _remove(self, record: ChallengeRecord) -> bool:
-        """Remove a record, also when the run is stopped meanwhile."""
+        """Remove a record. If the run is stopped meanwhile, try once more.
+
+        The stop is kept, and raised after all removals.
+        """
         remove = self._context.dns.remove_txt
         try:
             return remove(record.name, record.value, record.handle)
@@ -333,7 +337,7 @@ class Sweep(Struct, frozen=True):
         self.state.drop_challenge_record(record)
 
     def _forget(self, record: ChallengeRecord) -> None:
-        """Forget a record whose zone has left the account; the record would fail every run."""
+        """Forget a record whose zone has left the account; otherwise every run would fail."""
         sentence = Text(
             "{lineage}: the account no longer has a zone for {name}; if an earlier run left the "
             "TXT record {value}, remove the record by hand"
@@ -355,10 +359,10 @@ class Sweep(Struct, frozen=True):
 
 @contextlib.contextmanager
 def known_to_be_taken(request: IssueRequest, dns: DnsProvider, state: StateStore) -> Iterator[None]:
-    """Store whether a DNS account refuses its keys during the block.
+    """Store in the state that the DNS service refused an account's keys inside the `with` block.
 
-    Keys that were refused before are tested first, so that no order is spent on them. Raises
-    `DnsAccessDenied`.
+    Keys refused in an earlier run are tested before the block, so that no order is spent on them.
+    Raises `DnsAccessDenied`.
     """
     account = request.dns
     if state.account_note(account, _NOTE) is not None and _takes_keys(request.names[0], dns):
@@ -371,7 +375,7 @@ def known_to_be_taken(request: IssueRequest, dns: DnsProvider, state: StateStore
 
 
 def _takes_keys(name: str, dns: DnsProvider) -> bool:
-    """Return whether the service is known to take the keys. Raises `DnsAccessDenied`."""
+    """Return whether the service has just accepted the keys. Raises `DnsAccessDenied`."""
     try:
         dns.remove_txt(challenge_name(name), _NO_VALUE, None)
     except errors.DnsAccessDenied:

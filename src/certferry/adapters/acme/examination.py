@@ -1,4 +1,4 @@
-"""The checks by `doctor` of names, zones and resolvers before an order."""
+"""Checks of names, zones and resolvers for `doctor`; an order uses the check of CAA records."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ AT_ONCE = 16
 """Names checked at once; unbounded bursts lose packets (docs/facts/libraries.md §2)."""
 
 _MANY = 4096
-"""Names with cached CAA records; certificates' names share most parents."""
+"""The most names with cached CAA records: names of certificates share most of their parents."""
 
 _FORBIDDEN = {
     CaaRefusal.OTHER_CA: Text("the CAA records at {at} allow {allowed} to issue, but not {ca}"),
@@ -89,7 +89,7 @@ class NamesLook:
         return lru_cache(_MANY)(self.resolvers.caa)
 
     def look(self, names: Iterable[str]) -> list[Problem]:
-        """Return the obstacles to issuing for these names, in DNSSEC and CAA records."""
+        """Return the problems with DNSSEC and CAA records that concern these names."""
         names = list(dict.fromkeys(names))
         bases = list(dict.fromkeys(map(base_name, names)))
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -102,7 +102,7 @@ class NamesLook:
         return [*bogus.values(), *caa]
 
     def forbidden(self, names: Iterable[str]) -> list[Problem]:
-        """Return only the findings of CAA records that surely forbid the CA to issue."""
+        """Return a problem for each name whose CAA records forbid the CA to issue."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             by_name = list(pool.map(lambda name: list(self._authorized(name)), names))
         return [
@@ -113,7 +113,7 @@ class NamesLook:
         ]
 
     def _signatures(self, name: str) -> list[Problem]:
-        """Check DNSSEC at each resolver, because some skip signatures.
+        """Check DNSSEC at each resolver, because some resolvers skip signatures.
 
         CAs validate signatures (docs/facts/letsencrypt.md §4.1).
         """
@@ -156,7 +156,7 @@ class NamesLook:
             yield _forbidden(name, at, records, refusal, applicant)
 
     def _in_force(self, name: str) -> tuple[str, tuple[CaaRecord, ...]]:
-        """Return the closest name upwards with CAA records, and the records (RFC 8659 §3)."""
+        """Return the name or the closest parent with CAA records, and the records (RFC 8659 §3)."""
         while name:
             records = self._caa(name)
             if records:
@@ -199,11 +199,11 @@ class ZonesLook(Struct, frozen=True):
     account: str
     dns: DnsProvider
     propagation: Propagation
-    #: `None`: the delegation of the zones is left unchecked.
+    #: Asked for the delegation of the zones; `None`: the delegation is left unchecked.
     resolvers: Resolvers | None
 
     def look(self, names: Iterable[tuple[str, DnsProvider]]) -> list[Problem]:
-        """Return the obstacles to writing challenges to this account, and to seeing them.
+        """Return the problems with writing challenges at this account, and with seeing them in DNS.
 
         Each name comes with the provider of the name's certificate. Raises `DnsError` if the
         account cannot be asked.
@@ -256,7 +256,7 @@ class ZonesLook(Struct, frozen=True):
             return problem.problem(name, Severity.WARNING, Code.NOT_LOOKED_AT)
 
     def _wildcard(self, asked: str) -> Iterator[Problem]:
-        """Explain a CNAME at a challenge's name that comes from a wildcard."""
+        """Yield a notice if the CNAME shown at a challenge's name comes from a wildcard."""
         with suppress(DnsUnavailable):
             target = self.propagation.wildcard_alias(asked)
             if target is not None:
@@ -275,7 +275,7 @@ class ZonesLook(Struct, frozen=True):
         return problem.problem(place, code=Code.ZONE_MISSING)
 
     def _delegation(self, zone: str, place: str) -> Iterator[Problem]:
-        """Compare the public name servers of a place with the account's name servers."""
+        """Yield a problem if public DNS does not ask the account's name servers about `place`."""
         if self.resolvers is None:
             return
         try:
@@ -315,9 +315,9 @@ _NAME_ANOTHER = Text(
 
 
 def look_at_resolvers(resolvers: Sequence[HttpsResolver]) -> Iterator[Problem]:
-    """Ask each resolver for a name that does not exist; warn of a silent resolver.
+    """Ask each resolver for a name that does not exist. Never raises.
 
-    Catches every error.
+    Yield a problem for a resolver that does not answer, or that makes up addresses.
     """
     if not resolvers:
         return

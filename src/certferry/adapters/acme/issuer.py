@@ -37,9 +37,9 @@ from certferry.text import Text
 T = TypeVar("T")
 
 MOST_ORDERS = 20
-"""Orders in progress at one directory, per process: Pebble 2.6 freezes above twenty
-(docs/facts/libraries.md §1.2). Let's Encrypt limits only how many orders are made
-(docs/facts/letsencrypt.md §2), and `claim_order` counts those for all hosts."""
+"""The most orders in progress at one directory, per process: Pebble 2.6 freezes above twenty
+(docs/facts/libraries.md §1.2). Let's Encrypt limits only the number of new orders
+(docs/facts/letsencrypt.md §2), and `claim_order` counts the new orders of all hosts."""
 
 TURN_REST = 0.25  # seconds between two tries to take a turn
 
@@ -117,7 +117,7 @@ class AcmeIssuer:
         Sweep(self.state, accounts, self.pause).run(lineage, now)
 
     def renewal_info(self, cert_pem: str, directory: str = "") -> RenewalInfo:
-        """See `Issuer.renewal_info`. A CA that failed to answer is asked once per run."""
+        """See `Issuer.renewal_info`. A CA that failed to answer is not asked again in this run."""
         del directory  # always this issuer's
         identifier = certificate_id(cert_pem)
         if identifier is None:
@@ -158,7 +158,7 @@ class AcmeIssuer:
 
     @contextlib.contextmanager
     def _remembering_holds(self, request: IssueRequest) -> Iterator[None]:
-        """Store the moment before which the CA asks for no more orders, for all later runs."""
+        """If the CA refuses an order until some moment, store the moment for all later runs."""
         try:
             yield
         except errors.OrderPostponed:
@@ -198,7 +198,7 @@ class AcmeIssuer:
     def _renewal_resource(self) -> str | None:
         """Return the directory's address of renewal information, read once a run.
 
-        Any program that can write to the state could choose an address in the state.
+        The address is never stored: any program that can write to the state could replace it.
         """
         if not self._renewal_resources:
             with self._client() as client:

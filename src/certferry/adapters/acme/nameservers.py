@@ -34,7 +34,7 @@ NO_ROUTE = frozenset(
         errno.ENETUNREACH,
     }
 )
-"""Errors of sending on a host without a route or without the address family."""
+"""Error numbers of sending from a host without a route, or without the address family."""
 
 VALUE_ABSENT = Text("value absent")
 OLDER_VALUES = Text("not there yet")
@@ -183,7 +183,7 @@ def those_heard(readings: Mapping[str, Reading]) -> dict[str, Reading]:
 
 
 def is_shown(readings: Mapping[str, Reading], wanted: frozenset[str]) -> bool:
-    """Return whether all answering resolvers, and at least one, show the values."""
+    """Return whether some resolver answers, and all answering resolvers show the values."""
     heard = those_heard(readings)
     return bool(heard) and all(reading.shows(wanted) for reading in heard.values())
 
@@ -232,10 +232,10 @@ class ServerVerdict(Enum):
 def judged_server(
     readings: Sequence[Reading], wanted: frozenset[str]
 ) -> tuple[ServerVerdict, Text]:
-    """Return the verdict on a server by the readings at its addresses, and why.
+    """Return the verdict on a server, judged by the answers of its addresses, and the reason.
 
-    Each answering address must show every value. A silent address is forgiven while another
-    address answers. A server out of reach for this host (IPv6 only) is left out.
+    Each answering address must show every value. A silent address is forgiven if another address
+    answers. A server that this host cannot reach (IPv6 only) is left out.
     """
     if not readings:
         return ServerVerdict.MISSING, NO_ADDRESS
@@ -308,19 +308,19 @@ class PropagationStatus:
 
     @property
     def incomplete(self) -> list[Sought]:
-        """The names missing at a reachable host, or seen at no host."""
+        """The names, except accepted ones, whose values a reachable host lacks or no host shows."""
         waiting = [sought for sought in self.sought if sought.name not in self._accepted]
         missing, seen = ServerVerdict.MISSING, ServerVerdict.SEEN
         return [o for o in waiting if self._judged(o, missing) or not self._judged(o, seen)]
 
     @property
     def unheard(self) -> list[Sought]:
-        """The incomplete names without a valid answer from any name server."""
+        """The incomplete names about which no name server has sent its own answer or a refusal."""
         return [sought for sought in self.incomplete if sought.name not in self._heard]
 
     @property
     def held_up_by_silence(self) -> list[Sought]:
-        """The incomplete names seen at every answering host, and at least at one host."""
+        """The incomplete names that only silent hosts lack, and at least one host shows."""
         return [
             sought
             for sought in self.incomplete
@@ -392,7 +392,7 @@ def _listed(sentence: Text, servers: Sequence[object]) -> Text:
 def advice(status: PropagationStatus, inventing: Mapping[str, Sequence[str]]) -> Text:
     """Return what an operator should check if values are missing.
 
-    `inventing` are the resolvers that make up addresses.
+    `inventing` maps resolvers to the addresses that they made up.
     """
     return _about_proxies(status, inventing) or _about_servers(status)
 

@@ -1,7 +1,8 @@
 """Signed requests to a CA, and the waits between polls.
 
-The library's own client retries a refused nonce only once, too few for a busy CA; drops Retry-After
-when a request is refused; and has one timeout for everything (docs/facts/libraries.md §1.1).
+The library's own client retries a refused nonce only once, which is not enough at a busy CA. It
+drops the Retry-After of a refusal, and has one timeout for everything (docs/facts/libraries.md
+§1.1).
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class IssuerSettings:
     directory: str
     #: The account's contact.
     email: str | None = None
-    #: PEM file with the CA of the directory's TLS certificate, and issuers missing in the chains.
+    #: PEM file: the CA of the directory's TLS certificate, and issuers that the chains lack.
     ca_bundle: Path | None = None
     #: URL of a proxy; the environment's proxy if `None`.
     proxy: str | None = None
@@ -107,7 +108,10 @@ class Network(ClientNetwork):
         return self._patiently(lambda: self._post_with_good_nonce(*args, **kwargs))
 
     def ahead_of_us(self, response: requests.Response) -> timedelta | None:
-        """Return how far the CA's clock is ahead; `None` if undated or cached (RFC 9111 §5.1)."""
+        """Return how far the CA's clock is ahead of this host's clock.
+
+        Return `None` for an answer that is undated or cached (RFC 9111 §5.1).
+        """
         is_cached = response.headers.get("Age", "0") != "0"
         return None if is_cached else ahead_of(response.headers, self._now())
 
@@ -194,7 +198,7 @@ def must_be_private(url: str) -> None:
 
 
 def _is_lost_connection(failure: Exception) -> bool:
-    """Return whether a connection failed in a way that may pass."""
+    """Return whether a connection failed in a way that a retry may cure."""
     exceptions = requests.exceptions
     hopeless = (exceptions.ProxyError, exceptions.Timeout)
     broken = (exceptions.ConnectionError, exceptions.ChunkedEncodingError)

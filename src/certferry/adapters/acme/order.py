@@ -30,10 +30,11 @@ ISSUANCE = timedelta(minutes=5)
 """How long the CA may take from proof to certificate; seconds are usual."""
 
 _NOT_REPLACED = {"alreadyReplaced", "malformed", "unauthorized"}
-"""Refusals of an order's `replaces`: the first is in RFC 9773 §5, the rest are Let's Encrypt's."""
+"""Kinds of refusals of an order's `replaces`. RFC 9773 §5 defines `alreadyReplaced`, Let's Encrypt
+sends the others too."""
 
 _UNKNOWN_TO_PEBBLE = "could not find an order for the given certificate"
-"""Pebble 2.6's words for such a refusal; the kind, `serverInternal`, has other causes too."""
+"""Pebble 2.6's words for a refused `replaces`; the kind, `serverInternal`, has other causes too."""
 
 _log = logging.getLogger(__name__)
 
@@ -129,7 +130,7 @@ class Ordering(Struct, frozen=True):
             )
 
     def _new_order(self, profile: str | None) -> Order:
-        """Make an order. Name the replaced certificate if possible: Let's Encrypt lifts limits."""
+        """Make an order, if possible with `replaces`: Let's Encrypt then waives its rate limits."""
         names, replaced = self.request.names, self.request.replaced_pem
         takes_replaces = self.client.renewal_info is not None
         replaces = csr.certificate_id(replaced) if replaced is not None and takes_replaces else None
@@ -152,7 +153,7 @@ class Ordering(Struct, frozen=True):
         return chosen
 
     def _key(self) -> Secret:
-        """Return the previous certificate's key if to be reused and of the type, or a new key."""
+        """Return the key to reuse, if there is one of the requested type, or a new key."""
         before, key_type = self.request.reused_key, self.request.key_type
         if before is not None and csr.is_of_type(before, key_type):
             return before

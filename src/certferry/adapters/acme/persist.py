@@ -36,7 +36,7 @@ ENDS_SOON = timedelta(days=30)
 
 
 class JudgedName(Struct, frozen=True):
-    """A name, with the judgement on the records in DNS."""
+    """A name, with the judgement on its dns-persist-01 records."""
 
     #: The name, without `*.`.
     name: str
@@ -66,7 +66,7 @@ def judged_names(
     resolvers: Resolvers,
     now: Callable[[], datetime],
 ) -> list[JudgedName]:
-    """Read the names' records and judge each name, as a wildcard if `*.` is among `names`."""
+    """Read the names' records and judge each name, as a wildcard if `names` has its `*.` form."""
 
     def judged(name: str, wildcard: bool) -> JudgedName:  # noqa: FBT001 - as `map` passes it
         verdict: dns_persist.Verdict | DnsError
@@ -140,7 +140,7 @@ class PersistProofs:
 
 
 def _missing(unproven: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
-    """Return one error for all names: each record is set by hand."""
+    """Return one error for all names, with every record that the operator must set by hand."""
     message = unproven[0][1].message
     for judged, _ in unproven:
         message = Text("{one}; {other}", one=message, other=judged.why)
@@ -154,7 +154,10 @@ def _missing(unproven: Sequence[tuple[JudgedName, ZoneNotFound]]) -> DnsError:
 def findings_of(
     examined: Iterable[JudgedName], spare: Collection[str], now: datetime
 ) -> Iterator[Problem]:
-    """Yield a finding for each name. An account could prove the names in `spare` as well."""
+    """Yield a finding for each name.
+
+    An account can prove the names in `spare` too, so their missing records are only warnings.
+    """
     for judged in examined:
         yield _finding(judged, _severity(judged.name in spare), now)
 

@@ -37,12 +37,12 @@ _ERRORS: dict[str, type[IssuanceError]] = {
     **dict.fromkeys(("badNonce", "orderNotReady", "serverInternal"), CaUnavailable),
     "rateLimited": RateLimited,
 }
-"""Errors by kind of problem; every other kind is about the order, request or account."""
+"""Kind of problem → error. Every other kind is about order, request or account: `OrderFailed`."""
 
 MOST_PARTS = 10  # sub-problems read from one problem
 
 _PASSING = {"accountDoesNotExist", "alreadyReplaced"}
-"""Kinds that may pass, because the next run makes another request."""
+"""Kinds of problems that the next run may avoid, because the run makes another request."""
 
 
 class Refused(errors.ClientError):
@@ -58,7 +58,7 @@ class Refused(errors.ClientError):
 
     @classmethod
     def from_response(cls, response: requests.Response) -> Self:
-        """Read a refusal; `problem` is `None` if the body is no problem document."""
+        """Read a refusal; `problem` is `None` if the body is not a problem document."""
         return cls(
             response.status_code, _read_problem(response), response.headers.get("Retry-After")
         )
@@ -101,7 +101,10 @@ def as_error(foreign: Exception, now: datetime) -> IssuanceError:
 
 
 def refused_order(problem: messages.Error, retry: Retry | None = None) -> IssuanceError:
-    """Return the error for an order or request; a compound problem goes by its first part."""
+    """Return the error for a refused order or request.
+
+    The kind of a compound problem is the kind of its first sub-problem.
+    """
     parts = _parts(problem)
     kind = kind_of(parts[0] if parts and kind_of(problem) == "compound" else problem)
     error = _ERRORS.get(kind, OrderFailed)
@@ -241,7 +244,7 @@ def _innermost(failure: BaseException) -> Text:
 
 
 def _causes(failure: BaseException) -> Iterator[BaseException]:
-    """Yield a failure and its causes, stopping before a refusal by the CA handled earlier."""
+    """Yield a failure and its causes; an earlier refusal by the CA does not count as a cause."""
     yield failure
     cause = failure.__cause__ or failure.__context__
     while cause is not None and not isinstance(cause, errors.Error):

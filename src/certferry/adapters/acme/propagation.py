@@ -58,12 +58,12 @@ FIRST_PAUSE = 0.2  # seconds
 LONGEST_PAUSE = 5.0  # seconds
 
 UNWRITTEN = "_certferry-is-not-there"
-"""A label that answers only if the parent has a wildcard."""
+"""A label without records: DNS has an answer only if the parent name has a wildcard."""
 
 log = logging.getLogger(__name__)
 
 Report = Callable[[Text, datetime, datetime], None]
-"""Takes a sentence about the wait, its begin, and its deadline."""
+"""Takes a sentence about the wait, the start of the wait, and the deadline."""
 
 FindZone = Callable[[str], FoundZone]
 """Returns the account's zone that holds a name. Raises `DnsError`."""
@@ -141,7 +141,7 @@ def account_at(dns: DnsProvider, place: str) -> DnsProvider:
 
 
 def finder_of(dns: DnsProvider) -> FindZone | None:
-    """Return a function that finds an account's zone; `None` if the provider cannot.
+    """Return a function that finds the account's zone of a name; `None` if the provider cannot.
 
     Raises `DnsError`.
     """
@@ -153,7 +153,7 @@ def finder_of(dns: DnsProvider) -> FindZone | None:
 def explained(
     problem: ZoneNotFound, asked: str, place: str, propagation: Propagation
 ) -> ZoneNotFound:
-    """Add to the error how a CNAME matters: leads elsewhere, is ignored, or was not checked."""
+    """Add to the error that a CNAME leads elsewhere, is ignored, or was not looked for."""
     hint, target = problem.hint, None
     if not propagation.sees_cnames:
         hint = _WITHOUT_WAIT
@@ -190,7 +190,7 @@ class DnsPropagation:
     port: int = DNS_PORT
     #: How long to wait for one answer.
     answer_within: timedelta = ANSWER_WITHIN
-    #: Resolvers asked if the other resolvers, or the name servers, are of no help.
+    #: Resolvers asked if the other resolvers, or the name servers, do not help.
     over_https: Sequence[HttpsResolver] = ()
     #: Whether the operator chose `over_https`; chosen resolvers always give a second opinion.
     chosen: bool = False
@@ -226,16 +226,16 @@ class DnsPropagation:
         return target if target is not None and self._made_up_beside(name) == target else None
 
     def _made_up_beside(self, name: str) -> str | None:
-        """Return the alias of an unwritten name beside `name`, as given by a wildcard."""
+        """Return the CNAME that a wildcard gives to an unwritten name beside `name`."""
         _, _, parent = name.partition(".")
         return self._where.alias(f"{UNWRITTEN}.{parent}")
 
     def wait(self, wanted: Wanted, report: Report) -> None:
-        """Return once the values are seen, at the most direct place that answers.
+        """Return once the values are seen at the most direct of these places that answers.
 
-        1. at every name server with an address; or
-        2. if some name servers stay silent, at all other name servers and at the resolvers; or
-        3. if this host hears no name server, at the resolvers over HTTPS.
+        1. Every name server with an address.
+        2. If some name servers stay silent: all other name servers, and the resolvers.
+        3. If this host hears no name server: the resolvers over HTTPS.
 
         Raises `DnsError`, and the errors of the pause.
         """
@@ -286,7 +286,7 @@ class DnsPropagation:
         return addresses
 
     def _ask_elsewhere(self, status: nameservers.PropagationStatus) -> None:
-        """Accept names without a heard name server if resolvers over HTTPS show the values."""
+        """For a name without an answer from name servers, trust the resolvers over HTTPS."""
         unheard = {sought.name: sought.values for sought in status.unheard}
         if not unheard or not self.over_https:
             return
@@ -337,7 +337,7 @@ class DnsPropagation:
                 )
 
     def _is_seen_by_resolvers(self, sought: nameservers.Sought) -> bool:
-        """Return whether all answering resolvers, and at least one, show the values."""
+        """Return whether some resolver answers, and all answering resolvers show the values."""
         seen: list[bool] = []
         for resolver in self._where.apart():
             with suppress(DnsError):
@@ -367,7 +367,7 @@ class DnsPropagation:
     def _too_late(
         self, status: nameservers.PropagationStatus, wanted: Wanted
     ) -> PropagationTimeout:
-        """Return the time-out's error: where each value was seen, where not, and hints."""
+        """Return the error after the time-out: where each value was seen, where not, and a hint."""
         if self.chosen and not status.opinions:
             lacking = [sought.name for sought in status.incomplete]
             status.opinions = nameservers.opinions_of(self.over_https, lacking)

@@ -52,7 +52,7 @@ _log = logging.getLogger(__name__)
 
 
 class Unheard(OSError):
-    """Raised if no answer came; dnspython then leaves out the resolver."""
+    """Raised without a usable answer; dnspython then drops the resolver for this query."""
 
     def __init__(self, problem: Text) -> None:
         super().__init__(str(problem))
@@ -204,7 +204,7 @@ class Resolvers:
         return tuple(_text(b"".join(record.strings)) for record in records)
 
     def is_bogus(self, name: str) -> bool:
-        """Return whether resolvers answer only if signatures go unchecked (RFC 4035 §3.2.2)."""
+        """Return whether resolvers answer only if asked to skip DNSSEC checks (RFC 4035 §3.2.2)."""
         try:
             self._records(name, dns.rdatatype.SOA)
         except errors.DnsUnavailable:
@@ -237,7 +237,7 @@ class Resolvers:
         return tuple(dict.fromkeys(addresses))
 
     def invented(self) -> dict[str, list[str]]:
-        """Return each resolver that gives addresses for a missing name, and the addresses."""
+        """Return, by resolver, the addresses given for a name that does not exist."""
         invented: dict[str, list[str]] = {}
         for label, server in self._servers.items():
             alone = copy(self._resolver)
@@ -308,7 +308,7 @@ class Resolvers:
 
 
 class DnsLookup(Resolvers):
-    """Resolvers that ask `over_https` if plain resolvers deny a name or make up addresses."""
+    """Resolvers that ask `over_https` if plain resolvers find nothing, or make up addresses."""
 
     @cached_property
     def _elsewhere(self) -> Resolvers:
@@ -323,7 +323,7 @@ class DnsLookup(Resolvers):
         return self._not_denied(super().name_servers, self._elsewhere.name_servers, zone)
 
     def addresses(self, host: str) -> tuple[str, ...]:
-        """See `Resolvers.addresses`. Made-up addresses are logged, then asked for over HTTPS."""
+        """See `Resolvers.addresses`. If there are none, or made-up addresses, ask over HTTPS."""
         addresses = super().addresses(host)
         made_up = made_up_among(addresses)
         if (addresses and not made_up) or not self.over_https:
@@ -339,7 +339,10 @@ class DnsLookup(Resolvers):
     def _not_denied(
         self, question: Callable[[str], _T], elsewhere: Callable[[str], _T], name: str
     ) -> _T:
-        """Ask `elsewhere` if resolvers deny a name: a company's may know only own names."""
+        """If the plain resolvers find no zone for a name, ask `elsewhere`.
+
+        A company's resolvers may know only the company's names.
+        """
         try:
             return question(name)
         except errors.ZoneNotFound as denied:

@@ -1,7 +1,7 @@
-"""DNS at an acme-dns server, which only answers for the names at the ends of CNAMEs.
+"""DNS at an acme-dns server, which answers only for names that CNAMEs lead to.
 
-API reference: https://github.com/joohoi/acme-dns, README and pkg/api (2026). A registration may
-only write TXT values at one name. The server keeps the last two values, and has no call to remove
+API reference: https://github.com/joohoi/acme-dns, README and pkg/api (2026). A registration can
+write TXT values at one name only. The server keeps the last two values, and has no call to remove
 a value: see docs/decisions/0029-rolling-records.md.
 """
 
@@ -116,7 +116,8 @@ def _registrations(settings: Settings, api: str) -> Sequence[Registration]:
             raise errors.ConfigError(
                 Text("the acme-dns account has `storage` and keys of a registration as well"),
                 hint=Text(
-                    "write one of the two: a registration of its own may belong to another account"
+                    "write either `storage` or the three keys; a separate registration can be "
+                    "another account"
                 ),
             )
         return read_storage(settings.storage, api)
@@ -257,7 +258,7 @@ def _no_room(name: str) -> errors.DnsRejected:
 
 
 def _none_for(name: str, registrations: Sequence[Registration]) -> errors.ZoneNotFound:
-    """Return the error for a name without registration; the hint shows the missing CNAME."""
+    """Return the error for a name without a registration; the hint shows the missing CNAME."""
     domain = name.removeprefix(f"{CHALLENGE}.")
     of_domain = [candidate for candidate in registrations if candidate.domain == domain]
     chosen = (of_domain or list(registrations))[0]
@@ -294,7 +295,10 @@ class Registration(Struct, frozen=True):
 
 
 def registration(username: str, password: str, label: str, domain: str = "") -> Registration:
-    """Return a registration by subdomain or fulldomain. Raises `ConfigError` for bad keys."""
+    """Return a registration; `label` is its subdomain or fulldomain.
+
+    Raises `ConfigError` for malformed keys.
+    """
     name = label.strip().rstrip(".").lower()
     subdomain = name.partition(".")[0]
     KEYS.must_fit(username=username, password=password, subdomain=subdomain)

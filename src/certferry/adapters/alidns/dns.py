@@ -2,12 +2,12 @@
 
 API reference: https://help.aliyun.com/zh/dns/api-alidns-2015-01-09-overview.
 Permissions: an AccessKey of a RAM user with alidns:DescribeDomains, DescribeSubDomainRecords,
-DescribeDomainRecordInfo, AddDomainRecord and DeleteDomainRecord. Except for DescribeDomains, they
-can be narrowed to domains (`acs:alidns:*:<account>:domain/<name>`).
+DescribeDomainRecordInfo, AddDomainRecord and DeleteDomainRecord. All except DescribeDomains can be
+narrowed to single domains (`acs:alidns:*:<account>:domain/<name>`).
 
-Documented there: the calls, parameters and answers, pages of at most 100 domains and 500
-records. From clients (acme.sh's dns_ali, lego's alidns): the same calls, a TTL of 600. From memory:
-a record's `Status` is ENABLE or DISABLE, in either case.
+The API reference documents the calls, parameters and answers, and pages of at most 100 domains and
+500 records. Clients (acme.sh's dns_ali, lego's alidns) make the same calls, with a TTL of 600. From
+memory: a record's `Status` is ENABLE or DISABLE, in capitals or small letters.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ def answers_too_many(answer: Answer) -> bool:
 
 
 class AlidnsClient(answers.JsonTxtService):
-    """The domains of one account. Keys refused for listing the domains are sent once."""
+    """The domains of one account. Keys refused for the list of domains are not sent again."""
 
     decisive = ("DescribeDomains",)
     gone = ("DomainRecordNotBelongToUser", "InvalidRecordId.NotFound")
@@ -278,12 +278,12 @@ def _record_of(item: Mapping[str, object], zone: Zone) -> TxtRecord | None:
 
 
 def new_nonce() -> str:
-    """Return a fresh number: the service refuses a repeated nonce."""
+    """Return a new nonce: the service refuses a repeated nonce."""
     return str(uuid.uuid4())
 
 
 def common(access_key_id: str, *, now: datetime, nonce: str) -> dict[str, str]:
-    """Return the parameters of every call. The service refuses a `now` 15 minutes off."""
+    """Return the parameters of every call. Calls fail if `now` is 15 minutes off."""
     return {
         "AccessKeyId": access_key_id,
         "Format": "JSON",

@@ -4,9 +4,9 @@ API reference: https://developers.cloudflare.com/api/resources/dns/.
 Permissions: an API token with Zone:Read and DNS:Edit for the zones. The Global API Key and the
 Origin CA Key are refused here.
 
-Documented there: the calls, fields and pages; a TXT record's content as a quoted string; 1200 calls
-in five minutes. From clients (lego, cert-manager, acme.sh): `name` as a filter, a TTL of 120, and
-content given back as written, quoted or not.
+The API reference documents the calls, fields and pages, a TXT record's content as a quoted string,
+and 1200 calls in five minutes. From clients (lego, cert-manager, acme.sh): `name` as a filter, a
+TTL of 120, and content given back as written, quoted or not.
 """
 
 from __future__ import annotations
@@ -128,8 +128,8 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
 class CloudflareClient(answers.JsonTxtService):
     """The `TxtService` of the zones visible to one API token.
 
-    Until all zones are listed, a zone is asked for by name, once. A token refused for listing zones
-    is sent once.
+    Until all zones are listed, a zone is asked for by name, once. A token refused for a list of
+    zones counts as refused for every later call.
     """
 
     decisive = ("GET zones",)
@@ -145,7 +145,10 @@ class CloudflareClient(answers.JsonTxtService):
         super().__init__(SERVICE, _ANSWERS, http, clock, context)
 
     def zones(self, about: str | Text = txt.ALL_ZONES) -> list[txt.Zone]:
-        """See `TxtService.zones`. Raises `ZoneNotFound` for an empty list, as without Zone:Read."""
+        """See `TxtService.zones`. Raises `ZoneNotFound` for an empty list.
+
+        A token that lacks the permission Zone:Read gets an empty list.
+        """
         zones = super().zones(about)
         if not zones:
             sentence = Text("the API token sees no zone at Cloudflare")
@@ -217,7 +220,10 @@ class CloudflareClient(answers.JsonTxtService):
         )
 
     def error(self, reply: answers.Reply, about: str | Text) -> errors.DnsError:
-        """See `JsonTxtService.error`. Unless the code condemns the token, the status decides."""
+        """See `JsonTxtService.error`. Status 429 decides first.
+
+        Otherwise a code that condemns the token decides, then the status.
+        """
         error = super().error(reply, about)
         if reply.status == HTTPStatus.TOO_MANY_REQUESTS:
             asked = exchange.seconds_asked_for(Answer(reply.status, reply.headers, b""))
@@ -243,7 +249,7 @@ class CloudflareClient(answers.JsonTxtService):
     def _list(
         self, listed: str, path: str, about: str | Text, size: int, query: dict[str, str]
     ) -> list[answers.Item]:
-        """Read a list up to the number of pages, or else up to an empty page."""
+        """Read a list: the counted pages or, if Cloudflare omits the count, up to an empty page."""
 
         def page(number: int, before: int) -> tuple[list[answers.Item], bool]:
             del before

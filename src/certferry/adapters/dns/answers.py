@@ -49,7 +49,7 @@ class Reply:
     request_id: str = ""
     #: Whether a write may have been carried out in spite of the code.
     is_in_doubt: bool = False
-    #: Seconds before each repetition of a read with this answer.
+    #: Seconds before each repetition of a read that got this answer.
     pauses: tuple[float, ...] = ()
 
 
@@ -67,7 +67,7 @@ class Lost(Struct, frozen=True):
 class Codes:
     """The meanings of a service's codes: tables of hints by code, one table per kind of error.
 
-    A key `A` also covers the code `A.B`; the longest matching key decides. Messages may use the
+    A key `A` also covers the code `A.B`; the longest matching key decides. Messages may contain the
     placeholders about, action, code, words, status and request.
     """
 
@@ -116,7 +116,7 @@ class Codes:
 
 
 def _families(code: str) -> Iterator[str]:
-    """Yield `A.B.C`, then the families `A.B` and `A`."""
+    """Yield a code such as `A.B.C`, then the families `A.B` and `A`."""
     while code:
         yield code
         code = code.rpartition(".")[0]
@@ -128,7 +128,7 @@ class JsonTxtService(txt_records.TxtService):
     Refused keys are sent once: every later call raises `DnsAccessDenied`.
     """
 
-    #: Calls whose refusal condemns the keys; empty: a refusal of any call does.
+    #: Calls whose refusal condemns the keys; empty: the refusal of any call condemns the keys.
     decisive: Collection[str] = ()
     #: Codes for a missing record.
     gone: Collection[str] = ()
@@ -155,11 +155,14 @@ class JsonTxtService(txt_records.TxtService):
 
     @abstractmethod
     def request(self, action: str, **params: Any) -> exchange.Request:
-        """Return the HTTP request of a call, once per attempt: a signature may be valid once."""
+        """Return the HTTP request of a call.
+
+        Each attempt asks for a new request, because a signature may be valid only once.
+        """
 
     @abstractmethod
     def reply(self, action: str, answer: Answer) -> Reply | None:
-        """Read an answer; `None` for an answer that is not the service's."""
+        """Read an answer; `None` for an answer that does not come from the service."""
 
     @abstractmethod
     def list_zones(self, about: str | Text) -> Iterable[txt_records.Zone]:
@@ -190,7 +193,7 @@ class JsonTxtService(txt_records.TxtService):
             raise self._lost(Text("the time of the service"), failure.problem) from None
 
     def read(self, action: str, about: str | Text, **params: Any) -> Reply:
-        """Read, repeating after unusable answers. Raises `DnsError`."""
+        """Make a call that reads; repeat the call after an unusable answer. Raises `DnsError`."""
         for attempt in itertools.count():
             outcome = self._call(action, about, params, is_write=False)
             if attempt >= len(outcome.pauses):
@@ -201,7 +204,7 @@ class JsonTxtService(txt_records.TxtService):
         return outcome
 
     def write(self, action: str, about: str | Text, **params: Any) -> Reply:
-        """Write, in one attempt.
+        """Make a call that writes, in one attempt.
 
         Raises `OutcomeUnknown` if the service may have carried out the write, and `DnsError`.
         """
@@ -302,13 +305,13 @@ def not_again(service: str, denied: errors.DnsError) -> errors.DnsAccessDenied:
 
 
 def object_in(outer: object, key: str) -> dict[str, Any]:
-    """Return the object under a key; empty if the value is no object."""
+    """Return the object under a key; empty if the value is not an object."""
     value = outer.get(key) if isinstance(outer, Mapping) else None
     return value if isinstance(value, dict) else {}
 
 
 def objects(value: object) -> list[Item]:
-    """Return the objects in a list; empty if the value is no list."""
+    """Return the objects in a list; empty if the value is not a list."""
     return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
 
 

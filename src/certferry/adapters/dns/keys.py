@@ -1,6 +1,6 @@
-"""Recognise a text pasted by mistake for a key, before anything is sent.
+"""Recognise a wrong text pasted in place of a key, before anything is sent.
 
-Each service has one table of such texts; `KEYS.must_fit(token=token)` refuses them:
+Each service has one table of wrong texts, and `KEYS.must_fit(token=token)` refuses the texts:
 
     KEYS = KeyForms(SERVICE, Text("make a token at …"), (Mistaken("token", "^$", EMPTY),))
 """
@@ -19,9 +19,9 @@ TENCENT_CLOUDS = Text("is a key of Tencent Cloud (AKID…)")
 
 
 class Mistaken(Struct, frozen=True):
-    """A text that is no key of the service."""
+    """A pattern for texts that are not the service's keys."""
 
-    #: The settings where the text is looked for, separated by spaces.
+    #: The settings that may hold such a text, separated by spaces.
     settings: str
     #: A regular expression, searched for in the setting.
     pattern: str
@@ -34,14 +34,14 @@ class Mistaken(Struct, frozen=True):
 class KeyForms(Struct, frozen=True):
     """The mistaken texts of one service; the first match decides."""
 
-    #: The service as the account is called in sentences.
+    #: The service's name in sentences about the account.
     service: Text | str
     #: The usual next step.
     hint: Text
     mistaken: tuple[Mistaken, ...]
 
     def must_fit(self, **keys: str) -> None:
-        """Raise `ConfigError` for a mistaken text; the keys have no blanks around."""
+        """Raise `ConfigError` for a mistaken text; `keys` maps settings to stripped values."""
         for row in self.mistaken:
             for setting in row.settings.split():
                 if re.search(row.pattern, keys[setting]):

@@ -67,9 +67,9 @@ class Zone:
     """A zone of the account."""
 
     id: str
-    #: In A-labels and lower case.
+    #: The zone's name, in A-labels and lower case.
     name: str
-    #: Why the zone takes no records, if so.
+    #: Why the zone takes no records; `None` if the zone takes records.
     problem: DnsRejected | None = None
     #: Hosts that the service expects in the zone's delegation.
     name_servers: frozenset[str] = frozenset()
@@ -87,9 +87,9 @@ class TxtRecord(Struct, frozen=True):
     """A TXT record."""
 
     id: str
-    #: Absolute, in A-labels and lower case.
+    #: The absolute name, in A-labels and lower case.
     name: str
-    #: Without quotes.
+    #: The text, without quotes around it.
     value: str
     #: `False`: switched off at the service, and so absent from DNS.
     is_enabled: bool = True
@@ -99,7 +99,7 @@ class TxtService(Protocol):
     """The zones and TXT records of an account. Thread-safe. Every method raises `DnsError`."""
 
     def zones(self) -> list[Zone]:
-        """List every zone; the service is asked once."""
+        """List every zone. The service is asked only once."""
         ...
 
     def zones_above(self, name: str) -> Iterable[Zone]:
@@ -138,7 +138,7 @@ class TxtRecords:
     named: str
     service: TxtService
     pause: Pause
-    #: Seconds between searches for a record in doubt.
+    #: Seconds between searches for a record that may have been written.
     looks: tuple[float, ...] = PAUSES_OF_A_LOOK
     #: Whether a new record is read back by its id.
     reads_back: bool = True
@@ -227,7 +227,7 @@ class TxtRecords:
         return record is not None and (record.name, record.value) == (name, value)
 
     def _find_written(self, zone: Zone, name: str, value: str) -> TxtRecord | None:
-        """Search repeatedly for a record in doubt."""
+        """Search repeatedly for a record that the service may have written."""
         try:
             record = self._find(zone, name, value)
             for pause in self.looks:
@@ -241,7 +241,7 @@ class TxtRecords:
         return record
 
     def _look_up(self, zone: Zone, record_id: str, name: str, value: str) -> TxtRecord | None:
-        """Return a handle's record if name and value match: ids may be used again."""
+        """Return the handle's record if name and value match: the service may reuse an id."""
         try:
             record = self.service.record(zone, record_id, name)
         except DnsRejected:
@@ -257,7 +257,7 @@ class TxtRecords:
     def _remove(self, zone: Zone, record_id: str, name: str) -> bool:
         """Remove a record; return whether the record existed.
 
-        A repetition goes by the id, because a list could lag behind.
+        A repetition uses the same id, without a search: lists may lag behind.
         """
         for attempt, rest in enumerate((0.0, *PAUSES_AFTER_LOSS)):
             if rest:

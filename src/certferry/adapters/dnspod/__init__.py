@@ -4,7 +4,7 @@ The token API takes a form posted to `Group.Action`, and answers HTTP 200 with a
 body, also for errors. A wrong User-Agent, or refused credentials sent again, get an account banned
 (§1.2).
 
-1. `dns` is the DNS service, and keeps to the requests allowed to an account in an hour.
+1. `dns` has the settings, and keeps to the number of requests allowed to an account in an hour.
 2. `client` finds the zone, writes and reads back, one call at a time, and turns a status code into
    an error with advice; `DnspodRecords` also works by Tencent Cloud's API.
 """

@@ -44,8 +44,8 @@ INDEX_PAUSES = (1.0, 2.0, 4.0, 8.0, 12.0, 13.0)
 
 PAGE = 500  # items; the most per page at the international sibling (§1.8)
 TTL = 600  # seconds; the free plans' minimum (§1.5)
-# Seconds; the professional plans' minimum. The enterprise plans' minimum of 1 would gain nothing: a
-# challenge's record is new each time, so the wait is for its way to all name servers.
+# Seconds; the minimum of the professional plans. The minimum of the enterprise plans, 1, would gain
+# nothing: each challenge's record is new, so certferry waits for name servers, and not for caches.
 PAID_TTL = 60
 PAID_PLANS = frozenset(  # the grades that Domain.List documents, without D_Free and DP_Free
     f"{era}_{plan}" for era in ("d", "dp") for plan in ("plus", "extra", "expert", "ultra")
@@ -53,7 +53,7 @@ PAID_PLANS = frozenset(  # the grades that Domain.List documents, without D_Free
 KNOWN_PLANS = PAID_PLANS | {"d_free", "dp_free"}
 MINIMUM_TTL = "记录TTL最低"  # the name of the minimum TTL in Domain.Purview (§1.5)
 PUBLIC = {"Domain.List", "TC3-HMAC-SHA256", "dnsapi.cn", "api.dnspod.com"}
-"""DNSPod's calls and hosts that a report may name."""
+"""Names of calls and hosts, and a signature scheme, that a report may show."""
 
 _DONE = "1"
 _LIMITED = "-2"
@@ -75,7 +75,7 @@ _BLOCKED = {
     "spam": (Text("banned"), Text("ask DNSPod's support for the reason")),
     "lock": (Text("locked"), Text("unlock the domain at console.dnspod.cn")),
 }
-"""DNSPod's word for a blocked domain → the state in a sentence, and the hint."""
+"""DNSPod's word for a blocked domain's state → the state as told to operators, and the hint."""
 
 _TOKEN = Text(
     "compare `id` and `token` with the DNSPod tokens listed at console.dnspod.cn under API keys; "
@@ -174,7 +174,10 @@ def number_of(value: object) -> int | None:
 
 
 class DnspodRecords(TxtRecords):
-    """Challenge records by either API. Lists lag, so new records are not read back."""
+    """Challenge records at DNSPod, by the token API or by Tencent Cloud's API.
+
+    Lists lag behind, so new records are not read back.
+    """
 
     def __init__(self, service: answers.JsonTxtService, pause: Pause) -> None:
         super().__init__(NAME, service, pause, looks=INDEX_PAUSES, reads_back=False)
@@ -264,7 +267,7 @@ class DnspodClient(answers.JsonTxtService):
         return TxtRecord(record_id, zone.name_of(host), answers.as_text(item.get("value")), enabled)
 
     def create(self, zone: Zone, name: str, value: str) -> str | None:
-        """See `TxtService.create`. A refused TTL is raised once: to the plan's minimum or 600."""
+        """See `TxtService.create`. A refused TTL is raised once, to the plan's minimum or 600."""
         ttl = self._ttls.get(zone.id, zone.ttl if isinstance(zone, DnspodZone) else TTL)
         reply = self._create(zone, name, value, ttl)
         if reply.code in _TTL_REFUSED:

@@ -116,7 +116,7 @@ def connect(settings: Settings, context: Context) -> DnsProvider:
 
 
 def user_agent(contact: str) -> str:
-    """Return the User-Agent in DNSPod's form; any other may get the account banned (§1.2).
+    """Return a User-Agent in DNSPod's form. Another form may get the account banned (§1.2).
 
     Raises `ConfigError`.
     """
@@ -144,8 +144,8 @@ BURST_SHARE = 6  # a sixth of an hour's requests may go at once; our choice
 MOST = HOUR // timedelta(microseconds=1)  # requests an hour: a timedelta counts microseconds
 
 CLOCKS_APART = timedelta(minutes=1)
-"""How far hosts' clocks may differ. A stored moment further ahead than a burst and this much comes
-from a wrong clock.
+"""How far hosts' clocks may differ. If a stored moment is ahead by more than this and a burst, the
+clock that wrote the moment was wrong.
 """
 
 
@@ -159,7 +159,7 @@ class Rate(Struct, frozen=True):
 
     @property
     def room(self) -> timedelta:
-        """How far ahead of the clock requests may use up time."""
+        """How much time a burst takes up in advance."""
         return self.burst * self.interval
 
 
@@ -182,9 +182,9 @@ def rate_of(requests: int) -> Rate:
 
 
 def take_turn(rate: Rate, note: str | None, now: datetime) -> Turn:
-    """Return whether a request may be sent now, by the note of earlier requests.
+    """Judge by the note of earlier requests whether a request may be sent now.
 
-    A caller that must wait has taken no turn. The wait is at most an interval and `CLOCKS_APART`.
+    A caller that must wait has taken no turn. The wait is at most `interval` plus `CLOCKS_APART`.
     """
     used_until = _used_until(rate, note, now)
     wait = used_until - now + rate.interval - rate.room
@@ -221,7 +221,7 @@ NOTE = "spent"
 
 
 class HourlyBudget(Struct, frozen=True):
-    """A `Pace` that takes a turn from the hour shared by all runs, then a turn from `pace`."""
+    """A `Pace` that waits for the hourly rate shared by all runs, then for `pace`."""
 
     rate: Rate
     #: Holds the note, and has the clock shared by all runs.

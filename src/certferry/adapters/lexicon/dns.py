@@ -108,7 +108,7 @@ def _must_be_known(provider: str) -> None:
 
 
 def _must_be_https(options: Mapping[str, Secret | str]) -> None:
-    """Raise `ConfigError` for the address of another machine with plain http."""
+    """Raise `ConfigError` if an option is another machine's address with plain http."""
     for key, value in options.items():
         if (text := revealed(value)).lower().startswith("http://"):
             must_be_address(key, text)
@@ -166,8 +166,8 @@ class LexiconRecords:
                 str(record["content"]) for record in records_of(provider, zone, name, value)
             }
             for content in contents:
-                # By content, because an id covers the whole name at Gandi, and the whole set at NS1
-                # and Route 53 (dns-lexicon 3.25.2): other records would be removed too.
+                # Remove by content: an id covers the whole name at Gandi, and the whole set at NS1
+                # and Route 53 (dns-lexicon 3.25.2), so other records would be removed too.
                 must_still_hold()
                 provider.delete_record(rtype="TXT", name=name, content=content)
             if contents:
@@ -410,14 +410,17 @@ class LexiconErrors(Struct, frozen=True):
 
 
 def is_no_zone(exc: BaseException) -> bool:
-    """Return whether an authentication failed for a missing zone."""
+    """Return whether an authentication failed because the zone is missing."""
     if isinstance(exc, requests.HTTPError):
         return _status(exc) in _NOT_HERE
     return _is_authentication(exc) and _NO_ZONE.search(str(exc)) is not None
 
 
 def may_pass(exc: BaseException) -> bool:
-    """Return whether a failure may pass. Status 500 does not count: the zone may be missing."""
+    """Return whether a failure may go away by itself.
+
+    Status 500 does not count, because the zone may be missing.
+    """
     if isinstance(exc, requests.HTTPError):
         return _status(exc) in _NOT_NOW
     return isinstance(exc, requests.ConnectionError | requests.Timeout)

@@ -3,14 +3,14 @@
 Qiniu's API (docs/facts/qiniu.md §1 to §11) speaks JSON over HTTPS at several hosts (§1), with two
 signature schemes (§2). A "200" means an accepted change; the domain is then `processing` for
 minutes to hours (§5.6). The id of a certificate has three spellings (§11). Lists lag behind writes
-for seconds.
+by seconds.
 
 A run uses the target in four steps:
 
 1. **Observe.** `target` chooses the domains of a deployment. `account` caches the CDN's list, the
    details and our copies; `parts` has Kodo's and Pili's domains.
-2. **Upload.** `account` uploads fullchain and key once, under the lineage's label. A copy uploaded
-   by an earlier run, but not stored, is adopted.
+2. **Upload.** `account` uploads fullchain and key once, under the lineage's label. A copy that an
+   earlier run uploaded, but could not store, is adopted.
 3. **Bind.** `cdn` sends `httpsconf`, or `sslize` where HTTPS is off, and keeps the domain's other
    settings; `parts` calls `/cert/bind`, or Pili's call. The next observation shows the effect.
 4. **Retire.** `account` removes an unbound copy with our label.

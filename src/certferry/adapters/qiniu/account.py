@@ -41,8 +41,8 @@ PER_SECOND = 50  # before an upload, the list may be a second older for every 50
 OWN_WRITES_AGE = 120.0  # seconds after which every list shows our writes
 
 DETAIL_AGE = 300.0
-"""Seconds until a detail is read again although the list shows no change: we only guess that each
-change of a domain moves a compared field of the list."""
+"""Seconds until a detail is read again although the list shows no change: certferry
+only guesses that the list shows every change of a domain."""
 TASK_AGE = 900.0  # the same while Qiniu works on the domain: the list shows the end of the work
 NOTE_AGE = timedelta(hours=36)
 """How long later runs may use a stored detail: the next daily run uses it, the second one reads
@@ -170,7 +170,7 @@ class Certificates:
             self._own[cert_id] = (self._clock(), record)
 
     def forget_own(self, cert_id: str) -> None:
-        """Drop our write for an id, so that the list alone shows whether a removal worked."""
+        """Drop this process's write for an id: only the list shows whether a removal worked."""
         with self._lock:
             self._own.pop(cert_id, None)
 
@@ -268,7 +268,7 @@ class Details:
     def doubt(self, domain: str) -> None:
         """Have the next observation read a domain whose edges contradict the cached detail.
 
-        The list shows no change of the domain in this case. A detail younger than `LIST_AGE` stays.
+        The list alone would show no change of the domain. Keep a detail younger than `LIST_AGE`.
         """
         cached = self._known.get(domain)
         if cached is None or self._clock() - cached.read_at >= LIST_AGE:
@@ -276,7 +276,7 @@ class Details:
             self._notes.remove(domain)
 
     def forget(self, domain: str) -> None:
-        """Have the next observation, in any run, read a domain that is about to change."""
+        """Have the next observation of any run read a domain from Qiniu: it is about to change."""
         self._known[domain] = None
         self._notes.remove(domain)
 
@@ -328,8 +328,8 @@ class Details:
             return {}
 
     def _list_age(self, cached: _Known | None) -> float:
-        """Return how old the list may be, in seconds: the target's share of the waiting rule in
-        `core.reasons`. A longer wait allows an older list.
+        """Return how old the list may be, in seconds. A longer wait allows an older list: see the
+        waiting rule in `core.reasons`.
         """
         if cached is None or cached.at_work_since is None:
             return LIST_AGE
@@ -392,7 +392,7 @@ class Settler(Struct, frozen=True):
 
 _QUOTA = "most certificates"
 _NAMES, _SHORT = "names of certificates", "short"
-"""The note that Qiniu refused the usual name of a certificate as too long: name and value."""
+"""Name and value of the note that Qiniu refused a certificate's usual name as too long."""
 _TOO_LONG = "name too long"  # as in "certification name too long", of unknown code (§4.1)
 
 
@@ -517,8 +517,8 @@ class Copies:
         )
 
     def _upload(self, lineage: str, bundle: CertificateBundle) -> str:
-        """Upload under the usual name; under the short name once Qiniu refused a usual name as too
-        long.
+        """Upload under the usual name, or under the short name after Qiniu has refused a usual name
+        as too long.
         """
         certificate, pem, key = bundle.certificate, bundle.fullchain_pem, bundle.privkey_pem
         usual = lineages.label_of(lineage, certificate.fingerprint)

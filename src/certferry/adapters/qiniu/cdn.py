@@ -41,9 +41,9 @@ class CdnDomains(Struct, frozen=True):
     ) -> Iterator[tuple[str, records.DomainRecord | errors.QiniuFailure]]:
         """Yield the detail, or the failure, of each domain.
 
-        Details come from the cache, or `anew` from Qiniu: lists may lag behind other runs. Raises
-        only a failure that the next domain would share: refused keys, a rate limit, a missing
-        connection, or a second silence in a row.
+        Details come from the cache or, if `anew`, from Qiniu: the list may lag behind other runs.
+        Raises only a failure that the next domain would share: refused keys, a rate limit, a
+        missing connection, or a second silence in a row.
         """
         read_detail = self.details.read_now if anew else self.details.read
         was_silent = False
@@ -58,7 +58,7 @@ class CdnDomains(Struct, frozen=True):
             yield domain, came
 
     def bind(self, domain: str, remote_id: str, https: DesiredHttps) -> str | None:
-        """Bind a certificate with the desired settings, and switch HTTPS on where off.
+        """Bind a certificate with the desired settings, and switch HTTPS on if HTTPS is off.
 
         Return the X-Reqid; `None` if the domain is already as desired, or the X-Reqid was lost.
         Raises `TargetBusy` while Qiniu works on the domain.
@@ -76,9 +76,9 @@ class CdnDomains(Struct, frozen=True):
         return request_id or None
 
     def must_not_use(self, certificate: records.CertificateRecord, label: str) -> None:
-        """Raise `TargetInUse` if a covered, readable domain is bound to the certificate.
+        """Raise `TargetInUse` if a domain covered by the certificate is bound to the certificate.
 
-        Qiniu refuses such a removal too.
+        Unreadable domains are passed over, because Qiniu refuses such a removal too.
         """
         names, cert_id = certificate.dnsnames or (), certificate.certid
         covered = [name for name in self.details.listed.get() if covered_by(names, name)]
@@ -109,7 +109,8 @@ class CdnDomains(Struct, frozen=True):
     def _is_taken(self, before: records.DomainRecord, conf: records.HttpsConf) -> str | None:
         """Return "" (unknown X-Reqid) if the change was made; `None` otherwise.
 
-        Work on a domain at rest a moment ago counts as our change.
+        If the domain was at rest before the call and Qiniu now works on the domain, the work counts
+        as our change.
         """
         now = self.client.read_domain(before.name)
         return "" if now.operating_state == AT_WORK or is_in_force(now, conf) else None
@@ -123,7 +124,7 @@ _UNUSABLE = {
     "deleted": (Text("{domain} is deleted at Qiniu"), 404001),
     "waitCNAME": (Text("{domain} waits at Qiniu for its CNAME"), 404904),
 }
-"""Unchangeable states of a domain: the sentence, and the code with the advice."""
+"""A state in which a domain cannot be changed → the sentence, and the code whose advice fits."""
 SWITCHED_OFF = frozenset(_UNUSABLE) - {"waitCNAME"}
 """States of domains closed to visitors until the operator acts at Qiniu (§5.6)."""
 _STATES = {
@@ -151,7 +152,10 @@ def observe(domain: str, record: records.DomainRecord) -> ObservedDomain:
 
 
 def _task(record: records.DomainRecord) -> TargetTask:
-    """Return the last change, for tickets. The beginning, `modifyAt`, is a guess (§5.2)."""
+    """Return the domain's last change, for tickets to Qiniu's support.
+
+    `since` is a guess: `modifyAt` may be another moment than the start (§5.2).
+    """
     return TargetTask(
         state=record.operating_state or "",
         operation=record.operation_type,
@@ -161,7 +165,7 @@ def _task(record: records.DomainRecord) -> TargetTask:
 
 
 def _moment_written(value: object) -> datetime | None:
-    """Read a moment of RFC 3339; return `None` for anything else, or without an offset."""
+    """Read a moment of RFC 3339 with an offset; return `None` for anything else."""
     try:
         moment = datetime.fromisoformat(str(value))
     except ValueError:
@@ -240,7 +244,7 @@ def must_be_at_rest(domain: str, record: records.DomainRecord) -> None:
 def wanted_conf(
     record: records.DomainRecord, cert_id: str, desired: DesiredHttps
 ) -> records.HttpsConf:
-    """Return the body to send: desired settings, else the domain's own.
+    """Return the body to send: each desired setting, else the domain's present setting.
 
     Hidden settings are left out, because a guess would replace them (§5.3).
     """
@@ -263,7 +267,7 @@ def first_conf(cert_id: str, desired: DesiredHttps) -> records.HttpsConf:
 
 
 def is_in_force(record: records.DomainRecord, conf: records.HttpsConf) -> bool:
-    """Return whether a domain is as desired. After a failed change the detail is not trusted."""
+    """Return whether a domain is as desired; `False` after a failed change, whatever it shows."""
     present = record.settings
     versions = None if conf.tls_versions is None else tuple(sorted(conf.tls_versions))
     return (

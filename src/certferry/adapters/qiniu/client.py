@@ -256,8 +256,8 @@ class QiniuClient:
     def _configure(self, path: str, subject: Text, conf: records.HttpsConf) -> str:
         """Send settings; return the X-Reqid.
 
-        TLS versions go as an array or joined to a string (§5.3): the first refusal of a form
-        switches the account to the other form.
+        TLS versions are sent as an array, or joined to a string (§5.3). If Qiniu refuses one form,
+        the other form is used from then on.
         """
         joined = self._tls_versions_joined
         call = wire.ApiCall(wire.CallGroup.DOMAINS, path, subject, "PUT", conf.body(joined=joined))
@@ -301,7 +301,7 @@ class QiniuClient:
         return self.transport.read_list(call, records.Binding)
 
     def bind_source(self, domain: str, cert_id: str) -> None:
-        """Bind a source domain to a certificate, in place of any other (§6.1)."""
+        """Bind a source domain to a certificate, in place of any other certificate (§6.1)."""
         subject = Text("the certificate of source domain {domain}", domain=domain)
         body = {"certid": cert_id, "domain": domain}
         self.transport.send(wire.ApiCall(wire.CallGroup.BIND, "/cert/bind", subject, "POST", body))
@@ -325,7 +325,7 @@ class QiniuClient:
         return self.transport.read_pages(call, records.LiveRecord, lambda record: record.domain)
 
     def read_live_domain(self, hub: str, domain: str) -> records.LiveRecord:
-        """Read a live domain, except the keys for signing links in Qiniu's answer."""
+        """Read a live domain. Qiniu's answer also has keys for signing links, which are skipped."""
         subject = Text("the live domain {domain}", domain=domain)
         call = wire.ApiCall(wire.CallGroup.LIVE, f"/v2/hubs/{hub}/domains/{domain}", subject)
         return self.transport.read(call, records.LiveRecord)

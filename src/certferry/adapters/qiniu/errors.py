@@ -33,7 +33,7 @@ WRONG_DOMAIN_TYPE = 403  # "domaintype is not allowed", sent without a code (§6
 
 
 class Meaning(Struct, frozen=True):
-    """The meaning of a code. Words and advice are templates with `{lineage}` as the only place."""
+    """The meaning of a code. Words and advice may contain the placeholder `{lineage}`."""
 
     words: str
     advice: str
@@ -262,11 +262,11 @@ class QiniuFailure(Exception):
         is_passing: bool = False,
     ) -> None:
         super().__init__(str(error))
-        #: For the port.
+        #: The error that callers of the port get in place of the failure.
         self.error = error
         self.code = code
         self.status = None if reply is None else reply.status
-        #: Only for decisions, see `wire.QiniuReply.words`.
+        #: Qiniu's words, only for decisions: see `wire.QiniuReply.words`.
         self.words = "" if reply is None else reply.words
         #: Whether Qiniu may have carried out the call.
         self.maybe_done = maybe_done
@@ -279,12 +279,12 @@ class QiniuFailure(Exception):
 
     @property
     def is_denied(self) -> bool:
-        """Whether the keys lack the right to the call."""
+        """Whether the keys lack the right to make the call."""
         return isinstance(self.error, errors.TargetAccessDenied)
 
     @property
     def is_outage(self) -> bool:
-        """Whether any other call would fail too, for another reason than the keys."""
+        """Whether any other call would fail too, for a reason other than the keys."""
         return self.is_common and not self.is_denied
 
 
@@ -297,7 +297,7 @@ def attempt(call: Callable[[], T]) -> T | QiniuFailure:
 
 
 class Call(Struct, frozen=True):
-    """A refused call, for sentences and advice."""
+    """The facts about a refused call, for sentences and advice."""
 
     asked: wire.ApiCall
     #: The host of the explained answer.
@@ -440,7 +440,7 @@ def explain_refusal(call: Call, answer: Answer, now: datetime) -> QiniuFailure:
 def _denied(call: Call, reply: wire.QiniuReply, answer: Answer, now: datetime) -> QiniuFailure:
     """Return the failure for a request with refused keys. A wrong clock is blamed before the keys.
 
-    If the group of calls has worked before, a 401 concerns the path alone: Qiniu answers 401 for
+    If the group of calls has worked before, a 401 concerns only the path: Qiniu answers 401 for
     unknown paths (§1.3).
     """
     ahead = _wrong_clock(reply, answer, now)
@@ -506,7 +506,7 @@ def _with_endpoints(outcome: Text, tried: Sequence[wire.Endpoint]) -> Text:
 
 
 def _with_request_id(advice: Text | None, request_id: str | None) -> Text | None:
-    """Return the advice with the X-Reqid, the first question of Qiniu's support (§1.4)."""
+    """Return the advice with the X-Reqid, which Qiniu's support asks for first (§1.4)."""
     if not request_id:
         return advice
     asked = Text("Qiniu's support will ask for X-Reqid {id}", id=request_id)

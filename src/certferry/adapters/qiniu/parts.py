@@ -34,7 +34,8 @@ log = logging.getLogger(__name__)
 HOLDERS_AGE = 300.0  # seconds; buckets and hubs change seldom, and a bucket's list costs a request
 
 NOT_THERE = errors.NO_SUCH_DOMAIN | {HTTPStatus.NOT_FOUND}
-"""Pili's answers for a missing hub or domain [G]; the words are from the tests of Pili's SDK."""
+"""Codes of Pili's answers about a missing hub or domain. The codes are a guess: the tests of Pili's
+SDK show only the words (§7)."""
 
 _SEE_CONSOLE = Text(
     "check the domain in Qiniu's console (直播云), and remove the certificate there if unused"
@@ -56,7 +57,7 @@ class ListedDomain(Struct, Generic[R], frozen=True):
 class Listing(Struct, Generic[R], frozen=True):
     """The domains of all buckets, or of all hubs, of an account."""
 
-    #: By name.
+    #: Name → domain.
     domains: Mapping[str, ListedDomain[R]] = field(default_factory=dict)
     #: The reason why `domains` may be incomplete.
     failure: errors.QiniuFailure | None = None
@@ -67,11 +68,11 @@ def read_listing(
     domains_of: Callable[[str], Iterable[tuple[str, R]]],
     earlier: Listing[R],
 ) -> Listing[R]:
-    """List the domains of every readable bucket, or hub.
+    """List the domains of all `holders`: the buckets, or the hubs, of an account.
 
-    An unreadable holder keeps the domains of the `earlier` part: a domain awaited by a run must not
-    vanish for a moment. The listing stops at a failure common to all holders, at silence, and at a
-    second broken answer, because each further holder would cost a time-out.
+    An unreadable holder keeps the domains of the `earlier` listing: a domain awaited by a run must
+    not vanish for a moment. The listing stops at a failure common to all holders, at silence, and
+    at a second broken answer, because each further holder would cost a time-out.
     """
     domains: dict[str, ListedDomain[R]] = {}
     failure = holders if isinstance(holders, errors.QiniuFailure) else None
@@ -124,7 +125,7 @@ class SourceDomains:
         return replace(self._observed(domain, None), binding_hidden=True)
 
     def is_bound_at_all(self, domain: str) -> bool:
-        """Return whether the domain has a binding, which proves a source domain."""
+        """Return whether Kodo shows a binding of the domain: only source domains have bindings."""
         try:
             return domain in self.bindings.get()
         except errors.QiniuFailure:
@@ -147,7 +148,7 @@ class SourceDomains:
     def must_not_use(self, remote_id: str, label: str) -> None:
         """Raise `TargetInUse` for a certificate bound to a source domain.
 
-        With hidden bindings the check is left to Qiniu, which also refuses such a removal.
+        If Kodo hides the bindings, the check is left to Qiniu, which also refuses such a removal.
         """
         try:
             bindings = self.bindings.get()
@@ -248,7 +249,7 @@ class LiveDomains:
         self._certificates = certificates
         self._settler = settler
         self._listing: Listing[records.LiveRecord] = Listing()
-        # Failures are cached as well: keys without the right to Pili lack the right for longer.
+        # Failures are cached as well: keys without the right to Pili do not get the right soon.
         self._hubs = TtlCache(partial(errors.attempt, client.list_hubs), HOLDERS_AGE, clock)
         self._domains = TtlCache(self._list, LIST_AGE, clock)
 
@@ -261,7 +262,7 @@ class LiveDomains:
         return self._domains.get()
 
     def must_have_address(self) -> None:
-        """Raise `TargetRejected` for an account without an address of Pili's."""
+        """Raise `TargetRejected` for an account without an address for Pili."""
         if not self._client.has_pili:
             sentence = Text(
                 "no address of Pili is known for the account, because `api` is not Qiniu's own"
@@ -269,7 +270,7 @@ class LiveDomains:
             raise errors.rejected(sentence, Text("set `pili` of the account as well"))
 
     def served_by_themselves(self) -> list[str]:
-        """Return the domains able to have a certificate: all except domains for RTMP alone."""
+        """Return the domains that can have a certificate: all except domains for RTMP only."""
         names = []
         for name, held in self.all().domains.items():
             if held.record.is_for_rtmp:
@@ -387,13 +388,13 @@ class LiveDomains:
     def _bind(self, hub: str, domain: str, certificate: records.CertificateRecord) -> str:
         """Bind by the certificate's name, and by id if Pili refuses the name; return the X-Reqid.
 
-        The documents' sample looks like an id, and a widespread client sends the name (§7).
+        The sample in the documents looks like an id, and a widespread client sends the name (§7).
         """
         name = certificate.name or certificate.certid
         try:
             return self._client.bind_live_domain(hub, domain, name)
         except errors.QiniuFailure as failure:
-            # The word "cert" in the refusal is a guess: the words are undocumented [G].
+            # The word "cert" in the refusal is a guess: the words are undocumented.
             if failure.maybe_done or "cert" not in failure.words.lower():
                 raise self._explained(failure, hub, domain) from None
             try:
@@ -404,9 +405,9 @@ class LiveDomains:
     def _explained(
         self, failure: errors.QiniuFailure, hub: str, domain: str
     ) -> errors.QiniuFailure:
-        """Return the failure; if Pili misses hub or domain, as an error naming the missing part.
+        """Return the failure. If Pili lacks the hub or the domain, the error says which is missing.
 
-        In this case the next caller lists hubs and domains again.
+        The next caller then lists hubs and domains again.
         """
         if failure.code not in NOT_THERE:
             return failure
@@ -426,7 +427,7 @@ class LiveDomains:
 
 
 def _hides_binding(held: ListedDomain[records.LiveRecord]) -> bool:
-    """Return whether the domain's certificate is unnamed by Pili, or named by an old list only."""
+    """Return whether Pili does not name the domain's certificate, or only an old list does."""
     return held.is_old or (bool(held.record.cert_enable) and not held.record.cert_name)
 
 
@@ -443,7 +444,7 @@ def _spellings(certificate: records.CertificateRecord) -> frozenset[str]:
 
 
 def _is_gone(domain: str, hub: str = "") -> DeployError:
-    """Return the error for a domain gone from Pili, alone or with the hub."""
+    """Return the error for a domain that is gone from Pili, alone or with its hub."""
     sentence = Text("the live domain {domain} is gone from Pili")
     if hub:
         sentence = Text("the Pili hub {hub} is gone, with its domain {domain}")

@@ -4,7 +4,7 @@
 Only names and ids are required; every other field may be missing or null. certferry reads no
 private key, but Qiniu holds the uploaded keys and may quote a key in any field. So each shown or
 stored value must match a form too narrow for a key. A name needed verbatim has a masked spelling
-beside the name, such as `CertificateRecord.label` beside `name`.
+too, such as `CertificateRecord.label` for `name`.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ T = TypeVar("T")
 
 
 def shown_id(given: str) -> str:
-    """Return a certificate's id, or "" if empty; a mask if the form is wrong."""
+    """Return a certificate's id; a mask for an id of a wrong form, and "" for an empty id."""
     return given if not given or re.match(ID, given) else MASK
 
 
 def shown_name(given: str) -> str:
-    """Return a certificate's name for operators: certferry's own whole, others masked."""
+    """Return a certificate's name for operators, masked unless the name is a certferry label."""
     return given if owner_of(given) is not None else speech(given)
 
 
@@ -56,14 +56,16 @@ ID = r"^[0-9a-z-]{1,36}$"
 Host: TypeAlias = Annotated[str, msgspec.Meta(pattern=HOST, max_length=254)]
 Id: TypeAlias = Annotated[str, msgspec.Meta(pattern=ID)]
 Container: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,63}$")]
-"""The name of a bucket or hub. The name becomes a part of the calls' addresses [G]."""
+"""The name of a bucket or hub. The name becomes a part of the calls' addresses.
+
+The form is a guess."""
 
 
 _PATTERN = re.compile(r"Expected `str` matching regex '.*'")
 
 
 def decode(body: bytes, into: type[T]) -> T:
-    """Decode JSON; a number may also be a string. Raises `ValueError` without the body's words."""
+    """Decode JSON; a number may also be a string. The `ValueError` does not quote the body."""
     try:
         return msgspec.json.decode(body, type=into, strict=False)
     except msgspec.ValidationError as problem:
@@ -83,10 +85,10 @@ def decode_entry(raw: msgspec.Raw, into: type[T]) -> T | None:
 
 
 class ListPage(msgspec.Struct, frozen=True):
-    """A page of a list, with undecoded entries: a single odd entry must not hide ours.
+    """A page of a list, with undecoded entries: a single odd entry must not hide the others.
 
-    Each API names the entries differently. Pili's SDK has no paging; certferry follows a `marker`
-    there as elsewhere [G].
+    Each API names the entries differently. Pili's SDK has no paging. That Pili sends a `marker`
+    like the other APIs is a guess.
     """
 
     certs: tuple[msgspec.Raw, ...] | None = None
@@ -202,7 +204,8 @@ class HttpsRecord(msgspec.Struct, frozen=True, rename="camel"):
 class HttpsConf(msgspec.Struct, frozen=True, rename="camel", omit_defaults=True):
     """The body of `httpsconf` and `sslize`.
 
-    Known flags are always sent. Programs saw omitted flags kept, and flags reset by `false` (§5.3).
+    Known flags are always sent. Other programs saw that Qiniu keeps an omitted flag, and that
+    `false` resets a flag (§5.3).
     """
 
     cert_id: str
@@ -316,12 +319,12 @@ class DomainRecord(DomainItem, frozen=True, rename="camel"):
 
     @property
     def has_https(self) -> bool:
-        """Whether the domain speaks HTTPS. The field `https` alone is no proof (§5.2)."""
+        """Whether the domain speaks HTTPS. The field `https` alone does not prove it (§5.2)."""
         return self.bound is not None or self.protocol == "https"
 
     @property
     def hides_https(self) -> bool:
-        """Whether the domain speaks HTTPS with hidden settings. A guess would replace them."""
+        """Whether the domain speaks HTTPS, but the detail hides the settings in force."""
         return self.has_https and not (self.https is not None and self.https.says_anything)
 
     @property
@@ -340,7 +343,7 @@ class BucketDomain(msgspec.Struct, frozen=True):
     tbl: str | None = None
     #: 0: CDN domain, 1: source domain, 2: both.
     domaintype: int | None = None
-    #: The same as words, in the answer of another call.
+    #: The type in words, in the answer of another call.
     domain_types: tuple[str, ...] | None = None
     #: The reasons for a freeze.
     freeze_types: tuple[str, ...] | None = None
@@ -376,19 +379,19 @@ class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
     domain: Host
     type: str | None = None
     cert_enable: bool | None = None
-    #: The certificate's name or id (§7); "" without a certificate, perhaps also with one [G].
+    #: The certificate's name or id (§7). "" without a certificate, and perhaps with a certificate.
     cert_name: str | None = None
     #: Present only in the domain's detail.
     disable: bool | None = None
 
     @property
     def bound(self) -> str | None:
-        """The certificate's name; `None` while HTTPS is off, although a name may remain [G]."""
+        """The certificate's name; `None` while HTTPS is off: a name may remain then (a guess)."""
         return (self.cert_name or None) if self.cert_enable is not False else None
 
     @property
     def is_for_rtmp(self) -> bool:
-        """Whether the domain serves RTMP only, without a certificate to expire [G]."""
+        """Whether the domain serves only RTMP and has no certificate to watch (a guess)."""
         return self.type in {"publishRtmp", "liveRtmp"} and not self.cert_enable
 
 
@@ -398,6 +401,6 @@ def name_at_qiniu(domain: str) -> str:
 
 
 def name_here(name: str) -> str:
-    """Return a domain of Qiniu's in certferry's spelling: lowercase, wildcards begin with `*.`."""
+    """Return a domain in certferry's spelling: in lowercase, a wildcard begins with `*.`."""
     lowered = name.lower()
     return f"*{lowered}" if lowered.startswith(".") else lowered

@@ -89,7 +89,7 @@ class Surveyor(Struct, frozen=True):
             return {}, [failure]
 
     def _live_domains(self) -> tuple[list[FoundDomain], list[QiniuFailure]]:
-        """Read the live domains, after the certificates: a live domain holds a name."""
+        """Read the certificates, then the live domains, which show only a certificate's name."""
         return self.live.survey(self._listed_certificates()[0])
 
     def _cdn(self, item: DomainItem) -> FoundDomain | None:
@@ -204,7 +204,7 @@ FIRST_ENDPOINTS = (
 
 
 def report_of(client: QiniuClient) -> AccountReport:
-    """See `ports.examination.Reporting.report`. The report also judges our guesses (§10)."""
+    """See `ports.examination.Reporting.report`. The report also judges guesses of §10."""
     with journal() as made:
         shown = tuple(_asked(client))
     lines = (*shown, *reported(made, PUBLIC, request_id))

@@ -114,7 +114,7 @@ class Settings:
 
     @property
     def hosts(self) -> Hosts:
-        """Qiniu's addresses. A mirror's backups and Pili are empty unless the file sets them."""
+        """Qiniu's addresses. With a mirror, backups and Pili are empty unless set in the file."""
         usual = {field.name: field.default for field in fields(self)}
         others = {
             name: ""
@@ -160,12 +160,12 @@ class DeploySettings:
 
 
 _ELSEWHERE = NO_SUCH_DOMAIN | {WRONG_DOMAIN_TYPE}
-"""The CDN's or Kodo's codes for a domain of the other part (§6.5)."""
+"""Codes by which the CDN refuses a domain of Kodo, and Kodo a domain of the CDN (§6.5)."""
 
 _KINDS = frozenset({Kind.AUTO, Kind.CDN, Kind.DCDN, KODO, PILI})
 
 USUAL_CHANGE: Usual = (timedelta(minutes=8), timedelta(minutes=15))
-"""The usual least and greatest duration of a domain's change (Qiniu's console; §5.6)."""
+"""How long a domain's change usually takes, at least and at most (Qiniu's console; §5.6)."""
 
 
 def open_bucket(settings: Settings, context: Context, bucket: str, prefix: str) -> KodoObjects:
@@ -192,7 +192,7 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
 
 @contextmanager
 def _translating_errors() -> Iterator[None]:
-    """Raise a `QiniuFailure`'s `error` in its place: the port allows only `DeployError`."""
+    """Replace a `QiniuFailure` by its field `error`: the port allows only `DeployError`."""
     try:
         yield
     except QiniuFailure as failure:
@@ -202,7 +202,7 @@ def _translating_errors() -> Iterator[None]:
 class Qiniu:
     """The CDN, DCDN, source and live domains of one account. Safe to share between threads.
 
-    Qiniu's answer decides the kind of a domain, before the configuration file. After a lost
+    Qiniu's answer decides the kind of a domain, not the configuration file. After a lost
     answer, a write is repeated only if a search finds no trace of the write.
     """
 
@@ -362,7 +362,8 @@ _CDN_ALONE = Text('set kind = "cdn" for this deployment to leave source domains 
 _WITHOUT_LIVE = Text('set kind = "cdn" or "kodo" for this deployment to leave live domains out')
 _BY_NAME = Text("to bind the domain nevertheless, list it under `domains`")
 _BOUND_ALL_THE_SAME = Text(
-    "source domains listed in the configuration are bound nevertheless; their edges are the proof"
+    "source domains named in the configuration are bound all the same; certferry then checks what "
+    "their edges serve"
 )
 
 
@@ -479,7 +480,7 @@ class ObservedDomains:
             return frozenset()
 
     def _find(self) -> None:
-        """Add the unnamed domains of each part, except domains added by an earlier part."""
+        """Add the domains that a search finds at each part, except domains already added."""
         scope = self._scope
         if scope.kind in {Kind.AUTO, Kind.CDN}:
             self.domains += self._found_at_cdn()
@@ -525,7 +526,7 @@ class ObservedDomains:
         """Return the chosen live domains.
 
         If the keys lack the right to Pili, only the live domains are missing; the observation
-        fails only if `kind` asks for Pili, and no domain is known.
+        fails only if `kind` asks for Pili and no domain is known.
         """
         names = self._chosen(self._live.served_by_themselves())
         domains = [domain for domain in map(self._live.named, names) if domain is not None]
@@ -574,7 +575,7 @@ def _problem(domain: str, kind: Kind, error: DeployError) -> observation.Observe
 
 
 def _is_silence(failure: QiniuFailure) -> bool:
-    """Return whether the call lacks a sensible answer."""
+    """Return whether the call got no sensible answer."""
     return isinstance(failure.error, TargetUnavailable)
 
 

@@ -1,8 +1,8 @@
 """Qiniu's endpoints, signatures and answers (docs/facts/qiniu.md §1 to §3).
 
-A call may succeed at one host under one scheme for most accounts, and fail there for others with
-401, or with 404 for an unknown path: programs in production disagree. So each group of calls has
-several endpoints, tried in order, and the account's memory stores the endpoint that worked.
+Programs in production disagree about the host and the signature scheme of a call: an endpoint that
+works for most accounts may answer 401 or 404 for others. So each group of calls has several
+endpoints, tried in order, and the account's memory stores the endpoint that worked.
 """
 
 from __future__ import annotations
@@ -35,14 +35,17 @@ log = logging.getLogger(__name__)
 
 
 class Scheme(StrEnum):
-    """The two signatures, by the first word of the Authorization header."""
+    """The two signature schemes. Each value is the first word of the Authorization header."""
 
     QBOX = "QBox"
     QINIU = "Qiniu"
 
 
 class CallGroup(StrEnum):
-    """Groups of calls with the same endpoints. The values appear in the account's notes."""
+    """Groups of calls with the same endpoints.
+
+    Each value is part of the name of a stored note (`way: sslcert`).
+    """
 
     CERTIFICATES = "sslcert"
     DOMAINS = "domain"
@@ -57,7 +60,7 @@ ANSWERING_404 = {CallGroup.DOMAINS, CallGroup.BUCKET_DOMAINS, CallGroup.BIND, Ca
 """Groups for which a 404 is an answer about a domain or a bucket. For the other groups a 404 leads
 to the next endpoint, as a 401 does."""
 WITH_BACKUP = {CallGroup.BUCKETS, CallGroup.BUCKET_DOMAINS, CallGroup.BINDINGS}
-"""Groups with a backup host for a failed connection to the first."""
+"""Groups with a backup host, used if no connection to the first host is possible."""
 UNDOCUMENTED = {CallGroup.BINDINGS, CallGroup.BIND}  # groups of undocumented calls (§6)
 
 
@@ -83,7 +86,7 @@ class Endpoint(Struct, frozen=True):
 
     @property
     def host(self) -> str:
-        """The host's name, with an unusual port."""
+        """The host's name, and the port if the URL names a port."""
         return urlsplit(self.url).netloc
 
     def __str__(self) -> str:
@@ -92,7 +95,7 @@ class Endpoint(Struct, frozen=True):
 
     @property
     def as_note(self) -> str:
-        """The spelling in the account's notes."""
+        """The endpoint as text, for a stored note."""
         return f"{self.scheme} {self.url} {self.form}".rstrip()
 
 
@@ -181,7 +184,7 @@ class ApiCall(Struct, frozen=True):
         return Request(self.method, endpoint.url + path, headers, msgspec.json.encode(self.body))
 
     def signed(self, endpoint: Endpoint, keys: QiniuKeys, now: Callable[[], datetime]) -> Request:
-        """Return the request for an endpoint, signed now as the endpoint wants."""
+        """Return the request for an endpoint, signed now by the endpoint's scheme."""
         if endpoint.scheme is Scheme.QBOX:
             return sign_qbox(self.request(endpoint), keys)
         return sign_qiniu(self.request(endpoint), keys, now())

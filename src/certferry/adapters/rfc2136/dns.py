@@ -114,7 +114,7 @@ class Settings:
 
 
 def connect(settings: Settings, context: Context) -> DnsProvider:
-    """Return the provider of one server and key, without sending. Raises `ConfigError`."""
+    """Return the provider of one server and key, without a request. Raises `ConfigError`."""
     server = _server(revealed(settings.server))
     name = _key_name(revealed(settings.key_name))
     secret = settings.key_secret.reveal().strip()

@@ -4,8 +4,8 @@ A zone is found by its SOA record. A record is read before and after writing, be
 answers NOERROR also to an update that it ignores (RFC 2136 §3.4.2.2).
 
 dnspython signs each message by the system's clock, and verifies each answer (RFC 8945). Each
-exchange has its own TCP connection: answers over TCP are complete, and a silent server is asked
-once at a time.
+exchange has its own TCP connection: answers over TCP are complete, and TCP itself repeats lost
+packets.
 
 Refusals by BIND, as seen at 9.20: NOTAUTH with BADKEY for an unknown key, or a known key with
 another algorithm; REFUSED if the key lacks the permission; SERVFAIL if BIND cannot write the
@@ -142,7 +142,7 @@ class UpdateServer:
         now: Callable[[], datetime],
         pause: Pause,
     ) -> None:
-        """Make the provider; `within` limits a connection, and again an exchange."""
+        """Make the provider; `within` limits the time to connect, then the time of the exchange."""
         self._server_key = server_key
         self._declared = tuple(zones)
         self._within = within.total_seconds()
@@ -167,7 +167,7 @@ class UpdateServer:
         return must_have_zone(name, zones)
 
     def clock_ahead(self) -> timedelta | None:
-        """See `ports.examination.Timed.clock_ahead`. Reads the signature without verifying."""
+        """See `ports.examination.Timed.clock_ahead`. The signature is read unverified."""
         answer = self._answer(_question(dns.name.root, dns.rdatatype.SOA), "clock")
         now = self._now()
         if not answer.tsig:
@@ -231,7 +231,7 @@ class UpdateServer:
         return _Seen()
 
     def _zone(self, name: str) -> str:
-        """Return the zone that holds a name; each name is asked once. Raises `ZoneNotFound`."""
+        """Return the zone that holds a name. Ask once for each name. Raises `ZoneNotFound`."""
         if name not in self._found:
             self._found[name] = self.zone_of(name).name
         return self._found[name]
@@ -254,7 +254,7 @@ class UpdateServer:
         raise self._error(errors.ZoneNotFound, words, _ELSEWHERE, name=name)
 
     def _wrong_with(self, zone: str) -> Text | None:
-        """Return why the server cannot change a declared zone, by its SOA; `None` if it can."""
+        """Return why the server cannot change a zone; `None` if the server has the zone's SOA."""
         answer = self._ask(_question(dns.name.from_text(zone), dns.rdatatype.SOA), zone)
         if answer.flags & dns.flags.AA and _zone_in(answer, zone) == zone:
             return None
@@ -277,8 +277,8 @@ class UpdateServer:
         elif answer.rcode() in ANSWERS:
             raise self._unsigned(about)
         elif answer.rcode() == dns.rcode.NOTAUTH:
-            # Knot 3.4 answers so for an unknown key, PowerDNS 4.9 for any problem with a key (both
-            # seen).
+            # Knot 3.4 answers NOTAUTH for an unknown key, PowerDNS 4.9 for any problem with a key
+            # (both seen).
             words = Text(
                 "{about}: {server} does not accept the key {key} with {algorithm} (NOTAUTH)"
             )
@@ -287,7 +287,7 @@ class UpdateServer:
         return answer
 
     def _answer(self, message: dns.message.Message, about: str) -> dns.message.Message:
-        """Return the unverified answer to a message, which is signed and sent.
+        """Sign and send a message; return the unverified answer.
 
         Without an answer, the message is sent again: updates may be repeated (RFC 2136 §5.6).
         """
@@ -363,7 +363,7 @@ class UpdateServer:
     def _error(
         self, kind: type[errors.DnsError], words: Text, hint: Text, **values: object
     ) -> errors.DnsError:
-        """Return an error; the server and the key fill their places in `words`."""
+        """Return an error; server and key fill the placeholders in `words`."""
         server_key = self._server_key
         places = {
             "server": server_key.shown,
@@ -379,7 +379,7 @@ def _question(name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.messa
 
 
 def _zone_in(answer: dns.message.Message, name: str) -> str:
-    """Return the longest zone above a name in an answer's SOA and NS records; or empty."""
+    """Return the longest zone that holds `name`, by the SOA and NS records of an answer; or ""."""
     wanted = {dns.rdatatype.SOA, dns.rdatatype.NS}
     owners = (
         rrset.name.to_text(omit_final_dot=True).lower()

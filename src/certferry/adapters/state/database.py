@@ -283,13 +283,7 @@ class Table(Generic[T]):
             raise corrupt() from problem
 
     def query(self, condition: str, *values: Value) -> Statement:
-<<<<<<< HEAD
         """Return the query for the rows that match `condition`, constant SQL after the table."""
-=======
-        """Return the query for the rows that match `condition`, SQL text that callers pass as a
-        constant.
-        """
->>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
         return f"SELECT * FROM {self._name} {condition}", values  # noqa: S608 - constants, by contract
 
     def read(
@@ -309,11 +303,7 @@ class Table(Generic[T]):
         return next(iter(self.read(rows, lambda _: more)), None)
 
     def found(self, reader: Reader, condition: str, *values: Value) -> tuple[T, ...]:
-<<<<<<< HEAD
         """Return the records of the rows that match `condition`, constant SQL; see `read`."""
-=======
-        """Return the readable records that match `condition`; see `query`."""
->>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
         query, values = self.query(condition, *values)
         return self.read(reader.rows(query, *values))
 

@@ -36,14 +36,8 @@ from certferry.text import Text
 _BETWEEN = "/"
 _ENDED = Text("try again after that run has ended")
 
-<<<<<<< HEAD
 _MOST_PROCESSES = 30
 """The most processes of a host that wait for turns of the same account at the same time."""
-=======
-MOST_TURNS = 3000
-"""The most requests of an account that may be reserved ahead: 375 hosts with eight threads each. A
-reservation further ahead was made before the clock was set back, and is dropped."""
->>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
 
 _RESERVED = "SELECT until FROM pace WHERE account = ? AND name = ?"
 _RESERVE = (
@@ -316,13 +310,7 @@ def _in_progress(pid: str, host: str, since: datetime) -> LeaseHeld:
 
 
 def must_be_unheld(reader: Reader, condition: str) -> None:
-<<<<<<< HEAD
     """Raise `LeaseHeld` for a lease in force. `condition`, constant SQL, selects such leases."""
-=======
-    """Raise `LeaseHeld` if any lease is in force. `condition`, SQL text that callers pass as a
-    constant, selects the leases in force.
-    """
->>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
     query = f"SELECT holder, since FROM lease WHERE {condition} ORDER BY lineage"  # noqa: S608 - constants, by contract
     for row in reader.rows(query):
         host, pid = _holder_of(row["holder"])

@@ -291,13 +291,7 @@ class PostgresqlDatabase:
     @contextmanager
     def _connection(self) -> Iterator[BoundedConnection]:
         if getattr(self._thread, "is_at_work", False):
-<<<<<<< HEAD
             raise RuntimeError("a function of a transaction must not query the database itself")
-=======
-            raise RuntimeError(
-                "a function run by the database must query the transaction that it is given"
-            )
->>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
         with self._guard:
             if self._closed:
                 raise StateError(Text("{path} has been closed", path=self.place))
@@ -424,7 +418,6 @@ def _parameters(url: str) -> dict[str, Any]:
     shown: dict[str, Any] = {
         name: where[name] for name in ("host", "port", "dbname", "user") if name in where
     }
-<<<<<<< HEAD
     # An unproven server gets neither the password nor a password's digest, because another program
     # may listen on this machine's port.
     accepted = str(where.get("require_auth", ""))
@@ -444,13 +437,6 @@ def _accepts_password(methods: str) -> bool:
     if all(method.startswith("!") for method in named):
         return not {"!password", "!md5"} <= named
     return not named.isdisjoint({"", "password", "md5"})
-=======
-    # A server without a verified certificate gets neither the password nor the password's MD5
-    # digest, because another program may listen at this machine's port.
-    is_known = where.get("sslmode") == "verify-full" or "require_auth" in where
-    proven = {} if is_known else {"require_auth": "!password,!md5"}
-    return {**_CONNECTION, **proven, **shown, **given}
->>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
 
 
 def _is_here(host: str) -> bool:

@@ -94,13 +94,8 @@ class ProofRule(Struct, frozen=True):
             raise self.wrong(
                 row,
                 Text(
-<<<<<<< HEAD
                     "the private key cannot be decrypted: the key was changed, or copied from"
                     " another row"
-=======
-                    "the private key in it cannot be decrypted: the key was changed, or copied"
-                    " from another row"
->>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
                 ),
             )
         return secret
@@ -168,13 +163,7 @@ class ProofRule(Struct, frozen=True):
     def ours(
         self, sealing: Sealing, reader: Reader, condition: str, *values: Value
     ) -> Iterator[Row]:
-<<<<<<< HEAD
         """Yield the rows that certferry wrote and that match `condition`, constant SQL."""
-=======
-        """Yield the rows that match `condition` and that certferry wrote. `condition` is SQL text
-        that callers pass as a constant.
-        """
->>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
         for row in reader.rows(f"SELECT * FROM {self.table} {condition}", *values):  # noqa: S608 - constants, by contract
             if self.is_ours(sealing, row):
                 yield row

@@ -107,7 +107,6 @@ class SharedDatabase(Database, Protocol):
 
 
 _QUICK = 1.0
-<<<<<<< HEAD
 """The most seconds for an answer of the database's clock. A slower answer is less exact than an
 earlier answer.
 """
@@ -115,10 +114,6 @@ earlier answer.
 
 _SLOWED = 0.9
 """The speed of a clock ahead of the database's clock: ten minutes are made up in 100 minutes."""
-=======
-"""Seconds. A slower answer of the database's clock does not replace an earlier answer, because a
-slow answer is less exact."""
->>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
 
 
 class SharedClock:
@@ -139,15 +134,9 @@ class SharedClock:
         self._latest: tuple[datetime, float] | None = None
 
     def set(self, answer: str, asked: float) -> tuple[datetime, float]:
-<<<<<<< HEAD
         """Store the database's time as of the middle between the question and now; `asked` is the
         question's moment, in seconds of `passed`. A slow answer (`_QUICK`) never replaces an
         earlier answer. Return the stored time and its seconds of `passed`.
-=======
-        """Store the database's answer to a question, unless an earlier answer exists and this
-        answer was slow (`_QUICK`). `asked` is the reading of `passed` before the question. Return
-        the stored answer, and the reading of `passed` to which the answer belongs.
->>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
         """
         answered = self._passed()
         if self._answer is None or answered - asked <= _QUICK:
@@ -157,14 +146,9 @@ class SharedClock:
     def now(self) -> datetime:
         """Return the present moment. Only the first call asks the database. Raises `StateError`.
 
-<<<<<<< HEAD
         The moments never go back, because a run waits for minutes if a stored beginning lies in the
         future. If the server's clock was set back, the moments still go on, a little slower than
         time, so every deadline comes.
-=======
-        The moments never go back: otherwise a stored beginning could lie in the future, and a run
-        would wait minutes for it.
->>>>>>> dcbe729a1e62f6a4125cede196964e4d181f5d4f
         """
         asked = self._passed()
         moment, at = self._answer or self.set(self._ask(), asked)

@@ -64,7 +64,7 @@ CONTENT_TYPE = "application/json"
 LANGUAGES = {"zh": "zh-CN"}  # languages of error messages; English by default
 PAGE = 1000  # items; the maximum is 3,000 (§2.2)
 LINE, LINE_ID = "默认", "0"
-"""The default line. The name differs abroad; the id is the same, and wins over the name."""
+"""Name and id of the default line. The name differs abroad; the id is the same, and decides."""
 ZONE_KEYS = {"id": "DomainId"} | {k.lower(): k for k in ("Punycode", "Name", "Status", "Grade")}
 
 _EXISTS = "InvalidParameter.DomainRecordExist"
@@ -329,7 +329,7 @@ class TencentCloudClient(answers.JsonTxtService):
 
 
 def _domain(zone: Zone) -> dict[str, str | int]:
-    """Return a domain's name and id, as sent by the SDK: the name is mandatory, the id wins."""
+    """Return a domain's name and id, as sent by the SDK: the name is mandatory, the id decides."""
     named: dict[str, str | int] = {"Domain": zone.name}
     return {**named, "DomainId": int(zone.id)} if NUMBER.fullmatch(zone.id) else named
 
