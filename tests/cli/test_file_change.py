@@ -241,7 +241,7 @@ def test_what_is_removed_can_be_forgotten_at_once(file: Path) -> None:
     with at_a_terminal(file, "remove", "img") as terminal:
         terminal.until(lambda seen: "- # The pictures." in seen and "[y/N]" in seen)
         terminal.type("y\n")
-        terminal.until(lambda seen: "Should the certificate end" in " ".join(seen.split()))
+        terminal.until(lambda seen: "Let the certificate expire" in " ".join(seen.split()))
         terminal.type("y\n")
         assert Exit.OK == terminal.end()
 
