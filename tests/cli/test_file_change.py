@@ -121,8 +121,8 @@ def test_a_certificate_is_removed(file: Path) -> None:
     assert HEAD + WWW + TAIL == file.read_text()
     assert done.out.startswith(shown("-", 5, IMG))
     assert done.out.endswith(
-        "img is no longer declared: certferry neither renews nor deploys the certificate.\nIf"
-        " the certificate should end: `certferry forget img`\n"
+        "img is no longer declared: certferry neither renews nor deploys the certificate.\nTo"
+        " let it expire without reminders: `certferry forget img`\n"
     )
     assert "planted-4711" not in done.out  # of the channel that stands below
 

@@ -121,7 +121,9 @@ def _keep_memory_together() -> None:
 
 
 def _greet(process: Process, front: Front) -> None:
-    """Print the console's address. Warn of unencrypted passwords, and say if nobody can log in."""
+    """Print the console's address. Warn of unencrypted passwords, and note that no user exists
+    yet.
+    """
     from certferry.console.listening import name_of
 
     console, where = process.workspace.settings.console, [*map(name_of, process.sockets)]

@@ -37,8 +37,8 @@ class PluginStatus(Enum):
 
 
 def plugin_status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
-    """Return the exit code for all concerns together. A certain error
-    outranks an unjudged concern.
+    """Return the exit code for all concerns together. A concern with an error outranks a concern
+    that could not be judged.
     """
     listed = list(concerns)
     if any(concern.problem.is_error for concern in listed):
@@ -101,7 +101,9 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
 
 
 def summary(checkup: health.Checkup, now: datetime, voice: Voice) -> str:
-    """Return one sentence with the worst concern, and counts for all certificates."""
+    """Return one line: the worst concern, the counts of all certificates and places, and the
+    soonest expiry.
+    """
     counted: list[Text] = []
     for worst in checkup.concerns[:1]:
         more, sentence = len(checkup.concerns) - 1, _in_words(worst)
@@ -170,7 +172,7 @@ def _in_words(concern: health.Concern) -> Text:
 
 
 def _harmless(words: str) -> str:
-    """Replace characters that would begin performance data or a new line."""
+    """Replace characters that would begin the plugin's performance data, or a new line."""
     return visible(words.replace("|", "/").replace("\n", " "))
 
 

@@ -37,8 +37,8 @@ Document = dict[str, object]
 
 
 def of_report(report: reported.SyncReport) -> Document:
-    """Return the document of `sync`. `ok` is true if all is as declared,
-    not waiting or incomplete.
+    """Return the document of `sync`. `ok` is true if the run was complete, and nothing failed, was
+    refused or waits.
     """
     return {
         "ok": report.ok and report.complete,
@@ -60,7 +60,7 @@ def of_report(report: reported.SyncReport) -> Document:
 
 
 _WEIGHTS = {Severity.NOTICE: "info"}
-"""The word of `doctor` for a severity, where the word differs."""
+"""The word of `doctor` for a severity, if it is not the severity's own value."""
 
 
 def of_findings(findings: Sequence[Problem]) -> Document:
@@ -148,8 +148,8 @@ def _last_run(last: LastRun) -> Document:
 
 
 def of_persist_record(record: PersistRecord) -> Document:
-    """Return the document of `dns-persist`. The value is one string, also
-    if DNS splits the value.
+    """Return the document of `dns-persist`. The value is one string, even if DNS must split it into
+    several.
     """
     return {"name": record.name, "type": record.rtype, "value": record.value}
 
@@ -214,7 +214,9 @@ def _about_host(subject: Subject) -> Document:
 
 
 def of_served(address: Served, fingerprint: str | None) -> Document:
-    """Return what an address presents. `ok` is true if it is valid and has this `fingerprint`."""
+    """Return what an address presents. `ok` is true if the certificate is valid and has this
+    `fingerprint`.
+    """
     return {
         "address": address.address,
         "fingerprint": address.fingerprint,
@@ -341,8 +343,8 @@ def _issued_later(step: planned.Issue | None) -> Document | None:
 
 
 def _diff(changes: Sequence[Change]) -> Document:
-    """Return the values before and after: for certificates fingerprints,
-    and the bound `remote_id`.
+    """Return the value of each setting before and after. Values of a certificate are fingerprints,
+    with the bound `remote_id`.
     """
     return {
         change.setting: {"before": change.before, "after": change.after}
@@ -469,7 +471,9 @@ def _last_failure(failure: LastFailure | None) -> Document | None:
 
 
 def of_channels(states: Mapping[str, ChannelState]) -> list[Document]:
-    """Return each channel for programs. `problem` is null if the last message was taken."""
+    """Return each channel for programs. `problem` is null if the channel accepted its last
+    message.
+    """
     return [
         {
             "name": name,

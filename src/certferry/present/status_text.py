@@ -33,7 +33,7 @@ from certferry.text import Text, verbatim
 from certferry.values import replace
 
 _LANGUAGE = "zh"
-"""The language of tickets: the targets known to certferry are in China."""
+"""The language of tickets: the targets that certferry supports are in China."""
 
 
 def ticket(lines: Sequence[Text]) -> str:
@@ -53,7 +53,7 @@ _ALWAYS = 3
 """Columns that are always shown: name, state, and time left."""
 
 _TONES = {Severity.OK: Tone.GOOD, Severity.ERROR: Tone.BAD}
-"""Severities in between are `PENDING`."""
+"""The tones of two severities; every other severity has the tone `PENDING`."""
 
 _CERTIFICATES = {
     assessed.Standing.VALID: (Text("valid"), Tone.GOOD),
@@ -68,16 +68,20 @@ _OfAccount = tuple[str, Text, Text | None]
 """An account, the account's problem, and the problem of the last try."""
 
 _LONG = timedelta(minutes=1)
-"""From this time between the first and the last failure on, the first is shown too."""
+"""If at least this much time lies between the first and the last failure, the time of the first is
+shown too.
+"""
 
 _LEFT_ALONE = {TargetStuck.code, ReasonCode.FOUGHT_OVER.value}
-"""Troubles in which no run writes to the domain: their hints name the end."""
+"""Codes of problems in which runs leave the domain alone. For these problems no next try is
+announced, because the hint says how the problem ends.
+"""
 
 _ON_ITS_WAY = {assessed.Standing.PENDING, assessed.Standing.PROCESSING}
 
 
 def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voice) -> TextTable:
-    """Write certificates and their domains without empty columns; a person's work comes first."""
+    """Write a row for each certificate and for each of its domains, without empty columns."""
     rows = [
         row
         for status in statuses
@@ -91,7 +95,9 @@ def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voic
 
 
 def remarks(statuses: Sequence[assessed.LineageStatus], voice: Voice) -> Iterator[Line]:
-    """Write why certificates are due, the problems of domains, and domains left out."""
+    """Write why certificates are due, the problems of certificates and domains, and tickets for the
+    support of a target.
+    """
     domains = _shown(statuses)
     for status in statuses:
         yield from _of_certificate(status, voice)
@@ -114,7 +120,9 @@ def remarks(statuses: Sequence[assessed.LineageStatus], voice: Voice) -> Iterato
 
 
 def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assessed.DomainStatus]]:
-    """Return the domains with lines of their own. The problem of a whole account is shown once."""
+    """Return the domains that get lines of their own. If several domains have the same problem of
+    their account, only the account gets lines.
+    """
     shared = Counter(_of_account(domain) for status in statuses for domain in status.domains)
     named: set[_OfAccount] = set()
     domains: dict[str, list[assessed.DomainStatus]] = {}
@@ -354,7 +362,8 @@ def _domain(
     current = None if version is None else version.fingerprint
     current = domain.fingerprint or current
     right = sum(a.answered and a.valid and a.fingerprint == current for a in domain.served)
-    # After the upload the deadline is past, and would look overdue until the renewal.
+    # After an upload the deadline no longer matters; once past, it would look overdue until the
+    # renewal.
     deadline = None if domain.is_uploaded else domain.upload_deadline
     empty = Span("")
     return (
@@ -382,7 +391,9 @@ def served_by_addresses(
 
 
 _FOUND = re.compile(r"(\w+): ([^,]+)")
-"""Matches a change by another tool, as written by `core.observed.observation.in_one_line`."""
+"""Matches one change by another tool (`SETTING: VALUE`) in the text of
+`core.observed.observation.in_one_line`.
+"""
 
 
 def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
@@ -454,8 +465,8 @@ _DAMAGE = {
 
 
 def facts_of(entry: HistoryEntry, voice: Voice) -> Text:
-    """Return the facts of an entry: place, certificate, then other facts
-    with labels where needed.
+    """Return the facts of an entry: the place, the certificate, then the other facts, all but the
+    problem with labels.
     """
     facts = dict(entry.facts)
     if "found" in facts:
