@@ -69,7 +69,9 @@ ROUTES: Sequence[BaseRoute] = (
 )
 
 _EXPECTED = {HTTPException: refusal, PageRefused: refusal, CertferryError: refusal}
-"""Exceptions that a page may raise. Starlette looks up each exception by class."""
+"""The handlers of exceptions that a page may raise. Starlette looks up a handler by the exception's
+class.
+"""
 
 
 def console_app(site: Site) -> AccessGuard:

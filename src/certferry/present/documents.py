@@ -37,8 +37,8 @@ Document = dict[str, object]
 
 
 def of_report(report: reported.SyncReport) -> Document:
-    """Return the document of `sync`. `ok` is true if the run was complete, and nothing failed, was
-    refused or waits.
+    """Return the document of `sync`. `ok` is true if the run was complete, and no step failed, was
+    refused or skipped, or waits.
     """
     return {
         "ok": report.ok and report.complete,

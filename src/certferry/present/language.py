@@ -7,12 +7,15 @@ outputs, so one thing has one name everywhere.
 Rules of the voice, beside those of STYLE.md:
 
 - A line begins with its subject: the lineage, then the step, then the domain. Each line says one
-thing, and lines to compare are aligned. - Actions, outcomes and standings are also words for
-programs (docs/reference/json.md). They are translated for people, never in JSON. - Names, commands
-and settings appear as a person types them, commands in backquotes. Counts have a singular and a
-plural: no `certificate(s)`. - Moments use the machine's clock with the offset from UTC; programs
-get UTC. Durations have one unit, rounded down. - Control characters from outside stay off the
-terminal, and secrets stay off stdout, stderr and the log.
+  thing, and lines to compare are aligned.
+- Actions, outcomes and standings are also words for programs (docs/reference/json.md). They are
+  translated for people, never in JSON.
+- Names, commands and settings appear as a person types them, commands in backquotes. Counts have
+  a singular and a plural: no `certificate(s)`.
+- Moments use the machine's clock with the offset from UTC; programs get UTC. Durations have one
+  unit, rounded down.
+- Control characters from outside stay off the terminal, and secrets stay off stdout, stderr and
+  the log.
 """
 
 from __future__ import annotations
