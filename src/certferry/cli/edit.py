@@ -1,4 +1,4 @@
-"""Edit the configuration file, or follow an edit.
+"""Edit the configuration file, or bring the state in line with an edit.
 
 `certferry add` and `remove` edit the file: they show the difference, ask the operator, and write
 only a file that loads. `rename` and `forget` deal with certificates that have left the file.

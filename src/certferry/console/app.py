@@ -80,7 +80,7 @@ def console_app(site: Site) -> AccessGuard:
 
 
 def pages_of(site: Site) -> Starlette:
-    """Make the pages of a site without the guard, for tests of pages."""
+    """Make the pages of a site without the guard, which `console_app` adds."""
     app = Starlette(routes=list(ROUTES), exception_handlers={Exception: refusal, **_EXPECTED})
     app.router.redirect_slashes = False  # the redirect would lose the URL's prefix
     app.state.site = site

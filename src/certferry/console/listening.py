@@ -63,8 +63,8 @@ def listening(
 def _handed_over(
     console: ConsoleSettings, environ: MutableMapping[str, str]
 ) -> tuple[socket.socket, ...]:
-    """Return the sockets passed by systemd, made non-inheritable for programs that certferry
-    starts. Raises `ConfigError`.
+    """Return the sockets passed by systemd. Programs that certferry starts do not inherit these
+    sockets. Raises `ConfigError`.
     """
     asked, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     if asked != str(os.getpid()) or not count.isdigit():

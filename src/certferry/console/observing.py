@@ -72,7 +72,8 @@ class Observer:
     #: The last result, by kind.
     _known: dict[Hashable, Found[object]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
-    #: Grows when all results become old. A result is old if the number grew during the observation.
+    #: How often all results were declared old. An observation begun before the last time gives an
+    #: old result.
     _times_forgotten: int = 0
     #: Observations that still wait for a thread.
     _waiting: deque[Callable[[], None]] = field(default_factory=deque)

@@ -241,7 +241,9 @@ def of_undeclared(undeclared: Undeclared) -> Document:
 
 
 def of_plans(plans: Sequence[planned.Plan]) -> Document:
-    """Return the document of `plan`. `changes` counts the steps except repeated removals."""
+    """Return the document of `plan`. `changes` counts the steps that change something
+    (`Plan.pending`).
+    """
     return {
         "changes": sum(len(plan.pending) for plan in plans),
         "digest": digest_of_plans(plans),

@@ -66,7 +66,7 @@ class PlanEntry(Struct, frozen=True):
     #: The settings that change.
     changes: Sequence[Change] = ()
     hint: Text | None = None
-    #: The names that need no proof.
+    #: A line below: the names that permanent records prove.
     below: Text | None = None
 
 

@@ -73,8 +73,8 @@ shown too.
 """
 
 _LEFT_ALONE = {TargetStuck.code, ReasonCode.FOUGHT_OVER.value}
-"""Codes of problems in which runs leave the domain alone. For these problems no next try is
-announced, because the hint says how the problem ends.
+"""Codes of problems that make runs leave the domain alone. For these no next try is announced: the
+hint says how the problem ends.
 """
 
 _ON_ITS_WAY = {assessed.Standing.PENDING, assessed.Standing.PROCESSING}
@@ -139,7 +139,9 @@ def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assesse
 
 
 def _of_account(domain: assessed.DomainStatus) -> _OfAccount | None:
-    """Return the problem of a domain's account, if the account is why the domain is unknown."""
+    """Return a domain's account, problem and last failure, to find domains with the same problem;
+    `None` unless the domain's standing is unknown.
+    """
     problem, failure = domain.problem, domain.last_failure
     if domain.standing is not assessed.Standing.UNKNOWN or problem is None:
         return None
@@ -321,8 +323,8 @@ def _failed(name: str, failure: assessed.LastFailure, voice: Voice) -> Iterator[
 
 
 def _edge_problems(domain: assessed.DomainStatus) -> Iterator[Text]:
-    """Return each problem at addresses once, with the number of addresses;
-    none before a deployment.
+    """Yield each problem of addresses once, with the number of addresses. Yield nothing while a
+    deployment is pending or processing.
     """
     served = () if domain.standing in _ON_ITS_WAY else domain.served
     wrong = [a.problem.message for a in within_reach(served) if a.problem is not None]
