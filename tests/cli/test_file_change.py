@@ -121,8 +121,8 @@ def test_a_certificate_is_removed(file: Path) -> None:
     assert HEAD + WWW + TAIL == file.read_text()
     assert done.out.startswith(shown("-", 5, IMG))
     assert done.out.endswith(
-        "img is no longer declared: certferry neither renews nor deploys the certificate.\nIf"
-        " the certificate should end: `certferry forget img`\n"
+        "img is no longer declared: certferry neither renews nor deploys the certificate.\nTo"
+        " let it expire without reminders: `certferry forget img`\n"
     )
     assert "planted-4711" not in done.out  # of the channel that stands below
 
@@ -241,7 +241,7 @@ def test_what_is_removed_can_be_forgotten_at_once(file: Path) -> None:
     with at_a_terminal(file, "remove", "img") as terminal:
         terminal.until(lambda seen: "- # The pictures." in seen and "[y/N]" in seen)
         terminal.type("y\n")
-        terminal.until(lambda seen: "Should the certificate end" in " ".join(seen.split()))
+        terminal.until(lambda seen: "Let the certificate expire" in " ".join(seen.split()))
         terminal.type("y\n")
         assert Exit.OK == terminal.end()
 

@@ -1,4 +1,4 @@
-"""The table of commands, the group that imports a command when the command runs, and click's
+"""The table of commands, the group that imports only the command to run, and help in the operator's
 language.
 
 A command is the attribute `command` of the module with the command's name, unless `MODULES` names
@@ -74,7 +74,7 @@ GROUPS = (
     (Text("Seldom"), ("rename", "forget", "export", "account", "console", "dns-persist")),
     (Text("Practise and look up"), ("demo", "sandbox", "help", "completion")),
 )
-"""How help groups the commands: the most typed first."""
+"""The headings of the help, each with the commands below it."""
 
 EXAMPLES = {
     "certferry init": Text("from nothing: keys, domains, configuration file"),
@@ -96,7 +96,9 @@ _OF_ONE_IDEA = {
     "topics": ("help", "completion"),
 }
 MODULES = {name: module for module, names in _OF_ONE_IDEA.items() for name in names}
-"""The module of each command that shares a module; the function there has the command's name."""
+"""The module of each command without a module of its own. The command is the function of that
+module with the command's name.
+"""
 
 IN_THE_SANDBOX = frozenset({"demo", "sandbox"})
 """Commands whose modules are in certferry-sandbox."""
@@ -148,7 +150,9 @@ def _must_have_the_sandbox(name: str) -> None:
 
 
 _MOST_LISTED = 8
-"""The most commands of a group listed in an error message: a longer list would hide the message."""
+"""If a group has more commands than this, the error for an unknown command does not list them: the
+list would hide the message.
+"""
 
 
 class Group(click.Group):
@@ -189,7 +193,9 @@ class Commands(Group):
         return spoken(command, voice_of(ctx))
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the groups of commands into the help; a summary is a whole sentence."""
+        """Write the groups of commands into the help, with whole summaries, which click would
+        shorten.
+        """
         voice = voice_of(ctx)
         widest = max(map(len, COMMANDS))  # the same column in every group
         for heading, names in GROUPS:
@@ -222,8 +228,8 @@ def what_instead(
 ) -> Text | None:
     """Return a suggestion for an unknown word, or `None`.
 
-    The suggestion is certferry's word for another client's word, else a word similar to a `valid`
-    word or to one of `more`, else the list of all `valid` words.
+    The suggestion is certferry's word for another client's word, else the word of `valid` or `more`
+    that is most similar to the first typed word, else the list of all `valid` words.
     """
     others = familiar_word(words, familiar)
     meant = difflib.get_close_matches(words[0], [*valid, *more], n=1)
@@ -243,15 +249,15 @@ CLICK = "click"
 """The text domain of click's messages."""
 
 UNBROKEN = "\b\n"
-"""The start of a paragraph with fixed line breaks: click's own mark."""
+"""click's mark at the start of a paragraph whose line breaks stay as they are."""
 
 
 @contextmanager
 def click_speaks(language: str) -> Iterator[None]:
     """Make click use its translations into `language` within a `with` block.
 
-    The text domain and LANGUAGE belong to the process: `gettext` reads both. They are put back at
-    the end, so programs started by a command keep their language.
+    `gettext` reads the text domain and the variable LANGUAGE, and both belong to the whole process.
+    At the end both get their old values, so that programs started by a command keep their language.
     """
     if language == ENGLISH:
         yield
@@ -330,7 +336,7 @@ def voice_of(ctx: click.Context) -> Voice:
 def spoken(command: click.Command, voice: Voice) -> click.Command:
     """Return a copy of a command and its subcommands, with help in the voice's language.
 
-    Only copies run, because click caches the first `--help` option that a command makes.
+    Only such copies run, because click caches a command's first `--help` option in one language.
     """
     voice = voice_in(voice.language)  # help names commands without this run's configuration file
     copied = copy.copy(command)

@@ -1,4 +1,4 @@
-"""Edit the configuration file, or follow an edit.
+"""Edit the configuration file, or bring the state in line with an edit.
 
 `certferry add` and `remove` edit the file: they show the difference, ask the operator, and write
 only a file that loads. `rename` and `forget` deal with certificates that have left the file.
@@ -110,10 +110,13 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
         )
         say(front, message.filled(lineage=lineage))
         if not yes and _is_kept(front, lineage):
-            question = Text("Should the certificate end? Runs will no longer remind you of it.")
+            question = Text("Let the certificate expire? If yes, runs stop reminding you of it.")
             if interview_or_refuse(front, UsageMistake(question)).confirm(question):
                 return _forget(front, lineage)
-        say(front, Text("If the certificate should end: `certferry forget {name}`", name=lineage))
+        say(
+            front,
+            Text("To let it expire without reminders: `certferry forget {name}`", name=lineage),
+        )
     return Exit.OK
 
 

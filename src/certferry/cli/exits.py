@@ -75,7 +75,9 @@ def of_error(error: BaseException) -> Exit:
 
 
 def of_report(report: SyncReport) -> Exit:
-    """Return the exit code of a sync: the worst outcome's, or USAGE for a state that was moved."""
+    """Return the exit code of a sync: the code of the worst outcome, or USAGE if another command
+    moved the state during the run.
+    """
     from certferry.core.planning.report import Result, of_run
 
     errors = [step.error for each in report.lineages for step in each.outcomes]
@@ -94,18 +96,19 @@ def of_report(report: SyncReport) -> Exit:
 
 
 def of_hook(report: SyncReport) -> Exit:
-    """Return the exit code of a sync run by another client. The client takes every code but 0 for a
-    failure, so waiting gets 0.
+    """Return the exit code of a sync that another client started. The client takes every code but 0
+    for a failure, so changes still in progress give 0.
     """
     code = of_report(report)
     return Exit.OK if code is Exit.TRY_LATER else code
 
 
 def of_plans(plans: Sequence[Plan], *, check: bool) -> Exit:
-    """Return the exit code of plans: first by obstacles, then with `check` by pending changes.
+    """Return the exit code of `plan`: FAILED for an obstacle, else REFUSED for a refusal, else with
+    `check` PENDING for changes.
 
-    A refusal by `sync` counts as a refusal here too. A change that `sync` would find
-    stuck counts as a failure.
+    An obstacle that `sync` would report as a refusal counts as a refusal. A change that `sync`
+    would find stuck counts as an obstacle.
     """
     from certferry.core.planning.plan import Weight
 
@@ -141,7 +144,9 @@ def of_problems(problems: Sequence[Problem]) -> Exit:
 
 
 def of_looks(looks: Sequence[HostObservation]) -> Exit:
-    """Return the exit code of `watch`: OK if every address presents a valid certificate."""
+    """Return the exit code of `watch`: OK if every address presents a valid certificate, and the
+    addresses do not differ harmfully.
+    """
     return Exit.OK if all(look.ok for look in looks) else Exit.FAILED
 
 
@@ -161,8 +166,8 @@ _OURS = {
     "--version": "version",
 }
 FAMILIAR = {word: ours for ours, words in _OURS.items() for word in words.split()}
-"""certferry's command for each word typed by operators of other clients, as a command or after two
-dashes. certferry only suggests the command: an alias `deploy` would also order due certificates.
+"""certferry's command for each command or option (`--word`) of other clients. certferry only
+suggests the command, because an alias such as `deploy` would also order due certificates.
 """
 
 RENEW = frozenset({"renew", "renew-all", "renew_all", "renewall"})

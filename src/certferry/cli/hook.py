@@ -101,8 +101,8 @@ def _install(front: options.Front, home: Path | None, command: Sequence[str]) ->
 
 
 def _this_program(ctx: click.Context) -> list[str]:
-    """Return the words that start this program as now, with its global
-    options, from any directory.
+    """Return the command that starts this same certferry from any directory, with the same file and
+    global options, word by word.
     """
     console = ctx.obj.console
     file = find_file(ctx.obj.config, console.environ)

@@ -192,8 +192,9 @@ def walk(
 ) -> T:
     """Take steps in turn, and return the answers of the last step.
 
-    `Back` returns to the last step that asked, or to the first step of the given name. From the
-    first question `Back` is refused; with `inside` another step, `Back` leaves this walk.
+    `Back` returns to the last step that asked, or to the first step of the given name. At the first
+    question `Back` is refused. In a walk `inside` a step of another walk, that `Back` returns to
+    the other walk.
     """
     passed: list[tuple[int, T, bool]] = []
     number = 0
@@ -222,8 +223,9 @@ def walk(
 
 
 def numbers_in(answer: str, names: Sequence[str]) -> frozenset[int]:
-    """Return the numbers chosen by an answer: numbers and ranges such as `1-3,7`, names and
-    patterns such as `*.example.com`, `all` or `none`. Raise `ConfigError`.
+    """Return the numbers chosen by an answer. The answer has numbers and ranges such as `1-3,7`,
+    names and patterns such as `*.example.com`, or is `all` or `none`. Raise `ConfigError` for
+    anything else.
     """
     most = len(names)
     if answer.lower() in ALL:

@@ -1,7 +1,7 @@
 """Run the command line: parse the global options, report errors and handle signals.
 
-After a signal the process ends in order, once, and within five seconds. Modules below install no
-handlers: other callers of the engine end a run by `reconcile.run.Run.stop`, from any thread.
+After a signal the process cleans up and ends within five seconds. The engine installs no signal
+handlers: other callers end a run by `reconcile.run.Run.stop`, from any thread.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from certferry.present.run_log import Format, begin_logging
 from certferry.text import Text
 
 CHECK = "check"
-"""The command with the exit codes of a monitoring plugin, also for mistakes before the command's
-name on the command line.
+"""The command that exits with the codes of a monitoring plugin, even after a mistake in the options
+before the command's name.
 """
 
 _log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ _LEVELS = {
 
 
 class _Language(click.Choice[str]):
-    """A language by its tag, or as locales and people write the language: zh_CN, cn."""
+    """A language: its tag (`zh`, `en`), or another usual form such as zh_CN or cn."""
 
     def convert(self, value: str, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """See `click.ParamType.convert`."""
@@ -123,12 +123,12 @@ def main() -> int:
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     # The memory holds keys, so a crash must write them nowhere (setrlimit(2)).
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    # Libraries warn about their input, such as a foreign serial number below one, and print a line
-    # of their own source to the operator. -W and PYTHONWARNINGS still show warnings to developers.
+    # Libraries warn about their input, such as a serial number below one, and Python would show
+    # operators the line of the library's source. With -W or PYTHONWARNINGS developers still see the
+    # warnings.
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    # Python prints an exception in a library's own thread whole, with the keys quoted in the
-    # exception.
+    # If a thread of a library fails, Python would print the whole exception, which may quote keys.
     threading.excepthook = lambda stopped: _log.debug(
         "unexpected error", exc_info=stopped.exc_value
     )
@@ -210,7 +210,7 @@ def _complain(error: BaseException, arguments: Sequence[str], console: Console) 
 
 
 def _command_word(arguments: Sequence[str]) -> str | None:
-    """Find the command's name, even after options with mistakes in them."""
+    """Return the command's name, even if an option before the name has a mistake."""
     options = (
         parameter
         for parameter in program.params
@@ -239,8 +239,8 @@ AT_LATEST = 4.8  # seconds after the first signal: within the five promised to o
 
 
 def end_in_order() -> None:
-    """Make signals to end, and a closed terminal, end a run as Ctrl-C does: the run removes
-    challenge records, takes keys away from programs and gives leases back.
+    """Make SIGTERM and SIGHUP (a closed terminal) end a run as Ctrl-C does: the run removes
+    challenge records and the copies of keys made for programs, and gives leases back.
     """
     signals = [
         each
@@ -251,8 +251,7 @@ def end_in_order() -> None:
 
     def end(number: int, frame: FrameType | None) -> None:
         # The kernel and the shell both signal a closed terminal, and systemd sends two signals. The
-        # second must not stop the clean-up. Only Ctrl-C, pressed again by an impatient operator,
-        # may.
+        # second must not stop the clean-up. Only a second Ctrl-C may: the operator is impatient.
         for each in signals:
             signal.signal(each, _not_again)
         if number == signal.SIGINT:
@@ -290,8 +289,8 @@ def _interrupt_again() -> None:
 def _watch(signals: frozenset[int]) -> None:
     """End the process in time even if Python runs no handler.
 
-    Python calls handlers between two of its steps, so a name lookup of the system or a slow disk
-    delays handlers. The wake-up descriptor is written at once.
+    Python runs a handler only between two of its instructions, so a name lookup of the system or a
+    slow disk delays the handler. A signal writes to the wake-up descriptor at once.
     """
     reading, writing = os.pipe()
     os.set_blocking(writing, False)

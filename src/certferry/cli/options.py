@@ -109,7 +109,7 @@ def path_option(
 def number_option(
     name: str, metavar: str, least: int, most: int, help_: str, **more: Any
 ) -> Callable[[T], T]:
-    """Declare a whole number in a range."""
+    """Declare an option for a whole number from `least` to `most`."""
     return click.option(name, metavar=metavar, type=WholeNumber(least, most), help=help_, **more)
 
 

@@ -193,8 +193,8 @@ def starts_of(schedulers: Sequence[Scheduler]) -> list[Text]:
 def job_for(
     settings: Settings, root: click.Context, console: Console, *, serves: bool = False
 ) -> Job:
-    """Return the scheduled job: the command for any directory, and the
-    directories written by a run.
+    """Return the job to schedule: a command that works in any directory, its variables, and the
+    directories that a run writes to.
     """
     log = root.params.get("log_file") or default_log(settings)
     logs = [log.parent] if not is_stream(log) else []
@@ -234,7 +234,7 @@ def make_directories(job: Job) -> None:
 
 
 def program(script: str, python: str) -> tuple[str, ...]:
-    """Return the words that start certferry as now, from any directory."""
+    """Return the command that starts this same certferry from any directory, word by word."""
     path = Path(script).absolute()
     if path.name == PROGRAM and os.access(path, os.X_OK):
         return (str(path),)
@@ -243,13 +243,17 @@ def program(script: str, python: str) -> tuple[str, ...]:
 
 
 def program_reading(file: Path | None) -> list[str]:
-    """Return the words that start certferry as now, from any directory, with `file`."""
+    """Return the command that starts this same certferry from any directory, with `file` as
+    configuration.
+    """
     config = ["--config", _absolute(file)] if file else []
     return [*program(sys.argv[0], sys.executable), *config]
 
 
 def options_said(root: click.Context, console: Console) -> list[str]:
-    """Return the other given global options, for a run that starts elsewhere."""
+    """Return the given global options, except `_NOT_CARRIED`, for a run in any directory: paths are
+    absolute, and the language is named.
+    """
     given = {ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT}
     options: list[str] = []
     for option in root.command.params:
@@ -327,9 +331,11 @@ def failed(front: Front) -> Exit:
 
 _RESULT, _STATUS = "MONITOR_SERVICE_RESULT", "MONITOR_EXIT_STATUS"
 _NO_NEWS = frozenset(str(int(c)) for c in (Exit.FAILED, Exit.REFUSED, Exit.STOPPED, Exit.TRY_LATER))
-"""Exit codes after which `notify failed` stays silent: a run with trouble reported it itself."""
+"""Exit codes after which `notify failed` sends nothing: the run reported its failures itself, was
+stopped, or is continued later.
+"""
 _SIGNALS = range(129, 160)
-"""Exit codes of a shell after a signal: 128 and the signal's number."""
+"""A shell's exit codes for a program that a signal ended: 128 plus the signal's number."""
 _WORDS = {
     "timeout": Text("the run took longer than allowed"),
     "oom-kill": Text("the machine ran out of memory"),
@@ -344,8 +350,8 @@ def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
     """Return how a failed run ended, or `None` if the run reported its
     trouble itself or was stopped.
 
-    The environment comes from systemd (since 251; systemd.exec(5), "$MONITOR_…") or from
-    the line in the crontab.
+    systemd 251 or later (systemd.exec(5), "$MONITOR_…") or the line in the crontab sets the
+    variables of `environ`.
     """
     result, status = environ.get(_RESULT, ""), environ.get(_STATUS, "")
     if result in {"exit-code", ""} and status in _NO_NEWS:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 def workspace_of(
     front: Front, settings: Settings | None = None, *, reads_only: bool = True
 ) -> Workspace:
-    """Open a workspace for commands that only print, by default with the settings of the file."""
+    """Open a workspace, by default only for reading, and with the settings of the file."""
     loaded = settings_or_defaults(front) if settings is None else settings
     return Workspace(loaded, reads_only=reads_only, language=front.voice.language)
 
@@ -54,7 +54,9 @@ def running(
 def observing(
     front: Front, settings: Settings, *, as_json: bool
 ) -> AbstractContextManager[tuple[Workspace, Run]]:
-    """Open a workspace for a command that only reads. A terminal shows the requests in progress."""
+    """Open a workspace for a command that only reads. Unless the command prints JSON, a terminal
+    shows the requests in progress.
+    """
     listener = replace(front, verbosity=Verbosity.QUIET) if as_json else front
     return running(listener, settings, reads_only=True, live_only=True)
 
@@ -86,7 +88,9 @@ def settings_of_one(front: Front, name: str) -> Settings:
 
 
 def settings_of_run(front: Front, names: Sequence[str], *, renew: bool) -> Settings:
-    """Read a run's settings. Warn of equal names and of certificates renewed by other clients."""
+    """Read the settings of a run, and warn of certificates with equal names. With `renew` also warn
+    of certificates that other clients renew.
+    """
     chosen = choose(front, names)
     settings = chosen.settings
     warn_of_equal_names(settings, front)
@@ -99,8 +103,8 @@ def settings_of_run(front: Front, names: Sequence[str], *, renew: bool) -> Setti
 def settings_to_sync(front: Front, names: Sequence[str], wanted: RunOptions) -> Settings:
     """Read the settings of `sync`.
 
-    If the file has mistakes or its state is lost, send a message to the file's channels. With NAMEs
-    only print the message, because an operator is at the terminal.
+    Without NAMEs, a wrong file or a lost state is also reported to the file's channels. With NAMEs
+    an operator is at the terminal, so nothing is sent.
     """
     try:
         settings = settings_of_run(front, names, renew=wanted.kind is RunKind.RENEW)

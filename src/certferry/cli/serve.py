@@ -94,7 +94,9 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
 
 
 def _must_be_an_address(listen: str, environ: Mapping[str, str]) -> None:
-    """Raise `UsageMistake` for a wrong address. Channels report mistakes in the file only."""
+    """Raise `UsageMistake` for a wrong `--listen`. The mistake is only printed: channels report
+    only mistakes in the file.
+    """
     try:
         listening(Paths.beside(None, environ))(listen)
     except ConfigError as error:
@@ -106,11 +108,12 @@ _ARENAS, _MAPPED = -8, -3  # M_ARENA_MAX and M_MMAP_THRESHOLD in glibc's malloc.
 
 
 def _keep_memory_together() -> None:
-    """Make all threads share two of glibc's arenas, and give blocks over a megabyte back at once.
+    """Let all threads share two arenas of glibc, and return freed blocks over a megabyte to the
+    system.
 
     Otherwise each thread has an arena of its own, and memory freed by a request stays in one of
-    forty arenas. Hashing the first password takes 19 MiB, and glibc would keep as much in every
-    arena (mallopt(3)). Other C libraries have no arenas.
+    forty arenas. Hashing a password takes 19 MiB, which glibc would keep in every arena
+    (mallopt(3)). Other C libraries have no arenas.
     """
     with suppress(AttributeError, OSError):
         ctypes.CDLL(None).mallopt(_ARENAS, 2)
@@ -118,7 +121,9 @@ def _keep_memory_together() -> None:
 
 
 def _greet(process: Process, front: Front) -> None:
-    """Print the console's address, and the steps left before the console can be used."""
+    """Print the console's address. Warn of unencrypted passwords, and note that no user exists
+    yet.
+    """
     from certferry.console.listening import name_of
 
     console, where = process.workspace.settings.console, [*map(name_of, process.sockets)]

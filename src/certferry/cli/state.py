@@ -182,7 +182,8 @@ def move(front: Front, url: str, key: str | None, password: str | None) -> Exit:
 def _table_there(
     here: StateSettings, url: str, key: str | None, password: str | None
 ) -> dict[str, str]:
-    """Return the [state] table for every host, by default with this host's key and password.
+    """Return the [state] table that every host needs after the move, by default with this host's
+    key and password.
 
     Raise `UsageMistake` for a secret in place of a reference to a secret.
     """

@@ -1,5 +1,5 @@
-"""`certferry status`, `plan` and `check`: how everything stands, the changes of the next run, and a
-plugin for monitoring.
+"""`certferry status`, `plan` and `check`: the status of certificates and domains, the changes of
+the next run, and a plugin for monitoring.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def show_rehearsal(front: Front, names: tuple[str, ...], *, renew: bool, as_json
 
 
 RUN_WITHIN = 48
-"""Hours; see `core.assessment.health.RUN_WITHIN`."""
+"""Hours: the default of `--run-within`, equal to `core.assessment.health.RUN_WITHIN`."""
 
 UNKNOWN = 3
 """The exit code of a plugin that cannot judge (`present.check_text.PluginStatus`)."""
@@ -181,7 +181,9 @@ _TEN_YEARS = 24 * 3653  # hours
 
 
 class Plugin(click.Command):
-    """A command with a plugin's exit codes for usage errors too: a monitor reads 2 as critical."""
+    """A command that exits as a plugin does even for a usage error: a monitor reads click's code 2
+    as critical.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Read the command line; report a usage error as a plugin does."""

@@ -63,8 +63,8 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
     --quota-raised retries now at accounts that refused an upload as full, instead of a day later.
 
-    --plan changes nothing if the plan is different by now: certferry prints the present plan, and
-    exits 4.
+    --plan carries out only the plan with this digest. If the plan has changed, certferry changes
+    nothing, prints the present plan, and exits 4.
     """
     wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
     if every and (names or not renew):
@@ -97,7 +97,7 @@ def command(  # noqa: PLR0913 - one for each option of the command line
 
 
 def is_first_without(workspace: Workspace, front: options.Front) -> bool:
-    """Return whether this run is the first success, and later runs lack a schedule."""
+    """Return whether this run is the first success, and no schedule starts later runs."""
     try:
         runs = workspace.state.stored_runs(20)
     except StateError:  # the run has reported the trouble with the state
@@ -110,8 +110,8 @@ def is_first_without(workspace: Workspace, front: options.Front) -> bool:
 def show_report(
     report: SyncReport, front: options.Front, *, as_json: bool, undeclared_of: str | None = None
 ) -> Exit:
-    """Print the result of a sync; with `--quiet` only failures. `undeclared_of` names the client
-    that issued an undeclared certificate.
+    """Print the result of a sync; with `--quiet` only failures and refusals. `undeclared_of` names
+    the client that issued an undeclared certificate.
     """
     console = front.console
     log_unchanged(report, console.run_log)

@@ -101,7 +101,7 @@ _HEADINGS = {"help": Text("Errors"), "how-to": Text("How-tos"), "reference": Tex
 
 
 def _meant(code: str, meanings: Mapping[Text, CodeMeaning], front: Front) -> Iterator[Line]:
-    """Render the meaning of a service's code, and the advice, for each service with the code."""
+    """Render what a code means and what to do, for each service that has the code."""
     say = front.voice.say
     for number, (service, meaning) in enumerate(meanings.items()):
         if number:
@@ -145,10 +145,10 @@ def _print_help_of(words: Sequence[str], front: Front, ctx: click.Context) -> bo
 
 
 def _print_part(words: Sequence[str], front: Front) -> bool:
-    """Print the parts of a topic's page that have the other words in their heading, else the best
-    match.
+    """Print the sections of a topic's page whose headings have all other words, else the section
+    that matches best.
 
-    Return `False` if the page or the words are unknown.
+    Return `False` for an unknown topic, and if no section matches.
     """
     topic, *others = words
     page = pages(front.voice.language).get(topic)
@@ -164,10 +164,10 @@ def _print_part(words: Sequence[str], front: Front) -> bool:
 
 
 def _print_found(words: Sequence[str], front: Front, ctx: click.Context) -> bool:
-    """Print the part of a page with the words, or list such pages. Return
-    `False` if there are none.
+    """Print the section that clearly matches the words, and list the other pages that match. Return
+    `False` if nothing matches.
 
-    Pages in another language are searched only if the operator's language has none with the words.
+    Pages in another language are searched only if no page in the operator's language matches.
     """
     own = front.voice.language
     for language in sorted(LANGUAGES, key=lambda each: each != own):
@@ -302,7 +302,9 @@ def script(shell: str, program: click.Command) -> str:
 
 
 def answer(program: click.Command, console: Console, asked: str) -> Exit:
-    """Answer a completion script: print the script, or the possible words with their help."""
+    """Answer a shell: print its completion script, or the words that may come next, with their
+    help.
+    """
     shell, _, task = asked.partition("_")
     if shell not in _SHELLS or task not in {"source", "complete"}:
         return Exit.USAGE

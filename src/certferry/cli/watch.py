@@ -30,16 +30,18 @@ from certferry.wiring.clock import now
 from certferry.wiring.network import probe_for
 
 EVERY = 60
-"""Seconds between two observations: a change at a CDN takes minutes."""
+"""Seconds between two observations, unless `--every` sets them. A change at a CDN takes minutes."""
 _EVERY = f"Seconds between two checks of --follow. Default: {EVERY}."
 
 MANY = 16
-"""From this many hosts on, a message announces a wait."""
+"""With this many hosts or more, a message first says how many are checked."""
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 _HOST = re.compile(r"(?:\[([^\]]*)\]|([^:]*))(?::([^:]*))?|(.*)", re.DOTALL)
-"""Matches an address in brackets or a name, each with a port; else a bare address."""
+"""Matches an address in brackets or a name, with or without a port. The last group takes all other
+text, such as an IPv6 address without brackets.
+"""
 _HOW = Text("write one host per line, for example img.example.com, img.example.com:8443 or a URL")
 
 
@@ -217,7 +219,7 @@ def host_of(text: str, port: int) -> Host:
         raise ConfigError(error.message.filled(name=quoted), hint=hint) from None
     if is_wildcard(domain):
         example = Text(
-            "give one host of them, for example {host}", host=domain.replace("*", "www", 1)
+            "name one of these hosts, for example {host}", host=domain.replace("*", "www", 1)
         )
         raise ConfigError(Text("{name} stands for many hosts", name=domain), hint=example)
     return Host(domain, port)

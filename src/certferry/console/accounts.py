@@ -35,7 +35,9 @@ from certferry.values import replace
 from certferry.wiring import adapters
 
 MOST_NAMED = 10
-"""Maximum number of certificates, or troubles, shown for an account. Other pages show all."""
+"""An account's row shows at most this many certificates and kinds of trouble. Other pages show
+all.
+"""
 
 # --- accounts
 
@@ -56,7 +58,7 @@ _PLACES = {
 
 
 def view_of_accounts(settings: Settings, notices: Sequence[Notice], voice: Voice) -> TableView:
-    """Return a row for each account of the file. Accounts with trouble in recent runs come
+    """Return a row for each account of the file. Accounts with open notices of trouble come
     first.
     """
     notices_of = {
@@ -75,8 +77,8 @@ def view_of_accounts(settings: Settings, notices: Sequence[Notice], voice: Voice
 def troubles_of(
     account: AccountTable, settings: Settings, notices: Sequence[Notice]
 ) -> list[Notice]:
-    """Return the notices of trouble at an account. For a target: trouble at the account's domains.
-    For a DNS account: trouble with DNS of certificates proven by the account.
+    """Return the notices of trouble at an account. A target's notices are about the account's
+    domains. A DNS account's notices are about DNS, for certificates whose names the account proves.
     """
     proven = {
         desired.lineage for desired in settings.declared if account.label in desired.dns_accounts
@@ -114,8 +116,8 @@ def _account(
 
 
 def _needing(sentences: Sequence[Text | None], problems: Sequence[Problem], voice: Voice) -> Cell:
-    """Return a cell of these sentences with the badge of the worst problem, or a cell saying that
-    there is no trouble.
+    """Return a cell with the sentences and the badge of the worst problem. Without a problem, the
+    cell says "none".
     """
     if not problems:
         return Cell(voice.say(Text("none")), "ok")
@@ -124,7 +126,9 @@ def _needing(sentences: Sequence[Text | None], problems: Sequence[Problem], voic
 
 
 def _service(account: AccountTable, families: Sequence[adapters.Family]) -> Text:
-    """Return the name of an account's service; if the adapter is broken, the account's type."""
+    """Return the name of an account's service. If the adapter is broken or missing, return the
+    account's type.
+    """
     with suppress(adapters.BrokenAdapter, KeyError):
         for family in families:
             return adapters.installed().find(family, account.type).called
@@ -132,7 +136,7 @@ def _service(account: AccountTable, families: Sequence[adapters.Family]) -> Text
 
 
 def _keys(account: AccountTable) -> Iterator[Text]:
-    """Yield the place of each key of an account. For a variable, only the name is shown."""
+    """Yield the place of each key of an account, such as the name of a variable, never the key."""
     values = {key: value for key, value in account.values.items() if isinstance(value, str)}
     references = {key: SecretReference(value) for key, value in values.items()}
     for key, reference in references.items():
@@ -169,7 +173,7 @@ def view_of_authorities(
     authorities: Sequence[CaSettings], urls: Mapping[str, str | None], voice: Voice
 ) -> TableView:
     """Return a row for each CA of the file, and for each other CA with an account. `urls` are the
-    accounts' URLs, by directory; `None` if the CA has not answered yet.
+    accounts' URLs, by directory; a URL is `None` if the CA has not answered yet.
     """
     names = {ca.directory: ca.name for ca in authorities}
     without, interrupted = (

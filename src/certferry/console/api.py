@@ -43,10 +43,10 @@ from certferry.wiring.selection import history_of, select
 from certferry.wiring.workspace import Overview, overview
 
 WITHIN = 60.0
-"""Seconds that a request waits for services."""
+"""How many seconds a request waits for services at most."""
 
 AGAIN_AFTER = 30
-"""Seconds until a client should ask again."""
+"""After how many seconds a client should ask again, if the services have not answered."""
 
 _EACH = 0.25
 _HOUR = timedelta(hours=1)
@@ -69,8 +69,8 @@ class ApiRequest(Struct, frozen=True):
 
     @property
     def lineages(self) -> Sequence[str]:
-        """The named certificates; all certificates without names. Raises `PageRefused` for an
-        unknown name.
+        """The certificates named in the request, or all if none is named. Raises `PageRefused` for
+        an unknown name.
         """
         try:
             selected = select(self.site.workspace().settings.certificates, self.values["name"])
@@ -83,7 +83,7 @@ class ApiRequest(Struct, frozen=True):
 
 
 def check(asked: ApiRequest) -> Document:
-    """Judge for a monitor, using what runs have stored."""
+    """Return the verdict for a monitor, by the records of past runs."""
     workspace, meant = asked.site.workspace(), asked.lineages
     declared, state = workspace.settings.certificates, workspace.state
     chosen = tuple(desired for desired in declared if desired.lineage in meant)
@@ -271,7 +271,7 @@ async def _when_observed(
     find: Callable[[ApiRequest], Found[Document]], asked: ApiRequest
 ) -> Response:
     """Answer with a result at most a minute old. If services take longer than `WITHIN`, answer with
-    the last result; the header `Age` has the result's age. Raises `PageRefused` if there is no
+    the last result. The header `Age` tells the result's age. Raises `PageRefused` if there is no
     result.
     """
     clock = asyncio.get_running_loop().time

@@ -69,7 +69,9 @@ ROUTES: Sequence[BaseRoute] = (
 )
 
 _EXPECTED = {HTTPException: refusal, PageRefused: refusal, CertferryError: refusal}
-"""Exceptions that a page may raise. Starlette looks up each exception by class."""
+"""The handlers of exceptions that a page may raise. Starlette looks up a handler by the exception's
+class.
+"""
 
 
 def console_app(site: Site) -> AccessGuard:
@@ -78,7 +80,7 @@ def console_app(site: Site) -> AccessGuard:
 
 
 def pages_of(site: Site) -> Starlette:
-    """Make the pages of a site without the guard, for tests of pages."""
+    """Make the pages of a site without the guard, which `console_app` adds."""
     app = Starlette(routes=list(ROUTES), exception_handlers={Exception: refusal, **_EXPECTED})
     app.router.redirect_slashes = False  # the redirect would lose the URL's prefix
     app.state.site = site

@@ -1,5 +1,5 @@
-"""Pages of the list of certificates, of a certificate, and of an action's effect on a
-certificate.
+"""The list of certificates, the page of a certificate, and the page with the effect of an
+action.
 """
 
 from __future__ import annotations
@@ -42,14 +42,16 @@ PAGE = 100
 """Certificates per page."""
 
 MOST_VERSIONS, MOST_EVENTS = 10, 20
-"""Maximum number of earlier certificates, and of history entries, on a certificate's page."""
+"""A certificate's page shows at most this many earlier certificates, and this many history
+entries.
+"""
 
 STATES = {
     "trouble": Text("needs attention"),
     "soon": Text("renewal or deadline within 14 days"),
     "ok": Text("ok"),
 }
-"""The states for filtering the list."""
+"""The states by which the list can be filtered."""
 
 
 class State(Struct, frozen=True):
@@ -62,7 +64,7 @@ class State(Struct, frozen=True):
 
 
 def state_of(life: Life) -> State:
-    """Return how a certificate stands, judging by the stored state alone."""
+    """Return how a certificate stands, only by the stored records."""
     if life.concerns:
         return State(life.severity, Text("needs attention"))
     if life.is_owned_elsewhere:
@@ -76,7 +78,7 @@ def state_of(life: Life) -> State:
 
 
 class ListView(Struct, frozen=True):
-    """A page of matching certificates, the earliest end on top."""
+    """A page of matching certificates, the earliest expiry first."""
 
     lives: Sequence[Life]
     #: The number of all matching certificates.
@@ -219,8 +221,8 @@ def _place(concern: Concern) -> tuple[str, str]:
 def _settled(
     lineage: LineageStatus | None, latest: Found[Sequence[LineageStatus]], stored: Snapshot
 ) -> frozenset[tuple[str, str]]:
-    """Return the places seen in order after the last run. Problems found there by the run are over,
-    although the state keeps the problems until the next run.
+    """Return the places that an observation after the last run found healthy. The state still has
+    the problems that the run found there, but these problems are over.
     """
     last = max((ended.ended_at for _, ended in stored.last_runs), default=None)
     if lineage is None or latest.at is None or (last is not None and latest.at < last):
@@ -245,7 +247,7 @@ class ManualAction(Struct, frozen=True):
     name: Text
     #: The effect of the action.
     about: Text
-    #: Possible for a certificate made by another client.
+    #: The action is possible for a certificate that another client issues.
     is_of_clients: bool = True
 
 
@@ -278,8 +280,8 @@ ACTIONS = {
         ),
     ),
 }
-"""The actions, by the kind of run. Actions that order a certificate are not for another client's
-certificate.
+"""The actions, by the kind of run. For a certificate that another client issues, the actions that
+order a certificate are not possible.
 """
 
 

@@ -38,7 +38,9 @@ from certferry.wiring.doctor import examine
 from certferry.wiring.machine import schedulers
 
 MOST_TABLES = 100
-"""Maximum number of tables to paste on a page. `/discover.toml` has all tables."""
+"""The page shows the tables to paste only if there are at most this many. `/discover.toml` always
+has all tables.
+"""
 
 
 class SurveyedAccounts(Struct, frozen=True):
@@ -90,8 +92,9 @@ def _examine(site: Site) -> Sequence[Problem]:
 
 
 _ASKED = ("account", "state", "name", "uncovered", "unused", "page")
-"""Filters in the URL: `account`, `state`, letters in the `name`, only `uncovered` domains, and
-`unused` certificates in place of domains.
+"""Parameters of the page's URL. The filters are the `account`, the `state`, letters in the `name`,
+and only `uncovered` domains. `unused` shows unused certificates instead of domains, and `page` is
+the number of the page.
 """
 
 
@@ -115,9 +118,9 @@ class Discovered(Struct, frozen=True):
     asked: Mapping[str, str]
     table: TableView
     summary: str
-    #: Values and words to choose an account from.
+    #: The accounts to choose from, each as the value and the word shown.
     accounts: tuple[tuple[str, str], ...]
-    #: Values and words to choose a state from.
+    #: The states to choose from, each as the value and the word shown.
     states: tuple[tuple[str, str], ...]
     problems: tuple[Problem, ...]
 
@@ -135,7 +138,7 @@ _CERTIFICATES = (
 def view_of_discovery(
     everything: Discovery, query: Mapping[str, str], now: datetime, voice: Voice
 ) -> Discovered:
-    """Return the part of a discovery chosen by a URL's query. Domains needing care come first."""
+    """Return the page that a URL's query asks for, in the order of the discovery."""
     asked = {key: query.get(key, "") for key in _ASKED}
     narrowed = _narrowed(everything, asked, now)
     names_account = len(everything.accounts) > 1
@@ -240,7 +243,9 @@ SEVERITIES = {
 def view_of_findings(
     findings: Sequence[Problem], severity: str, page: str, voice: Voice
 ) -> TableView:
-    """Return a page of findings, heaviest first. An empty `severity` means all findings."""
+    """Return a page of the findings of a severity, in the given order. An empty `severity` means
+    all findings.
+    """
     shown = [finding for finding in findings if severity in {"", finding.severity.value}]
     return tables.page_of(_FINDINGS, shown, page, lambda finding: _finding(finding, voice))
 

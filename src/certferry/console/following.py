@@ -1,5 +1,5 @@
-"""Live events of runs. For each watched run, a single task asks the state for new events, and
-server-sent events bring the events to browsers (HTML Standard, "Server-sent events").
+"""Live events of runs. For each watched run, a single task asks the state for new events. Browsers
+get the events as server-sent events (HTML Standard, "Server-sent events").
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from certferry.ports.run_store import RunStore
 
 ASK_EVERY = 0.5
 BEAT_EVERY = 15.0
-"""In seconds. The state is asked twice a second. A silent run sends a beat, so a proxy does not
-take the stream for dead (the HTML Standard advises 15 seconds).
+"""Seconds between two questions to the state, and seconds of silence until a stream sends a beat. A
+beat shows proxies that the stream is alive (the HTML Standard advises 15 seconds).
 """
 
 AT_ONCE = 1000
-"""Maximum number of events in a query, and number of events held for watchers."""
+"""The most events read by one query, and the most events held for watchers."""
 
 MOST_OF_ONE = 20
-"""Maximum number of streams of a viewer. Each stream holds a connection, out of 300 of the whole
-server. A browser opens six streams at most; a page losing the stream still works.
+"""The most streams of a viewer at once. Each stream holds one of the server's 300 connections. A
+browser opens at most six streams, and a page that loses its stream still works.
 """
 
 
@@ -47,8 +47,8 @@ class Feed:
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
     async def after(self, number: int, is_over: Callable[[], bool]) -> Sequence[RunEvent]:
-        """Return the events after a number. Without such events, wait for an event, a beat, or the
-        end of the run or stream.
+        """Return the events after a number. If there are none, first wait for an event, for the
+        time of a beat, or for the end of the run or the stream.
         """
         if self._recent and number < self._recent[0].number - 1:
             return await run_in_threadpool(self._read, number)
@@ -78,7 +78,7 @@ class Feed:
             self._news.notify_all()
 
     def _add(self, run: StoredRun | None, events: Sequence[RunEvent]) -> bool:
-        """Hold new events. Return whether the state may have more events."""
+        """Add events just read from the state. Return whether the state may have more events."""
         self._recent.extend(events)
         self._asked = events[-1].number if events else self._asked
         is_more = len(events) == AT_ONCE
@@ -98,7 +98,7 @@ class Viewing:
     """A stream following a run."""
 
     feed: Feed
-    #: The viewer has opened too many streams since.
+    #: The stream must end, because the viewer has opened too many streams since.
     is_displaced: bool = False
 
     @property

@@ -1,9 +1,11 @@
 """The guard before every route: identifies the user, refuses requests from foreign pages, and adds
 headers to every answer.
 
-Every route except `OPEN` needs a login. A page needs a session; the user and role are read from the
-state at each request. The API also accepts a token. A change needs our own `Origin`, the session's
-form token, and the role of an operator. A proxy's headers count only from a trusted peer.
+Every route except `OPEN` needs a login: a session, a user named by the proxy at the unix socket, or
+a token for the API. The user and role are read from the state at each request. A change by a
+browser needs our own `Origin` and the session's form token. A change needs the role of an operator,
+unless it concerns only the visitor's account (`FOR_VIEWERS`). A proxy's headers count only from a
+trusted peer.
 """
 
 from __future__ import annotations
@@ -33,8 +35,8 @@ from certferry.present.language import ENGLISH, LANGUAGES
 from certferry.text import Text
 
 OPEN = ("/login", "/welcome/", "/healthz", "/static/")
-"""Paths answered without a session. A path ending with `/` includes all paths below. `/metrics` has
-a rule of its own.
+"""Paths answered without a login. A path that ends with `/` includes all paths below. `/metrics`
+has its own rule (`_may_read_metrics`).
 """
 
 FOR_VIEWERS = ("/logout", "/account/")
@@ -64,9 +66,9 @@ _HEADERS = {
 
 def cookie_name(site: Site, purpose: str = "") -> str:
     """Return the name of a cookie of the console. Browsers accept a `__Host-` cookie only by HTTPS
-    and from exactly this host (draft-ietf-httpbis-rfc6265bis). Cookies are shared between ports
-    (RFC 6265 §8.5) and the path is `/`, so the name contains our port and prefix: a host may have
-    two consoles.
+    and from exactly this host (draft-ietf-httpbis-rfc6265bis). All ports of a host share cookies
+    (RFC 6265 §8.5), and the cookie's path is `/`. The name contains our port and prefix, so two
+    consoles on a host have different cookies.
     """
     port = urlsplit(site.workspace().settings.console.base).port
     parts = ("certferry", purpose, str(port or ""), *site.prefix.split("/"))
@@ -74,17 +76,17 @@ def cookie_name(site: Site, purpose: str = "") -> str:
 
 
 def set_cookie(response: Response, site: Site, purpose: str, value: str, seconds: int) -> None:
-    """Have the browser store a cookie for so many seconds; 0 seconds delete the cookie.
+    """Make the browser store a cookie for this many seconds, or delete the cookie if they are 0.
 
-    The cookie is `Lax`, so a link in a message opens the page rather than the login. A foreign page
-    can make only a navigation by GET with the cookie, and a GET changes nothing.
+    The cookie is `Lax`, so a link in a message opens the page rather than the login. From a foreign
+    page the browser sends the cookie only with a navigation by GET, and a GET changes nothing.
     """
     name = cookie_name(site, purpose)
     response.set_cookie(name, value, seconds, secure=site.is_https, httponly=True, samesite="lax")
 
 
 def start_session(response: Response, request: Request, secret: str) -> None:
-    """Have the browser store the session's secret."""
+    """Make the browser store the session's secret."""
     set_cookie(response, site_of(request), "", secret, int(SESSION_LONGEST.total_seconds()))
 
 
@@ -115,8 +117,8 @@ def _networks(
 
 
 _WITH_PORT = re.compile(r"^(?:([\d.]+):\d+|\[([^\]]*)\](?::\d+)?)$")
-"""An address with a port, as some proxies write the address. The port changes with each connection,
-so the port is dropped.
+"""Matches an address with a port, as some proxies write addresses. The port is dropped, because it
+differs from connection to connection.
 """
 
 
@@ -131,8 +133,8 @@ def _is_proxy(address: str, console: ConsoleSettings) -> bool:
 
 def peer_of(request: Request, console: ConsoleSettings) -> Peer:
     """Return the peer of a request. Behind trusted proxies, the peer is the last address in
-    `X-Forwarded-For` that is not a trusted proxy's. The proxy at a unix socket is trusted, because
-    the socket's permissions decide who connects.
+    `X-Forwarded-For` that does not belong to a trusted proxy. A proxy at the unix socket is
+    trusted, because the socket's permissions decide who connects.
     """
     server = request.scope.get("server")
     is_unix = server is not None and server[1] is None
@@ -147,7 +149,7 @@ def peer_of(request: Request, console: ConsoleSettings) -> Peer:
 
 
 def _origin(scheme: str, host: str) -> str:
-    """Return an origin as browsers write origins: without the scheme's default port (RFC 6454
+    """Return an origin in the form that browsers send, without the scheme's default port (RFC 6454
     §6.2).
     """
     usual = {"https": ":443", "http": ":80"}.get(scheme, "")
@@ -155,8 +157,9 @@ def _origin(scheme: str, host: str) -> str:
 
 
 def _must_be_our_host(request: Request, console: ConsoleSettings, peer: Peer) -> None:
-    """Refuse a `Host` that is neither in `url` nor the address listened at: a foreign page may have
-    the page's own name resolve to this machine (DNS rebinding).
+    """Refuse a request whose `Host` is neither the host in `url` nor an address at which the
+    console listens. A foreign page could otherwise make its own name resolve to this machine (DNS
+    rebinding).
     """
     ours = urlsplit(console.base)
     names = {_origin(ours.scheme, ours.netloc), *_listened_at(request, ours.scheme)}
@@ -178,8 +181,8 @@ def _listened_at(request: Request, scheme: str) -> frozenset[str]:
 
 
 def _must_be_our_origin(request: Request, console: ConsoleSettings) -> None:
-    """Refuse a form sent from a foreign page. Without `url` in the file, every name of the address
-    listened at is ours.
+    """Refuse a change sent from a foreign page. If the file has no `url`, the names of the address
+    at which the console listens are ours too.
     """
     ours = urlsplit(console.base)
     origins = {_origin(ours.scheme, ours.netloc)}
@@ -249,8 +252,8 @@ def _by_token(request: Request, secret: str) -> Visitor | None:
 
 
 def _may_read_metrics(request: Request, console: ConsoleSettings, peer: Peer) -> bool:
-    """Return whether a program of this machine asks directly. A proxy on this machine would ask for
-    the whole world, so `/metrics` is refused to proxies.
+    """Return whether a program of this machine asks directly. A proxy on this machine may pass on
+    requests from anywhere, so `/metrics` is refused to proxies.
     """
     passes_on = {"forwarded", "via", "x-forwarded-for", "x-real-ip"} & {*request.headers}
     is_local = peer.address is not None and is_loopback(peer.address)
@@ -294,8 +297,8 @@ def is_open(path: str) -> bool:
 
 
 def language_of(request: Request, user: User | None) -> str:
-    """Return the language of the answer: chosen in this browser, or by the user, or else preferred
-    by the browser.
+    """Return the language of the answer: the language chosen in this browser, else the user's, else
+    the one that the browser prefers.
     """
     chosen = request.cookies.get(cookie_name(site_of(request), "language"))
     for language in (chosen, None if user is None else user.language):
@@ -324,8 +327,8 @@ def preferred(accepted: str) -> str:
 
 
 def own_page(app: Starlette, address: str) -> str | None:
-    """Return a path with query if the path leads to a page of the console; otherwise `None`, so a
-    redirect never leads to another site.
+    """Return the address, a path with a query, if the path leads to a page of the console.
+    Otherwise return `None`, so a redirect never leads to another site.
     """
     path, _, query = address.partition("?")
     path = unquote(path)
@@ -384,8 +387,8 @@ class AccessGuard:
                 await refusal(request, error)(scope, receive, answering.send)
 
     def _admit(self, request: Request, body: bytes) -> Response | None:
-        """Identify the visitor. Return the answer to give in place of the page, or None to show the
-        page. Raises `PageRefused` and `StateError`.
+        """Identify the visitor, and check that the request is allowed. Return the answer to give
+        instead of the page, or None to show the page. Raises `PageRefused` and `StateError`.
         """
         path, console = path_of(request), self.site.workspace().settings.console
         peer = peer_of(request, console)
@@ -414,7 +417,7 @@ class AccessGuard:
         return None
 
     def _in_language(self, request: Request, language: str) -> Response:
-        """Have the browser store a language, and redirect to the same page."""
+        """Make the browser store a language, and redirect to the same page."""
         query = request.query_params.multi_items()
         rest = urlencode([(name, value) for name, value in query if name != "lang"])
         path = quote(path_of(request))
@@ -425,7 +428,9 @@ class AccessGuard:
         return response
 
     def _to_login(self, request: Request) -> Response:
-        """Send a person to the login, and back afterwards. Raises `PageRefused` for a program."""
+        """Redirect a person to the login, which leads back to the page. Raises `PageRefused` for a
+        program.
+        """
         path = path_of(request)
         if is_for_programs(path):
             raise PageRefused(401, headers={"WWW-Authenticate": "Bearer"})
@@ -493,7 +498,7 @@ async def _body_of(request: Request) -> bytes:
 
 
 def _replayed(body: bytes, receive: Receive) -> Receive:
-    """Return what the application receives: the body already read, then later messages."""
+    """Return the application's `receive`: first the body already read, then the later messages."""
     waiting = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def next_message() -> Message:

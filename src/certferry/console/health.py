@@ -58,8 +58,8 @@ def ask_healthz(console: ConsoleSettings) -> None:
 
 
 def _connect(console: ConsoleSettings) -> HTTPConnection:
-    """Return a connection to the console. The console's certificate is not checked, because the
-    certificate is for a name and the address is this machine's.
+    """Return a connection to the console on this machine. The console's certificate is not checked,
+    because it is for a name, and the connection is to an address.
     """
     connection = HTTPConnection("localhost", timeout=LONGEST)
     if console.address is None:
@@ -80,8 +80,8 @@ def _connect(console: ConsoleSettings) -> HTTPConnection:
 
 
 class Health:
-    """Finds out whether certferry works, in a thread of its own, so a monitor does not wait while
-    slow pages hold all threads of pages. Belongs to the event loop.
+    """Finds out whether certferry works. The examination has its own thread, so monitors need not
+    wait while slow pages hold all other threads. Belongs to the event loop.
     """
 
     def __init__(self) -> None:
@@ -95,8 +95,9 @@ class Health:
 
 
 async def healthz(request: Request) -> Response:
-    """Answer 200 while the state answers and runs end, and 503 otherwise. The path needs no login,
-    so the answer says no more.
+    """Answer 200 if a run can use the state and this host's last run is at most 26 hours old (a run
+    in progress counts from its start), else 503. The path needs no login, so the answer gives no
+    details.
     """
     health: Health = request.app.state.health
     is_well = await health.is_well(site_of(request).workspace())
@@ -104,8 +105,8 @@ async def healthz(request: Request) -> Response:
 
 
 def _is_well(workspace: Workspace) -> bool:
-    """Return whether this host works: a run can use the state, and this host has begun a run
-    recently enough.
+    """Return whether this host works: a run can use the state, and this host's last run is recent
+    enough (`away_since`).
     """
     state = workspace.state
     try:

@@ -27,10 +27,10 @@ from certferry.wiring.selection import history_of
 from certferry.wiring.workspace import Workspace
 
 IN_A_PORTION = 1000
-"""Entries of the CSV read at once, so memory use does not grow with the history."""
+"""How many entries of the CSV are read at a time, so memory use does not grow with the history."""
 
 _LONG = 19
-"""Digits beyond every entry's number, refused by databases."""
+"""A number of an entry has fewer digits than this. Databases refuse longer numbers."""
 _KEYS = ("name", "host", "who", "from", "until", "before")
 
 
@@ -40,9 +40,10 @@ class Filters(Struct, frozen=True):
     name: str = ""
     host: str = ""
     who: str = ""
-    #: A moment (sent by the page's script for days of the viewer's zone), or a day in UTC.
+    #: A moment, or a day in UTC. The page's script sends moments, for days of the viewer's time
+    #: zone.
     since: str = ""
-    #: As `since`. A day counts with all its hours.
+    #: As `since`. If it is a day, the whole day is included.
     until: str = ""
     #: The number of an entry.
     before: str = ""
@@ -69,7 +70,7 @@ class Filters(Struct, frozen=True):
         return history_of(self.name or None, limit, workspace, self.number(), self.which())
 
     def which(self) -> HistoryFilter:
-        """Return the filter for the store. Raises `ConfigError`."""
+        """Return the filter by host, person and time, for the store. Raises `ConfigError`."""
         since, until = _moment(self.since), _moment(self.until, after=timedelta(days=1))
         return HistoryFilter(self.host or None, self.who or None, since, until)
 
@@ -145,8 +146,8 @@ def history(request: Request) -> Response:
 
 _COLUMNS = ("at", "name", "event", "who", "host", "number", "target", "domain", "fingerprint")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""First characters by which spreadsheets recognise a formula; some spreadsheets also accept the
-wide forms.
+"""The first characters by which spreadsheets recognise a formula, and their wide forms, which some
+spreadsheets accept.
 """
 
 
@@ -173,7 +174,9 @@ def _harmless(words: str) -> str:
 
 
 def history_csv(request: Request) -> Response:
-    """Return the filtered entries as CSV in UTF-8 with a byte order mark, in portions."""
+    """Return the filtered entries as CSV, in UTF-8 with a byte order mark. The answer is sent in
+    portions.
+    """
     filters, workspace = Filters.read(request.query_params), site_of(request).workspace()
     portions = _portions(filters, workspace)
     try:

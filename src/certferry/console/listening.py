@@ -1,5 +1,5 @@
-"""Sockets of the console: a port, a unix socket, or the sockets opened by systemd; and the
-certificate served there, replaceable without a restart.
+"""The sockets of the console (a port, a unix socket, or sockets opened by systemd), and the
+certificate served there, which can be replaced without a restart.
 """
 
 from __future__ import annotations
@@ -29,12 +29,14 @@ _FIRST = 3
 """The first descriptor passed by systemd (sd_listen_fds(3))."""
 
 _MODE = 0o660
-"""Only the socket's group may connect, because a proxy there names the user who logs in."""
+"""The mode of the unix socket: only the owner and the group can connect, because a proxy at the
+socket names the user who is logged in.
+"""
 
 _BACKLOG = 128
 
 _IS_NO_NAME = re.compile(r"localhost|[0-9.]+|.*:.*")
-"""Hosts without a certificate of certferry: addresses and localhost."""
+"""Matches hosts that no certificate of certferry covers: addresses and localhost."""
 
 
 @contextmanager
@@ -61,7 +63,9 @@ def listening(
 def _handed_over(
     console: ConsoleSettings, environ: MutableMapping[str, str]
 ) -> tuple[socket.socket, ...]:
-    """Return the sockets of the socket unit. Started programs must not inherit the sockets."""
+    """Return the sockets passed by systemd. Programs that certferry starts do not inherit these
+    sockets. Raises `ConfigError`.
+    """
     asked, count = environ.pop("LISTEN_PID", ""), environ.pop("LISTEN_FDS", "")
     if asked != str(os.getpid()) or not count.isdigit():
         return ()
@@ -79,8 +83,8 @@ def _at_port(console: ConsoleSettings) -> socket.socket:
     host, port = console.address or ("", 0)
     host = "127.0.0.1" if host == "localhost" else host
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    # The protocol must be given by number: otherwise asyncio leaves Nagle's algorithm on, and a
-    # kept connection waits 40 ms for each answer (`asyncio.base_events._set_nodelay`).
+    # Without the protocol's number, asyncio leaves Nagle's algorithm on, and on a kept connection
+    # each answer is 40 ms late (`asyncio.base_events._set_nodelay`).
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -123,7 +127,9 @@ def _at_path(path: Path) -> socket.socket:
 
 
 def _remove_stale(path: Path) -> None:
-    """Remove the socket of a process that was killed. Raises `ConfigError` for anything else."""
+    """Remove the socket of a process that was killed. Raises `ConfigError` if the path is another
+    kind of file, or a process listens at the socket.
+    """
     try:
         is_socket = stat.S_ISSOCK(path.lstat().st_mode)
     except OSError:  # binding reports the problem
@@ -167,9 +173,9 @@ class ServedCertificate:
         self.context.sni_callback = self._choose
 
     def load(self, workspace: Workspace) -> bool:
-        """Serve the certificate in force. Return whether the certificate differs from the earlier
-        certificate. Raises `ConfigError` for a certificate that cannot be read, or that does not
-        cover the name in `url`.
+        """Serve the certificate in force. Return whether it differs from the certificate served
+        before. Raises `ConfigError` for a certificate that cannot be read, or that does not cover
+        the name in `url`.
         """
         console = workspace.settings.console
         bundle = self._bundle(workspace)
@@ -212,8 +218,8 @@ def _new_context() -> ssl.SSLContext:
 
 
 def _load(context: ssl.SSLContext, bundle: CertificateBundle) -> None:
-    """Load a certificate with its key. OpenSSL reads only files, so the file is in memory
-    (memfd_create(2)).
+    """Load a certificate with its key. Python's `ssl` reads both only from a file, so the file is
+    in memory (memfd_create(2)).
     """
     with os.fdopen(os.memfd_create("certificate"), "w") as file:
         file.write(bundle.fullchain_pem + bundle.privkey_pem.reveal())

@@ -1,8 +1,8 @@
 """Login, logout, the link for choosing a password, and a user's own account.
 
-Every guess is counted before verifying, by address and by name. An attacker guessing anna's
-password blocks logins under anna's name; sessions go on, and the link of `certferry console user
-reset` is not counted.
+Every guess is counted before verifying, by address and by name. An attacker who guesses anna's
+password also blocks anna's logins. Anna's sessions go on, and the link of `certferry console user
+reset` still works.
 """
 
 from __future__ import annotations
@@ -33,15 +33,20 @@ from certferry.wiring.passwords import hashed, is_password, keep_access
 _log = logging.getLogger(__name__)
 
 PER_ADDRESS, PER_NAME = 20, 10
-"""Maximum number of guesses in `WAIT`. An office may share one address."""
+"""The most guesses within `WAIT` from an address, and for a name. An office may share one
+address.
+"""
 
 WAIT = timedelta(minutes=15)
 REFUSED_FOR = timedelta(seconds=30)
-"""Time for refusing further guesses without asking the state, because runs need the state too."""
+"""How long further guesses are refused without asking the state, because runs need the state
+too.
+"""
 
 AT_ONCE, MOST_WAITING = 2, 20
-"""Passwords verified at once (each takes memory and a core), and requests waiting for a turn. They
-wait in the event loop, so pages keep their threads. The queue is about a second long.
+"""The most passwords verified at once (each takes memory and a core), and the most requests that
+wait for a turn: about a second's work. Requests wait in the event loop, so pages keep their
+threads.
 """
 
 
@@ -58,8 +63,8 @@ class Guesses:
         self._guard = threading.Lock()
 
     def count(self, request: Request, whose: dict[str, int]) -> datetime:
-        """Count a guess under each key of `whose`, with the key's maximum. Return the time of the
-        guess. Raises `PageRefused` if a key is above the maximum.
+        """Count a guess under each key of `whose`, and return the time of the guess. Raises
+        `PageRefused` if a key's count is above the key's maximum, its value in `whose`.
         """
         now = site_of(request).now()
         state = site_of(request).workspace().state
@@ -128,8 +133,8 @@ def with_password(
 
 
 def counted_as(address: str | None) -> str:
-    """Return the key to count guesses under. An IPv6 address counts as its /64 network, because a
-    host has the whole network.
+    """Return the key under which an address's guesses are counted. An IPv6 address counts as its
+    /64 network, because a single host may use every address of the network.
     """
     try:
         parsed = ipaddress.ip_address(address or "")
@@ -318,8 +323,8 @@ def _account_page(
 
 
 def change_password(request: Request, form: FormData) -> Response:
-    """Store another password and end the user's sessions. This session gets a new cookie too,
-    because the old cookie may have been copied. Raises `PageRefused`.
+    """Store another password, end all sessions of the user, and begin a new session in this
+    browser: an earlier cookie may have been copied. Raises `PageRefused`.
     """
     visitor, site = visitor_of(request), site_of(request)
     if visitor.session is None:

@@ -1,6 +1,6 @@
-"""Observations for pages, made outside the state: a plan, discover, doctor. An observation asks
-services and may take minutes, so a thread of its own observes, once for all visitors. A page shows
-the last result and the result's time.
+"""Observations for pages that ask services, such as a plan, discover and doctor. An observation may
+take minutes, so it runs in a background thread, once for all visitors. A page shows the last result
+and the time of the result.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 FRESH = timedelta(minutes=1)
-"""Age up to which a result counts as current."""
+"""A result is current up to this age. Later, the next request observes again."""
 
 AT_ONCE = 4
-"""Maximum number of observations at once. A program opening a thousand pages starts only four
-threads, and the accounts' paces limit the requests to services anyway.
+"""The most observations at once. Even a program that opens a thousand pages starts only this many
+threads. The pace of each account limits the requests to services anyway.
 """
 
 _log = logging.getLogger(__name__)
@@ -72,9 +72,10 @@ class Observer:
     #: The last result, by kind.
     _known: dict[Hashable, Found[object]] = field(default_factory=dict)
     _guard: threading.Lock = field(default_factory=threading.Lock)
-    #: Grows when results become old, so the result of an observation begun earlier counts as old.
+    #: How often all results were declared old. An observation begun before the last time gives an
+    #: old result.
     _times_forgotten: int = 0
-    #: Observations without a thread so far.
+    #: Observations that still wait for a thread.
     _waiting: deque[Callable[[], None]] = field(default_factory=deque)
     #: The number of threads now observing.
     _workers: int = 0

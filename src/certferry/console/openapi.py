@@ -166,7 +166,7 @@ def _json(schema: Schema) -> Schema:
 
 
 class _Schemas:
-    """The schemas of documents and of their parts. Each part has a single name throughout."""
+    """The schemas of documents and of their parts. A part has the same name in every document."""
 
     def __init__(self) -> None:
         self.components: dict[str, Schema] = {}

@@ -1,5 +1,5 @@
-"""The first screen: whether everything is in order, what needs an operator, what happens next, how
-old everything is, and when each host last observed.
+"""The first screen: whether all certificates are healthy, what needs an operator, what happens
+next, the lives of the certificates, and the last run of each host.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ from certferry.text import Text
 from certferry.values import replace
 
 MOST_NEEDS, MOST_LIVES, MOST_HOSTS, MOST_OF_A_DAY = 25, 30, 5, 4
-"""Maximums on the first screen; links lead to the rest."""
+"""The first screen shows at most this many items, lives of certificates, hosts, and events of a
+day. Links lead to the rest.
+"""
 
 WEEKDAYS = (
     *(Text("Monday"), Text("Tuesday"), Text("Wednesday"), Text("Thursday"), Text("Friday")),
@@ -51,18 +53,18 @@ WORDS = {
 
 
 class Item(Struct, frozen=True):
-    """Everything that needs a person about one certificate, channel or host, worst first."""
+    """All problems of one certificate, channel or host that a person must fix, worst first."""
 
     subject: Text
     #: Empty for a channel or a host.
     lineage: str
     needs: tuple[Need, ...]
-    #: The certificates of a run that fixes the problem; empty: all certificates; `None`: a run does
-    #: not help.
+    #: The certificates to name in a run that fixes the problem. If empty, the run is for all
+    #: certificates; if `None`, a run does not help.
     run: tuple[str, ...] | None
     #: The run must renew the certificate.
     renews: bool
-    #: The run's command line, unless a hint has the command line.
+    #: The run's command line; `None` if a hint already has the command.
     command: str | None
     #: The id of the form that starts the run.
     form: str
@@ -83,17 +85,17 @@ class View(Struct, frozen=True):
     agenda: Agenda
     #: The first items, one more than shown if there are more.
     items: tuple[Item, ...]
-    #: The first lives; `None` without a certificate.
+    #: The picture of the first lives; `None` without a certificate.
     picture: Picture | None
-    #: For each host: the last run to reconcile, and the last run begun.
+    #: Each host, with the end of its last reconciliation and its last stored run.
     last_runs: Sequence[tuple[str, LastRun | None, RunRow | None]]
-    #: The number of places and certificates, given if anything needs a person.
+    #: The numbers of certificates and places, if something needs a person.
     extent: Text | None = None
 
 
 def view_of(stored: Snapshot, newest: Mapping[str, StoredRun]) -> View:
-    """Return the first screen for a snapshot. `newest` has the last run begun by each host, if
-    stored.
+    """Return the first screen for a snapshot. `newest` has the last stored run of each host that
+    has one.
     """
     agenda, ended = stored.agenda, dict(stored.last_runs)
     lives = [life for life in agenda.lives if life.version is not None]
@@ -232,8 +234,8 @@ _COMMAND = re.compile(
 
 
 def pieces(sentence: str) -> list[tuple[bool, str]]:
-    """Split a sentence into words (`False`) and commands of certferry (`True`): commands in
-    backquotes, and a command after a colon at the sentence's end.
+    """Split a sentence into commands of certferry (`True`) and other words (`False`). A command is
+    in backquotes, or follows a colon at the end of the sentence.
     """
     parts, begin = list[tuple[bool, str]](), 0
     for match in _COMMAND.finditer(sentence):
@@ -248,7 +250,7 @@ def overview(request: Request) -> Response:
     stored, runs = site.stored.latest(), site.workspace().state
     hosts = [host for host, _ in stored.last_runs[:MOST_HOSTS]]
     newest = {run.host: run for host in hosts for run in runs.stored_runs(1, host=host)}
-    # A run that ended before reconciling anything is stored, but is not the last run of a host.
+    # A host may have a stored run without a last run: the run ended before reconciling anything.
     newest |= {run.host: run for run in runs.stored_runs(1) if run.host not in newest}
     view = view_of(stored, newest)
     return render(

@@ -1,5 +1,5 @@
-"""The lives of certificates as a picture: a bar from issue to expiry for each certificate, on one
-scale. A template draws the bars as SVG in the cells of a table.
+"""The lives of certificates as a picture: a bar from issue to expiry for each certificate, all on
+the same time scale. A template draws the bars as SVG in the cells of a table.
 
 Positions on the scale are percentages of the scale's width.
 """
@@ -15,7 +15,7 @@ from certferry.core.assessment.agenda import Life
 from certferry.core.certificates.certificate import Certificate
 
 PAST, FUTURE = timedelta(days=120), timedelta(days=200)
-"""Maximum reach of the scale before and after now, because an imported certificate may be valid for
+"""How far the scale reaches at most before and after now. An imported certificate may be valid for
 years.
 """
 
@@ -54,7 +54,7 @@ class Bar(Struct, frozen=True):
 
 
 class Picture(Struct, frozen=True):
-    """The bars of certificates, in order."""
+    """The bars of certificates, in the order of the given lives."""
 
     bars: tuple[Bar, ...]
     #: The beginnings of months.

@@ -1,4 +1,4 @@
-"""Page of the plan for all certificates, or for one certificate, as a diff with reasons. *Apply*
+"""The page of the plan, for all certificates or for one, as a diff with reasons. The button *Apply*
 starts a run that carries out exactly this plan.
 """
 
@@ -39,14 +39,16 @@ BADGES = {Tone.PENDING: "warning", Tone.BAD: "error"}
 
 
 class WholePlan(Struct, frozen=True):
-    """The plans of some certificates, with facts derived once for all languages and visitors."""
+    """The plans of some certificates, with the facts that are the same for all languages and
+    visitors.
+    """
 
     plans: Sequence[Plan]
     #: The plans with something to show.
     shown: tuple[Plan, ...]
     #: The number of all steps, in words.
     count: Text
-    #: Binds a run to this plan.
+    #: The digest of the plans. A run started with the digest carries out only these plans.
     digest: str
     #: A run would change something.
     has_changes: bool
@@ -55,7 +57,7 @@ class WholePlan(Struct, frozen=True):
 
 
 def whole_of(plans: Sequence[Plan]) -> WholePlan:
-    """Join plans."""
+    """Join the plans of certificates, and derive the facts about them."""
     shown = tuple(plan for plan in plans if not is_only_counted(plan))
     has_changes = not all(map(is_nothing_to_run, plans))
     is_hindered = any(map(_is_hindered, plans))
@@ -68,7 +70,7 @@ def _is_hindered(plan: Plan) -> bool:
 
 
 def orders_of(whole: WholePlan) -> WholePlan:
-    """Return only the orders of a plan: the part tried by a rehearsal."""
+    """Return a plan with only the orders, which are the part that a rehearsal tries."""
     return whole_of(
         [Plan(planned.lineage, planned.names, issue=planned.issue) for planned in whole.plans]
     )
@@ -78,8 +80,8 @@ def latest_plan(
     site: Site, lineage: str | None = None, *, renew: bool = False, anew: bool = False
 ) -> Found[WholePlan]:
     """Return the plan of `sync` for all certificates, or for a single lineage; `renew` as in
-    `plans_of`. Observed once for all visitors, over the workspace in force, so the observation
-    shares the accounts' paces with the runs.
+    `plans_of`. The plan is observed once for all visitors. The observation uses the workspace in
+    force, and so shares the pace of each account with the runs.
     """
     kind = ("plan", lineage, renew)
 
@@ -94,7 +96,7 @@ def latest_plan(
 
 
 class PlannedCertificate(Struct, frozen=True):
-    """A certificate with something to show, unlike a certificate that is as declared."""
+    """A certificate whose plan has something to show."""
 
     name: str  #: The lineage.
     why: str  #: The headline of the plan.
@@ -117,7 +119,7 @@ class PlanView(Struct, frozen=True):
 
 
 def view_of(whole: WholePlan, voice: Voice, page: int = 1) -> PlanView:
-    """Return this page of a plan, or the nearest page."""
+    """Return the page of a plan with the number `page`, or the nearest page."""
     last = max(-(-len(whole.shown) // ON_A_PAGE), 1)
     page = min(max(page, 1), last)
     certificates = tuple(
@@ -158,8 +160,8 @@ ON_A_PAGE = 50
 
 
 def plan(request: Request) -> Response:
-    """Show the plan. With a query `since` (digest of a plan shown earlier), also show the
-    differences.
+    """Show the plan. If the query `since` has the digest of a plan shown earlier, also show the
+    differences from that plan.
     """
     site, voice, asked = site_of(request), voice_of(request), request.query_params
     name = asked.get("name") or None

@@ -34,11 +34,15 @@ from certferry.wiring.workspace import Workspace, who_runs
 TICK = timedelta(seconds=5)
 """Time between looks at the schedule."""
 LOADS = timedelta(minutes=1)
-"""Time between comparisons of the served certificate with the certificate in force."""
+"""The time after which the console loads its certificate again: another certificate may be in
+force.
+"""
 RUNS_END, SERVER_ENDS = timedelta(seconds=6), timedelta(seconds=3)
-"""Time for runs, and for the server, to end. The whole process must end within ten seconds."""
+"""How long runs, and then the server, may take to end. The whole process must end within ten
+seconds.
+"""
 TRIED_AGAIN = timedelta(minutes=10)
-"""Delay before retrying a scheduled run that the state refused to begin."""
+"""The delay after a scheduled run could not begin, until the next try."""
 
 _log = logging.getLogger(__name__)
 
@@ -57,7 +61,7 @@ class Schedule:
     now: Callable[[], datetime] = lambda: now().astimezone()
     #: When the last run was begun, as far as known.
     _begun_at: datetime | None = field(default=None, init=False)
-    #: After a failed begin, the moment for the next try.
+    #: After a run could not begin, the moment of the next try.
     _not_before: datetime | None = field(default=None, init=False)
 
     def keep(self, ending: threading.Event) -> None:
@@ -74,7 +78,8 @@ class Schedule:
     def begin_scheduled(self) -> bool:
         """Begin a run if the schedule wants one now. Return whether a run was begun."""
         moment = self.now()
-        # A moment further ahead comes from before the clock was set back, so ignore the moment.
+        # If `_not_before` is further ahead than `TRIED_AGAIN`, the clock was set back, and it is
+        # ignored.
         if self._not_before is not None and moment < self._not_before <= moment + TRIED_AGAIN:
             return False
         workspace = self.workspace()
@@ -141,11 +146,11 @@ class Process:
         self._systemd = Systemd(environ)
 
     def stop(self) -> None:
-        """End the process in order. Safe to call from a signal's handler."""
+        """Ask `run` to end the process cleanly. Safe to call from a signal's handler."""
         self._orders.put(_Order.STOP)
 
     def reload(self) -> None:
-        """Read the settings again. Safe to call from a signal's handler."""
+        """Ask `run` to read the settings again. Safe to call from a signal's handler."""
         self._orders.put(_Order.RELOAD)
 
     def run(self) -> bool:
@@ -223,7 +228,8 @@ class Systemd:
     """Reports the process's state to systemd, if systemd started the process (sd_notify(3))."""
 
     def __init__(self, environ: MutableMapping[str, str]) -> None:
-        # Removed, so programs started by certferry cannot report in the name of this process.
+        # The variables are removed, so programs started by certferry cannot report for this
+        # process.
         self._address = environ.pop("NOTIFY_SOCKET", "").replace("@", "\0", 1)
         asked = environ.pop("WATCHDOG_USEC", "")
         environ.pop("WATCHDOG_PID", None)
@@ -235,8 +241,8 @@ class Systemd:
         return TICK if self._limit is None else self._limit / 3
 
     def say_alive(self, heard: float) -> None:
-        """Report that the process works, if the server worked recently. `heard` is the moment by
-        the monotonic clock.
+        """Report that the process works, if the server worked recently. `heard` is when the server
+        last worked, by the monotonic clock.
         """
         if self._limit is not None and time.monotonic() - heard < self._limit.total_seconds():
             self.say("WATCHDOG=1")

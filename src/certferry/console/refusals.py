@@ -55,8 +55,8 @@ _SAID: Mapping[int, tuple[Text, Text | None]] = {
 
 @dataclass(eq=False)
 class PageRefused(Exception):
-    """A request is refused with this status. Without a `message`, the status's usual message is
-    shown.
+    """A request is refused with the HTTP status `status`. Without a `message`, the usual message of
+    the status is shown.
     """
 
     status: int

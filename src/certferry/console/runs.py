@@ -33,8 +33,9 @@ from certferry.text import Text
 
 ON_A_PAGE = 50
 SHOWN_EVENTS, SHOWN_CERTIFICATES, FEW = 100, 30, 10
-"""Maximums on a run's page, so a page takes at most 50 ms: events; certificates not in order; and
-certificates up to which certificates in order are shown too. The API's document has everything.
+"""A run's page shows at most `SHOWN_EVENTS` events and `SHOWN_CERTIFICATES` certificates with
+problems. In a run of at most `FEW` certificates, those without problems are shown too. So a page
+takes at most 50 ms; the API's document has everything.
 """
 
 FILTERS = ("name", "host", "who")
@@ -54,7 +55,7 @@ STATES = {
         Text("Interrupted, because its process ended; the next run continues from here"),
     ),
 }
-"""For each state: the badge, the word, and the sentence."""
+"""For each state of a run: the class of the badge, the word, and the sentence."""
 
 KINDS = {
     RunKind.SYNC: Text("Sync"),
@@ -76,7 +77,7 @@ TONES = {
     Outcome.REFUSED.value: "error",
     Outcome.SKIPPED.value: "warning",
 }
-"""The badge of each outcome. Other outcomes have no badge."""
+"""The class of the badge, by outcome. Other outcomes have no badge."""
 
 
 def runs_of(site: Site) -> RunStore:
@@ -109,7 +110,7 @@ def row_of(run: StoredRun) -> RunRow:
 
 
 def whole_seconds(time: timedelta) -> timedelta:
-    """Return a duration in whole seconds. A negative duration, from differing clocks,
+    """Return a duration in whole seconds. Differing clocks may give a negative duration, which
     becomes zero.
     """
     return timedelta(seconds=max(int(time.total_seconds()), 0))
@@ -145,18 +146,18 @@ def listed(request: Request) -> Response:
 
 
 def new_request() -> str:
-    """Return the id of a form. A form sent twice starts one run."""
+    """Return an id for a form, so that a form sent twice starts only one run."""
     return secrets.token_urlsafe(16)
 
 
 class ReportView(Struct, frozen=True):
     """A report as shown, made from the document printed by the command."""
 
-    #: The certificates not in order, then the others if the report is short.
+    #: The certificates with problems, then the others if the report is short.
     certificates: tuple[Document, ...] = ()
-    #: The number of certificates in order that are not listed.
+    #: The number of certificates without problems that are not listed.
     in_order: int = 0
-    #: The number of certificates not in order that are not listed.
+    #: The number of certificates with problems that are not listed.
     more: int = 0
 
 
@@ -171,15 +172,15 @@ def report_view(document: Document | None) -> ReportView:
 
 
 def _elapsed(began: datetime, event: RunEvent) -> str:
-    """Return the time from the run's begin to an event: `0:07`, `1:02:03`."""
+    """Return the time from the start of the run to an event: `0:07`, `1:02:03`."""
     minutes, seconds = divmod(int(whole_seconds(event.at - began).total_seconds()), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def one_run(request: Request) -> Response:
-    """Show a run: the starter, the events, and the end. The query `after` chooses the events after
-    a number; otherwise the latest events are shown.
+    """Show a run: who started it, the events, and the end. With the query `after`, the events after
+    this number are shown, otherwise the latest events.
     """
     site, name = site_of(request), request.path_params["run"]
     runs, run, after = runs_of(site), stored(site, name), request.query_params.get("after")
@@ -209,8 +210,8 @@ def one_run(request: Request) -> Response:
 
 
 def _report_of(site: Site, run: StoredRun, voice: Voice) -> ReportView:
-    """Return a run's report as shown. Reports of ended runs are kept, because reading a report of a
-    thousand certificates takes long.
+    """Return the view of a run's report. Views of ended runs are kept, because reading a report of
+    a thousand certificates takes long.
     """
     kept = site.reports.get((run.id, voice.language))
     if isinstance(kept, ReportView):
@@ -276,7 +277,7 @@ async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterato
     async with site.feeds.watching(run.id, visitor_of(request).user.name) as watch:
         while True:
             events = await watch.after(number)
-            # A session that has ended meanwhile must not receive further events.
+            # If the session has ended meanwhile, the browser must not get further events.
             if site.closing.is_set() or not await run_in_threadpool(is_still_in, request):
                 return
             for event in events:

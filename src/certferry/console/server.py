@@ -1,5 +1,5 @@
-"""The HTTP server: uvicorn's protocol over h11 in the loop of a thread, with limits on the cost of
-a connection before login.
+"""The HTTP server: uvicorn's protocol over h11, in an event loop with its own thread. Limits keep
+connections cheap before login.
 """
 
 from __future__ import annotations
@@ -36,13 +36,13 @@ MOST_CONNECTIONS = 300
 FOR_HEADERS, FOR_BODY = 10.0, 15.0  # seconds for the whole, so slow drips end too
 KEEP_ALIVE = 75  # seconds; longer than proxies keep connections, so a proxy never uses a closed one
 LINGERING = 2.0
-"""Seconds for discarding the rest of a refused request. A socket closed at once would send a reset,
-and the client would not see the answer.
+"""How many seconds the rest of a refused request is read and discarded. A socket closed at once
+would send a reset, and the client would not see the answer.
 """
 GOODBYE = 3.0  # seconds for answers in progress when the server ends
 
 _ABSOLUTE = re.compile(rb"https?://([^/?#]+)([^#]*)", re.IGNORECASE)
-"""A request's target with the host, as sent by clients of proxies."""
+"""Matches a request's target that is a whole URL, as sent to a proxy."""
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 class _Requests(h11.Connection):
     """Reads requests, and refuses requests that are too large."""
 
-    #: The status for refusing the request.
+    #: The status with which the request is refused.
     refused = HTTPStatus.BAD_REQUEST
     #: The client's `Accept-Language`; empty before the headers were read.
     accepted = ""
@@ -77,7 +77,7 @@ class _Requests(h11.Connection):
                 self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
             names = {name for name, _ in event.headers}
             if {b"content-length", b"transfer-encoding"} <= names:
-                # A proxy in front may see another end of the request (RFC 9112 §6.1).
+                # A proxy in front may see the end of the request elsewhere (RFC 9112 §6.1).
                 self._refuse(HTTPStatus.BAD_REQUEST)
             length = next(
                 (
@@ -117,10 +117,10 @@ class _Requests(h11.Connection):
 
 
 class Connection(H11Protocol):
-    """A connection. A request that arrives too slowly ends the connection. With too many
-    connections, the newest replaces another, so a person and a monitor are served: the connection
-    waiting longest for a request, or else the connection with the longest-lasting answer, such as a
-    stream.
+    """A connection. A request that arrives too slowly ends the connection. Above the maximum, a new
+    connection (it may be a person's or a monitor's) closes the connection that has waited longest
+    for a request. If no connection waits, the connection whose answer has lasted longest is closed,
+    such as a stream.
     """
 
     conn: _Requests
@@ -180,8 +180,8 @@ class Connection(H11Protocol):
         self._keep_time(is_awaited=bool(self.conn.trailing_data[0]))
 
     def _keep_time(self, *, is_awaited: bool) -> None:
-        """Limit the time for receiving a request's headers, and the time for the body. Each is
-        limited as a whole; otherwise a client sending slow drips would never be late.
+        """Limit the time for receiving a request's headers, and the time for the body. Each limit
+        is for the whole: otherwise a client could send byte by byte for ever.
         """
         if self._is_refused:
             return
@@ -211,9 +211,7 @@ class Connection(H11Protocol):
             super().shutdown()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse the request with an answer of our own in place of uvicorn's, and end the
-        connection.
-        """
+        """Refuse the request with our own answer instead of uvicorn's, and end the connection."""
         del msg
         self._is_refused = True
         if self._late is not None:
@@ -242,8 +240,8 @@ class Connection(H11Protocol):
 
 
 def _refusal_text(status: HTTPStatus, accepted: str) -> str:
-    """Return the problem and the hint, in the client's language; in every language if the client
-    names no language.
+    """Return the problem and the hint in the language that the client prefers, or in every language
+    if the client names none.
     """
     problem = PageRefused(status).problem
     sentences = [problem.message] if problem.hint is None else [problem.message, problem.hint]

@@ -58,21 +58,19 @@ class Starter(Protocol):
         plan: str | None = None,
         request: str | None = None,
     ) -> StoredRun:
-        """Begin a run; if this `request` already began a run, return that run. Raises
-        `CertferryError`.
+        """Begin a run, and return it. If a run was already begun with the same `request`, return
+        that run. Raises `CertferryError`.
         """
 
     def stop(self, run: str) -> bool:
-        """Ask a run of this process to stop at a safe point. Return whether the process has such a
-        run.
-        """
+        """Ask a run to stop at a safe point. Return False if the run is not one of this process."""
 
 
 @dataclass(eq=False)
 class Site:
     """Everything that the console serves."""
 
-    #: Returns the workspace in force; replaced when the settings are read again.
+    #: Returns the workspace in force: another one after the settings are read again.
     workspace: Callable[[], Workspace]
     starter: Starter
     #: The path of the console's URL, without a slash at the end.
@@ -80,17 +78,17 @@ class Site:
     is_https: bool = False
     #: This process makes the runs twice a day.
     has_schedule: bool = False
-    #: The problem of the last try to read the settings again.
+    #: The problem of the last try to read the settings again; `None` after a success.
     unread: Problem | None = None
     observer: Observer = field(init=False)
     stored: Snapshots = field(init=False)
     #: Set when the process ends, so streams end at once.
     closing: threading.Event = field(default_factory=threading.Event)
     feeds: Feeds = field(init=False)
-    #: Plans shown to operators, by digest. If a run plans something else, the page shows the
-    #: difference.
+    #: Plans shown to operators, by digest. The page of a later plan shows the differences from a
+    #: shown plan.
     shown_plans: Recent[str, Sequence[Plan]] = field(default_factory=lambda: Recent(20))
-    #: Reports of ended runs as shown, by run and language.
+    #: The views of ended runs' reports, by run and language.
     reports: Recent[tuple[str, str], object] = field(default_factory=lambda: Recent(50))
 
     def __post_init__(self) -> None:
@@ -131,8 +129,8 @@ def visitor_of(request: Request) -> Visitor:
 
 
 def path_of(request: Request) -> str:
-    """Return the path below our prefix. Use this and not `request.url`, because `request.url`
-    contains the `Host` sent by the client.
+    """Return the path below our prefix. Do not use `request.url`, which contains the `Host` sent by
+    the client.
     """
     path: str = request.scope["path"]
     return path
@@ -153,8 +151,9 @@ def with_form(
 
 
 def voice_of(request: Request) -> Voice:
-    """Return the voice for answering a request. Commands on a page name the file, once the visitor
-    is logged in; an answer of the API is the document that a command prints.
+    """Return the voice for answering a request. Commands on a page name the configuration file if
+    the visitor is logged in. Commands in an answer of the API do not, because the answer is the
+    document that a command prints.
     """
     is_page = not path_of(request).startswith("/api/")
     path = None
@@ -182,16 +181,16 @@ def asset_digest(name: str) -> str:
 
 
 def _unbroken(command: str) -> Markup:
-    """Return an escaped command with every option on one line: browsers break a line at a
-    hyphen.
+    """Return an escaped command that keeps each option on one line, because browsers break lines at
+    hyphens.
     """
     options = _OPTION.sub(r'<span class="option">\g<0></span>', str(command))
     return Markup(options)  # noqa: S704 - escaped by the callers
 
 
 def _shown(value: object) -> object:
-    """Return a value with text direction characters made visible: names and foreign words are data
-    on every page.
+    """Replace control characters and changes of text direction in a value, because pages quote
+    names and words from outside.
     """
     return visible(value) if isinstance(value, str) and not hasattr(value, "__html__") else value
 

@@ -1,4 +1,4 @@
-"""The stored facts of all certificates, read once for all visitors within two seconds."""
+"""The stored facts of all certificates, read at most once in two seconds for all visitors."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ STALE = timedelta(seconds=2)
 
 
 class Snapshot(Struct, frozen=True):
-    """The content of the state at a moment, with conclusions."""
+    """The records in the state at a moment, and the conclusions from the records."""
 
     at: datetime
     settings: Settings
@@ -83,11 +83,11 @@ class Snapshots:
 
     @property
     def troubles(self) -> int:
-        """The number of things needing a person in the last snapshot."""
+        """How many things needed a person in the last snapshot."""
         return 0 if self._last is None else self._last.agenda.verdict.troubles
 
     def latest(self) -> Snapshot:
-        """Return a snapshot at most two seconds old, and newer than the last run of every host.
+        """Return a snapshot that is at most two seconds old and newer than every host's last run.
         Raises `StateError`.
         """
         workspace, asked_at = self._workspace(), time.monotonic()

@@ -20,10 +20,12 @@ from certferry.values import replace
 T = TypeVar("T")
 
 ROWS = 100
-"""Rows of a page. A page stays well below 150 kB (`benchmarks/console.py`)."""
+"""The most rows on a page, so a page stays well below 150 kB (`benchmarks/console.py`)."""
 
 _LONG = 9
-"""Digits beyond every page number. Refused because parsing thousands of digits takes long."""
+"""A page number has fewer digits than this. Longer numbers are not parsed, because that takes
+long.
+"""
 
 _TONES = {Tone.GOOD: "ok", Tone.PENDING: "notice", Tone.BAD: "error"}
 
@@ -41,7 +43,7 @@ class Cell(Struct, frozen=True):
     path: str | None = None
     #: Show the words as a button posting to this path.
     post: str | None = None
-    #: The severity of a badge before the words, if the words need a person.
+    #: The severity shown as a badge before the words, if the words need a person.
     need: Severity | None = None
 
 
@@ -83,8 +85,8 @@ def table_of(headings: Sequence[Text], rows: Sequence[Row]) -> TableView:
 def page_of(
     headings: Sequence[Text], entries: Sequence[T], asked: str, row: Callable[[T], Row]
 ) -> TableView:
-    """Make the page with the number in `asked`, or the nearest page. `row` makes a row of a
-    thing.
+    """Make the page with the number in `asked`, or the nearest page. `row` makes the row of an
+    entry.
     """
     last = max(1, -(-len(entries) // ROWS))
     is_number = asked.isdecimal() and len(asked) < _LONG

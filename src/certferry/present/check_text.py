@@ -39,8 +39,8 @@ class PluginStatus(Enum):
 
 
 def plugin_status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
-    """Return the exit code for all concerns together. A certain error
-    outranks an unjudged concern.
+    """Return the exit code for all concerns together. A concern with an error outranks a concern
+    that could not be judged.
     """
     listed = list(concerns)
     if any(concern.problem.is_error for concern in listed):
@@ -181,7 +181,7 @@ def _of_cause(cause: Cause, numbers: Mapping[int, int]) -> Document:
 
 
 def _harmless(words: str) -> str:
-    """Replace characters that would begin performance data or a new line."""
+    """Replace characters that would begin the plugin's performance data, or a new line."""
     return visible(words.replace("|", "/").replace("\n", " "))
 
 

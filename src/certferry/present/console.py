@@ -17,7 +17,7 @@ from certferry.present.run_log import RunLog
 from certferry.values import replace
 
 _DUMB = {"", "dumb", "unknown"}
-"""Values of `$TERM` for terminals without colour and cursor movement."""
+"""Values of `$TERM` that mean a terminal without colour and cursor movement."""
 
 
 class Verbosity(Enum):
@@ -60,7 +60,7 @@ class Console:
             self.print_wrapped([layout.line(), *remarks])
 
     def print_stderr_table(self, table: layout.TextTable) -> None:
-        """Write a table that is no data to stderr, followed by an empty line."""
+        """Write to stderr a table that is not the command's data, then an empty line."""
         self.print_stderr([*_as_wide_as(self.stderr, table), layout.line()])
 
     def print_json(self, document: Mapping[str, object], *, on_one_line: bool = False) -> None:
@@ -72,8 +72,8 @@ class Console:
         self.stdout.write(json_text + "\n")
 
     def print_stderr(self, lines: Iterable[layout.Line]) -> None:
-        """Write sentences that are no data to stderr. A terminal gets
-        the lines broken at spaces.
+        """Write to stderr sentences that are not the command's data. A terminal gets the lines
+        broken at spaces.
         """
         self._write(self.stderr, self._folded(self.stderr, lines))
 

@@ -28,7 +28,9 @@ from certferry.present.status_text import NOTHING, served_by_addresses
 from certferry.text import Text, verbatim
 
 _LABEL = 24
-"""Cells of a certificate's name at the target; `--json` has the whole name."""
+"""The widest name of a certificate in a table, in cells. Longer names are cut; `--json` has the
+whole name.
+"""
 
 _DOMAINS = (
     *(Text("DOMAIN"), Text("STATE"), verbatim("HTTPS"), Text("OWNER"), Text("LEFT")),
@@ -38,7 +40,7 @@ _CERTIFICATES = (Text("CERTIFICATE"), Text("OWNER"), Text("LEFT"), Text("NAME"),
 
 _OWNERS = {Owner.OURS: Tone.GOOD, Owner.FOREIGN: Tone.PLAIN, Owner.FREE: Tone.PENDING}
 _AT_REST = "success"
-"""The usual state of a domain."""
+"""The state of a domain that the CDN is not changing at the moment."""
 
 
 def domains(discovery: inventory.Discovery, now: datetime, voice: Voice) -> TextTable:
@@ -70,7 +72,9 @@ def _table(
 
 
 def remarks(discovery: inventory.Discovery, voice: Voice) -> Iterator[Line]:
-    """Render the problems of domains and at their edges, and why a certificate misses a domain."""
+    """Render the problems of domains and of their edges, and why a covering certificate is not
+    deployed.
+    """
     for discovered in discovery.domains:
         name = discovered.listed.domain
         for remark in remarks_on(discovered):
@@ -192,7 +196,9 @@ def _served(addresses: Sequence[Served], voice: Voice) -> Span:
 
 
 def remarks_on(discovered: inventory.DiscoveredDomain) -> Iterator[Text]:
-    """Yield the problems of a domain and at its edges, and why a certificate misses the domain."""
+    """Yield the problems of a domain and of its edges, and why a covering certificate is not
+    deployed there.
+    """
     if discovered.problem is not None:
         yield discovered.problem.message
     if discovered.covered_by and discovered.deployed_by is None and discovered.listed.by_itself:
@@ -385,7 +391,7 @@ def _row(look: HostObservation, address: Served, now: datetime, voice: Voice) ->
 
 
 def _host(look: HostObservation, now: datetime) -> Document:
-    """Return a host. `ok` is true if every address is valid and no problem is an error."""
+    """Return a host as a document. `ok` is `HostObservation.ok`."""
     return {
         "host": look.host.name,
         "port": look.host.port,
@@ -424,7 +430,9 @@ def _address(address: Served, now: datetime) -> Document:
 
 
 _ELSEWHERE = frozenset({Code.WAYS, Code.LAST_RUN, Code.LAST_CHANGE})
-"""Findings for programs in `--json`; people find the same in `discover`, `status` and `history`."""
+"""Codes of notices that only `--json` shows. `discover`, `status` and `history` show people the
+same facts.
+"""
 FIX = Text("fix: ")
 _INDENT = 2
 

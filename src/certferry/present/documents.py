@@ -38,8 +38,8 @@ Document = dict[str, object]
 
 
 def of_report(report: reported.SyncReport) -> Document:
-    """Return the document of `sync`. `ok` is true if all is as declared,
-    not waiting or incomplete.
+    """Return the document of `sync`. `ok` is true if the run was complete, and no step failed, was
+    refused or skipped, or waits.
     """
     return {
         "ok": report.ok and report.complete,
@@ -61,7 +61,7 @@ def of_report(report: reported.SyncReport) -> Document:
 
 
 _WEIGHTS = {Severity.NOTICE: "info"}
-"""The word of `doctor` for a severity, where the word differs."""
+"""The word of `doctor` for a severity, if it is not the severity's own value."""
 
 
 def of_findings(findings: Sequence[Problem]) -> Document:
@@ -149,8 +149,8 @@ def _last_run(last: LastRun) -> Document:
 
 
 def of_persist_record(record: PersistRecord) -> Document:
-    """Return the document of `dns-persist`. The value is one string, also
-    if DNS splits the value.
+    """Return the document of `dns-persist`. The value is one string, even if DNS must split it into
+    several.
     """
     return {"name": record.name, "type": record.rtype, "value": record.value}
 
@@ -227,7 +227,9 @@ def of_cause(cause: Cause) -> Document:
 
 
 def of_served(address: Served, fingerprint: str | None) -> Document:
-    """Return what an address presents. `ok` is true if it is valid and has this `fingerprint`."""
+    """Return what an address presents. `ok` is true if the certificate is valid and has this
+    `fingerprint`.
+    """
     return {
         "address": address.address,
         "fingerprint": address.fingerprint,
@@ -252,7 +254,9 @@ def of_undeclared(undeclared: Undeclared) -> Document:
 
 
 def of_plans(plans: Sequence[planned.Plan]) -> Document:
-    """Return the document of `plan`. `changes` counts the steps except repeated removals."""
+    """Return the document of `plan`. `changes` counts the steps that change something
+    (`Plan.pending`).
+    """
     return {
         "changes": sum(len(plan.pending) for plan in plans),
         "digest": digest_of_plans(plans),
@@ -354,8 +358,8 @@ def _issued_later(step: planned.Issue | None) -> Document | None:
 
 
 def _diff(changes: Sequence[Change]) -> Document:
-    """Return the values before and after: for certificates fingerprints,
-    and the bound `remote_id`.
+    """Return the value of each setting before and after. Values of a certificate are fingerprints,
+    with the bound `remote_id`.
     """
     return {
         change.setting: {"before": change.before, "after": change.after}
@@ -484,7 +488,9 @@ def _last_failure(failure: LastFailure | None) -> Document | None:
 
 
 def of_channels(states: Mapping[str, ChannelState]) -> list[Document]:
-    """Return each channel for programs. `problem` is null if the last message was taken."""
+    """Return each channel for programs. `problem` is null if the channel accepted its last
+    message.
+    """
     return [
         {
             "name": name,

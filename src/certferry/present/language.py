@@ -1,4 +1,4 @@
-"""The language of a run, the voice that renders each `Text`, and words and phrases shared by all
+"""The language of a run, the voice that renders each `Text`, and the words and phrases of all
 outputs, so one thing has one name everywhere.
 
 `--lang` decides, then `CERTFERRY_LANG`, then the locale as POSIX reads it: the first non-empty of
@@ -6,10 +6,10 @@ outputs, so one thing has one name everywhere.
 
 Rules of the voice, beside those of STYLE.md:
 
-- A line begins with its subject: the lineage, then the step, then the domain. One thing per line,
-  aligned where a reader compares lines.
-- Actions, outcomes and standings are also words for programs (docs/reference/json.md): translated
-  for people, never in JSON.
+- A line begins with its subject: the lineage, then the step, then the domain. Each line says one
+  thing, and lines to compare are aligned.
+- Actions, outcomes and standings are also words for programs (docs/reference/json.md). They are
+  translated for people, never in JSON.
 - Names, commands and settings appear as a person types them, commands in backquotes. Counts have
   a singular and a plural: no `certificate(s)`.
 - Moments use the machine's clock with the offset from UTC; programs get UTC. Durations have one
@@ -85,10 +85,11 @@ WORDS = {
         *(Text("found"), Text("issuer"), Text("serial"), Text("reason"), Text("label")),
     )
 } | {
-    # The event is stored when the target accepts the change; the deployment may still fail later.
+    # The event `deployed` is stored when the target accepts the change; the deployment may still
+    # fail.
     "deployed": Text("deployment begun"),
 }
-"""Words that programs read too, as texts for people."""
+"""Words of JSON and of the history, each with the text that people see."""
 
 
 def english(template: str) -> str:
@@ -105,13 +106,17 @@ READ_THE_FILE = (
 _COMMAND = re.compile(rf"\bcertferry (?=(?:{READ_THE_FILE})\b)")
 
 EVERYWHERE = Path("/etc/certferry/certferry.toml")
-"""The file that a command finds in any directory, run by any user."""
+"""The configuration file that every command finds, whatever its current directory and user."""
 
 _OPTIONS = "\ufdd0"
-"""Stands in a sentence for a command's options: a character that Unicode reserves for programs."""
+"""A placeholder for the options of a printed command: a character that Unicode reserves for use
+inside programs.
+"""
 
 _seen_before = lru_cache(1000)(redacted)
-"""Caches sentences without values: a report may repeat such a sentence a thousand times."""
+"""Redacts sentences without values, with a cache, because a report may repeat such a sentence a
+thousand times.
+"""
 
 
 class Voice:
@@ -137,7 +142,9 @@ class Voice:
         self.options = f" --config {shlex.quote(str(config))}"
 
     def command(self, words: str) -> str:
-        """Return a command of certferry with the file that the command reads."""
+        """Return a command of certferry, with `--config` if the command needs the option to find
+        the file.
+        """
         return redacted(_COMMAND.sub(lambda _: f"certferry{self.options} ", words))
 
     def say(self, text: Text) -> str:
@@ -230,8 +237,9 @@ def must_be_spoken(environ: Mapping[str, str]) -> None:
 
 
 def voice_beside(config: Path | None, language: str, zone: tzinfo | None = None) -> Voice:
-    """Return the voice for a message or a page. Its reader pastes a command into any shell of the
-    machine, which finds no file but that of `EVERYWHERE` by itself.
+    """Return the voice for a message or a page. The reader may paste its commands into any shell,
+    so each command names the configuration file, unless the file is `EVERYWHERE`, which every
+    command finds.
     """
     voice = voice_in(language, zone)
     if config is not None and config.absolute() != EVERYWHERE:
@@ -287,7 +295,9 @@ def certificate_count(count: int) -> Text:
 
 
 def once(subject: str | None, words: str) -> str:
-    """Remove a subject named earlier in the line: details often begin with their subject."""
+    """Remove the subject at the start of `words`, because the line has named the subject
+    already.
+    """
     return words if subject is None else words.removeprefix(f"{subject}: ")
 
 

@@ -26,7 +26,9 @@ class Tone(Enum):
 
 
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
-"""Characters that move a cursor or reverse text, except the line end: C0, C1, bidi controls."""
+"""Matches a character that moves the cursor or reverses text, except the line end: C0, C1 and bidi
+controls, and line separators.
+"""
 
 
 _CODES = {Tone.STRONG: 1, Tone.FAINT: 2, Tone.BAD: 31, Tone.GOOD: 32, Tone.PENDING: 33}
@@ -124,7 +126,9 @@ _ON_ONE_LINE = re.compile(
 
 
 def folded(row_line: Line, cells: int) -> list[Line]:
-    """Break a wide line. Further lines align below the last span, or are indented if too narrow."""
+    """Break a line that is wider than `cells`. Further lines align below the last span, or are only
+    indented if too little room is left there.
+    """
     words = plain(row_line)
     if width(words) <= cells or "\n" in words:
         return [row_line]

@@ -2,7 +2,7 @@
 
 For each certificate the display shows the current wait: on which service, since when, and until
 when at most. Among many domains the waiting ones come first, and finished ones are only counted.
-The display fits the terminal at all times, and disappears at the end.
+The display never exceeds the terminal, and disappears at the end.
 """
 
 from __future__ import annotations
@@ -32,19 +32,21 @@ from certferry.text import Text
 from certferry.values import replace
 
 _REFRESHES = 4
-"""Redraws per second, so the operator sees the waiting time advance."""
+"""Redraws per second: enough to see the waiting time advance."""
 
 _NARROW = 60
-"""Below this width in cells, details go under their columns instead of beside them."""
+"""Cells. On a narrower terminal, details go below the step's name instead of beside it."""
 
 _FEW = 8
-"""The most steps of a certificate shown one by one; of more steps, equal steps are counted."""
+"""Up to this many steps of a certificate are shown one by one. If there are more, equal steps share
+a line with their number.
+"""
 
 _FEW_DOMAINS = 3
-"""The most domains of a run without a line that counts the finished domains."""
+"""In a run with more domains than this, a line counts the finished domains."""
 
 _NAMED = 3
-"""The most domains named in a group of domains with the same wait."""
+"""The most domains named on the line of equal steps; more are counted."""
 
 _NARROW_INDENT = 2 * len(INDENT)
 
@@ -108,14 +110,14 @@ class _Lineage:
         self.activity, self.counted, self.asking = activity, None, None
 
     def of(self, action: Action | None) -> tuple[int, int]:
-        """Return how many domains have finished an action well, and how many
-        domains need the action.
+        """Return two counts: the domains where an action ended well, and all domains that need the
+        action.
         """
         by_key = {(step.action, step.target, step.domain): step for step in self.steps.values()}
         deploys = {key[1:]: step for key, step in by_key.items() if key[0] is Action.DEPLOY}
         verifies = {key[1:]: step for key, step in by_key.items() if key[0] is Action.VERIFY}
         if action is Action.DEPLOY:
-            # A domain with only a Verify was bound before the run.
+            # A domain with a Verify but no Deploy was bound before the run.
             done = [step for step in deploys.values() if step.outcome in _WELL]
             return len(done) + len(verifies.keys() - deploys), len(deploys | verifies)
         # A receiver's delivery has no Verify, because no handshake shows a receiver's certificate.
@@ -125,7 +127,9 @@ class _Lineage:
 
 
 class Display:
-    """The current state of a run. Many threads report events; another thread draws."""
+    """The state of a run, as the display draws it. Many threads report events; another thread
+    draws.
+    """
 
     def __init__(
         self, voice: Voice, now: Callable[[], datetime], *, changes_nothing: bool = False
@@ -173,7 +177,9 @@ class Display:
         yield from footer
 
     def _rows(self, screen: Screen, width: int, most: int) -> list[RichText]:
-        """Return the busy certificates that fit, at least one row each, and count the rest."""
+        """Return rows for the busy certificates that fit, each in full or on one row, and a row
+        that counts the rest.
+        """
         busy = [(name, lineage) for name, lineage in self._lineages.items() if lineage.is_busy]
         rows: list[RichText] = []
         for left, (name, lineage) in zip(reversed(range(len(busy))), busy, strict=True):
@@ -295,8 +301,8 @@ class Display:
         return message
 
     def _counts(self) -> Line | None:
-        """Render how many domains are deployed and verified, and since
-        when the other domains wait.
+        """Render how many domains are deployed and how many are verified, and since when the
+        longest wait lasts.
         """
         lineages = self._lineages.values()
         counts = []
@@ -342,8 +348,8 @@ def _and_more(count: int) -> Text:
 
 
 def _longest(steps: Sequence[StepOutcome]) -> Waiting | None:
-    """Return one wait for several steps: the first begun, preferably with a usual time,
-    but with the last deadline.
+    """Return one wait that stands for several steps: the earliest of those with a usual time, else
+    the earliest of all, with the latest deadline of any step.
     """
     waits = [step.waiting for step in steps if step.waiting is not None]
     if not waits:

@@ -50,7 +50,7 @@ def remarks(states: Mapping[str, noticed.ChannelState], voice: Voice) -> Iterato
 
 
 MOST_EVENTS = 100
-"""The most events in a document for a program; the document counts the rest."""
+"""A document for a program has at most this many events, and the number of the others."""
 _MOST_LISTED = 10
 
 TOPICS = {
@@ -85,9 +85,10 @@ def message(
     run: str,
     services: Mapping[str, Text] = MappingProxyType({}),
 ) -> noticed.Message:
-    """Return one message for several notifications, grouped by cause.
+    """Return one message for several notifications, with a paragraph for those with the same topic
+    and problem.
 
-    `services` are names of targets for people.
+    `services` are the names that people know, by target.
     """
     counts = Counter(voice.say(_heading(notification)) for notification in notifications)
     topics = [Text("{what} ({count})", what=topic, count=n) for topic, n in counts.items()]
@@ -176,8 +177,8 @@ def _lines(group: Sequence[noticed.Notification], services: Mapping[str, Text]) 
 
 
 def _what_is_in_order(notice: noticed.Notice, services: Mapping[str, Text]) -> Text:
-    """Name the part of a certificate's work that is in order again: the
-    lineage alone says too little.
+    """Name the part of a certificate's work that is healthy again: the lineage alone would not say
+    enough.
     """
     lineage, target, domain = notice.subject.lineage, notice.subject.target, notice.subject.domain
     if lineage and target:

@@ -1,7 +1,8 @@
-"""Search the output of `certferry help` by any words: sections of pages, and commands.
+"""Search the texts that `certferry help` prints, sections of pages and the help of commands, for
+any words.
 
-Every search reads all texts, which takes a tenth of a second for half a megabyte. A stored index
-would have to be built, shipped and compared.
+Every search reads all texts, which takes a tenth of a second for half a megabyte. There is no
+stored index, which would have to be built, shipped and kept up to date.
 """
 
 from __future__ import annotations
@@ -64,20 +65,26 @@ _COMMON = frozenset(
         "with",
     }
 )
-"""The same in English, and words of every section."""
+"""English words that a search ignores: question words, and words of every section."""
 _ENDINGS = ("ing", "ed", "es", "s", "e")
 _LEAST_STEM = 3
 """The fewest letters left after removing an ending."""
 _ENOUGH = 2 / 3
-"""The share of the terms that a page must have: pasted words include the operator's own names."""
+"""The share of the searched terms that a page must have. Not all, because pasted words include the
+operator's own names.
+"""
 _IN_HEADING = 3
 """A term in a heading counts this many times."""
 _HALF = 1.5
-"""A section with a term this many times gets half the weight: a tenth mention adds little."""
+"""How often a section must have a term to get half of the term's weight. Further mentions add less
+and less.
+"""
 _FEW_ROWS = 6
 """A table with more rows shows only the rows with the most terms."""
 _OF_A_TEST = "`tests/"
-"""The start of a test's name. Tables of tests are for developers, so the search skips them."""
+"""The text before a test's name in a table. Tables of tests are for developers, so the search skips
+them.
+"""
 _HEADING = re.compile(r"^#{1,4} +(.+)$")
 
 
@@ -108,7 +115,7 @@ class Section:
 
     @cached_property
     def named(self) -> frozenset[str]:
-        """Return the terms in the names of the page and the section."""
+        """Return the terms in the page's name and the section's heading."""
         return self.called if self.is_command else self.called | set(terms(self.heading))
 
     @cached_property
@@ -129,13 +136,15 @@ class Matches(Struct, frozen=True):
     #: The best section of each topic, the best first.
     sections: Sequence[Section]
     is_clear: bool
-    """Whether the first section has every word and clearly wins: as the only match, by its
-    name, or by the exact phrase.
+    """Whether the first section has every word, and is the only match or beats the second by its
+    name or the exact phrase.
     """
 
 
 _Fit = tuple[int, bool, float]
-"""How well a section fits: by names, by the exact phrase, and by weighted counts of terms."""
+"""How well a section fits, compared in this order: words in its names, the exact phrase, and the
+weighted counts of terms.
+"""
 
 
 def terms(words: str) -> list[str]:
@@ -152,7 +161,7 @@ def terms(words: str) -> list[str]:
 
 
 def search(asked: str, sections: Iterable[Section]) -> Matches:
-    """Return the sections that match an operator's words; a topic needs enough of the terms."""
+    """Return the best section of each topic that has enough of the operator's words (`_ENOUGH`)."""
     everything = list(sections)
     wanted, phrase = frozenset(terms(asked)), _words(asked)
     weights = {term: _weight(term, everything) for term in wanted}
@@ -200,7 +209,9 @@ def sections_of(page: Page) -> Iterator[Section]:
 
 
 def _words(text: str) -> str:
-    """Return a text in lower case, without marks, with one space between words."""
+    """Return the words of a text in lower case, without Markdown and punctuation, with one space
+    between them.
+    """
     return " ".join(re.findall(r"[\w.:/*-]+", text.casefold().replace("`", "")))
 
 

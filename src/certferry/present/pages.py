@@ -14,11 +14,13 @@ from certferry.present.language import ENGLISH
 from certferry.present.layout import Line, Span, Tone, line, width, wrapped
 
 WIDEST = 100
-"""Cells; longer lines are hard to read."""
+"""The widest line of a page, in cells. Longer lines are hard to read."""
 
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)]*)\)")
 _ASIDE = re.compile(r"<!--|\[(?:中文|English)\]\([^)]*\)$")
-"""Parts for other readers: comments for authors, and links to the other language."""
+"""Matches the start of a block to leave out: a comment for authors, or the link to the other
+language.
+"""
 _ITEM = re.compile(r"^(?: *)(?:[-*]|\d+\.) ")
 _FENCE = "```"
 _BOLD = re.compile(r"\*\*([^*]+)\*\*")
@@ -178,7 +180,9 @@ def schemas() -> Mapping[str, Path]:
 
 
 def about_code(code: str, language: str) -> str | None:
-    """Return the rows about a code, each under the table's heading, or None for an unknown code."""
+    """Return the rows about a code, each with the heading of its section and of its table, or None
+    for an unknown code.
+    """
     text = pages(language)["codes"].text
     parts = [part for part in text.split("\n## ")[1:] if code in _CODE.findall(part)]
     return "\n\n".join(_with_one_row(part, code) for part in parts) or None

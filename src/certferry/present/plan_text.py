@@ -29,8 +29,8 @@ _BELOW = len(INDENT) + VERB + 1
 
 
 def lines(plans: Sequence[planned.Plan], voice: Voice, digest: str | None = None) -> Iterator[Line]:
-    """Write plans, and with `digest` the command that carries out just these plans. Plans without
-    changes are only counted.
+    """Write plans, and with `digest` the command that carries out exactly these plans. Plans with
+    nothing to show are only counted.
     """
     for plan in plans:
         if not is_only_counted(plan):
@@ -66,7 +66,7 @@ class PlanEntry(Struct, frozen=True):
     #: The settings that change.
     changes: Sequence[Change] = ()
     hint: Text | None = None
-    #: The names that need no proof.
+    #: A line below: the names that permanent records prove.
     below: Text | None = None
 
 
@@ -82,7 +82,7 @@ def entries(plan: planned.Plan, voice: Voice) -> Iterator[PlanEntry]:
         where, later = at_target(target), left_to_later_runs(count)
         yield _entry(planned.Action.RETIRE, where, later, voice, Tone.GOOD)
     yield from _findings(plan, voice, planned.Weight.REFUSED, planned.Weight.BLOCKED)
-    # Differing domains that a policy leaves alone.
+    # Domains that differ from the declaration, but that a policy leaves unchanged.
     for drifted in plan.drifts:
         policy = Text('left unchanged (drift = "{policy}")', policy=drifted.policy.value)
         entry = _entry("drifted", at_target(drifted.target, drifted.domain), policy, voice)
@@ -149,8 +149,8 @@ def _entry_lines(entry: PlanEntry, voice: Voice) -> Iterator[Line]:
 
 
 def _reasons(plan: planned.Plan) -> list[Text]:
-    """Return the reasons: the order's, or each rollout's once. Differing
-    reasons stand at their steps.
+    """Return the reason of the order, else the reasons of the other steps. If rollouts have
+    different reasons, point to their steps. Without steps, say how the certificate stands.
     """
     issue = plan.issue_now or plan.issue_later
     if issue is not None:

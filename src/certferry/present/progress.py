@@ -1,4 +1,4 @@
-"""Show a run while it goes on, each event once: live, as plain lines, and in the log."""
+"""Show a run in progress, each event once: live, as plain lines, and in the log."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ def progress_on(
 
 
 def progress_on_stdout(console: Console, verbosity: Verbosity) -> Progress:
-    """Return a listener that prints another client's run on stdout, because such a client
-    shows stderr as an error.
+    """Return a listener that prints a run started by another client on stdout, because clients show
+    stderr as an error.
     """
     shown = _lines_unless_quiet(replace(console, stderr=console.stdout), verbosity)
     return _also_logged(shown, console.run_log)
@@ -65,7 +65,8 @@ def progress_lines(console: Console) -> Progress:
     """Return a listener that prints a run on stderr, one line for each
     event except unchanged steps.
 
-    A lost state keeps every certificate from being done; only the first line reports it.
+    If one cause keeps many certificates from being done, such as a lost state, only the first line
+    reports the cause.
     """
     reported: set[Failure] = set()
 
@@ -112,7 +113,9 @@ def _also_logged(shown: Progress, run_log: RunLog) -> Progress:
 
 
 class _Once:
-    """Passes on new events in words: a wait when it begins or changes, not at each observation."""
+    """Passes on an event if its words are new for its step: a wait is passed on when it begins or
+    changes, not at each observation.
+    """
 
     def __init__(
         self, voice: Voice, pass_on: Callable[[events.Activity | events.StepEnded, str], None]
@@ -188,8 +191,8 @@ def log_event(event: events.Activity | events.StepEnded, words: str, log: RunLog
 
 
 def log_unchanged(report: SyncReport, log: RunLog) -> None:
-    """Log each certificate that is as declared: bound and served
-    everywhere, not only stored here.
+    """Log each certificate for which nothing had to change: bound and served everywhere as
+    declared, not only stored here.
     """
     message, outcome = Text("certificate unchanged, sync skipped"), Outcome.UNCHANGED.value
     for lineage in report.lineages if report.complete else ():
@@ -199,7 +202,7 @@ def log_unchanged(report: SyncReport, log: RunLog) -> None:
 
 
 def log_plans(plans: Sequence[Plan], log: RunLog) -> None:
-    """Log refusals by safety, and the other findings of plans."""
+    """Log the findings of plans, the refusals for safety first."""
     for plan in plans:
         for weight in sorted(Weight, key=lambda weight: weight is not Weight.REFUSED):
             level, event = _LEVELS.get(weight.severity, Level.INFO), f"plan.{weight.value}"
@@ -231,7 +234,9 @@ def log_findings(findings: Sequence[Problem], log: RunLog) -> None:
 
 
 def log_look(look: HostObservation, log: RunLog, *, has_changed: bool = False) -> None:
-    """Log the problems at a host; with `has_changed` also a host that is in order again."""
+    """Log the problems at a host. With `has_changed`, also log that a host without problems is
+    healthy again.
+    """
     host, name = str(look.host), look.host.name
     problems: list[tuple[Problem | None, str, dict[str, object]]] = [
         (address.problem, f"{host} {address.address}".rstrip(), {"address": address.address})

@@ -1,7 +1,7 @@
 """Render the result of a sync for a person.
 
-The result has a line for each step, a line for many domains or certificates that went
-well, and a closing sentence.
+The result has a line for each step, but one line for many domains or certificates that went well,
+and a closing sentence.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _FEW = 3
 
 _ROLLOUT = {Action.DEPLOY, Action.VERIFY}
 _USUAL = (reports.BOUND, reports.SEEN)
-"""Details of a step that ended in the usual way."""
+"""The details of steps that ended as usual. Such steps need no lines of their own."""
 
 OUTCOME = 9
 """Cells for the longest outcome, `unchanged`."""
@@ -47,7 +47,7 @@ _TONES = {
     reports.Outcome.DONE: Tone.GOOD,
     reports.Outcome.UNCHANGED: Tone.FAINT,
 }
-"""The worst outcome comes first."""
+"""The tone of each outcome. The outcomes are in order of importance, the worst first."""
 
 
 def lines(
@@ -137,7 +137,7 @@ _NOT_DONE = Text("not done")
 
 
 def _not_written_down(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
-    # If the same trouble kept certificates from being done, the report names it there.
+    # If the same problem kept certificates from being done, the report shows the problem there.
     steps = [step for each in report.lineages for step in each.outcomes if is_not_done(step)]
     if report.problem is not None and report.problem.code not in {step.code for step in steps}:
         message = Text("could not record the end of the run: {problem}")
@@ -235,7 +235,9 @@ def _together(well: Sequence[reports.LineageReport], voice: Voice) -> Iterator[L
 
 
 def _left_together(left: Sequence[reports.LineageReport], voice: Voice) -> Iterator[Line]:
-    """Write the hosts with runs at work, each with the first of its certificates."""
+    """Write the hosts whose runs work on certificates, each with the names of the first such
+    certificates.
+    """
     of_host: dict[str | None, list[str]] = {}
     for lineage in left:
         for step in lineage.having(reports.Outcome.ELSEWHERE):
@@ -276,8 +278,8 @@ def _by_details(
 def _folded(
     steps: Sequence[reports.StepOutcome], voice: Voice
 ) -> dict[reports.StepKey, str | None]:
-    """Return the words for groups of equal domains, at the last step of the group;
-    None at the other steps.
+    """Return, by step, the words that replace the step's line: at the last step of a group of equal
+    domains the words for the group, at the group's other steps None.
     """
     words: dict[reports.StepKey, str | None] = {}
     for details, domains in _by_details(steps, voice).items():
@@ -292,7 +294,7 @@ def _folded(
 
 
 def worst_of(outcomes: Sequence[reports.StepOutcome]) -> reports.Outcome:
-    """Return the outcome that matters most; a report without steps is unchanged."""
+    """Return the outcome that matters most; UNCHANGED without steps."""
     outcomes_found = {step.outcome for step in outcomes if not step.notice} or {
         reports.Outcome.UNCHANGED
     }

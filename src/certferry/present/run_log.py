@@ -1,4 +1,4 @@
-"""The log file of a run, and Python's `logging` of certferry's modules, on stderr and in the file.
+"""The log file of a run, and the records of Python's `logging` on stderr and in that file.
 
 The log file has one line for each event, for people or as JSON. Both forms have the same
 events, in both languages:
@@ -40,7 +40,7 @@ from certferry.present.layout import as_json, plain, visible
 from certferry.text import Text, cut, verbatim
 
 _MODE = 0o640
-"""The owner writes; a group, such as Debian's `adm`, may read."""
+"""The mode of a new log: the owner can write, and the group, such as Debian's `adm`, can read."""
 
 _FLAGS = os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOCTTY | os.O_NONBLOCK
 
@@ -131,8 +131,8 @@ def is_stream(path: Path) -> bool:
 def _inherited(path: Path) -> int | None:
     """Return the open descriptor that a path names, also through links.
 
-    Opening such a path again would fail for a socket or another user's pipe, and would write
-    a file at two positions.
+    The path must not be opened again: that fails for a socket or another user's pipe, and a file
+    would be written at two positions.
     """
     if numbered := _NUMBERED.fullmatch(str(path)):
         return int(numbered[1])
@@ -250,8 +250,8 @@ class RunLog:
     def open(self, path: Path, format_: Format = Format.TEXT, *, is_needed: bool = True) -> None:
         """Begin to write the log.
 
-        Raise `ConfigError` if the log is unwritable. If the log is not needed, or the disk is full,
-        broken or read-only, set `trouble` instead, and the run goes on.
+        Raise `ConfigError` if the log is unwritable. But if the log is not needed, or the disk is
+        full, broken or read-only, the run goes on, and `trouble` has the reason.
         """
         file = LogFile(path)
         try:
@@ -264,8 +264,8 @@ class RunLog:
         self._file, self._format = file, format_
 
     def write(self, entry: Entry) -> None:
-        """Write an entry. A log that has become unwritable stops nothing;
-        `trouble` has the reason.
+        """Write an entry. If the log has become unwritable, the run goes on, and `trouble` has the
+        reason.
         """
         file = self._file
         if file is None:
@@ -298,7 +298,7 @@ class RunLog:
         self.write(Entry("run.stopped", Text("stopped"), Level.WARNING))
 
     def complain(self, code: str, message: Text, hint: Text | None) -> None:
-        """Log why a run has no result."""
+        """Log the error that ended a run without a result."""
         words = self.voice.say_on_one_line(Text("error: {message}", message=message))
         more = {"code": code}
         self.write(Entry("run.failed", message, Level.ERROR, hint=hint, words=words, more=more))
@@ -312,7 +312,7 @@ def rfc3339(moment: datetime) -> str:
 _OURS = "certferry"
 
 BELOW = "\n    "
-"""Separates the lines of one record."""
+"""Put between the lines of one record: a line break and an indent."""
 
 _ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
 
@@ -348,7 +348,7 @@ class DiscreetFormatter(logging.Formatter):
 
 
 class Ours(logging.Filter):
-    """Lets certferry's records pass, and with -v also warnings of libraries.
+    """Passes the records of certferry, and with -v also the warnings of libraries.
 
     Other records of libraries are dropped: `urllib3`, `requests` and `acme` log URLs,
     bodies, nonces and signatures.
@@ -375,7 +375,7 @@ class StderrHandler(logging.Handler):
 
 
 class RunLogHandler(logging.Handler):
-    """Writes records from a level on, and the output of programs, into the log file."""
+    """Writes records of a level or above, and all output of programs, into the log file."""
 
     def __init__(self, run_log: RunLog, level: int) -> None:
         super().__init__()
@@ -402,7 +402,8 @@ class RunLogHandler(logging.Handler):
 
 
 def begin_logging(level: int, run_log: RunLog | None = None) -> None:
-    """Send certferry's records from `level` on to stderr; at DEBUG also warnings of libraries.
+    """Send certferry's records of `level` or above to stderr; at DEBUG also the warnings of
+    libraries.
 
     An open log file gets the same records, and always certferry's warnings
     and the output of programs.

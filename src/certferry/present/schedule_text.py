@@ -1,4 +1,4 @@
-"""Render scheduled runs, and concerns about them, for a person."""
+"""Render an installed schedule, and the concerns about it, for a person."""
 
 from __future__ import annotations
 
@@ -65,12 +65,13 @@ LOST = Text(
     "write the variables into a file listed in `env_files`, or refer to them with file: or command:"
 )
 """The hint for secrets that a scheduled run would not find."""
-# Not `env_files`: these hold secrets only, and certferry keeps their variables from libraries.
+# The hint does not name `env_files`: these are for secrets, and libraries never see their
+# variables.
 WITHHELD = Text(
     "set the variable for the run yourself: above the line in `crontab -e`, or in a file that"
     " only you can read, with EnvironmentFile= in a drop-in of certferry.service"
 )
-"""The hint for variables that a run needs and that certferry does not store."""
+"""The hint for variables that a run needs and certferry does not store."""
 MISSED = Text("write the full path of each; the run looks for programs only in {path}")
 """The hint for programs that a scheduled run would not find."""
 
@@ -120,7 +121,9 @@ def not_needed(starts: Sequence[Text]) -> Concern:
 
 
 def undone(scheduled: Scheduled) -> Concern:
-    """Return the concern about steps left to do before the system surely starts the run."""
+    """Return the concern about the steps that an operator must take before the system starts the
+    runs.
+    """
     message = Text("{place}: to do: {to_do}", place=scheduled.place, to_do=scheduled.to_do)
     return [message] if scheduled.to_do else [], None
 

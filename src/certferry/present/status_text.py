@@ -46,7 +46,7 @@ from certferry.text import Text, verbatim
 from certferry.values import replace
 
 _LANGUAGE = "zh"
-"""The language of tickets: the targets known to certferry are in China."""
+"""The language of tickets: the targets that certferry supports are in China."""
 
 
 def ticket(lines: Sequence[Text]) -> str:
@@ -66,7 +66,7 @@ _ALWAYS = 3
 """Columns that are always shown: name, state, and time left."""
 
 _TONES = {Severity.OK: Tone.GOOD, Severity.ERROR: Tone.BAD}
-"""Severities in between are `PENDING`."""
+"""The tones of two severities; every other severity has the tone `PENDING`."""
 
 _CERTIFICATES = {
     assessed.Standing.VALID: (Text("valid"), Tone.GOOD),
@@ -81,16 +81,20 @@ _OfAccount = tuple[str, Text, Text | None]
 """An account, the account's problem, and the problem of the last try."""
 
 _LONG = timedelta(minutes=1)
-"""From this time between the first and the last failure on, the first is shown too."""
+"""If at least this much time lies between the first and the last failure, the time of the first is
+shown too.
+"""
 
 _LEFT_ALONE = {TargetStuck.code, ReasonCode.FOUGHT_OVER.value}
-"""Troubles in which no run writes to the domain: their hints name the end."""
+"""Codes of problems that make runs leave the domain alone. For these no next try is announced: the
+hint says how the problem ends.
+"""
 
 _ON_ITS_WAY = {assessed.Standing.PENDING, assessed.Standing.PROCESSING}
 
 
 def table(statuses: Sequence[assessed.LineageStatus], now: datetime, voice: Voice) -> TextTable:
-    """Write certificates and their domains without empty columns; a person's work comes first."""
+    """Write a row for each certificate and for each of its domains, without empty columns."""
     rows = [
         row
         for status in statuses
@@ -195,7 +199,9 @@ def _without_told(
 
 
 def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assessed.DomainStatus]]:
-    """Return the domains with lines of their own. The problem of a whole account is shown once."""
+    """Return the domains that get lines of their own. If several domains have the same problem of
+    their account, only the account gets lines.
+    """
     shared = Counter(_of_account(domain) for status in statuses for domain in status.domains)
     named: set[_OfAccount] = set()
     domains: dict[str, list[assessed.DomainStatus]] = {}
@@ -212,7 +218,9 @@ def _shown(statuses: Sequence[assessed.LineageStatus]) -> dict[str, list[assesse
 
 
 def _of_account(domain: assessed.DomainStatus) -> _OfAccount | None:
-    """Return the problem of a domain's account, if the account is why the domain is unknown."""
+    """Return a domain's account, problem and last failure, to find domains with the same problem;
+    `None` unless the domain's standing is unknown.
+    """
     problem, failure = domain.problem, domain.last_failure
     if domain.standing is not assessed.Standing.UNKNOWN or problem is None:
         return None
@@ -394,8 +402,8 @@ def _failed(name: str, failure: assessed.LastFailure, voice: Voice) -> Iterator[
 
 
 def _edge_problems(domain: assessed.DomainStatus) -> Iterator[Text]:
-    """Return each problem at addresses once, with the number of addresses;
-    none before a deployment.
+    """Yield each problem of addresses once, with the number of addresses. Yield nothing while a
+    deployment is pending or processing.
     """
     served = () if domain.standing in _ON_ITS_WAY else domain.served
     wrong = [a.problem.message for a in within_reach(served) if a.problem is not None]
@@ -435,7 +443,8 @@ def _domain(
     current = None if version is None else version.fingerprint
     current = domain.fingerprint or current
     right = sum(a.answered and a.valid and a.fingerprint == current for a in domain.served)
-    # After the upload the deadline is past, and would look overdue until the renewal.
+    # After an upload the deadline no longer matters; once past, it would look overdue until the
+    # renewal.
     deadline = None if domain.is_uploaded else domain.upload_deadline
     empty = Span("")
     return (
@@ -463,7 +472,9 @@ def served_by_addresses(
 
 
 _FOUND = re.compile(r"(\w+): ([^,]+)")
-"""Matches a change by another tool, as written by `core.observed.observation.in_one_line`."""
+"""Matches one change by another tool (`SETTING: VALUE`) in the text of
+`core.observed.observation.in_one_line`.
+"""
 
 
 def history(entries: Sequence[HistoryEntry], voice: Voice) -> list[Line]:
@@ -535,8 +546,8 @@ _DAMAGE = {
 
 
 def facts_of(entry: HistoryEntry, voice: Voice) -> Text:
-    """Return the facts of an entry: place, certificate, then other facts
-    with labels where needed.
+    """Return the facts of an entry: the place, the certificate, then the other facts, all but the
+    problem with labels.
     """
     facts = dict(entry.facts)
     if "found" in facts:

@@ -38,7 +38,9 @@ class Files(Struct, frozen=True):
         return self.config.with_name(f"{self.config.name.removesuffix('.toml')}.env")
 
     def read(self) -> tuple[Path, ...]:
-        """Return the environment files that exist."""
+        """Return the environment files to read: that of `--env-file`, and `keys` if the file
+        exists.
+        """
         given = () if self.given is None else (self.given,)
         own = (self.keys,) if self.keys.exists() and self.keys not in given else ()
         return (*given, *own)
@@ -60,7 +62,7 @@ class Files(Struct, frozen=True):
 
 
 class Beginning(Struct, frozen=True):
-    """The base of the new file."""
+    """The settings and the environment that the new file builds on."""
 
     #: The operator's own settings, from `--settings`.
     given: Document
@@ -120,7 +122,9 @@ def must_be_free(path: Path, *, force: bool) -> None:
 
 
 PACKAGED = Path("/usr/share/certferry/certferry.toml")
-"""The file that the Debian package installs once at /etc/certferry: only comments."""
+"""The Debian package's copy of the file that it installs at /etc/certferry: a file with only
+comments.
+"""
 
 
 def _is_as_packaged(path: Path) -> bool:

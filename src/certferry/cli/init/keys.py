@@ -102,7 +102,8 @@ class KeyRing:
         """Choose the service of a new account.
 
         Without an interview, services of accounts declared in `there` come first, then services
-        with keys, then the usual service. With an interview, the operator chooses among several.
+        with keys, then the usual service. With an interview, the operator chooses, unless only one
+        service has keys.
         """
         services, ask = offered(family), self._interview
         declared = {str(table.get("type", label)) for label, table in there.items()}
@@ -246,8 +247,8 @@ class _NoAccount(Exception):
 def takes(
     start: Beginning, console: Console, account: NewAccount, fresh: Mapping[str, Secret]
 ) -> bool:
-    """Return whether a service accepts an account's keys (`Takes`), by a reading call. A silent
-    service counts as accepting.
+    """Return whether a service accepts an account's keys (`Takes`), by a reading call. A service
+    that cannot be asked counts as accepting.
     """
     voice, label = console.voice, account.label
     console.print_stderr([line(voice.say(Text("Checking the keys of {account} …", account=label)))])
@@ -267,8 +268,8 @@ def takes(
     message = Text("{account} accepts the keys.")
     if not was_asked:
         message = Text(
-            "{account} cannot be checked yet: `certferry sync --rehearse` tries an order without"
-            " counting."
+            "{account} cannot be checked yet: `certferry sync --rehearse` tries an order at the"
+            " CA's staging directory, which does not count against the CA's limits."
         )
     console.print_stderr([line(voice.say(message.filled(account=label)))])
     return True
@@ -418,8 +419,8 @@ class Alerts(Struct, frozen=True):
                 return alert
 
     def _is_meant(self, works: Callable[[Alert], bool], alert: Alert) -> bool:
-        """Try an alert. If the service is unreachable, ask whether to use the alert anyway; a
-        wrong setting is refused.
+        """Try an alert. If the test message or ping fails, ask whether to use the alert anyway.
+        Refuse a wrong setting without asking.
         """
         try:
             if works(alert):

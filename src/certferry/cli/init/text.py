@@ -17,10 +17,12 @@ from certferry.present.layout import Line, Span, TextTable, Tone, line, visible,
 from certferry.text import Text
 
 _SHOWN = 3
-"""The most certificates, and names of each, in the answers about grouping."""
+"""Up to this many certificates or domains are named in a sentence; more are counted. If a
+certificate has more names, only the first are shown.
+"""
 
 INTRODUCTION = 79
-"""Width of the introduction in cells, on a terminal at least so wide."""
+"""Cells: the introduction is at most this wide, also on a wider terminal."""
 
 
 def found(
@@ -86,8 +88,8 @@ def grouped(grouping: proposals.Grouping, certificates: Sequence[Sequence[str]])
 
 
 def may_be_followed(certificate: OldCertificate, doubt: Text) -> Text:
-    """Ask whether to follow notes that another user could change; the
-    question shows the command.
+    """Return the question whether to follow a client's notes that another user could change. The
+    question shows the command in the notes.
     """
     message = Text(
         "{doubt}. Should certferry write {name} to {directory} as {user}, as the client's"
@@ -142,8 +144,8 @@ def to_switch_off(home: OldHome, proposal: proposals.Proposal, voice: Voice) -> 
         return
     heading = Text("Switch off in {client}, or the client keeps renewing:", client=client)
     if not home.renews_by_itself:
-        # A reader could take the command for one to run, and the client would
-        # issue a certificate too.
+        # Under the other heading a reader could run the command, and the client would issue a
+        # certificate.
         heading = Text(
             "Remove from every crontab, timer and script, or {client} keeps renewing:",
             client=client,
@@ -200,7 +202,9 @@ def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Itera
 
 
 def standing_of(certificate: proposals.ProposedCertificate, client: str, now: datetime) -> Text:
-    """Describe a newly declared certificate; `client` made an adopted certificate."""
+    """Describe a certificate to declare: will it be issued, is it adopted, or does `client` keep
+    renewing it?
+    """
     if certificate.adopts is None:
         return Text(
             "{name}: will be issued for {names}", name=certificate.lineage, names=certificate.names

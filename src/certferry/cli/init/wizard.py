@@ -40,7 +40,9 @@ from certferry.wiring.settings import Service, offered
 from certferry.wiring.workspace import Workspace, who_runs
 
 NEEDS_ACCOUNT = frozenset({DIRECTORIES["zerossl"], DIRECTORIES["google"]})
-"""Directories that need an external account (RFC 8555 §7.3.4); clients do not reveal its key."""
+"""Directories of CAs that require an external account (RFC 8555 §7.3.4). A takeover cannot keep
+such a CA, because other clients do not reveal the account's key.
+"""
 
 SIGNS_OF_LIFE = 50
 """Domains between two progress messages: Qiniu answers for ten domains a second
@@ -55,8 +57,8 @@ def run(asked: files.Asked, front: Front, interview: Interview | None) -> Exit:
 
 @dataclass(frozen=True, slots=True)
 class Answers:
-    """All answers and findings so far. Accounts are keyed by their
-    family's group (`Family.group`).
+    """All answers and findings so far. The keys of `services` and `labels` are the groups of
+    families (`Family.group`).
     """
 
     #: The chosen service of each family.
@@ -448,8 +450,8 @@ class _Wizard:
         )
 
     def _as_allowed(self, certificate: OldCertificate) -> OldCertificate:
-        """Leave out commands in notes that another user could change, unless the operator
-        agrees. `--yes` does not agree.
+        """If another user could change the client's notes, leave out the copies and commands in the
+        notes, unless the operator agrees. `--yes` counts as a no.
         """
         if certificate.doubt is None or not certificate.installed.directory:
             return certificate
