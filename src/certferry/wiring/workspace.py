@@ -62,7 +62,7 @@ class Workspace:
 
     @property
     def certificates(self) -> tuple[DesiredCertificate, ...]:
-        """The certificates of a run."""
+        """The certificates that a run is for."""
         return self.settings.certificates
 
     @property
@@ -138,15 +138,15 @@ class Workspace:
 
 
 class Overview(Struct, frozen=True):
-    """How every certificate and channel stands."""
+    """The standing of every certificate and channel."""
 
-    statuses: Sequence[LineageStatus]  # The standing of each certificate, observed now.
+    statuses: Sequence[LineageStatus]  #: The standing of each certificate, observed now.
     recorded: Recorded  #: The records of earlier runs.
-    channels: Mapping[str, ChannelState]  #: Sent notices and refusals, by channel.
+    channels: Mapping[str, ChannelState]  #: Sent messages and refusals, by channel.
 
 
 def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
-    """Return how everything declared in the workspace stands. Changes nothing."""
+    """Return the standing of everything declared in the workspace. Changes nothing."""
     from certferry.reconcile.status import statuses_of
 
     statuses = statuses_of(workspace.connect(run), workspace.certificates, recorded)
@@ -154,8 +154,8 @@ def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
 
 
 def who_runs(settings: Settings) -> str:
-    """Return the user running certferry, with the host. Without a user name, as in containers, use
-    the user's number.
+    """Return USER@HOST for the user running certferry. A user without a name, as in containers, is
+    given by number.
     """
     try:
         user = getpass.getuser()
