@@ -73,7 +73,9 @@ def _dingtalk_address(settings: DingtalkSettings, now: datetime) -> Secret:
 
 
 def _feishu_proof(secret: Secret | None, now: datetime) -> dict[str, object]:
-    """Return the signature. Feishu takes the usual message as the key, and signs nothing."""
+    """Return the fields that prove the sender: the time, and an HMAC of nothing, keyed with time
+    and secret.
+    """
     if secret is None:
         return {}
     stamp = str(int(now.timestamp()))
