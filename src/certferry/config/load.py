@@ -209,8 +209,8 @@ OF_THE_SYSTEM = Path("/var/lib/certferry")
 
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
     """Return the default directory of the state: below `$XDG_DATA_HOME` if set, and otherwise below
-    the user's home. For root, and for the Debian package's user, whose home it is, return
-    `OF_THE_SYSTEM`.
+    the user's home. Root, and a user whose home is `OF_THE_SYSTEM` (the Debian package's user), get
+    `OF_THE_SYSTEM` itself.
     """
     chosen = environ.get("XDG_DATA_HOME")
     if chosen:

@@ -325,7 +325,9 @@ class AdapterTable:
         return name in self._of(family)
 
     def find(self, family: Family, name: str) -> Described:
-        """Import an adapter. Raises `KeyError` for an unknown name, and `BrokenAdapter`."""
+        """Import an adapter. Raises `KeyError` for an unknown name, and `BrokenAdapter` for an
+        unusable adapter.
+        """
         return described(self._chosen(family, name), family.role)
 
     def of_type(self, name: str) -> list[Described]:

@@ -48,8 +48,7 @@ from certferry.wiring.state import may_be_there
 from certferry.wiring.workspace import Workspace, who_runs
 
 SOON = 0.3
-"""Seconds between an event and its writing to the state. Events of this time are written together.
-"""
+"""Seconds during which events are collected, before all of them are written together."""
 
 AGAIN, ENDS_TRIED = 10.0, 360
 """If the state refuses the end of a run: seconds until the next try, and maximum number of tries

@@ -215,8 +215,8 @@ class Meant(Struct, frozen=True):
 
 
 def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Meant:
-    """Return the settings for a certificate that another client has renewed, from the file or
-    without a file. Raises `ConfigError`.
+    """Return the settings for a certificate that another client has renewed. They come from the
+    configuration file, or are made without a file. Raises `ConfigError`.
     """
     renewed = (
         renewals.renewed_by_any(environ)

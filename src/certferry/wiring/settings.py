@@ -274,7 +274,7 @@ MOST_NAMES = {"tlsserver": 25, "shortlived": 25}
 _LETS_ENCRYPT = frozenset({DIRECTORIES["letsencrypt"], DIRECTORIES["letsencrypt-staging"]})
 
 _Unfit = tuple[Mistake, Text | None]
-"""A mistake in the file, and advice in addition to choosing another profile."""
+"""A mistake in the file, and a remedy other than another profile, if there is one."""
 
 
 def load_checked(path: Path | None, environ: Mapping[str, str]) -> model.Settings:
