@@ -183,7 +183,9 @@ _PARSER_SAYS = {
     "Cannot overwrite a value": Text("the key appears twice"),
     "Invalid value": Text("Invalid value"),
 }
-"""Clearer words for common mistakes, by tomllib's own words (Python's Lib/tomllib/_parser.py)."""
+"""Clearer sentences for common mistakes, by the message of tomllib (Python's
+Lib/tomllib/_parser.py).
+"""
 _OTHER_FORMAT = Text(
     "certferry reads TOML: `certferry init` writes a configuration file, and `certferry help"
     " config` explains the settings"
@@ -193,7 +195,7 @@ _NOT_THERE = Text("give the file with --config FILE, or create a file: certferry
 
 @dataclass(frozen=True)
 class Document:
-    """A configuration: values and text."""
+    """A configuration as read: the values and the text."""
 
     #: The file; `None` for a document put together in memory.
     path: Path | None
@@ -203,7 +205,7 @@ class Document:
     readable_by_others: bool = False
 
     def tables(self, key: str) -> dict[str, Mapping[str, object]]:
-        """Return the tables inside a table, leaving out other values."""
+        """Return the tables inside the table at `key`. Other values are left out."""
         value = self.values.get(key)
         inside = value.items() if isinstance(value, dict) else ()
         return {label: table for label, table in inside if isinstance(table, dict)}

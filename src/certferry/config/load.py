@@ -501,7 +501,9 @@ def _unused(settings: Settings) -> list[model.AccountTable]:
 
 
 def wrong_accounts(settings: Settings, adapters: Adapters) -> Iterator[ConfigError]:
-    """Yield the errors of channels and used accounts. Runs no program."""
+    """Yield an error for each channel with wrong settings, and for each such account that a
+    certificate uses. Runs no program.
+    """
     named = [
         (settings.accounts[label], group)
         for group, labels in _named_by(settings.certificates).items()
@@ -517,7 +519,9 @@ def wrong_accounts(settings: Settings, adapters: Adapters) -> Iterator[ConfigErr
 
 
 def _named_by(declared: Collection[DesiredCertificate]) -> Mapping[str, set[str]]:
-    """Return the labels used by certificates, by the group of entry points of the adapter."""
+    """Return the labels of the accounts that certificates use, by the group of the adapter's entry
+    point.
+    """
     return {
         DNS_GROUP: {account for desired in declared for account in desired.dns_accounts},
         TARGET_GROUP: {

@@ -180,7 +180,7 @@ class AccountTable:
 class ChannelTable(Struct, frozen=True):
     """A channel's table in the file."""
 
-    #: The keys of the channel's adapter.
+    #: The keys for the channel's adapter.
     account: AccountTable
     #: Topics of the messages to send.
     on: tuple[Topic, ...]
@@ -202,7 +202,7 @@ class Monitoring(Struct, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the monitors with settings."""
+        """The names of the monitors that have settings."""
         wanted = {HEARTBEAT: self.heartbeat, METRICS: self.metrics}
         return tuple(name for name, setting in wanted.items() if setting is not None)
 

@@ -541,7 +541,7 @@ class Guard(Struct, frozen=True):
 
 
 def broken(family: Family, wrong: BrokenAdapter) -> Any:
-    """Return a port failing every call, `zones` included, with the reason why the adapter is
+    """Return a port on which every call fails, `zones` included. The error says why the adapter is
     unusable.
     """
 

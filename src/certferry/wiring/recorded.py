@@ -183,8 +183,8 @@ def _change(more: Mapping[str, str], state: StateStore) -> None:
 
 
 def read_note(note: str | None, read: Callable[[Any], T], otherwise: T) -> T:
-    """Return `read` of a note's JSON value, or `otherwise` for an absent note and for a note that
-    certferry did not write.
+    """Return the result of `read` for the note's JSON value. If the note is absent, or was not
+    written by certferry, return `otherwise`.
     """
     if note is None:
         return otherwise

@@ -275,7 +275,7 @@ class RunInProgress:
         with self.recorded() as ended:
             confirmed = {} if self.options.plan is None else self._confirmed(self.options.plan)
             # `PlanChanged` is raised before channels are notified: only the operator who confirmed
-            # the plan is to know.
+            # the plan should hear of the change.
             report = self.workspace.notifications(self.run).notify_of(
                 partial(self._sync, confirmed), is_whole=self.options.is_whole
             )

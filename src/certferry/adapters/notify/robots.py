@@ -48,7 +48,7 @@ class DingtalkSettings:
 
 @dataclass(frozen=True, slots=True)
 class FeishuSettings(DingtalkSettings):
-    """The same settings, with Feishu's address."""
+    """The settings of a Feishu robot: the same as for DingTalk, with Feishu's address."""
 
     api: Annotated[str, posts.API_HELP] = FEISHU_API
 

@@ -202,7 +202,7 @@ _NO_WAY = {errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 """Errors of connecting to an IPv6 address from a machine without IPv6 (connect(2))."""
 
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
-"""OpenSSL's reasons for an answer that is not a TLS record."""
+"""OpenSSL's error names for an answer that is not a TLS record."""
 
 _TOO_OLD = {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE"}
 

@@ -133,7 +133,7 @@ class FilesReceiver:
     ) -> Iterator[Change]:
         """Yield the differences from the delivery: missing files, other contents, other rights.
 
-        Contents are compared only with `digests`.
+        Contents are compared only if `digests` are given.
         """
         for name in pem.NAMES:
             file = place.observe(name)
