@@ -352,7 +352,9 @@ class Adapters:
         """Return the reader of a target's deployment options; `None` if the type is unknown."""
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
-        """Raise `ConfigError` for mistakes in an account of a type known in the group."""
+        """Raise `ConfigError` for mistakes in an account's table, as judged by the adapter of the
+        account's type in the `group` of entry points.
+        """
 
     def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
         """Return a mistake for each account whose type is neither a DNS provider nor a target."""

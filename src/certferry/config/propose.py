@@ -1,5 +1,5 @@
-"""Write the text of a configuration file for a proposal; or add a certificate to a text, or remove
-a certificate, keeping every other line. Pure.
+"""Write the text of a configuration file for a proposal. In an existing text, add or remove a
+certificate and keep every other line. Pure.
 
 A changed text is parsed again and compared with the intended values, so the functions here need not
 know every spelling of TOML.

@@ -28,8 +28,8 @@ from certferry.wiring.workspace import Workspace
 
 
 def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -> tuple[str, ...]:
-    """Return the `named` accounts, or all accounts of targets if `named` is empty. Raises
-    `ConfigError` for an account that is not a target's, and if there is no target's account.
+    """Return the accounts in `named`, or all accounts with domains if `named` is empty. Raises
+    `ConfigError` for a name without such an account, and if the file has no such account.
     """
     labels = accounts.labels(TARGETS)
     for account in named:
