@@ -1,1 +1,1 @@
-"""From the operator's TOML and environment to frozen settings."""
+"""Read the operator's TOML and environment into frozen settings."""

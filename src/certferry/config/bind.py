@@ -1,5 +1,5 @@
-"""From an account's table to the settings of the account's adapter, and the questions to ask an
-operator for the settings.
+"""Read an account's table into the settings of the account's adapter, and make the questions that
+ask an operator for the settings.
 
 The adapter declares a frozen dataclass. The fields are the keys of the account's table; a field
 without a default is required. The field's type decides the allowed values:
@@ -13,8 +13,8 @@ without a default is required. The field's type decides the allowed values:
 - a `StrEnum`: a word of the enumeration
 - `Path`: a path, relative to the file's directory
 - `X | None`: as `X`
-- `Mapping[str, Secret | str]`: every key without a field: a reference to a secret, a plain string
-  or a whole number. A literal is a secret if the key's name says so.
+- `Mapping[str, Secret | str]`: all keys without a field of their own. Each value is a reference to
+  a secret, a plain string or a whole number. A literal is a secret if the key's name says so.
 
 A field called `from_` is the setting `from`, because `from` is a keyword of Python. The field's
 meaning may stand beside the type: `Annotated[X, Text("…")]`.
@@ -62,7 +62,7 @@ _READERS: Mapping[object, Read[Any]] = MappingProxyType(
     {str: values.word, bool: values.flag, int: values.whole_number, float: values.number}
 )
 FURTHER = Mapping[str, Secret | str]
-"""The type of a field for all keys without a field of their own."""
+"""The type of the field that takes all keys without a field of their own."""
 _KNOWN = (Secret, Secret | str, timedelta, tuple[str, ...], Path, FURTHER, *_READERS)
 _AS_JSON = (bool, int, float, timedelta)
 """Types that TOML and JSON write in the same way."""
@@ -126,8 +126,8 @@ def bind(
 
 
 def _missing(key: str, variables: Collection[Variable]) -> Text:
-    """Return a message for a missing key. If a variable may hold the key, the message has the line
-    that reads the variable.
+    """Return a message for a missing key. If a variable may hold the key, the message shows the
+    line to write, which reads the variable.
     """
     for names in (
         variable.names for variable in variables if variable.key == key and variable.names
@@ -143,7 +143,7 @@ def _missing(key: str, variables: Collection[Variable]) -> Text:
 
 
 def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
-    """Return the keys of an account's table. Raises `TypeError` for a field of a type that
+    """Return the keys that an account's table may have. Raises `TypeError` for a field whose type
     operators cannot write.
     """
     settings = _settings_of(settings_class)
@@ -155,7 +155,7 @@ def may_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
 
 
 def written_as(name: str) -> str:
-    """Return the key for a field."""
+    """Return the key for the field called `name`."""
     return name.removesuffix("_")
 
 
@@ -166,12 +166,12 @@ def without_none(written_type: Any) -> Any:
 
 
 def must_be_written(settings_class: type[Dataclass]) -> tuple[str, ...]:
-    """Return the required keys."""
+    """Return the keys that an account's table must have."""
     return tuple(setting.key for setting in _settings_of(settings_class) if setting.is_required)
 
 
 def meanings(settings_class: type[Dataclass]) -> Mapping[str, Text]:
-    """Return the meanings of the fields, for fields with a meaning beside the type."""
+    """Return the meanings written beside the types of fields, by key."""
     types = get_type_hints(settings_class, include_extras=True)
     return {
         written_as(name): meaning
@@ -211,7 +211,7 @@ def _plain_reader(setting: _Setting) -> Read[Any]:
 
 
 def _further(table: TomlTable, resolve: Resolve) -> dict[str, Secret | str]:
-    """Return the value of every key without a field."""
+    """Return the values of all keys without a field of their own."""
     options: dict[str, Secret | str] = {}
     for key in table.unknown:
         is_key = names_a_secret(key.replace("-", "_"))
@@ -237,7 +237,9 @@ def _secret_or_plain(value: object, resolve: Resolve) -> Secret | str:
 
 
 def as_a_key(secret: Secret) -> Secret:
-    """Return a secret that fits in a request. Raises `ConfigError`, without showing the secret."""
+    """Return the secret, after a check that it fits in a request: one line of printable ASCII.
+    Raises `ConfigError`, which does not show the secret.
+    """
     value = secret.reveal()
     if value.isascii() and value.isprintable():
         return secret
@@ -268,13 +270,14 @@ class Question(Struct, frozen=True):
     what: Text
     #: Variables for a secret; the answer is stored under the first name. Empty: not a secret.
     names: tuple[str, ...] = ()
-    #: Returns the value to write in the file, or raises `ConfigError`. For keys without variables.
+    #: Returns the value to write in the file, or raises `ConfigError`; used for keys without
+    #: variables.
     read: Callable[[str], object] = str
     #: Show the answer while the operator types.
     may_be_seen: bool = False
     #: An empty answer is allowed, because the key has a default.
     may_be_empty: bool = False
-    #: The form of a correct answer.
+    #: A regular expression for the whole answer; empty: any answer.
     pattern: str = ""
 
 
@@ -305,7 +308,9 @@ def questions_of(type_: str, adapter: Adapter) -> tuple[Question, ...]:
 
 
 def questions_of_channel(type_: str, adapter: Adapter) -> tuple[Question, ...]:
-    """Return the questions for a channel: required keys, then optional names and secrets."""
+    """Return the questions for a channel: the required keys, then the optional strings and
+    secrets.
+    """
     settings = _settings_of(adapter.Settings)
     must = (setting for setting in settings if setting.is_required)
     may = (
@@ -372,15 +377,15 @@ def deployment_settings(settings_class: Any) -> tuple[str, ...]:
 
 
 def choices(written_type: Any) -> tuple[str, ...]:
-    """Return the words allowed in a field; none for a field of another type."""
+    """Return the words that a field's type allows; none for a type without `Literal`."""
     if get_origin(written_type) is Literal:
         return get_args(written_type)
     return tuple(member for part in get_args(written_type) for member in choices(part))
 
 
 def read_options(settings_class: Any, table: TomlTable) -> tuple[Kind, DesiredHttps]:
-    """Read the options of a deployment. Also report what `settings.wrong(written_keys)` returns, if
-    the class defines `wrong`: a mapping from key to problem.
+    """Read the options of a deployment. If the class defines `wrong`, also report the problems that
+    `options.wrong(written_keys)` returns, by key.
     """
     types = get_type_hints(settings_class)
     names = deployment_settings(settings_class)

@@ -64,8 +64,8 @@ Zones = tuple[tuple[str, str], ...]
 def with_equal_names(
     declared: Iterable[DesiredCertificate], places: Mapping[str, Place]
 ) -> Iterator[Mistake]:
-    """Yield a mistake for each certificate with the names and key type of an earlier certificate,
-    most likely a copy.
+    """Yield a mistake for each certificate with the same names and key type as an earlier
+    certificate: most likely the operator copied the table.
     """
     first: dict[tuple[frozenset[str], KeyType], str] = {}
     for certificate in declared:
@@ -84,20 +84,22 @@ def with_equal_names(
 
 
 class CertificateReader(Struct, frozen=True):
-    """Reads the certificates and the deployments carried out by `host`. Mistakes are reported, and
-    loading fails at the end, so a wrong value may be left out of the result.
+    """Reads the certificates, and the deployments that `host` carries out. A wrong value is
+    reported and left out of the result; the caller raises an error for the reported mistakes.
     """
 
     accounts: Collection[str]
     acme: AcmeSettings
     paths: Paths
-    #: Returns the reader of a target's options, by label or type.
+    #: Returns the reader of a deployment's options, by the target's label or type; `None` if
+    #: unknown.
     options_of: Callable[[str], ReadOptions | None]
     #: This host's name in the state.
     host: str
     #: The lineage deployed to a domain, by account and domain.
     named: dict[tuple[str, str], str] = field(default_factory=dict)
-    #: The place of a receiver in the file, by name and by kind or lineage.
+    #: The place of each receiver in the file: of a directory by ("files", path), of a command by
+    #: (lineage, name).
     taken: dict[tuple[str, str], Place] = field(default_factory=dict)
     #: Every host named in a deployment.
     hosts: set[str] = field(default_factory=set)
@@ -141,8 +143,8 @@ class CertificateReader(Struct, frozen=True):
         return replace(certificate, deployments=tuple(deployment for deployment, _ in here))
 
     def _report_twice_named(self, table: TomlTable, certificate: DesiredCertificate) -> None:
-        """Report a domain named in two deployments, because the deployments would replace each
-        other for ever.
+        """Report a domain named in two deployments: each deployment would replace the certificate
+        of the other, again and again.
         """
         for deployment in certificate.deployments:
             if deployment.delivery is not None:  # `_must_be_free` reports shared receivers
@@ -268,8 +270,8 @@ class CertificateReader(Struct, frozen=True):
     ) -> desired.FileDelivery | desired.CommandDelivery:
         if to == Kind.FILES.value:
             files = self._files(table)
-            # A directory holds a single certificate, whatever the lineage, and whatever link leads
-            # to the directory.
+            # A directory holds a single certificate, so the directory's real path is compared,
+            # whatever links lead there and whatever lineage is delivered.
             place = files.directory and os.path.realpath(files.directory)
             problem = Text("line {line} already uses {name}; choose another directory")
             if is_here:
@@ -323,7 +325,7 @@ class CertificateReader(Struct, frozen=True):
         return os.path.normpath(self.paths.resolve(values.word(value)))
 
     def _arguments(self, value: object) -> tuple[str, ...]:
-        """Read a command: a list, or a string split as a shell would."""
+        """Read a command: a list, or a string to split as a shell does."""
         words = _listed(value) if isinstance(value, list) else _split(value)
         program = values.word(words[0])
         if "/" in program:
@@ -359,8 +361,8 @@ def _names(table: TomlTable) -> tuple[str, ...]:
 def _domains(
     table: TomlTable, names: tuple[str, ...]
 ) -> tuple[tuple[str, ...] | None, tuple[str, ...], tuple[str, ...]]:
-    """Read `domains` (domains and globs) and `exclude`, as in `DesiredDeployment`. `names` is empty
-    if the names are unknown.
+    """Read `domains` and `exclude`. Return the domains, the globs and the exclusions, as in
+    `DesiredDeployment`. `names` is empty if the certificate's names are unknown.
     """
 
     def pattern(value: object) -> str:
@@ -457,8 +459,8 @@ def _key_mode(value: object) -> int:
 def read_dns_accounts(
     table: TomlTable, names: Sequence[str], read: Read[str], issuance: desired.Issuance
 ) -> tuple[str, Zones]:
-    """Read `dns`: an account, or zones with accounts. Return neither if lasting records prove the
-    names.
+    """Read `dns`: the label of an account, or a table of zones and accounts. Return both, of which
+    one is empty. Both are empty if lasting records prove the names, so `dns` may be absent.
     """
     has_fallback = len(issuance.authorities) > 1
     if "dns" not in table and not issuance.dns_persist:

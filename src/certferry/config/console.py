@@ -19,7 +19,7 @@ from certferry.values import replace
 
 _ADDRESS = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<host>[^:]+)):(?P<port>\d{1,5})")
 _HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-"""A token (RFC 9110 §5.1)."""
+"""The form of a header's name: a token (RFC 9110 §5.1)."""
 _SET_BY_OTHERS = re.compile(
     "authorization|cache-control|connection|cookie2?|date|dnt|expect|forwarded|from|host|keep-alive"
     "|origin|pragma|priority|range|referer|set-cookie|te|trailer|transfer-encoding|upgrade|via"
@@ -30,9 +30,7 @@ _SET_BY_OTHERS = re.compile(
 2026-11). A user name in such a header would come from the browser, or mean something else.
 """
 _PATH = re.compile(r"(/[A-Za-z0-9._~-]+)*/?")
-"""The allowed form of a prefix: nothing that a proxy, a browser or a cookie's path would
-rewrite.
-"""
+"""The allowed form of the URL's path: only text that no proxy, browser or cookie rewrites."""
 
 _FILES = ("fullchain", "privkey")
 
@@ -85,7 +83,7 @@ def wrong_listening(
 
 
 def listening_elsewhere(console: ConsoleSettings, listen: str, paths: Paths) -> ConsoleSettings:
-    """Return the settings with the address `listen`. Raises `ConfigError`."""
+    """Return the settings with `listen` as the address to listen at. Raises `ConfigError`."""
     settings = replace(console, listen=listening(paths)(listen))
     for _, problem in wrong_listening(settings, has_certificate=settings.has_certificate):
         raise ConfigError(problem)
@@ -124,7 +122,7 @@ def _is_address(v6: str | None, host: str | None, port: int) -> bool:
 
 
 def _url(value: object) -> str:
-    """Read the console's URL in browsers. Returns the URL without a slash at the end."""
+    """Read the console's URL as used in browsers. Return the URL without a slash at the end."""
     text = values.word(value)
     parts = values.split_url(text)
     if parts.username is not None or parts.password is not None:

@@ -20,7 +20,9 @@ from certferry.text import Text, verbatim
 from certferry.values import replace
 
 Trail = tuple[str | int, ...]
-"""The way to a value: names of tables and keys, and numbers (from 0) of items in lists."""
+"""The position of a value in a document: names of tables and keys, and numbers (from 0) of items in
+lists.
+"""
 
 _BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
 _SPACE = re.compile(r"[ \t]*")
@@ -44,8 +46,8 @@ class TableLines(Struct, frozen=True):
 
 
 class LineIndex:
-    """The line of everything in a valid TOML text, found by a reader of TOML that only looks for
-    lines.
+    """The lines of all tables, keys and list items in a valid TOML text. The standard library reads
+    TOML without lines, so a small reader of TOML looks for the lines.
     """
 
     def __init__(self, text: str) -> None:
@@ -92,7 +94,9 @@ class LineIndex:
         return table
 
     def _through_items(self, start: Trail, names: list[str], line: int) -> Trail:
-        """Follow the names. If a name is a list of tables, follow the list's newest item."""
+        """Return the trail from `start` along `names`. In a list of tables, the trail leads through
+        the newest item.
+        """
         trail = start
         for name in names:
             trail = (*trail, name)
@@ -179,7 +183,9 @@ _PARSER_SAYS = {
     "Cannot overwrite a value": Text("the key appears twice"),
     "Invalid value": Text("Invalid value"),
 }
-"""tomllib's words for common mistakes (Python's Lib/tomllib/_parser.py), with clearer words."""
+"""Clearer sentences for common mistakes, by the message of tomllib (Python's
+Lib/tomllib/_parser.py).
+"""
 _OTHER_FORMAT = Text(
     "certferry reads TOML: `certferry init` writes a configuration file, and `certferry help"
     " config` explains the settings"
@@ -189,7 +195,7 @@ _NOT_THERE = Text("give the file with --config FILE, or create a file: certferry
 
 @dataclass(frozen=True)
 class Document:
-    """A configuration: values and text."""
+    """A configuration as read: the values and the text."""
 
     #: The file; `None` for a document put together in memory.
     path: Path | None
@@ -199,7 +205,7 @@ class Document:
     readable_by_others: bool = False
 
     def tables(self, key: str) -> dict[str, Mapping[str, object]]:
-        """Return the tables inside a table, leaving out other values."""
+        """Return the tables inside the table at `key`. Other values are left out."""
         value = self.values.get(key)
         inside = value.items() if isinstance(value, dict) else ()
         return {label: table for label, table in inside if isinstance(table, dict)}
@@ -271,7 +277,7 @@ def read_document(path: Path) -> Document:
 
 
 def document_of(path: Path, text: str) -> Document:
-    """Read a text that will become a file private to the file's owner. Raises `ConfigError`."""
+    """Read a text that will become a file readable only by its owner. Raises `ConfigError`."""
     return Document(path, _parse(path, text), text)
 
 

@@ -1,4 +1,4 @@
-"""Environment files: `KEY=value` lines with quotes, comments, `export`, a byte order mark or
+"""Read environment files: lines `KEY=value`, with quotes, comments, `export`, a byte order mark or
 Windows line ends.
 
 Text that a shell would replace or run is an error. If a name is assigned twice, the last assignment
@@ -43,8 +43,8 @@ class EnvFile:
 
 
 def fill_in(environ: Mapping[str, str], files: Sequence[EnvFile]) -> dict[str, str]:
-    """Return `environ` with the variables set in files. Variables already set stay, and earlier
-    files come first.
+    """Return `environ` with the variables set in files. A variable already set keeps its value, and
+    an earlier file counts before a later file.
     """
     filled = dict(environ)
     for file in files:
@@ -62,7 +62,9 @@ def environment_with(environ: Mapping[str, str], paths: Sequence[Path]) -> dict[
 
 
 def env_files_of(document: Document, path: Path, environ: Mapping[str, str]) -> tuple[EnvFile, ...]:
-    """Read the environment files named in a document for this path. Raises `ConfigError`."""
+    """Read the environment files named in a document. Relative paths start beside `path`. Raises
+    `ConfigError`.
+    """
     paths = Paths.beside(path, environ)
     mistakes: list[Mistake] = []
     files = take_env_files(TomlTable(document.values, Place(document), mistakes), paths)

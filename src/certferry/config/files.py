@@ -20,11 +20,13 @@ OTHERS_READ = stat.S_IRGRP | stat.S_IROTH
 _OTHERS_ANYTHING = stat.S_IRWXG | stat.S_IRWXO
 
 _LONGEST_UNTRUSTED = 1024 * 1024
-"""Maximum number of bytes, far above the size of the largest configuration."""
+"""Maximum number of bytes read from a file that other users can write: far above the size of the
+largest configuration.
+"""
 
 
 class Paths(Struct, frozen=True):
-    """Start of relative paths, and of `~`."""
+    """The directories at which relative paths and `~` start."""
 
     directory: Path  #: Start of relative paths.
     home: Path  #: Replaces `~`.
@@ -56,9 +58,10 @@ def home_directory(environ: Mapping[str, str]) -> Path:
 
 
 def read_file(path: Path, *, private: bool = False) -> tuple[bytes, int]:
-    """Return the content and the mode of a regular file that other users cannot change, nor read if
-    `private`. The mode leaves out the rights of a service's group. Raises `ConfigError` with a
-    message that continues the file's name.
+    """Return the content and the mode of a regular file. Other users must not be able to change the
+    file, nor to read a `private` file. The group of a service may read the file, and the returned
+    mode leaves out the group's rights. Raises `ConfigError` with a message that continues the
+    file's name.
     """
     try:
         with checked_path(path) as check:
@@ -87,8 +90,8 @@ def read_untrusted_file(path: Path) -> bytes:
 
 
 def decode_text(path: Path, data: bytes) -> str:
-    """Decode a file, with or without a byte order mark. Raises `ConfigError` as `read_file`
-    does.
+    """Decode a file as UTF-8, with or without a byte order mark. Raises `ConfigError` with a
+    message that continues the file's name.
     """
     is_utf16 = data.startswith((b"\xff\xfe", b"\xfe\xff"))
     if b"\0" in data and not is_utf16:

@@ -40,8 +40,8 @@ _OF_THE_STATE = (_ENV_FILES, _STATE)
 
 
 def find_file(chosen: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the chosen file, or the file of `CERTFERRY_CONFIG`, even if missing; otherwise the
-    first existing file among the usual places.
+    """Return the chosen file, or else the file of `CERTFERRY_CONFIG`; either may be missing.
+    Without both, return the first existing file among the usual places.
     """
     if chosen is not None:
         return chosen
@@ -101,8 +101,9 @@ def load(
 def load_state(
     chosen: Path | None, environ: Mapping[str, str], other: Mapping[str, str] | None = None
 ) -> Settings:
-    """Read only the settings of the state, and everything that the state's references need. `other`
-    stands in for the keys of [state]. Without a file, use defaults. Raises `ConfigError`.
+    """Read only the settings of the state, and everything that the state's references need.
+    `other`, if given, replaces the keys of [state]. Without a file, use defaults. Raises
+    `ConfigError`.
     """
     file = find_file(chosen, environ)
     document = _NO_FILE if file is None else read_document(file)
@@ -124,8 +125,8 @@ def load_state(
 def _wanted(
     values: Mapping[str, object], keys: tuple[str, ...], state: object
 ) -> dict[str, object]:
-    """Return the values of these keys; also the accounts, if an account has the bucket of the
-    state.
+    """Return the values of these keys. Also return the accounts, if the state is in a bucket of an
+    account.
     """
     if isinstance(state, Mapping) and tables.has_account(state.get("url")):
         keys = (*keys, "accounts")
@@ -140,8 +141,8 @@ def load_text(
 
 
 def load_before(document: Document, path: Path, environ: Mapping[str, str]) -> Settings:
-    """Read values that will be written to `path`. Raises `ConfigError` with mistakes reported for
-    `path`.
+    """Read the settings from a document not yet written to `path`. Relative paths start beside
+    `path`. Raises `ConfigError`.
     """
     return _read(document, environ, beside=path)
 
@@ -166,9 +167,9 @@ def from_client(
     given: Settings | None,
     adapters: Adapters,
 ) -> Settings:
-    """Make settings for a certificate renewed by another client and served by the usual target:
-    without a file, or with `given` settings that declare no certificate. Raises `ConfigError` for
-    missing keys.
+    """Make settings for a certificate renewed by another client and deployed to the usual target.
+    Without `given` no file is read; otherwise the certificate is added to the given file, which
+    declares no certificate. Raises `ConfigError` for missing keys.
     """
     labels, document = [target.type], _NO_FILE
     if given is not None and given.path is not None:
@@ -196,19 +197,20 @@ def from_client(
 def without_certificates(
     environ: Mapping[str, str], accounts: Iterable[model.UsualAccount], adapters: Adapters
 ) -> Settings:
-    """Make settings of usual accounts alone, without a file. Raises `ConfigError`."""
+    """Make settings with only the usual accounts, without a file. Raises `ConfigError`."""
     return _declared(
         None, {account.type: account.variables for account in accounts}, environ, adapters
     )
 
 
 OF_THE_SYSTEM = Path("/var/lib/certferry")
-"""The directory of the state of root, and of the Debian package."""
+"""The directory of the state, for root and for the Debian package's user."""
 
 
 def default_directory(environ: Mapping[str, str], user: int) -> Path:
-    """Return the default directory of the state: below `$XDG_DATA_HOME`, or else root's or the
-    user's. The Debian package's user has root's directory as home.
+    """Return the default directory of the state: below `$XDG_DATA_HOME` if set, and otherwise below
+    the user's home. Root, and a user whose home is `OF_THE_SYSTEM` (the Debian package's user), get
+    `OF_THE_SYSTEM` itself.
     """
     chosen = environ.get("XDG_DATA_HOME")
     if chosen:
@@ -239,7 +241,9 @@ def _declared(
     adapters: Adapters,
     document: Document = _NO_FILE,
 ) -> Settings:
-    """Make settings from a document and one more certificate, with keys from the environment."""
+    """Make settings from a document and one more certificate, with the accounts' keys from the
+    environment.
+    """
     accounts = {label: dict(table) for label, table in document.tables("accounts").items()}
     mistakes: list[Mistake] = []
     for label, variables in needed.items():
@@ -349,7 +353,7 @@ def as_far_as_read(
 def _with_keys(
     account: model.AccountTable, environ: Mapping[str, str], adapters: Adapters
 ) -> model.AccountTable:
-    """Add the environment's keys to an account without keys. A half-filled account stays
+    """Add the environment's keys to an account without keys. An account with some of the keys stays
     unchanged.
     """
     strings = {key: value for key, value in account.values.items() if isinstance(value, str)}
@@ -387,8 +391,8 @@ def _references(
 
 
 def is_a_secrets_key(key: str) -> bool:
-    """Return whether a key holds a secret with any adapter. A token's `id` is one half of the
-    token.
+    """Return whether a key of an account holds a secret, whatever the adapter. `id` counts as a
+    secret, because an id is one half of a token.
     """
     return key == "id" or names_a_secret(key)
 
@@ -429,8 +433,8 @@ class Salvaged(Struct, frozen=True):
 
 
 def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
-    """Read the channels from a faulty file; `None` if the file cannot be read. The state is read
-    only from a trusted file.
+    """Read the channels and the heartbeat from a faulty file; `None` if the file cannot be read.
+    The state is read only from a file that other users cannot have written.
     """
     file = find_file(path, environ)
     if file is None:
@@ -449,9 +453,9 @@ def salvage(path: Path | None, environ: Mapping[str, str]) -> Salvaged | None:
     text = data.decode("utf-8-sig", errors="replace")
     values, may_lack_state = _values(text)
     wanted = _wanted(values, _WANTED, values.get(_STATE))
-    # `readable_by_others` stays False: an open file is what the message reports, and no reason to
-    # refuse the channels' secrets. The document has no text, because lines cannot be counted in
-    # broken TOML.
+    # `readable_by_others` stays False, so the channels' secrets are used even from a file open to
+    # others: the message to send reports the open file. The document has no text, because lines
+    # cannot be counted in broken TOML.
     settings, mistakes = as_far_as_read(Document(file, wanted), environ)
     settings = replace(settings, monitoring=model.Monitoring(settings.monitoring.heartbeat))
     is_wrong = may_lack_state or any(mistake.table == "[state]" for mistake in mistakes)
@@ -497,7 +501,9 @@ def _unused(settings: Settings) -> list[model.AccountTable]:
 
 
 def wrong_accounts(settings: Settings, adapters: Adapters) -> Iterator[ConfigError]:
-    """Yield the errors of channels and used accounts. Runs no program."""
+    """Yield an error for each channel with wrong settings, and for each such account that a
+    certificate uses. Runs no program.
+    """
     named = [
         (settings.accounts[label], group)
         for group, labels in _named_by(settings.certificates).items()
@@ -513,7 +519,9 @@ def wrong_accounts(settings: Settings, adapters: Adapters) -> Iterator[ConfigErr
 
 
 def _named_by(declared: Collection[DesiredCertificate]) -> Mapping[str, set[str]]:
-    """Return the labels used by certificates, by the group of entry points of the adapter."""
+    """Return the labels of the accounts that certificates use, by the group of the adapter's entry
+    point.
+    """
     return {
         DNS_GROUP: {account for desired in declared for account in desired.dns_accounts},
         TARGET_GROUP: {

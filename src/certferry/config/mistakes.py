@@ -1,4 +1,4 @@
-"""Mistakes in the settings, a value for each mistake, and one error for all mistakes."""
+"""Mistakes in the settings: a `Mistake` for each wrong setting, and one `ConfigError` for all."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Mistake(Problem, frozen=True):
 
     #: The file; `None` for the environment.
     path: Path | None = None
-    #: From 1.
+    #: The number of the line, from 1; `None` if unknown.
     line: int | None = None
     #: As written in the file, such as `[dns]`; empty for keys above the first table.
     table: str = ""
@@ -28,7 +28,7 @@ class Mistake(Problem, frozen=True):
 
     @property
     def text(self) -> Text:
-        """The whole line: place, then message."""
+        """The setting's place, followed by the message."""
         if not self.subject:
             return self.message
         return Text("{where}: {problem}", where=self.subject, problem=self.message)
@@ -55,8 +55,8 @@ def mistake_at(
 
 
 def config_error(mistakes: Iterable[Mistake], hint: Text = REFERENCE) -> ConfigError:
-    """Return one error for all mistakes, in the order of lines. `hint` serves the mistakes without
-    a hint.
+    """Return one error for all mistakes, in the order of lines. `hint` is shown if a mistake has no
+    hint of its own.
     """
     listed = list(mistakes)
     files = list(dict.fromkeys(mistake.path for mistake in listed))
@@ -74,9 +74,7 @@ def joined(errors: Sequence[ConfigError]) -> ConfigError:
 
 
 def set_first(*variables: str) -> Text:
-    """Return a hint on setting variables for certferry: runs by cron do not have the shell's
-    variables.
-    """
+    """Return a hint on how to set variables, in the shell and for runs by cron or systemd."""
     return _SET_FIRST.filled(assignments=" ".join(f"{name}=…" for name in variables))
 
 
@@ -97,7 +95,7 @@ def _templates(hint: Text) -> set[str]:
 
 
 def _together(hints: Sequence[Text]) -> Text:
-    """Return one hint for several hints, each printed once. Variables to set share one hint."""
+    """Join hints into one hint, without repetition. Hints to set variables become a single hint."""
     parts = [part for hint in hints for part in _parts(hint)]
     names = dict.fromkeys(
         name

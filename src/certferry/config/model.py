@@ -29,9 +29,11 @@ class StateSettings:
 
     #: The file of a SQLite database, the URL of a database shared by hosts, or the URL of a bucket.
     database: Path | str
-    #: Holds everything of this machine alone: logs, and the files left for commands.
+    #: The directory for files that only this machine uses: logs, and certificate files for
+    #: commands.
     directory: Path
-    #: Encrypts the private keys in the state: the key's file, or a reference to the key.
+    #: The key that encrypts the private keys in the state: the key's file, or a reference to the
+    #: key.
     key: Path | SecretReference
     #: This host's name in the state.
     host: str
@@ -54,7 +56,7 @@ class StateSettings:
 
     @property
     def is_shared(self) -> bool:
-        """Whether hosts share a server's database."""
+        """Whether the state is in a database on a server, which hosts can share."""
         return self.path is None and not self.is_bucket
 
     @property
@@ -64,7 +66,7 @@ class StateSettings:
 
     @property
     def named(self) -> Path | str:
-        """The database as messages name the database: the URL without the user."""
+        """The state's place in messages: the file, or the URL without user and options."""
         if isinstance(self.database, Path):
             return self.database
         parts = urlsplit(self.database)
@@ -83,9 +85,9 @@ class StateSettings:
 
 @dataclass(frozen=True, slots=True)
 class CaSettings:
-    """A CA."""
+    """A CA, and how to reach the CA."""
 
-    #: As operators know the CA.
+    #: The CA's name for operators.
     name: str
     #: The URL of the directory.
     directory: str
@@ -107,11 +109,11 @@ class AcmeSettings:
     key_type: KeyType
     #: The address at which the CA reaches the operator.
     email: str | None = None
-    #: In order of preference.
+    #: The certificate profiles to order, in order of preference.
     profiles: tuple[str, ...] = ()
     #: The CAs asked near the deadline of a certificate.
     fallback: tuple[CaSettings, ...] = ()
-    #: The name of a root.
+    #: The name of the root to which the ordered chain should lead.
     preferred_chain: str | None = None
     #: Keep the private key when renewing.
     reuse_key: bool = False
@@ -148,7 +150,7 @@ class DnsSettings:
     port: int
     #: URLs of HTTPS resolvers; `None` if the file does not set `doh`.
     doh: tuple[str, ...] | None = None
-    #: Wait so long for challenge records, and look up nothing.
+    #: How long to wait for challenge records, in place of lookups; `None`: look the records up.
     wait: timedelta | None = None
 
 
@@ -180,7 +182,7 @@ class AccountTable:
 class ChannelTable(Struct, frozen=True):
     """A channel's table in the file."""
 
-    #: The keys of the channel's adapter.
+    #: The keys for the channel's adapter.
     account: AccountTable
     #: Topics of the messages to send.
     on: tuple[Topic, ...]
@@ -189,7 +191,7 @@ class ChannelTable(Struct, frozen=True):
 
 
 HEARTBEAT, METRICS = "[heartbeat]", "[metrics]"
-"""Names in messages, in place of a channel's name."""
+"""The names of the monitors in messages, in place of a channel's name."""
 
 
 class Monitoring(Struct, frozen=True):
@@ -202,13 +204,13 @@ class Monitoring(Struct, frozen=True):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names of the monitors with settings."""
+        """The names of the monitors that have settings."""
         wanted = {HEARTBEAT: self.heartbeat, METRICS: self.metrics}
         return tuple(name for name, setting in wanted.items() if setting is not None)
 
 
 UNIX = "unix:"
-"""Beginning of an address that is a socket's path."""
+"""The prefix of an address that is the path of a unix socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -352,11 +354,11 @@ class Adapters:
         """Return the reader of a target's deployment options; `None` if the type is unknown."""
 
     def check(self, account: AccountTable, group: str, resolve: Resolve) -> None:
-        """Raise `ConfigError` for mistakes in an account of a type known in the group."""
+        """Raise `ConfigError` for mistakes in an account's table, as judged by the adapter of the
+        account's type in the `group` of entry points.
+        """
 
     def unknown_types(self, accounts: Iterable[AccountTable]) -> Sequence[Mistake]:
-        """Return a mistake for each account with a type belonging to no DNS provider and no
-        target.
-        """
+        """Return a mistake for each account whose type is neither a DNS provider nor a target."""
         del accounts
         return ()

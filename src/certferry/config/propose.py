@@ -1,5 +1,5 @@
-"""Write the text of a configuration file for a proposal; or add a certificate to a text, or remove
-a certificate, keeping every other line. Pure.
+"""Write the text of a configuration file for a proposal. In an existing text, add or remove a
+certificate and keep every other line. Pure.
 
 A changed text is parsed again and compared with the intended values, so the functions here need not
 know every spelling of TOML.
@@ -52,7 +52,7 @@ class Preamble:
     env_files: tuple[str, ...] = ()
     #: The CA's directory; `None` if `settings` has the directory.
     directory: str | None = None
-    #: `None` if `settings` has the address.
+    #: The operator's mail address for the CA; `None` if unknown, or if `settings` has the address.
     email: str | None = None
     #: The accounts to declare.
     accounts: tuple[NewAccount, ...] = ()
@@ -96,7 +96,9 @@ def tables_of(proposal: proposals.Proposal, say: Say) -> str:
 
 
 def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
-    """Return the operator's text with the keys missing in accounts added. Raises `ConfigError`."""
+    """Return the operator's text, and add missing keys to the accounts in the text. Raises
+    `ConfigError`.
+    """
     lines = settings.text.splitlines()
     below: dict[int, list[str]] = {}
     for account in accounts:
@@ -116,8 +118,8 @@ def with_keys(settings: Document, accounts: Sequence[NewAccount]) -> str:
 
 
 def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Document:
-    """Return the operator's settings with accounts and missing keys added, as values without a
-    text.
+    """Return the operator's settings, with accounts and missing keys added to the values. The text
+    stays unchanged.
     """
     tables = {label: dict(table) for label, table in settings.tables("accounts").items()}
     for account in accounts:
@@ -127,7 +129,9 @@ def with_accounts(settings: Document, accounts: Sequence[NewAccount]) -> Documen
 
 
 def with_tables(settings: Document, tables: Mapping[str, Mapping[str, object]]) -> Document:
-    """Return the operator's settings with more tables, as values without a file."""
+    """Return the operator's settings with more tables among the values, as a document without a
+    file.
+    """
     return replace(settings, path=None, values={**settings.values, **tables})
 
 
@@ -206,7 +210,7 @@ def _deployment(deployment: ProposedDeployment, say: Say) -> Iterator[str]:
 
 
 def _access(access: proposals.Access) -> Iterator[str]:
-    """Yield only the settings that differ from the defaults."""
+    """Yield the lines for owner, group and modes that differ from the defaults."""
     usual = proposals.Access()
     for key in ("owner", "group"):
         name = getattr(access, key)
@@ -320,8 +324,8 @@ def without_certificate(document: Document, number: int) -> Edited:
 
 
 def _blocks(rows: Sequence[str], document: Document, number: int) -> Iterator[tuple[int, int]]:
-    """Yield the blocks of lines of a certificate (from 0, end excluded), with the comments directly
-    above.
+    """Yield the blocks of lines of certificate `number`, each with the comments directly above: the
+    first line (from 0), and the end (excluded).
     """
     in_order = LineIndex(document.text).tables
     for belongs, tables in groupby(
@@ -404,7 +408,7 @@ def covered_already(settings: Settings, domains: Sequence[str]) -> Iterator[Text
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An account to choose: the account named by the operator, or the only account among
+    """Chooses an account: the account named by the operator, or else the only account in
     `labels`.
     """
 
@@ -436,8 +440,8 @@ class Choice:
 def additions(
     settings: Settings, domains: Sequence[str], dns: Choice, to: Choice, *, each: bool
 ) -> tuple[ProposedCertificate, ...]:
-    """Return the certificates to declare: a certificate for all domains, or for `each` domain.
-    Raises `ConfigError`.
+    """Return the certificates to declare: one for all domains together, or, with `each`, one for
+    each domain. Raises `ConfigError`.
     """
     names = tuple(dict.fromkeys(map(normalise, domains)))
     for name in names:

@@ -31,7 +31,9 @@ server, too short for a person who types a PIN.
 """
 
 _LONGEST_COMPLAINT = 300
-"""Characters shown from the end of a command's stderr, where the reason usually stands."""
+"""Maximum number of characters shown of a failed command's stderr: the last ones, because the
+reason usually stands at the end.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Secrets:
     _: KW_ONLY
     #: Every reference in the settings.
     references: Collection[SecretReference] = ()
-    #: Returns variables with secrets, whether referred to or not.
+    #: Returns the names of variables that hold secrets even without a reference to the variable.
     usual: Callable[[], Collection[str]] = frozenset
     #: The variables set in each of the `env_files`.
     files: Collection[Mapping[str, str]] = ()
@@ -87,7 +89,7 @@ class Secrets:
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """Names of the variables with the accounts' keys."""
+        """The names of the environment variables with the accounts' keys."""
         referred = {
             reference.place
             for reference in self.references
@@ -97,7 +99,7 @@ class Secrets:
 
     def withheld(self) -> frozenset[str]:
         """Return the variables to hide from every program run by certferry: the variables with the
-        accounts' keys, and variables with a copy of such a key, alone or within other words.
+        accounts' keys, and the variables that contain a copy of such a key.
         """
         ours = {Secret(key.strip()) for key in self._ours()}
         copies = {name for name, value in self.environ.items() if repeats(value, ours)}
@@ -113,14 +115,15 @@ class Secrets:
         return secret
 
     def resolve_at_rest(self, reference: SecretReference) -> Secret:
-        """Resolve without programs and key rings: such references give a stand-in. Raises
-        `ConfigError`.
+        """Return the secret of a literal, a variable or a file. For a program or a key ring, return
+        a stand-in and run nothing. Raises `ConfigError`.
         """
         return self.resolve(reference) if reference.is_at_rest else Secret("not looked at")
 
     def known(self) -> frozenset[Secret]:
-        """Return the secrets to mask in other programs' output: resolved secrets, literals, files
-        referred to, and variables that are referred to or named like a secret. Runs no program.
+        """Return the secrets to mask in other programs' output: resolved secrets, literals, the
+        contents of files referred to, and variables that are referred to or named like a secret.
+        Runs no program.
         """
         return frozenset(map(Secret, (*self._referred(), *self._held()))) | self._given
 

@@ -70,7 +70,9 @@ SERVERS = ("postgresql://", "postgres://")
 _DATABASES = ("sqlite", "postgresql")
 _BUCKET = re.compile(r"(?!sqlite:|postgres(ql)?:)[a-z][a-z0-9]*://[^/?#@:]+(/[^?#]*)?(\?[^#]*)?")
 _WITHOUT_ACCOUNT = "s3://"
-"""Buckets with keys in the environment. Buckets of any other kind take the keys of an account."""
+"""The beginning of a bucket's address, if the bucket's keys come from the environment. Any other
+bucket takes the keys of an account.
+"""
 _OPTIONS = {"endpoint", "region"}
 _PASSWORD = "PGPASSWORD"  # noqa: S105 - a variable's name (libpq, "Environment Variables")
 
@@ -82,8 +84,8 @@ def read_state(
     environ: Mapping[str, str],
     buckets: Collection[str] = (),
 ) -> model.StateSettings:
-    """Read `[state]`. `directory` is the default for the database; where hosts share a database,
-    `directory` holds the files of this machine alone. `buckets` as in `Adapters`.
+    """Read `[state]`. `directory` is the default directory of the database. If the state is not a
+    file, `directory` only holds this machine's own files. `buckets`: see `model.Adapters`.
     """
     address = table.take("url", _database(paths, buckets), None)
     database = address or directory / "state.db"
@@ -181,11 +183,11 @@ def read_channels(channels: TomlTable) -> dict[str, model.ChannelTable]:
 
 _EC, _RSA = KeyType.EC256.value, KeyType.RSA2048.value
 _FAMILIES = {"rsa": _RSA, "ec": _EC, "ecc": _EC, "ecdsa": _EC}
-"""Families of keys, with the usual kind of key in each family."""
+"""The usual key type of each family of keys."""
 
 
 def key_type(value: object) -> KeyType:
-    """Read a kind of key."""
+    """Read the name of a key type."""
     if isinstance(value, str) and value.lower() in _FAMILIES:
         raise ConfigError(
             Text("is a family of key types; write {word}", word=_FAMILIES[value.lower()])
@@ -224,7 +226,7 @@ def existing_file(paths: Paths) -> Read[Path]:
 
 
 def has_account(database: object) -> bool:
-    """Return whether `database` is a bucket of an account."""
+    """Return whether `database` is the address of a bucket that takes the keys of an account."""
     is_bucket = isinstance(database, str) and _BUCKET.fullmatch(database) is not None
     return is_bucket and not str(database).startswith(_WITHOUT_ACCOUNT)
 
@@ -329,8 +331,8 @@ def read_authority(
 def read_fallback(
     table: TomlTable, paths: Paths, usual: model.CaSettings
 ) -> tuple[model.CaSettings, ...]:
-    """Read the CAs of `fallback`, each with the table of the CA's name under [acme], if there is
-    such a table.
+    """Read the CAs of `fallback`. A table under [acme] with a CA's name, if present, has the
+    settings of the CA.
     """
 
     def read(value: object) -> model.CaSettings:
@@ -369,8 +371,8 @@ def called(directory: str) -> str:
 
 
 def wrong_bindings(acme: model.AcmeSettings, place: Place, resolve: Resolve) -> Iterator[Mistake]:
-    """Yield mistakes for external account keys that cannot be right. A missing key is reported when
-    the key is needed.
+    """Yield a mistake for each external account key that cannot be right. A missing key is reported
+    when the key is needed.
     """
     for number, ca in enumerate(acme.authorities):
         if ca.eab_kid is None or ca.eab_hmac_key is None or not ca.eab_hmac_key.is_at_rest:
@@ -427,7 +429,7 @@ def read_acme(table: TomlTable, paths: Paths) -> model.AcmeSettings:
 def unseen_records(
     acme: model.AcmeSettings, dns: model.DnsSettings, place: Place
 ) -> Iterator[Mistake]:
-    """Yield a mistake if records are to prove names but `[dns]` forbids lookups."""
+    """Yield a mistake if `dns_persist` is set although `wait` of `[dns]` forbids lookups."""
     if acme.dns_persist and dns.wait is not None:
         problem = Text(
             "not with `wait` under [dns]: certferry looks the records up before an order"

@@ -37,7 +37,9 @@ def lost_secrets(settings: Settings) -> list[Mistake]:
 
 
 def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> list[Mistake]:
-    """Return the programs found only through the present PATH, not in the directories of `path`."""
+    """Return a mistake for each program found through the present PATH, but not in the directories
+    of `path`, the PATH of scheduled runs.
+    """
     problem = Text(
         "{program} is not found when the system starts the run; here the program is {found}"
     )
@@ -50,7 +52,9 @@ def lost_programs(settings: Settings, path: str, environ: Mapping[str, str]) -> 
 
 
 def needed_environment(environ: Mapping[str, str]) -> dict[str, str]:
-    """Return the variables a run needs: an unusual home, the state's place, proxies, CA bundles."""
+    """Return the variables to hand to a scheduled run: an unusual home, the state's place, CA
+    bundles, and proxies without a user.
+    """
     home = environ.get("HOME")
     needed = {"HOME": home} if home and Path(home) != home_directory({}) else {}
     proxies = {name: value for name, value in _proxies(environ) if not _names_a_user(value)}
@@ -58,8 +62,8 @@ def needed_environment(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def withheld_variables(environ: Mapping[str, str]) -> list[Mistake]:
-    """Return the proxies that a run needs but that may hold a password, so the proxies are not
-    written into a unit or crontab readable by others.
+    """Return a mistake for each proxy that may contain a password. A run needs the proxy, but other
+    users can read a unit or a crontab, so the proxy is not written there.
     """
     problem = Text(
         "the variable may contain a password, so certferry does not store it for the run"
@@ -95,8 +99,8 @@ def _deliveries(settings: Settings) -> Iterator[tuple[Callable[[str, Text], Mist
 
 
 def _references(settings: Settings, scheme: str) -> Iterator[tuple[At, str]]:
-    """Yield the references to secrets of this kind: the reference's place, and the text after the
-    scheme.
+    """Yield the references with this scheme: a maker of mistakes at the reference's place, and the
+    text after the scheme.
     """
     entries: list[tuple[At, object]] = [
         (partial(account.place.mistake, key), value)
@@ -128,7 +132,9 @@ def _tables(settings: Settings) -> Iterator[AccountTable]:
 
 
 def _programs(settings: Settings) -> Iterator[tuple[At, str]]:
-    """Yield the programs named by the operator, each with the place in the settings."""
+    """Yield the programs named by the operator, each with a maker of mistakes at the program's
+    place.
+    """
     for at, command in _references(settings, "command"):
         yield at, command.split()[0]
     for account in _tables(settings):

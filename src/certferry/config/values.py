@@ -35,7 +35,9 @@ DIRECTORIES: Mapping[str, str] = MappingProxyType(
 STAGING: Mapping[str, str] = MappingProxyType(
     {DIRECTORIES["letsencrypt"]: DIRECTORIES["letsencrypt-staging"]}
 )
-"""The directory for rehearsals, by directory, as published by the CAs."""
+"""The URL of the CA's directory for rehearsals, by the URL of the usual directory, as published by
+the CAs.
+"""
 
 _SERVER = re.compile(
     r"\[(?P<v6>[^\]]+)\](?::(?P<v6_port>\d{1,5}))?|(?P<v4>[^:]+)(?::(?P<v4_port>\d{1,5}))?"
@@ -159,8 +161,8 @@ _KINDS: tuple[tuple[type | tuple[type, ...], Text], ...] = (
 
 
 def wrong_type(wanted: Text, value: object) -> ConfigError:
-    """Return an error with the wanted type and the value's type. The value may be a secret, so the
-    error does not show the value.
+    """Return an error that names the wanted type and the value's type. The value may be a secret,
+    so the error does not show the value.
     """
     actual = next(
         (name for kind, name in _KINDS if isinstance(value, kind)), Text("something else")
@@ -388,7 +390,7 @@ class TomlTable:
                 yield key, self.table(key), values
 
     def allow(self, *settings: str) -> None:
-        """Count these keys as known."""
+        """Count these keys as known, so `done` does not report the keys."""
         self._known += settings
 
     def report(self, key: str, problem: Text, *, item: int | None = None) -> None:

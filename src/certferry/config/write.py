@@ -55,8 +55,8 @@ def _written(state: Path) -> Iterator[Problem]:
 
 
 def _judged(path: Path, *, private: Severity | None) -> Iterator[Problem]:
-    """Yield the problems of a file: other users can change the file, or read a `private` file.
-    `private` is the severity of a file that others can read; `None` allows reading.
+    """Yield a problem if other users can change a file, or read a `private` file. `private` is the
+    problem's severity if others can read the file; `None` allows reading.
     """
     try:
         facts = path.stat()
@@ -86,7 +86,7 @@ _NOTHING_CHANGED = Text("choose another place with --output FILE; nothing was ch
 
 
 class Draft(Struct, frozen=True):
-    """A complete file on the disk, beside the place where the file will be put."""
+    """A complete file on the disk, written beside its final place."""
 
     #: The path of the written file.
     draft: Path
@@ -113,9 +113,9 @@ class Draft(Struct, frozen=True):
 
 @contextmanager
 def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterator[Draft]:
-    """Write a file beside `path`, or beside the target of a link at `path`, with mode 0600 (see
-    `_mode_in`). After the `with` block the file is removed, unless put. Raises `ConfigError` for
-    any failure to write.
+    """Write a draft beside `path`, or beside the target of a link at `path`, with mode 0600 (see
+    `_mode_in`). The `with` block may put the draft into its place; any other draft is removed.
+    Raises `ConfigError` for any failure to write.
     """
     place = path.resolve()
     with _translating_errors(path, hint):
@@ -131,8 +131,9 @@ def drafted(path: Path, content: bytes, hint: Text = _NOTHING_CHANGED) -> Iterat
 
 
 def _mode_in(directory: Path) -> int:
-    """Return 0600; or 0640 if root has given the directory to a group (setgid), because a service
-    in the group reads the files written by root, as in the Debian package's /etc/certferry.
+    """Return the mode of a new file: 0600. If root writes to a directory that root has given to a
+    group (setgid), return 0640, because a service in the group reads the file. The Debian package's
+    /etc/certferry is such a directory.
     """
     facts = directory.stat()
     gives_group = facts.st_uid == 0 == os.geteuid() and facts.st_mode & stat.S_ISGID

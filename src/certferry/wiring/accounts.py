@@ -1,4 +1,6 @@
-"""From an account's label to the account's port: find the adapter, bind the settings, connect."""
+"""Connect the accounts of the settings: find an account's adapter, read the adapter's settings,
+return the port.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +48,7 @@ class AccountNotes:
     state: Callable[[], StateStore]
     #: The account's name in the state.
     account: str
-    #: Store changes; if False, only this process remembers changes.
+    #: Whether changes are stored in the state; if False, only this object remembers changes.
     is_kept: bool
     _changed: dict[str, str | None] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -68,8 +70,8 @@ class AccountNotes:
 
 
 class Paces:
-    """The pace of each account at each service. The runs of this process share a pace; through the
-    `state`, so do all processes of a host and all hosts sharing the state.
+    """The pace of each account at each service. The runs of this process keep one pace together.
+    With a `state`, all processes and hosts using the state keep the pace together.
     """
 
     def __init__(
@@ -101,10 +103,10 @@ class Paces:
         return state().reserve(account, service, interval, count)
 
     def called(self, account: AccountTable, described: adapters.Described, settings: object) -> str:
-        """Return the name under which an account's requests are counted. The name is the account's
-        label. Hosts sharing a state may have other labels for the same account, so there the name
-        is a digest of the public parts of the account's keys, such as an access key, if the account
-        has public parts (`ports.adapter.Variable`).
+        """Return the name under which the state counts an account's requests. Usually the name is
+        the account's label. In a state shared by hosts the name is a digest of the public parts of
+        the account's keys (`ports.adapter.Variable`), because hosts may give one account different
+        labels. An account without public parts keeps the label.
         """
         public = [variable.key for variable in described.adapter.ENVIRONMENT if variable.is_public]
         parts = [part for key in public if (part := getattr(settings, key, None))]
@@ -117,10 +119,12 @@ class Paces:
 
 @dataclass(eq=False)
 class VendorAccounts:
-    """The accounts of some settings, for one run. Each call connects anew and sends nothing."""
+    """The accounts of the settings, for one run. Each method connects anew, and connecting sends
+    nothing.
+    """
 
     settings: Settings
-    #: Returns what an account remembers between runs, by the account's name.
+    #: Returns the memory that an account keeps between runs, by the name from `Paces.called`.
     memory_of: Callable[[str], AccountMemory]
     run: Run
     paces: Paces
@@ -129,8 +133,9 @@ class VendorAccounts:
     table: adapters.AdapterTable = field(default_factory=adapters.installed)
 
     def meant(self) -> tuple[dict[str, DnsProvider], dict[str, DeployTarget]]:
-        """Connect each account in use. An account with a broken adapter is connected too and fails
-        at the first call. Raises one `ConfigError` for all mistakes.
+        """Return the ports of the accounts used by certificates: DNS providers and targets, by
+        label. A port with a broken adapter fails at the first call. Raises one `ConfigError` for
+        all mistakes.
         """
         certificates, errors = self.settings.certificates, list[ConfigError]()
         served = [
@@ -192,8 +197,8 @@ class VendorAccounts:
         return objects
 
     def survey_of(self, label: str) -> Callable[[Looked], Survey]:
-        """Return the survey of a target. If the target cannot list domains, the survey reports only
-        that. Raises `ConfigError`.
+        """Return the function that surveys a target. For a target that cannot list domains, the
+        survey holds only this failure. Raises `ConfigError`.
         """
         target = self.target(label)
         if isinstance(target, Surveyed):
@@ -210,8 +215,8 @@ class VendorAccounts:
         return account.zones() if isinstance(account, ZoneKeeper) else None
 
     def credentials_work(self, label: str) -> bool:
-        """Make an account's first reading calls. Return False if the account has no reading calls.
-        Raises `CertferryError`.
+        """Test an account's credentials by calls that only read. Return False if the adapter has no
+        such call. Raises `CertferryError` if a call fails.
         """
         type_, has_called = self.settings.accounts[label].type, False
         if self.table.is_known(adapters.DNS_PROVIDERS, type_):
@@ -259,7 +264,9 @@ class VendorAccounts:
         )
 
     def _contact(self) -> str:
-        """Return a mail address for vendors: the operator's, or else the zone's (RFC 2142 §7)."""
+        """Return a mail address for vendors: `email` of `[acme]`, or else the hostmaster of the
+        first declared name (RFC 2142 §7).
+        """
         names = [desired.names[0] for desired in self.settings.certificates if desired.names]
         zones = [f"hostmaster@{base_name(name)}" for name in names]
         return self.settings.acme.email or next(iter(zones), "")
@@ -272,8 +279,8 @@ def run_program(
     within: timedelta,
     given: bytes = b"",
 ) -> Ended:
-    """Run a program of the operator's; see `ports.adapter.RunProgram`. A relative path starts at
-    the folder of the configuration file.
+    """Run a program named by the operator; see `ports.adapter.RunProgram`. A relative path starts
+    at the directory of the configuration file.
     """
     from certferry.adapters.programs.run import run_to_end
 

@@ -1,8 +1,8 @@
-"""The table of adapters: certferry's own and other packages', all declared as entry points.
+"""The adapters of certferry and of other packages, all found through entry points.
 
-An adapter is imported when an account of the adapter's type is first used, so a package with a
-broken import fails only the accounts using the package. Any exception ending a call to another
-package's port counts as a failure of that package.
+An adapter is imported when an account of the adapter's type is first used, so a package that cannot
+be imported fails only the accounts using the package. If a call to another package's port ends with
+an unexpected exception, the exception counts as a failure of that package.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 OURS = "certferry"
-"""The package with the built-in adapters."""
+"""The name of the package with the built-in adapters."""
 
 _MUST_HAVE = ("SERVICE", "ENVIRONMENT", "Settings", "connect")
 
@@ -59,12 +59,12 @@ class BrokenAdapter(errors.ConfigError):
 
 @dataclass(frozen=True, slots=True)
 class NothingMore:
-    """The options of a deployment to a target without `DeploySettings`: none."""
+    """An empty set of options, for deployments to a target without `DeploySettings`."""
 
 
 @dataclass(frozen=True)
 class Described:
-    """One adapter."""
+    """An adapter, with its name and the package that declares it."""
 
     name: str  #: The `type` that operators write.
     package: str  #: The package declaring the adapter.
@@ -77,7 +77,7 @@ class Described:
 
     @property
     def options(self) -> Any:
-        """The class of a deployment's options, for `config.bind`."""
+        """The class with a deployment's options, for `config.bind`."""
         return getattr(self.adapter, "DeploySettings", NothingMore)
 
     @property
@@ -98,12 +98,12 @@ class Described:
 
     @property
     def only_sends(self) -> bool:
-        """Whether the channel may speak from a file that other users can write."""
+        """Whether the channel is used even if declared in a file that other users can write."""
         return getattr(self.adapter, "ONLY_SENDS", False) is True
 
     @property
     def codes(self) -> Mapping[str, adapters.CodeMeaning]:
-        """Meanings of the codes in the service's answers."""
+        """The meanings of the codes in the service's answers, by code."""
         return getattr(self.adapter, "CODES", {})
 
     @property
@@ -133,7 +133,9 @@ _ALSO_CALLED = {"aliyun": "alidns", "dingding": "dingtalk", "lark": "feishu", "w
 
 
 def type_instead_of(word: str, types: Sequence[str]) -> Text:
-    """Return advice with the type probably meant, other names of services included."""
+    """Return advice with the type probably meant by `word`. Other names of a service, such as
+    aliyun for alidns, are recognised.
+    """
     return instead_of(_ALSO_CALLED.get(word.lower(), word), types)
 
 
@@ -178,7 +180,7 @@ def in_short(error: BaseException) -> str:
 
 
 def _mistakes(description: Described, module: str) -> Iterator[Text]:
-    """Yield the mistakes in an adapter's description. Any attribute may be absent."""
+    """Yield the mistakes in an adapter's module. Any of the required names may be absent."""
     names: Any = description.adapter
     missing = [name for name in _MUST_HAVE if not hasattr(names, name)]
     if missing:
@@ -232,17 +234,17 @@ _Raised = type[errors.CertferryError]
 
 
 class Family(Struct, frozen=True):
-    """The adapters of one port."""
+    """A kind of adapter: DNS providers, targets or channels."""
 
     #: The group of the entry points.
     group: str
-    #: How sentences call such an adapter.
+    #: The word for such an adapter in sentences.
     role: Text
-    #: Every port keeps the first protocol; the others are optional.
+    #: The protocols of the port. Every port keeps the first protocol; the others are optional.
     protocols: tuple[type, ...] = ()
-    #: The error to raise if a port refuses.
+    #: The error raised if a port refuses, or fails in an unexpected way.
     refused: _Raised = errors.CertferryError
-    #: The error to raise if a port cannot be reached.
+    #: The error raised if a port cannot be reached.
     unavailable: _Raised = errors.CertferryError
 
     @property
@@ -251,7 +253,9 @@ class Family(Struct, frozen=True):
         return tuple(name for name in vars(self.protocols[0]) if not name.startswith("_"))
 
     def methods(self) -> Iterator[tuple[str, tuple[Any, ...]]]:
-        """Yield each method of the protocols, with the types of values to return."""
+        """Yield the name of each method of the protocols, with the types that the method may
+        return.
+        """
         for name, method in chain.from_iterable(
             vars(protocol).items() for protocol in self.protocols
         ):
@@ -313,7 +317,7 @@ class AdapterTable:
         self._families: dict[str, dict[str, list[EntryPoint]]] = {}
 
     def names(self, family: Family) -> Sequence[str]:
-        """Return the values for `type`, certferry's own first."""
+        """Return the types of a family's adapters, certferry's own first."""
         return list(self._of(family))
 
     def is_known(self, family: Family, name: str) -> bool:
@@ -321,17 +325,21 @@ class AdapterTable:
         return name in self._of(family)
 
     def find(self, family: Family, name: str) -> Described:
-        """Import an adapter. Raises `KeyError` for an unknown name, and `BrokenAdapter`."""
+        """Import an adapter. Raises `KeyError` for an unknown name, and `BrokenAdapter` for an
+        unusable adapter.
+        """
         return described(self._chosen(family, name), family.role)
 
     def of_type(self, name: str) -> list[Described]:
-        """Import the adapters of a type, from each family with the type. Raises `BrokenAdapter`."""
+        """Import the adapters called `name`: the DNS provider, the target, or both. Raises
+        `BrokenAdapter`.
+        """
         families = [family for family in FAMILIES.values() if self.is_known(family, name)]
         return [self.find(family, name) for family in families]
 
     def target_of(self, account: AccountTable) -> Described | None:
-        """Import an account's target. Return `None` if the account is not a target's, or if the
-        adapter is broken; connecting the account reports a broken adapter.
+        """Import the adapter of an account's target. Return `None` if the account's type is not a
+        target, or if the adapter is broken; connecting the account reports a broken adapter.
         """
         try:
             return self.find(TARGETS, account.type)
@@ -374,8 +382,8 @@ class AdapterTable:
         ]
 
     def meanings_of(self, code: str) -> Mapping[Text, adapters.CodeMeaning]:
-        """Return the meanings of a code by service. If a service does not know the code, the
-        longest known beginning (up to a dot) counts.
+        """Return the meanings of a code, by service. If a service does not know the whole code, the
+        meaning of the longest known part before a dot counts.
         """
         meanings: dict[Text, adapters.CodeMeaning] = {}
         for family in (*FAMILIES.values(), CHANNELS):
@@ -454,9 +462,9 @@ class Guard(Struct, frozen=True):
 
     @contextmanager
     def over(self, refused: _Raised, lost: _Raised, *, has_key: bool = False) -> Iterator[None]:
-        """Raise `refused` in place of any foreign exception, `sys.exit` included, and `lost` in
-        place of `NoAnswer`. If the call `has_key` (a private key among the arguments), the log
-        shows the place of the exception and not the exception's message.
+        """Replace exceptions of the block: `NoAnswer` by `lost`, and any other foreign exception,
+        `sys.exit` included, by `refused`. `has_key`: a private key is among the call's arguments,
+        so the log shows where the exception was raised, but not the exception's message.
         """
         try:
             yield
@@ -533,7 +541,7 @@ class Guard(Struct, frozen=True):
 
 
 def broken(family: Family, wrong: BrokenAdapter) -> Any:
-    """Return a port failing every call, `zones` included, with the reason why the adapter is
+    """Return a port on which every call fails, `zones` included. The error says why the adapter is
     unusable.
     """
 

@@ -48,9 +48,9 @@ def issuer_for(settings: Settings, state: StateStore, pause: Pause, now: Clock) 
 class LateIssuer:
     """An `Issuer` for several directories. Each directory is connected at first use."""
 
-    #: Connects the directory at a URL; empty for the usual directory.
+    #: Connects the directory at a URL. An empty URL means the usual directory.
     connect: Callable[[str], Issuer]
-    #: Returns the CA's limits at a directory, connecting nothing.
+    #: Returns the CA's limits at a directory without connecting.
     budget: Callable[[str], Budget]
     _issuers: dict[str, Issuer] = field(default_factory=dict, init=False)
     _lock: threading.Lock = field(default_factory=threading.Lock, init=False)
@@ -81,8 +81,8 @@ class LateIssuer:
 
 
 def _authority_at(settings: Settings, directory: str) -> CaSettings:
-    """Return the settings for a directory. A directory absent from the settings is reached as the
-    usual directory is.
+    """Return the settings of the CA at a directory. A directory absent from the settings is reached
+    with the CA bundle and the proxy of the usual CA.
     """
     acme = settings.acme
     matching = (ca for ca in acme.authorities if ca.directory == directory)
@@ -139,8 +139,8 @@ def acme_account_at(
 
 
 def directory_of(name: str | None, settings: Settings) -> str:
-    """Return the URL of the CA called `name`; the usual CA's if `name` is None. Raises
-    `ConfigError`.
+    """Return the directory's URL of the CA called `name`, or of the usual CA if `name` is None.
+    Raises `ConfigError`.
     """
     from certferry.config.values import directory_url
 
@@ -153,8 +153,8 @@ def directory_of(name: str | None, settings: Settings) -> str:
 def persist_record_of(
     name: str, settings: Settings, state: StateStore, pause: Pause
 ) -> PersistRecord:
-    """Return the dns-persist-01 record for a name. The record includes the wildcard if the wildcard
-    is declared.
+    """Return the dns-persist-01 record for a name. The record also covers the wildcard of the name,
+    if the wildcard is asked for or declared.
     """
     from certferry.adapters.acme.issuer import persist_record
     from certferry.core.certificates.names import base_name
@@ -186,14 +186,18 @@ def revocations(settings: Settings, state: StateStore, run: Run) -> Revocations:
 
 
 def finish_revocations(settings: Settings, ports: Ports) -> None:
-    """Finish revocations of a killed `revoke`. If the state is broken, the run goes on without."""
+    """Finish the revocations begun by a `certferry revoke` that was killed. If the state is broken,
+    leave the revocations unfinished, and let the run go on.
+    """
     names = {desired.lineage for desired in settings.certificates}
     with suppress(StateError):  # the run itself reports a broken state
         revocations(settings, ports.state, ports.run).finish(names)
 
 
 def rehearsing(settings: Settings) -> Settings:
-    """Return the settings of a rehearsal. Raises `ConfigError` without a staging directory."""
+    """Return the settings of a rehearsal, with the staging directory as the only CA. Raises
+    `ConfigError` if no staging directory is known.
+    """
     acme = settings.acme
     if acme.staging is None:
         raise ConfigError(

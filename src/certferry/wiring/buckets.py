@@ -48,7 +48,7 @@ def objects_of(settings: Settings) -> ObjectStore:
 
 
 def _account(settings: Settings, scheme: str) -> str:
-    """Return the label of the account that has the bucket."""
+    """Return the label of the account with the keys for the bucket."""
     accounts = [
         account.label for account in settings.accounts.values() if account.type == BUCKETS[scheme]
     ]

@@ -1,4 +1,4 @@
-"""The channels of notifications: find adapters, bind settings, connect when there is news."""
+"""The channels of notifications: find adapters, read settings, connect when a message is due."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ line.
 
 @dataclass(eq=False)
 class Channels:
-    """The channels of some settings."""
+    """The channels declared in the settings."""
 
     settings: Settings
     #: Returns the state; called when there is a notification to send.
@@ -44,7 +44,7 @@ class Channels:
     #: The language of channels without a language of their own.
     language: str
     table: AdapterTable = field(default_factory=installed)
-    #: Identifies a message at services able to drop repeated messages.
+    #: The id sent with a message, by which some services drop repeated messages.
     message_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
     def notify(self, change: Change) -> Mapping[str, Answered]:
@@ -85,7 +85,7 @@ class Channels:
         return Notifications(channels, state, now=state.now, run=self.run)
 
     def _message(self, table: ChannelTable, news: Sequence[Notification]) -> Message:
-        # An account named by the operator is known by the operator's name.
+        # Only accounts labelled with the type: another label is the operator's own name.
         services = {
             label: target.called
             for label, account in self.settings.accounts.items()
@@ -136,7 +136,7 @@ def check(settings: Settings, adapters: AdapterTable | None = None) -> None:
 
 def check_one(account: AccountTable, adapters: AdapterTable) -> None:
     """Raise `ConfigError` for the mistakes in a channel's table."""
-    # reported when the channel is to send; a broken channel fails no run
+    # reported when a message is due; a broken channel does not fail a run
     with suppress(BrokenAdapter):
         described = adapters.of_account(CHANNELS, account)
         bound(described, account, lambda _: Secret("not looked at"))

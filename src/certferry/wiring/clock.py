@@ -17,7 +17,7 @@ def now() -> datetime:
 
 
 def clock_of(run: Run, state: StateStore) -> Clock:
-    """Return the run's clock; where hosts share the state, the database's clock. Setting the
-    machine's time later moves neither clock.
+    """Return the clock of a run. If hosts share the state, return the database's clock. Neither
+    clock moves if the machine's time is set later.
     """
     return state.now if state.is_shared else run.now

@@ -1,4 +1,4 @@
-"""Survey everything in the accounts, declared or undeclared."""
+"""Survey the domains and certificates of accounts; propose certificates for uncovered domains."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ from certferry.wiring.workspace import Workspace
 
 
 def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -> tuple[str, ...]:
-    """Return the named accounts of targets; all such accounts if `named` is empty. Raises
-    `ConfigError`.
+    """Return the accounts in `named`, or all accounts with domains if `named` is empty. Raises
+    `ConfigError` for a name without such an account, and if the file has no such account.
     """
     labels = accounts.labels(TARGETS)
     for account in named:
@@ -47,7 +47,7 @@ def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -
 
 
 def discovered(labels: Sequence[str], workspace: Workspace, run: Run) -> Discovery:
-    """Return everything in these accounts. Raises the errors of `must_be_read`."""
+    """Return everything found in these accounts. Raises the errors of `must_be_read`."""
     settings, state = workspace.settings, workspace.state
     with_names = partial(as_known, source=PemFileSource(), state=state, read=True)
     declared = tuple(map(with_names, settings.declared))
@@ -74,8 +74,8 @@ def _remembered(lineages: Iterable[str], state: StateStore) -> Iterator[tuple[st
 def proposed(
     discovery: Discovery, accounts: VendorAccounts, settings: Settings
 ) -> tuple[Proposal, list[Problem]]:
-    """Propose certificates for uncovered domains. Return the proposal, and the zones that could not
-    be read as problems.
+    """Propose certificates for uncovered domains. Return the proposal, and a problem for each
+    account whose zones could not be read.
     """
     zones: dict[str, tuple[FoundZone, ...] | None] = dict.fromkeys(accounts.labels(DNS_PROVIDERS))
     unread: list[Problem] = []
@@ -93,8 +93,8 @@ def proposed(
 
 
 def must_be_read(discovery: Discovery) -> None:
-    """Raise if no account could be surveyed because of wrong settings, or if the only account
-    failed.
+    """Raise one `ConfigError` if every account has wrong settings. If there is only one account,
+    raise the account's failure.
     """
     failures = [look.failure for look in discovery.accounts if look.failure is not None]
     wrong = [error for error in failures if isinstance(error, ConfigError)]

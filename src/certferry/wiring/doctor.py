@@ -1,4 +1,4 @@
-"""The checks of `certferry doctor`: every port needed by a run, examined one by one."""
+"""The checks of `certferry doctor`: every file, account and service that a run needs."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 def examine(
     workspace: Workspace, run: Run, schedulers: Iterable[Scheduler], *, is_serving: bool = False
 ) -> tuple[Problem, ...]:
-    """Examine everything that a run relies on. With `is_serving`, this process makes the runs
+    """Examine everything that a run relies on. `is_serving`: this process starts the scheduled runs
     itself. Changes nothing. Raises `ConfigError`.
     """
     try:
@@ -59,7 +59,9 @@ def examine(
 
 
 def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
-    """Ask every account that offers a report. Raises `ConfigError` if no account does."""
+    """Yield the report of every account that offers a report. Raises `ConfigError` if no account
+    does.
+    """
     accounts, reporting = workspace.accounts(run), list[Reporting]()
     for family, connect in ((TARGETS, accounts.target), (DNS_PROVIDERS, accounts.dns)):
         for label in accounts.labels(family):
@@ -83,7 +85,7 @@ class CheckedRun(Struct, frozen=True):
     ports: Ports
     schedulers: Iterable[Scheduler]
     pause: Pause
-    is_serving: bool = False  #: This process makes the runs itself.
+    is_serving: bool = False  #: This process starts the scheduled runs itself.
 
 
 def checks_of(run: CheckedRun) -> Iterator[examination.Check]:
@@ -127,7 +129,9 @@ def without_state(
     *,
     is_serving: bool = False,
 ) -> tuple[Problem, ...]:
-    """Return the problems found if the state cannot be opened. A run would end at this point."""
+    """Return the problem of a state that cannot be opened, and the problems of the checks that need
+    no state.
+    """
     is_gone = isinstance(error, DatabaseUnavailable)
     code = Code.DATABASE_UNAVAILABLE if is_gone else Code.STATE_UNUSABLE
     subject = "[state] url" if is_gone else str(settings.state.named)
@@ -141,7 +145,9 @@ def without_state(
 
 
 def _scheduled_at(state: StateStore) -> datetime | None:
-    """Return the start of this host's last scheduled run, if the run is recent."""
+    """Return the start of this host's last scheduled run; `None` unless the run is among the last
+    20 runs and started within `AWAY`.
+    """
     last = state.now() - AWAY
     runs = (
         stored_run
@@ -219,7 +225,7 @@ def _directory(run: CheckedRun) -> Client:
 
 
 def _standing(run: CheckedRun) -> frozenset[str]:
-    """Return the names proven by records of dns-persist-01, if the CA answers."""
+    """Return the names proven by records of dns-persist-01; none if the CA does not answer."""
     resolvers = resolvers_for(run.settings, run.pause)
     if run.settings.acme.dns_persist and resolvers is not None:
         with suppress(IssuanceError):  # the check of the CA reports the error
@@ -230,7 +236,7 @@ def _standing(run: CheckedRun) -> frozenset[str]:
 def _records(
     run: CheckedRun, resolvers: Resolvers, offer: Offer | None, holder: Holder | None
 ) -> tuple[frozenset[str], list[Problem]]:
-    """Return the names proven by records of dns-persist-01, and the problems of each record."""
+    """Return the names proven by records of dns-persist-01, and the problems of the records."""
     from certferry.adapters.acme.persist import findings_of, judged_names, without_records
 
     certificates = run.settings.certificates
@@ -280,8 +286,8 @@ def _target_account(run: CheckedRun, label: str, target: DeployTarget) -> Iterat
 
 
 def _resolver_check(settings: Settings) -> ResolverCheck:
-    """Return the check of the resolvers. If the CA is on loopback (a test), answers with loopback
-    addresses are genuine.
+    """Return the check of the resolvers. If the CA is on loopback, as in a test, loopback addresses
+    in answers count as genuine.
     """
     from certferry.adapters.probe.edge_addresses import ResolverCheck
     from certferry.adapters.probe.tls import ANSWER_WITHIN

@@ -39,7 +39,9 @@ def receiver_for(settings: Settings, pause: Pause, delivery: Delivery) -> Receiv
 
 
 def sweep_handovers(settings: Settings) -> None:
-    """Remove files that a killed run left for a command. The command may no longer be declared."""
+    """Remove the files that a killed run left for a command, even if the command is no longer
+    declared.
+    """
     directory.sweep_handovers(_workspace(settings))
 
 
@@ -48,8 +50,8 @@ def _workspace(settings: Settings) -> Path:
 
 
 def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler, Scheduler]:
-    """Return the systemd timer, the systemd service and the user's crontab. For root, the units are
-    the system's.
+    """Return the systemd timer, the systemd service and the user's crontab. Root and the Debian
+    package's user get units of the system; any other user gets units of that user.
     """
     from certferry.adapters.schedule import cron, systemd
 

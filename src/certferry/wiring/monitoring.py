@@ -1,5 +1,5 @@
-"""Notify monitors of a run: ping a heartbeat, write a file of metrics. Failures here do not fail
-the run.
+"""Notify the monitors of a run: ping a heartbeat, and write a file of metrics. Failures here do not
+fail the run.
 """
 
 from __future__ import annotations
@@ -56,21 +56,23 @@ _LEAST = 1.0
 """
 
 _LATER = (LeaseHeld, LeaseLost, DatabaseUnavailable)
-"""Errors ending a run with exit code 75, counted as success (contract, "Notifications")."""
+"""Errors that end a run with exit code 75. The heartbeat counts such a run as a success (contract,
+"Notifications").
+"""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(eq=False)
 class Monitor:
-    """Notifies monitors of one run."""
+    """Notifies the heartbeat and the file of metrics of one run."""
 
     settings: Settings
     state: Callable[[], StateStore]
     pause: Pause
     #: The language of the run's report in the ping, `en` or `zh`.
     language: str
-    #: The run covers every declared certificate; only such a run pings the heartbeat.
+    #: Whether the run covers every declared certificate; only such a run pings the heartbeat.
     is_whole: bool
     #: Time limit for the answer to the last ping.
     longest: timedelta = LONGEST
@@ -99,7 +101,7 @@ class Monitor:
             self._starting = in_thread(self._heartbeat.start)
 
     def fail(self, error: Reported) -> None:
-        """Ping the error of a run that ended before making a report."""
+        """Write the metrics, and ping the error of a run that ended before making a report."""
         self._write_metrics({})
         if self._beats:
             message = self._voice.say(Text("error: {message}", message=error.message))
@@ -133,9 +135,9 @@ class Monitor:
         self._note(HEARTBEAT, missed)
 
     def _sends_beat(self, *, failed: bool = False) -> bool:
-        """Claim the heartbeat of this round; return whether this host pings. Only one host of a
-        shared state pings a success; a failed run (`failed`) always pings. If the state is
-        unusable, ping.
+        """Return whether this host pings. If hosts share the state, only one of the hosts pings its
+        successes, and claims the heartbeat in the state. A failed run (`failed`) always pings. If
+        the state is unusable, ping.
         """
         if not may_be_there(self.settings.state):
             return True
@@ -154,8 +156,8 @@ class Monitor:
             return True
 
     def _may_ping(self, *, ends: bool) -> bool:
-        """Claim a ping from the minute's allowance; return whether to ping. If the state is
-        unusable, ping.
+        """Claim a ping from the minute's allowance in the state; return whether to ping. If the
+        state is unusable, ping.
         """
         moment = self._now()
         if not may_be_there(self.settings.state):
@@ -203,7 +205,9 @@ class Monitor:
             )
 
     def _now(self) -> datetime:
-        """Return the time by the state's clock, or by the machine's if the state is unavailable."""
+        """Return the time by the state's clock, or by the machine's clock if the state is
+        unavailable.
+        """
         if may_be_there(self.settings.state):
             with suppress(CertferryError):
                 return self.state().now()
@@ -260,7 +264,9 @@ def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tup
 
 
 def _counts(note: str | None) -> dict[tuple[str, str], int]:
-    """Read the stored sums. Unreadable sums begin anew, as Prometheus counters may."""
+    """Read the stored number of steps by activity and outcome. Unreadable numbers start again at
+    zero, as Prometheus counters may.
+    """
     return read_note(
         note,
         lambda sums: {

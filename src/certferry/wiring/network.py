@@ -24,7 +24,9 @@ address, because they are needed when DNS does not answer.
 
 
 def propagation_for(settings: Settings, pause: Pause, now: Clock) -> Propagation:
-    """Return the object that looks up challenge records, or the fixed wait in place of lookups."""
+    """Return the object that waits for challenge records: by lookups, or for the fixed time in
+    `wait`.
+    """
     from certferry.adapters.acme.propagation import DnsPropagation, FixedWait
 
     dns = settings.dns
@@ -42,7 +44,7 @@ def propagation_for(settings: Settings, pause: Pause, now: Clock) -> Propagation
 
 
 def resolvers_for(settings: Settings, pause: Pause) -> Resolvers | None:
-    """Return the resolvers; `None` if the settings allow no lookups."""
+    """Return the resolvers; `None` if `wait` of `[dns]` forbids lookups."""
     from certferry.adapters.acme.propagation import ANSWER_WITHIN
     from certferry.adapters.acme.resolvers import Resolvers
 
@@ -59,8 +61,8 @@ def chosen_for(settings: Settings, pause: Pause) -> tuple[HttpsResolver, ...]:
 
 
 def doh_of(dns: DnsSettings) -> tuple[str, ...]:
-    """Return the URLs of HTTPS resolvers. By default a network with private resolvers gets no
-    public HTTPS resolvers.
+    """Return the URLs of HTTPS resolvers: `doh` of `[dns]` if set, otherwise `USUAL_DOH`. A network
+    that names a resolver with a private address gets no public HTTPS resolvers by default.
     """
     if dns.doh is not None:
         return dns.doh
@@ -78,8 +80,8 @@ def _over_https(dns: DnsSettings, pause: Pause) -> tuple[HttpsResolver, ...]:
 def probe_for(
     verify: VerifySettings, pause: Pause, clock: Clock, *, alone: bool = False
 ) -> HostProbe:
-    """Return the probe of edges. A probe working `alone` opens more connections at once. Raises
-    `ConfigError`.
+    """Return the probe of edges. `alone`: this process does nothing else meanwhile, so the probe
+    asks more hosts at once. Raises `ConfigError`.
     """
     from certferry.adapters.probe.tls import DOMAINS_AT_ONCE, HOSTS_AT_ONCE, TlsProbe
 

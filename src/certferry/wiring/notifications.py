@@ -44,9 +44,9 @@ _log = logging.getLogger(__name__)
 class _Notified(Struct, frozen=True):
     """The result of a notification."""
 
-    #: The error of the state, if the state could not be used.
+    #: The error of the state; `None` if the state could be used.
     problem: errors.CertferryError | None = None
-    #: A channel accepted a message.
+    #: Whether a channel accepted a message.
     is_sent: bool = False
 
 
@@ -83,8 +83,8 @@ class RunNotifications:
 
     @contextmanager
     def _notifying_of_an_early_end(self, monitor: Monitor | None) -> Iterator[None]:
-        """Notify of an error ending the `with` block early, except if another run holds the
-        lease.
+        """Notify of an error that ends the `with` block. If the run lacks or has lost the lease,
+        notify only the monitors.
         """
         try:
             yield
@@ -108,7 +108,8 @@ class RunNotifications:
     def _left_by(self, report: SyncReport, state: StateStore) -> Change:
         if self.settings.channels:
             self._remember_last_message(state)
-        # Only failed lineages, so a run with nothing to do reads nothing more.
+        # Only of failed lineages, unless a channel wants deadlines: so a successful run usually
+        # reads nothing more.
         all_end = any(
             notices.Topic.DEADLINE in table.on for table in self.settings.channels.values()
         )
@@ -133,8 +134,8 @@ class RunNotifications:
         return change
 
     def _remember_last_message(self, state: StateStore) -> None:
-        """Store the last message sent without a state, so channels also receive the end of that
-        trouble.
+        """Store in the state the last message that was sent while the state could not be used. So
+        the channels also hear of the end of that problem.
         """
         stamp = self._stamp
         last = stamp.last()
@@ -249,7 +250,9 @@ class RunNotifications:
 
 
 _RUN_OF_ROOT = Path("/run")
-"""Still writable after a disk error has made the file system read-only."""
+"""Root's last place for a stamp file: a directory in memory, still writable after a disk error has
+made the file system read-only.
+"""
 
 
 def _directories(settings: Settings) -> Iterator[Path]:
@@ -265,8 +268,9 @@ def _directories(settings: Settings) -> Iterator[Path]:
 def salvaged(
     path: Path | None, environ: Mapping[str, str], adapters: AdapterTable | None = None
 ) -> tuple[Settings, bool] | None:
-    """Return the harmless settings of a wrong file, and whether the file names the state.
-    `adapters` are the installed adapters by default.
+    """Return the usable settings of a wrong file, and whether the file names the state; `None` if
+    the file cannot be read. If other users may have written the file, only harmless settings are
+    usable. `adapters` are the installed adapters by default.
     """
     contents = salvage(path, environ)
     if contents is None:
@@ -278,9 +282,10 @@ def salvaged(
 
 
 def _harmless(settings: Settings, adapters: AdapterTable | None) -> Settings:
-    """Return the harmless part of settings that another user may have written: channels that only
-    send (`ports.adapter`), with literal words, and the heartbeat, because the heartbeat's secret
-    goes only to the heartbeat's address. No program is started.
+    """Return the part of the settings that does no harm even if written by another user. A channel
+    is kept if its adapter declares `ONLY_SENDS` and no setting refers to a secret. The heartbeat is
+    kept, because its secret goes only to its own address, unless a program or a key ring gives the
+    secret.
     """
     channels = {
         name: channel

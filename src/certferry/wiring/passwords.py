@@ -21,15 +21,17 @@ from certferry.ports.state import StateStore
 from certferry.reconcile.run import history_keeper
 
 _MEMORY, _PASSES, _LANES = 19 * 1024, 2, 1
-"""Memory in KiB, passes over the memory, and lanes: OWASP's numbers (Password Storage Cheat Sheet,
-2026-11-29), 25 ms here. RFC 9106's second recommendation takes 64 MiB, half of the memory of a
-console, and 110 ms here.
+"""The parameters of Argon2id: memory in KiB, passes over the memory, and lanes. The numbers are
+OWASP's (Password Storage Cheat Sheet, 2026-11-29), measured as 25 ms. RFC 9106's second
+recommendation takes 64 MiB, half of the memory of a console, and was measured as 110 ms.
 """
 _SALT_BYTES, _HASH_BYTES = 16, 32  # RFC 9106 §4
 
 _SECRET_BYTES = 32
 _SHOWN = len(access.TOKEN) + 5
-"""Leading characters by which operators recognise a token: 30 bits of the token's 256."""
+"""Length of the token's beginning that is stored and shown, so operators recognise the token: the
+prefix, and 30 of the 256 secret bits.
+"""
 
 
 def hashed(password: str) -> str:
@@ -56,7 +58,7 @@ def is_password(password: str, stored: str | None) -> bool:
 
 @cache
 def _of_no_user() -> str:
-    """Return the hash of a random password, compared in place of an unknown user's."""
+    """Return the hash of a random password, used in place of the hash of an unknown user."""
     return hashed(secrets.token_hex())
 
 

@@ -1,10 +1,10 @@
 """Join the records of certificates with the settings and the disk. Remember which file declares
 which certificate, to find certificates no longer declared.
 
-Several files may use one state. Each run for all certificates of a file stores a note: these
-lineages belong to this file. A lineage without a note counts as this file's. If hosts share the
-state, each run instead declares the file's certificates there, and a lineage declared by no host
-counts as this file's.
+Several files may use one state. Each run for all certificates of a file stores a note that these
+lineages belong to the file. If hosts share the state, each run instead stores the file's
+declarations. A lineage claimed by no other file or host counts as belonging to the file of the
+present run.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ T = TypeVar("T")
 
 _LABEL, _NAME = "[certificates]", "files"
 _FORGOTTEN = ""
-"""In place of a file's name: the operator means the certificate to end."""
+"""Stored in place of a file's name, if the operator lets the certificate expire."""
 
 
 def outdated_in(settings: Settings, state: StateStore, *, writes: bool) -> Mapping[str, Outdated]:
-    """Return the lineages for which another host's declaration is newer than this file's. In a
-    shared state, also store this file's declarations if the run `writes`.
+    """Return the lineages for which another host's declaration is newer than the declaration in
+    this file. In a shared state, also store this file's declarations if the run `writes`.
     """
     if not state.is_shared:
         return {}
@@ -52,8 +52,8 @@ def outdated_in(settings: Settings, state: StateStore, *, writes: bool) -> Mappi
 
 
 def domains_elsewhere(settings: Settings, state: StateStore) -> Mapping[tuple[str, str], str]:
-    """Return the lineages declared only in other hosts' files, by target and domain. Domains are
-    known only after a run of another host has observed the domains.
+    """Return the lineages declared only in other hosts' files, by target and domain. A domain is
+    found only after a run of another host has observed the domain.
     """
     if not state.is_shared:
         return {}
@@ -100,7 +100,7 @@ def must_be_declared_nowhere(lineage: str, settings: Settings, state: StateStore
 
 
 def forget(lineage: str, state: StateStore) -> None:
-    """Store the operator's decision to end a certificate."""
+    """Store the operator's decision to let a certificate expire."""
     _change({lineage: _FORGOTTEN}, state)
 
 
@@ -127,7 +127,9 @@ def newest(versions: Versions, moment: datetime) -> Certificate | None:
 def _undeclared(
     ours: Iterable[str], declared: Sequence[DesiredCertificate], state: StateStore, moment: datetime
 ) -> Iterator[Undeclared]:
-    """Yield the certificates no longer declared among `ours`, the lineages of this file."""
+    """Yield the certificates that are still valid among `ours`, the undeclared lineages of this
+    file. A certificate kept under another name is left out.
+    """
     ends = {
         lineage: newest(history, moment) for lineage, history in state.versions_of(ours).items()
     }
@@ -150,8 +152,8 @@ def _undeclared(
 
 
 def _ours(lineages: Collection[str], file: str, state: StateStore) -> list[str]:
-    """Return the lineages of this file: not forgotten, not declared by another host, and not of
-    another file that still exists.
+    """Return the lineages that belong to this file: not forgotten, not declared by another host,
+    and not of another file that still exists.
     """
     files = _files(state.account_note(_LABEL, _NAME))
     elsewhere = state.declared_among(lineages, besides=file) if state.is_shared else ()
@@ -181,8 +183,8 @@ def _change(more: Mapping[str, str], state: StateStore) -> None:
 
 
 def read_note(note: str | None, read: Callable[[Any], T], otherwise: T) -> T:
-    """Return `read` of a note's JSON value, or `otherwise` for an absent note and for a note that
-    certferry did not write.
+    """Return the result of `read` for the note's JSON value. If the note is absent, or was not
+    written by certferry, return `otherwise`.
     """
     if note is None:
         return otherwise
@@ -248,7 +250,9 @@ def lost_state(settings: Settings, state: StateStore) -> StateMissing | None:
 
 
 def expected(settings: Settings, records: Recorded) -> tuple[Expected, ...]:
-    """Return the expectations for the certificates, with missing files."""
+    """Return what is expected of each certificate: its source, the required validity, and the files
+    that are missing.
+    """
     least = {label: _least_life(table) for label, table in settings.accounts.items()}
     delivered = {
         (sighting.lineage, sighting.domain)
@@ -275,8 +279,8 @@ def least_life(desired: DesiredCertificate, of_accounts: Mapping[str, timedelta]
 
 
 def _least_life(table: AccountTable) -> timedelta:
-    """Return the validity required by an account's target; zero for a broken target, reported at
-    connecting.
+    """Return the validity required by an account's target. Return zero for a broken target, which
+    is reported when the account is connected.
     """
     target = installed().target_of(table)
     return timedelta(0) if target is None else target.least_life(table.values)
@@ -299,8 +303,8 @@ def _files_of(
 
 
 def _gone(paths: Iterable[str]) -> Iterator[str]:
-    """Yield the missing files. A file that this user may not see may exist, so the file is not
-    missing.
+    """Yield the paths at which a file is missing. A path that this user may not see does not count
+    as missing.
     """
     for path in paths:
         try:

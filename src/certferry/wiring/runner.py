@@ -1,6 +1,6 @@
 """Carry out a run and store the run as a row in the state: events, report, end. Also notify
-operators and monitors. Every run goes through here, from whichever place the run was started: a
-terminal, the schedule, another client's hook, the console, the API.
+operators and monitors. Every run goes through here, whether a terminal, the schedule, another
+client's hook, the console or the API starts the run.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from certferry.wiring.state import may_be_there
 from certferry.wiring.workspace import Workspace, who_runs
 
 SOON = 0.3
-"""Seconds until an event is written, together with later events."""
+"""Seconds during which events are collected, before all of them are written together."""
 
 AGAIN, ENDS_TRIED = 10.0, 360
 """If the state refuses the end of a run: seconds until the next try, and maximum number of tries
@@ -72,15 +72,15 @@ class RunOptions:
     #: Digest of a plan: carry out exactly this plan, or nothing.
     plan: str | None = None
     wait_limit: WaitLimit = field(default_factory=WaitLimit)
-    #: A rehearsal also orders certificates that are not due.
+    #: Also order certificates that are not due, in a rehearsal.
     renews: bool = False
-    #: Try accounts that refused uploads as full.
+    #: Upload again to accounts that refused uploads as full.
     quota_raised: bool = False
 
 
 class RunWriter:
-    """Writes the row of a run: the beginning, each event soon after the event, and the end. If the
-    state refuses a write, the run goes on.
+    """Writes the row of a run: the beginning, the events (see `SOON`), and the end. If the state
+    refuses a write, the run goes on.
     """
 
     def __init__(
@@ -251,7 +251,7 @@ class RunInProgress:
     workspace: Workspace
     run: Run
     options: RunOptions
-    #: The current plans, after `PlanChanged`.
+    #: The current plans, as compared with a confirmed plan; shown after `PlanChanged`.
     plans: Sequence[Plan] = field(default=(), init=False)
     writer: RunWriter = field(init=False)
 
@@ -279,7 +279,7 @@ class RunInProgress:
         with self.recorded() as ended:
             confirmed = {} if self.options.plan is None else self._confirmed(self.options.plan)
             # `PlanChanged` is raised before channels are notified: only the operator who confirmed
-            # the plan is to know.
+            # the plan should hear of the change.
             report = self.workspace.notifications(self.run).notify_of(
                 partial(self._sync, confirmed), is_whole=self.options.is_whole
             )
@@ -366,7 +366,9 @@ class RunInProgress:
 
     @contextmanager
     def recorded(self) -> Iterator[Callable[..., None]]:
-        """Store a run around a `with` block, which passes the report to the yielded function."""
+        """Store the run carried out in a `with` block. The block passes the run's report to the
+        yielded function.
+        """
         try:
             self.writer.try_to_begin()
             yield self._end
@@ -542,8 +544,8 @@ def fail_of_wrong_file(
     *,
     language: str,
 ) -> None:
-    """Store a failed run for a wrong configuration file, if the file still names the state. Notify
-    the heartbeat, and the channels once a day.
+    """Store a failed run for a wrong configuration file, if the file still names the state. Ping
+    the heartbeat, and notify the channels once a day.
     """
 
     def ends() -> SyncReport:

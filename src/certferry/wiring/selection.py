@@ -33,7 +33,7 @@ class Selection(Struct, frozen=True):
 
     #: The settings, limited to the chosen certificates.
     settings: Settings
-    #: By NAME of the command line, the lineages meant: several if certificates share a domain.
+    #: The lineages meant by each NAME of the command line: several if certificates share a domain.
     meant: Mapping[str, Sequence[str]]
 
     def must_be_unambiguous(self) -> None:
@@ -81,7 +81,7 @@ def _chosen(
 
 
 def lineages_meant(name: str, certificates: Sequence[DesiredCertificate]) -> list[str]:
-    """Return the lineage of this name, or else the lineages covering the domain of this name."""
+    """Return the lineage called `name`, or else the lineages that cover `name` as a domain."""
     if any(desired.lineage == name for desired in certificates):
         return [name]
     return _meant(name, {desired.lineage: _names_of(desired) for desired in certificates})
@@ -99,7 +99,7 @@ def _names_of(desired: DesiredCertificate) -> Sequence[str]:
 
 
 def _meant(name: str, names_by_lineage: Mapping[str, Sequence[str]]) -> list[str]:
-    """Return the lineage of this name, or the lineages covering the domain of this name."""
+    """Return the lineage called `name`, or else the lineages that cover `name` as a domain."""
     if name in names_by_lineage:
         return [name]
     try:
@@ -207,16 +207,16 @@ def _unknown(name: str, lineages: Sequence[str]) -> ConfigError:
 
 
 class Meant(Struct, frozen=True):
-    """The settings for another client's hook."""
+    """The settings for a run started by another client's hook."""
 
     settings: Settings
-    #: The client, if the file declares no certificate for the client's renewal.
+    #: The client's name, if no file declares the renewed certificate and so `settings` declare it.
     undeclared_of: str | None = None
 
 
 def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Meant:
-    """Return the settings for a client's renewal, read from the file or made without a file. Raises
-    `ConfigError`.
+    """Return the settings for a certificate that another client has renewed. They come from the
+    configuration file, or are made without a file. Raises `ConfigError`.
     """
     renewed = (
         renewals.renewed_by_any(environ)

@@ -27,8 +27,8 @@ from certferry.wiring.accounts import bound
 
 
 def named_for_two(settings: model.Settings) -> Iterator[Mistake]:
-    """Yield a mistake for each domain deployed to two accounts at a service allowing only one
-    account.
+    """Yield a mistake for each domain deployed to two accounts of a service that allows a domain at
+    one account only.
     """
     first: dict[tuple[str, str], tuple[str, Place]] = {}
     named = (
@@ -171,7 +171,7 @@ def needed_by(type_: str, table: adapters.AdapterTable) -> Collection[str]:
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """A type of account, as `certferry init` offers the type."""
+    """A type of account, as offered by `certferry init`."""
 
     type: str  #: As written in the file.
     name: str  #: The service's name in any language.
@@ -183,7 +183,9 @@ class Service:
 def offered(
     family: adapters.Family, table: adapters.AdapterTable | None = None
 ) -> tuple[Service, ...]:
-    """Return the types of accounts (or channels) of a family: the usual type, then by rank."""
+    """Return the types of accounts (or channels) of a family: the usual type first, then the others
+    by rank.
+    """
     table = table or adapters.installed()
     ranked: list[tuple[bool, float, Service]] = []
     for type_ in table.names(family):
@@ -212,13 +214,15 @@ def from_environment(names: Sequence[str], environ: Mapping[str, str]) -> model.
 
 
 def without_certificates(environ: Mapping[str, str]) -> model.Settings:
-    """Make settings without a file and a certificate; see `config.load.without_certificates`."""
+    """Make settings without a file and without certificates; see
+    `config.load.without_certificates`.
+    """
     return load.without_certificates(environ, [_account(adapters.TARGETS)], ADAPTERS)
 
 
 def from_keys(environ: Mapping[str, str]) -> model.Settings:
-    """Make settings without a file: the usual accounts with keys in the environment, or else all
-    usual accounts.
+    """Make settings without a file and without certificates. The accounts are the usual accounts
+    with keys in the environment, or else all usual accounts.
     """
     usual = [_account(adapters.TARGETS), _account(adapters.DNS_PROVIDERS)]
     names = {
@@ -260,7 +264,9 @@ WITHOUT_COMMON_NAME = frozenset({"tlsserver", "shortlived"})
 """Let's Encrypt's profiles whose leaves have no common name (docs/facts/letsencrypt.md §1.1)."""
 
 LIFETIMES = {"shortlived": timedelta(hours=160)}
-"""Lifetime of certificates of Let's Encrypt's short profile (docs/facts/letsencrypt.md §1.1)."""
+"""Lifetime of a certificate of Let's Encrypt's short-lived profile, by profile
+(docs/facts/letsencrypt.md §1.1).
+"""
 
 MOST_NAMES = {"tlsserver": 25, "shortlived": 25}
 """Maximum number of names in a certificate, by profile (docs/facts/letsencrypt.md §1.1)."""
@@ -268,17 +274,17 @@ MOST_NAMES = {"tlsserver": 25, "shortlived": 25}
 _LETS_ENCRYPT = frozenset({DIRECTORIES["letsencrypt"], DIRECTORIES["letsencrypt-staging"]})
 
 _Unfit = tuple[Mistake, Text | None]
-"""A mistake in the file, and advice beyond choosing another profile."""
+"""A mistake in the file, and a remedy other than another profile, if there is one."""
 
 
 def load_checked(path: Path | None, environ: Mapping[str, str]) -> model.Settings:
-    """Read a file. Raises `ConfigError`, also for settings that a target is certain to refuse."""
+    """Read a file. Raises `ConfigError`, also for a profile that a target would refuse."""
     return checked(load.load(path, environ, ADAPTERS))
 
 
 def checked(settings: model.Settings) -> model.Settings:
-    """Return the settings with the fitting profiles only. Raises `ConfigError` as `load_checked`
-    does.
+    """Return the settings with only the profiles that fit the names and the targets. Raises
+    `ConfigError` as `load_checked` does.
     """
     if settings.channels:
         from certferry.wiring.channels import check
@@ -300,7 +306,7 @@ def checked(settings: model.Settings) -> model.Settings:
 def _with_fitting(
     desired: certificate.DesiredCertificate, settings: model.Settings, unfit: list[_Unfit]
 ) -> certificate.DesiredCertificate:
-    """Return a certificate with the profiles fitting the certificate and the targets. If no profile
+    """Return a certificate with only the profiles that fit the names and the targets. If no profile
     fits, add the reasons to `unfit`.
     """
     profiles = desired.issuance.profiles

@@ -38,8 +38,8 @@ _log = logging.getLogger(__name__)
 
 
 def act_as_owner(state: StateSettings) -> None:
-    """Continue a process of root as the package's user if the state belongs to the package's user.
-    A file of root's in the state would make the next scheduled run fail.
+    """If the process runs as root and the state belongs to the Debian package's user, go on as that
+    user. A file of root's in the state would make the next scheduled run fail.
     """
     if state.path is None or os.geteuid() != 0:
         return
@@ -80,7 +80,7 @@ def opened_state(settings: Settings, *, reads_only: bool = False) -> StateStore:
 
 @contextmanager
 def closed_in_order(state: StateStore) -> Iterator[StateStore]:
-    """Close a state after a `with` block. If the block raised, the block's error counts and an
+    """Close a state after a `with` block. If the block raised, the block's error is raised and an
     error of closing is only logged.
     """
     try:
@@ -116,15 +116,15 @@ def prepared_state(settings: Settings, *, init: bool) -> bool:
 
 
 def may_be_there(state: StateSettings) -> bool:
-    """Return whether a state may exist. A shared state always may, because runs never make a shared
-    state.
+    """Return whether a state may exist. For a state on a server or in a bucket the answer is always
+    True, because only a connection can tell.
     """
     return state.path is None or states.may_exist(state.path)
 
 
 def _key_of(settings: Settings) -> Path | Secret:
-    """Return the key, or the file of the key. Raises for an unusable key before a server is
-    contacted.
+    """Return the state's key, or the file of the key. Raises `ConfigError` for an unusable key
+    before a server is contacted.
     """
     key = settings.state.key
     if isinstance(key, Path):
@@ -214,8 +214,8 @@ Check = Callable[[StateStore], Iterator[Problem]]
 
 
 def unopened_keys(state: StateStore) -> Iterator[Problem]:
-    """Yield the private keys that cannot be opened; for a wrong key of the state, yield one
-    problem.
+    """Yield a problem for each stored private key that cannot be decrypted. If the state's own key
+    is wrong, yield only that problem.
     """
     try:
         state.must_unseal()
@@ -229,8 +229,8 @@ def unopened_keys(state: StateStore) -> Iterator[Problem]:
 
 
 def foreign_rows(state: StateStore) -> Iterator[Problem]:
-    """Yield the rows written or changed by another program. Without the state's key such rows
-    cannot be recognised; `unopened_keys` reports a wrong key.
+    """Yield a problem for each row written or changed by another program. Yield nothing if the
+    state's key is wrong: such rows cannot be recognised then, and `unopened_keys` reports the key.
     """
     try:
         state.must_unseal()
@@ -243,8 +243,8 @@ def foreign_rows(state: StateStore) -> Iterator[Problem]:
 
 
 def broken_history(state: StateStore) -> Iterator[Problem]:
-    """Yield the places where the history was changed afterwards, or a problem if the key cannot be
-    opened.
+    """Yield a problem for each place where the history was changed afterwards. If the state's key
+    cannot be used, yield only that problem.
     """
     try:
         breaks = state.verify_history().breaks
@@ -259,7 +259,7 @@ def broken_history(state: StateStore) -> Iterator[Problem]:
 
 
 def damage(state: StateStore) -> Iterator[Problem]:
-    """Yield the problems in the storage of the whole state, such as a damaged database."""
+    """Yield the problems of the state as a whole, such as a damaged database."""
     for error in state.damage():
         yield error.problem("[state] url")
 

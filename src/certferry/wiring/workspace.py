@@ -63,7 +63,7 @@ class Workspace:
 
     @property
     def certificates(self) -> tuple[DesiredCertificate, ...]:
-        """The certificates of a run."""
+        """The certificates that a run is for."""
         return self.settings.certificates
 
     @property
@@ -143,9 +143,9 @@ class Workspace:
 
 
 class Overview(Struct, frozen=True):
-    """How every certificate and channel stands."""
+    """The standing of every certificate and channel."""
 
-    statuses: Sequence[LineageStatus]  # The standing of each certificate, observed now.
+    statuses: Sequence[LineageStatus]  #: The standing of each certificate, observed now.
     recorded: Recorded  #: The records of earlier runs.
     channels: Mapping[str, ChannelState]  #: Sent notices and refusals, by channel.
     causes: tuple[Cause, ...] = ()  #: What `certferry check` finds in the records, by cause.
@@ -161,8 +161,8 @@ def overview(workspace: Workspace, run: Run, recorded: Recorded) -> Overview:
 
 
 def who_runs(settings: Settings) -> str:
-    """Return the user running certferry, with the host. Without a user name, as in containers, use
-    the user's number.
+    """Return USER@HOST for the user running certferry. A user without a name, as in containers, is
+    given by number.
     """
     try:
         user = getpass.getuser()

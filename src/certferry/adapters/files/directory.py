@@ -1,7 +1,7 @@
 """Read and write certificate files in an open directory.
 
-Files are opened by name within the open directory. So a path changed meanwhile, or a link in a
-file's place, cannot divert a read or a write to another file.
+Files are opened by name within the open directory. So neither a path changed meanwhile nor a link
+in place of a file can divert a read or a write to another file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from certferry.text import Text
 _log = logging.getLogger(__name__)
 
 LARGEST = 1 << 20
-"""Bytes of the largest file to read. Certificate files have a few thousand bytes."""
+"""Maximum number of bytes of a file to read. Certificate files have a few thousand bytes."""
 
 _DRAFT = ".certferry-draft-"
 _PRIVATE, _PUBLIC = 0o600, 0o644
@@ -138,7 +138,7 @@ def opened(path: Path, owners: Collection[int] = ()) -> AbstractContextManager[O
 
 
 def opened_where_it_is(path: Path) -> AbstractContextManager[OpenDirectory]:
-    """Open another user's directory, refusing links that others could change.
+    """Open a directory that may belong to another user. Links that others could change are refused.
 
     Raises `OSError`.
     """
@@ -189,7 +189,9 @@ def _change_owner(descriptor: int, path: Path, access: FileAccess) -> None:
 
 
 NAMES = (certificates.CHAIN, certificates.PRIVKEY, certificates.FULLCHAIN, certificates.CERT)
-"""Files in order of renaming: the key and the full chain, read by servers, are adjacent."""
+"""The names of the four files, in the order of renaming. The key and the full chain follow one
+another, because a server reads both.
+"""
 
 EXPORTED = (certificates.CERT, certificates.CHAIN, certificates.FULLCHAIN, certificates.PRIVKEY)
 
@@ -197,7 +199,7 @@ _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 class FileAccess(Struct, frozen=True):
-    """A file's mode, owner and group."""
+    """The wanted or observed mode, owner and group of a file."""
 
     mode: int
     #: The owner's number; `None`: any owner.
@@ -206,7 +208,7 @@ class FileAccess(Struct, frozen=True):
     gid: int | None = None
 
     def allows(self, observed: FileAccess) -> bool:
-        """Return whether the access of a file is as desired by `self`."""
+        """Return whether the `observed` access of a file is the access wanted in `self`."""
         owners = self.uid in {None, observed.uid} and self.gid in {None, observed.gid}
         return owners and self.mode == observed.mode
 
@@ -226,7 +228,7 @@ class FoundFile(Struct, frozen=True):
 
 
 def contents(bundle: certificates.CertificateBundle) -> dict[str, bytes]:
-    """Return file name → content, including the private key."""
+    """Return the content of each of the four files by name, the private key included."""
     return {
         certificates.CHAIN: bundle.chain_pem.encode(),
         certificates.PRIVKEY: bundle.privkey_pem.reveal().encode(),
@@ -238,7 +240,9 @@ def contents(bundle: certificates.CertificateBundle) -> dict[str, bytes]:
 def variables(
     lineage: str, bundle: certificates.CertificateBundle, directory: Path
 ) -> Mapping[str, str]:
-    """Return environment variables for a program that gets a certificate in a directory."""
+    """Return the environment variables for a program that finds a certificate's files in
+    `directory`.
+    """
     certificate = bundle.certificate
     # CERTFERRY_CERT, CERTFERRY_CHAIN, CERTFERRY_FULLCHAIN, CERTFERRY_PRIVKEY
     paths = {f"CERTFERRY_{Path(n).stem.upper()}": str(directory / n) for n in EXPORTED}
@@ -257,7 +261,9 @@ def digest(data: bytes) -> str:
 
 
 def _fix(exc: NotTrusted) -> Text:
-    """Return the hint for an untrusted path. Root may give the files to the directory's owner."""
+    """Return the hint for an untrusted path. For root, the hint also says how to give the files to
+    the owner of the directory.
+    """
     if exc.owner is None or os.geteuid() != 0:
         return exc.fix
     return Text(
@@ -269,7 +275,9 @@ def _fix(exc: NotTrusted) -> Text:
 
 @contextmanager
 def translating_errors(path: Path, hint: Text, *, has_owner: bool = False) -> Iterator[None]:
-    """Turn the system's errors into the port's. `has_owner`: files may have another owner."""
+    """Raise errors of the system as `DeployError` or `TargetRejected`. `has_owner`: the operator
+    can set an owner for the files, so the hint may propose `owner`.
+    """
     try:
         yield
     except NotTrusted as exc:
@@ -424,7 +432,7 @@ def _make(workspace: Path, held: ExitStack) -> OpenDirectory:
 
 
 def _remove(directory: Path) -> None:
-    """Remove the directory after the program. A failure is only logged."""
+    """Remove the directory after the program's end. A failure is only logged."""
     try:
         with suppress(FileNotFoundError):
             with _opened(directory) as place:
@@ -448,7 +456,9 @@ def _sweep(workspace: Path) -> None:
 
 
 def _empty(place: int) -> None:
-    """Remove the files of an open directory, the key first: `rmtree` stops at any failure."""
+    """Remove the files of an open directory, the key first, because `rmtree` stops at the first
+    failure.
+    """
     for name in sorted(os.listdir(place), key=lambda name: certificates.PRIVKEY not in name):
         with suppress(OSError):
             os.unlink(name, dir_fd=place)

@@ -1,4 +1,4 @@
-"""Read certificates from PEM files of acme.sh, certbot, lego or people."""
+"""Read certificates from PEM files written by acme.sh, certbot, lego or an operator."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Remember the last message sent while no state can be written."""
+"""Remember the last message sent, in a file, for times in which no state can be written."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from msgspec import Struct
 from certferry.adapters.files.directory import opened
 
 _LONGEST = 100
-"""Bytes read of a stored code."""
+"""Maximum number of bytes of a stored code."""
 
 _OWNER_ONLY = 0o600
 _WRITE = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,10 +31,10 @@ class Stamped(Struct, frozen=True):
 
 
 class Stamp:
-    """A small file, in the first of some directories that can be written.
+    """A small file that holds the last message's code, in the first writable directory of several.
 
-    Directories writable by other users are skipped, because other users could suppress reports.
-    Each subject (`about`) has a separate file.
+    Directories writable by other users are skipped, because another user could suppress messages
+    there. Each subject (`about`) has a separate file.
     """
 
     def __init__(self, directories: Iterable[Path], about: str) -> None:
@@ -50,7 +50,7 @@ class Stamp:
         return max(stamps, key=lambda stamp: stamp.at, default=None)
 
     def put(self, code: str, now: datetime) -> None:
-        """Store that a message was sent; if no directory is writable, store nothing."""
+        """Store that a message was sent. If no directory is writable, store nothing."""
         for place in self._directories:
             with suppress(OSError), opened(place) as directory:
                 self._write(directory.handle, code, now)

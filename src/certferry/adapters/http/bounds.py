@@ -22,7 +22,7 @@ from urllib3.util.connection import allowed_gai_family
 from certferry.adapters.http.exchange import LONGEST_ANSWER, WHOLE
 from certferry.ports.state import must_still_hold
 
-FRAMES = 2  # times LONGEST_ANSWER: all bytes of an answer, with headers and frames of chunks
+FRAMES = 2  # an answer with headers and chunk frames may have this many times the longest body
 CHUNK = 64 * 2**10  # bytes read at once
 POOL_SIZE = 16  # connections kept per host: two for each lineage in parallel, by default
 
@@ -99,9 +99,9 @@ class BoundedAdapter(HTTPAdapter):
 class _Limits:
     """The remaining limits of an exchange."""
 
-    #: In the seconds of `time.monotonic`.
+    #: When the exchange must be over, in the seconds of `time.monotonic`.
     deadline: float
-    #: Negative once the answer exceeded the limit.
+    #: How many bytes may still come; negative once the answer exceeded the limit.
     bytes_left: int
 
     @property
@@ -135,8 +135,8 @@ class _Socket(socket.socket):
 
 
 class _TlsSocket(ssl.SSLSocket):
-    """A `_Socket` with TLS. Behind an https proxy, `recv` reads the host's TLS inside the
-    proxy's.
+    """A TLS connection bound to the limits of the exchange in progress. Behind an https proxy,
+    urllib3 reads the host's TLS with `recv`.
     """
 
     def recv_into(self, *args: Any) -> int:
@@ -175,8 +175,8 @@ def first_connection(
 
 
 class _PlainConnection(HTTPConnection):
-    """An HTTP connection with a limit on all addresses together: urllib3 gives each address the
-    whole time-out.
+    """An HTTP connection with one limit for all addresses together. urllib3 alone would give each
+    address the whole time-out.
     """
 
     def send(self, data: Any) -> None:

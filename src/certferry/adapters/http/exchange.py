@@ -20,7 +20,7 @@ LONGEST_ANSWER = 16 * 2**20  # bytes; a page of a thousand domains is about one 
 
 
 class Contact(Enum):
-    """How far a request without a usable answer went."""
+    """How far a request came that brought no usable answer."""
 
     NONE = "there was no connection"
     SILENCE = "nothing came within the time"
@@ -48,18 +48,18 @@ class HttpFailure(NoAnswer):
         #: Whether the next attempt may succeed.
         self.passing = passing
         self.contact = contact
-        #: Status and headers of a web page in the answer's place; `None` and empty otherwise.
+        #: Status and headers of a web page that came as the answer; `None` and empty otherwise.
         self.status = status
         self.headers = headers
 
 
 @dataclass(frozen=True)
 class Timeouts:
-    """The limits of an exchange in time."""
+    """The time limits of an exchange."""
 
-    #: For a connection.
+    #: For making the connection.
     connect: timedelta
-    #: For each next byte of the answer.
+    #: For the wait until the next bytes of the answer.
     read: timedelta
     #: For the whole exchange.
     whole: timedelta = WHOLE
@@ -105,22 +105,24 @@ def note(exchange: Exchange) -> None:
 
 
 def answers_too_many(answer: Answer) -> bool:
-    """Return whether the server refused a request, undone, because of too many requests."""
+    """Return whether the server refused a request because of too many requests, and so did
+    nothing.
+    """
     return answer.status == HTTPStatus.TOO_MANY_REQUESTS
 
 
 def surely_undone(status: int) -> bool:
     """Return whether a status proves that the server did nothing.
 
-    408 is no proof: a gateway may send 408 while the service is at work (RFC 9110 §15.5.9).
+    408 proves nothing: a gateway may send 408 while the service is at work (RFC 9110 §15.5.9).
     """
     is_refused = HTTPStatus.BAD_REQUEST <= status < HTTPStatus.INTERNAL_SERVER_ERROR
     return is_refused and status != HTTPStatus.REQUEST_TIMEOUT
 
 
 def seconds_asked_for(answer: Answer) -> float | None:
-    """Return the seconds of Retry-After (RFC 9110 §10.2.3), six hours at most (urllib3's limit);
-    `None` if absent or malformed.
+    """Return the seconds of Retry-After (RFC 9110 §10.2.3), at most six hours (urllib3's limit);
+    `None` if Retry-After is absent or malformed.
     """
     from urllib3.exceptions import InvalidHeader  # urllib3 is slow to import
     from urllib3.util import Retry

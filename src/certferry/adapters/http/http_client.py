@@ -52,7 +52,7 @@ class HttpClient:
 
     pace: Pace
     pause: Pause
-    #: Most attempts per exchange.
+    #: Maximum number of attempts per exchange.
     attempts: int = 4
     timeouts: Timeouts = TIMEOUTS
     #: Recognises an answer of a rate limit.
@@ -61,7 +61,7 @@ class HttpClient:
     jitter: Callable[[], float] = random.random
     #: The longest body of an answer, in bytes.
     longest: int = LONGEST_ANSWER
-    #: Replaces a secret host in sentences.
+    #: The service's name in sentences, if the host is secret; empty: sentences name the host.
     called: str = ""
 
     def __post_init__(self) -> None:
@@ -96,8 +96,8 @@ class HttpClient:
 
         `prepare` is called for each attempt, so each attempt has a fresh date and signature. A
         `repeatable` request is repeated after transport errors and statuses 5xx. Any request is
-        repeated if surely undone: after a failed connection, and after too many requests. Raises
-        the exceptions of `pause`.
+        repeated if the server cannot have carried out the request: after a failed connection, and
+        after too many requests. Raises the exceptions of `pause`.
         """
         maybe_done = False
         for attempt in itertools.count(1):
@@ -137,12 +137,14 @@ class HttpClient:
 
 
 def is_server_error(answer: Answer) -> bool:
-    """Return whether the server failed with an unknown outcome. Qiniu's 612 is a refusal."""
+    """Return whether the status is 5xx, so the outcome of the request is unknown. Qiniu's 612 is a
+    refusal.
+    """
     return HTTPStatus.INTERNAL_SERVER_ERROR <= answer.status < 600  # noqa: PLR2004 - RFC 9110 §15
 
 
 def _web_page(answer: Answer, host: str) -> HttpFailure | None:
-    """Return a failure if a gateway or a hotel's login page answered in the service's place.
+    """Return a failure if a gateway or a hotel's login page answered in place of the service.
 
     DNSPod declares its JSON as a web page (docs/facts/dnspod.md §1.1), so the body decides too.
     """
@@ -159,7 +161,7 @@ def _web_page(answer: Answer, host: str) -> HttpFailure | None:
 Reserve = Callable[[int], timedelta | None]
 """Reserve a number of an account's turns among all processes with the same pace.
 
-Return the time until the first turn; `None` if this process keeps the pace alone. Raises
+Return the time until the first turn; `None` if only this process keeps the pace. Raises
 `StateError`.
 """
 
@@ -266,7 +268,9 @@ def pace_in(context: Context, service: str, per_second: float) -> Pace:
 
 
 def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
-    """Return how far an answer's Date is ahead (RFC 9110 §6.6.1); `None` without Date or zone."""
+    """Return how far an answer's Date is ahead of `now` (RFC 9110 §6.6.1); `None` if the date or
+    the zone is missing.
+    """
     try:
         date = parsedate_to_datetime(headers.get("Date", ""))
     except (ValueError, OverflowError):  # a malformed date; a zone of too many digits
@@ -277,7 +281,8 @@ def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:
 def ask_the_time(
     http: HttpClient, request: Request, now: Callable[[], datetime]
 ) -> timedelta | None:
-    """Return how far a service's clock is ahead, by an answer of any status.
+    """Return how far a service's clock is ahead of `now`, from the Date of an answer with any
+    status.
 
     Raises `HttpFailure` if the service does not answer.
     """

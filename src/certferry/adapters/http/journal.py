@@ -23,7 +23,9 @@ _FIELD = re.compile(
     r"(?=.{1,30}\Z)(?=\D*\d?\D*\Z)"
     r"_?(?:(?:[A-Z]?[a-z]{2,}|By|ID|Id|IP|Ip|Is|TTL|UID|URL|[A-Z](?=_))[0-9]?_*)+|[A-Z]{2,5}|[a-z]"
 )
-"""A field's name: joined words, unlike the parts of a key."""
+"""The form of a field's name: joined words. A key has another form, so a key in place of a name is
+masked.
+"""
 _KINDS: Mapping[type, str] = {
     type(None): "null",
     bool: "boolean",
@@ -35,7 +37,9 @@ _HOLDS = {True: Text("yes"), False: Text("no"), None: Text("not seen")}
 
 
 def judged(section: str, assumed: Text, holds: bool | None) -> Text:  # noqa: FBT001 - a value
-    """Render whether an assumption of docs/facts holds; `None`: the answers leave it open."""
+    """Render whether an assumption of docs/facts holds. `holds` is `None` if the answers do not
+    show whether.
+    """
     return Text("§{section} {it}: {holds}", section=section, it=assumed, holds=_HOLDS[holds])
 
 
@@ -57,7 +61,9 @@ def reported(
 
 
 def shown_host(url: str, public: Collection[str]) -> str:
-    """Return the host if public or local, else a mask: a mirror may bear the operator's name."""
+    """Return the host if public or local, else a mask, because a mirror may be named after the
+    operator.
+    """
     parts = urlsplit(url)
     is_public = parts.netloc in public or is_loopback(parts.hostname or "")
     return parts.netloc if is_public else HIDDEN

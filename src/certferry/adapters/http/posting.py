@@ -1,8 +1,9 @@
-"""Messages posted as JSON to a service at a secret address. The answer's body decides.
+"""Channels that post messages as JSON to a secret address. The body of the answer tells success
+from refusal.
 
-A service is a row of values, and is the adapter:
+A service is a `PostedService`, which also is the adapter:
 
-    BARK = PostedService("Bark", BarkSettings, address_of, fields_of, success=("code", 200), …)
+BARK = PostedService("Bark", BarkSettings, address_of, fields_of, success=("code", 200), …)
 """
 
 from __future__ import annotations
@@ -45,11 +46,11 @@ _AS_JSON = {"Content-Type": "application/json; charset=utf-8"}
 
 
 Wait = Callable[[Mapping[str, Any], datetime], datetime]
-"""The fields of a service's answer, and the present time → when to send the message again."""
+"""Returns when to send the message again, from the fields of the answer and the present time."""
 
 
 class Posting:
-    """Posts to one service. Secrets in `hidden` are masked in the service's words."""
+    """Posts to one service. The secrets in `hidden` are masked in the words of the service."""
 
     def __init__(self, service: str, context: Context, hidden: Iterable[Secret]) -> None:
         self.service = service
@@ -81,7 +82,7 @@ class Posting:
         return answer
 
     def refused(self, code: object, words: object, hint: Text | None = None) -> RefusedForGood:
-        """Return the service's final refusal of the message, with code and words."""
+        """Return the refusal of a message for good, with the service's code and words."""
         return RefusedForGood(self.in_its_words(code, words), hint)
 
     def in_its_words(self, code: object, words: object) -> Text:
@@ -106,9 +107,9 @@ class PostedService(Struct, frozen=True):
     #: The service's name in sentences.
     SERVICE: str
     Settings: type[Any]
-    #: The settings and the time → the address.
+    #: Returns the address to post to, from the settings and the time.
     address: Callable[[Any, datetime], Secret]
-    #: The settings, the message and the time → the fields to post.
+    #: Returns the fields to post, from the settings, the message and the time.
     fields: Callable[[Any, Message, datetime], Mapping[str, object]]
     #: A field of the answer, and the value that means success.
     success: tuple[str, object]
@@ -116,13 +117,13 @@ class PostedService(Struct, frozen=True):
     code_field: str
     #: Fields with the service's own words; the first present field counts.
     words: tuple[str, ...]
-    #: Refusals that pass, by code.
+    #: When to send the message again after a temporary refusal, by the refusal's code.
     waits: Mapping[int, Wait] = struct_field(default_factory=dict)
-    #: A part of the words that says: the messages of the day are used up.
+    #: Text that the service writes if the messages of the day are used up.
     spent: str | None = None
-    #: The next step, by code.
+    #: Advice for the operator, by the refusal's code.
     hints: Mapping[int, Text] = struct_field(default_factory=dict)
-    #: The next step for other codes.
+    #: Advice for the operator, for other codes.
     hint: Text | None = None
     ENVIRONMENT: tuple[Variable, ...] = ()
     CALLED: Text | None = None
@@ -131,7 +132,7 @@ class PostedService(Struct, frozen=True):
 
     @property
     def CODES(self) -> Mapping[str, CodeMeaning]:  # noqa: N802 - as in a module
-        """The meanings of the service's codes."""
+        """The meanings of the service's codes, by code."""
         return {str(int(code)): CodeMeaning(advice) for code, advice in self.hints.items()}
 
     def connect(self, settings: Any, context: Context, /) -> Notifier:
@@ -179,24 +180,27 @@ class _PostedChannel(Struct, frozen=True):
 
 
 def _same(found: object, wanted: object) -> bool:
-    """Compare values of JSON, where 0 is not false."""
+    """Return whether two JSON values are equal. In JSON, 0 is not false."""
     return type(found) is type(wanted) and found == wanted
 
 
 def after(duration: timedelta) -> Wait:
-    """Return a wait of the same duration for every answer."""
+    """Make a `Wait` of a fixed duration."""
     return lambda _, now: now + duration
 
 
 def next_day(_: Mapping[str, Any], now: datetime) -> datetime:
-    """Return the end of the day in China, because these services count by China's days."""
+    """Return the end of the day in China, because the services count messages by the day in
+    China.
+    """
     china = now + timedelta(hours=8)
     midnight = china.replace(hour=0, minute=0, second=0, microsecond=0) + timedelta(days=1)
     return midnight - timedelta(hours=8)
 
 
 def secret_address(url: Secret, api: str = "", usual: str = "") -> Secret:
-    """Return the address, moved below the base URL `api` if `api` differs from `usual`.
+    """Return the address to post to. If `api` differs from the `usual` base URL, the address is
+    moved below `api`.
 
     Raises `ConfigError` for a wrong address.
     """
@@ -210,8 +214,8 @@ def secret_address(url: Secret, api: str = "", usual: str = "") -> Secret:
 def must_be_address(key: str, address: str) -> SplitResult:
     """Return an address's parts.
 
-    Raises `ConfigError` for an incomplete address, a user name or password in the address, and
-    plain http to another machine.
+    Raises `ConfigError` for an incomplete address, for a user name or password in the address, and
+    for plain http to another machine.
     """
     try:
         parts = urlsplit(address)

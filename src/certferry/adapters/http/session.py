@@ -1,7 +1,7 @@
-"""The sessions of `requests` that send certferry's requests, and sentences for their failures.
+"""The sessions of `requests` that send certferry's requests, and a sentence for each failure.
 
-Commands that send nothing do without this module, because `requests` takes a tenth of a second to
-import.
+Commands that send nothing do not load this module, because importing `requests` takes a tenth of a
+second.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _causes(failure: BaseException | None) -> Iterator[BaseException]:
 
 
 def _reason(causes: tuple[BaseException, ...]) -> Text | str:
-    """Return the system's or the TLS library's words for the innermost cause."""
+    """Return the words of the system or of the TLS library for the innermost cause."""
     for cause in reversed(causes):
         if isinstance(cause, ssl.SSLCertVerificationError):
             return cause.verify_message

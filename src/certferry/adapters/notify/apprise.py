@@ -1,9 +1,9 @@
 """The channel to every service of the library Apprise (https://github.com/caronc/apprise).
 
 Needs the extra `apprise`. Apprise returns only success or failure, and reports success also for
-some refused messages (measured, docs/facts/receivers.md §1.1). The library sends as it likes:
-certferry's limits for redirects, certificates and long answers do not hold here (decision 0060).
-Prefer certferry's own type of channel if the service has a type here.
+some refused messages (measured, docs/facts/receivers.md §1.1). The library makes its own
+connections, so certferry's limits for redirects, certificates and long answers do not hold here
+(decision 0060). Prefer certferry's own type of channel if the service has a type here.
 """
 
 from __future__ import annotations

@@ -139,7 +139,9 @@ class _Mail(Struct, frozen=True):
         return server
 
     def _deliver(self, server: smtplib.SMTP, mail: EmailMessage) -> Answered:
-        """Send the mail to all accepted recipients. A single refused recipient makes a refusal."""
+        """Send the mail to all accepted recipients. The result is a refusal if any recipient was
+        refused.
+        """
         server.ehlo_or_helo_if_needed()
         international = self._beyond_ascii()
         if international and not server.has_extn("smtputf8"):

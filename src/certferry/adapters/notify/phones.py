@@ -82,7 +82,9 @@ def _telegram_address(settings: TelegramSettings, _: datetime) -> Secret:
 
 
 def _asked_for(reply: Mapping[str, Any], now: datetime) -> datetime:
-    """Return the moment that Telegram asks for; after a minute by default."""
+    """Return the moment from which Telegram accepts messages again; by default, a minute from
+    now.
+    """
     parameters = reply.get("parameters")
     seconds = parameters.get("retry_after") if isinstance(parameters, dict) else None
     if not isinstance(seconds, int) or not 0 < seconds <= _LONGEST_WAIT:

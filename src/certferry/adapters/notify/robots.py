@@ -48,7 +48,7 @@ class DingtalkSettings:
 
 @dataclass(frozen=True, slots=True)
 class FeishuSettings(DingtalkSettings):
-    """The same settings, with Feishu's address."""
+    """The settings of a Feishu robot: the same as for DingTalk, with Feishu's address."""
 
     api: Annotated[str, posts.API_HELP] = FEISHU_API
 
@@ -73,7 +73,9 @@ def _dingtalk_address(settings: DingtalkSettings, now: datetime) -> Secret:
 
 
 def _feishu_proof(secret: Secret | None, now: datetime) -> dict[str, object]:
-    """Return the signature. Feishu takes the usual message as the key, and signs nothing."""
+    """Return the fields that prove the sender: the time, and an HMAC of nothing, keyed with time
+    and secret.
+    """
     if secret is None:
         return {}
     stamp = str(int(now.timestamp()))

@@ -1,4 +1,4 @@
-"""Find the addresses of edges by resolvers, and check the resolvers' answers."""
+"""Find the addresses of edges with resolvers, and check the answers of the resolvers."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _NAME_SOME = Text(
 
 
 class Addresses(Struct, frozen=True):
-    """The answers of all resolvers together: an address or a problem at least."""
+    """The merged answers of all resolvers: at least one address or one problem."""
 
     #: The addresses, sorted.
     found: tuple[str, ...]
@@ -44,9 +44,10 @@ class Addresses(Struct, frozen=True):
 def resolve(
     domain: str, resolvers: Sequence[tuple[str, int]], answer_within: timedelta
 ) -> Addresses:
-    """Ask all resolvers (host, port) in parallel for A and AAAA; by default the system's.
+    """Ask all resolvers (host, port) in parallel for A and AAAA; without any, ask the system's
+    resolvers.
 
-    `answer_within` holds for one question, retries included.
+    `answer_within` is the time limit for one question, retries included.
     """
     try:
         asked = resolvers_at(resolvers, answer_within)
@@ -73,9 +74,10 @@ def probed_name(domain: str) -> str:
 def resolvers_at(
     places: Sequence[tuple[str, int]], answer_within: timedelta
 ) -> list[dns.resolver.Resolver]:
-    """Return a resolver per place; without places, one of all the system's resolvers.
+    """Return a resolver for each place; without places, one resolver that asks the system's name
+    servers.
 
-    Raises `NoResolverConfiguration` if the system has no resolver.
+    Raises `NoResolverConfiguration` if the system has no name server.
     """
     asked = [dns.resolver.Resolver(configure=False) for _ in places] or [dns.resolver.Resolver()]
     for resolver, (host, port) in zip(asked, places, strict=False):
@@ -87,7 +89,7 @@ def resolvers_at(
 
 
 def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Problem | None]:
-    """Ask for A, then AAAA; a failure of A skips AAAA."""
+    """Ask for A, then for AAAA. If A fails, AAAA is not asked for."""
     addresses: list[str] = []
     for kind in ("A", "AAAA"):
         try:
@@ -110,9 +112,9 @@ def _ask(resolver: dns.resolver.Resolver, domain: str) -> tuple[list[str], Probl
 
 
 class ResolverCheck:
-    """Checks the given resolvers, or the system's.
+    """Checks the given resolvers, or else the system's resolvers.
 
-    `at_home`: loopback addresses count as real, for hosts without internet.
+    `at_home`: loopback addresses count as real, as in tests on a host without internet.
     """
 
     def __init__(
@@ -129,7 +131,9 @@ class ResolverCheck:
         self._at_home = at_home
 
     def honesty(self) -> list[Problem]:
-        """Ask each resolver for a missing name. It is an error if all resolvers are silent."""
+        """Ask each resolver for a name that does not exist, and return the problems. Silence of all
+        resolvers is an error, silence of some is a warning.
+        """
         if not self._asked:
             message = Text("this host has no DNS resolver configured")
             return [error(Code.RESOLVER_SILENT, "resolv.conf", message, _NAME_SOME)]
@@ -144,7 +148,7 @@ class ResolverCheck:
         ]
 
     def domains(self, cnames: Mapping[str, str]) -> list[Problem]:
-        """Check that each domain leads to the CNAME named by the target."""
+        """Return a problem for each domain that does not lead to the CNAME named by the target."""
         with ThreadPoolExecutor(AT_ONCE) as pool:
             by_domain = pool.map(self._domain, cnames, cnames.values())
             return [finding for findings in by_domain for finding in findings]
@@ -170,7 +174,9 @@ class ResolverCheck:
         return [_elsewhere(domain, cname, chain, sorted(addresses))]
 
     def _addresses(self, host: str) -> set[str]:
-        """Return a name's addresses: some providers write addresses in place of a CNAME."""
+        """Return the addresses of a CNAME's target, because some providers write addresses in place
+        of a CNAME.
+        """
         answers = (_answer(resolver, host) for resolver in self._asked)
         return {a for answer in answers if answer is not None for a in answer.addresses}
 

@@ -50,7 +50,7 @@ class TlsProbe:
     resolvers: Sequence[tuple[str, int]]
     now: Callable[[], datetime]
     _: KW_ONLY
-    #: Called before each handshake, to notice that the run is stopped.
+    #: Called before each handshake; raises `Interrupted` if the run is stopped.
     pause: Pause
     port: int = 443
     #: PEM file of trusted roots; the system's roots if `None`.
@@ -70,7 +70,9 @@ class TlsProbe:
         return {domain: seen[host] for domain, host in hosts.items()}
 
     def served_by(self, hosts: Sequence[Host]) -> dict[Host, tuple[Served, ...]]:
-        """See `ports.probe.HostProbe.served_by`. The first thread to notice a stop ends all."""
+        """See `ports.probe.HostProbe.served_by`. The first thread that notices a stop ends all
+        threads.
+        """
         must_still_hold()
         over = threading.Event()
 
@@ -96,7 +98,9 @@ class TlsProbe:
         return by_host
 
     def _observe(self, host: Host, must_go_on: Callable[[], None]) -> tuple[Served, ...]:
-        """Return the certificate served by each address of a host, and resolvers' problems."""
+        """Return the certificate served by each address of a host, and the problems of the
+        resolvers.
+        """
         must_go_on()
         name = probed_name(host.name)
         addresses = Addresses((name,))
@@ -126,7 +130,7 @@ TIMEOUT = 10.0  # seconds for connecting, and again for the handshake
 
 
 def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) -> list[bytes]:
-    """Shake hands and return the served chain as DER: one certificate at least, leaf first.
+    """Shake hands and return the served chain as DER: at least one certificate, leaf first.
 
     SNI is sent except to an IP address (RFC 6066 §3). Raises `NoHandshake`.
     """
@@ -155,7 +159,7 @@ def served_chain(address: str, port: int, host: str, within: float = TIMEOUT) ->
 
 
 def _chain(session: ssl.SSLSocket) -> list[bytes]:
-    """Return the chain as sent; the method is public only from Python 3.13."""
+    """Return the chain as sent. The method for it is public only from Python 3.13."""
     if hasattr(session, "get_unverified_chain"):
         return list(session.get_unverified_chain() or ())
     inner = session._sslobj  # type: ignore[attr-defined]  # noqa: SLF001 - the only way on 3.11 and 3.12
@@ -173,7 +177,9 @@ _UNREADABLE = Problem(
 def presented(
     address: str, chain_der: Sequence[bytes], trust: Trust, host: str, now: datetime
 ) -> Served:
-    """Judge a chain as a client would. An unreadable chain still has a fingerprint."""
+    """Return the served certificate, and how a client would judge the chain. Even an unreadable
+    certificate has a fingerprint.
+    """
     seen = Served(address, fingerprint(chain_der[0]), valid=False, problem=_UNREADABLE)
     try:
         chain = [x509.load_der_x509_certificate(der) for der in chain_der]
@@ -188,15 +194,15 @@ def presented(
 
 
 _OURS = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-"""Errors of this machine's own shortages. If they counted as the address's silence, the edge would
-be ignored, and a certificate still served there would be retired.
+"""Errors of a machine short of file handles or memory. If such an error counted as the address's
+silence, the edge would be ignored, and a certificate still served there would be retired.
 """
 
 _NO_WAY = {errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT}
 """Errors of connecting to an IPv6 address from a machine without IPv6 (connect(2))."""
 
 _NOT_TLS = {"WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG", "UNKNOWN_PROTOCOL"}
-"""OpenSSL's reasons for bytes other than a TLS record."""
+"""OpenSSL's error names for an answer that is not a TLS record."""
 
 _TOO_OLD = {"UNSUPPORTED_PROTOCOL", "TLSV1_ALERT_PROTOCOL_VERSION", "NO_PROTOCOLS_AVAILABLE"}
 

@@ -1,4 +1,4 @@
-"""The trusted roots, and the check whether a served chain leads to a trusted root."""
+"""The trusted roots, and the check whether a served chain leads to one of the roots."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def _subject(host: str) -> x509.DNSName | x509.IPAddress:
 
 
 def _system_bundle() -> Path:
-    """Return the path of the system's bundle, or else of the bundle that `requests` brings."""
+    """Return the path of the system's bundle, or else of the bundle that comes with `requests`."""
     cafile = ssl.get_default_verify_paths().cafile
     debian = Path("/etc/ssl/certs/ca-certificates.crt")
     places = [Path(cafile)] if cafile else []
@@ -80,10 +80,11 @@ def _system_bundle() -> Path:
 
 
 def _read(bundle: Path) -> list[x509.Certificate]:
-    """Read a bundle, certificate by certificate. Raises `ConfigError` without any.
+    """Read a bundle, certificate by certificate. Raises `ConfigError` if no certificate can be
+    read.
 
-    A system's bundle may hold a certificate that the strict library refuses (RFC 5280 §4.1.2.2):
-    only the refused certificate is skipped.
+    A system's bundle may hold a certificate that the strict library refuses (RFC 5280 §4.1.2.2).
+    Only such a certificate is skipped.
     """
     try:
         blocks = _BLOCK.findall(bundle.read_bytes())
@@ -112,14 +113,18 @@ def _unreadable(bundle: Path, problem: Text) -> ConfigError:
 
 
 _MOST_READ = 16
-"""Certificates read per chain: a hostile edge could send hundreds to compare."""
+"""Maximum number of certificates read of a chain, because a hostile edge could send hundreds to
+compare.
+"""
 _LONGEST_NAME = 200  # characters; a subject may hold anything
 
 Roots = Mapping[x509.Name, Sequence[x509.Certificate]]  # trusted certificates by subject
 
 
 def way_up(chain: Sequence[x509.Certificate], roots: Roots) -> chains.Way:
-    """Return the path from the leaf through the presented issuers, in any order, to a root."""
+    """Return the path from the leaf through the presented issuers to a root. The issuers may be
+    presented in any order.
+    """
     leaf, *others = chain[:_MOST_READ]
     if _issued_by(leaf, leaf):
         return chains.Way(presented_in([leaf]), chains.End.SELF_SIGNED_LEAF)

@@ -1,8 +1,9 @@
 """Delivery of a certificate to an operator's program.
 
-The program gets the four PEM files in a private directory, removed after the program's end, and the
-files' paths in the environment. The program must tolerate a second run with the same certificate:
-certferry repeats the program after a failure, a killed run, or a change of the command.
+The program gets the four PEM files in a private directory, and the files' paths in the environment.
+The directory is removed after the program's end. The program must tolerate a second run with the
+same certificate: certferry repeats the program after a failure, after a killed run, and after a
+change of the command.
 """
 
 from __future__ import annotations
@@ -40,7 +41,9 @@ class CommandReceiver:
     hidden: Collection[Secret] = ()
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Return the delivery from the state, because the program's effects are invisible."""
+        """Return the last delivery, as stored in the state, because the effects of a program cannot
+        be observed.
+        """
         observed = ObservedDomain(self.delivery.label, Kind.COMMAND, DomainState.READY, None)
         try:
             programs.must_be_there(self.delivery.program)

@@ -38,7 +38,7 @@ from certferry.ports.receiver import Delivered
 from certferry.ports.state import must_still_hold
 from certferry.text import Text
 
-_RECEIPT_ACCESS = pem.FileAccess(0o600)  # a key's digest is public, and useless to others
+_RECEIPT_ACCESS = pem.FileAccess(0o600)  # only certferry reads the receipt
 
 _UNTOUCHED = Text("the earlier files are unchanged")
 _NEXT_RUN = Text("the next run checks every file again, and continues from there")
@@ -65,9 +65,10 @@ class FilesReceiver:
         return Path(self.delivery.directory)
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """Return the comparison of the files with the receipt.
+        """Compare the files with the receipt, and return the comparison.
 
-        `delivered`, from the state, is ignored: hosts with other directories may share the state.
+        `delivered`, from the state, is ignored: other hosts sharing the state may have other
+        directories.
         """
         observed = partial(ObservedDomain, self.delivery.directory, Kind.FILES)
         try:
@@ -96,9 +97,8 @@ class FilesReceiver:
                 return
             with self._translating_errors(_NEXT_RUN):
                 self._put_in_place(place, bundle, drafts)
-            self._reload(
-                lineage, bundle
-            )  # outside the translation: a failing program is no error of the directory
+            # Outside the translation, because a failing program is not an error of the directory.
+            self._reload(lineage, bundle)
             with self._translating_errors(_NEXT_RUN):
                 place.put(drafts[RECEIPT], RECEIPT)
                 place.sync()
@@ -133,7 +133,7 @@ class FilesReceiver:
     ) -> Iterator[Change]:
         """Yield the differences from the delivery: missing files, other contents, other rights.
 
-        Contents are compared only with `digests`.
+        Contents are compared only if `digests` are given.
         """
         for name in pem.NAMES:
             file = place.observe(name)
@@ -178,8 +178,8 @@ class FilesReceiver:
         if self.delivery.reload is not None:
             programs.must_be_there(self.delivery.reload)
         if not os.path.lexists(directory):
-            # Only the last directory is created: further missing ones suggest a typing error, or an
-            # unmounted disk.
+            # Only the last directory of the path is created. If its parent is missing too, the path
+            # is probably mistyped, or a disk is not mounted.
             pem.must_be_writable(
                 directory.parent, Text("create the directory, or correct `directory`")
             )
@@ -201,7 +201,8 @@ class FilesReceiver:
     def _prepared(
         self, place: pem.OpenDirectory, bundle: CertificateBundle, held: ExitStack
     ) -> Mapping[str, str]:
-        """Return the drafts of the differing files and the receipt, by name; empty if up to date.
+        """Return the drafts of the receipt and of the files that differ, by name; an empty mapping
+        if the delivery is up to date.
 
         A full disk fails here, before any file changes.
         """
@@ -227,7 +228,9 @@ class FilesReceiver:
     def _put_in_place(
         self, place: pem.OpenDirectory, bundle: CertificateBundle, drafts: Mapping[str, str]
     ) -> None:
-        """Remove the receipt, and rename the drafts. The receipt returns after the program."""
+        """Remove the receipt, and rename the drafts. The caller writes the receipt after the
+        program's success.
+        """
         must_still_hold()
         place.remove(RECEIPT)
         place.sync()
@@ -255,7 +258,7 @@ class FilesReceiver:
 
 
 def _discard(place: pem.OpenDirectory, drafted: str) -> None:
-    """Remove an unused draft, if possible: the next delivery sweeps the others."""
+    """Remove an unused draft, if possible. The next delivery removes any draft still there."""
     with suppress(OSError):
         place.remove(drafted)
 
@@ -267,7 +270,7 @@ def _edited() -> ReceiverDrift:
 
 
 def _leaf(fullchain: bytes | None) -> str | None:
-    """Return the fingerprint of the first certificate; `None` for an unreadable file."""
+    """Return the fingerprint of the file's first certificate; `None` for an unreadable file."""
     try:
         leaf = x509.load_pem_x509_certificate(fullchain or b"")
     except ValueError:
