@@ -37,7 +37,7 @@ _NOT_OF_LEASES = ("holder", "since", "until")
 
 
 class Sealed(Struct, frozen=True):
-    """A column with sealed text. In a column of proofs, the text is empty."""
+    """A column with sealed text. A proof is an empty text, sealed."""
 
     table: str
     column: str

@@ -1,4 +1,6 @@
-"""The state in SQL tables, without leases: all tables together, and the mark of a moved state."""
+"""The state in SQL tables: one class with all tables except leases, and the mark of a
+moved state.
+"""
 
 from __future__ import annotations
 
