@@ -71,8 +71,11 @@ def show_status(
         ordered = most_needed_first(statuses)
         shared = [] if lists_all else [cause for cause in causes if len(cause.lineages) > 1]
         console.print_wrapped(status_text.of_causes(shared, voice))
-        told = {concern.subject for cause in shared for concern in cause.everything}
-        below = [*status_text.remarks(ordered, voice, told), *news_text.remarks(channels, voice)]
+        reported = {concern.subject for cause in shared for concern in cause.everything}
+        below = [
+            *status_text.remarks(ordered, voice, reported),
+            *news_text.remarks(channels, voice),
+        ]
         console.print_table(status_text.table(ordered, now, voice), below)
         console.print_wrapped([line(), *status_text.of_runs(recorded, voice)])
     return exits.of_statuses(statuses, recorded)

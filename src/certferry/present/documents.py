@@ -1,8 +1,7 @@
 """Every JSON document, shape by shape. Keys may be added, but not renamed or removed.
 
 Moments are RFC 3339 in UTC. Fingerprints are SHA-256 over the DER leaf, in lower-case hex.
-Sentences stay values (`Text`) until a document is written or shown: `layout.as_json` and
-`rendered` render the sentences.
+Sentences stay values (`Text`) until `layout.as_json` or `rendered` writes a document.
 """
 
 from __future__ import annotations
@@ -394,11 +393,8 @@ def _refusal(finding: planned.PlanFinding) -> Document:
 
 
 def _finding(finding: _Placed, problem: Problem) -> Document:
-    return {
-        "target": finding.target,
-        "domain": finding.domain or None,
-        "error": of_problem(problem),
-    }
+    place = {"target": finding.target, "domain": finding.domain or None}
+    return {**place, "error": of_problem(problem)}
 
 
 def of_statuses(

@@ -151,13 +151,13 @@ def of_causes(causes: Iterable[Cause], voice: Voice) -> Iterator[Line]:
 
 
 def remarks(
-    statuses: Sequence[assessed.LineageStatus], voice: Voice, told: Collection[Subject] = ()
+    statuses: Sequence[assessed.LineageStatus], voice: Voice, reported: Collection[Subject] = ()
 ) -> Iterator[Line]:
     """Write why certificates are due, the problems of domains, and domains left out.
 
-    The causes in `told` are written already, so failures of these subjects are left out.
+    Failures of the subjects in `reported` are left out, because their causes are written already.
     """
-    statuses = [_without_told(status, told) for status in statuses]
+    statuses = [_without_reported(status, reported) for status in statuses]
     domains = _shown(statuses)
     for status in statuses:
         yield from _of_certificate(status, voice)
@@ -179,20 +179,20 @@ def remarks(
                 yield from voice.about(notice.subject.domain, notice.problem.message)
 
 
-def _without_told(
-    status: assessed.LineageStatus, told: Collection[Subject]
+def _without_reported(
+    status: assessed.LineageStatus, reported: Collection[Subject]
 ) -> assessed.LineageStatus:
     """Return a status without the failures of these subjects."""
 
-    def is_told(domain: assessed.DomainStatus) -> bool:
+    def is_reported(domain: assessed.DomainStatus) -> bool:
         place = Subject(status.lineage, domain.target)
-        return not {place, replace(place, domain=domain.domain)}.isdisjoint(told)
+        return not {place, replace(place, domain=domain.domain)}.isdisjoint(reported)
 
     return replace(
         status,
-        last_failure=None if Subject(status.lineage) in told else status.last_failure,
+        last_failure=None if Subject(status.lineage) in reported else status.last_failure,
         domains=tuple(
-            replace(domain, last_failure=None) if is_told(domain) else domain
+            replace(domain, last_failure=None) if is_reported(domain) else domain
             for domain in status.domains
         ),
     )
