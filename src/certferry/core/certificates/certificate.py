@@ -91,8 +91,7 @@ class CertificateBundle(Struct, frozen=True):
     #: leaf.
     chain: tuple[str, ...]
     privkey_pem: Secret
-    #: Whether the key belongs to the leaf; `core.planning.safety` refuses a bundle with another
-    #: key.
+    #: Whether the key belongs to the leaf; `core.planning.safety` refuses any other bundle.
     key_matches: bool
     #: Whether each certificate is signed by the next; `core.planning.safety` refuses gaps.
     chain_complete: bool
@@ -139,9 +138,7 @@ SHORT_LIVED = timedelta(days=10)
 """A certificate with a shorter life is due at half of its life, others at two thirds."""
 
 HALF_DAY = timedelta(hours=12)
-"""The usual time between two runs, and between two queries for a renewal window: Let's Encrypt
-wants two queries a day (docs/facts/letsencrypt.md §3.1).
-"""
+"""The time between two queries for a renewal window (docs/facts/letsencrypt.md §3.1)."""
 
 USUAL_REST = timedelta(hours=6)
 """The time between two queries for a renewal window if the CA sends no Retry-After (RFC 9773
@@ -152,9 +149,7 @@ SHORTEST_REST, LONGEST_REST = timedelta(minutes=1), timedelta(days=1)
 """The least and the most of a CA's Retry-After that certferry follows (RFC 9773 §4.3.2)."""
 
 _DIGITS = 13
-"""How many leading hex digits of the fingerprint choose the moment in a renewal window
-(`renew_at`): 52 bits, which a float holds exactly.
-"""
+"""How many hex digits of the fingerprint choose a renewal's moment: 52 bits fit in a float."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -232,8 +227,7 @@ def may_ask(kept: datetime | None, now: datetime) -> bool:
 
 NOTICE = timedelta(days=14)
 """How long before the end operators are notified of a certificate that another client renews. Most
-clients renew with a third left (acme.sh, certbot and lego with 30 of 90 days); people renew later.
-"""
+clients renew with a third left (acme.sh, certbot, lego: 30 of 90 days); people renew later."""
 
 
 def is_overdue(certificate: Certificate, now: datetime) -> bool:

@@ -80,12 +80,9 @@ class Withdrawal(Struct, frozen=True):
 MARK = "certferry"
 SHORT = "cf"
 _SLUG = 24
-"""The most characters of the lineage's name in a label: targets limit labels (docs/facts/qiniu.md
-§4.1).
-"""
+"""The most characters of the lineage's name in a label (docs/facts/qiniu.md §4.1)."""
 _PREFIX = 20
-"""How many hex digits of the fingerprint a label has: 80 bits exclude a chance match in an account.
-"""
+"""How many hex digits of the fingerprint a label has: 80 bits exclude a chance match."""
 _TAG, _SHORT_PREFIX = 7, 12
 """How many hex digits stand for the lineage, and how many for the fingerprint, in a short label.
 The label has 23 characters, a length that Qiniu accepts (docs/facts/qiniu.md §4.1).
@@ -163,9 +160,7 @@ _SHORT_MARK = re.compile(rf"(?P<owner>{SHORT}-[0-9a-f]{{{_TAG}}})-[0-9a-f]{{{_SH
 
 
 def label_of(lineage: str, fingerprint: str) -> str:
-    """Return the label of an upload: `certferry`, then the lineage's name and the fingerprint, both
-    cut.
-    """
+    """Return the label of an upload: `certferry`, the cut lineage's name, the cut fingerprint."""
     return f"{MARK}-{_slug(lineage)}-{fingerprint[:_PREFIX]}"
 
 

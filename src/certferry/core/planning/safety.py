@@ -246,9 +246,7 @@ def is_not_revoked(case: _Case) -> Refusal:
 
 
 def has_not_expired(case: _Case) -> Refusal:
-    """Neither the certificate nor the certificate's issuer has expired. If either has, the
-    deployment is refused, and the domain keeps the certificate it serves now.
-    """
+    """The certificate and its issuer are valid; otherwise the domain keeps the old certificate."""
     reason = next(_expired(case.version, case.now), None)
     return None if reason is None else (reason, case.another_one)
 
@@ -279,8 +277,7 @@ def has_common_name(case: _Case) -> Refusal:
 
 
 _NEEDED = 2
-"""How many versions are still needed: the version in force, and the previous version as a way back.
-"""
+"""How many versions are still needed: the version in force, and the previous for a rollback."""
 
 
 def account_has_room(case: _Case) -> Refusal:
