@@ -1,7 +1,8 @@
-"""The variables by which other ACME clients call `certferry hook` after a renewal.
+"""The environment variables that other ACME clients set when they call `certferry hook` after a
+renewal.
 
-acme.sh exports the paths of its own files, certbot the lineage's directory, lego the paths of two
-files.
+acme.sh sets the paths of its own files, certbot the lineage's directory, lego the paths of the
+certificate and the key.
 """
 
 from __future__ import annotations

@@ -66,7 +66,9 @@ def judged_names(
     resolvers: Resolvers,
     now: Callable[[], datetime],
 ) -> list[JudgedName]:
-    """Read the names' records and judge each name, as a wildcard if `names` has its `*.` form."""
+    """Read each name's record, and judge whether the record lets the CA issue for the name; and for
+    the wildcard too, if `names` contains `*.` before the name.
+    """
 
     def judged(name: str, wildcard: bool) -> JudgedName:  # noqa: FBT001 - as `map` passes it
         verdict: dns_persist.Verdict | DnsError

@@ -219,7 +219,9 @@ class Resolvers:
         return False
 
     def apart(self) -> list[Resolvers]:
-        """Return each plain resolver alone; without any, the resolvers over HTTPS together."""
+        """Return a `Resolvers` for each resolver over plain DNS. Without any, return one `Resolvers`
+        with all resolvers over HTTPS.
+        """
         endpoints = self._plain_endpoints()
         return [Resolvers([endpoint], self.answer_within) for endpoint in endpoints] or [self]
 

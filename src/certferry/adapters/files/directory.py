@@ -432,7 +432,7 @@ def _make(workspace: Path, held: ExitStack) -> OpenDirectory:
 
 
 def _remove(directory: Path) -> None:
-    """Remove the directory after the program's end. A failure is only logged."""
+    """Remove the directory of a started program that has ended. A failure is only logged."""
     try:
         with suppress(FileNotFoundError):
             with _opened(directory) as place:

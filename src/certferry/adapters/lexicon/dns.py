@@ -124,7 +124,9 @@ def _must_be_new_api(provider: str, options: Mapping[str, Secret | str]) -> None
 
 
 class LexiconRecords:
-    """The `DnsProvider` of one account. Thread-safe. A handle is the value."""
+    """The `DnsProvider` of one account. Thread-safe. The handle of an added TXT record is
+    the record's value.
+    """
 
     def __init__(self, calls: LexiconCalls, zones: Sequence[str], pause: Pause) -> None:
         self._calls = calls

@@ -111,7 +111,7 @@ class Notes(Struct, Generic[T], frozen=True):
             return None
 
     def write(self, name: str, value: T) -> None:
-        """Replace a note."""
+        """Store a value under a name, in place of an earlier value."""
         text = msgspec.json.encode(value).decode()
         self.memory.update(self.prefix + name, lambda _: text)
 

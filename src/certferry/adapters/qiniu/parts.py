@@ -427,7 +427,9 @@ class LiveDomains:
 
 
 def _hides_binding(held: ListedDomain[records.LiveRecord]) -> bool:
-    """Return whether Pili does not name the domain's certificate, or only an old list does."""
+    """Return whether the domain's certificate is unknown: the list is old, or Pili says that the
+    domain has a certificate and does not name the certificate.
+    """
     return held.is_old or (bool(held.record.cert_enable) and not held.record.cert_name)
 
 

@@ -90,7 +90,7 @@ class Endpoint(Struct, frozen=True):
         return urlsplit(self.url).netloc
 
     def __str__(self) -> str:
-        """Return host, scheme and form for the operator."""
+        """Return the host, the scheme, and the spelling of the call (`form`), if the call has several."""
         return f"{self.host} ({self.scheme}{', ' if self.form else ''}{self.form})"
 
     @property

@@ -133,7 +133,7 @@ class SystemdTimer:
     service = SERVICE
     #: The schedule's name in sentences.
     place = Text("the systemd timer {path}")
-    #: When runs happen, for operators.
+    #: The times of the runs, in words for operators.
     when = Text("twice a day, at a time set by systemd or a drop-in")
 
     def __init__(

@@ -111,7 +111,7 @@ class Generation(Struct, frozen=True):
 
 
 class Generations:
-    """The generations in a bucket, sealed with a key."""
+    """The generations (stored versions of a state) in a bucket, each encrypted with a key."""
 
     def __init__(self, objects: ObjectStore, key: Path | Secret) -> None:
         self.objects = objects

@@ -308,7 +308,9 @@ def _lacks_its_end(here: SqlState, mark: str, destination: Address, host: str) -
 
 
 def _has_left(here: SqlState, there: SqlState) -> bool:
-    """Return whether `there` is the destination of an unfinished move from `here`."""
+    """Return whether the state `there` is marked as the destination of an unfinished move from the
+    state `here`.
+    """
     try:
         marked = mark_of(*there.database_and_sealing)
     except StateForeign:  # perhaps the mark of a move with another key

@@ -167,8 +167,9 @@ class RunTables(Tables):
             return runs
         living = self._living(self._database)
         gone = [run.id for run in runs if not run.ended_at and (run.host, run.number) not in living]
-        # A run stores its end before the process releases the number. So an apparently dead run may
-        # have ended after the first query: query again.
+        # A run may have ended after `runs` was read and before the living processes were counted. A
+        # process stores the end of a run before giving up the run's number, so a second query
+        # shows the end.
         places = ", ".join("?" * len(gone))
         stored = _RUNS.found(self._database, f"WHERE id IN ({places})", *gone) if gone else ()
         died = {run.id: replace(run, state=RunState.DIED) for run in stored if not run.ended_at}
