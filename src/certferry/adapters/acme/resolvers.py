@@ -219,8 +219,8 @@ class Resolvers:
         return False
 
     def apart(self) -> list[Resolvers]:
-        """Return a `Resolvers` for each resolver over plain DNS. Without any, return one `Resolvers`
-        with all resolvers over HTTPS.
+        """Return a `Resolvers` for each resolver over plain DNS. Without any, return a single
+        `Resolvers` with all resolvers over HTTPS.
         """
         endpoints = self._plain_endpoints()
         return [Resolvers([endpoint], self.answer_within) for endpoint in endpoints] or [self]

@@ -239,7 +239,7 @@ class CloudflareClient(answers.JsonTxtService):
         return error
 
     def _named(self, zone: str, about: str) -> list[txt.Zone]:
-        """Return the zones named `zone`; or all zones of the account, if all were fetched before."""
+        """Return the zones named `zone`; or all zones, if all were fetched before."""
         if self._zones is not None:
             return self._zones
         if zone not in self._by_name:

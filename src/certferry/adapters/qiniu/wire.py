@@ -90,7 +90,7 @@ class Endpoint(Struct, frozen=True):
         return urlsplit(self.url).netloc
 
     def __str__(self) -> str:
-        """Return the host, the scheme, and the spelling of the call (`form`), if the call has several."""
+        """Return the host, the scheme, and the call's spelling (`form`) if there are several."""
         return f"{self.host} ({self.scheme}{', ' if self.form else ''}{self.form})"
 
     @property

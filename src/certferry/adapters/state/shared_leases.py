@@ -161,8 +161,9 @@ class SharedClock:
         return present
 
     def ahead(self) -> timedelta:
-        """Return how far this host's clock is ahead of the database's clock; negative if behind. Raises
-        `StateError`.
+        """Return how far this host's clock is ahead of the database's clock; negative if behind.
+
+        Raises `StateError`.
         """
         return self._machine() - self.now()
 
