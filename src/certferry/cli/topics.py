@@ -195,7 +195,7 @@ def _print_found(words: Sequence[str], front: Front, ctx: click.Context) -> bool
 
 
 _MOST_LISTED = 7
-"""The most topics listed for some words: later ones match by chance."""
+"""The maximum number of topics listed for a search: further topics match by chance."""
 
 
 def _show_parts(parts: Sequence[Section], wanted: frozenset[str], front: Front) -> None:

@@ -58,7 +58,7 @@ def headline(plan: planned.Plan, voice: Voice) -> str:
 class PlanEntry(Struct, frozen=True):
     """A line of a plan."""
 
-    #: The first word, a word for programs too: an action, an outcome or a kind of finding.
+    #: The line's first word, as in JSON: an action, an outcome or a kind of finding.
     word: str
     #: The rest of the line.
     said: str

@@ -311,8 +311,8 @@ class _Wizard:
         ask, offered_ones = self._interview, self._offered(answers)
         usual = proposing.with_https(offered_ones)
         off = [domain.domain for domain in offered_ones if proposing.has_https_off(domain)]
-        # In a takeover the client's names are given; ask only about domains where
-        # HTTPS would be switched on.
+        # The certificates of another ACME client already have names, so ask only about domains
+        # whose HTTPS would be switched on.
         is_asked = ask is not None and (off or (len(offered_ones) > 1 and answers.home is None))
         numbered = [*(domain.domain for domain in offered_ones if domain.domain in usual), *off]
         self._show_domains(answers, numbered if is_asked else [])
