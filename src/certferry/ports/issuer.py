@@ -61,9 +61,10 @@ class Issuer(Protocol):
         """
 
     def rate_limit_hold(self, request: IssueRequest) -> OrderPostponed | None:
-        """Return why this order must wait, and until when, judged by stored orders and stored
-        answers of the CA: known limits and Retry-After. Continuing an order spends nothing. No
-        request is sent.
+        """Return why this order must wait, and until when; `None` if the CA's limits allow it now.
+
+        Limits are checked against stored orders, Retry-After against stored answers of the CA.
+        Continuing an order does not count against a limit. Sends no request.
         """
 
     def issue(

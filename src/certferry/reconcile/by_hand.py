@@ -238,7 +238,7 @@ class Revocations(Struct, frozen=True):
         return versions
 
     def finish(self, names: Collection[str]) -> None:
-        """Finish the revocations of these lineages that killed calls left unfinished. Raises
+        """Finish revocations of these lineages that a killed process left unfinished. Raises
         `StateError`.
 
         If a CA fails, the next run asks again.

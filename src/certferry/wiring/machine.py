@@ -71,8 +71,8 @@ def schedulers(environ: Mapping[str, str]) -> tuple[Scheduler, Scheduler, Schedu
 
 
 def has_packaged_timer(environ: Mapping[str, str]) -> bool:
-    """Return whether the Debian package's units make the runs of this user. The units need systemd,
-    absent from most containers.
+    """Return whether the Debian package's systemd units start the scheduled runs of this user. Most
+    containers have no systemd, so the units do nothing there.
     """
     from certferry.adapters.schedule import systemd
 

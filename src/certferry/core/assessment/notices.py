@@ -493,7 +493,7 @@ def may_be_sent(state: ChannelState, now: datetime) -> bool:
 
 
 def until_quiet(now: datetime) -> timedelta:
-    """Return how long to wait until the rush at the full or the half hour is over."""
+    """Return how long the busy time at the hour or half hour still lasts; zero outside of it."""
     if now.minute not in CROWDED:
         return timedelta(0)
     passed = timedelta(seconds=now.second, microseconds=now.microsecond)

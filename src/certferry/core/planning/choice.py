@@ -28,7 +28,7 @@ class Chosen(Struct, frozen=True):
     """The domains of a target besides those that a deployment names."""
 
     wanted: list[str] = field(default_factory=list)  #: Found by a pattern or by `auto`.
-    excluded: list[str] = field(default_factory=list)  #: Found, and removed by `exclude`.
+    excluded: list[str] = field(default_factory=list)  #: Removed by the setting `exclude`.
     uncovered: list[str] = field(default_factory=list)  #: Outside the certificate's names.
 
 
