@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import Enum
 
@@ -53,7 +53,8 @@ def plugin_status_of(concerns: Iterable[health.Concern]) -> PluginStatus:
 def of_checkup(checkup: health.Checkup, now: datetime, voice: Voice) -> Iterator[str]:
     """Render the plugin's line, then a line for each concern that needs a person."""
     status = plugin_status_of(checkup.concerns)
-    yield f"{_first(status, summary(checkup, now, voice))} | {_performance(checkup, now)}"
+    causes = causes_of(checkup.concerns)
+    yield f"{_first(status, summary(checkup, causes, now, voice))} | {_performance(checkup, now)}"
     for concern in checkup.concerns[:MOST_DETAILS]:
         yield _detail(concern, voice)
     more = len(checkup.concerns) - MOST_DETAILS
@@ -70,10 +71,11 @@ def of_failure(problem: Problem, voice: Voice) -> Iterator[str]:
 
 def document(checkup: health.Checkup, now: datetime, voice: Voice) -> Document:
     """Return the checkup as a JSON document."""
+    causes = causes_of(checkup.concerns)
     numbers = {id(concern): number for number, concern in enumerate(checkup.concerns)}
     return {
         "status": plugin_status_of(checkup.concerns).name,
-        "summary": summary(checkup, now, voice),
+        "summary": summary(checkup, causes, now, voice),
         "soonest": checkup.soonest
         and {
             "name": checkup.soonest.lineage,
@@ -83,7 +85,7 @@ def document(checkup: health.Checkup, now: datetime, voice: Voice) -> Document:
         "certificates": checkup.certificates,
         "served": checkup.served,
         "places": checkup.places,
-        "causes": [_of_cause(cause, numbers) for cause in causes_of(checkup.concerns)],
+        "causes": [_of_cause(cause, numbers) for cause in causes],
         "problems": [
             _problem(concern, plugin_status_of([concern])) for concern in checkup.concerns
         ],
@@ -105,10 +107,11 @@ def document_of_failure(problem: Problem, voice: Voice) -> Document:
     }
 
 
-def summary(checkup: health.Checkup, now: datetime, voice: Voice) -> str:
-    """Return one sentence with the worst cause, and counts for all certificates."""
+def summary(checkup: health.Checkup, causes: Sequence[Cause], now: datetime, voice: Voice) -> str:
+    """Return one sentence with the worst cause, and counts for all certificates. `causes` are those
+    of the checkup, the worst first.
+    """
     counted: list[Text] = []
-    causes = causes_of(checkup.concerns)
     for worst in causes[:1]:
         more, sentence = len(causes) - 1, _with_reach(worst)
         counted.append(

@@ -21,7 +21,7 @@ from datetime import datetime
 from msgspec import Struct
 
 from certferry import errors
-from certferry.core.assessment.health import Concern, worst_first
+from certferry.core.assessment.health import Concern, urgency, worst_first
 from certferry.core.assessment.notices import Subject
 from certferry.core.planning.report import UNDECLARED
 from certferry.core.reasons import ReasonCode
@@ -39,20 +39,11 @@ _CHAIN = (
 )
 """The codes of consequences of an earlier failure, in the order in which they appear."""
 
-_OF_SERVICES = frozenset(
-    error.code
-    for error in (
-        errors.CaUnavailable,
-        errors.DnsAccessDenied,
-        errors.DnsUnavailable,
-        errors.TargetAccessDenied,
-        errors.TargetUnavailable,
-        errors.ClockWrong,
-        errors.StateUnavailable,
-    )
+_OF_ACCOUNTS = frozenset(
+    error.code for error in (errors.TargetAccessDenied, errors.TargetUnavailable, errors.ClockWrong)
 )
-"""The codes of failures of an account. All certificates at the account share one cause, although
-the account's service words each refusal differently.
+"""The codes of failures of a target's whole account. All certificates there share one cause,
+although the target words each refusal differently.
 """
 
 _OF_RUNS = frozenset({"run_missing", "run_overdue", errors.StateUnavailable.code})
@@ -128,7 +119,8 @@ def causes_of(concerns: Iterable[Concern]) -> tuple[Cause, ...]:
         for concern, key in _explained(chain, explaining[lineage], of_runs):
             (roots if key == _key(concern) else consequences)[key].append(concern)
     causes = [_cause(found, consequences[key]) for key, found in roots.items()]
-    return tuple(sorted(causes, key=_urgency))
+    # All concerns of a cause have one code, so a cause sorts as one concern with its deadline.
+    return tuple(sorted(causes, key=lambda c: urgency(Concern(c.problem, c.subject, c.deadline))))
 
 
 Key = tuple[object, ...]
@@ -142,7 +134,7 @@ def _key(concern: Concern) -> Key:
     while isinstance(earlier := message.values.get("earlier"), Text):  # the call was not repeated
         message = earlier
     template, values = _shared_words(message, own)
-    if problem.code in _OF_SERVICES and about.target:
+    if problem.code in _OF_ACCOUNTS and about.target:
         template, values = "", {}
     of_problem = (problem.code, about.target, about.host, about.channel)
     return (*of_problem, template, *sorted(values.items()))
@@ -201,13 +193,6 @@ def _cause(concerns: Sequence[Concern], consequences: Sequence[Concern]) -> Caus
     }
     problem = replace(concerns[0].problem, severity=worst, since=since)
     return Cause(problem, Subject(**shared), tuple(concerns), worst_first(consequences))
-
-
-def _urgency(cause: Cause) -> tuple[object, ...]:
-    is_unjudged = any(concern.is_unjudged for concern in cause.concerns)
-    deadline = cause.deadline
-    rank = -cause.problem.severity.rank
-    return (rank, not is_unjudged, deadline is None, deadline, cause.subject, cause.problem.code)
 
 
 def _first_to_end(concerns: Iterable[Concern]) -> list[Concern]:

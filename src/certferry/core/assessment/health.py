@@ -196,18 +196,18 @@ def worst_first(concerns: Iterable[Concern]) -> tuple[Concern, ...]:
 
     Concerns without a deadline come after those with a deadline.
     """
-    return tuple(
-        sorted(
-            concerns,
-            key=lambda concern: (
-                -concern.problem.severity.rank,
-                not concern.is_unjudged,
-                concern.deadline is None,
-                concern.deadline,
-                concern.subject,
-                concern.problem.code,
-            ),
-        )
+    return tuple(sorted(concerns, key=urgency))
+
+
+def urgency(concern: Concern) -> tuple[object, ...]:
+    """Return the key by which `worst_first` sorts."""
+    return (
+        -concern.problem.severity.rank,
+        not concern.is_unjudged,
+        concern.deadline is None,
+        concern.deadline,
+        concern.subject,
+        concern.problem.code,
     )
 
 
