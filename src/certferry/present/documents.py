@@ -583,6 +583,8 @@ def _run(run: StoredRun) -> Document:
         "host": run.host,
         "names": list(run.names),
         "plan": run.plan,
+        "done": run.done,
+        "count": run.count,
     }
 
 

@@ -93,6 +93,9 @@ class RunWriter:
         self._who = who
         self._asked_at = now()
         self._events: list[stored_runs.RunEvent] = []
+        self._done: set[str] = set()
+        self._count = 0
+        self._stored_progress = (0, 0)
         self._numbers = itertools.count(1)
         self._guard, self._turn = threading.Lock(), threading.Lock()
         self._is_writing = False
@@ -100,7 +103,7 @@ class RunWriter:
         self._ending = ExitStack()
         self._gave_up = self._has_ended = False
         self.stored: stored_runs.StoredRun | None = None
-        self.listener: Progress = news(self._note)
+        self.listener: Progress = each_of(news(self._note), self._count_done)
 
     def try_to_begin(self) -> None:
         """Store the beginning of the run if a state exists and accepts the row."""
@@ -183,6 +186,36 @@ class RunWriter:
         place = (entry.outcome, entry.target, entry.domain)
         self._add(event.lineage, entry.event, _with_hint(entry.detail, entry.hint), *place)
 
+    def _count_done(self, event: events.Event) -> None:
+        """Count the certificates that are done."""
+        with self._guard:
+            match event:
+                case events.Begun(count):
+                    # A scheduled run begins again for a part of its certificates, to try them again.
+                    if count >= self._count:
+                        self._done.clear()
+                    self._count = max(self._count, count)
+                case events.LineageEnded(lineage):
+                    self._done.add(lineage)
+                case events.Activity(lineage):
+                    self._done.discard(lineage)
+                case _:
+                    return
+            if not self._must_begin_writing():
+                return
+        in_thread(self._write_on, "progress of a run")
+
+    def _must_begin_writing(self) -> bool:
+        """Return whether no thread writes yet. From now on, a thread must."""
+        if self._is_writing or self._over.is_set():
+            return False
+        self._is_writing = True
+        return True
+
+    @property
+    def _progress(self) -> tuple[int, int]:
+        return (len(self._done), self._count)
+
     def _add(
         self,
         lineage: str,
@@ -200,18 +233,17 @@ class RunWriter:
             self._events.append(
                 stored_runs.RunEvent(number, at, lineage, event, shown, outcome, target, domain)
             )
-            if self._is_writing or self._over.is_set():
+            if not self._must_begin_writing():
                 return
-            self._is_writing = True
         in_thread(self._write_on, "events of a run")
 
     def _write_on(self) -> None:
-        """Write events until `SOON` passes without a new event. The run's own thread never waits
-        for the state.
+        """Write events and progress until `SOON` passes without news. The run's own thread never
+        waits for the state.
         """
         while not self._over.wait(SOON):
             with self._guard:
-                if not self._events:
+                if not self._events and self._progress == self._stored_progress:
                     self._is_writing = False
                     return
             self._write()
@@ -219,16 +251,20 @@ class RunWriter:
     def _write(self) -> None:
         with self._turn:  # a single writer keeps the events in order
             with self._guard:
-                pending = tuple(self._events)
-            if not pending or self.stored is None:
+                pending, progress = tuple(self._events), self._progress
+            if self.stored is None:
                 return
             try:
-                self._state.append_run_events(self.stored.id, pending)
+                if pending:
+                    self._state.append_run_events(self.stored.id, pending)
+                if progress != self._stored_progress:
+                    self._state.save_run_progress(self.stored.id, *progress)
             except errors.CertferryError as error:
                 _log.debug("%s", error.message)
                 return
             with self._guard:
                 del self._events[: len(pending)]
+                self._stored_progress = progress
 
     @property
     def _state(self) -> StateStore:
