@@ -21,6 +21,7 @@ from starlette.routing import Route
 from certferry.console.following import message
 from certferry.console.guard import is_still_in
 from certferry.console.refusals import PageRefused
+from certferry.console.runs_in_progress import KINDS, SOURCES, clock
 from certferry.console.site import Site, link, render, site_of, visitor_of, voice_of, with_form
 from certferry.console.tables import page_of_certificate
 from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, RunState, StoredRun
@@ -57,19 +58,6 @@ STATES = {
 }
 """For each state of a run: the class of the badge, the word, and the sentence."""
 
-KINDS = {
-    RunKind.SYNC: Text("Sync"),
-    RunKind.REHEARSE: Text("Rehearsal"),
-    RunKind.RENEW: Text("Renewal"),
-    RunKind.ROLLBACK: Text("Rollback"),
-}
-SOURCES = {
-    RunSource.SCHEDULE: Text("schedule"),
-    RunSource.COMMAND: Text("command line"),
-    RunSource.CONSOLE: Text("console"),
-    RunSource.API: Text("API"),
-    RunSource.HOOK: Text("hook"),
-}
 TONES = {
     Outcome.DONE.value: "ok",
     Outcome.WAITING.value: "notice",
@@ -173,9 +161,13 @@ def report_view(document: Document | None) -> ReportView:
 
 def _elapsed(began: datetime, event: RunEvent) -> str:
     """Return the time from the start of the run to an event: `0:07`, `1:02:03`."""
-    minutes, seconds = divmod(int(whole_seconds(event.at - began).total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return clock(event.at - began)
+
+
+def in_progress(request: Request) -> Response:
+    """Render the runs in progress for the top of another page, which asks again and again."""
+    query = request.query_params
+    return render(request, "running.html", of=query.get("of", ""), lineage=query.get("name", ""))
 
 
 def one_run(request: Request) -> Response:
@@ -352,6 +344,7 @@ def stop(request: Request) -> Response:
 ROUTES = (
     Route("/runs", listed, name="runs"),
     Route("/runs", with_form(start), methods=["POST"], name="runs.start"),
+    Route("/runs/in-progress", in_progress, name="runs.in-progress"),
     Route("/runs/{run}", one_run, name="run"),
     Route("/runs/{run}/events", follow, name="run.events"),
     Route("/runs/{run}/stop", stop, methods=["POST"], name="run.stop"),
