@@ -19,7 +19,7 @@ import pytest
 import requests
 
 from certferry.console.following import ASK_EVERY, AT_ONCE, MOST_OF_ONE, Feeds
-from certferry.console.runs import FEW, STATES, report_view, row_of
+from certferry.console.runs import SHOWN_IN_ORDER, SHOWN_PROBLEMS, STATES, report_view, row_of
 from certferry.core.access import Role, User, digest_of_secret
 from certferry.core.observed.stored_runs import (
     RunEvent,
@@ -31,6 +31,7 @@ from certferry.core.observed.stored_runs import (
 )
 from certferry.ports.run_store import RunStore
 from certferry.ports.state import StateStore
+from certferry.present.language import Voice
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.settings import load_checked
@@ -469,19 +470,64 @@ def test_every_run_has_its_words() -> None:
     for state, kind, source in itertools.product(RunState, RunKind, RunSource):
         run = StoredRun("1", kind, source, "a", "h", NOON, state=state)
         assert STATES[state][1] == row_of(run).state
-    assert () == report_view(None).certificates
+    assert report_view(None, Voice()).counts is None
+
+
+def certificate_of(name: str, result: str, *outcomes: str) -> dict[str, Any]:
+    """Return a certificate as the report of a run has it."""
+    steps = [{"action": "deploy", "outcome": outcome, "detail": outcome} for outcome in outcomes]
+    is_ok = result in {"in_order", "elsewhere"}
+    return {"name": name, "ok": is_ok, "result": result, "steps": steps}
 
 
 @pytest.mark.parametrize(
-    ("well", "wrong"), [(0, 0), (1, 1), (FEW, 0), (FEW, 1), (1000, 3), (0, 1000)]
+    ("well", "wrong"), [(0, 0), (1, 1), (60, 0), (60, 1), (1000, 3), (0, 1000), (2000, 1000)]
 )
-def test_a_report_leaves_nothing_out_silently(well: int, wrong: int) -> None:
-    """What is not in order is shown first; what is not shown is counted."""
-    certificates = [{"name": str(number), "ok": number < well} for number in range(well + wrong)]
+def test_every_certificate_of_a_report_is_on_one_page(well: int, wrong: int) -> None:
+    """Each page is bounded, also of a run over thousands, and the counts are of all pages."""
+    document = {
+        "certificates": [
+            certificate_of(str(number), "in_order" if number < well else "failed")
+            for number in range(well + wrong)
+        ]
+    }
 
-    view = report_view({"certificates": certificates})
+    shown: list[str] = []
+    for page in range(1, 102):
+        view = report_view(document, Voice(), page, page)
+        assert (wrong, well) == (view.problems.count, view.in_order.count)
+        assert len(view.problems.certificates) <= SHOWN_PROBLEMS
+        assert len(view.in_order.certificates) <= SHOWN_IN_ORDER
+        for half in (view.problems, view.in_order):
+            if half.number == page:
+                shown += [result.name for result in half.certificates]
 
-    assert well + wrong == len(view.certificates) + view.in_order + view.more
-    shown = [one["name"] for one in view.certificates]
-    assert shown[:wrong] == [str(well + number) for number in range(wrong)][: len(shown)]
-    assert (wrong == 0) or shown
+    assert sorted(map(str, range(well + wrong))) == sorted(shown)
+
+
+def test_report_begins_with_its_worst() -> None:
+    """The sentence counts certificates by result, worst first, and so are they listed; steps with a
+    problem stand before the others, and steps beyond the first are counted.
+    """
+    document = {
+        "certificates": [
+            *(certificate_of(f"same-{number}", "in_order", "unchanged") for number in range(5)),
+            certificate_of("new", "in_order", "unchanged", "done"),
+            certificate_of("late", "waiting", "waiting"),
+            certificate_of("away", "elsewhere", "elsewhere"),
+            certificate_of("wrong", "failed", *["unchanged"] * 30, "done", "failed"),
+        ],
+        "problem": {"code": "x", "message": Text("the end was not stored"), "hint": None},
+    }
+
+    view = report_view(document, Voice())
+
+    assert view.counts is not None
+    counts = "1 failed, 1 waiting, 1 left to another host, 1 changed, 5 unchanged"
+    assert counts == Voice().say(view.counts)
+    assert ["wrong", "late"] == [result.name for result in view.problems.certificates]
+    assert ["away", "new"] == [result.name for result in view.in_order.certificates[:2]]
+    [wrong, _] = view.problems.certificates
+    assert ["failed", "done"] == [step["outcome"] for step in wrong.steps[:2]]
+    assert 32 == len(wrong.steps) + wrong.more
+    assert "the end was not stored" == view.problem

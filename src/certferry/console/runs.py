@@ -5,10 +5,11 @@ starts a run.
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import cast
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from msgspec import Struct
@@ -25,18 +26,18 @@ from certferry.console.runs_in_progress import KINDS, SOURCES, clock
 from certferry.console.site import Site, link, render, site_of, visitor_of, voice_of, with_form
 from certferry.console.tables import page_of_certificate
 from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, RunState, StoredRun
-from certferry.core.planning.report import Outcome
+from certferry.core.planning.report import Outcome, Result
 from certferry.errors import ConfigError
 from certferry.ports.run_store import KEPT_WHOLE, RunStore
-from certferry.present.documents import Document, report_in
+from certferry.present.documents import Document, rendered
 from certferry.present.language import Voice
 from certferry.text import Text
 
 ON_A_PAGE = 50
-SHOWN_EVENTS, SHOWN_CERTIFICATES, FEW = 100, 30, 10
-"""A run's page shows at most `SHOWN_EVENTS` events and `SHOWN_CERTIFICATES` certificates with
-problems. In a run of at most `FEW` certificates, those without problems are shown too. So a page
-takes at most 50 ms; the API's document has everything.
+SHOWN_EVENTS, SHOWN_PROBLEMS, SHOWN_STEPS, SHOWN_IN_ORDER = 100, 20, 10, 50
+"""A run's page shows at most so many events, certificates with problems, steps of each of them, and
+certificates without problems. Links lead to the rest, so a page stays below 200 kB in a run of any
+size.
 """
 
 FILTERS = ("name", "host", "who")
@@ -66,6 +67,24 @@ TONES = {
     Outcome.SKIPPED.value: "warning",
 }
 """The class of the badge, by outcome. Other outcomes have no badge."""
+
+CHANGED, UNCHANGED = "changed", "unchanged"
+RESULTS = {
+    Result.FAILED.value: ("error", Text("failed"), Text("{count} failed")),
+    Result.REFUSED.value: ("error", Text("refused"), Text("{count} refused")),
+    Result.STOPPED.value: ("warning", Text("not reached"), Text("{count} not reached")),
+    Result.WAITING.value: ("notice", Text("waiting"), Text("{count} waiting")),
+    Result.ELSEWHERE.value: (
+        "",
+        Text("left to another host"),
+        Text("{count} left to another host"),
+    ),
+    CHANGED: ("ok", Text("changed"), Text("{count} changed")),
+    UNCHANGED: ("", Text("unchanged"), Text("{count} unchanged")),
+}
+"""For each result of a certificate, worst first: the class of the badge, the word, and the
+sentence of a count. A certificate in order is changed or unchanged.
+"""
 
 
 def runs_of(site: Site) -> RunStore:
@@ -138,29 +157,107 @@ def new_request() -> str:
     return secrets.token_urlsafe(16)
 
 
+class CertificateResult(Struct, frozen=True):
+    """The result of a certificate, as a run's page shows it."""
+
+    name: str
+    #: The badge.
+    tone: str
+    word: Text
+    #: The first steps, those with problems first.
+    steps: tuple[Document, ...]
+    #: The number of steps that are not shown.
+    more: int
+
+
+class ResultsPage(Struct, frozen=True):
+    """A page of certificates."""
+
+    certificates: tuple[CertificateResult, ...] = ()
+    #: The number of this page, from 1, and of the last page.
+    number: int = 1
+    last: int = 1
+    #: The number of certificates on all pages.
+    count: int = 0
+
+
 class ReportView(Struct, frozen=True):
     """A report as shown, made from the document printed by the command."""
 
-    #: The certificates with problems, then the others if the report is short.
-    certificates: tuple[Document, ...] = ()
-    #: The number of certificates without problems that are not listed.
-    in_order: int = 0
-    #: The number of certificates with problems that are not listed.
-    more: int = 0
+    #: How many certificates have each result, worst first; `None` without a certificate.
+    counts: Text | None = None
+    #: The problem of the run itself, and the hint.
+    problem: str = ""
+    hint: str = ""
+    #: The certificates with problems, and those without.
+    problems: ResultsPage = ResultsPage()
+    in_order: ResultsPage = ResultsPage()
 
 
-def report_view(document: Document | None) -> ReportView:
-    """Return how a report is shown."""
-    documents = cast("list[Document]", (document or {}).get("certificates") or [])
-    wrong = [entry for entry in documents if not entry.get("ok")]
-    well = [entry for entry in documents if entry.get("ok")]
-    few = well if len(documents) <= FEW else []
-    shown = (*wrong[:SHOWN_CERTIFICATES], *few)
-    return ReportView(shown, len(well) - len(few), len(wrong[SHOWN_CERTIFICATES:]))
+def report_view(
+    document: Mapping[str, object] | None, voice: Voice, problems: int = 1, in_order: int = 1
+) -> ReportView:
+    """Return how a report is shown, with the pages of these numbers, or the nearest pages."""
+    whole = document or {}
+    entries = cast("list[Document]", whole.get("certificates") or [])
+    result_of = {id(entry): _result_of(entry) for entry in entries}
+    order = {result: place for place, result in enumerate(RESULTS)}
+    entries = sorted(entries, key=lambda entry: order[result_of[id(entry)]])
+    counts = Counter(result_of.values())
+    sentences = [
+        sentence.filled(count=counts[result])
+        for result, (_, _, sentence) in RESULTS.items()
+        if counts[result]
+    ]
+
+    def page(entries: Sequence[Document], asked: int, most: int) -> ResultsPage:
+        last = max(-(-len(entries) // most), 1)
+        number = min(max(asked, 1), last)
+        shown = entries[(number - 1) * most : number * most]
+        results = tuple(_shown_result(entry, result_of[id(entry)], voice) for entry in shown)
+        return ResultsPage(results, number, last, len(entries))
+
+    problem = rendered(cast("Document", whole.get("problem") or {}), voice)
+    return ReportView(
+        counts=Text("{counts}", counts=sentences) if sentences else None,
+        problem=str(problem.get("message") or ""),
+        hint=str(problem.get("hint") or ""),
+        problems=page([each for each in entries if not each.get("ok")], problems, SHOWN_PROBLEMS),
+        in_order=page([each for each in entries if each.get("ok")], in_order, SHOWN_IN_ORDER),
+    )
+
+
+def _result_of(entry: Document) -> str:
+    """Return the result of a certificate in a report, as in `RESULTS`."""
+    result = entry.get("result")
+    if not entry.get("ok"):
+        return str(result) if result in RESULTS else Result.FAILED.value
+    if result == Result.ELSEWHERE.value:
+        return Result.ELSEWHERE.value
+    is_changed = any(step["outcome"] == Outcome.DONE.value for step in _steps_of(entry))
+    return CHANGED if is_changed else UNCHANGED
+
+
+_WORST_FIRST = (
+    *(Outcome.FAILED, Outcome.REFUSED, Outcome.WAITING, Outcome.SKIPPED, Outcome.ELSEWHERE),
+    *(Outcome.DONE, Outcome.UNCHANGED),
+)
+
+
+def _steps_of(entry: Document) -> Sequence[Document]:
+    return cast("Sequence[Document]", entry.get("steps") or ())
+
+
+def _shown_result(entry: Document, result: str, voice: Voice) -> CertificateResult:
+    order = {outcome.value: place for place, outcome in enumerate(_WORST_FIRST)}
+    steps = sorted(_steps_of(entry), key=lambda step: order.get(str(step["outcome"]), 0))
+    shown = tuple(rendered(step, voice) for step in steps[:SHOWN_STEPS])
+    tone, word, _ = RESULTS[result]
+    return CertificateResult(str(entry["name"]), tone, word, shown, len(steps) - len(shown))
 
 
 def _elapsed(began: datetime, event: RunEvent) -> str:
-    """Return the time from the start of the run to an event: `0:07`, `1:02:03`."""
+    """Return the time from the start of the run to an event, as `clock` writes a duration."""
     return clock(event.at - began)
 
 
@@ -194,34 +291,76 @@ def one_run(request: Request) -> Response:
         last=last,
         elapsed=partial(_elapsed, run.started_at),
         tones=TONES,
-        report=_report_of(site, run, voice_of(request)),
+        report=_report_of(request, run),
+        is_unfolded="in_order" in request.query_params,
+        running=site.running.of(run.id),
+        again=None if row_of(run).is_running else _again(run),
+        request_id=new_request(),
         has_new_plan=any(event.event == PLAN_CHANGED for event in events),
         certificate=page_of_certificate,
-        plan_now=urlencode({"since": run.plan or "", **_alone(run)}),
+        plan_now=_plan_now(run),
     )
 
 
-def _report_of(site: Site, run: StoredRun, voice: Voice) -> ReportView:
+def _report_of(request: Request, run: StoredRun) -> ReportView:
     """Return the view of a run's report. Views of ended runs are kept, because reading a report of
     a thousand certificates takes long.
     """
-    kept = site.reports.get((run.id, voice.language))
+    site, voice, query = site_of(request), voice_of(request), request.query_params
+    pages = (number_of(query.get("problems", ""), 1), number_of(query.get("in_order", ""), 1))
+    kept = site.reports.get((run.id, voice.language, *pages))
     if isinstance(kept, ReportView):
         return kept
-    view = report_view(report_in(runs_of(site).run_report(run.id), voice))
+    report = runs_of(site).run_report(run.id)
+    view = report_view(None if report is None else report.document, voice, *pages)
     if run.ended_at is not None:
-        site.reports.add((run.id, voice.language), view)
+        site.reports.add((run.id, voice.language, *pages), view)
     return view
+
+
+class Again(Struct, frozen=True):
+    """How an operator starts an ended run again."""
+
+    #: The path of the page that shows the effect before the run; empty if a form starts the run at
+    #: once.
+    page: str = ""
+
+
+def _again(run: StoredRun) -> Again | None:
+    """Return how to start a run again; `None` if only a command can. A run that may replace a
+    certificate that works, or that carries out a confirmed plan, first shows its effect.
+    """
+    if run.plan is not None:
+        return Again(f"/plan?{_plan_now(run)}")
+    if run.kind in {RunKind.SYNC, RunKind.REHEARSE}:
+        return Again()
+    if len(run.names) == 1:
+        return Again(f"{page_of_certificate(run.names[0])}/{run.kind.value}")
+    return None
+
+
+def again(request: Request, form: FormData) -> Response:
+    """Start an ended run again, and redirect to the new run's page. The names are those stored,
+    because a page has no room for thousands.
+    """
+    run = stored(site_of(request), request.path_params["run"])
+    if _again(run) != Again():
+        problem = Text("this run cannot be repeated without showing its effect first")
+        raise PageRefused(409, problem)
+    token = str(form.get("request") or "") or None
+    new = started(request, run.kind, run.names, source=RunSource.CONSOLE, plan=None, form=token)
+    return RedirectResponse(link(request, f"/runs/{new.id}"), 303)
 
 
 PLAN_CHANGED = "plan_changed"
 
 
-def _alone(run: StoredRun) -> dict[str, str]:
-    """Return the query for the plan of a single certificate, if the run was for a single
-    certificate.
+def _plan_now(run: StoredRun) -> str:
+    """Return the query of the page with the differences from the plan of a run. A run for a single
+    certificate has the plan of this certificate.
     """
-    return {"name": run.names[0]} if len(run.names) == 1 else {}
+    alone = {"name": run.names[0]} if len(run.names) == 1 else {}
+    return urlencode({"since": run.plan or "", **alone})
 
 
 def stored(site: Site, run: str) -> StoredRun:
@@ -275,6 +414,9 @@ async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterato
             for event in events:
                 number = event.number
                 yield message("event", _event_page(request, run, event), number)
+            standing = None if watch.is_over else await run_in_threadpool(site.running.of, run.id)
+            if standing is not None:
+                yield message("progress", _fragment(request, "running.html", alone=standing))
             if watch.is_displaced or not events:
                 yield message("ended", "") if watch.is_over else BEAT
                 if watch.is_over:
@@ -286,8 +428,11 @@ BEAT = ": it goes on\n" + message("beat", "")
 
 def _event_page(request: Request, run: StoredRun, event: RunEvent) -> str:
     elapsed = partial(_elapsed, run.started_at)
-    page = render(request, "event.html", new=event, elapsed=elapsed, tones=TONES)
-    return bytes(page.body).decode().strip()
+    return _fragment(request, "event.html", new=event, elapsed=elapsed, tones=TONES)
+
+
+def _fragment(request: Request, template: str, **view: Any) -> str:
+    return bytes(render(request, template, **view).body).decode().strip()
 
 
 def start(request: Request, form: FormData) -> Response:
@@ -347,5 +492,6 @@ ROUTES = (
     Route("/runs/in-progress", in_progress, name="runs.in-progress"),
     Route("/runs/{run}", one_run, name="run"),
     Route("/runs/{run}/events", follow, name="run.events"),
+    Route("/runs/{run}/again", with_form(again), methods=["POST"], name="run.again"),
     Route("/runs/{run}/stop", stop, methods=["POST"], name="run.stop"),
 )

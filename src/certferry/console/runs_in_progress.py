@@ -48,10 +48,15 @@ class RunInProgress(Struct, frozen=True):
     run: StoredRun
     kind: Text
     source: Text
-    #: The time since the run's start, as `clock` writes it.
-    elapsed: str
+    #: The time since the run's start.
+    elapsed: timedelta
     #: The last event whose activity or wait goes on; `None` between two activities.
     work: RunEvent | None
+
+    @property
+    def clock(self) -> str:
+        """The time since the run's start, as the function `clock` writes a duration."""
+        return clock(self.elapsed)
 
     @property
     def path(self) -> str:
@@ -64,8 +69,8 @@ class RunInProgress(Struct, frozen=True):
 
 
 def clock(duration: timedelta) -> str:
-    """Return a duration as `0:07` or `1:02:03`. Differing clocks may give a negative duration, which
-    counts as zero.
+    """Return a duration as `0:07` or `1:02:03`. A negative duration, which differing clocks may
+    give, counts as zero.
     """
     minutes, seconds = divmod(max(int(duration.total_seconds()), 0), 60)
     hours, minutes = divmod(minutes, 60)
@@ -91,7 +96,7 @@ def in_progress(state: StateStore, run: StoredRun) -> RunInProgress:
         run=run,
         kind=KINDS[run.kind],
         source=SOURCES[run.source],
-        elapsed=clock(state.now() - run.started_at),
+        elapsed=state.now() - run.started_at,
         work=present_work(state.latest_run_events(run.id, LATEST_EVENTS)),
     )
 
@@ -119,3 +124,7 @@ class RunsInProgress:
                     self._runs = ()
                 self._asked_at = time.monotonic()
             return self._runs
+
+    def of(self, run: str) -> RunInProgress | None:
+        """Return a run in progress by its id; `None` if the run has ended."""
+        return next((shown for shown in self.latest() if shown.run.id == run), None)

@@ -91,14 +91,14 @@ class Site:
     #: Plans shown to operators, by digest. The page of a later plan shows the differences from a
     #: shown plan.
     shown_plans: Recent[str, Sequence[Plan]] = field(default_factory=lambda: Recent(20))
-    #: The views of ended runs' reports, by run and language.
-    reports: Recent[tuple[str, str], object] = field(default_factory=lambda: Recent(50))
+    #: The views of ended runs' reports, by run, language and the pages of both lists.
+    reports: Recent[tuple[str, str, int, int], object] = field(default_factory=lambda: Recent(50))
 
     def __post_init__(self) -> None:
         self.feeds = Feeds(lambda: self.workspace().state, self.closing.is_set)
         self.observer = Observer(now)  # the machine's clock works even without the state
         self.stored = Snapshots(self.workspace)
-        self.running = RunsInProgress(lambda: self.workspace())
+        self.running = RunsInProgress(self.workspace)
 
     def now(self) -> datetime:
         """Return the time by the state's clock."""
@@ -231,8 +231,8 @@ def render(
     - `link("/path")`, `here(place=…)`, `asset("name")`
     - `visitor`, `language`, `path`
     - `wrong_file`: see `Site.unread`
-    - `in_progress()`: the runs in progress; none on a page that reports a failure, because the state
-      may be what fails
+    - `in_progress()`: the runs in progress; none on a page that reports a failure, because the
+      state may have failed
     - `trouble`: the number of things that need a person, for the title
     """
     voice = voice_of(request)

@@ -191,7 +191,7 @@ class RunWriter:
         with self._guard:
             match event:
                 case events.Begun(count):
-                    # A scheduled run begins again for a part of its certificates, to try them again.
+                    # A scheduled run begins again for the certificates that it tries again.
                     if count >= self._count:
                         self._done.clear()
                     self._count = max(self._count, count)
