@@ -184,8 +184,21 @@
     }
   });
 
+  /* The navigation stands twice on a page, so the number of runs in progress is copied there from
+     the part of the page that is refreshed. */
+  const countRuns = () => {
+    const running = document.getElementById("running");
+    if (!running) return;
+    for (const count of document.querySelectorAll("[data-running]")) {
+      if (count.textContent === running.dataset.count) continue;
+      count.textContent = running.dataset.count;
+      count.parentElement.hidden = running.dataset.count === "0";
+    }
+  };
+
   const improve = () => {
     writeTimes();
+    countRuns();
     showTrouble();
   };
 
