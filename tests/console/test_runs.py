@@ -503,7 +503,7 @@ def test_run_in_progress_is_seen_from_every_page(stored: Stored, path: str) -> N
 
 def test_page_asks_for_the_runs_in_progress_alone(stored: Stored) -> None:
     """The first page asks also before a run begins; other pages ask until the last run ends."""
-    path = "/runs/in-progress?of=/&amp;name="
+    path = "/runs/in-progress?of=%2F&amp;name="
     assert f'hx-get="{path}" hx-trigger="every 30s"' in stored.machine.get("/").text
     assert "/runs/in-progress" not in stored.machine.get("/history").text
 
@@ -687,7 +687,11 @@ def test_every_run_has_its_words() -> None:
 
 def certificate_of(name: str, result: str, *outcomes: str) -> dict[str, Any]:
     """Return a certificate as the report of a run has it."""
-    steps = [{"action": "deploy", "outcome": outcome, "detail": outcome} for outcome in outcomes]
+    places = dict.fromkeys(("target", "domain", "label", "hint"))
+    steps = [
+        {**places, "action": "deploy", "outcome": outcome, "detail": f"{outcome} since noon"}
+        for outcome in outcomes
+    ]
     is_ok = result in {"in_order", "elsewhere"}
     return {"name": name, "ok": is_ok, "result": result, "steps": steps}
 

@@ -22,13 +22,14 @@ from starlette.routing import Route
 from certferry.console.following import message
 from certferry.console.guard import is_still_in
 from certferry.console.refusals import PageRefused
-from certferry.console.runs_in_progress import KINDS, SOURCES, clock
+from certferry.console.runs_in_progress import KINDS, SOURCES, RunInProgress, clock, in_progress
 from certferry.console.site import Site, link, render, site_of, visitor_of, voice_of, with_form
 from certferry.console.tables import page_of_certificate
 from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, RunState, StoredRun
 from certferry.core.planning.report import Outcome, Result
 from certferry.errors import ConfigError
-from certferry.ports.run_store import KEPT_WHOLE, RunStore
+from certferry.ports.run_store import KEPT_WHOLE
+from certferry.ports.state import StateStore
 from certferry.present.documents import Document, rendered
 from certferry.present.language import Voice
 from certferry.text import Text
@@ -87,8 +88,8 @@ sentence of a count. A certificate in order is changed or unchanged.
 """
 
 
-def runs_of(site: Site) -> RunStore:
-    """Return the store of runs."""
+def runs_of(site: Site) -> StateStore:
+    """Return the state, which stores the runs."""
     return site.workspace().state
 
 
@@ -261,7 +262,7 @@ def _elapsed(began: datetime, event: RunEvent) -> str:
     return clock(event.at - began)
 
 
-def in_progress(request: Request) -> Response:
+def running(request: Request) -> Response:
     """Render the runs in progress for the top of another page, which asks again and again."""
     query = request.query_params
     return render(request, "running.html", of=query.get("of", ""), lineage=query.get("name", ""))
@@ -293,7 +294,7 @@ def one_run(request: Request) -> Response:
         tones=TONES,
         report=_report_of(request, run),
         is_unfolded="in_order" in request.query_params,
-        running=site.running.of(run.id),
+        running=in_progress(runs, run),
         again=None if row_of(run).is_running else _again(run),
         request_id=new_request(),
         has_new_plan=any(event.event == PLAN_CHANGED for event in events),
@@ -414,13 +415,18 @@ async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterato
             for event in events:
                 number = event.number
                 yield message("event", _event_page(request, run, event), number)
-            standing = None if watch.is_over else await run_in_threadpool(site.running.of, run.id)
+            standing = None if watch.is_over else await run_in_threadpool(_standing, site, run)
             if standing is not None:
                 yield message("progress", _fragment(request, "running.html", alone=standing))
             if watch.is_displaced or not events:
                 yield message("ended", "") if watch.is_over else BEAT
                 if watch.is_over:
                     return
+
+
+def _standing(site: Site, run: StoredRun) -> RunInProgress | None:
+    # A cached answer may be older than the news that the stream has just got.
+    return in_progress(runs_of(site), stored(site, run.id))
 
 
 BEAT = ": it goes on\n" + message("beat", "")
@@ -489,7 +495,7 @@ def stop(request: Request) -> Response:
 ROUTES = (
     Route("/runs", listed, name="runs"),
     Route("/runs", with_form(start), methods=["POST"], name="runs.start"),
-    Route("/runs/in-progress", in_progress, name="runs.in-progress"),
+    Route("/runs/in-progress", running, name="runs.in-progress"),
     Route("/runs/{run}", one_run, name="run"),
     Route("/runs/{run}/events", follow, name="run.events"),
     Route("/runs/{run}/again", with_form(again), methods=["POST"], name="run.again"),

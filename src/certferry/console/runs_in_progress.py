@@ -11,7 +11,7 @@ from datetime import timedelta
 
 from msgspec import Struct
 
-from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, StoredRun
+from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, RunState, StoredRun
 from certferry.core.planning.report import Outcome
 from certferry.errors import CertferryError
 from certferry.ports.state import StateStore
@@ -90,8 +90,10 @@ def present_work(events: Iterable[RunEvent]) -> RunEvent | None:
     return next(reversed(going_on.values()), None)
 
 
-def in_progress(state: StateStore, run: StoredRun) -> RunInProgress:
-    """Return how a run in progress is shown. Raises `StateError`."""
+def in_progress(state: StateStore, run: StoredRun) -> RunInProgress | None:
+    """Return how a run in progress is shown; `None` for another run. Raises `StateError`."""
+    if run.state is not RunState.RUNNING:
+        return None
     return RunInProgress(
         run=run,
         kind=KINDS[run.kind],
@@ -119,12 +121,8 @@ class RunsInProgress:
                 try:
                     state = self._workspace().state
                     runs = state.runs_in_progress(MOST_RUNS)
-                    self._runs = tuple(in_progress(state, run) for run in runs)
+                    self._runs = tuple(filter(None, (in_progress(state, run) for run in runs)))
                 except CertferryError:
                     self._runs = ()
                 self._asked_at = time.monotonic()
             return self._runs
-
-    def of(self, run: str) -> RunInProgress | None:
-        """Return a run in progress by its id; `None` if the run has ended."""
-        return next((shown for shown in self.latest() if shown.run.id == run), None)
