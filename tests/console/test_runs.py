@@ -19,7 +19,8 @@ import pytest
 import requests
 
 from certferry.console.following import ASK_EVERY, AT_ONCE, MOST_OF_ONE, Feeds
-from certferry.console.runs import SHOWN_IN_ORDER, SHOWN_PROBLEMS, STATES, report_view, row_of
+from certferry.console.run_results import SHOWN_IN_ORDER, SHOWN_PROBLEMS, report_view
+from certferry.console.runs import STATES, row_of
 from certferry.console.runs_in_progress import present_work
 from certferry.core.access import Role, User, digest_of_secret
 from certferry.core.observed.stored_runs import (
