@@ -148,7 +148,7 @@ def test_run_is_followed_from_another_page(
     expect(top).to_contain_text("13 of 42 certificates done")
     state.save_run_end("live", RunState.DONE, START, None)
     expect(top).to_be_empty()
-    expect(page.locator(".wide .counted .badge")).to_be_hidden()
+    expect(page.locator(".wide .counted .count")).to_be_hidden()
     assert [] == complaints.said
 
 
