@@ -27,6 +27,7 @@ from tests.browser.chromium import (
     WIDE,
     Complaints,
     Language,
+    broken_options,
     must_be_readable,
 )
 from tests.browser.conftest import NewPage
@@ -197,27 +198,5 @@ def test_command_does_not_break_inside_an_option(opened: Open, language: Languag
 
     assert "--no-notify" in page.locator("main code").first.inner_text()
     assert [] == broken_options(page)
-
-
-def broken_options(page: Page) -> list[str]:
-    """Return the options of a page's commands that stand on two lines."""
-    found: list[str] = page.evaluate(_BROKEN)
-    return found
-
-
-_BROKEN = """() => {
-    const broken = [];
-    for (const code of document.querySelectorAll('code')) {
-        const walker = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
-        while (walker.nextNode()) {
-            for (const match of walker.currentNode.data.matchAll(/--[a-z][a-z=0-9-]*/g)) {
-                const range = document.createRange();
-                range.setStart(walker.currentNode, match.index);
-                range.setEnd(walker.currentNode, match.index + match[0].length);
-                const lines = new Set([...range.getClientRects()].map(one => one.top));
-                if (lines.size > 1) broken.push(match[0]);
-            }
-        }
-    }
-    return broken;
-}"""
+    page.add_style_tag(content=".option { white-space: normal }")
+    assert [] != broken_options(page)
