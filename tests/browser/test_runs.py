@@ -198,5 +198,9 @@ def test_command_does_not_break_inside_an_option(opened: Open, language: Languag
 
     assert "--no-notify" in page.locator("main code").first.inner_text()
     assert [] == broken_options(page)
-    page.add_style_tag(content=".option { white-space: normal }")
+    page.evaluate(_BREAKS_ANYWHERE)
     assert [] != broken_options(page)
+
+
+_BREAKS_ANYWHERE = """() => document.querySelectorAll('.option').forEach(
+    option => { option.style.whiteSpace = 'normal'; option.style.wordBreak = 'break-all'; })"""
