@@ -110,6 +110,9 @@ def test_a_form_starts_a_run_that_is_seen_to_its_end(machine: Machine) -> None:
     assert (["anna", "console", "done"]) == [document[key] for key in ("who", "from", "state")]
     assert numbers == [event["number"] for event in document["events"]]
     assert document["report"]["ok"]
+    assert (1, 1) == (document["done"], document["count"])
+    assert "1 changed" in whole.partition("<main")[2]
+    assert any("certificate done" in one.data for one in seen if one.event == "progress")
 
 
 def test_a_form_that_is_sent_twice_starts_one_run(machine: Machine) -> None:

@@ -22,7 +22,14 @@ from certferry.console.following import message
 from certferry.console.guard import is_still_in
 from certferry.console.refusals import PageRefused
 from certferry.console.run_results import ReportView, report_view
-from certferry.console.runs_in_progress import KINDS, SOURCES, RunInProgress, clock, in_progress
+from certferry.console.runs_in_progress import (
+    KINDS,
+    SOURCES,
+    RunInProgress,
+    clock,
+    in_progress,
+    progress_of,
+)
 from certferry.console.site import Site, link, render, site_of, visitor_of, voice_of, with_form
 from certferry.console.tables import page_of_certificate
 from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, RunState, StoredRun
@@ -82,6 +89,8 @@ class RunRow(Struct, frozen=True):
     source: Text
     #: The duration; `None` before the run's end.
     took: Text | None
+    #: How many certificates are done; `None` after the run's end.
+    progress: Text | None
     is_running: bool
 
 
@@ -91,7 +100,8 @@ def row_of(run: StoredRun) -> RunRow:
     if run.ended_at is not None:
         took = Text("{words}", words=whole_seconds(run.ended_at - run.started_at))
     is_running, words = run.state is RunState.RUNNING, STATES[run.state]
-    return RunRow(run, *words, KINDS[run.kind], SOURCES[run.source], took, is_running)
+    progress = progress_of(run) if is_running else None
+    return RunRow(run, *words, KINDS[run.kind], SOURCES[run.source], took, progress, is_running)
 
 
 def whole_seconds(time: timedelta) -> timedelta:

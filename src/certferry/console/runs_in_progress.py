@@ -15,6 +15,7 @@ from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, Ru
 from certferry.core.planning.report import Outcome
 from certferry.errors import CertferryError
 from certferry.ports.state import StateStore
+from certferry.present.language import one_or_many
 from certferry.text import Text
 from certferry.wiring.workspace import Workspace
 
@@ -54,6 +55,11 @@ class RunInProgress(Struct, frozen=True):
     work: RunEvent | None
 
     @property
+    def progress(self) -> Text | None:
+        """See `progress_of`."""
+        return progress_of(self.run)
+
+    @property
     def clock(self) -> str:
         """The time since the run's start, as the function `clock` writes a duration."""
         return clock(self.elapsed)
@@ -75,6 +81,18 @@ def clock(duration: timedelta) -> str:
     minutes, seconds = divmod(max(int(duration.total_seconds()), 0), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def progress_of(run: StoredRun) -> Text | None:
+    """Return how many certificates of a run are done; `None` before the run has counted them."""
+    if run.count is None:
+        return None
+    return one_or_many(
+        run.count,
+        Text("{done} of {count} certificate done"),
+        Text("{done} of {count} certificates done"),
+        done=run.done,
+    )
 
 
 def present_work(events: Iterable[RunEvent]) -> RunEvent | None:
