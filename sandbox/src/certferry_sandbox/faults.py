@@ -172,7 +172,9 @@ class Script(Generic[Answer]):
         self._scripted: list[_Scripted[Answer]] = []
 
     def add(self, pattern: str, answer: Answer, *, times: int, does_the_work: bool) -> None:
-        """Give this answer to the next calls that match the shell pattern, and do the work or not."""
+        """Give this answer to the next calls that match the shell pattern. `does_the_work` also
+        does the work of the call.
+        """
         with self._lock:
             self._scripted.append(_Scripted(pattern, answer, times, does_the_work))
 
