@@ -40,7 +40,7 @@ def make_bundle(
 
 
 def with_another_chain(bundle: CertificateBundle) -> CertificateBundle:
-    """Return the same leaf with a chain longer by a certificate, as after a CA's change of chains."""
+    """Return the same leaf with a longer chain, as after a CA's change of chains."""
     return parse_bundle(bundle.fullchain_pem + _cross_signed_root(), bundle.privkey_pem)
 
 

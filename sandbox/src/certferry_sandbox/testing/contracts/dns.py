@@ -23,7 +23,7 @@ Values = Callable[[str], list[str]]
 
 
 def challenge(about: str) -> str:
-    """Return a value in the form of a challenge, with another value for each word (RFC 8555 §8.4)."""
+    """Return a value in the form of a challenge, another for each word (RFC 8555 §8.4)."""
     return urlsafe_b64encode(hashlib.sha256(about.encode()).digest()).rstrip(b"=").decode()
 
 

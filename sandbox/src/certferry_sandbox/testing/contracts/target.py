@@ -31,7 +31,7 @@ KEEP = DesiredHttps()
 
 
 class TargetWorld(ABC):
-    """The contract's levers on the world behind a target, and the contract's questions to the world.
+    """The contract's levers on the world behind a target, and the contract's questions about it.
 
     The account is empty at first. A change of a domain stays in progress until `settle`.
     """
@@ -379,8 +379,8 @@ class BindingContract:
     """
 
     def test_domain_is_bound(self, target: DeployTarget, world: TargetWorld) -> None:
-        """The target accepts the change at once; after a while the domain is bound to the copy, without
-        a redirect.
+        """The target accepts the change at once; after a while the domain is bound to the copy,
+        without a redirect.
         """
         world.add_domain(IMG)
         bundle = world.issue(*NAMES)
