@@ -172,7 +172,7 @@ class Script(Generic[Answer]):
         self._scripted: list[_Scripted[Answer]] = []
 
     def add(self, pattern: str, answer: Answer, *, times: int, does_the_work: bool) -> None:
-        """Give this answer to the next calls that match the shell pattern. `does_the_work` also
+        """Answer the next calls that match the shell pattern with `answer`. `does_the_work` also
         does the work of the call.
         """
         with self._lock:

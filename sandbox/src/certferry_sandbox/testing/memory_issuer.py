@@ -247,8 +247,8 @@ class MemoryIssuer:
         self._ca = MemoryCa(now, lifetime, lookup)
 
     def seen_by(self, state: StateStore, fate: Fate | None = None) -> MemoryIssuer:
-        """Return an issuer with the same CA for a process with this state; `fate` decides each call to
-        the CA.
+        """Return an issuer with the same CA for a process with this state; `fate` decides each call
+        to the CA.
         """
         other = MemoryIssuer(state, self._now, directory=self._directory, limits=self._limits)
         ca: Any = self._ca if fate is None else Port(self._ca, fate)

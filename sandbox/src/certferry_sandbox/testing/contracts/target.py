@@ -263,7 +263,7 @@ class ForeignersContract:
         assert ["theirs"] == world.labels()
 
     def test_unmanaged_that_is_bound(self, target: DeployTarget, world: TargetWorld) -> None:
-        """A bound copy stays, whoever uploaded the copy."""
+        """A bound copy stays, also a copy of another tool."""
         world.add_domain(IMG)
         theirs = world.put("theirs", world.issue(*NAMES))
         target.bind(IMG, Kind.CDN, theirs, KEEP)
