@@ -24,7 +24,8 @@ from certferry.ports.run_store import RunStore
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import Run
 from certferry.text import Text, verbatim
-from certferry.wiring.runner import RunInProgress, RunOptions, RunWriter
+from certferry.wiring.run_row import RunOptions, RunWriter
+from certferry.wiring.runner import RunInProgress
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.interruptions import Altered, failing
