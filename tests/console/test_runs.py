@@ -480,10 +480,11 @@ def progress_of(stored: Stored) -> StoredRun:
     waits, why = "verify.waiting", Text("waiting for the CDN to serve the new certificate")
     events = [
         RunEvent(1, NOON, "shop", "activity", Text("waiting for the CA")),
-        RunEvent(2, NOON, "img", waits, why, "waiting", "qiniu", "m0.example.com"),
+        RunEvent(2, NOON, "img", waits, why, "waiting", "qiniu", "m1.example.com"),
+        RunEvent(4, NOON, "img", waits, why, "waiting", "qiniu", "m0.example.com"),
         RunEvent(3, NOON, "shop", "issue.done", Text("issued"), "done"),
     ]
-    stored.state.append_run_events(run.id, events)
+    stored.state.append_run_events(run.id, sorted(events, key=lambda event: event.number))
     stored.state.save_run_progress(run.id, 12, 42)
     return run
 
@@ -502,6 +503,7 @@ def test_run_in_progress_is_seen_from_every_page(stored: Stored, path: str) -> N
     ):
         assert words in top
     assert "waiting for the CA" not in top
+    assert "and 1 more" in top
     assert "<span data-running>1</span>" in page.partition("<main")[0]
 
 
@@ -579,15 +581,13 @@ EVENTS = [
 
 
 @pytest.mark.parametrize(
-    ("count", "number"), [(0, None), (1, 1), (2, None), (3, 3), (4, 4), (5, 3), (6, None)]
+    ("count", "numbers"), [(0, []), (1, [1]), (2, []), (3, [3]), (4, [4, 3]), (5, [3]), (6, [])]
 )
-def test_present_work_is_the_last_that_goes_on(count: int, number: int | None) -> None:
+def test_present_work_is_all_that_goes_on(count: int, numbers: list[int]) -> None:
     """A step ends its own wait and the activity of its certificate, not the wait of another
-    domain.
+    domain; the last work comes first.
     """
-    work = present_work(EVENTS[:count])
-
-    assert number == (work and work.number)
+    assert numbers == [event.number for event in present_work(EVENTS[:count])]
 
 
 # --- a run again

@@ -51,8 +51,8 @@ class RunInProgress(Struct, frozen=True):
     source: Text
     #: The time since the run's start.
     elapsed: timedelta
-    #: The last event whose activity or wait goes on; `None` between two activities.
-    work: RunEvent | None
+    #: The events whose activity or wait goes on, the last event first.
+    work: tuple[RunEvent, ...]
 
     @property
     def progress(self) -> Text | None:
@@ -95,8 +95,10 @@ def progress_of(run: StoredRun) -> Text | None:
     )
 
 
-def present_work(events: Iterable[RunEvent]) -> RunEvent | None:
-    """Return the last activity or wait that no later step of the same place has ended."""
+def present_work(events: Iterable[RunEvent]) -> tuple[RunEvent, ...]:
+    """Return the activities and waits that no later step of the same place has ended, the last
+    first.
+    """
     going_on: dict[tuple[str, str | None, str | None], RunEvent] = {}
     for event in events:
         place = (event.lineage, event.target, event.domain)
@@ -105,7 +107,7 @@ def present_work(events: Iterable[RunEvent]) -> RunEvent | None:
         going_on.pop(place, None)
         if event.event == "activity" or event.outcome == Outcome.WAITING:
             going_on[place] = event
-    return next(reversed(going_on.values()), None)
+    return tuple(reversed(going_on.values()))
 
 
 def in_progress(state: StateStore, run: StoredRun) -> RunInProgress | None:
