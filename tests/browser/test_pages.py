@@ -31,7 +31,7 @@ _FOR_PROGRAMS = (
     "/runs/{run}/events",
     "/runs/in-progress",
 )
-_FILES = (".csv", ".toml")
+_FILES = (".csv", ".json", ".toml")
 
 
 def is_for_programs(path: str) -> bool:
