@@ -403,7 +403,7 @@ def test_history_in_chinese() -> None:
         for one in (entry, drift, issued)
     ]
     [written] = values.text_of(status_text.history([drift], EN)).splitlines()
-    assert written.endswith(f"found={found}")
+    assert written.endswith(f"found: {found}")
     assert found in str(documents.of_history([drift]))
 
 
