@@ -15,8 +15,9 @@ from functools import partial
 from typing import Any
 
 from benchmarks.three_years_ca import OTHER, USUAL, SimulatedCas
+from certferry.core.assessment.dispatch import Notification
 from certferry.core.assessment.notices import USUAL as USUAL_TOPICS
-from certferry.core.assessment.notices import Message, Notice, Notification, Topic, noticed
+from certferry.core.assessment.notices import Message, Notice, Topic, noticed
 from certferry.core.certificates.certificate import CertificateBundle, renew_at
 from certferry.core.desired.certificate import DesiredCertificate, DesiredDeployment, Issuance
 from certferry.core.network import REFUSED

@@ -351,6 +351,8 @@ def test_metrics_after_a_failure(host: Host) -> None:
     assert "certferry_last_run_timestamp_seconds" in found
     assert "certferry_last_success_timestamp_seconds" not in found
     assert 1 == found['certferry_steps_total{action="issue",outcome="failed"}']
+    causes = {name: count for name, count in found.items() if name.startswith("certferry_causes")}
+    assert {'certferry_causes{code="dns_access_denied",severity="error"}': 1} == causes
     assert 0 == promtool("check", "metrics", said=file.read_text()).returncode
 
 

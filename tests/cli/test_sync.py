@@ -287,9 +287,9 @@ def test_one_cause_of_several_failures_is_told_once() -> None:
     """
     failing = report(
         lineage(FAILED),
-        lineage(BOUND, FAILED, name="static"),
+        replace(lineage(BOUND, FAILED, name="static"), ends=(values.NOON + timedelta(days=9),)),
         lineage(FAILED, name="media"),
-        lineage(REFUSED, name="old"),
+        lineage(replace(REFUSED, reason="too_little_life"), name="old"),
         lineage(FAILED, name="www"),
     )
     code, console = shown(failing)
@@ -303,23 +303,27 @@ def test_one_cause_of_several_failures_is_told_once() -> None:
         old: refused
           deploy   refused   qiniu → img.example.com: 6 days left, but qiniu accepts only certificates with at least 30 days left
                              hint: use a CA whose certificates live longer
-        4 certificates: failed
-          issue    failed    example.com: DNSPod does not answer
-                             tried 3 times
-                             hint: try again later
-                             img, static, media, and 1 more
+        cause: example.com: DNSPod does not answer
+               tried 3 times
+          4 certificates (static, img, media, and 1 more), the first deadline is 2026-12-03 12:00 UTC
+          hint: try again later
 
         5 certificates: 1 done, 4 failed, 1 refused.
         """)  # noqa: E501 - a transcript is as wide as it is
         == console.out
     )
-    told = "error: 4 certificates: issue failed: example.com: DNSPod does not answer tried 3 times"
     assert [
-        f"{told}: img, static, media, and 1 more",
-        "hint: try again later",
-    ] == quiet.err.splitlines()[:2]
+        "cause: example.com: DNSPod does not answer",
+        "       tried 3 times",
+    ] == quiet.err.splitlines()[-4:-2]
     assert 1 == quiet.err.count("DNSPod")
     assert 4 == as_json.out.count('"detail": "example.com: DNSPod does not answer')
+    document = json.loads(as_json.out)
+    assert [
+        ("dns_unavailable", ["static", "img", "media", "www"], "2026-12-03T12:00:00Z"),
+        ("too_little_life", ["old"], None),
+    ] == [(one["code"], one["certificates"], one["deadline"]) for one in document["causes"]]
+    must_fit(document, "sync")
     assert Exit.FAILED == code
 
 

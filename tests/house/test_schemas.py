@@ -12,7 +12,8 @@ import jsonschema
 import pytest
 
 from certferry.cli.commands import COMMANDS, command_of
-from certferry.core.assessment.notices import Notice, Notification, Subject, Topic
+from certferry.core.assessment.dispatch import Notification
+from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.assessment.status import OF_DOMAINS, Standing
 from certferry.core.desired.certificate import DriftPolicy
 from certferry.core.observed.inferred import Owner

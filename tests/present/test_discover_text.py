@@ -9,7 +9,8 @@ from typing import Any, cast
 
 import pytest
 
-from certferry.core.assessment.notices import Notice, Notification, Subject, Topic
+from certferry.core.assessment.dispatch import Notification
+from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.certificates.chain import EdgeProblemCode
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.discovery.inventory import (
@@ -32,7 +33,8 @@ from certferry.present.documents import rendered
 from certferry.present.language import Voice, voice_in
 from certferry.present.layout import aligned, fitted, plain, width
 from certferry.present.news_text import MOST_EVENTS, answer_lines, message, trial_message
-from certferry.text import Text
+from certferry.text import Quoted, Text
+from certferry.values import replace
 from tests.cli import values
 from tests.cli.values import IMG, NEW, NOON, OLD
 from tests.core.strategies import NOW
@@ -403,17 +405,27 @@ def test_trouble_says_what_where_why_until_when_and_what_to_do() -> None:
 
 
 def test_one_cause_is_reported_once() -> None:
-    """Of a thousand certificates ten are named; the rest are counted."""
+    """The first three to end of a thousand certificates are named, though the service quotes each
+    request's id; the earliest deadline counts.
+    """
     news = [
-        news_of(Topic.TROUBLE, Subject(f"n{number:03}"), "dns", Text("no"), again=True)
+        replace(DENIED, notice=replace(DENIED.notice, subject=subject, problem=problem), again=True)
         for number in range(1000)
+        for subject in [Subject(f"n{number:03}", "qiniu", f"a{number}.example.com")]
+        for problem in [Problem("target_access_denied", Text("no {id}", id=Quoted(str(number))))]
     ]
+    last = news[-1].notice
+    news[-1] = Notification(replace(last, deadline=NOW + timedelta(days=2)))
 
     found = message(news, Voice(), "web1", "7")
 
     (paragraph,) = found.paragraphs
-    assert paragraph.startswith("[Still in trouble] n000, n001")
-    assert "n009, and 990 more\nno\nsince 2026-11-24 12:00 UTC" in paragraph
+    assert [
+        "[Still in trouble] qiniu: 1000 certificates (n999, n000, n001, and 997 more)",
+        "no 999",
+        "since 2026-11-24 12:00 UTC",
+        "the first deadline is 2026-11-26 12:00 UTC",
+    ] == paragraph.splitlines()
     events = cast("list[Any]", found.event["events"])
     assert MOST_EVENTS == len(events)
     assert 1000 - MOST_EVENTS == found.event["omitted"]
@@ -466,10 +478,10 @@ def test_whom_news_are_about() -> None:
     heads = [part.splitlines()[0] for part in message(news, Voice(), "h", "7").paragraphs]
 
     assert [
+        "[Trouble] the whole run",
+        "[Trouble] channel ops",
         "[Trouble] img",
         "[Trouble] img: qiniu",
-        "[Trouble] channel ops",
-        "[Trouble] the whole run",
     ] == heads
 
 
@@ -477,7 +489,8 @@ def test_what_is_in_order_again_is_named() -> None:
     """Issuance, a target, a domain there: by the name of the service where that has one. Of other
     trouble there is only the certificate.
     """
-    places = (Subject("img"), Subject("img", "qiniu"), Subject("img", "second", "a.example.com"))
+    places = [Subject("img"), Subject("img", "qiniu"), Subject("img", "second", "a.example.com")]
+    places.append(Subject("www"))
     news = [news_of(Topic.RECOVERED, one, "dns_access_denied", Text("over")) for one in places]
     news.append(news_of(Topic.RECOVERED, Subject("static"), "lease_held", Text("over")))
     services = {"qiniu": Text("Qiniu")}
@@ -485,13 +498,18 @@ def test_what_is_in_order_again_is_named() -> None:
     english = message(news, Voice(), "h", "7", services).paragraphs
     chinese = message(news, voice_in("zh"), "h", "7", services).paragraphs
 
-    assert (
-        "[In order again] img: issuance; img: deployment to Qiniu;"
-        " img: deployment to second → a.example.com; static"
-    ) == english[0].splitlines()[0]
-    assert (
-        "[已恢复] img：签发；img：部署到七牛；img：部署到 second → a.example.com；static"
-    ) == chinese[0].splitlines()[0]
+    assert [
+        "[In order again] img: issuance; www: issuance",
+        "[In order again] img: deployment to Qiniu",
+        "[In order again] img: deployment to second → a.example.com",
+        "[In order again] static",
+    ] == [part.splitlines()[0] for part in english]
+    assert [
+        "[已恢复] img：签发；www：签发",
+        "[已恢复] img：部署到七牛",
+        "[已恢复] img：部署到 second → a.example.com",
+        "[已恢复] static",
+    ] == [part.splitlines()[0] for part in chinese]
 
 
 def test_the_message_of_a_trial_says_so() -> None:

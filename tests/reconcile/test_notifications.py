@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from certferry.core.assessment.notices import USUAL, Message, Notice, Notification, Subject, Topic
+from certferry.core.assessment.dispatch import Notification
+from certferry.core.assessment.notices import USUAL, Message, Notice, Subject, Topic
 from certferry.errors import ConfigError, Interrupted, Problem
 from certferry.ports.adapter import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from certferry.core.assessment.causes import causes_of_run
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import Standing
 from certferry.core.certificates.lineage import label_of
@@ -25,7 +26,7 @@ from certferry.core.observed.observation import ObservedTarget
 from certferry.core.planning.plan import Action, Clean, Weight
 from certferry.core.planning.planner import Claims
 from certferry.core.planning.renewal import Issuing
-from certferry.core.planning.report import LineageReport, Outcome, Result, of_run
+from certferry.core.planning.report import LineageReport, Outcome, Result, SyncReport, of_run
 from certferry.core.reasons import Reason, ReasonCode
 from certferry.errors import (
     AuthorizationFailed,
@@ -427,6 +428,20 @@ def test_look_overwrites_nothing_that_another_run_wrote_meanwhile(world: ModelWo
 
     assert Outcome.FAILED is outcome(ended(world, renewing), Action.DEPLOY, IMG).outcome
     assert 1 == world.cdn.writes - writes
+
+
+def test_failed_renewal_reports_the_end_of_the_served_certificate(world: ModelWorld) -> None:
+    """So the run's end can say until when the cause has to be fixed."""
+    first = complete_run(world)
+    world.pass_time(timedelta(days=61))
+    world.issuer.fail_with(AuthorizationFailed(Text("no record")))
+    report = complete_run(world)
+
+    (cause,) = causes_of_run(SyncReport((report,)))
+
+    (version,) = world.state.remembered("img").versions
+    assert first.fingerprint == version.fingerprint
+    assert version.certificate.not_after == cause.deadline
 
 
 def test_failure_of_yesterday_is_no_part_of_todays_wait(world: ModelWorld) -> None:

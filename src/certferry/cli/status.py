@@ -54,6 +54,7 @@ def show_status(
     summary: Overview, console: Console, now: datetime, *, as_json: bool, lists_all: bool = False
 ) -> Exit:
     """Print how every certificate and domain stands."""
+    from certferry.core.assessment.causes import shared
     from certferry.core.assessment.status import most_needed_first
     from certferry.present import documents, news_text, status_text
     from certferry.present.progress import log_statuses
@@ -69,9 +70,9 @@ def show_status(
         console.print_wrapped(status_text.troubles(recorded, voice))
     else:
         ordered = most_needed_first(statuses)
-        shared = [] if lists_all else [cause for cause in causes if len(cause.lineages) > 1]
-        console.print_wrapped(status_text.of_causes(shared, voice))
-        reported = {concern.subject for cause in shared for concern in cause.everything}
+        written = () if lists_all else shared(causes)
+        console.print_wrapped(status_text.of_causes(written, voice))
+        reported = {concern.subject for cause in written for concern in cause.everything}
         below = [
             *status_text.remarks(ordered, voice, reported),
             *news_text.remarks(channels, voice),

@@ -214,6 +214,7 @@ _HELP = {
     "certferry_domain_served_info": "Which certificate the domain was last seen to have.",
     "certferry_last_run_timestamp_seconds": "When the last run ended.",
     "certferry_last_success_timestamp_seconds": "When the last run ended in which nothing failed.",
+    "certferry_causes": "The causes of trouble, by code and severity.",
     "certferry_steps_total": "Steps of all runs, by action and outcome.",
     "certferry_build_info": "The version that wrote this.",
 }
@@ -221,10 +222,14 @@ NAMES = tuple(_HELP)
 
 
 def metrics(
-    expected: Collection[health.Expected], recorded: health.Recorded, steps: Steps, host: str = ""
+    expected: Collection[health.Expected],
+    recorded: health.Recorded,
+    causes: Iterable[Cause],
+    steps: Steps,
+    host: str = "",
 ) -> str:
-    """Return the metrics of the expected certificates. `host` labels every sample of a state
-    shared by several hosts.
+    """Return the metrics of the expected certificates, and of the causes of trouble. `host` labels
+    every sample of a state shared by several hosts.
     """
     names = {certificate.lineage for certificate in expected}
     last = recorded.last_run
@@ -233,6 +238,7 @@ def metrics(
         *_of_certificates(expected, recorded),
         *_of_domains(names, recorded),
         *map(_moment, of_runs),
+        _of_causes(causes),
         [({"action": action, "outcome": end}, n) for (action, end), n in sorted(steps.items())],
         [({"version": __version__}, 1)],
     ]
@@ -267,6 +273,14 @@ def _of_certificates(
             if wanted.least_life:
                 deadline.append((labels, _at(certificate.not_after - wanted.least_life)))
     return end, begin, renewal, deadline
+
+
+def _of_causes(causes: Iterable[Cause]) -> _Samples:
+    counts = Counter((cause.problem.code, cause.problem.severity.value) for cause in causes)
+    return [
+        ({"code": code, "severity": severity}, count)
+        for (code, severity), count in sorted(counts.items())
+    ]
 
 
 def _of_domains(names: Collection[str], recorded: health.Recorded) -> tuple[_Samples, _Samples]:

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from certferry.core.access import Token, User
-from certferry.core.assessment.causes import Cause
+from certferry.core.assessment.causes import Cause, causes_of_run
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.hosts import HostStanding
 from certferry.core.assessment.notices import ChannelState, Subject
@@ -46,6 +46,7 @@ def of_report(report: reported.SyncReport) -> Document:
         "result": reported.of_run(report).value,
         "complete": report.complete,
         "undeclared": [of_undeclared(certificate) for certificate in report.undeclared or ()],
+        "causes": [of_cause(cause) for cause in causes_of_run(report)],
         "certificates": [
             {
                 "name": lineage.lineage,

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import reduce
 from types import MappingProxyType
 
 from certferry.core.assessment import notices as noticed
+from certferry.core.assessment.dispatch import Notification, paragraphs
+from certferry.core.certificates.certificate import first_of
 from certferry.errors import CertferryError, ClockWrong, DnsError, IssuanceError, Problem
 from certferry.ports.notifier import AgainAt, Answered, RefusedForGood, Sent
 from certferry.present.documents import Document, moment, of_problem, of_subject, rendered
 from certferry.present.language import Voice, at_target, of_lineage, on_host
 from certferry.present.layout import Line, Span, Tone, line
+from certferry.present.status_text import MOST_NAMED
 from certferry.text import Text, verbatim
 
 
@@ -79,14 +82,13 @@ _TEST = Text("a message of `certferry notify test`; there is no trouble")
 
 
 def message(
-    notifications: Sequence[noticed.Notification],
+    notifications: Sequence[Notification],
     voice: Voice,
     host: str,
     run: str,
     services: Mapping[str, Text] = MappingProxyType({}),
 ) -> noticed.Message:
-    """Return one message for several notifications, with a paragraph for those with the same topic
-    and problem.
+    """Return one message for several notifications, with a paragraph for each cause of trouble.
 
     `services` are the names that people know, by target.
     """
@@ -97,20 +99,20 @@ def message(
         _event(notification, voice, host, run) for notification in notifications[:MOST_EVENTS]
     ]
     omitted = len(notifications) - len(events)
-    paragraphs = (
+    written = (
         "\n".join(voice.say(line) for line in _lines(group, services))
-        for group in _grouped(notifications, voice)
+        for group in paragraphs(notifications)
     )
     return noticed.Message(
         voice.say_on_one_line(title),
-        tuple(paragraphs),
+        tuple(written),
         {**events[0], "events": events, "omitted": omitted},
     )
 
 
 def trial_message(voice: Voice, host: str, now: datetime, run: str) -> noticed.Message:
     """Return the message of `certferry notify test`."""
-    test = noticed.Notification(
+    test = Notification(
         noticed.Notice(noticed.Topic.FOUND, noticed.Subject(), now, Problem("test", _TEST))
     )
     event = {**_event(test, voice, host, run), "event": "test"}
@@ -130,50 +132,53 @@ def subject_of(subject: noticed.Subject) -> Text:
     return Text("host {host}", host=subject.host) if subject.host else Text("the whole run")
 
 
-def _grouped(
-    notifications: Sequence[noticed.Notification], voice: Voice
-) -> Iterable[Sequence[noticed.Notification]]:
-    groups = defaultdict[tuple[object, ...], list[noticed.Notification]](list)
-    for notification in notifications:
-        problem = notification.notice.problem
-        key = (notification.notice.topic, notification.again, voice.say(problem.message))
-        groups[*key, problem.hint and voice.say(problem.hint)].append(notification)
-    return groups.values()
-
-
-def _heading(notification: noticed.Notification) -> Text:
+def _heading(notification: Notification) -> Text:
     return _STILL if notification.again else TOPICS[notification.notice.topic]
 
 
-def _lines(group: Sequence[noticed.Notification], services: Mapping[str, Text]) -> Iterator[Text]:
-    first, notices = group[0], [notification.notice for notification in group]
-    topic, problem = notices[0].topic, notices[0].problem
-    is_over = topic is noticed.Topic.RECOVERED
-    subjects: list[Text] = [
-        on_host(_what_is_in_order(notification, services), notification.subject.host)
-        if is_over
-        else subject_of(notification.subject)
-        for notification in notices[:_MOST_LISTED]
-    ]
-    if len(group) > _MOST_LISTED:
-        subjects.append(Text("and {count} more", count=len(group) - _MOST_LISTED))
-    whom: object = subjects
-    if is_over:
-        whom = reduce(
-            lambda left, right: Text("{one}; {other}", one=left, other=right),
-            subjects,
-        )
-    yield Text("[{heading}] {subjects}", heading=_heading(first), subjects=whom)
+def _lines(group: Sequence[Notification], services: Mapping[str, Text]) -> Iterator[Text]:
+    notices = [notification.notice for notification in group]
+    topic, is_again = notices[0].topic, any(notification.again for notification in group)
+    begun = min(notices, key=lambda notice: notice.since)
+    problem = (begun if topic is noticed.Topic.RECOVERED else notices[0]).problem
+    heading = _STILL if is_again else TOPICS[topic]
+    yield Text("[{heading}] {subjects}", heading=heading, subjects=_whom(notices, services))
     yield problem.message
-    if first.again:
-        yield Text("since {moment}", moment=min(notification.since for notification in notices))
-    deadlines = [
-        notification.deadline for notification in notices if notification.deadline is not None
-    ]
+    if is_again:
+        yield Text("since {moment}", moment=begun.since)
+    deadlines = [notice.deadline for notice in notices if notice.deadline is not None]
     if deadlines and topic is noticed.Topic.TROUBLE:
-        yield Text("the old certificate is valid until {moment}", moment=min(deadlines))
+        of_one = Text("the old certificate is valid until {moment}", moment=min(deadlines))
+        of_several = Text("the first deadline is {moment}", moment=min(deadlines))
+        yield of_several if len(notices) > 1 else of_one
     if problem.hint is not None:
         yield Text("what to do: {hint}", hint=problem.hint)
+
+
+def _whom(notices: Sequence[noticed.Notice], services: Mapping[str, Text]) -> object:
+    """Name the subjects of notices of one topic. Of many certificates with one cause, name the
+    first.
+    """
+    topic, target = notices[0].topic, notices[0].subject.target
+    names = list(dict.fromkeys(n.subject.lineage for n in notices if n.subject.lineage))
+    of_cause = topic in {noticed.Topic.TROUBLE, noticed.Topic.RECOVERED}
+    most = MOST_NAMED if of_cause else _MOST_LISTED
+    if of_cause and len(notices) > most and len(names) > 1:
+        many = Text("{count} certificates ({names})", count=len(names), names=first_of(names, most))
+        is_at_one = bool(target) and {target} == {notice.subject.target for notice in notices}
+        return Text("{subject}: {message}", subject=target, message=many) if is_at_one else many
+    is_over = topic is noticed.Topic.RECOVERED
+    subjects: list[Text] = [
+        on_host(_what_is_in_order(notice, services), notice.subject.host)
+        if is_over
+        else subject_of(notice.subject)
+        for notice in notices[:most]
+    ]
+    if len(notices) > most:
+        subjects.append(Text("and {count} more", count=len(notices) - most))
+    if not is_over:
+        return subjects
+    return reduce(lambda left, right: Text("{one}; {other}", one=left, other=right), subjects)
 
 
 def _what_is_in_order(notice: noticed.Notice, services: Mapping[str, Text]) -> Text:
@@ -194,7 +199,7 @@ def _what_is_in_order(notice: noticed.Notice, services: Mapping[str, Text]) -> T
     return subject_of(notice.subject)
 
 
-def _event(notification: noticed.Notification, voice: Voice, host: str, run: str) -> Document:
+def _event(notification: Notification, voice: Voice, host: str, run: str) -> Document:
     """Return an event as in docs/reference/schema/event.json; unknown values are null."""
     notice = notification.notice
     return {

@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 from certferry.core import events
-from certferry.core.assessment.failures import Failure, failure_of, is_not_done
+from certferry.core.assessment.causes import Key, concern_of, is_not_done, key_of
 from certferry.core.assessment.status import LineageStatus, Standing
 from certferry.core.discovery.watched import HostObservation
 from certferry.core.planning.plan import Plan, Weight
@@ -68,16 +68,17 @@ def progress_lines(console: Console) -> Progress:
     If one cause keeps many certificates from being done, such as a lost state, only the first line
     reports the cause.
     """
-    reported: set[Failure] = set()
+    reported: set[Key] = set()
 
     def print_event(event: events.Activity | events.StepEnded, words: str) -> None:
         if isinstance(event, events.StepEnded):
             step = event.outcome
-            failure = failure_of(step)
-            if step.outcome is Outcome.UNCHANGED or failure in reported:
+            concern = concern_of(step, event.lineage) if is_not_done(step) else None
+            key = None if concern is None else key_of(concern)
+            if step.outcome is Outcome.UNCHANGED or key in reported:
                 return
-            if failure is not None and is_not_done(step):
-                reported.add(failure)
+            if key is not None:
+                reported.add(key)
         with contextlib.suppress(OSError, ValueError):  # stderr may be closed by now
             console.print_stderr([line(words)])
             console.stderr.flush()

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Container, Iterator, Sequence
 
-from certferry.core.assessment.failures import (
-    Failure,
-    Steps,
-    failure_of,
+from certferry.core.assessment.causes import (
+    causes_of_run,
+    concern_of,
     is_not_done,
-    shared_failures,
+    shared,
 )
+from certferry.core.assessment.health import Concern
 from certferry.core.certificates.certificate import first_of, short
 from certferry.core.planning import report as reports
 from certferry.core.planning.plan import Action, Plan
@@ -23,6 +23,7 @@ from certferry.present import plan_text
 from certferry.present.language import WORDS, Voice, at_target, certificate_count, once, one_or_many
 from certferry.present.layout import Line, Span, Tone, line, padded
 from certferry.present.plan_text import INDENT, VERB, copy_at
+from certferry.present.status_text import of_causes
 from certferry.text import Text, verbatim
 
 _FEW = 3
@@ -70,12 +71,12 @@ def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     if len(left) > _FEW:
         yield from _left_together(left, voice)
     folded = {lineage.lineage for many in (well, left) if len(many) > _FEW for lineage in many}
-    failures = shared_failures(report)
+    causes = shared(causes_of_run(report))
+    below = {concern for cause in causes for concern in cause.everything}
     for lineage in report.lineages:
         if lineage.lineage not in folded:
-            yield from _lines(lineage, voice, failures)
-    for steps in failures.values():
-        yield from _of_one_cause(steps, voice)
+            yield from _lines(lineage, voice, below)
+    yield from of_causes(causes, voice)
     if report.lineages:
         yield line()
 
@@ -83,49 +84,15 @@ def lineages(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
 def what_is_wrong(report: reports.SyncReport, voice: Voice) -> Iterator[Line]:
     """Write only failures and refusals."""
     yield from _not_written_down(report, voice)
-    failures, written_failures = shared_failures(report), set[Failure]()
+    causes = [cause for cause in shared(causes_of_run(report)) if cause.problem.is_error]
+    below = {concern for cause in causes for concern in cause.everything}
     for lineage in report.lineages:
         for step in lineage.outcomes:
-            failure = failure_of(step)
             is_bad = step.outcome in {reports.Outcome.FAILED, reports.Outcome.REFUSED}
-            if not is_bad or failure in written_failures:
-                continue
-            words = in_one_line(lineage.lineage, step, voice)
-            if failure is not None and failure in failures:
-                written_failures.add(failure)
-                steps = failures[failure]
-                described = f"{voice.say(_count(steps))}: {voice.word(step.word)}"
-                described = f"{described} {outcome_of(step, voice)}: {_detail(steps, voice)}"
-                words = f"{described}: {_names(steps, voice)}".replace("\n", " ")
-            yield from voice.error(words)
-            yield from voice.hint(step.hint)
-
-
-def _of_one_cause(steps: Steps, voice: Voice) -> Iterator[Line]:
-    """Write a failure shared by several certificates once, with the certificates."""
-    step = steps[0][1]
-    count, outcome = voice.say(_count(steps)), outcome_of(step, voice)
-    yield line(Span(count, Tone.STRONG), ": ", Span(outcome, _TONES[step.outcome]))
-    first, *rest = _detail(steps, voice).split("\n")
-    yield (*head_of(step, voice), Span(first))
-    yield from (line(" " * BELOW, more) for more in rest)
-    yield from voice.hint(step.hint, BELOW)
-    yield line(" " * BELOW, _names(steps, voice))
-
-
-def _count(steps: Steps) -> Text:
-    return certificate_count(len({lineage for lineage, _ in steps}))
-
-
-def _detail(steps: Steps, voice: Voice) -> str:
-    """Return the detail of steps with one failure, with the subject if all steps have the same."""
-    details = {subject_and_detail(step, voice) for _, step in steps}
-    return details.pop() if len(details) == 1 else voice.say(steps[0][1].detail)
-
-
-def _names(steps: Steps, voice: Voice) -> str:
-    names = list(dict.fromkeys(step.domain or lineage for lineage, step in steps))
-    return voice.say(Text("{names}", names=first_of(names, _FEW)))
+            if is_bad and concern_of(step, lineage.lineage, lineage.ends) not in below:
+                yield from voice.error(in_one_line(lineage.lineage, step, voice))
+                yield from voice.hint(step.hint)
+    yield from of_causes(causes, voice)
 
 
 def outcome_of(step: reports.StepOutcome, voice: Voice) -> str:
@@ -167,15 +134,16 @@ def subject_and_detail(step: reports.StepOutcome, voice: Voice) -> str:
 
 
 def _lines(
-    lineage: reports.LineageReport, voice: Voice, failures: Container[Failure | None]
+    lineage: reports.LineageReport, voice: Voice, below: Container[Concern | None]
 ) -> Iterator[Line]:
     if not lineage.was_observed:
         unobserved = Span(voice.say(Text("not checked")), Tone.PENDING)
         yield line(Span(lineage.lineage, Tone.STRONG), ": ", unobserved)
         return
-    steps = [step for step in lineage.outcomes if failure_of(step) not in failures]
+    name, ends = lineage.lineage, lineage.ends
+    steps = [step for step in lineage.outcomes if concern_of(step, name, ends) not in below]
     if lineage.outcomes and not steps:
-        return  # each of the lineage's steps stands below, with other lineages' steps
+        return  # each of the lineage's steps stands below, with a cause of several lineages
     worst = worst_of(lineage.outcomes)
     bad = [step for step in lineage.outcomes if step.outcome is worst]
     outcome = outcome_of(bad[0], voice) if bad and all(is_not_done(s) for s in bad) else ""

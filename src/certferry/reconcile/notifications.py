@@ -12,6 +12,13 @@ from functools import partial
 from msgspec import Struct
 
 from certferry.core.assessment import notices as notice_rules
+from certferry.core.assessment.dispatch import (
+    Dispatch,
+    Notification,
+    dispatch,
+    taken_back,
+    until_quiet,
+)
 from certferry.errors import ConfigError, Problem, Reported
 from certferry.ports.adapter import NoAnswer
 from certferry.ports.notifier import AgainAt, Answered, Notifier, RefusedForGood, Sent
@@ -35,7 +42,7 @@ class Channel(Struct, frozen=True):
     #: Returns the adapter. Raises `ConfigError` for wrong settings.
     connect: Callable[[], Notifier]
     #: Returns the message for notifications, in the channel's language.
-    words: Callable[[Sequence[notice_rules.Notification]], notice_rules.Message]
+    words: Callable[[Sequence[Notification]], notice_rules.Message]
 
 
 @dataclass(eq=False)
@@ -59,12 +66,10 @@ class Notifications:
         self.state.update_notices(change)
         if not self._has_news():
             return {}
-        self.run.pause(notice_rules.until_quiet(self.now()).total_seconds())
+        self.run.pause(until_quiet(self.now()).total_seconds())
         claimed = {name: self._claimed(channel) for name, channel in self.channels.items()}
         to_send = {
-            name: dispatch.notifications
-            for name, (dispatch, _) in claimed.items()
-            if dispatch.notifications
+            name: claim.notifications for name, (claim, _) in claimed.items() if claim.notifications
         }
         messages = {name: self.channels[name].words(parts) for name, parts in to_send.items()}
         answers = self._sent(messages, end)
@@ -80,7 +85,7 @@ class Notifications:
         end = time.monotonic() + self.longest.total_seconds()
         held = {name: self._pausing(name) for name in messages}
         to_send = {name: message for name, message in messages.items() if held[name] is None}
-        self.run.pause(notice_rules.until_quiet(self.now()).total_seconds())
+        self.run.pause(until_quiet(self.now()).total_seconds())
         answers = self._sent(to_send, end)
         for name, answer in answers.items():
             self._store(name, answer, (), notice_rules.ChannelState())
@@ -91,22 +96,17 @@ class Notifications:
         notices, now = self.state.notices(), self.now()
         states = {name: self.state.channel(name) for name in self.channels}
         return any(
-            notice_rules.dispatch(name, notices, states[name], channel.topics, now).state
-            != states[name]
+            dispatch(name, notices, states[name], channel.topics, now).state != states[name]
             for name, channel in self.channels.items()
         )
 
-    def _claimed(self, channel: Channel) -> tuple[notice_rules.Dispatch, notice_rules.ChannelState]:
+    def _claimed(self, channel: Channel) -> tuple[Dispatch, notice_rules.ChannelState]:
         """Claim the notifications to send to a channel; return them and the earlier records."""
 
         def change(
             before: notice_rules.ChannelState, notices: tuple[notice_rules.Notice, ...]
-        ) -> tuple[
-            notice_rules.ChannelState, tuple[notice_rules.Dispatch, notice_rules.ChannelState]
-        ]:
-            claimed = notice_rules.dispatch(
-                channel.name, notices, before, channel.topics, self.now()
-            )
+        ) -> tuple[notice_rules.ChannelState, tuple[Dispatch, notice_rules.ChannelState]]:
+            claimed = dispatch(channel.name, notices, before, channel.topics, self.now())
             return claimed.state, (claimed, before)
 
         return self.state.update_channel(channel.name, change)
@@ -144,7 +144,7 @@ class Notifications:
         self,
         name: str,
         answer: Answered,
-        notifications: Sequence[notice_rules.Notification],
+        notifications: Sequence[Notification],
         before: notice_rules.ChannelState,
     ) -> None:
         """Store the answer to a message; a later run sends a refused message again."""
@@ -157,7 +157,7 @@ class Notifications:
         def change(
             state: notice_rules.ChannelState, _: tuple[notice_rules.Notice, ...]
         ) -> tuple[notice_rules.ChannelState, None]:
-            after = state if was_sent else notice_rules.taken_back(notifications, before, state)
+            after = state if was_sent else taken_back(notifications, before, state)
             refusal = None
             if problem is not None:
                 since = now if state.refusal is None else state.refusal.since

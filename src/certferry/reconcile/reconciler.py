@@ -18,6 +18,7 @@ from certferry import errors
 from certferry.core.assessment.hosts import AWAY
 from certferry.core.assessment.sightings import Sighted, after_run, sighted, with_delivered
 from certferry.core.certificates.certificate import renew_at
+from certferry.core.certificates.lineage import Versions
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.desired.declaration import Outdated
 from certferry.core.events import Begun, LineageEnded, StepEnded
@@ -235,7 +236,7 @@ class LineageReconciler:
         self._others_since = min(rules.others_since or self._begun, self._begun)
         self._issuing = Issuing.NEVER if self._outdated else rules.issuing
         self._outcomes = Outcomes(desired.lineage, ports.progress)
-        self._fingerprint: str | None = None
+        self._versions: Versions = ()
         self._lease_busy_since: datetime | None = None
         self._held_until: datetime | None = None
         self._certain: frozenset[plans.Doubt] = frozenset()
@@ -246,9 +247,11 @@ class LineageReconciler:
 
     def report(self) -> reports.LineageReport:
         """Return the lineage's result so far."""
-        outcomes = self._outcomes
+        outcomes, versions = self._outcomes, self._versions
+        fingerprint = versions[0].fingerprint if versions else None
+        ends = tuple(version.certificate.not_after for version in versions)
         return reports.LineageReport(
-            self.desired.lineage, self._fingerprint, outcomes.all(), outcomes.has_looked
+            self.desired.lineage, fingerprint, outcomes.all(), outcomes.has_looked, ends
         )
 
     def reconcile(self) -> Waiting | None:
@@ -318,10 +321,7 @@ class LineageReconciler:
             self._work(*self._recheck(observed, plan, anew=bool(is_open)), lease)
 
     def _work_unless_another_does(self, before: Remembered) -> None:
-        """Take the lease before observing, and work under the lease. Raises `LeaseHeld`.
-
-        A lineage that another host is working on then costs no API requests here.
-        """
+        """Take the lease, then observe and work. Raises `LeaseHeld` before any service is asked."""
         with self._ports.lease(self.desired.lineage) as lease:
             remembered = self._ports.state.remembered(self.desired.lineage)
             if self._is_with_another(remembered):
@@ -386,7 +386,7 @@ class LineageReconciler:
         """Report every domain as verified if another host verified all since this run began."""
         standing = verified_since(self.desired, remembered, self._begun)
         if standing:
-            self._fingerprint = remembered.versions[0].fingerprint
+            self._versions = remembered.versions
         for outcome in standing:
             self._outcomes.note(outcome)
         return bool(standing)
@@ -412,9 +412,8 @@ class LineageReconciler:
         return self._in_force(observe(self.desired, self._ports, anew=anew, remembered=remembered))
 
     def _in_force(self, observed: Observation) -> Observation:
-        """Store the fingerprint of the version in force, for the report."""
-        if observed.current is not None:
-            self._fingerprint = observed.current.fingerprint
+        """Store the versions, for the report."""
+        self._versions = observed.versions
         return observed
 
     def plan(self, observed: Observation) -> plans.Plan:

@@ -11,7 +11,8 @@ from functools import partial
 
 from certferry.config.mistakes import REFERENCE, config_error, joined
 from certferry.config.model import AccountTable, ChannelTable, Settings
-from certferry.core.assessment.notices import Message, Notification
+from certferry.core.assessment.dispatch import Notification
+from certferry.core.assessment.notices import Message
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError
 from certferry.ports.adapter import Context, Http

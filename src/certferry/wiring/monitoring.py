@@ -22,6 +22,8 @@ from certferry.adapters.monitoring.metrics_file import MISSED as NOT_WRITTEN
 from certferry.adapters.monitoring.metrics_file import write_metrics
 from certferry.adapters.state.columns import to_moment
 from certferry.config.model import HEARTBEAT, METRICS, Settings
+from certferry.core.assessment.causes import causes_of
+from certferry.core.assessment.health import concerns_of
 from certferry.core.assessment.notices import of_channel
 from certferry.core.planning.report import Result, SyncReport, of_run
 from certferry.core.schedule import Beat, may_ping, recent, sends_beat
@@ -250,8 +252,11 @@ def metrics_of(settings: Settings, state: StateStore, counts: Mapping[tuple[str,
     """
     steps = _added(state, counts)
     settings = replace(settings, certificates=settings.declared)
-    records = recorded(settings, state, state.now())
-    return metrics(expected(settings, records), records, steps, host_in_notices(state))
+    moment = state.now()
+    records = recorded(settings, state, moment)
+    certificates = expected(settings, records)
+    causes = causes_of(concerns_of(certificates, records, moment))
+    return metrics(certificates, records, causes, steps, host_in_notices(state))
 
 
 def _added(state: StateStore, counts: Mapping[tuple[str, str], int]) -> dict[tuple[str, str], int]:

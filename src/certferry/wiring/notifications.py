@@ -22,6 +22,7 @@ from certferry.config.load import salvage
 from certferry.config.model import AccountTable, Monitoring, Settings
 from certferry.config.secrets import SecretReference
 from certferry.core.assessment import notices
+from certferry.core.assessment.dispatch import A_DAY, having
 from certferry.core.assessment.hosts import with_away
 from certferry.core.planning.report import SyncReport
 from certferry.ports.notifier import Sent
@@ -145,7 +146,7 @@ class RunNotifications:
                 notices.Topic.TROUBLE, notices.Subject(), last.at, last.at, last.code
             )
             for name in self.settings.channels:
-                state.update_channel(name, lambda channel, _: (notices.having(sent, channel), None))
+                state.update_channel(name, lambda channel, _: (having(sent, channel), None))
             stamp.remove()  # first, so a run killed while sending does not send twice
 
     def notify_failure(self, error: errors.CertferryError) -> None:
@@ -169,7 +170,7 @@ class RunNotifications:
         stamp, moment = self._stamp, now()
         last = stamp.last()
         is_known = last is not None and last.code in {"", error.code}
-        if last is not None and is_known and timedelta(0) <= moment - last.at < notices.A_DAY:
+        if last is not None and is_known and timedelta(0) <= moment - last.at < A_DAY:
             return
         stamp.put(error.code, moment)  # first, so a run killed while sending does not send twice
         with closing(empty_state()) as state:

@@ -10,10 +10,21 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.core.assessment.causes import Cause, causes_of
+from certferry.core.assessment.causes import Cause, causes_of, causes_of_run, concern_of
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.notices import Subject
-from certferry.errors import Problem, Severity, TargetAccessDenied
+from certferry.core.planning.plan import Action
+from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
+from certferry.errors import (
+    CertferryError,
+    DatabaseUnavailable,
+    DnsRejected,
+    Problem,
+    RateLimited,
+    Retry,
+    Severity,
+    TargetAccessDenied,
+)
 from certferry.text import Quoted, Text
 from tests.core.strategies import NOW
 
@@ -176,6 +187,91 @@ def test_edge_that_lags_for_many_domains_is_one_cause() -> None:
     (cause,) = causes_of(concerns)
 
     assert 30 == len(cause.places)
+
+
+def failed(lineage: str, error: CertferryError, target: str | None = None) -> StepOutcome:
+    """Return a failed step: an order, or a deployment to `target`."""
+    action = Action.ISSUE if target is None else Action.DEPLOY
+    message = Text(error.message.template, **{**error.message.values, "lineage": lineage})
+    return StepOutcome.of(action, type(error)(message), target=target)
+
+
+ERRORS = st.sampled_from(
+    [
+        TargetAccessDenied(Text("{lineage}: the key is refused")),
+        DnsRejected(Text("{lineage}: the zone is frozen")),
+        DatabaseUnavailable(Text("the database is gone")),
+    ]
+)
+STEPS = st.one_of(
+    st.builds(failed, LINEAGES, ERRORS),
+    st.builds(failed, LINEAGES, ERRORS, target=st.sampled_from(["qiniu", "aliyun"])),
+    st.just(StepOutcome(Action.ISSUE, Outcome.DONE, Text("issued"))),
+)
+REPORTS = st.dictionaries(
+    LINEAGES, st.tuples(st.lists(STEPS, max_size=4).map(tuple), st.lists(st.integers(-3, 90)))
+).map(
+    lambda lineages: SyncReport(
+        tuple(
+            LineageReport(name, None, steps, ends=tuple(NOW + days * DAY for days in ends))
+            for name, (steps, ends) in lineages.items()
+        )
+    )
+)
+
+
+@given(REPORTS)
+def test_every_failed_step_of_a_run_belongs_to_exactly_one_cause(report: SyncReport) -> None:
+    """Neither a step nor the deadline of a certificate is lost."""
+    causes = causes_of_run(report)
+
+    bad = [
+        (lineage.lineage, step, lineage.ends)
+        for lineage in report.lineages
+        for step in lineage.having(Outcome.FAILED)
+    ]
+    assert Counter(repr(concern_of(step, name, ends)) for name, step, ends in bad) == Counter(
+        repr(concern) for cause in causes for concern in cause.everything
+    )
+    for name, step, ends in bad:
+        served = ends[:1] if step.target is None else ends[1:2]
+        assert all(
+            any(
+                name in cause.lineages and cause.deadline is not None and cause.deadline <= end
+                for cause in causes
+            )
+            for end in served
+        )
+
+
+def test_database_that_goes_away_is_one_cause_of_a_run() -> None:
+    """Whatever the run was doing with 200 certificates, at whichever account."""
+    gone = DatabaseUnavailable(Text("the database is gone"), hint=Text("start the database"))
+    targets = [None, "qiniu", "aliyun"]
+    lineages = tuple(
+        LineageReport(f"m{n}", None, (StepOutcome.of(None, gone, target=targets[n % 3]),))
+        for n in range(200)
+    )
+
+    (cause,) = causes_of_run(SyncReport(lineages, problem=gone))
+
+    assert (200, gone.hint) == (len(cause.lineages), cause.problem.hint)
+
+
+def test_limit_of_a_ca_is_one_cause_that_is_no_failure() -> None:
+    """The orders wait; the first of the certificates to end gives the deadline."""
+    lineages = []
+    for n in range(50):
+        moment = NOW + n * timedelta(minutes=1)
+        limit = RateLimited(Text("the CA takes orders again at {moment}", moment=moment))
+        limit.retry = Retry.at(moment)
+        held = StepOutcome.of(Action.ISSUE, limit, Outcome.WAITING)
+        lineages.append(LineageReport(f"m{n}", None, (held,), ends=(NOW + (50 - n) * DAY,)))
+
+    (cause,) = causes_of_run(SyncReport(tuple(lineages)))
+
+    assert (50, NOW + DAY) == (len(cause.lineages), cause.deadline)
+    assert Severity.WARNING is cause.problem.severity
 
 
 def test_ten_thousand_problems_take_a_moment() -> None:

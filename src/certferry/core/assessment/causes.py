@@ -1,4 +1,4 @@
-"""Causes: the concerns of a checkup, grouped by what an operator has to fix.
+"""Causes: the concerns of a checkup or of a run, grouped by what an operator has to fix.
 
 An account with a refused key stops twenty certificates; `checkup` finds twenty concerns, and later
 twenty certificates that end soon. `causes_of` returns one cause for all forty:
@@ -9,7 +9,7 @@ twenty certificates that end soon. `causes_of` returns one cause for all forty:
     cause.deadline          # the first of the twenty ends
 
 A cause is derived from concerns whenever a screen needs the cause, and is never stored. Every
-concern belongs to exactly one cause.
+concern belongs to exactly one cause. `causes_of_run` does the same for the steps of a run.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ from msgspec import Struct
 
 from certferry import errors
 from certferry.core.assessment.health import Concern, urgency, worst_first
-from certferry.core.assessment.notices import Subject
-from certferry.core.planning.report import UNDECLARED
+from certferry.core.assessment.notices import Subject, end_of_served
+from certferry.core.planning.report import UNDECLARED, Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
-from certferry.errors import Problem
+from certferry.errors import Problem, Severity
 from certferry.text import Quoted, Text
 from certferry.values import replace
 
@@ -45,6 +45,9 @@ _OF_ACCOUNTS = frozenset(
 """The codes of failures of a target's whole account. All certificates there share one cause,
 although the target words each refusal differently.
 """
+
+_OF_STATE = frozenset({errors.StateUnavailable.code, errors.DatabaseUnavailable.code})
+"""The codes of failures of the state, whatever the step was for."""
 
 _OF_RUNS = frozenset({"run_missing", "run_overdue", errors.StateUnavailable.code})
 """The codes of concerns that explain why runs renew and deploy nothing."""
@@ -107,7 +110,7 @@ def causes_of(concerns: Iterable[Concern]) -> tuple[Cause, ...]:
         if code in _CHAIN:
             chains[about.lineage].append(concern)
             continue
-        key = _key(concern)
+        key = key_of(concern)
         roots[key].append(concern)
         if code in _OF_RUNS and not about.lineage:
             explaining[""].setdefault(("", ""), key)
@@ -117,17 +120,61 @@ def causes_of(concerns: Iterable[Concern]) -> tuple[Cause, ...]:
     of_runs = explaining[""].get(("", ""))
     for lineage, chain in chains.items():
         for concern, key in _explained(chain, explaining[lineage], of_runs):
-            (roots if key == _key(concern) else consequences)[key].append(concern)
+            (roots if key == key_of(concern) else consequences)[key].append(concern)
     causes = [_cause(found, consequences[key]) for key, found in roots.items()]
     # All concerns of a cause have one code, so a cause sorts as one concern with its deadline.
     return tuple(sorted(causes, key=lambda c: urgency(Concern(c.problem, c.subject, c.deadline))))
+
+
+def causes_of_run(report: SyncReport) -> tuple[Cause, ...]:
+    """Return why steps of a run failed, were refused, or wait for a CA or after an earlier failure.
+
+    A failure to store the run's end is a concern without a certificate.
+    """
+    concerns = [
+        concern
+        for lineage in report.lineages
+        for step in lineage.outcomes
+        if (concern := concern_of(step, lineage.lineage, lineage.ends)) is not None
+    ]
+    if report.problem is not None:
+        concerns.append(Concern(report.problem.problem()))
+    return causes_of(concerns)
+
+
+def shared(causes: Iterable[Cause]) -> tuple[Cause, ...]:
+    """Return the causes of several certificates."""
+    return tuple(cause for cause in causes if len(cause.lineages) > 1)
+
+
+def concern_of(step: StepOutcome, lineage: str, ends: Sequence[datetime] = ()) -> Concern | None:
+    """Return why a step of a lineage is not done; `None` for a step that ended otherwise.
+
+    `ends` are the ends of the lineage's certificates, the newest first.
+    """
+    is_bad = step.outcome in {Outcome.FAILED, Outcome.REFUSED}
+    is_held = step.outcome is Outcome.WAITING and step.error is not None
+    if step.code is None or not (is_bad or is_held):
+        return None
+    severity = Severity.ERROR if is_bad else Severity.WARNING
+    problem = Problem(step.code, step.detail, step.hint, severity)
+    subject = Subject(lineage, step.target or "", step.domain or "")
+    return Concern(problem, subject, end_of_served(step, ends))
+
+
+def is_not_done(step: StepOutcome) -> bool:
+    """Return whether a step failed only because the state was unavailable. A later run carries out
+    the step.
+    """
+    return step.outcome is Outcome.FAILED and isinstance(step.error, errors.StateUnavailable)
 
 
 Key = tuple[object, ...]
 """Equal for concerns with the same cause."""
 
 
-def _key(concern: Concern) -> Key:
+def key_of(concern: Concern) -> Key:
+    """Return the key by which `causes_of` groups, as long as no concern explains another."""
     problem, about = concern.problem, concern.subject
     own = (about.lineage, about.domain)
     message = problem.message
@@ -136,7 +183,8 @@ def _key(concern: Concern) -> Key:
     template, values = _shared_words(message, own)
     if problem.code in _OF_ACCOUNTS and about.target:
         template, values = "", {}
-    of_problem = (problem.code, about.target, about.host, about.channel)
+    target = "" if problem.code in _OF_STATE else about.target
+    of_problem = (problem.code, target, about.host, about.channel)
     return (*of_problem, template, *sorted(values.items()))
 
 
@@ -173,7 +221,7 @@ def _explained(
             key = next(iter(explaining.values()), None)
         key = key or of_runs
         if key is None and (first is None or first[0] == code):
-            key = _key(concern)
+            key = key_of(concern)
             first = first or (code, key)
         elif key is None and first is not None:
             key = first[1]

@@ -1,9 +1,4 @@
-"""Notices for operators: the notices that stand after a run, and the messages for each channel.
-
-A run sends a channel the notices without a stored `SentNotice`. The run stores the `SentNotice`
-before sending the message, and removes the `SentNotice` if the service refuses. A run killed in
-between leaves the `SentNotice` stored, so a message may be lost, and is never sent twice.
-"""
+"""Notices for operators: the notices that stand after a run, and the records of sent notices."""
 
 from __future__ import annotations
 
@@ -16,7 +11,7 @@ from msgspec import Struct, field
 from certferry.core.certificates.certificate import is_overdue
 from certferry.core.certificates.lineage import Version, Versions
 from certferry.core.desired.certificate import Kind
-from certferry.core.planning.limits import NEAR, WITHOUT_ANY
+from certferry.core.planning.limits import WITHOUT_ANY
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import (
     UNDECLARED,
@@ -25,7 +20,7 @@ from certferry.core.planning.report import (
     StepOutcome,
     SyncReport,
 )
-from certferry.errors import CertferryError, DeclarationOutdated, OrderPostponed, Problem
+from certferry.errors import CertferryError, DeclarationOutdated, Problem
 from certferry.text import Text
 from certferry.values import replace
 
@@ -269,7 +264,8 @@ def _of_lineage(report: LineageReport, versions: Versions, now: datetime) -> Ite
     troubles: dict[Subject, Notice] = {}
     for step in report.outcomes:
         if step.outcome in _BAD or _waits_too_long(step, versions, now):
-            left = _time_left(step, versions, now)
+            end = end_of_served(step, [version.certificate.not_after for version in versions])
+            left = end if end is not None and end > now else None
             trouble = _notice(Topic.TROUBLE, report.lineage, step, now, left)
             troubles.setdefault(trouble.subject, trouble)
     yield from troubles.values()
@@ -293,12 +289,12 @@ def _waits_too_long(step: StepOutcome, versions: Versions, now: datetime) -> boo
     return is_overdue(versions[0].certificate, until)
 
 
-def _time_left(step: StepOutcome, versions: Versions, now: datetime) -> datetime | None:
-    """Return the end of the certificate served now."""
+def end_of_served(step: StepOutcome, ends: Sequence[datetime]) -> datetime | None:
+    """Return the end of the certificate served now. `ends` are those of the stored certificates,
+    the newest first.
+    """
     # If issuing failed, the newest version is served; if deploying failed, the version before.
-    served = versions[:1] if step.target is None else versions[1:2]
-    ends = [version.certificate.not_after for version in served]
-    return next((end for end in ends if end > now), None)
+    return next(iter(ends[:1] if step.target is None else ends[1:2]), None)
 
 
 def _done(report: LineageReport, now: datetime) -> Iterator[Notice]:
@@ -389,172 +385,3 @@ def shortened(words: str, most_bytes: int) -> str:
 
 def _size(words: str) -> int:
     return len(words.encode())
-
-
-A_DAY = timedelta(hours=23)
-"""The time after which trouble is sent again: shorter than a day, because a daily run is late or
-early by minutes.
-"""
-NEAR_AGAIN = timedelta(hours=6)
-"""The time after which trouble near the deadline is sent again, if a run comes by then."""
-
-AT_ONCE = 5
-"""The most messages to a channel in `AT_ONCE` minutes. DingTalk, Feishu and WeCom accept twenty a
-minute or more (docs/facts/receivers.md §1)."""
-MINUTE = timedelta(minutes=1)
-
-LONGEST_REST = timedelta(days=2)
-"""The longest wait accepted from a service: a used-up daily quota means a wait until tomorrow."""
-
-CROWDED = (0, 30)
-"""The minutes at the beginning of which timers all over the world send, and Feishu refuses messages
-(11232).
-"""
-CROWD = timedelta(seconds=4)
-
-_ORDER = (
-    Topic.TROUBLE,
-    Topic.DEADLINE,
-    Topic.RECOVERED,
-    Topic.FOUND,
-    Topic.RENEWED,
-    Topic.DEPLOYED,
-)
-
-
-class Notification(Struct, frozen=True):
-    """A notice to send to a channel."""
-
-    notice: Notice
-    #: Whether the channel was sent the same trouble before.
-    again: bool = False
-
-
-class Dispatch(Struct, frozen=True):
-    """Notifications claimed by a run for a channel."""
-
-    notifications: tuple[Notification, ...]
-    #: The records to store before sending, so another run does not send the same.
-    state: ChannelState
-
-
-def dispatch(
-    name: str, notices: Sequence[Notice], state: ChannelState, on: Collection[Topic], now: datetime
-) -> Dispatch:
-    """Return the notifications for a channel with the topics `on`, and the claim to store."""
-    to_send = tuple(_to_send(name, notices, state.sent_notices, on, now))
-    sent_notices = _without_past(state.sent_notices, notices, on)
-    if not to_send or not may_be_sent(state, now):
-        return Dispatch((), replace(state, sent_notices=sent_notices))
-    after = {sent_notice.key: sent_notice for sent_notice in sent_notices}
-    for notice in (notification.notice for notification in to_send):
-        if notice.topic is Topic.RECOVERED:
-            after.pop(_sent_as(notice), None)
-        else:
-            after[notice.key] = SentNotice(*notice.key, notice.since, now, notice.problem.code)
-    sent = (*state.sent, now)[-AT_ONCE:]
-    return Dispatch(to_send, replace(state, sent_notices=tuple(after.values()), sent=sent))
-
-
-def having(sent_notice: SentNotice, state: ChannelState) -> ChannelState:
-    """Return the records of a channel with one more notice sent."""
-    is_known = sent_notice.key in {stored.key for stored in state.sent_notices}
-    return state if is_known else replace(state, sent_notices=(*state.sent_notices, sent_notice))
-
-
-def taken_back(
-    sent: Iterable[Notification], before: ChannelState, state: ChannelState
-) -> ChannelState:
-    """Return the records without refused notifications, so a later run sends them."""
-    were = {sent_notice.key: sent_notice for sent_notice in before.sent_notices}
-    are = {sent_notice.key: sent_notice for sent_notice in state.sent_notices}
-    for key in (_sent_as(notification.notice) for notification in sent):
-        are.pop(key, None)
-        if key in were:
-            are[key] = were[key]
-    return replace(state, sent_notices=tuple(are.values()))
-
-
-def _sent_as(notice: Notice) -> Key:
-    """Return the key of the `SentNotice` for a notice. A recovery has the key of the trouble."""
-    topic = Topic.TROUBLE if notice.topic is Topic.RECOVERED else notice.topic
-    return (topic, notice.subject)
-
-
-def may_be_sent(state: ChannelState, now: datetime) -> bool:
-    """Return whether a channel may be sent a message now.
-
-    It may unless the service asked to wait, or `AT_ONCE` messages were sent in the last minutes. A
-    wait longer than `LONGEST_REST` comes from a wrong clock and is ignored.
-    """
-    if state.again_at is not None and now < state.again_at <= now + LONGEST_REST:
-        return False
-    return len([moment for moment in state.sent if abs(now - moment) < AT_ONCE * MINUTE]) < AT_ONCE
-
-
-def until_quiet(now: datetime) -> timedelta:
-    """Return how long the busy time at the hour or half hour still lasts; zero outside of it."""
-    if now.minute not in CROWDED:
-        return timedelta(0)
-    passed = timedelta(seconds=now.second, microseconds=now.microsecond)
-    return max(CROWD - passed, timedelta(0))
-
-
-def again_after(notice: Notice, now: datetime) -> timedelta | None:
-    """Return the time after which trouble is sent again; `None` for never."""
-    if notice.deadline is not None and notice.deadline - now <= NEAR:
-        return NEAR_AGAIN
-    # The first message about a postponed order has the moment of the order. Operators have to wait
-    # until then.
-    return None if notice.problem.code == OrderPostponed.code else A_DAY
-
-
-def _to_send(
-    name: str,
-    notices: Sequence[Notice],
-    sent_notices: Sequence[SentNotice],
-    topics: Collection[Topic],
-    now: datetime,
-) -> list[Notification]:
-    before = {sent_notice.key: sent_notice for sent_notice in sent_notices}
-    # Trouble of a channel is for the other channels: the channel refuses messages.
-    standing = {notice.key: notice for notice in notices if notice.subject.channel != name}
-    to_send = [
-        Notification(notice, again=key in before and before[key].since == notice.since)
-        for key, notice in standing.items()
-        if not _was_sent(notice, before.get(key), now)
-    ]
-    for sent in sent_notices:
-        if sent.topic is Topic.TROUBLE and sent.key not in standing:
-            message = Text("in order again; the trouble started at {since}", since=sent.since)
-            over = Problem(sent.code, message)
-            to_send.append(Notification(Notice(Topic.RECOVERED, sent.subject, sent.since, over)))
-    taken = [notification for notification in to_send if notification.notice.topic in topics]
-    return sorted(
-        taken,
-        key=lambda notification: (
-            _ORDER.index(notification.notice.topic),
-            notification.notice.subject,
-        ),
-    )
-
-
-def _was_sent(notice: Notice, sent_notice: SentNotice | None, now: datetime) -> bool:
-    """Return whether a channel was sent a notice, recently enough if the notice is trouble."""
-    if sent_notice is None or sent_notice.since != notice.since:
-        return False
-    pause = again_after(notice, now) if notice.topic is Topic.TROUBLE else None
-    return pause is None or now - sent_notice.at < pause
-
-
-def _without_past(
-    sent_notices: Sequence[SentNotice], notices: Sequence[Notice], topics: Collection[Topic]
-) -> tuple[SentNotice, ...]:
-    """Return the records of standing notices, and of trouble with a recovery still to send."""
-    standing = {notice.key for notice in notices}
-    awaited = Topic.RECOVERED in topics
-    return tuple(
-        sent_notice
-        for sent_notice in sent_notices
-        if sent_notice.key in standing or (awaited and sent_notice.topic is Topic.TROUBLE)
-    )

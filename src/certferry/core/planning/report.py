@@ -150,6 +150,7 @@ class LineageReport(Struct, frozen=True):
     fingerprint: str | None  #: The version in force.
     outcomes: tuple[StepOutcome, ...]
     was_observed: bool = True  #: False if the run was stopped before.
+    ends: tuple[datetime, ...] = ()  #: The ends of the stored certificates, the newest first.
 
     def having(self, outcome: Outcome) -> tuple[StepOutcome, ...]:
         """Return the steps with this outcome."""

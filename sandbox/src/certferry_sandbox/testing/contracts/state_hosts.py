@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from certferry import __version__
-from certferry.core.assessment.notices import Notice, SentNotice, Subject, Topic, having
+from certferry.core.assessment.dispatch import having
+from certferry.core.assessment.notices import Notice, SentNotice, Subject, Topic
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.observed.records import HostRecord, LastRun
 from certferry.errors import LeaseHeld, Problem

@@ -1,0 +1,253 @@
+"""The news for each channel: the standing notices that a channel has not been sent.
+
+Trouble is sent by cause. The first message names all certificates of the cause, and so does each
+reminder. A certificate that joins the cause later waits for the next reminder, unless the
+certificate ends earlier than the others, or no reminder follows.
+
+A run stores a `SentNotice` for each notice before sending the message, and removes the `SentNotice`
+if the service refuses. A run killed in between leaves the `SentNotice` stored, so a message may be
+lost, and is never sent twice.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+
+from msgspec import Struct
+
+from certferry.core.assessment.causes import causes_of
+from certferry.core.assessment.health import Concern
+from certferry.core.assessment.notices import ChannelState, Key, Notice, SentNotice, Topic
+from certferry.core.planning.limits import NEAR
+from certferry.errors import OrderPostponed, Problem
+from certferry.text import Text
+from certferry.values import replace
+
+A_DAY = timedelta(hours=23)
+"""The time after which trouble is sent again: shorter than a day, because a daily run is late or
+early by minutes.
+"""
+NEAR_AGAIN = timedelta(hours=6)
+"""The time after which trouble near the deadline is sent again, if a run comes by then."""
+
+AT_ONCE = 5
+"""The most messages to a channel in `AT_ONCE` minutes. DingTalk, Feishu and WeCom accept twenty a
+minute or more (docs/facts/receivers.md §1)."""
+MINUTE = timedelta(minutes=1)
+
+LONGEST_REST = timedelta(days=2)
+"""The longest wait accepted from a service: a used-up daily quota means a wait until tomorrow."""
+
+CROWDED = (0, 30)
+"""The minutes at the beginning of which timers all over the world send, and Feishu refuses messages
+(11232).
+"""
+CROWD = timedelta(seconds=4)
+
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
+_ORDER = (
+    Topic.TROUBLE,
+    Topic.DEADLINE,
+    Topic.RECOVERED,
+    Topic.FOUND,
+    Topic.RENEWED,
+    Topic.DEPLOYED,
+)
+
+
+class Notification(Struct, frozen=True):
+    """A notice to send to a channel."""
+
+    notice: Notice
+    #: Whether the channel was sent the same trouble before.
+    again: bool = False
+
+
+class Dispatch(Struct, frozen=True):
+    """Notifications claimed by a run for a channel."""
+
+    notifications: tuple[Notification, ...]
+    #: The records to store before sending, so another run does not send the same.
+    state: ChannelState
+
+
+def dispatch(
+    name: str, notices: Sequence[Notice], state: ChannelState, on: Collection[Topic], now: datetime
+) -> Dispatch:
+    """Return the notifications for a channel with the topics `on`, and the claim to store."""
+    to_send = tuple(_to_send(name, notices, state.sent_notices, on, now))
+    sent_notices = _without_past(state.sent_notices, notices, on)
+    if not to_send or not may_be_sent(state, now):
+        return Dispatch((), replace(state, sent_notices=sent_notices))
+    after = {sent_notice.key: sent_notice for sent_notice in sent_notices}
+    for notice in (notification.notice for notification in to_send):
+        if notice.topic is Topic.RECOVERED:
+            after.pop(_sent_as(notice), None)
+        else:
+            after[notice.key] = SentNotice(*notice.key, notice.since, now, notice.problem.code)
+    sent = (*state.sent, now)[-AT_ONCE:]
+    return Dispatch(to_send, replace(state, sent_notices=tuple(after.values()), sent=sent))
+
+
+def having(sent_notice: SentNotice, state: ChannelState) -> ChannelState:
+    """Return the records of a channel with one more notice sent."""
+    is_known = sent_notice.key in {stored.key for stored in state.sent_notices}
+    return state if is_known else replace(state, sent_notices=(*state.sent_notices, sent_notice))
+
+
+def taken_back(
+    sent: Iterable[Notification], before: ChannelState, state: ChannelState
+) -> ChannelState:
+    """Return the records without refused notifications, so a later run sends them."""
+    were = {sent_notice.key: sent_notice for sent_notice in before.sent_notices}
+    are = {sent_notice.key: sent_notice for sent_notice in state.sent_notices}
+    for key in (_sent_as(notification.notice) for notification in sent):
+        are.pop(key, None)
+        if key in were:
+            are[key] = were[key]
+    return replace(state, sent_notices=tuple(are.values()))
+
+
+def _sent_as(notice: Notice) -> Key:
+    """Return the key of the `SentNotice` for a notice. A recovery has the key of the trouble."""
+    topic = Topic.TROUBLE if notice.topic is Topic.RECOVERED else notice.topic
+    return (topic, notice.subject)
+
+
+def may_be_sent(state: ChannelState, now: datetime) -> bool:
+    """Return whether a channel may be sent a message now.
+
+    It may unless the service asked to wait, or `AT_ONCE` messages were sent in the last minutes. A
+    wait longer than `LONGEST_REST` comes from a wrong clock and is ignored.
+    """
+    if state.again_at is not None and now < state.again_at <= now + LONGEST_REST:
+        return False
+    return len([moment for moment in state.sent if abs(now - moment) < AT_ONCE * MINUTE]) < AT_ONCE
+
+
+def until_quiet(now: datetime) -> timedelta:
+    """Return how long the busy time at the hour or half hour still lasts; zero outside of it."""
+    if now.minute not in CROWDED:
+        return timedelta(0)
+    passed = timedelta(seconds=now.second, microseconds=now.microsecond)
+    return max(CROWD - passed, timedelta(0))
+
+
+def again_after(notice: Notice, now: datetime) -> timedelta | None:
+    """Return the time after which trouble is sent again; `None` for never."""
+    if notice.deadline is not None and notice.deadline - now <= NEAR:
+        return NEAR_AGAIN
+    # The first message about a postponed order has the moment of the order. Operators have to wait
+    # until then.
+    return None if notice.problem.code == OrderPostponed.code else A_DAY
+
+
+def _to_send(
+    name: str,
+    notices: Sequence[Notice],
+    sent_notices: Sequence[SentNotice],
+    topics: Collection[Topic],
+    now: datetime,
+) -> list[Notification]:
+    before = {sent_notice.key: sent_notice for sent_notice in sent_notices}
+    # Trouble of a channel is for the other channels: the channel refuses messages.
+    standing = {notice.key: notice for notice in notices if notice.subject.channel != name}
+    to_send = [
+        Notification(notice)
+        for notice in standing.values()
+        if not _is_trouble(notice) and _sent_at(notice, before) is None
+    ]
+    for members in by_cause(filter(_is_trouble, standing.values())):
+        to_send += _of_cause(members, before, now)
+    for sent in sent_notices:
+        if sent.topic is Topic.TROUBLE and sent.key not in standing:
+            message = Text("in order again; the trouble started at {since}", since=sent.since)
+            over = Problem(sent.code, message)
+            to_send.append(Notification(Notice(Topic.RECOVERED, sent.subject, sent.since, over)))
+    taken = [notification for notification in to_send if notification.notice.topic in topics]
+    return sorted(
+        taken,
+        key=lambda notification: (
+            _ORDER.index(notification.notice.topic),
+            notification.notice.subject,
+        ),
+    )
+
+
+def by_cause(troubles: Iterable[Notice]) -> Iterator[list[Notice]]:
+    """Yield the trouble of each cause, the worst cause first. Trouble that causes the rest comes
+    first, and among equals the first certificate to end.
+    """
+    notices = {notice.subject: notice for notice in troubles}
+    concerns = (Concern(each.problem, each.subject, each.deadline) for each in notices.values())
+    for cause in causes_of(concerns):
+        yield [notices[concern.subject] for concern in cause.everything]
+
+
+def paragraphs(notifications: Sequence[Notification]) -> Iterator[list[Notification]]:
+    """Yield the notifications for each paragraph of a message: trouble by cause, recoveries by the
+    code and the target of the trouble, other notices by their words.
+    """
+    by_key = {notification.notice.key: notification for notification in notifications}
+    for members in by_cause(filter(_is_trouble, (each.notice for each in notifications))):
+        yield [by_key[notice.key] for notice in members]
+    others = defaultdict[tuple[Hashable, ...], list[Notification]](list)
+    for notification in notifications:
+        notice = notification.notice
+        problem, about = notice.problem, notice.subject
+        if notice.topic is Topic.RECOVERED:
+            of_cause = (problem.code, about.target, about.channel, about.host, not about.lineage)
+            others[notice.topic, *of_cause].append(notification)
+        elif not _is_trouble(notice):
+            others[notice.topic, problem.message, problem.hint].append(notification)
+    yield from others.values()
+
+
+def _is_trouble(notice: Notice) -> bool:
+    return notice.topic is Topic.TROUBLE
+
+
+def _of_cause(
+    members: Sequence[Notice], before: Mapping[Key, SentNotice], now: datetime
+) -> Iterator[Notification]:
+    """Yield the notifications of a cause: all if a reminder is due, else the trouble that is new
+    and cannot wait for the next reminder.
+    """
+    sent = {notice: moment for notice in members if (moment := _sent_at(notice, before))}
+    rests = [rest for notice in members if (rest := again_after(notice, now)) is not None]
+    if sent and rests and now - max(sent.values()) >= min(rests):
+        yield from (Notification(notice, again=notice in sent) for notice in members)
+        return
+    # A notice that was sent with another code says nothing of this cause.
+    codes = {"", members[0].problem.code}
+    of_this_cause = [notice for notice in sent if before[notice.key].code in codes]
+    new = [notice for notice in members if notice not in sent]
+    if not of_this_cause or not rests or _first_end(new) < _first_end(of_this_cause):
+        yield from map(Notification, new)
+
+
+def _first_end(notices: Iterable[Notice]) -> datetime:
+    deadlines = (notice.deadline for notice in notices if notice.deadline is not None)
+    return min(deadlines, default=_NEVER)
+
+
+def _sent_at(notice: Notice, before: Mapping[Key, SentNotice]) -> datetime | None:
+    """Return when a channel was sent a notice; `None` if the notice began after the record."""
+    sent = before.get(notice.key)
+    return None if sent is None or sent.since != notice.since else sent.at
+
+
+def _without_past(
+    sent_notices: Sequence[SentNotice], notices: Sequence[Notice], topics: Collection[Topic]
+) -> tuple[SentNotice, ...]:
+    """Return the records of standing notices, and of trouble with a recovery still to send."""
+    standing = {notice.key for notice in notices}
+    awaited = Topic.RECOVERED in topics
+    return tuple(
+        sent_notice
+        for sent_notice in sent_notices
+        if sent_notice.key in standing or (awaited and sent_notice.topic is Topic.TROUBLE)
+    )
