@@ -178,6 +178,7 @@ class Service:
     called: Text  #: The service's name for people.
     questions: tuple[bind.Question, ...]  #: The settings to ask the operator for.
     where_keys_are: Text | None = None
+    command_words: tuple[str, ...] = ()  #: See `ports.adapter`; for a target.
 
 
 def offered(
@@ -198,7 +199,8 @@ def offered(
                 by_key = {question.key: question for asked in both for question in asked}
                 questions = tuple(by_key.values())
             name, called = described.adapter.SERVICE, described.called
-            service = Service(type_, name, called, questions, described.where_keys_are)
+            where, words = described.where_keys_are, described.command_words
+            service = Service(type_, name, called, questions, where, words)
             ranked.append((type_ != USUAL.get(family), described.rank, service))
         except adapters.BrokenAdapter as broken:
             log.warning(

@@ -49,11 +49,13 @@ ENVIRONMENT = (
         ("Ali_Key", "ALICLOUD_ACCESS_KEY"),
         Text("the AccessKey id of a RAM user at Alibaba Cloud"),
         is_public=True,
+        acme_sh="Ali_Key",
     ),
     Variable(
         "access_key_secret",
         ("Ali_Secret", "ALICLOUD_SECRET_KEY"),
         Text("the secret of the AccessKey"),
+        acme_sh="Ali_Secret",
     ),
 )
 

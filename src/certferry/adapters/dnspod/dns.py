@@ -39,9 +39,14 @@ WHERE_KEYS_ARE = Text(
 ENVIRONMENT = (
     # acme.sh has two variables for a token; lego has one variable, with a comma between the halves.
     Variable(
-        "id", ("DP_Id", "DNSPOD_API_KEY"), Text("DNSPod token ID"), is_public=True, pattern=r"\d+"
+        "id",
+        ("DP_Id", "DNSPOD_API_KEY"),
+        Text("DNSPod token ID"),
+        is_public=True,
+        pattern=r"\d+",
+        acme_sh="DP_Id",
     ),
-    Variable("token", ("DP_Key", "DNSPOD_API_KEY"), Text("DNSPod token")),
+    Variable("token", ("DP_Key", "DNSPOD_API_KEY"), Text("DNSPod token"), acme_sh="DP_Key"),
 )
 
 # DNSPod's support wrote "3,600 requests an hour" to a user in 2021 (§1.2). A sixth may go at once:

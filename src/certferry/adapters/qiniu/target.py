@@ -64,11 +64,13 @@ ENVIRONMENT = (
         ("QINIU_ACCESS_KEY", "QINIU_AK"),
         Text("the access key (AK) of the Qiniu account"),
         is_public=True,
+        acme_sh="QINIU_AK",
     ),
     Variable(
         "secret_key",
         ("QINIU_SECRET_KEY", "QINIU_SK"),
         Text("the secret key (SK) of the Qiniu account"),
+        acme_sh="QINIU_SK",
     ),
 )
 ONE_ACCOUNT_A_DOMAIN = True  # adding an existing domain: 400062, "domain exists" (§5)
