@@ -33,7 +33,7 @@ Any adapter may define four more:
   name than `SERVICE`. By default a person reads `SERVICE`.
 - `RANK`, a whole number: the place among the offers of `certferry init`, lower numbers first.
   Adapters without a rank come last. The account types used without a configuration file
-  (`wiring.settings.USUAL`) stay first.
+  (`wiring.registry.USUAL`) stay first.
 - `WHERE_KEYS_ARE`, a `Text`: the way through the service's console to the keys. `certferry init`
   prints the way before the questions, and docs/reference/adapters.md has the same text.
 - `CODES`: a mapping from each of the service's codes, as messages print the code, to a

@@ -39,6 +39,7 @@ from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.run import in_thread
 from certferry.text import Text, cut, verbatim
+from certferry.wiring.registry import ALSO_CALLED
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -134,14 +135,11 @@ class Described:
         return timedelta(days=days) if isinstance(days, int) else timedelta(0)
 
 
-_ALSO_CALLED = {"aliyun": "alidns", "dingding": "dingtalk", "lark": "feishu", "weixin": "wecom"}
-
-
 def type_instead_of(word: str, types: Sequence[str]) -> Text:
-    """Return advice with the type probably meant by `word`. Other names of a service, such as
-    aliyun for alidns, are recognised.
+    """Return advice with the type probably meant by `word`. Other names of a service are
+    recognised.
     """
-    return instead_of(_ALSO_CALLED.get(word.lower(), word), types)
+    return instead_of(ALSO_CALLED.get(word.lower(), word), types)
 
 
 def described(point: EntryPoint, role: Text) -> Described:

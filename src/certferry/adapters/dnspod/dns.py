@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from certferry import __version__
 from certferry.adapters.dns.answers import must_be_positive
-from certferry.adapters.dns.keys import TENCENT_CLOUDS, KeyForms, Mistaken
+from certferry.adapters.dns.keys import KeyForms, Mistaken
 from certferry.adapters.dnspod.client import CODES, DnspodClient, DnspodRecords
 from certferry.adapters.dnspod.client import NAME as SERVICE
 from certferry.adapters.http.http_client import HttpClient, pace_in
@@ -66,7 +66,7 @@ KEYS = KeyForms(
         Mistaken(
             "id",
             "^[AI]KID",  # IKID at the international site
-            TENCENT_CLOUDS,
+            Text("is a key of Tencent Cloud (AKID…)"),
             Text(
                 'declare the key as an account with type = "tencentcloud", with `secret_id` '
                 "and `secret_key`; or create a DNSPod token at console.dnspod.cn (API keys, "

@@ -80,9 +80,7 @@ NEEDS_COMMON_NAME = CommonNameRule(  # without a common name: 400348 (§4.6)
         "if Qiniu accepts such certificates now, set `accept_no_common_name = true` on the account"
     ),
 )
-
 LEAST_LIFE = "min_remaining_days"
-
 MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (§4.6)
 
 
