@@ -51,8 +51,10 @@ class StoredCertificate(Struct, frozen=True):
     not_before: int | None = None
     not_after: int | None = None
     created: int | None = None
-    #: The SHA-256 of the leaf, in hexadecimal.
+    #: The SHA-256 of the leaf, in lowercase hexadecimal.
     fingerprint: str | None = None
+    #: The serial as a number, because services write serials with and without leading zeros.
+    serial: int | None = None
 
     @property
     def label(self) -> str:
@@ -194,9 +196,9 @@ class Copies:
     def _quota(self) -> Notes[QuotaNote]:
         return Notes(self.memory, QuotaNote)
 
-    def of(self, lineage: str, known: Sequence[Certificate]) -> Iterator[RemoteCertificate]:
+    def of(self, lineage: str, issued: Sequence[Certificate]) -> Iterator[RemoteCertificate]:
         """Yield the copies of a lineage's certificates, see `_is_copy`."""
-        for certificate in known:
+        for certificate in issued:
             for record in _copies(lineage, certificate, self.certificates.all()):
                 label, proof = record.label, certificate.fingerprint
                 yield RemoteCertificate(record.remote_id, label, proof, certificate.not_after)
@@ -208,17 +210,17 @@ class Copies:
         return (_other(record) for record in listed if record.remote_id not in ids)
 
     def unremembered(
-        self, lineage: str, known: Sequence[Certificate]
+        self, lineage: str, issued: Sequence[Certificate]
     ) -> Iterator[OtherCertificate]:
-        """Yield copies with a label of the lineage for a certificate outside `known`.
+        """Yield copies with a label of the lineage for a certificate outside `issued`.
 
-        An empty `known` yields nothing: every copy would look unknown.
+        An empty `issued` yields nothing: every copy would look unknown.
         """
-        if not known:
+        if not issued:
             return
         labels = {
             label
-            for certificate in known
+            for certificate in issued
             for label in lineages.labels_of(lineage, certificate.fingerprint)
         }
         begins, ours = lineages.prefixes(lineage), lineages.owners(lineage)
@@ -328,14 +330,19 @@ def _copies(
 
 
 def _is_copy(record: StoredCertificate, certificate: Certificate, labels: Collection[str]) -> bool:
-    """Return whether a listed certificate is the certificate. A listed fingerprint decides. A list
-    without fingerprints shows only our uploads: by their label, with fitting names and dates.
+    """Return whether a listed certificate is the certificate. A listed fingerprint decides alone.
+    Otherwise names and dates must fit, and the serial decides. A list without serials shows only
+    our uploads, by their label.
     """
     if record.fingerprint is not None:
         return record.fingerprint == certificate.fingerprint
     names = {name.lower() for name in record.names or certificate.names}
+    if record.serial is None:
+        is_same = record.name in labels
+    else:
+        is_same = record.serial == int(certificate.serial, 16)
     return (
-        record.name in labels
+        is_same
         and names == set(certificate.names)
         and record.not_before in {None, int(certificate.not_before.timestamp())}
         and record.not_after in {None, int(certificate.not_after.timestamp())}

@@ -85,6 +85,6 @@ def rejected(
 def with_hint(error: DeployError, hint: Text, *, instead: bool = True) -> DeployError:
     """Return the error with a second hint: an alternative (`instead`), or an addition."""
     if error.hint is not None:
-        joined = Text("{one}; or {other}") if instead else Text("{one}; {other}")
-        hint = joined.filled(one=error.hint, other=hint)
+        joined = Text("{hint}; or {other}") if instead else Text("{hint}; {other}")
+        hint = joined.filled(hint=error.hint, other=hint)
     return type(error)(error.message, hint=hint, retry=error.retry)
