@@ -288,7 +288,7 @@ def _wait(result: StepOutcome, why: Text, since: datetime, context: StepContext)
 
 
 def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcome]:
-    """Withdraw a certificate refused by edges, and have the lineage reconciled again at once.
+    """Withdraw a certificate refused by edges; the lineage's next pass comes at once.
 
     Yield two outcomes: the failed rollout, and the waiting deployment of the previous certificate.
     """
@@ -311,8 +311,8 @@ def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcom
 
 
 def withdraw(step: plans.Rollback, context: StepContext, *, by_hand: bool = False) -> None:
-    """Store that a certificate must not be bound to a domain again; `by_hand`: an operator says
-    so.
+    """Store that a certificate must not be bound to a domain again. `by_hand` says that an operator
+    decided this.
     """
     place = (step.target, step.domain, step.fingerprint)
     context.ports.state.save_withdrawal(
