@@ -1,5 +1,5 @@
-"""Copies of certificates in a service's store, found by fingerprint or by label, shared by all
-lineages of a run.
+"""Copies of certificates in a service's store, found by fingerprint, serial or label, shared by
+all lineages of a run.
 
 - `Certificates` caches the store's list, and adds the uploads and removals of this process: lists
   lag behind writes, and a copy missing from the list would be uploaded again.
