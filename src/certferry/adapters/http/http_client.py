@@ -30,7 +30,7 @@ from certferry.adapters.http.exchange import (
     seconds_asked_for,
     surely_undone,
 )
-from certferry.ports.adapter import NO_HEADERS, Answer, Context, Pace
+from certferry.ports.adapter import NO_HEADERS, Answer, Context, OpenPace, Pace
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -263,9 +263,21 @@ def client_in(
 
 def pace_in(context: Context, service: str, per_second: float) -> Pace:
     """Return the pace of an account's requests to a service, shared by all users of the account."""
-    if context.pace is None:
-        return Pacer(per_second, pause=context.pause)
-    return context.pace(service, per_second)
+    return shared_pace(context.pace, service, per_second, pause=context.pause)
+
+
+def shared_pace(
+    open_pace: OpenPace | None,
+    service: str,
+    per_second: float,
+    *,
+    pause: Pause,
+    clock: Callable[[], float] = time.monotonic,
+) -> Pace:
+    """Return the account's pace at a service; without other users, a pace of the caller alone."""
+    if open_pace is None:
+        return Pacer(per_second, clock=clock, pause=pause)
+    return open_pace(service, per_second)
 
 
 def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:

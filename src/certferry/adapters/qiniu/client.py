@@ -63,11 +63,7 @@ class QiniuTransport:
         def paced(url: str) -> Pace:
             # If `fusion` and another host have one address, both share the lower rate.
             rate = FUSION_RATE if url == hosts.fusion else RATE
-            return (
-                http_client.Pacer(rate, clock=clock, pause=pause)
-                if pace is None
-                else pace(url, rate)
-            )
+            return http_client.shared_pace(pace, url, rate, pause=pause, clock=clock)
 
         self.hosts = hosts
         #: Whether the access key belongs to a sub-account.
