@@ -221,7 +221,8 @@ def render(
 
     Every template can use:
 
-    - `say("…", places=…)`, `text(Text)`, `word("done")`, `moment(datetime)`, `some_of(names, 3)`
+    - `say("…", places=…)`, `text(Text)`, `word("done")`, `some_of(names, 3)`
+    - `moment(datetime)`, `instant(datetime)`: to the minute, and to the second
     - `prose(Text)`: a sentence with backquoted words as code
     - `command_line("certferry sync")`: the command with the file that it reads, as HTML
     - `link("/path")`, `here(place=…)`, `asset("name")`
@@ -242,6 +243,11 @@ def render(
             return ""
         return Markup('<time datetime="{}" title="{}">{}</time>').format(
             rfc3339(value), f"{value:%Y-%m-%d %H:%M:%S} UTC", f"{value:%Y-%m-%d %H:%M} UTC"
+        )
+
+    def instant(value: datetime) -> str:
+        return Markup('<time datetime="{}">{}</time>').format(
+            rfc3339(value), f"{value:%Y-%m-%d %H:%M:%S} UTC"
         )
 
     def prose(sentence: Text | str) -> Markup:
@@ -273,6 +279,7 @@ def render(
             link=lambda path: site.prefix + path,
             asset=asset,
             moment=moment,
+            instant=instant,
             visitor=visitor,
             language=voice.language,
             languages=LANGUAGE_NAMES,

@@ -76,10 +76,16 @@ def carry_out(  # noqa: C901 - a case for each kind of step
 
 
 def store_waits(plan: plans.Plan, context: StepContext) -> None:
-    """Store since when the plan waits for each rollout, and the settings left as drift."""
+    """Store since when the plan waits for each rollout, the rollouts that failed after the target
+    accepted the change, and the settings left as drift.
+    """
     for rollout in plan.rollouts:
-        if isinstance(rollout.when, Waiting) and not rollout.unread:
+        if rollout.unread:
+            continue
+        if isinstance(rollout.when, Waiting):
             _begin(rollout, context)
+        elif isinstance(rollout.when, plans.TimedOut):
+            context.record_failure(rollout.steps[0], rollout.when.error)
     for drifted in plan.drifts:
         _note_drift(drifted, context)
     for target, domain in plan.unchanged:

@@ -240,6 +240,7 @@ class LineageReconciler:
         self._held_until: datetime | None = None
         self._certain: frozenset[plans.Doubt] = frozenset()
         self._keeping: set[str] = set()
+        self._failed: set[tuple[str, str]] = set()
         self.seen: Sighted | None = None
         self.awaits_another = False
 
@@ -447,9 +448,8 @@ class LineageReconciler:
         return replace(without, issue=step)
 
     def _with_renewal_info(self, observed: Observation) -> Observation:
-        if self._issuing is Issuing.NEVER:
-            return observed
-        return with_renewal_info(self.desired, observed, self._ports)
+        may_order = self._issuing is not Issuing.NEVER
+        return with_renewal_info(self.desired, observed, self._ports) if may_order else observed
 
     def _follow(self, plan: plans.Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every ready step, and report how the other steps stand."""
@@ -463,8 +463,8 @@ class LineageReconciler:
             self._outcomes.note(outcome)
 
     def _context(self, observed: Observation, lease: Lease | None) -> StepContext:
-        removals = self._rules.removals
-        return StepContext(self.desired, observed, self._ports, lease, self._keeping, removals)
+        in_run = (self._keeping, self._failed, self._rules.removals)
+        return StepContext(self.desired, observed, self._ports, lease, *in_run)
 
 
 def lease_busy(

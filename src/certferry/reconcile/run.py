@@ -38,7 +38,7 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import BegunRun, HistoryEntry, HostRecord, RolloutRecord
 from certferry.core.planning.drift import as_repair
-from certferry.core.planning.plan import Deploy, Retire, Verify
+from certferry.core.planning.plan import Deploy, Retire, Rollback, Verify
 from certferry.core.planning.planner import Claims
 from certferry.core.planning.removals import allowance
 from certferry.core.planning.timing import open_record
@@ -183,19 +183,12 @@ def host_in_notices(state: StateStore) -> str:
     return state.host if state.is_shared else ""
 
 
-def _end(state: StateStore, run: BegunRun) -> None:
-    with suppress(StateError):
-        state.end_run(run)
-
-
 Change = Callable[[Notices], Notices]
 
 
-def change_notices(state: StateStore, change: Change) -> None:
-    """Store the changed notices; write nothing if all notices stay."""
-    before = state.notices()
-    if {*change(before)} != {*before}:
-        state.update_notices(change)
+def _end(state: StateStore, run: BegunRun) -> None:
+    with suppress(StateError):
+        state.end_run(run)
 
 
 def notices_of_unended(state: StateStore) -> tuple[Notice, ...]:
@@ -329,6 +322,8 @@ class StepContext(Struct, frozen=True):
     lease: Lease | None = None
     #: Accounts that refuse to remove copies in this run.
     keeping: set[str] = struct_field(default_factory=set)
+    #: The target and domain of each rollout whose end as failed is in the history of this run.
+    failed: set[tuple[str, str]] = struct_field(default_factory=set)
     removals: Removals = struct_field(default_factory=Removals)
 
     @property
@@ -368,10 +363,12 @@ class StepContext(Struct, frozen=True):
         """Add an event to the history."""
         self.ports.progress(Happened(self.lineage, event, facts))
 
-    def record_failure(self, step: Deploy, error: CertferryError) -> None:
-        """Add a failed deployment to the history."""
-        problem = str(error.lasting)
-        self.record("deploy failed", target=step.target, domain=step.domain, problem=problem)
+    def record_failure(self, step: Deploy | Verify | Rollback, error: CertferryError) -> None:
+        """Add a failed step to the history, once in a run."""
+        if (step.target, step.domain) not in self.failed:
+            self.failed.add((step.target, step.domain))
+            facts = {"target": step.target, "domain": step.domain, "problem": str(error.lasting)}
+            self.record(f"{step.action} failed", **facts)
 
     def begin(
         self, step: Deploy | Verify, place: StepPlace, *, repairing: bool = False
