@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from certferry.adapters.qiniu.account import CERTIFICATES_AGE, LIST_AGE
+from certferry.adapters.cdn.caches import LIST_AGE
+from certferry.adapters.cdn.copies import CERTIFICATES_AGE
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.observed.observation import DomainState
 from certferry.ports.target import DeployTarget

@@ -25,7 +25,14 @@ from certferry.migration.takeover import propose_takeover
 from certferry.wiring.settings import ADAPTERS
 from tests.fuzz.altered_answers import ODD, altered_bytes
 from tests.fuzz.outcomes import in_memory, only_ours
-from tests.migration.old_homes import AcmeShHome, CertbotHome, LegoHome, in_base64, issued
+from tests.migration.old_homes import (
+    VARIABLES,
+    AcmeShHome,
+    CertbotHome,
+    LegoHome,
+    in_base64,
+    issued,
+)
 
 NAME = "img.example.com"
 MADE = issued(NAME, f"*.{NAME}")
@@ -53,7 +60,7 @@ CRONTAB = b"""PATH=/usr/bin:"/opt/x"
 @daily true
 """
 READERS: dict[OldClient, Callable[..., Any]] = {
-    OldClient.ACME_SH: acme_sh.read,
+    OldClient.ACME_SH: partial(acme_sh.read, variables=VARIABLES),
     OldClient.CERTBOT: certbot.read,
     OldClient.LEGO: lego.read,
 }

@@ -169,30 +169,37 @@ def _in_snake_case(name: str) -> str:
 
 
 VENDORS = re.compile(
-    r"qiniu|qbox|kodo|\bpili\b|dnspod|tencent|alidns|aliyun|cloudflare|powerdns|lexicon"
-    r"|dingtalk|feishu|wecom",
+    r"qiniu|qbox|kodo|\bpili\b|七牛|dnspod|tencent|腾讯|alidns|aliyun|阿里|alibaba|cloudflare"
+    r"|powerdns|lexicon|dingtalk|钉钉|feishu|飞书|wecom",
     re.IGNORECASE,
 )
-VENDORLESS = ("core", "config", "ports", "reconcile")
-"""Rooms that know no product: what is a vendor's own is its adapter's."""
+VENDORS_FOLDERS = frozenset(
+    {"alidns", "cloudflare", "dnspod", "lexicon", "notify", "qiniu", "tencentcloud"}
+)
+"""The folders of adapters whose own vendors have these names."""
+NAMES_A_VENDOR = {
+    "wiring/registry.py": "the choices that no adapter may make",
+    "extras.py": "an extra's name, and the name of the library in the extra",
+    "adapters/s3/objects.py": "a vendor's buckets lack a function of S3's API",
+    "adapters/rfc2136/update_server.py": "a product's setting, in the advice for its servers",
+}
+"""The other modules that name a vendor, each with the reason."""
 
 
 def vendors(tree: ast.Module, text: str) -> Iterator[Breach]:
-    """Names and values are no vendor's; prose may say where a fact comes from."""
-    del text
-    prose = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
-    for node in ast.walk(tree):
-        match node:
-            case ast.Constant(value=str() as said) if id(node) not in prose:
-                pass
-            case ast.Name(id=said) | ast.Attribute(attr=said) | ast.arg(arg=said):
-                pass
-            case ast.FunctionDef(name=said) | ast.ClassDef(name=said) | ast.alias(name=said):
-                pass
-            case _:
-                continue
-        if found := VENDORS.search(said):
-            yield node.lineno, f"{found[0]!r} is a vendor's"
+    """Neither code nor prose names a vendor; a page of facts may be cited by its name."""
+    del tree
+    for number, line in enumerate(FACTS.sub("", text).splitlines(), start=1):
+        if found := VENDORS.search(line):
+            yield number, f"{found[0]!r} is a vendor's"
+
+
+def may_name_vendors(within: Path) -> bool:
+    """Return whether a module of the package is in a vendor's folder, or in the list."""
+    parts = within.parts
+    return within.as_posix() in NAMES_A_VENDOR or (
+        parts[0] == "adapters" and parts[1] in VENDORS_FOLDERS
+    )
 
 
 _SOURCE = r"docs/[\w/.-]+\.md|RFC\s+\d+|draft-[\w.-]+|ECMA-\d+|X\.\d+|SP [\d-]+[A-Z]?"
@@ -320,7 +327,7 @@ def _rules_of(path: Path) -> Iterator[Rule]:
     if within.parts[0] != "testing":
         allowed = frozenset(NOT_LITERAL.get(within.as_posix(), ()))
         yield partial(literal_sentences, allowed=allowed)
-    if package == PACKAGE and within.parts[0] in VENDORLESS:
+    if package == PACKAGE and not may_name_vendors(within):
         yield vendors
 
 

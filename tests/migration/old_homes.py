@@ -11,6 +11,18 @@ from certferry_sandbox.authority import KeyType as SandboxKey
 
 DP_ID, DP_KEY = "13490", "0123456789abcdef0123456789abcdef"
 QINIU_AK, QINIU_SK = "made-up-access-key", "made-up-secret-key"
+VARIABLES = {
+    "DP_Id": "DP_Id",
+    "DP_Key": "DP_Key",
+    "Ali_Key": "Ali_Key",
+    "Ali_Secret": "Ali_Secret",
+    "CF_Token": "CF_Token",
+    "Tencent_SecretId": "Tencent_SecretId",
+    "Tencent_SecretKey": "Tencent_SecretKey",
+    "QINIU_ACCESS_KEY": "QINIU_AK",
+    "QINIU_SECRET_KEY": "QINIU_SK",
+}
+"""certferry's names of the variables in acme.sh's home, with acme.sh's names."""
 DIRECTORY = "https://acme-v02.api.letsencrypt.org/directory"
 
 _AUTHORITY = Authority("Their CA")

@@ -19,12 +19,15 @@ from certferry.errors import ConfigError
 from certferry.migration import acme_sh
 from certferry.migration.acme_sh import default_home, installed_by, parse_conf
 from certferry.migration.home import Installed
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
+from certferry.wiring.machine import acme_sh_variables
 from tests.migration.old_homes import (
     DIRECTORY,
     DP_ID,
     DP_KEY,
     QINIU_AK,
     QINIU_SK,
+    VARIABLES,
     AcmeShHome,
     in_base64,
     issued,
@@ -37,7 +40,7 @@ from tests.support.permissions import bound_by_permissions
 
 IMG = ("img.example.com", "*.img.example.com")
 
-read = partial(acme_sh.read, source=PemFileSource())
+read = partial(acme_sh.read, source=PemFileSource(), variables=VARIABLES)
 
 
 @pytest.fixture
@@ -116,6 +119,11 @@ def test_keys_of_its_hooks_are_found(home: AcmeShHome) -> None:
     } == {name: secret.reveal() for name, secret in found.keys.items()}
     assert "ops@example.com" == found.email
     assert DP_KEY not in repr(found)
+
+
+def test_variables_of_acme_sh_are_those_that_the_adapters_declare() -> None:
+    """Every key that acme.sh stores for a service of ours, and nothing else."""
+    assert VARIABLES == acme_sh_variables(DNS_PROVIDERS, TARGETS)
 
 
 def test_keys_of_other_dns_hooks_are_found(home: AcmeShHome) -> None:
@@ -219,7 +227,7 @@ from certferry.migration.acme_sh import read
 from certferry.errors import ConfigError
 home = Path(sys.argv[1])
 try:
-    found = read(home, home, PemFileSource())
+    found = read(home, home, PemFileSource(), {})
 except ConfigError as error:
     print(json.dumps([str(error.message), str(error.hint)]))
 else:

@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from certferry.adapters.files.source import PemFileSource
-from certferry.cli import hook
 from certferry.core.desired.certificate import PemFiles
 from certferry.errors import ConfigError
 from certferry.migration import certbot, lego
 from certferry.migration.lego import default_home
-from certferry.migration.renewed import CLIENTS, QINIU, Renewed, renewed_by, renewed_by_any
+from certferry.migration.renewed import CLIENTS, Renewed, renewed_by, renewed_by_any
+from certferry.wiring.selection import hook_modes
 from tests.migration.old_homes import DIRECTORY, CertbotHome, LegoHome, issued, other_key
 
 # --- The directory of certbot
@@ -204,7 +204,7 @@ RENEWED = {
 
 def test_every_mode_is_a_client_or_the_old_one() -> None:
     """Four modes, as README.md lists them."""
-    assert ("acme.sh", "certbot", "lego", "qiniu") == (*CLIENTS, QINIU) == hook.MODES
+    assert ("acme.sh", "certbot", "lego", "qiniu") == (*CLIENTS, "qiniu") == hook_modes()
     assert set(CLIENTS) == set(SPEECH)
 
 

@@ -7,6 +7,7 @@ import os
 import stat
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from certferry.errors import ConfigError
-from certferry.migration.acme_sh import install
+from certferry.migration import acme_sh
 from tests.another_user import as_root, given_away
 from tests.support.programs import needs
 
@@ -26,6 +27,9 @@ names = ("Le_Domain", "CERT_KEY_PATH", "CERT_PATH", "CA_CERT_PATH", "CERT_FULLCH
 print(json.dumps([sys.argv[1:], {name: os.environ.get(name) for name in names}]))
 sys.exit(7)
 """
+
+
+install = partial(acme_sh.install, exported=["QINIU_AK", "QINIU_SK"])
 
 
 @pytest.fixture

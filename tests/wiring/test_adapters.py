@@ -173,6 +173,7 @@ def test_name_that_no_package_declares(connect: Connect, tmp_path: Path) -> None
         ),
         (f"{adapter()}\nNEEDS_COMMON_NAME = True", "is not a `CommonNameRule`"),
         (f"{adapter()}\nCALLED = 'Ours'", "`CALLED` of bad_dns is not a `Text`"),
+        (f"{adapter()}\nCOMMAND_WORDS = ('Ours',)", "`COMMAND_WORDS` of bad_dns is not a tuple"),
         (f"{adapter()}\nRANK = True", "`RANK` of bad_dns is not a whole number"),
         (f"{adapter()}\nONLY_SENDS = 'yes'", "`ONLY_SENDS` of bad_dns is neither True nor False"),
         (

@@ -31,7 +31,7 @@ from certferry_sandbox.world import World, demonstration
 @click.option("--serve", is_flag=True, help="Open the console of a world with trouble in it.")
 @click.pass_obj
 def command(front: Front, directory: Path | None, *, serve: bool) -> int:
-    """Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on.
+    """Run a simulated CA, DNS services and a CDN on 127.0.0.1 to practise on.
 
     Prints a ready configuration, and the `certferry init` command to try the interview.
     """

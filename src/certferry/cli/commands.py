@@ -58,7 +58,7 @@ COMMANDS = {
     "dns-persist": "Print a DNS record that proves NAME permanently (experimental).",
     "schedule": "Schedule `certferry sync` twice a day, with cron or systemd.",
     "notify": "Test the notification channels.",
-    "sandbox": "Run a simulated CA, DNSPod and Qiniu on 127.0.0.1 to practise on.",
+    "sandbox": "Run a simulated CA, DNS services and a CDN on 127.0.0.1 to practise on.",
     "demo": "Run the main job in a simulated world, and check every edge.",
     "completion": "Print a script that completes certferry's commands in a shell.",
     "help": "Print the reference and the how-tos, or search them, offline.",

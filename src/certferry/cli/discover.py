@@ -30,11 +30,11 @@ from certferry.wiring.settings import from_keys
 
 _ACCOUNT = "Show only this account; can be repeated."
 _EXPIRING = "Show only certificates that expire within DAYS days or have expired."
-_FOREIGN = "Show only certificates uploaded by neither certferry nor Qiniu (free certificates)."
-_TOML = "Print tables for the configuration file, for the domains without coverage."
-_REPORT = (
-    "Print Qiniu's and DNSPod's answers to reading calls, for an issue: without keys and names."
+_FOREIGN = (
+    "Show only certificates uploaded by neither certferry nor the service (free certificates)."
 )
+_TOML = "Print tables for the configuration file, for the domains without coverage."
+_REPORT = "Print the services' answers to reading calls, for an issue: without keys and names."
 
 
 @click.command("discover")
@@ -64,8 +64,8 @@ def command(
     is first. COVERED BY names the declared certificate that will serve the domain, in brackets a
     certificate that covers the domain without a deployment.
 
-    Without a configuration file the keys come from the environment (QINIU_ACCESS_KEY,
-    QINIU_SECRET_KEY). Exits 1 if an account could not be read completely.
+    Without a configuration file the keys come from the environment (`certferry help adapters` lists
+    the names). Exits 1 if an account could not be read completely.
     """
     if as_toml and as_json:
         raise UsageMistake(Text("--toml and --json cannot be combined"))
@@ -129,7 +129,7 @@ def doctor(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: bo
     resolvers, domains and their CNAMEs, certificates, files, the state and its key, the schedule.
     Changes nothing. Exits 1 on an error.
 
-    With --report, prints the facts for an issue about Qiniu or DNSPod instead. Without a
+    With --report, prints the facts for an issue about a service instead. Without a
     configuration file the keys come from the environment.
     """
     if as_report:

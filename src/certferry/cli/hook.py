@@ -22,17 +22,16 @@ from certferry.text import Text
 from certferry.wiring.machine import install_deploy_hook
 from certferry.wiring.run_row import RunOptions
 from certferry.wiring.runner import RunInProgress
-from certferry.wiring.selection import meant_by
+from certferry.wiring.selection import hook_modes, meant_by
 from certferry.wiring.workspace import who_runs
 
-MODES = ("acme.sh", "certbot", "lego", "qiniu")
 _ENV_FILE = "Take keys from a file with KEY=value lines, mode 0600. Can be repeated."
 _INSTALL = "Write acme.sh's deploy hook `certferry`, which runs this command with the same options."
 _HOME = "With --install: acme.sh's home. Default: LE_WORKING_DIR, or ~/.acme.sh."
 
 
 @click.command("hook")
-@click.argument("mode", metavar="MODE", type=click.Choice(MODES))
+@click.argument("mode", metavar="MODE", type=click.Choice(hook_modes()))
 @options.wait_option(
     "Stop waiting after SECONDS. Default: wait to the end; 90 seconds for lego, which limits its"
     " hooks."
@@ -54,13 +53,13 @@ def command(
 ) -> Exit:
     """Deploy a certificate that another ACME client has just renewed; run by the client.
 
-    MODE is the client (acme.sh, certbot or lego) whose variables identify the certificate; or
-    qiniu, for every declared certificate with a deployment to Qiniu.
+    MODE is the client (acme.sh, certbot or lego) whose variables identify the certificate; or the
+    type of an account with domains, for every declared certificate with a deployment there.
 
     With a configuration, syncs the declared certificate with the same files (or copies), else the
     one with the same names. Without a configuration or declared certificates, the client's
-    certificate goes to the CDN domains that it covers, with QINIU_ACCESS_KEY and QINIU_SECRET_KEY
-    from the environment.
+    certificate goes to the CDN domains that it covers, with keys from the environment (`certferry
+    help adapters` lists the names).
 
     Changes still in progress at the end count as success: the hook exits 0, and the next run
     finishes them if the certificate is declared.

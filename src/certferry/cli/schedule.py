@@ -35,8 +35,9 @@ from certferry.present.run_log import is_stream
 from certferry.reconcile.examination import examine_channels
 from certferry.reconcile.run import Run
 from certferry.text import Text
+from certferry.wiring.adapters import CHANNELS
 from certferry.wiring.machine import has_packaged_timer, schedulers
-from certferry.wiring.settings import ADAPTERS
+from certferry.wiring.settings import ADAPTERS, offered
 
 _PRIVATE = 0o700
 _NOT_CARRIED = {"config", "verbose", "quiet"}
@@ -374,7 +375,8 @@ def cut_short(environ: Mapping[str, str]) -> RunCutShort | None:
 def _chosen(settings: Settings, channels: Sequence[str]) -> Sequence[str]:
     declared = list(settings.channels)
     if not declared:
-        hint = Text('declare a channel: [notify.ops] with type = "dingtalk" and its url')
+        hint = Text('declare a channel: [notify.ops] with type = "{type}" and its url')
+        hint = hint.filled(type=offered(CHANNELS)[0].type)
         raise ConfigError(Text("no channel is declared"), hint=hint)
     for name in channels:
         if name not in declared:

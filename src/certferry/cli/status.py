@@ -209,7 +209,7 @@ def check(front: Front, names: tuple[str, ...], *, run_within: int, as_json: boo
 
     Judges by the records of the last run and asks no service, so it can run every few minutes.
     Exits 0 OK, 1 WARNING, 2 CRITICAL, 3 UNKNOWN. WARNING with 1/6 of a certificate's lifetime left,
-    CRITICAL with 1/12; earlier if the CDN requires a minimum of days left (Qiniu: 30).
+    CRITICAL with 1/12; earlier if the CDN requires a minimum of days left.
     """
     from certferry.cli.selection import read_settings, workspace_of
     from certferry.core.assessment.health import checkup

@@ -56,8 +56,8 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     """Apply the configuration: issue, deploy, verify, clean up.
 
     Without NAME: every declared certificate. With NAMEs and no configuration file, NAMEs are the
-    domains of one certificate, and the keys come from the environment: DP_Id and DP_Key, Ali_Key
-    and Ali_Secret, or CF_Token; QINIU_ACCESS_KEY and QINIU_SECRET_KEY.
+    domains of one certificate, and the keys come from the environment (`certferry help adapters`
+    lists the names).
 
     --rehearse changes nothing: the CA's staging directory issues the due certificates, certferry
     discards them, and prints the plan.

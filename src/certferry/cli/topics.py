@@ -45,9 +45,9 @@ def help(ctx: click.Context, words: tuple[str, ...]) -> Exit:  # noqa: A001 - it
     """Print the reference and the how-tos, or search them, offline.
 
     Without WORDS, lists the topics. WORDS are a topic, alone or with words of a section (`certferry
-    help config notify`); a command; the code of an error, a finding or a document; an answer of
-    Qiniu or another service; or any words: prints the section that contains the words, or lists the
-    pages. `certferry help json DOCUMENT` prints the JSON Schema of a document.
+    help config notify`); a command; the code of an error, a finding or a document; an answer of a
+    service; or any words: prints the section that contains the words, or lists the pages.
+    `certferry help json DOCUMENT` prints the JSON Schema of a document.
     """
     front: Front = ctx.obj
     if not words:

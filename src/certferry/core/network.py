@@ -49,7 +49,7 @@ def is_made_up(address: str, *, at_home: bool = False) -> bool:
 
 
 WANTED = timedelta(seconds=30)
-"""A clock that is wrong by more than this is a warning, as Qiniu's guide asks (docs/facts/qiniu.md
+"""A clock that is wrong by more than this is a warning, as a CDN's guide asks (docs/facts/qiniu.md
 §2.3).
 """
 

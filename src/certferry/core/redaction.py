@@ -335,7 +335,7 @@ def _repeated(words: str, secrets: Iterable[Secret]) -> _Spans:
 
 
 def _proofs_in(value: str) -> Iterator[str]:
-    """Yield the parts of an address that may prove an identity, such as Feishu's UUIDs."""
+    """Yield the parts of an address that may prove an identity, such as UUIDs."""
     authority, _, rest = value.partition("://")[2].partition("/")
     path, _, query = rest.partition("?")
     caller = authority.rpartition("@")[0].split(":")
@@ -425,8 +425,8 @@ _PLAIN = re.compile(rf"[-_/+=%~]*{_WORD}(?:[-_/+=~]+{_WORD})*[-_/+=%~]*")
 _TOKEN = re.compile(
     # A host's name: labels joined by dots, with an ending like a top-level domain.
     r"(?P<host>(?<![\w+=%~.-])(?:[a-z0-9_*-]{1,63}\.)+[a-z][a-z0-9-]{1,62}(?![\w+=%~-]))"
-    # A UUID (RFC 9562), most services' id of a request; or 24 lowercase hexadecimal digits, Qiniu's
-    # id of a certificate.
+    # A UUID (RFC 9562), most services' id of a request; or 24 lowercase hexadecimal digits, a
+    # CDN's id of a certificate.
     r"|(?P<id>(?<![\w+/=%~.-])"
     r"(?:[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}|[0-9a-f]{24})(?![\w+/=%~-]))"
     # At least twenty characters of Base64, hexadecimal digits or percent-encoding, with the short

@@ -24,17 +24,6 @@ _ECC = "_ecc"
 _ASSIGNMENT = re.compile(r"[ \t]*(?:export[ \t]+)?([A-Za-z_][A-Za-z0-9_]*)=(.*)")
 _BASE64 = re.compile(r"__ACME_BASE64__START_(.*)__ACME_BASE64__END_", re.DOTALL)
 
-_OF_DNS = ("DP_Id", "DP_Key", "Ali_Key", "Ali_Secret", "CF_Token")
-_OF_TENCENT = ("Tencent_SecretId", "Tencent_SecretKey")
-_KEYS = {
-    **{name: name for name in (*_OF_DNS, *_OF_TENCENT)},
-    "QINIU_ACCESS_KEY": "QINIU_AK",
-    "QINIU_SECRET_KEY": "QINIU_SK",
-}
-"""certferry's name of a variable → the name in acme.sh's hooks. acme.sh may store the variable with
-the prefix `SAVED_`.
-"""
-
 _OTHER_COPIES = ("Le_RealCertPath", "Le_RealCACertPath")
 _COMMANDS = ("Le_PreHook", "Le_PostHook", "Le_RenewHook")
 
@@ -64,8 +53,11 @@ def default_home(environ: Mapping[str, str], home: Path) -> Path:
     return Path(chosen) if chosen else home / ".acme.sh"
 
 
-def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome:
-    """Read acme.sh's home; `usual` is the default directory.
+def read(
+    home: Path, usual: Path, source: CertificateSource, variables: Mapping[str, str]
+) -> old_home.OldHome:
+    """Read acme.sh's home; `usual` is the default directory. `variables` maps certferry's name of a
+    variable to the name in acme.sh's hooks.
 
     Raise `ConfigError` if `home` is absent.
     """
@@ -78,7 +70,7 @@ def read(home: Path, usual: Path, source: CertificateSource) -> old_home.OldHome
         home=str(home),
         certificates=certificates,
         unreadable=unreadable,
-        keys=dict(_keys(noted)),
+        keys=dict(_keys(noted, variables)),
         email=next((v["ACCOUNT_EMAIL"] for v in noted if v.get("ACCOUNT_EMAIL")), None),
     )
 
@@ -166,8 +158,11 @@ def _noted(path: Path) -> dict[str, str]:
         return {}
 
 
-def _keys(noted: list[dict[str, str]]) -> Iterator[tuple[str, Secret]]:
-    for variable, theirs in _KEYS.items():
+def _keys(
+    noted: list[dict[str, str]], variables: Mapping[str, str]
+) -> Iterator[tuple[str, Secret]]:
+    for variable, theirs in variables.items():
+        # acme.sh stores some variables with the prefix, others without.
         names = (f"SAVED_{theirs}", theirs)
         value = next((v[name] for v in noted for name in names if v.get(name)), "")
         if value and value.isprintable():
@@ -217,8 +212,8 @@ _HOOK = """\
 #domain keyfile certfile cafile fullchain
 certferry_deploy() {
   export Le_Domain="$1" CERT_KEY_PATH="$2" CERT_PATH="$3" CA_CERT_PATH="$4" CERT_FULLCHAIN_PATH="$5"
-  # What acme.sh's own hook `qiniu` has saved with the domain, if that was in use.
-  export QINIU_AK QINIU_SK
+  # What acme.sh's own hook for the service has saved with the domain, if that was in use.
+  export %s
 
   %s
 }
@@ -227,15 +222,17 @@ _AS_ITS_USER = Text("run the command as acme.sh's user")
 _MODE = 0o644  # acme.sh sources the file instead of executing it, and the file is free of secrets
 
 
-def install(home: Path, command: Sequence[str]) -> tuple[Path, bool]:
-    """Write the deploy hook. Return its path, and whether the file changed. Raise `ConfigError`."""
+def install(home: Path, command: Sequence[str], exported: Sequence[str]) -> tuple[Path, bool]:
+    """Write the deploy hook, which runs `command` with the variables named by `exported`. Return
+    the hook's path, and whether the file changed. Raise `ConfigError`.
+    """
     if not any((home / name).is_file() for name in _AT_HOME):
         raise ConfigError(
             Text("{home}: no acme.sh found there (no account.conf)", home=home),
             hint=Text("set acme.sh's home, the directory with account.conf: --home DIR"),
         )
     path = home / PLACE
-    content = (_HOOK % shlex.join(command)).encode()
+    content = (_HOOK % (" ".join(exported), shlex.join(command))).encode()
     try:
         if path.is_file() and path.read_bytes() == content:
             return path, False

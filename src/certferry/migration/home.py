@@ -15,7 +15,7 @@ from msgspec import Struct, field
 from certferry.core.certificates.certificate import FULLCHAIN, PRIVKEY, CertificateBundle
 from certferry.core.certificates.names import base_name, normalise
 from certferry.core.desired.certificate import PemFiles
-from certferry.core.discovery.proposal import Access, Proposal
+from certferry.core.discovery.proposal import Access, Proposal, Service
 from certferry.core.redaction import Secret
 from certferry.errors import CertferryError, CertificateError, ConfigError, system_words
 from certferry.file_trust import NotTrusted, group_name, must_be_trusted, user_name
@@ -175,10 +175,14 @@ class OldHook(Struct, frozen=True):
         """Whether the command only calls certferry's own hook."""
         return self.calls_certferry and not _NEXT_COMMAND.search(self.command.strip())
 
-    @property
-    def goes_to_qiniu(self) -> bool:
-        """Whether the command mentions Qiniu, and does not call certferry's own hook."""
-        return "qiniu" in self.command.lower() and not self.calls_certferry
+    def goes_to(self, service: Service | None) -> bool:
+        """Return whether the command mentions the service, and does not call certferry's own
+        hook.
+        """
+        if service is None or self.calls_certferry:
+            return False
+        command = self.command.lower()
+        return any(word in command for word in service.command_words)
 
 
 class Installed(Struct, frozen=True):

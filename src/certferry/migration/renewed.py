@@ -24,8 +24,6 @@ from certferry.values import replace
 
 ACME_SH = "acme.sh"
 CERTBOT = "certbot"
-QINIU = "qiniu"
-"""The mode without a client: sync every declared certificate that is deployed to Qiniu."""
 
 
 class Renewed(Struct, frozen=True):

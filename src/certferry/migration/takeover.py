@@ -112,7 +112,7 @@ def _imported(
 ) -> proposals.ProposedCertificate:
     remarks = list(why)
     for hook in certificate.installed.runs:
-        if hook.goes_to_qiniu and places.target:  # certferry deploys to Qiniu too
+        if hook.goes_to(places.service):  # certferry deploys there too
             remark = Text(
                 "{client} still runs `{program}` after a renewal, besides certferry: have"
                 " {client} run `certferry hook {client}` instead"
@@ -184,8 +184,8 @@ def _changes_of_access(theirs: Installed, reload: str) -> Iterator[Text]:
     if reload and program not in _KEEPERS_OF_SERVICES:
         yield Text(
             "`{program}` keeps running, with the paths in CERTFERRY_FULLCHAIN and"
-            " CERTFERRY_PRIVKEY; if the program deploys to Qiniu, remove it from `reload` where"
-            " certferry does so",
+            " CERTFERRY_PRIVKEY; if the program deploys to a service, remove it from `reload` where"
+            " certferry deploys there",
             program=program,
         )
 
@@ -205,31 +205,32 @@ def _copies_no_more(theirs: Installed, directory: str) -> Iterator[Text]:
 def _reload(theirs: Installed, places: proposals.Places) -> str:
     """Return the reload command to keep.
 
-    Drop a command that calls certferry's own hook, and a command that deploys to Qiniu if certferry
-    deploys there.
+    Drop a command that calls certferry's own hook, and a command that deploys to the service of the
+    target account.
     """
     hook = OldHook(theirs.reload)
-    ends = hook.calls_certferry or (hook.goes_to_qiniu and places.target)
+    ends = hook.calls_certferry or hook.goes_to(places.service)
     return "" if ends else theirs.reload
 
 
 def _runs_no_more(
     theirs: Installed, reload: str, places: proposals.Places, client: str
 ) -> Iterator[Text]:
+    called = None if places.service is None else places.service.called
     for hook in theirs.runs:
         if hook.is_ours_alone or hook.command == reload:
             continue
-        if hook.goes_to_qiniu and places.target:
+        if hook.goes_to(places.service):
             message = Text(
-                "`{program}` is left out: certferry deploys to Qiniu now; for anything else that"
-                " the program does, set `reload`"
+                "`{program}` is left out: certferry deploys to {service} now; for anything else"
+                " that the program does, set `reload`"
             )
         else:
             message = Text(
                 "`{program}`, which {client} runs at a renewal, is left out: if still needed, set"
                 " it as `reload`, or as a deployment to `command`"
             )
-        yield message.filled(program=hook.program, client=client)
+        yield message.filled(program=hook.program, client=client, service=called)
 
 
 def adopt(

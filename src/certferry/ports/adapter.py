@@ -12,7 +12,7 @@ and operators write the entry point's name as `type`. The group says which port 
 - `certferry.targets`: a `ports.target.DeployTarget`
 - `certferry.notify`: a `ports.notifier.Notifier`
 
-A target may define four more names:
+A target may define five more names:
 
 - `DeploySettings`, a frozen dataclass of the settings that a deployment to the target may have:
   fields of `core.desired.certificate.DesiredHttps`, and `kind`. By default a deployment has only
@@ -24,6 +24,8 @@ A target may define four more names:
   have left at upload. A profile with shorter certificates is refused when the file is read.
 - `ONE_ACCOUNT_A_DOMAIN = True`: the service allows a domain in one account only. A file naming a
   domain for two accounts is refused.
+- `COMMAND_WORDS`, a tuple of words in lowercase: a command of another ACME client that contains one
+  of the words deploys to the service. By default the adapter's type is the only word.
 
 Any adapter may define four more:
 
@@ -31,7 +33,7 @@ Any adapter may define four more:
   name than `SERVICE`. By default a person reads `SERVICE`.
 - `RANK`, a whole number: the place among the offers of `certferry init`, lower numbers first.
   Adapters without a rank come last. The account types used without a configuration file
-  (`wiring.settings.USUAL`) stay first.
+  (`wiring.registry.USUAL`) stay first.
 - `WHERE_KEYS_ARE`, a `Text`: the way through the service's console to the keys. `certferry init`
   prints the way before the questions, and docs/reference/adapters.md has the same text.
 - `CODES`: a mapping from each of the service's codes, as messages print the code, to a
@@ -162,6 +164,8 @@ class Variable(Struct, frozen=True):
     is_public: bool = False
     #: A regular expression matching the whole value, where every value has the same form.
     pattern: str = ""
+    #: The variable under which acme.sh stores the key, if acme.sh has a hook for the service.
+    acme_sh: str = ""
 
 
 class CodeMeaning(Struct, frozen=True):

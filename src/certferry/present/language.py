@@ -340,7 +340,7 @@ def on_host(subject: Text, host: str) -> Text:
 
 
 def of_lineage(lineage: str, target: str, domain: str) -> Text:
-    """Name a certificate, or one place of a certificate: `img: qiniu → img.example.com`."""
+    """Name a certificate, or one place of a certificate: `img: cdn → img.example.com`."""
     if not target:
         return verbatim(lineage)
     return Text("{lineage}: {where}", lineage=lineage, where=at_target(target, domain))

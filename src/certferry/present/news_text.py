@@ -121,7 +121,7 @@ def trial_message(voice: Voice, host: str, now: datetime, run: str) -> noticed.M
 
 
 def subject_of(subject: noticed.Subject) -> Text:
-    """Name the subject: `img: qiniu → img.example.com`."""
+    """Name the subject: `img: cdn → img.example.com`."""
     if subject.channel.startswith("["):
         return verbatim(subject.channel)  # a heartbeat or another monitor, named by its table
     if subject.channel:

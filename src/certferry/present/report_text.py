@@ -113,7 +113,7 @@ def _not_written_down(report: reports.SyncReport, voice: Voice) -> Iterator[Line
 
 
 def in_one_line(lineage: str, step: reports.StepOutcome, voice: Voice) -> str:
-    """Write one outcome alone: `img: deploy waiting: qiniu → img.example.com: …`."""
+    """Write one outcome alone: `img: deploy waiting: cdn → img.example.com: …`."""
     detail = once(lineage, subject_and_detail(step, voice)).replace("\n", " ")
     if step.outcome is reports.Outcome.ELSEWHERE:
         return f"{lineage}: {voice.word(step.outcome)}: {detail}"

@@ -3,7 +3,7 @@
 The log file has one line for each event, for people or as JSON. Both forms have the same
 events, in both languages:
 
-    [2026-11-24 20:00:00] img: deploy waiting: qiniu → img.example.com: …
+    [2026-11-24 20:00:00] img: deploy waiting: cdn → img.example.com: …
 
 A line of JSON always has `time` (RFC 3339, UTC), `pid`, `level`, `event`, `lineage`, `target`,
 `domain`, `outcome` and `detail`; some events have more keys. `pid` is the process, so a reader can

@@ -39,6 +39,7 @@ from certferry.ports.survey import Surveyed, ZoneFinder, ZoneKeeper
 from certferry.ports.target import DeployTarget
 from certferry.reconcile.run import in_thread
 from certferry.text import Text, cut, verbatim
+from certferry.wiring.registry import ALSO_CALLED
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
@@ -112,6 +113,11 @@ class Described:
         return getattr(self.adapter, "NEEDS_COMMON_NAME", None)
 
     @property
+    def command_words(self) -> tuple[str, ...]:
+        """The words by which another client's command shows that it deploys to the service."""
+        return getattr(self.adapter, "COMMAND_WORDS", (self.name,))
+
+    @property
     def has_one_account_a_domain(self) -> bool:
         """Whether the service allows a domain at one account only."""
         return getattr(self.adapter, "ONE_ACCOUNT_A_DOMAIN", False) is True
@@ -129,14 +135,11 @@ class Described:
         return timedelta(days=days) if isinstance(days, int) else timedelta(0)
 
 
-_ALSO_CALLED = {"aliyun": "alidns", "dingding": "dingtalk", "lark": "feishu", "weixin": "wecom"}
-
-
 def type_instead_of(word: str, types: Sequence[str]) -> Text:
-    """Return advice with the type probably meant by `word`. Other names of a service, such as
-    aliyun for alidns, are recognised.
+    """Return advice with the type probably meant by `word`. Other names of a service are
+    recognised.
     """
-    return instead_of(_ALSO_CALLED.get(word.lower(), word), types)
+    return instead_of(ALSO_CALLED.get(word.lower(), word), types)
 
 
 def described(point: EntryPoint, role: Text) -> Described:
@@ -218,13 +221,27 @@ def _mistakes_of_more(description: Described, module: str, keys: Collection[str]
         for code, meaning in codes.items()
     ):
         yield Text("`CODES` of {module} is not a mapping to `CodeMeaning`s", module=module)
+    yield from _mistakes_of_target(description, module, keys)
+
+
+def _mistakes_of_target(
+    description: Described, module: str, keys: Collection[str]
+) -> Iterator[Text]:
+    """Yield the mistakes in the optional names of a target."""
     rule: Any = description.needs_common_name
     if rule is not None:
         if not isinstance(rule, adapters.CommonNameRule):
             yield Text("`NEEDS_COMMON_NAME` of {module} is not a `CommonNameRule`", module=module)
         if rule.unless not in ("", *keys):
             yield Text("`Settings` of {module} has no {key}", module=module, key=rule.unless)
-    least_life: Any = getattr(names, "LEAST_LIFE", None)
+    words: Any = description.command_words
+    if not isinstance(words, tuple) or not all(
+        isinstance(word, str) and word == word.lower() for word in words
+    ):
+        yield Text(
+            "`COMMAND_WORDS` of {module} is not a tuple of words in lowercase", module=module
+        )
+    least_life: Any = getattr(description.adapter, "LEAST_LIFE", None)
     if least_life is not None and least_life not in keys:
         yield Text("`Settings` of {module} has no {key}", module=module, key=least_life)
 

@@ -14,7 +14,7 @@ from certferry.ports.objects import ObjectStore
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring.accounts import AccountNotes, Paces, VendorAccounts
-from certferry.wiring.settings import BUCKETS
+from certferry.wiring.registry import BUCKETS
 
 
 def objects_of(settings: Settings) -> ObjectStore:

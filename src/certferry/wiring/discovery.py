@@ -24,6 +24,7 @@ from certferry.wiring.accounts import VendorAccounts
 from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS
 from certferry.wiring.network import probe_for
 from certferry.wiring.recorded import domains_elsewhere
+from certferry.wiring.registry import USUAL
 from certferry.wiring.workspace import Workspace
 
 
@@ -40,7 +41,8 @@ def chosen(named: Sequence[str], accounts: VendorAccounts, settings: Settings) -
         raise ConfigError(
             Text("{path} has no account with domains", path=settings.path),
             hint=Text(
-                'add an account, for example [accounts.qiniu] with type = "qiniu" and its keys'
+                'add an account, for example [accounts.{type}] with type = "{type}" and its keys',
+                type=USUAL[TARGETS.group],
             ),
         )
     return tuple(dict.fromkeys(named)) or labels

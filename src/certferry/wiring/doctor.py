@@ -36,6 +36,7 @@ from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter
 from certferry.wiring.clock import now
 from certferry.wiring.network import chosen_for, propagation_for, resolvers_for
 from certferry.wiring.recorded import recorded
+from certferry.wiring.registry import USUAL
 from certferry.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -72,7 +73,8 @@ def reports_of(workspace: Workspace, run: Run) -> Iterator[AccountReport]:
         raise ConfigError(
             Text("{path} has no account for a report", path=workspace.settings.path),
             hint=Text(
-                "declare an account at Qiniu or DNSPod, for example [accounts.qiniu], with its keys"
+                "declare an account, for example [accounts.{type}], with its keys",
+                type=USUAL[TARGETS.group],
             ),
         )
     return (port.report() for port in reporting)

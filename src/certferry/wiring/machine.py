@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -20,6 +21,7 @@ from certferry.migration.home import OldClient, OldHome
 from certferry.ports.progress import Pause
 from certferry.ports.receiver import Receiver
 from certferry.ports.scheduler import Scheduler
+from certferry.wiring.adapters import DNS_PROVIDERS, TARGETS, BrokenAdapter, Family, installed
 from certferry.wiring.clock import now
 
 __all__ = ["PemFileSource", "write_bundle"]
@@ -87,7 +89,8 @@ def install_deploy_hook(
     from certferry.migration import acme_sh
 
     usual = acme_sh.default_home(environ, home_directory(environ))
-    return acme_sh.install((home or usual).absolute(), command)
+    exported = list(acme_sh_variables(TARGETS).values())
+    return acme_sh.install((home or usual).absolute(), command, exported)
 
 
 def old_home(client: OldClient, home: Path | None, environ: Mapping[str, str]) -> OldHome:
@@ -96,5 +99,19 @@ def old_home(client: OldClient, home: Path | None, environ: Mapping[str, str]) -
     """
     reader = import_module(f"certferry.migration.{client.name.lower()}")
     usual = reader.default_home(environ, home_directory(environ))
-    contents: OldHome = reader.read(home or usual, usual, PemFileSource())
-    return contents
+    read: Callable[..., OldHome] = reader.read
+    if client is OldClient.ACME_SH:
+        read = partial(read, variables=acme_sh_variables(DNS_PROVIDERS, TARGETS))
+    return read(home or usual, usual, PemFileSource())
+
+
+def acme_sh_variables(*families: Family) -> Mapping[str, str]:
+    """Return the accounts' variables that acme.sh has too: certferry's name, and acme.sh's."""
+    table, names = installed(), dict[str, str]()
+    for family in families:
+        for type_ in table.names(family):
+            with suppress(BrokenAdapter):  # reported when such an account is connected
+                for variable in table.find(family, type_).adapter.ENVIRONMENT:
+                    if variable.acme_sh:
+                        names[variable.names[0]] = variable.acme_sh
+    return names

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from certferry.adapters.acme.resolvers import HttpsResolver, Resolvers
 
 USUAL_DOH = (
-    "https://223.5.5.5/dns-query",  # Alibaba Cloud, in China
-    "https://1.12.12.12/dns-query",  # DNSPod, in China
-    "https://1.1.1.1/dns-query",  # Cloudflare, outside
+    "https://223.5.5.5/dns-query",  # in China
+    "https://1.12.12.12/dns-query",  # in China, of another operator
+    "https://1.1.1.1/dns-query",  # outside
 )
 """The HTTPS resolvers, unless `[dns]` sets `doh` or names a private resolver (`doh_of`). Given by
 address, because they are needed when DNS does not answer.

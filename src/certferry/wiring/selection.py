@@ -21,6 +21,7 @@ from certferry.errors import CertferryError, ConfigError, NoneDeclared
 from certferry.migration import renewed as renewals
 from certferry.text import Text
 from certferry.values import replace
+from certferry.wiring.adapters import TARGETS, installed
 from certferry.wiring.settings import from_client, from_environment, load_checked
 from certferry.wiring.workspace import Workspace
 
@@ -214,20 +215,21 @@ class Meant(Struct, frozen=True):
     undeclared_of: str | None = None
 
 
+def hook_modes() -> tuple[str, ...]:
+    """Return the modes of the hook: the clients, then the types of accounts with domains."""
+    return tuple(dict.fromkeys((*renewals.CLIENTS, *installed().names(TARGETS))))
+
+
 def meant_by(mode: str, chosen: Path | None, environ: Mapping[str, str]) -> Meant:
     """Return the settings for a certificate that another client has renewed. They come from the
-    configuration file, or are made without a file. Raises `ConfigError`.
+    configuration file, or are made without a file. A mode other than a client's name is a type of
+    accounts: it means every declared certificate with a deployment there. Raises `ConfigError`.
     """
-    renewed = (
-        renewals.renewed_by_any(environ)
-        if mode == renewals.QINIU
-        else renewals.renewed_by(mode, environ)
-    )
+    is_client = mode in renewals.CLIENTS
+    renewed = renewals.renewed_by(mode, environ) if is_client else renewals.renewed_by_any(environ)
     settings = None if find_file(chosen, environ) is None else load_checked(chosen, environ)
-    if settings is not None and (
-        renewed is None or (mode == renewals.QINIU and settings.certificates)
-    ):
-        return Meant(_at_qiniu(settings))
+    if settings is not None and not is_client and (renewed is None or settings.certificates):
+        return Meant(_deployed_to(mode, settings))
     if renewed is None:
         raise _nothing_to_go_by(environ)
     if settings is None or not settings.certificates:
@@ -253,10 +255,8 @@ def _declared_for(settings: Settings, renewed: renewals.Renewed) -> Settings:
     return replace(settings, certificates=meant)
 
 
-def _at_qiniu(settings: Settings) -> Settings:
-    accounts = {
-        label for label, account in settings.accounts.items() if account.type == renewals.QINIU
-    }
+def _deployed_to(type_: str, settings: Settings) -> Settings:
+    accounts = {label for label, account in settings.accounts.items() if account.type == type_}
     meant = tuple(
         desired
         for desired in settings.certificates
@@ -264,8 +264,12 @@ def _at_qiniu(settings: Settings) -> Settings:
     )
     if not meant:
         raise ConfigError(
-            Text("{path}: no certificate is deployed to Qiniu", path=settings.path),
-            hint=Text('declare a deployment with [[certificates.deploy]] and to = "qiniu"'),
+            Text("{path}: no certificate is deployed to {service}").filled(
+                path=settings.path, service=installed().find(TARGETS, type_).called
+            ),
+            hint=Text(
+                'declare a deployment with [[certificates.deploy]] and to = "{type}"', type=type_
+            ),
         )
     return replace(settings, certificates=meant)
 

@@ -24,6 +24,7 @@ from certferry.text import Text, verbatim
 from certferry.values import replace
 from certferry.wiring import adapters
 from certferry.wiring.accounts import bound
+from certferry.wiring.registry import BUCKETS, USUAL
 
 
 def named_for_two(settings: model.Settings) -> Iterator[Mistake]:
@@ -65,16 +66,6 @@ def _placed(
 
 
 log = logging.getLogger(__name__)
-
-USUAL = {adapters.DNS_PROVIDERS: "dnspod", adapters.TARGETS: "qiniu"}
-"""Account types used when there is no configuration file. No attribute of an adapter decides this,
-because an installed package must not become the place that private keys go to by default.
-"""
-
-BUCKETS = {"s3": "", "kodo": "qiniu"}
-"""Types of accounts with buckets, by the scheme of a state's `url`. Keys for `s3` come from the
-environment, so `s3` has no account type.
-"""
 
 
 class InstalledAdapters(model.Adapters):
@@ -178,6 +169,7 @@ class Service:
     called: Text  #: The service's name for people.
     questions: tuple[bind.Question, ...]  #: The settings to ask the operator for.
     where_keys_are: Text | None = None
+    command_words: tuple[str, ...] = ()  #: See `ports.adapter`; for a target.
 
 
 def offered(
@@ -198,8 +190,9 @@ def offered(
                 by_key = {question.key: question for asked in both for question in asked}
                 questions = tuple(by_key.values())
             name, called = described.adapter.SERVICE, described.called
-            service = Service(type_, name, called, questions, described.where_keys_are)
-            ranked.append((type_ != USUAL.get(family), described.rank, service))
+            where, words = described.where_keys_are, described.command_words
+            service = Service(type_, name, called, questions, where, words)
+            ranked.append((type_ != USUAL.get(family.group), described.rank, service))
         except adapters.BrokenAdapter as broken:
             log.warning(
                 Text("{type} is not offered: {problem}", type=type_, problem=broken.message)
@@ -245,7 +238,7 @@ def from_client(
 def _proven_by(environ: Mapping[str, str]) -> model.UsualAccount:
     """Return the first DNS account with all keys in the environment, or else the usual account."""
     family = adapters.DNS_PROVIDERS
-    for type_ in (USUAL[family], *adapters.installed().names(family)):
+    for type_ in (USUAL[family.group], *adapters.installed().names(family)):
         with suppress(adapters.BrokenAdapter):  # reported where such an account is declared
             account = _account(family, type_)
             held = [any(map(environ.get, variable.names)) for variable in account.variables]
@@ -255,7 +248,7 @@ def _proven_by(environ: Mapping[str, str]) -> model.UsualAccount:
 
 
 def _account(family: adapters.Family, type_: str = "") -> model.UsualAccount:
-    type_ = type_ or USUAL[family]
+    type_ = type_ or USUAL[family.group]
     adapter = adapters.installed().find(family, type_).adapter
     return model.UsualAccount(type_, adapter.SERVICE, tuple(adapter.ENVIRONMENT))
 

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from certferry.adapters.qiniu.account import LIST_AGE, OWN_WRITES_AGE
+from certferry.adapters.cdn.caches import LIST_AGE
+from certferry.adapters.cdn.copies import OWN_WRITES_AGE
 from certferry.adapters.qiniu.client import CERTIFICATES_PER_PAGE
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle

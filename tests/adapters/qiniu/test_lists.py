@@ -9,14 +9,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks import many_domains
-from certferry.adapters.qiniu.account import (
-    CROWD,
-    DETAIL_AGE,
-    LIST_AGE,
-    NOTE_AGE,
-    PER_SECOND,
-    TASK_AGE,
-)
+from certferry.adapters.cdn.caches import LIST_AGE
+from certferry.adapters.cdn.copies import PER_SECOND
+from certferry.adapters.qiniu.account import CROWD, DETAIL_AGE, NOTE_AGE, TASK_AGE
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.desired.certificate import DesiredDeployment, DesiredHttps, Kind
 from certferry.core.observed.inferred import with_unmatched

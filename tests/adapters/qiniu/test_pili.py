@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from certferry.adapters.qiniu.account import OWN_WRITES_AGE
+from certferry.adapters.cdn.copies import OWN_WRITES_AGE
 from certferry.adapters.qiniu.records import KODO, PILI
 from certferry.adapters.qiniu.target import Qiniu, Settings
 from certferry.core.certificates.certificate import CertificateBundle

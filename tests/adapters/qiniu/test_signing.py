@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from qiniu.auth import QiniuMacAuth, QiniuMacRequestsAuth, RequestsAuth
 
+from certferry.adapters.cdn.caches import LIST_AGE
 from certferry.adapters.http.exchange import Request
-from certferry.adapters.qiniu.account import LIST_AGE
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import (
     FORM,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from certferry.core.desired.certificate import Kind
 from certferry.core.discovery.inventory import FoundDomain, FoundZone
-from certferry.core.discovery.proposal import Places
+from certferry.core.discovery.proposal import Places, Service
 from certferry.errors import CertferryError, TargetRejected
 from certferry.text import Text
 
@@ -17,5 +17,8 @@ def domain(
     return FoundDomain(name, Kind.CDN, problem=problem, by_itself=by_itself)
 
 
+QINIU = Service(Text("Qiniu"), ("qiniu",))
+
+
 def places(*domains: FoundDomain, zones: tuple[str, ...] = ("example.com",)) -> Places:
-    return Places("dnspod", tuple(map(FoundZone, zones)), "qiniu", domains)
+    return Places("dnspod", tuple(map(FoundZone, zones)), "qiniu", domains, QINIU)

@@ -29,7 +29,7 @@ VALIDATION = timedelta(minutes=5)
 """How long the CA may take to validate; seconds are usual."""
 
 SETTLING = timedelta(seconds=60)
-"""How long a service's lists may lack a new record (DNSPod: 30 s, docs/facts/dnspod.md §1.7)."""
+"""How long a service's lists may lack a new record (up to 30 s, docs/facts/dnspod.md §1.7)."""
 
 GIVING_UP = timedelta(days=7)
 """The age from which a challenge record in a missing zone is forgotten. A zone missing for less

@@ -26,7 +26,7 @@ from typing import Annotated
 from urllib.parse import quote, urlencode
 
 from certferry.adapters.dns import answers
-from certferry.adapters.dns.keys import EMPTY, TENCENT_CLOUDS, KeyForms, Mistaken
+from certferry.adapters.dns.keys import EMPTY, KeyForms, Mistaken
 from certferry.adapters.dns.txt_records import TxtRecord, TxtRecords, Zone, hosts_of
 from certferry.adapters.http.exchange import Request
 from certferry.adapters.http.http_client import HttpClient, client_in, is_server_error
@@ -49,11 +49,13 @@ ENVIRONMENT = (
         ("Ali_Key", "ALICLOUD_ACCESS_KEY"),
         Text("the AccessKey id of a RAM user at Alibaba Cloud"),
         is_public=True,
+        acme_sh="Ali_Key",
     ),
     Variable(
         "access_key_secret",
         ("Ali_Secret", "ALICLOUD_SECRET_KEY"),
         Text("the secret of the AccessKey"),
+        acme_sh="Ali_Secret",
     ),
 )
 
@@ -123,7 +125,7 @@ KEYS = KeyForms(
     (
         Mistaken("access_key_id access_key_secret", "^$", EMPTY),
         Mistaken("access_key_id", r"^STS\.", Text("is a temporary key (STS.…)"), _TEMPORARY_KEY),
-        Mistaken("access_key_id", "^AKID", TENCENT_CLOUDS),
+        Mistaken("access_key_id", "^AKID", Text("is a key of Tencent Cloud (AKID…)")),
         Mistaken(
             "access_key_secret",
             "^LTAI",

@@ -42,6 +42,7 @@ ENVIRONMENT = (
         "token",
         ("CF_Token", "CLOUDFLARE_DNS_API_TOKEN", "CF_DNS_API_TOKEN"),
         Text("a Cloudflare API token (Zone:Read, DNS:Edit)"),
+        acme_sh="CF_Token",
     ),
 )
 

@@ -15,7 +15,6 @@ from certferry.errors import ConfigError
 from certferry.text import Text
 
 EMPTY = Text("is empty")
-TENCENT_CLOUDS = Text("is a key of Tencent Cloud (AKID…)")
 
 
 class Mistaken(Struct, frozen=True):

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from certferry import __version__
 from certferry.adapters.dns.answers import must_be_positive
-from certferry.adapters.dns.keys import TENCENT_CLOUDS, KeyForms, Mistaken
+from certferry.adapters.dns.keys import KeyForms, Mistaken
 from certferry.adapters.dnspod.client import CODES, DnspodClient, DnspodRecords
 from certferry.adapters.dnspod.client import NAME as SERVICE
 from certferry.adapters.http.http_client import HttpClient, pace_in
@@ -39,9 +39,14 @@ WHERE_KEYS_ARE = Text(
 ENVIRONMENT = (
     # acme.sh has two variables for a token; lego has one variable, with a comma between the halves.
     Variable(
-        "id", ("DP_Id", "DNSPOD_API_KEY"), Text("DNSPod token ID"), is_public=True, pattern=r"\d+"
+        "id",
+        ("DP_Id", "DNSPOD_API_KEY"),
+        Text("DNSPod token ID"),
+        is_public=True,
+        pattern=r"\d+",
+        acme_sh="DP_Id",
     ),
-    Variable("token", ("DP_Key", "DNSPOD_API_KEY"), Text("DNSPod token")),
+    Variable("token", ("DP_Key", "DNSPOD_API_KEY"), Text("DNSPod token"), acme_sh="DP_Key"),
 )
 
 # DNSPod's support wrote "3,600 requests an hour" to a user in 2021 (§1.2). A sixth may go at once:
@@ -61,7 +66,7 @@ KEYS = KeyForms(
         Mistaken(
             "id",
             "^[AI]KID",  # IKID at the international site
-            TENCENT_CLOUDS,
+            Text("is a key of Tencent Cloud (AKID…)"),
             Text(
                 'declare the key as an account with type = "tencentcloud", with `secret_id` '
                 "and `secret_key`; or create a DNSPod token at console.dnspod.cn (API keys, "

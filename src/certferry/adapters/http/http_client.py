@@ -30,7 +30,7 @@ from certferry.adapters.http.exchange import (
     seconds_asked_for,
     surely_undone,
 )
-from certferry.ports.adapter import NO_HEADERS, Answer, Context, Pace
+from certferry.ports.adapter import NO_HEADERS, Answer, Context, OpenPace, Pace
 from certferry.ports.progress import Pause
 from certferry.text import Text
 
@@ -137,8 +137,8 @@ class HttpClient:
 
 
 def is_server_error(answer: Answer) -> bool:
-    """Return whether the status is 5xx, so the outcome of the request is unknown. Qiniu's 612 is a
-    refusal.
+    """Return whether the status is 5xx, so the outcome of the request is unknown. A CDN's 612
+    is a refusal.
     """
     return HTTPStatus.INTERNAL_SERVER_ERROR <= answer.status < 600  # noqa: PLR2004 - RFC 9110 §15
 
@@ -146,7 +146,8 @@ def is_server_error(answer: Answer) -> bool:
 def _web_page(answer: Answer, host: str) -> HttpFailure | None:
     """Return a failure if a gateway or a hotel's login page answered in place of the service.
 
-    DNSPod declares its JSON as a web page (docs/facts/dnspod.md §1.1), so the body decides too.
+    A DNS service declares its JSON as a web page (docs/facts/dnspod.md §1.1), so the body decides
+    too.
     """
     declared = "text/html" in answer.headers.get("Content-Type", "").lower()
     if not declared or answer.body.lstrip()[:1] == b"{":
@@ -210,8 +211,8 @@ class _Turns:
     The first waiter reserves turns for every thread waiting at that moment, in one statement. So
     every reserved turn is used, a lone caller waits for no other caller, and eight simultaneous
     callers cost two statements. Each request costs at most one statement, so the pace also bounds
-    the statements of all hosts together: 15 a second for a Qiniu account (10 at api, 5 at fusion),
-    2 for a DNSPod account. PostgreSQL carries thousands a second (benchmarks/claims.py), and
+    the statements of all hosts together: 15 a second for a CDN's account, 2 for an account of a
+    DNS service. PostgreSQL carries thousands a second (benchmarks/claims.py), and
     answers before the next turn.
     """
 
@@ -262,9 +263,21 @@ def client_in(
 
 def pace_in(context: Context, service: str, per_second: float) -> Pace:
     """Return the pace of an account's requests to a service, shared by all users of the account."""
-    if context.pace is None:
-        return Pacer(per_second, pause=context.pause)
-    return context.pace(service, per_second)
+    return shared_pace(context.pace, service, per_second, pause=context.pause)
+
+
+def shared_pace(
+    open_pace: OpenPace | None,
+    service: str,
+    per_second: float,
+    *,
+    pause: Pause,
+    clock: Callable[[], float] = time.monotonic,
+) -> Pace:
+    """Return the account's pace at a service; without other users, a pace of the caller alone."""
+    if open_pace is None:
+        return Pacer(per_second, clock=clock, pause=pause)
+    return open_pace(service, per_second)
 
 
 def ahead_of(headers: Mapping[str, str], now: datetime) -> timedelta | None:

@@ -38,7 +38,7 @@ from certferry.text import Text
 
 SOON = timedelta(minutes=1)  # until the next attempt after silence or a server error
 
-REQUESTS_PER_SECOND = 5.0  # Feishu's limit; a run sends a single message
+REQUESTS_PER_SECOND = 5.0  # the lowest limit of the services; a run sends a single message
 
 API_HELP = Text("the address of the service; change it for tests and mirrors only")
 

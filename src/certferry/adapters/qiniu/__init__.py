@@ -7,13 +7,13 @@ by seconds.
 
 A run uses the target in four steps:
 
-1. **Observe.** `target` chooses the domains of a deployment. `account` caches the CDN's list, the
-   details and our copies; `parts` has Kodo's and Pili's domains.
-2. **Upload.** `account` uploads fullchain and key once, under the lineage's label. A copy that an
-   earlier run uploaded, but could not store, is adopted.
+1. **Observe.** `target` chooses the domains of a deployment. `account` caches the CDN's list and
+   the details; `parts` has Kodo's and Pili's domains; `adapters.cdn.copies` finds our copies.
+2. **Upload.** `adapters.cdn.copies` uploads fullchain and key once through `account`, under the
+   lineage's label. A copy that an earlier run uploaded, but could not store, is adopted.
 3. **Bind.** `cdn` sends `httpsconf`, or `sslize` where HTTPS is off, and keeps the domain's other
    settings; `parts` calls `/cert/bind`, or Pili's call. The next observation shows the effect.
-4. **Retire.** `account` removes an unbound copy with our label.
+4. **Retire.** `adapters.cdn.copies` removes an unbound copy with our label.
 
 `client` sends each call to the first answering endpoint. `wire` holds hosts, signatures and
 answers, `records` the fields, `errors` the codes. `survey` serves `discover`, `init` and `doctor`.

@@ -23,10 +23,10 @@ from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from certferry.adapters.cdn.answers import HOST, decode
 from certferry.adapters.http.exchange import HttpFailure, Request
 from certferry.adapters.http.http_client import HttpClient, ahead_of, is_server_error
 from certferry.adapters.qiniu import wire
-from certferry.adapters.qiniu.records import HOST, decode
 from certferry.core.network import is_loopback, judge_clock
 from certferry.errors import CertferryError, ConfigError, DatabaseUnavailable
 from certferry.ports.adapter import Answer, json_object

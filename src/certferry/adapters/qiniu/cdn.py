@@ -8,8 +8,12 @@ from functools import partial
 
 from msgspec import Struct
 
+from certferry.adapters.cdn.answers import name_here
+from certferry.adapters.cdn.copies import StoredCertificate
+from certferry.adapters.cdn.failure import attempt, rejected
+from certferry.adapters.cdn.settling import Settler
 from certferry.adapters.qiniu import errors, records
-from certferry.adapters.qiniu.account import AT_WORK, Details, Settler
+from certferry.adapters.qiniu.account import AT_WORK, Details
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredHttps
@@ -48,7 +52,7 @@ class CdnDomains(Struct, frozen=True):
         read_detail = self.details.read_now if anew else self.details.read
         was_silent = False
         for domain in domains:
-            came = errors.attempt(partial(read_detail, domain))
+            came = attempt(partial(read_detail, domain), errors.QiniuFailure)
             is_silent = False
             if isinstance(came, errors.QiniuFailure):
                 is_silent = came.silent
@@ -75,17 +79,17 @@ class CdnDomains(Struct, frozen=True):
         self.details.note_change(domain, record)
         return request_id or None
 
-    def must_not_use(self, certificate: records.CertificateRecord, label: str) -> None:
+    def must_not_use(self, certificate: StoredCertificate, label: str) -> None:
         """Raise `TargetInUse` if a domain covered by the certificate is bound to the certificate.
 
         Unreadable domains are passed over, because Qiniu refuses such a removal too.
         """
-        names, cert_id = certificate.dnsnames or (), certificate.certid
+        names, cert_id = certificate.names or (), certificate.remote_id
         covered = [name for name in self.details.listed.get() if covered_by(names, name)]
         for domain, came in self.read(covered, anew=False):
             if not isinstance(came, errors.QiniuFailure) and came.bound == cert_id:
                 sentence, label = Text("{domain} is still bound to {label}"), label or cert_id
-                raise errors.rejected(
+                raise rejected(
                     sentence, errors.advice_on(400611), TargetInUse, domain=domain, label=label
                 )
 
@@ -177,26 +181,24 @@ def why_unusable(domain: str, record: records.DomainRecord) -> DeployError | Non
     """Return the reason why a domain cannot be changed, now or later; `None` if it can."""
     state = "frozen" if record.uid_is_freezed else record.operating_state or ""
     if record.type == "pan":
-        parent = records.name_here(record.pare_domain or "")
+        parent = name_here(record.pare_domain or "")
         hint = Text("list the wildcard domain under `domains` instead")
         sentence = Text("{domain} takes its certificate from {parent}")
-        return errors.rejected(sentence, hint, domain=domain, parent=parent)
+        return rejected(sentence, hint, domain=domain, parent=parent)
     if record.type == "test":
         hint = Text("list a domain of your own under `domains`")
-        return errors.rejected(
-            Text("{domain} is a trial domain provided by Qiniu"), hint, domain=domain
-        )
+        return rejected(Text("{domain} is a trial domain provided by Qiniu"), hint, domain=domain)
     if state in _UNUSABLE:
         sentence, code = _UNUSABLE[state]
-        return errors.rejected(sentence, errors.advice_on(code), domain=domain)
+        return rejected(sentence, errors.advice_on(code), domain=domain)
     # During a change, the flag says only that a second change is refused meanwhile.
     if record.could_operate_by_self is False and state != AT_WORK:
         sentence = Text("{domain} is locked against self-service at Qiniu")
-        return errors.rejected(sentence, errors.advice_on(400407), domain=domain)
+        return rejected(sentence, errors.advice_on(400407), domain=domain)
     if state not in _STATES:
         hint = Text("check the domain in Qiniu's console")
         sentence = Text("certferry does not know the state of {domain} at Qiniu")
-        return errors.rejected(sentence, hint, domain=domain)
+        return rejected(sentence, hint, domain=domain)
     return None
 
 
@@ -205,7 +207,7 @@ def failed_change(record: records.DomainRecord) -> DeployError | None:
     if record.operating_state != "failed":
         return None
     description = record.operating_state_desc or "—"
-    return errors.rejected(
+    return rejected(
         Text("Qiniu could not carry out {operation}: {description}"),
         _ADVICE.get(description, _SEE_CONSOLE),
         operation=record.operation_type or "—",
@@ -238,7 +240,7 @@ def must_be_at_rest(domain: str, record: records.DomainRecord) -> None:
         sentence = Text("Qiniu is still carrying out an earlier change of {domain} ({operation})")
         operation = record.operation_type or "—"
         hint = errors.advice_on(400030)
-        raise errors.rejected(sentence, hint, TargetBusy, domain=domain, operation=operation)
+        raise rejected(sentence, hint, TargetBusy, domain=domain, operation=operation)
 
 
 def wanted_conf(

@@ -18,12 +18,13 @@ from urllib.parse import quote, urlencode
 
 import msgspec
 
+from certferry.adapters.cdn.answers import decode, decode_entry
+from certferry.adapters.cdn.lists import Page, never_ends, whole_list
 from certferry.adapters.http import exchange, http_client
 from certferry.adapters.http.exchange import TIMEOUTS as HTTP_TIMEOUTS
 from certferry.adapters.qiniu import errors, records, wire
 from certferry.core.certificates.certificate import short
 from certferry.core.redaction import speech
-from certferry.errors import TargetUnavailable
 from certferry.ports.adapter import Answer, OpenPace, Pace
 from certferry.ports.progress import Pause
 from certferry.ports.state import AccountMemory
@@ -35,8 +36,6 @@ RATE, FUSION_RATE = 10, 5
 
 CERTIFICATES_PER_PAGE = 200  # as in a widespread client (§4.2)
 DOMAINS_PER_PAGE = 1000  # Qiniu's limit (§5.1)
-MOST_PAGES = 200  # per list: forty thousand certificates
-MOST_WITHOUT_NEWS = 10  # consecutive pages without a new entry, while the marker goes on
 
 T = TypeVar("T")
 # A list with undecoded entries; null is an empty list.
@@ -64,11 +63,7 @@ class QiniuTransport:
         def paced(url: str) -> Pace:
             # If `fusion` and another host have one address, both share the lower rate.
             rate = FUSION_RATE if url == hosts.fusion else RATE
-            return (
-                http_client.Pacer(rate, clock=clock, pause=pause)
-                if pace is None
-                else pace(url, rate)
-            )
+            return http_client.shared_pace(pace, url, rate, pause=pause, clock=clock)
 
         self.hosts = hosts
         #: Whether the access key belongs to a sub-account.
@@ -138,47 +133,40 @@ class QiniuTransport:
         """Return the body of a successful answer, decoded `into` a type."""
         answer = self.send(call)
         try:
-            return records.decode(answer.body, into)
+            return decode(answer.body, into)
         except ValueError as problem:
             raise errors.explain_nonsense(call.what, answer, str(problem)) from None
 
     def read_list(self, call: wire.ApiCall, into: type[T]) -> list[T]:
         """Read a list, without undecodable entries. Null is an empty list (§3.3)."""
         raws = self.read(call, RawList) or ()
-        return [item for raw in raws if (item := records.decode_entry(raw, into)) is not None]
+        return [item for raw in raws if (item := decode_entry(raw, into)) is not None]
 
     def read_pages(
         self, call: wire.ApiCall, into: type[T], identity: Callable[[T], str], *, limit: int = 0
     ) -> list[T]:
         """Read a list page by page until a page lacks a marker (§4.2), without undecodable entries.
 
-        `identity` returns an entry's key, so an entry on two pages counts once; `limit` is the
-        number of entries per page. Raises `QiniuFailure` for an endless list: a repeated marker
-        without new entries, or too many pages.
+        `identity` returns an entry's key; `limit` is the number of entries per page. Raises
+        `QiniuFailure` for an endless list.
         """
-        entries: dict[str, T | None] = {}
-        marker, markers, without_news = "", {""}, 0
-        for _ in range(MOST_PAGES):
+
+        def page_at(marker: str) -> Page[T]:
             query = f"?marker={quote(marker, safe='')}"
             query = f"{query}&limit={limit}" if limit else query if marker else ""
             page = self.read(replace(call, path=f"{call.path}{query}"), records.ListPage)
-            marker, before = page.marker or "", len(entries)
-            for raw in page.entries:
-                item = records.decode_entry(raw, into)
-                # An undecodable entry counts by its bytes: a page full of them is still news.
-                key = bytes(raw).decode(errors="replace") if item is None else identity(item)
-                entries[key] = item
-            if not marker:
-                return [item for item in entries.values() if item is not None]
-            without_news = 0 if len(entries) > before else without_news + 1
-            if without_news > MOST_WITHOUT_NEWS or (without_news and marker in markers):
-                break
-            markers.add(marker)
-        sentence = Text("{what} at Qiniu never ends")
-        hint = Text("the next run reads the list again; if the error persists, ask Qiniu's support")
-        raise errors.QiniuFailure(
-            errors.rejected(sentence, hint, TargetUnavailable, what=call.what)
-        )
+            items = ((raw, decode_entry(raw, into)) for raw in page.entries)
+            # An undecodable entry counts by its bytes: a page full of them is still news.
+            entries = {
+                bytes(raw).decode(errors="replace") if item is None else identity(item): item
+                for raw, item in items
+            }
+            return Page(entries, page.marker or "")
+
+        entries = whole_list(page_at)
+        if entries is None:
+            raise errors.QiniuFailure(never_ends(call.what, errors.CALLED))
+        return entries
 
 
 def _asks_for_another_endpoint(group: wire.CallGroup, came: Answer | exchange.HttpFailure) -> bool:

@@ -8,21 +8,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from http import HTTPStatus
-from typing import TypeVar
 
 from msgspec import Struct
 
 from certferry import errors
+from certferry.adapters.cdn.failure import CallFailure
 from certferry.adapters.http import exchange, http_client
 from certferry.adapters.qiniu import wire
 from certferry.core.redaction import quoted
 from certferry.ports.adapter import Answer, CodeMeaning
 from certferry.text import LINEAGE, Text
 
-T = TypeVar("T")
+CALLED = Text("Qiniu")
+"""The service's name for people."""
 
 UNCHANGED = 400910
 ACCOUNT_FULL = 400500
@@ -223,32 +224,13 @@ def _advice_of(meaning: Meaning) -> Text:
     return Text(meaning.advice, lineage=LINEAGE)
 
 
-def rejected(
-    sentence: Text,
-    hint: Text | None,
-    kind: type[errors.DeployError] = errors.TargetRejected,
-    /,
-    **values: object,
-) -> errors.DeployError:
-    """Return an error with the sentence, filled with the values."""
-    return kind(sentence.filled(**values), hint=hint)
-
-
-def with_hint(error: errors.DeployError, hint: Text, *, instead: bool = True) -> errors.DeployError:
-    """Return the error with a second hint: an alternative (`instead`), or an addition."""
-    if error.hint is not None:
-        joined = Text("{one}; or {other}") if instead else Text("{one}; {other}")
-        hint = joined.filled(one=error.hint, other=hint)
-    return type(error)(error.message, hint=hint, retry=error.retry)
-
-
 IAM_PREFIX = "IAM-"  # keys of sub-accounts (§2.4)
 WRONG_CLOCK = timedelta(minutes=15)
 """The error of a clock from which Qiniu refuses requests (§2.3)."""
 
 
-class QiniuFailure(Exception):
-    """A failed call."""
+class QiniuFailure(CallFailure):
+    """A failed call to Qiniu."""
 
     def __init__(
         self,
@@ -261,39 +243,18 @@ class QiniuFailure(Exception):
         is_common: bool = False,
         is_passing: bool = False,
     ) -> None:
-        super().__init__(str(error))
-        #: The error that callers of the port get in place of the failure.
-        self.error = error
+        super().__init__(
+            error,
+            maybe_done=maybe_done,
+            contact=contact,
+            is_common=is_common,
+            is_passing=is_passing,
+            is_full=code == ACCOUNT_FULL,
+        )
         self.code = code
         self.status = None if reply is None else reply.status
         #: Qiniu's words, only for decisions: see `wire.QiniuReply.words`.
         self.words = "" if reply is None else reply.words
-        #: Whether Qiniu may have carried out the call.
-        self.maybe_done = maybe_done
-        #: Whether the answer did not come in time.
-        self.silent = contact is exchange.Contact.SILENCE
-        #: Whether any other call would fail too, because of keys, rate, clock or network.
-        self.is_common = is_common or contact is exchange.Contact.NONE
-        #: Whether the same call may succeed later.
-        self.is_passing = is_passing or contact is not None
-
-    @property
-    def is_denied(self) -> bool:
-        """Whether the keys lack the right to make the call."""
-        return isinstance(self.error, errors.TargetAccessDenied)
-
-    @property
-    def is_outage(self) -> bool:
-        """Whether any other call would fail too, for a reason other than the keys."""
-        return self.is_common and not self.is_denied
-
-
-def attempt(call: Callable[[], T]) -> T | QiniuFailure:
-    """Return the call's result, or the failure as a value."""
-    try:
-        return call()
-    except QiniuFailure as failure:
-        return failure
 
 
 class Call(Struct, frozen=True):

@@ -17,8 +17,12 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct, field
 
+from certferry.adapters.cdn.answers import name_here, shown_name, with_leading_dot
+from certferry.adapters.cdn.caches import LIST_AGE, Clock, TtlCache
+from certferry.adapters.cdn.copies import Certificates, StoredCertificate
+from certferry.adapters.cdn.failure import attempt, rejected
+from certferry.adapters.cdn.settling import Settler
 from certferry.adapters.qiniu import errors, records
-from certferry.adapters.qiniu.account import LIST_AGE, Certificates, Clock, Settler, TtlCache
 from certferry.adapters.qiniu.client import QiniuClient
 from certferry.core.certificates.certificate import short
 from certferry.core.desired.certificate import DesiredHttps
@@ -78,7 +82,7 @@ def read_listing(
     failure = holders if isinstance(holders, errors.QiniuFailure) else None
     read_holders: set[str] = set()
     for holder in () if isinstance(holders, errors.QiniuFailure) else holders:
-        listed = errors.attempt(partial(domains_of, holder))
+        listed = attempt(partial(domains_of, holder), errors.QiniuFailure)
         if not isinstance(listed, errors.QiniuFailure):
             domains |= {name: ListedDomain(holder, record) for name, record in listed}
         elif listed.code not in NOT_THERE:  # otherwise the holder was removed a moment ago
@@ -161,14 +165,12 @@ class SourceDomains:
                 hint = Text(
                     "bind the source domain to another certificate; a later run tries again"
                 )
-                raise errors.rejected(
-                    sentence, hint, TargetInUse, domain=domain, label=label or remote_id
-                )
+                raise rejected(sentence, hint, TargetInUse, domain=domain, label=label or remote_id)
 
     def survey(self) -> tuple[list[FoundDomain], list[errors.QiniuFailure]]:
         """Return every source domain, and the failures that hide domains or bindings."""
         part, domains = self.all(), []
-        bindings = errors.attempt(self.bindings.get) if part.domains else {}
+        bindings = attempt(self.bindings.get, errors.QiniuFailure) if part.domains else {}
         is_hidden = isinstance(bindings, errors.QiniuFailure)
         for name in part.domains:
             bound = None if isinstance(bindings, errors.QiniuFailure) else bindings.get(name)
@@ -204,10 +206,10 @@ class SourceDomains:
         hint = Text("Qiniu's console shows the reason (ICP filing, content); resolve it first")
         reasons = [*map(speech, held.record.freeze_types)]
         sentence = Text("{domain} is frozen at Kodo ({reasons})")
-        return errors.rejected(sentence, hint, domain=domain, reasons=reasons)
+        return rejected(sentence, hint, domain=domain, reasons=reasons)
 
     def _bind(self, domain: str, remote_id: str) -> bool:
-        self._client.bind_source(records.name_at_qiniu(domain), remote_id)
+        self._client.bind_source(with_leading_dot(domain), remote_id)
         self.bindings.forget()
         return True
 
@@ -224,18 +226,17 @@ class SourceDomains:
             return None
 
     def _list(self) -> Listing[records.BucketDomain]:
-        buckets = errors.attempt(self._client.list_buckets)
+        buckets = attempt(self._client.list_buckets, errors.QiniuFailure)
         self._listing = read_listing(buckets, self._domains_of, self._listing)
         return self._listing
 
     def _domains_of(self, bucket: str) -> list[tuple[str, records.BucketDomain]]:
         listed = self._client.list_bucket_domains(bucket)
-        return [(records.name_here(record.domain), record) for record in listed if record.is_source]
+        return [(name_here(record.domain), record) for record in listed if record.is_source]
 
     def _list_bindings(self) -> dict[str, str]:
         return {
-            records.name_here(binding.domain): binding.certid
-            for binding in self._client.list_bindings()
+            name_here(binding.domain): binding.certid for binding in self._client.list_bindings()
         }
 
 
@@ -250,7 +251,9 @@ class LiveDomains:
         self._settler = settler
         self._listing: Listing[records.LiveRecord] = Listing()
         # Failures are cached as well: keys without the right to Pili do not get the right soon.
-        self._hubs = TtlCache(partial(errors.attempt, client.list_hubs), HOLDERS_AGE, clock)
+        self._hubs = TtlCache(
+            partial(attempt, client.list_hubs, errors.QiniuFailure), HOLDERS_AGE, clock
+        )
         self._domains = TtlCache(self._list, LIST_AGE, clock)
 
     def forget(self) -> None:
@@ -267,7 +270,7 @@ class LiveDomains:
             sentence = Text(
                 "no address of Pili is known for the account, because `api` is not Qiniu's own"
             )
-            raise errors.rejected(sentence, Text("set `pili` of the account as well"))
+            raise rejected(sentence, Text("set `pili` of the account as well"))
 
     def served_by_themselves(self) -> list[str]:
         """Return the domains that can have a certificate: all except domains for RTMP only."""
@@ -314,13 +317,13 @@ class LiveDomains:
         certificate = self._certificates.find(remote_id)
         if certificate is None:
             sentence = Text("certificate {id} is no longer at Qiniu")
-            raise errors.rejected(sentence, errors.advice_on(400401), CopyGone, id=short(remote_id))
+            raise rejected(sentence, errors.advice_on(400401), CopyGone, id=short(remote_id))
         record = self._read(held.holder, domain)
         if record.disable:
             hint = Text(
                 "enable the live domain in Qiniu's console (直播云), or remove it from `domains`"
             )
-            raise errors.rejected(Text("{domain} is disabled at Pili"), hint, domain=domain)
+            raise rejected(Text("{domain} is disabled at Pili"), hint, domain=domain)
         spellings = _spellings(certificate)
         if record.bound in spellings:
             return None
@@ -332,20 +335,18 @@ class LiveDomains:
         self._domains.forget()
         return request_id or None
 
-    def must_not_use(self, copy: records.CertificateRecord, label: str, *, unmanaged: bool) -> None:
+    def must_not_use(self, copy: StoredCertificate, label: str, *, unmanaged: bool) -> None:
         """Raise `TargetInUse` for a certificate bound, or perhaps bound, to a live domain.
 
         Our own copies pass if the keys lack the right to Pili: such keys cannot have bound them.
         """
-        remote_id = copy.certid
+        remote_id = copy.remote_id
         live = self.all()
         for name, held in live.domains.items():
             if held.record.bound in _spellings(copy):
                 hint = Text("bind the live domain to another certificate; a later run tries again")
                 sentence = Text("the live domain {domain} of Pili still uses {label}")
-                raise errors.rejected(
-                    sentence, hint, TargetInUse, domain=name, label=label or remote_id
-                )
+                raise rejected(sentence, hint, TargetInUse, domain=name, label=label or remote_id)
             if unmanaged and _hides_binding(held):
                 problem = Text("Pili does not say which certificate {domain} has", domain=name)
                 raise _may_be_used(label or remote_id, problem, _SEE_CONSOLE)
@@ -355,7 +356,7 @@ class LiveDomains:
             raise _may_be_used(label or remote_id, failure.error.message, failure.error.hint)
 
     def survey(
-        self, certificates: Mapping[str, records.CertificateRecord]
+        self, certificates: Mapping[str, StoredCertificate]
     ) -> tuple[list[FoundDomain], list[errors.QiniuFailure]]:
         """Return every live domain, and the failure that hides further domains.
 
@@ -364,7 +365,7 @@ class LiveDomains:
         part, domains = self.all(), []
         for name, held in part.domains.items():
             bound, is_for_rtmp = held.record.bound, held.record.is_for_rtmp
-            for_rtmp = errors.rejected(
+            for_rtmp = rejected(
                 Text("{domain} is an RTMP domain, without HTTPS"), None, domain=name
             )
             domain = FoundDomain(
@@ -385,12 +386,12 @@ class LiveDomains:
         except errors.QiniuFailure as failure:
             raise self._explained(failure, hub, domain) from None
 
-    def _bind(self, hub: str, domain: str, certificate: records.CertificateRecord) -> str:
+    def _bind(self, hub: str, domain: str, certificate: StoredCertificate) -> str:
         """Bind by the certificate's name, and by id if Pili refuses the name; return the X-Reqid.
 
         The sample in the documents looks like an id, and a widespread client sends the name (§7).
         """
-        name = certificate.name or certificate.certid
+        name = certificate.name or certificate.remote_id
         try:
             return self._client.bind_live_domain(hub, domain, name)
         except errors.QiniuFailure as failure:
@@ -398,7 +399,7 @@ class LiveDomains:
             if failure.maybe_done or "cert" not in failure.words.lower():
                 raise self._explained(failure, hub, domain) from None
             try:
-                return self._client.bind_live_domain(hub, domain, certificate.certid)
+                return self._client.bind_live_domain(hub, domain, certificate.remote_id)
             except errors.QiniuFailure as again:
                 raise (again if again.maybe_done else failure) from None
 
@@ -433,16 +434,16 @@ def _hides_binding(held: ListedDomain[records.LiveRecord]) -> bool:
     return held.is_old or (bool(held.record.cert_enable) and not held.record.cert_name)
 
 
-def _id_of(bound: str, certificates: Mapping[str, records.CertificateRecord]) -> str:
+def _id_of(bound: str, certificates: Mapping[str, StoredCertificate]) -> str:
     """Return the id of the oldest certificate called `bound`; the shown name if none is listed."""
     named = (record for record in certificates.values() if bound in _spellings(record))
     oldest = min(named, key=lambda record: record.age_order, default=None)
-    return records.shown_name(bound) if oldest is None else oldest.certid
+    return shown_name(bound) if oldest is None else oldest.remote_id
 
 
-def _spellings(certificate: records.CertificateRecord) -> frozenset[str]:
+def _spellings(certificate: StoredCertificate) -> frozenset[str]:
     """Return the strings by which Pili may name a certificate: name and id."""
-    return frozenset({certificate.name or certificate.certid, certificate.certid})
+    return frozenset({certificate.name or certificate.remote_id, certificate.remote_id})
 
 
 def _is_gone(domain: str, hub: str = "") -> DeployError:
@@ -454,10 +455,10 @@ def _is_gone(domain: str, hub: str = "") -> DeployError:
         "the live domain was removed at Qiniu; add it again in Qiniu's console (直播云), or remove"
         " the domain from `domains`"
     )
-    return errors.rejected(sentence, hint, hub=speech(hub), domain=domain)
+    return rejected(sentence, hint, hub=speech(hub), domain=domain)
 
 
 def _may_be_used(label: str, problem: Text, hint: Text | None) -> DeployError:
     """Return the error for a certificate perhaps bound to a live domain."""
     sentence = Text("certferry cannot see whether a live domain of Pili uses {label}: {problem}")
-    return errors.rejected(sentence, hint, TargetInUse, label=label, problem=problem)
+    return rejected(sentence, hint, TargetInUse, label=label, problem=problem)

@@ -4,20 +4,19 @@
 Only names and ids are required; every other field may be missing or null. certferry reads no
 private key, but Qiniu holds the uploaded keys and may quote a key in any field. So each shown or
 stored value must match a form too narrow for a key. A name needed verbatim has a masked spelling
-too, such as `CertificateRecord.label` for `name`.
+too, such as `StoredCertificate.label` for `name`.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from datetime import UTC, datetime
 from typing import Annotated, Any, TypeAlias, TypeVar
 
 import msgspec
 
-from certferry.core.certificates.lineage import owner_of
-from certferry.core.certificates.names import WILDCARD
+from certferry.adapters.cdn.answers import HOST, LONGEST_NAME
+from certferry.adapters.cdn.copies import StoredCertificate
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.redaction import MASK, speech
 
@@ -31,12 +30,6 @@ def shown_id(given: str) -> str:
     return given if not given or re.match(ID, given) else MASK
 
 
-def shown_name(given: str) -> str:
-    """Return a certificate's name for operators, masked unless the name is a certferry label."""
-    return given if owner_of(given) is not None else speech(given)
-
-
-_LONGEST = 254  # characters of a name (RFC 1035 §2.3.4), with the leading dot
 _TLS_VERSION = re.compile(r"(TLS|SSL)v[0-9](\.[0-9])?")
 
 KODO = Kind("kodo")  # a source domain of a bucket
@@ -45,10 +38,6 @@ PILI = Kind("pili")  # a live domain of a hub
 
 WITHOUT_SETTINGS = frozenset({KODO, PILI})
 """Kinds of domains with a certificate as the only setting."""
-
-HOST = r"^(\*?\.)?([A-Za-z0-9_-][a-z0-9_-]{0,62}\.)+[A-Za-z][a-z0-9-]{1,62}\.?$"
-"""The form of a host, with the leading dot of Qiniu's wildcards (§5.2). Capitals inside a word
-are refused, because they suggest Base64."""
 
 ID = r"^[0-9a-z-]{1,36}$"
 """The form of a certificate's or change's id; seen so far: 24 hexadecimal digits (§4.1)."""
@@ -59,29 +48,6 @@ Container: TypeAlias = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9_.-]{1,6
 """The name of a bucket or hub. The name becomes a part of the calls' addresses.
 
 The form is a guess."""
-
-
-_PATTERN = re.compile(r"Expected `str` matching regex '.*'")
-
-
-def decode(body: bytes, into: type[T]) -> T:
-    """Decode JSON; a number may also be a string. The `ValueError` does not quote the body."""
-    try:
-        return msgspec.json.decode(body, type=into, strict=False)
-    except msgspec.ValidationError as problem:
-        message = _PATTERN.sub("a value of another form", str(problem))
-        raise ValueError(message if "`$" in message else f"{message} - at `$`") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise ValueError(str(problem)) from None
-
-
-def decode_entry(raw: msgspec.Raw, into: type[T]) -> T | None:
-    """Decode an entry of a list; return `None` if undecodable."""
-    try:
-        return decode(bytes(raw), into)
-    except ValueError as problem:
-        log.debug("an entry of a list is passed over: %s", problem)
-        return None
 
 
 class ListPage(msgspec.Struct, frozen=True):
@@ -113,40 +79,10 @@ class CertificateRecord(msgspec.Struct, frozen=True):
     create_time: int | None = None
 
     @property
-    def label(self) -> str:
-        """The name for operators, see `shown_name`."""
-        return shown_name(self.name or "")
-
-    @property
-    def shown_names(self) -> tuple[str, ...] | None:
-        """The well-formed DNS names in lowercase; `None` if the record lacks names."""
-        if self.dnsnames is None:
-            return None
-        lowered = (name.lower() for name in self.dnsnames)
-        return tuple(name for name in lowered if len(name) <= _LONGEST and re.match(HOST, name))
-
-    @property
-    def begins(self) -> datetime | None:
-        """The beginning of the validity; `None` if the record lacks the moment."""
-        return _moment(self.not_before)
-
-    @property
-    def ends(self) -> datetime | None:
-        """The moment of expiry; `None` if the record lacks the moment."""
-        return _moment(self.not_after)
-
-    @property
-    def age_order(self) -> tuple[int, str]:
-        """Sorts the oldest of several copies first, so every run chooses the same copy."""
-        return (self.create_time or 0, self.certid)
-
-
-def _moment(seconds: int | None) -> datetime | None:
-    """Read unix seconds; return `None` for zero and for a moment outside the calendar."""
-    try:
-        return datetime.fromtimestamp(seconds, UTC) if seconds else None
-    except (ValueError, OverflowError, OSError):
-        return None
+    def stored(self) -> StoredCertificate:
+        """The certificate as a value of `adapters.cdn`."""
+        name, moments = self.name or "", (self.not_before, self.not_after, self.create_time)
+        return StoredCertificate(self.certid, name, self.dnsnames, *moments)
 
 
 class UploadBody(msgspec.Struct, frozen=True):
@@ -268,7 +204,7 @@ class DomainItem(msgspec.Struct, frozen=True, rename="camel"):
         """Drop malformed fields, because the account's memory stores the whole record."""
         for name, form in _FORMS.items():
             value = getattr(self, name)
-            if value is not None and not form.fullmatch(str(value)[: _LONGEST + 1]):
+            if value is not None and not form.fullmatch(str(value)[: LONGEST_NAME + 1]):
                 msgspec.structs.force_setattr(self, name, None)
         if self.operating_state_desc is not None:
             words = str(speech(self.operating_state_desc))
@@ -393,14 +329,3 @@ class LiveRecord(msgspec.Struct, frozen=True, rename="camel"):
     def is_for_rtmp(self) -> bool:
         """Whether the domain serves only RTMP and has no certificate to watch (a guess)."""
         return self.type in {"publishRtmp", "liveRtmp"} and not self.cert_enable
-
-
-def name_at_qiniu(domain: str) -> str:
-    """Return a domain in Qiniu's spelling: a wildcard begins with the dot."""
-    return domain.removeprefix("*") if domain.startswith(WILDCARD) else domain
-
-
-def name_here(name: str) -> str:
-    """Return a domain in certferry's spelling: in lowercase, a wildcard begins with `*.`."""
-    lowered = name.lower()
-    return f"*{lowered}" if lowered.startswith(".") else lowered

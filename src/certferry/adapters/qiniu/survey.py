@@ -16,14 +16,17 @@ from typing import TypeVar
 
 from msgspec import Struct
 
+from certferry.adapters.cdn.answers import name_here
+from certferry.adapters.cdn.copies import Certificates, StoredCertificate
+from certferry.adapters.cdn.failure import attempt
 from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported, shown_host
-from certferry.adapters.qiniu.account import Certificates, Details
+from certferry.adapters.qiniu.account import Details
 from certferry.adapters.qiniu.cdn import KNOWN_STATES, failed_change, why_unusable
 from certferry.adapters.qiniu.client import QiniuClient
-from certferry.adapters.qiniu.errors import NO_SUCH_DOMAIN, QiniuFailure, attempt
+from certferry.adapters.qiniu.errors import NO_SUCH_DOMAIN, QiniuFailure
 from certferry.adapters.qiniu.parts import LiveDomains, SourceDomains
-from certferry.adapters.qiniu.records import CertificateRecord, DomainItem, name_here
+from certferry.adapters.qiniu.records import DomainItem
 from certferry.adapters.qiniu.wire import CallGroup, endpoints_of, request_id
 from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Survey
 from certferry.core.findings import Code, info, of_refusal, warning
@@ -76,7 +79,7 @@ class Surveyor(Struct, frozen=True):
             tuple(map(_certificate, certificates.values())),
         )
 
-    def _listed_certificates(self) -> tuple[dict[str, CertificateRecord], list[QiniuFailure]]:
+    def _listed_certificates(self) -> tuple[dict[str, StoredCertificate], list[QiniuFailure]]:
         """Return the certificates by id, or the failure: without them the domains are still listed.
 
         Raises `QiniuFailure` for an outage.
@@ -127,13 +130,13 @@ def _awaited(
         looked(count, len(reading))
 
 
-def _with_end(domain: FoundDomain, certificates: Mapping[str, CertificateRecord]) -> FoundDomain:
+def _with_end(domain: FoundDomain, certificates: Mapping[str, StoredCertificate]) -> FoundDomain:
     record = certificates.get(domain.bound or "")
     return domain if record is None else replace(domain, not_after=record.ends)
 
 
-def _certificate(record: CertificateRecord) -> FoundCertificate:
-    return FoundCertificate(record.certid, record.label, record.shown_names, record.ends)
+def _certificate(record: StoredCertificate) -> FoundCertificate:
+    return FoundCertificate(record.remote_id, record.label, record.shown_names, record.ends)
 
 
 _SEVERITIES = {
@@ -156,7 +159,7 @@ def examine(
         CallGroup.CERTIFICATES: certificates.all,
         CallGroup.BUCKETS: client.list_buckets,
     }
-    results = {group: attempt(call) for group, call in calls.items()}
+    results = {group: attempt(call, QiniuFailure) for group, call in calls.items()}
     failures = {
         group: result for group, result in results.items() if isinstance(result, QiniuFailure)
     }

@@ -13,23 +13,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from datetime import datetime, timedelta
 from typing import Annotated, Literal
 
+from certferry.adapters.cdn.copies import Certificates, Copies
+from certferry.adapters.cdn.failure import rejected, translating_errors, with_hint
+from certferry.adapters.cdn.settling import Settler
 from certferry.adapters.http.http_client import HttpClient, Pacer
-from certferry.adapters.qiniu.account import Certificates, Copies, Details, Settler
+from certferry.adapters.qiniu.account import Details, Store
 from certferry.adapters.qiniu.bucket import KodoObjects
 from certferry.adapters.qiniu.cdn import SWITCHED_OFF, CdnDomains, observe
 from certferry.adapters.qiniu.client import RATE, QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.errors import (
+    CALLED,
     CODES,
     NO_SUCH_DOMAIN,
     WRONG_DOMAIN_TYPE,
     QiniuFailure,
-    rejected,
-    with_hint,
 )
 from certferry.adapters.qiniu.parts import LiveDomains, SourceDomains
 from certferry.adapters.qiniu.records import KODO, PILI, WITHOUT_SETTINGS
@@ -53,10 +54,12 @@ from certferry.ports.target import DeployTarget, Scope
 from certferry.text import Text
 from certferry.values import replace
 
-__all__ = ("CODES",)  # read from this module by `ports.adapter.Adapter`, with the names below
+__all__ = (
+    "CALLED",
+    "CODES",
+)  # read from this module by `ports.adapter.Adapter`, with the names below
 
 SERVICE = "Qiniu"
-CALLED = Text("Qiniu")
 WHERE_KEYS_ARE = Text("portal.qiniu.com → avatar → Key management (AK and SK of one pair)")
 ENVIRONMENT = (
     Variable(
@@ -64,11 +67,13 @@ ENVIRONMENT = (
         ("QINIU_ACCESS_KEY", "QINIU_AK"),
         Text("the access key (AK) of the Qiniu account"),
         is_public=True,
+        acme_sh="QINIU_AK",
     ),
     Variable(
         "secret_key",
         ("QINIU_SECRET_KEY", "QINIU_SK"),
         Text("the secret key (SK) of the Qiniu account"),
+        acme_sh="QINIU_SK",
     ),
 )
 ONE_ACCOUNT_A_DOMAIN = True  # adding an existing domain: 400062, "domain exists" (§5)
@@ -78,9 +83,7 @@ NEEDS_COMMON_NAME = CommonNameRule(  # without a common name: 400348 (§4.6)
         "if Qiniu accepts such certificates now, set `accept_no_common_name = true` on the account"
     ),
 )
-
 LEAST_LIFE = "min_remaining_days"
-
 MIN_REMAINING_DAYS = 30  # what users report; Qiniu gives no number (§4.6)
 
 
@@ -190,15 +193,6 @@ def connect(settings: Settings, context: Context) -> DeployTarget:
     return Qiniu(client, rules, memory, pause=pause, now=now)
 
 
-@contextmanager
-def _translating_errors() -> Iterator[None]:
-    """Replace a `QiniuFailure` by its field `error`: the port allows only `DeployError`."""
-    try:
-        yield
-    except QiniuFailure as failure:
-        raise failure.error from None
-
-
 class Qiniu:
     """The CDN, DCDN, source and live domains of one account. Safe to share between threads.
 
@@ -219,14 +213,15 @@ class Qiniu:
         settler = Settler(pause)
         self._client = client
         self._rules = rules
-        self._certificates = Certificates(client, clock)
-        self._copies = Copies(client, self._certificates, settler, memory, now)
+        store = Store(client, memory)
+        self._certificates = Certificates(store, clock)
+        self._copies = Copies(store, CALLED, self._certificates, settler, memory, now)
         self._details = Details(client, memory, clock, now)
         self._cdn = CdnDomains(client, self._details, settler)
         self._sources = SourceDomains(client, settler, clock)
         self._live = LiveDomains(client, self._certificates, settler, clock)
 
-    @_translating_errors()
+    @translating_errors()
     def observe(self, scope: Scope) -> observation.ObservedTarget:
         """Read the domains and our copies; the result names the unreadable parts.
 
@@ -273,24 +268,24 @@ class Qiniu:
             return domain
         return replace(domain, bound_until=bound.ends)
 
-    @_translating_errors()
+    @translating_errors()
     def survey(self, looked: Looked) -> Survey:
         """See `ports.survey.Surveyed.survey`."""
         surveyor = Surveyor(self._details, self._certificates, self._sources, self._live)
         return surveyor.survey(looked)
 
-    @_translating_errors()
+    @translating_errors()
     def examine(self, account: str) -> tuple[Problem, ...]:
         """See `ports.examination.Examined.examine`."""
         return tuple(examine(account, self._client, self._details, self._certificates))
 
-    @_translating_errors()
+    @translating_errors()
     def cnames(self) -> Mapping[str, str]:
         """See `ports.examination.PointedAt.cnames`."""
         items = self._cdn.served_by_themselves().items()
         return {name: item.cname.rstrip(".").lower() for name, item in items if item.cname}
 
-    @_translating_errors()
+    @translating_errors()
     def clock_ahead(self) -> timedelta | None:
         """See `ports.examination.Timed.clock_ahead`."""
         return self._client.transport.clock_ahead()
@@ -303,7 +298,7 @@ class Qiniu:
         """See `ports.target.LimitedTarget`."""
         self._copies.forget_refusal()
 
-    @_translating_errors()
+    @translating_errors()
     def upload(self, lineage: str, bundle: CertificateBundle) -> str:
         """See `ports.target.DeployTarget.upload`: an existing copy is adopted. Uploads to the
         account follow one another.
@@ -314,7 +309,7 @@ class Qiniu:
         """See `ports.target.DeployTarget.bind`: also switch HTTPS on; return the X-Reqid."""
         _must_be_served_here(kind)
         try:
-            with _translating_errors():
+            with translating_errors():
                 return self._bind(domain, kind, remote_id, https)
         except CopyGone:
             self._copies.forget(remote_id)
@@ -333,7 +328,7 @@ class Qiniu:
                 raise
             return other.bind(domain, remote_id, https)
 
-    @_translating_errors()
+    @translating_errors()
     def retire(self, remote_id: str, label: str, *, unmanaged: bool = False) -> bool:
         """Remove a copy named `label`, unless a domain is seen bound to the copy.
 

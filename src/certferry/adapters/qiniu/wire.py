@@ -23,8 +23,8 @@ from urllib.parse import urlsplit
 import msgspec
 from msgspec import Struct
 
+from certferry.adapters.cdn.answers import decode
 from certferry.adapters.http.exchange import Request, answers_too_many
-from certferry.adapters.qiniu.records import decode
 from certferry.core.redaction import Secret, quoted, speech
 from certferry.ports.adapter import Answer
 from certferry.ports.state import AccountMemory

@@ -49,11 +49,13 @@ ENVIRONMENT = (
         ("Tencent_SecretId", "TENCENTCLOUD_SECRET_ID"),
         Text("the SecretId of a Tencent Cloud API key"),
         is_public=True,
+        acme_sh="Tencent_SecretId",
     ),
     Variable(
         "secret_key",
         ("Tencent_SecretKey", "TENCENTCLOUD_SECRET_KEY"),
         Text("the SecretKey of a Tencent Cloud API key"),
+        acme_sh="Tencent_SecretKey",
     ),
 )
 

@@ -186,7 +186,7 @@ class KeyRing:
             ask.print(where)
         first = questions[0] if optional else None
         take = partial(self._ask_one, ask, parse or typed_key, first)
-        # DNSPod and other services show a pair as `ID,Token`: a pasted pair answers both questions.
+        # Some services show a pair as `ID,Token`: a pasted pair answers both questions.
         seconds: list[Question | None] = [*questions[1:], None]
         pairs = zip(questions, seconds if parse is None else [None] * len(seconds), strict=True)
         steps = [Step(question.key, partial(take, question, second)) for question, second in pairs]

@@ -57,18 +57,19 @@ def found(
     return TextTable((free + first, *others), tuple(rows))
 
 
-def https_is_off(domains: Sequence[str]) -> Text:
+def https_is_off(domains: Sequence[str], service: proposals.Service | None) -> Text:
     """Describe the effect of choosing domains that serve only HTTP."""
     message = Text(
         "HTTPS is off at {domains}: if you choose them, the first sync switches HTTPS on, and"
-        " HTTPS requests may cost money (Qiniu bills them)."
+        " HTTPS requests may cost money ({service} bills them)."
     )
     if len(domains) > _SHOWN:
         message = Text(
             "HTTPS is off at {count} of the domains: if you choose them, the first sync switches"
-            " HTTPS on, and HTTPS requests may cost money (Qiniu bills them)."
+            " HTTPS on, and HTTPS requests may cost money ({service} bills them)."
         )
-    return message.filled(count=len(domains), domains=list(domains))
+    called = Text("the service") if service is None else service.called
+    return message.filled(count=len(domains), domains=list(domains), service=called)
 
 
 def grouped(grouping: proposals.Grouping, certificates: Sequence[Sequence[str]]) -> Text:

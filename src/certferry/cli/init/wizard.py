@@ -45,7 +45,7 @@ such a CA, because other clients do not reveal the account's key.
 """
 
 SIGNS_OF_LIFE = 50
-"""Domains between two progress messages: Qiniu answers for ten domains a second
+"""Domains between two progress messages: a CDN answers for ten domains a second
 (docs/facts/qiniu.md §9).
 """
 
@@ -265,8 +265,12 @@ class _Wizard:
                 self._say(Text("Reading the zones of the account {account} …", account=dns))
             accounts = workspace.accounts(Run())
             zones = accounts.zones_of(dns) if dns else ()
-            places = proposing.Places(dns, zones, target, ())
+            places = proposing.Places(dns, zones, target)
             if target:
+                described = installed().target_of(settings.accounts[target])
+                if described is not None:
+                    service = proposing.Service(described.called, described.command_words)
+                    places = replace(places, service=service)
                 places = replace(
                     places, domains=proposing.as_nested(self._survey(accounts, target))
                 )
@@ -319,7 +323,7 @@ class _Wizard:
         if ask is None or not is_asked:
             return replace(answers, wanted=usual)
         if off:
-            ask.print(text.https_is_off(off))
+            ask.print(text.https_is_off(off, answers.places.service))
         ask.print(
             Text("Which domains should get certificates? Numbers like 1-3,7, names, `all`, `none`.")
         )
@@ -418,20 +422,20 @@ class _Wizard:
         )
 
     def _warn_of_hooks(self, home: OldHome) -> None:
-        """Warn of hooks that the client ran for the usual target, if that
-        target's keys are missing.
-        """
+        """Warn of hooks that the client ran for a service, if the service's keys are missing."""
         hooks = [hook for certificate in home.certificates for hook in certificate.installed.runs]
-        programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to_qiniu)
-        if programs:
-            usual, *_ = offered(TARGETS)
+        for offer in offered(TARGETS):
+            service = proposing.Service(offer.called, offer.command_words)
+            programs = dict.fromkeys(hook.program for hook in hooks if hook.goes_to(service))
+            if not programs:
+                continue
             message = Text(
                 "{client} runs {programs} for {service}, and certferry needs keys to deploy"
                 " there: set {variables}, or use --env-file FILE",
                 client=home.client.value,
                 programs=list(programs),
-                service=usual.called,
-                variables=[question.names[0] for question in usual.questions if question.names],
+                service=offer.called,
+                variables=[question.names[0] for question in offer.questions if question.names],
             )
             self._warn(message)
 

@@ -33,7 +33,7 @@ NEAR_AGAIN = timedelta(hours=6)
 """The time after which trouble near the deadline is sent again, if a run comes by then."""
 
 AT_ONCE = 5
-"""The most messages to a channel in `AT_ONCE` minutes. DingTalk, Feishu and WeCom accept twenty a
+"""The most messages to a channel in `AT_ONCE` minutes. Services for messages accept twenty a
 minute or more (docs/facts/receivers.md §1)."""
 MINUTE = timedelta(minutes=1)
 
@@ -41,8 +41,8 @@ LONGEST_REST = timedelta(days=2)
 """The longest wait accepted from a service: a used-up daily quota means a wait until tomorrow."""
 
 CROWDED = (0, 30)
-"""The minutes at the beginning of which timers all over the world send, and Feishu refuses messages
-(11232).
+"""The minutes at the beginning of which timers all over the world send, and a service refuses
+messages.
 """
 CROWD = timedelta(seconds=4)
 

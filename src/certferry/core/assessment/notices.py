@@ -43,7 +43,7 @@ USUAL = (Topic.TROUBLE, Topic.RECOVERED)
 class Subject(Struct, frozen=True, order=True):
     """The subject of a notice. With all fields empty, the run as a whole is the subject.
 
-    Further examples: `Subject("shop")` is a certificate, `Subject("shop", "qiniu")` the certificate
+    Further examples: `Subject("shop")` is a certificate, `Subject("shop", "cdn")` the certificate
     at a target, `Subject(channel="ding")` a channel.
     """
 

@@ -179,7 +179,7 @@ def _expired(issuer: Presented, now: datetime) -> Problem:
 
 
 SKEW = timedelta(minutes=15)
-"""The tolerated error of this machine's clock: Qiniu refuses dates further off
+"""The tolerated error of this machine's clock: services refuse dates further off
 (docs/facts/qiniu.md §2.3).
 """
 

@@ -85,7 +85,7 @@ _PREFIX = 20
 """How many hex digits of the fingerprint a label has: 80 bits exclude a chance match."""
 _TAG, _SHORT_PREFIX = 7, 12
 """How many hex digits stand for the lineage, and how many for the fingerprint, in a short label.
-The label has 23 characters, a length that Qiniu accepts (docs/facts/qiniu.md §4.1).
+The label has 23 characters, a length that every service accepts (docs/facts/qiniu.md §4.1).
 """
 
 

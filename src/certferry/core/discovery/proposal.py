@@ -140,6 +140,15 @@ class Proposal(Struct, frozen=True):
     left_out: tuple[LeftOut, ...] = ()
 
 
+class Service(Struct, frozen=True):
+    """The service of a target account."""
+
+    #: The name for people.
+    called: Text
+    #: Words in lowercase: another client's command with one of the words deploys to the service.
+    command_words: tuple[str, ...]
+
+
 class Places(Struct, frozen=True):
     """A DNS account to prove names with, and a target account with domains."""
 
@@ -150,6 +159,8 @@ class Places(Struct, frozen=True):
     #: The label of the target account; empty for none.
     target: str = ""
     domains: tuple[FoundDomain, ...] = ()
+    #: The service of the target account; `None` without a target account.
+    service: Service | None = None
 
     def zone_of(self, name: str) -> FoundZone | None:
         """Return the zone for a name's challenge records, or `None`."""

@@ -1,0 +1,42 @@
+"""Writes with lost answers: a search shows whether the service carried out the write."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from msgspec import Struct
+
+from certferry.adapters.cdn.failure import CallFailure
+from certferry.ports.progress import Pause
+
+T = TypeVar("T")
+
+ATTEMPTS = 2  # for a write with lost answers
+# Seconds before each search for an unanswered write, which the service may still be carrying out.
+SEARCHES = (0.5, 1.5, 4.0)
+
+
+class Settler(Struct, frozen=True):
+    """Repeats writes after a lost answer, unless a search shows that the write was done."""
+
+    pause: Pause
+
+    def until_settled(self, write: Callable[[], T], find: Callable[[], T | None]) -> T:
+        """Return the result of `write`, or of `find` after a lost answer.
+
+        `find` returns `None` while the write has left no trace; then the write is repeated.
+        Raises `CallFailure`.
+        """
+        for _ in range(ATTEMPTS):
+            try:
+                return write()
+            except CallFailure as failure:
+                if not failure.maybe_done:
+                    raise
+                lost = failure
+            for seconds in SEARCHES:
+                self.pause(seconds)
+                if (result := find()) is not None:
+                    return result
+        raise lost

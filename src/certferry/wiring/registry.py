@@ -1,0 +1,21 @@
+"""The only names of vendors outside the vendors' folders: choices that no adapter may make.
+
+Everything else about a vendor is declared by the vendor's adapter (`ports.adapter`). These three
+tables stay together, so a reader sees every such choice at once.
+"""
+
+from certferry.ports.adapter import DNS_GROUP, TARGET_GROUP
+
+USUAL = {DNS_GROUP: "dnspod", TARGET_GROUP: "qiniu"}
+"""The account type of each group used when there is no configuration file. No attribute of an
+adapter decides this, because an installed package must not become the place that private keys go to
+by default.
+"""
+
+BUCKETS = {"s3": "", "kodo": "qiniu"}
+"""Types of accounts with buckets, by the scheme of a state's `url`. Keys for `s3` come from the
+environment, so `s3` has no account type.
+"""
+
+ALSO_CALLED = {"aliyun": "alidns", "dingding": "dingtalk", "lark": "feishu", "weixin": "wecom"}
+"""Types by other names of the services, for mistyped types."""
