@@ -547,7 +547,7 @@ def test_dry_run_is_plan(command: str) -> None:
     console = TestConsole()
 
     assert Exit.USAGE == run([command, "--dry-run"], console.console)
-    assert "hint: `certferry plan` shows the changes of a sync, and changes nothing" in console.err
+    assert "hint: `certferry plan` shows what a sync would change, and changes nothing itself" in console.err
 
 
 def test_short_options_of_other_programs() -> None:

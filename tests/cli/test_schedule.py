@@ -523,7 +523,7 @@ def test_secrets_that_only_this_environment_has_are_warned_of(
         warning: {config}:3: [accounts.qiniu] access_key: cron and systemd start the run without QINIU_ACCESS_KEY
         warning: {config}:4: [accounts.qiniu] secret_key: cron and systemd start the run without QINIU_SECRET_KEY
 
-        hint: write the variables into a file listed in `env_files`, or refer to them with file: or command:
+        hint: write the variables into a file listed in `env_files`, or have the configuration read the secrets from file: or command: in place of env:
         """)  # noqa: E501 - a transcript is as wide as it is
         == err
     )

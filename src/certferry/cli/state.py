@@ -168,8 +168,8 @@ def move(front: Front, url: str, key: str | None, password: str | None) -> Exit:
         say(
             front,
             Text(
-                "`host` identifies one host: certferry records each host's installed files under"
-                " it."
+                "Write `host` on this host alone: the state keeps this host's installed files under"
+                " that name."
             ),
         )
     return say(
