@@ -122,7 +122,9 @@ class AcmeIssuer:
         identifier = certificate_id(cert_pem)
         if identifier is None:
             return RenewalInfo()
-        with self._reading:  # so other threads learn of a silence before they wait as well
+        # One thread asks at a time: if the CA is silent, the threads behind raise the same error at
+        # once, and do not wait for the time-out themselves.
+        with self._reading:
             resource = self._noting_silence(self._renewal_resource)
         if resource is None:
             return RenewalInfo()
