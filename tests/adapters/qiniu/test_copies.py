@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from certferry.adapters.qiniu.account import LIST_AGE, OWN_WRITES_AGE
-from certferry.adapters.qiniu.client import CERTIFICATES_PER_PAGE
+from certferry.adapters.qiniu.qiniu_client import CERTIFICATES_PER_PAGE
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from certferry import errors
 from certferry.adapters.acme.account import AccountKeeper, account_key, thumbprint
+from certferry.adapters.acme.acme_client import Client, ask_renewal_info, opened
 from certferry.adapters.acme.budget import Budget
-from certferry.adapters.acme.client import Client, ask_renewal_info, opened
 from certferry.adapters.acme.csr import certificate_id
 from certferry.adapters.acme.dns01 import OrderContext, Sweep, known_to_be_taken
 from certferry.adapters.acme.examination import NamesLook

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.acme import csr
-from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Client, Order
+from certferry.adapters.acme.acme_client import INVALID, PENDING, READY, VALID, Client, Order
 from certferry.adapters.acme.dns01 import OrderContext, Solver
 from certferry.adapters.acme.network import IssuerSettings, Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order

@@ -22,8 +22,8 @@ import msgspec
 from msgspec import Struct
 
 from certferry.adapters.qiniu import errors, records
-from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import NO_SUCH_DOMAIN, QiniuFailure
+from certferry.adapters.qiniu.qiniu_client import QiniuClient
 from certferry.adapters.qiniu.records import CertificateRecord, UploadBody
 from certferry.core.certificates import lineage as lineages
 from certferry.core.certificates.certificate import Certificate, CertificateBundle, short

@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from certferry.adapters.qiniu import errors, records
 from certferry.adapters.qiniu.account import AT_WORK, Details, Settler
-from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.qiniu_client import QiniuClient
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import DomainState, ObservedDomain

@@ -19,7 +19,7 @@ from msgspec import Struct, field
 
 from certferry.adapters.qiniu import errors, records
 from certferry.adapters.qiniu.account import LIST_AGE, Certificates, Clock, Settler, TtlCache
-from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.qiniu_client import QiniuClient
 from certferry.core.certificates.certificate import short
 from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.discovery.inventory import FoundDomain

@@ -22,7 +22,6 @@ from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry.adapters.qiniu.account import Certificates, Copies, Details, Settler
 from certferry.adapters.qiniu.bucket import KodoObjects
 from certferry.adapters.qiniu.cdn import SWITCHED_OFF, CdnDomains, observe
-from certferry.adapters.qiniu.client import RATE, QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.errors import (
     CODES,
     NO_SUCH_DOMAIN,
@@ -32,6 +31,7 @@ from certferry.adapters.qiniu.errors import (
     with_hint,
 )
 from certferry.adapters.qiniu.parts import LiveDomains, SourceDomains
+from certferry.adapters.qiniu.qiniu_client import RATE, QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.records import KODO, PILI, WITHOUT_SETTINGS
 from certferry.adapters.qiniu.survey import Surveyor, examine, report_of
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys

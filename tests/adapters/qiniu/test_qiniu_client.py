@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.http.exchange import Request
-from certferry.adapters.qiniu.client import MOST_PAGES, QiniuClient
 from certferry.adapters.qiniu.errors import QiniuFailure
+from certferry.adapters.qiniu.qiniu_client import MOST_PAGES, QiniuClient
 from certferry.adapters.qiniu.records import (
     CertificateRecord,
     DomainItem,
