@@ -1,4 +1,4 @@
-"""Rows in PostgreSQL that certferry cannot have written: too many, too long, unreadable, removed."""
+"""Rows in PostgreSQL not written by certferry: too many, too long, unreadable, or removed."""
 
 from __future__ import annotations
 
