@@ -30,7 +30,7 @@ from benchmarks.scale import DAY, renewed_every, table
 from benchmarks.sync import furnish, now, ports_of, wish
 from benchmarks.three_years import LIVES
 from benchmarks.three_years_world import START
-from certferry.adapters.qiniu.client import FUSION_RATE, RATE
+from certferry.adapters.qiniu.qiniu_client import FUSION_RATE, RATE
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.shared_leases import LENGTH
 from certferry.ports.state import StateStore

@@ -36,7 +36,7 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from benchmarks.many_domains_stand_in import KEYS, SECONDS, START
-from certferry.adapters.qiniu.client import QiniuClient, QiniuTransport
+from certferry.adapters.qiniu.qiniu_client import QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.adapters.state.connect import connect

@@ -14,7 +14,7 @@ from typing import cast
 
 import pytest
 
-from certferry.adapters.acme.client import Client
+from certferry.adapters.acme.acme_client import Client
 from certferry.adapters.acme.network import IssuerSettings, opened_network
 from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry.adapters.probe.tls import TlsProbe

@@ -26,7 +26,7 @@ KEYS = {"DP_Id": DP_ID, "DP_Key": DP_KEY, "QINIU_ACCESS_KEY": AK, "QINIU_SECRET_
 
 NEXT_STEPS = """\
 Next:
-  certferry plan              shows the changes of a sync
+  certferry plan              shows what a sync would change
   certferry sync              issues, deploys and verifies
   certferry schedule install  runs `sync` twice a day, to renew certificates
   certferry help notify       how a channel, [notify.ops], reports trouble

@@ -547,7 +547,8 @@ def test_dry_run_is_plan(command: str) -> None:
     console = TestConsole()
 
     assert Exit.USAGE == run([command, "--dry-run"], console.console)
-    assert "hint: `certferry plan` shows the changes of a sync, and changes nothing" in console.err
+    hint = "`certferry plan` shows what a sync would change, and changes nothing itself"
+    assert f"hint: {hint}" in console.err
 
 
 def test_short_options_of_other_programs() -> None:

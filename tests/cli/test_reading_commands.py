@@ -16,7 +16,7 @@ from certferry import errors
 from certferry.cli import exits
 from certferry.cli.discover import show_discovery, show_findings, show_tables
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front
+from certferry.cli.options import CommandContext
 from certferry.core.assessment.health import Recorded
 from certferry.core.assessment.status import OF_DOMAINS, DomainStatus, LineageStatus, Standing
 from certferry.core.certificates.chain import EdgeProblemCode
@@ -137,7 +137,7 @@ def test_no_tables_are_reported_as_such(verbosity: Verbosity, *, said: bool) -> 
     """On stderr: what is on stdout is to be pasted."""
     desk = TestConsole()
 
-    code = show_tables(Proposal(), [], Front(desk.console, verbosity=verbosity))
+    code = show_tables(Proposal(), [], CommandContext(desk.console, verbosity=verbosity))
 
     assert (Exit.OK, "") == (code, desk.out)
     assert ("No domain needs a certificate.\n" if said else "") == desk.err
@@ -179,7 +179,7 @@ def shown(
     console = TestConsole()
     verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
     return show_findings(
-        findings, Front(console.console, None, verbosity), as_json=as_json
+        findings, CommandContext(console.console, None, verbosity), as_json=as_json
     ), console
 
 

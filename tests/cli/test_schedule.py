@@ -19,7 +19,7 @@ from certferry.adapters.schedule.systemd import SystemdTimer
 from certferry.cli.commands import spoken
 from certferry.cli.exits import Exit
 from certferry.cli.main import program as main_program
-from certferry.cli.options import Front
+from certferry.cli.options import CommandContext
 from certferry.cli.schedule import install_at, job_for, program, remove_from, show_all, starts_of
 from certferry.config.load import load
 from certferry.core.schedule import Installation, Job, Scheduled
@@ -354,11 +354,11 @@ def timer(tmp_path: Path) -> SystemdTimer:
 def test_units_are_installed_shown_and_removed(timer: SystemdTimer) -> None:
     """What there is to do is said with the rest."""
     console = TestConsole()
-    front = Front(console.console)
+    context = CommandContext(console.console)
 
-    install_at(timer, Job(("/bin/true", "sync")), front)
+    install_at(timer, Job(("/bin/true", "sync")), context)
     show_all([timer], console.console)
-    remove_from([timer], front)
+    remove_from([timer], context)
 
     when = "twice a day, at a time set by systemd or a drop-in"
     assert 2 == console.out.count(f"  when     {when}\n")
@@ -375,7 +375,7 @@ def test_a_crontab_that_nothing_follows_starts_nothing(owner: CrontabOwner) -> N
     )
     console = TestConsole()
 
-    install_at(cron, Job(("/bin/true", "sync")), Front(console.console))
+    install_at(cron, Job(("/bin/true", "sync")), CommandContext(console.console))
     show_all([cron], console.console)
 
     assert "next run" not in console.out
@@ -405,7 +405,7 @@ def test_one_that_cannot_be_reached_does_not_hide_the_other(timer: SystemdTimer)
     with pytest.raises(ScheduleError, match="gone"):
         show_all([timer, Unreachable()], console.console)
     with pytest.raises(ScheduleError, match="gone"):
-        remove_from([timer, Unreachable()], Front(console.console))
+        remove_from([timer, Unreachable()], CommandContext(console.console))
 
     assert "/bin/true sync" in console.out
     assert "Removed from the systemd timer" in console.out
@@ -523,7 +523,7 @@ def test_secrets_that_only_this_environment_has_are_warned_of(
         warning: {config}:3: [accounts.qiniu] access_key: cron and systemd start the run without QINIU_ACCESS_KEY
         warning: {config}:4: [accounts.qiniu] secret_key: cron and systemd start the run without QINIU_SECRET_KEY
 
-        hint: write the variables into a file listed in `env_files`, or refer to them with file: or command:
+        hint: write the variables into a file listed in `env_files`, or have the configuration read the secrets from file: or command: in place of env:
         """)  # noqa: E501 - a transcript is as wide as it is
         == err
     )

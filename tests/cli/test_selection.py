@@ -13,7 +13,7 @@ import pytest
 
 from certferry.cli.exits import Exit
 from certferry.cli.main import run
-from certferry.cli.options import Front
+from certferry.cli.options import CommandContext
 from certferry.cli.selection import read_settings, settings_of_one, settings_or_defaults
 from certferry.errors import ConfigError
 from certferry.ports.progress import no_listener
@@ -41,11 +41,13 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def front(
+def context(
     path: Path, *, config: Path | None = None, environ: Mapping[str, str] | None = None
-) -> Front:
+) -> CommandContext:
     """What the global options say, for a user whose home is here."""
-    return Front(TestConsole(environ={"HOME": str(path), **(environ or {})}).console, config)
+    return CommandContext(
+        TestConsole(environ={"HOME": str(path), **(environ or {})}).console, config
+    )
 
 
 def declared(path: Path, *names: str) -> Path:
@@ -72,14 +74,14 @@ def test_names_choose_among_what_the_file_declares(somewhere: Path) -> None:
     config = declared(somewhere, "img", "static")
 
     for given in (None, config):
-        settings = read_settings(front(somewhere, config=given), ("static",))
+        settings = read_settings(context(somewhere, config=given), ("static",))
         assert ["static"] == [desired.lineage for desired in settings.certificates]
 
 
 def test_without_a_file_names_are_the_declaration(somewhere: Path) -> None:
     """One certificate for all the names, with the keys of the environment."""
     settings = read_settings(
-        front(somewhere, environ=KEYS), ("img.example.com", "*.img.example.com")
+        context(somewhere, environ=KEYS), ("img.example.com", "*.img.example.com")
     )
 
     (certificate,) = settings.certificates
@@ -89,7 +91,7 @@ def test_without_a_file_names_are_the_declaration(somewhere: Path) -> None:
 
 def test_a_file_that_is_named_is_never_replaced_by_the_environment(somewhere: Path) -> None:
     """Who names a file that is not there reads so, whatever the environment holds."""
-    missing = front(somewhere, config=somewhere / "none.toml", environ=KEYS)
+    missing = context(somewhere, config=somewhere / "none.toml", environ=KEYS)
 
     with pytest.raises(ConfigError, match="cannot be read"):
         read_settings(missing, ("img.example.com",))
@@ -97,7 +99,7 @@ def test_a_file_that_is_named_is_never_replaced_by_the_environment(somewhere: Pa
 
 def test_a_look_needs_no_file(somewhere: Path) -> None:
     """Without a file there are the defaults, with nothing declared."""
-    settings = settings_or_defaults(front(somewhere))
+    settings = settings_or_defaults(context(somewhere))
 
     assert () == settings.certificates
     assert (443, (), None) == (
@@ -112,7 +114,7 @@ def test_a_look_goes_by_the_file_where_there_is_one(somewhere: Path) -> None:
     config = declared(somewhere, "img")
     config.write_text("[verify]\nport = 8443\n" + config.read_text())
 
-    assert 8443 == settings_or_defaults(front(somewhere)).verify.port
+    assert 8443 == settings_or_defaults(context(somewhere)).verify.port
 
 
 def known(*lineages: str) -> FakeWorkspace:
@@ -177,20 +179,20 @@ def test_a_domain_stands_for_its_certificates(
     unless only what is wrong is to be reported.
     """
     console = TestConsole(environ={"HOME": str(somewhere)})
-    front = Front(console.console, with_wildcard(somewhere))
+    context = CommandContext(console.console, with_wildcard(somewhere))
 
-    found = read_settings(front, (written,))
+    found = read_settings(context, (written,))
 
     assert lineages == [desired.lineage for desired in found.certificates]
     said = f"{written} is in several certificates: {', '.join(lineages)}\n"
     assert (said if len(lineages) > 1 else "") == console.err
-    read_settings(replace(front, verbosity=Verbosity.QUIET), (written,))
+    read_settings(replace(context, verbosity=Verbosity.QUIET), (written,))
     assert len(said) * (len(lineages) > 1) == len(console.err)
 
 
 def test_a_command_for_one_certificate_takes_no_domain_of_several(somewhere: Path) -> None:
     """`rollback img.example.com` withdraws none that was not meant."""
-    one = front(somewhere, config=with_wildcard(somewhere))
+    one = context(somewhere, config=with_wildcard(somewhere))
 
     (desired,) = settings_of_one(one, "new.example.com").certificates
     assert "wild" == desired.lineage
@@ -212,7 +214,7 @@ def test_what_is_renewed_is_in_no_doubt(somewhere: Path) -> None:
 def test_a_domain_of_no_certificate(somewhere: Path) -> None:
     """The sentence speaks of the domain: it is no name that was mistyped."""
     with pytest.raises(ConfigError, match=r"called x\.example\.org, and no certificate covers"):
-        read_settings(front(somewhere, config=declared(somewhere, "img")), ("x.example.org",))
+        read_settings(context(somewhere, config=declared(somewhere, "img")), ("x.example.org",))
 
 
 # --- `--renew`: never of all unasked; and certificates that another client makes: the operator

@@ -14,7 +14,7 @@ from textwrap import dedent
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front
+from certferry.cli.options import CommandContext
 from certferry.cli.status import show_plans, show_status
 from certferry.cli.stored import show_history, write_files
 from certferry.cli.sync import show_report
@@ -53,7 +53,7 @@ def synced(
     console = TestConsole()
     session = world.session(progress=progress_lines(console.console))
     report = session.reconciler().sync(session.certificates, wait_limit or WaitLimit(), renew=renew)
-    return show_report(report, Front(console.console), as_json=False), console
+    return show_report(report, CommandContext(console.console), as_json=False), console
 
 
 def plans_of(world: FakeWorld, *, renew: bool = False) -> list[Plan]:

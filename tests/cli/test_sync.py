@@ -11,7 +11,7 @@ import click
 import pytest
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, wait_limit_of
+from certferry.cli.options import CommandContext, wait_limit_of
 from certferry.cli.sync import show_report
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
@@ -68,7 +68,7 @@ def shown(
     console = TestConsole()
     verbosity = Verbosity.QUIET if quiet else Verbosity.NORMAL
     return show_report(
-        rendered, Front(console.console, verbosity=verbosity), as_json=as_json
+        rendered, CommandContext(console.console, verbosity=verbosity), as_json=as_json
     ), console
 
 

@@ -154,7 +154,7 @@ def test_each_address_has_a_row() -> None:
         img.example.com 192.0.2.3: the handshake failed
         img.example.com 192.0.2.4: the certificate expired 2 days ago
         img.example.com 2001:db8::1: no answer
-        img.example.com: 1 of 3 addresses serve another certificate (until 2026-11-27 12:00 UTC)
+        img.example.com: 1 of 3 addresses serve another certificate (expires 2026-11-27 12:00 UTC)
         gone.example.com: does not exist
         hint: bind another
         hint: a change at a CDN takes 8 to 15 minutes, sometimes hours: check again with --follow. \
@@ -169,7 +169,7 @@ def test_hosts_in_order_are_zero() -> None:
     """Every address presents a valid certificate, and the older one still lasts."""
     code, console = watched({IMG: (GOOD, OLDER)})
 
-    said = "1 of 2 addresses serve an older certificate (until 2026-12-14 12:00 UTC)"
+    said = "1 of 2 addresses serve an older certificate (expires 2026-12-14 12:00 UTC)"
     assert f"\n{IMG}: {said}\n" in console.out
     assert Exit.OK == code
 
@@ -269,7 +269,7 @@ def test_following_shows_what_changes() -> None:
     assert "HOST" in table
     assert (
         dedent(f"""\
-        2026-11-24 12:00 UTC {IMG} 192.0.2.2: serves {NEW[:12]} (until 2027-01-21 13:00 UTC), \
+        2026-11-24 12:00 UTC {IMG} 192.0.2.2: serves {NEW[:12]} (expires 2027-01-21 13:00 UTC), \
 before {OLD[:12]}
         2026-11-24 12:00 UTC {IMG}: the addresses of the host are in order again
         2026-11-24 12:00 UTC {IMG} 2001:db8::1: no answer
@@ -282,7 +282,7 @@ def test_following_shows_that_an_address_is_in_order_again() -> None:
     """What it serves, without a certificate that it served before and none else."""
     out = followed({IMG: (REFUSING,)}, {IMG: (Served("192.0.2.3", NEW, valid=True),)})
 
-    assert f"192.0.2.3: serves {NEW[:12]} (until unknown)\n" in out
+    assert f"192.0.2.3: serves {NEW[:12]} (expires at an unknown time)\n" in out
 
 
 def test_following_for_programs_is_a_document_on_each_line() -> None:

@@ -15,7 +15,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.adapters.acme.client import read_directory
+from certferry.adapters.acme.acme_client import read_directory
 from certferry.adapters.acme.problems import Refused, as_error, moment_of
 from certferry.errors import IssuanceError
 from certferry_sandbox.httpd import Request, Response

@@ -210,7 +210,7 @@ NEEDED = (
     "trustme",
 )
 """What the tests that are run with the oldest libraries import themselves."""
-WITH_FLOORS = ("tests/core", "tests/adapters/probe", "tests/adapters/http/test_client.py")
+WITH_FLOORS = ("tests/core", "tests/adapters/probe", "tests/adapters/http/test_http_client.py")
 
 
 @pytest.fixture

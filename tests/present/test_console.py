@@ -199,7 +199,7 @@ ENGLISH = [
     ("Written, for you alone", "Written (mode 0600)"),
     ("nothing sets {name} when the system", "cron and systemd start the run without {name}"),
     ("the target is carrying out a change", "is applying the change (usually {least}–{most} min)"),
-    ("no language of certferry's", "is not supported; use {one} or {other}"),
+    ("no language of certferry's", "{variable}={word} is not supported"),
     ("adopted to be ferried", "deploy only; {client} keeps renewing it"),
     ("acme.sh is not at home there", "no acme.sh found there (no account.conf)"),
     ("run in a circle", "CNAME loop at {name}"),

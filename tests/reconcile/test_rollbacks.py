@@ -461,7 +461,8 @@ def test_plan_and_run_say_what_is_left_on_the_previous_certificate() -> None:
     assert "1 rolled back. Nothing was changed." in said
     assert plan.is_settled
     (*_, last) = map(plain, report_text.lines(SyncReport((report,)), Voice()))
-    assert "Nothing changed: 1 domain is left unchanged, everything else is as declared." == last
+    conclusion = "Nothing changed: 1 domain differs from the file, everything else is as declared."
+    assert conclusion == last
     document = json.loads(json.dumps(documents.rendered(documents.of_plans([plan]), Voice())))
     (written,) = document["certificates"]
     assert ["rolled_back"] == [one["reason"]["code"] for one in written["rolled_back"]]

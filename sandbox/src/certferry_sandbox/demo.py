@@ -12,7 +12,7 @@ from pathlib import Path
 
 import click
 
-from certferry.cli.options import Front
+from certferry.cli.options import CommandContext
 from certferry.config.load import VARIABLE, load
 from certferry.core.certificates.certificate import short
 from certferry.core.observed.observation import Served
@@ -39,30 +39,30 @@ PACE = Pace(
 @click.option("--fast", is_flag=True, help="Run at full speed.")
 @click.option("--serve", is_flag=True, help="Open the console of a world with trouble in it.")
 @click.pass_obj
-def command(front: Front, *, fast: bool, serve: bool) -> int:
+def command(context: CommandContext, *, fast: bool, serve: bool) -> int:
     """Run the main job in a simulated world, and check every edge."""
     if serve:
         with tempfile.TemporaryDirectory(prefix="certferry-demo-") as directory:
-            return open_console(front, Path(directory))
-    console = front.console
+            return open_console(context, Path(directory))
+    console = context.console
     console.print_wrapped([line(console.voice.say(_OPENING))])
     with (
         tempfile.TemporaryDirectory(prefix="certferry-demo-") as directory,
         demonstration(Pace() if fast else PACE) as world,
     ):
         console.print_wrapped(_cast(world, console))
-        return Demo(front, world, world.write_files(Path(directory))).run()
+        return Demo(context, world, world.write_files(Path(directory))).run()
 
 
 class Demo:
     """One run of the demo: observe, plan, sync, observe again, sync again, and judge."""
 
-    def __init__(self, front: Front, world: World, config: Path) -> None:
-        self._front = front
+    def __init__(self, context: CommandContext, world: World, config: Path) -> None:
+        self._context = context
         self._world = world
         self._config = config
-        environ = {**front.console.environ, **world.environment}
-        self._console = replace(front.console, environ=environ)
+        environ = {**context.console.environ, **world.environment}
+        self._console = replace(context.console, environ=environ)
 
     def run(self) -> int:
         """Run the demo. Raises `VerificationError` if the world contradicts certferry's report."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front
+from certferry.cli.options import CommandContext
 from certferry.present.console import Console
 from certferry.present.layout import line
 from certferry.text import Text
@@ -30,7 +30,7 @@ from certferry_sandbox.world import World, demonstration
 )
 @click.option("--serve", is_flag=True, help="Open the console of a world with trouble in it.")
 @click.pass_obj
-def command(front: Front, directory: Path | None, *, serve: bool) -> int:
+def command(context: CommandContext, directory: Path | None, *, serve: bool) -> int:
     """Run a simulated CA, DNS services and a CDN on 127.0.0.1 to practise on.
 
     Prints a ready configuration, and the `certferry init` command to try the interview.
@@ -39,10 +39,10 @@ def command(front: Front, directory: Path | None, *, serve: bool) -> int:
         place = (directory or Path(temporary)).resolve()
         place.mkdir(parents=True, exist_ok=True)
         if serve:
-            return open_console(front, place)
+            return open_console(context, place)
         with demonstration() as world, DingtalkService() as robot, HeartbeatService() as heart:
-            _introduce(world, world.write_files(place), front.console)
-            _introduce_init(world.write_base(place), robot, heart, front.console)
+            _introduce(world, world.write_files(place), context.console)
+            _introduce_init(world.write_base(place), robot, heart, context.console)
             # Ctrl-C ends the wait; the world is taken down on the way out.
             threading.Event().wait()
     return Exit.OK

@@ -15,7 +15,7 @@ from contextlib import closing, contextmanager
 from datetime import timedelta
 from pathlib import Path
 
-from certferry.cli.options import Front
+from certferry.cli.options import CommandContext
 from certferry.cli.serve import console_process
 from certferry.config.load import load
 from certferry.core.certificates.pem import parse_bundle
@@ -53,14 +53,14 @@ _OPENING = Text(
 )
 
 
-def open_console(front: Front, directory: Path) -> int:
+def open_console(context: CommandContext, directory: Path) -> int:
     """Serve the console of the troubled world until Ctrl-C; print how to log in. Raises
     `ConfigError` without the console's libraries.
     """
     console_process()
-    front.console.print_wrapped([line(front.console.voice.say(_OPENING)), line()])
-    front.console.flush()
-    with troubled(directory, front.console) as (world, config, console):
+    context.console.print_wrapped([line(context.console.voice.say(_OPENING)), line()])
+    context.console.flush()
+    with troubled(directory, context.console) as (world, config, console):
         with config.open("a") as file:
             file.write(f'\n[console]\nlisten = "127.0.0.1:{_free_port()}"\n')
         catch_up = threading.Timer(EDGE_LAGS_FOR, setattr, (world.qiniu.edges[-1], "stale", False))

@@ -8,7 +8,7 @@ import click
 
 from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, is_wanted, json_option, note, say, yes_option
+from certferry.cli.options import CommandContext, is_wanted, json_option, note, say, yes_option
 from certferry.cli.selection import workspace_of
 from certferry.core.certificates.names import normalise
 from certferry.errors import CertferryError
@@ -43,55 +43,57 @@ def command() -> None:
 
 @command.command("show")
 @click.pass_obj
-def show(front: Front) -> Exit:
+def show(context: CommandContext) -> Exit:
     """Show each account, as the CA knows it."""
-    with workspace_of(front) as workspace:
+    with workspace_of(context) as workspace:
         directories = [account.directory for account in workspace.state.accounts()]
         if not directories:
-            return say(front, Text("There is no account yet; `certferry sync` creates an account."))
+            return say(
+                context, Text("There is no account yet; `certferry sync` creates an account.")
+            )
         accounts = [(directory, *_standing(workspace, directory)) for directory in directories]
     rows = [
-        (Span(directory, Tone.STRONG), Span(front.voice.say_on_one_line(words), tone))
+        (Span(directory, Tone.STRONG), Span(context.voice.say_on_one_line(words), tone))
         for directory, words, tone in accounts
     ]
-    front.console.print(columns(rows))
+    context.console.print(columns(rows))
     return Exit.FAILED if any(tone is Tone.BAD for _, _, tone in accounts) else Exit.OK
 
 
 @command.command("rollover")
 @directory_option
 @click.pass_obj
-def rollover(front: Front, directory: str | None) -> Exit:
+def rollover(context: CommandContext, directory: str | None) -> Exit:
     """Replace an account's key. Safe to interrupt: the next run always has a key that works."""
-    with workspace_of(front) as workspace:
+    with workspace_of(context) as workspace:
         url = directory_of(directory, workspace.settings)
         _account_at(url, workspace).rollover()
-    return say(front, Text("The account has a new key."))
+    return say(context, Text("The account has a new key."))
 
 
 @command.command("deactivate")
 @directory_option
 @yes_option
 @click.pass_obj
-def deactivate(front: Front, directory: str | None, *, yes: bool) -> Exit:
+def deactivate(context: CommandContext, directory: str | None, *, yes: bool) -> Exit:
     """Deactivate an account permanently.
 
     The account's certificates stay valid. The next order creates a new account.
     """
-    with workspace_of(front) as workspace:
+    with workspace_of(context) as workspace:
         url = directory_of(directory, workspace.settings)
         question = Text("Deactivate the account at {directory} permanently?", directory=url)
-        if not is_wanted(front, question, yes=yes):
-            return say(front, Text("Nothing was changed."))
+        if not is_wanted(context, question, yes=yes):
+            return say(context, Text("Nothing was changed."))
         _account_at(url, workspace).deactivate()
-    return say(front, Text("The account is deactivated."))
+    return say(context, Text("The account is deactivated."))
 
 
 @click.command("dns-persist")
 @click.argument("name", metavar="NAME")
 @json_option
 @click.pass_obj
-def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
+def dns_persist(context: CommandContext, name: str, *, as_json: bool) -> Exit:
     """Print a DNS record that proves NAME permanently (experimental).
 
     NAME is a domain or a wildcard; for a wildcard, or if a wildcard is declared, the record covers
@@ -99,15 +101,15 @@ def dns_persist(front: Front, name: str, *, as_json: bool) -> Exit:
     missing.
     """
     domain = normalise(name)
-    with workspace_of(front, reads_only=False) as workspace:
+    with workspace_of(context, reads_only=False) as workspace:
         settings = workspace.settings
         record = persist_record_of(domain, settings, workspace.state, Run().pause)
     if as_json:
-        front.console.print_json(of_persist_record(record))
+        context.console.print_json(of_persist_record(record))
         return Exit.OK
     parts = (Text("name"), record.name), (Text("type"), record.rtype), (Text("value"), record.value)
-    front.console.print(front.voice.facts(parts))
-    note(front, *([_EXPERIMENTAL] if settings.acme.dns_persist else [_EXPERIMENTAL, _NOT_ON]))
+    context.console.print(context.voice.facts(parts))
+    note(context, *([_EXPERIMENTAL] if settings.acme.dns_persist else [_EXPERIMENTAL, _NOT_ON]))
     return Exit.OK
 
 

@@ -10,7 +10,7 @@ import click
 
 from certferry.cli.commands import Group, what_instead
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.cli.options import Front, json_option, note, number_option, say, say_changed
+from certferry.cli.options import CommandContext, json_option, note, number_option, say, say_changed
 from certferry.cli.selection import workspace_of
 from certferry.cli.serve import console_process
 from certferry.core.access import LONGEST_TOKEN, Role, User, is_name
@@ -67,18 +67,18 @@ def command() -> None:
 
 @command.command("health")
 @click.pass_obj
-def ask_health(front: Front) -> Exit:
+def ask_health(context: CommandContext) -> Exit:
     """Query `/healthz` of the console on this host, for a container's health check.
 
     Exits 0 if the state answers and this host's last run is at most 26 hours old; otherwise, or
     without a console, exits 1.
     """
-    settings = load_checked(front.config, front.console.environ)
+    settings = load_checked(context.config, context.console.environ)
     console_process()
     from certferry.console.health import ask_healthz
 
     ask_healthz(settings.console)
-    return say(front, Text("The console and the state answer, and runs take place."))
+    return say(context, Text("The console and the state answer, and runs take place."))
 
 
 @command.group("user", cls=Group, context_settings=_HELP)
@@ -93,13 +93,13 @@ def user() -> None:
 @_new_name
 @_role_option
 @click.pass_obj
-def add_user(front: Front, name: str, role: str) -> Exit:
+def add_user(context: CommandContext, name: str, role: str) -> Exit:
     """Add a user, and print a link for choosing a password.
 
     The link is valid once, for an hour. Opening the link does not use it up; choosing a password
     does.
     """
-    with workspace_of(front, reads_only=False) as workspace:
+    with workspace_of(context, reads_only=False) as workspace:
         state = workspace.state
         if not state.add_user(User(name, Role(role), state.now())):
             raise ConfigError(
@@ -108,47 +108,51 @@ def add_user(front: Front, name: str, role: str) -> Exit:
             )
         _keep(workspace, "user added", user=name, role=role)
         message = _MAY[Role(role)].filled(name=name)
-        return _print_link(front, workspace, name, "console.user.add", message)
+        return _print_link(context, workspace, name, "console.user.add", message)
 
 
 @user.command("reset")
 @_name
 @click.pass_obj
-def reset_user(front: Front, name: str) -> Exit:
+def reset_user(context: CommandContext, name: str) -> Exit:
     """Print a link for choosing a new password; the old password stops working.
 
     Logs the user out everywhere at once, until a new password is chosen.
     """
-    with workspace_of(front, reads_only=False) as workspace:
+    with workspace_of(context, reads_only=False) as workspace:
         name = _known_user(workspace, name)
         workspace.state.forget_password(name)
         _keep(workspace, "user reset", user=name)
         message = Text(
             "{name} has been logged out, and the old password no longer works.", name=name
         )
-        return _print_link(front, workspace, name, "console.user.reset", message)
+        return _print_link(context, workspace, name, "console.user.reset", message)
 
 
 def _keep(workspace: Workspace, event: str, **facts: str) -> None:
     keep_access(workspace.state, who_runs(workspace.settings), event, **facts)
 
 
-def _print_link(front: Front, workspace: Workspace, name: str, event: str, message: Text) -> Exit:
+def _print_link(
+    context: CommandContext, workspace: Workspace, name: str, event: str, message: Text
+) -> Exit:
     secret = make_link(workspace.state, name, workspace.state.now())
     link = f"{workspace.settings.console.base}/welcome/{secret}"
-    return _print_secret(front, event, message, link, _ONCE.filled(name=name))
+    return _print_secret(context, event, message, link, _ONCE.filled(name=name))
 
 
-def _print_secret(front: Front, event: str, message: Text, secret: str, below: Text) -> Exit:
+def _print_secret(
+    context: CommandContext, event: str, message: Text, secret: str, below: Text
+) -> Exit:
     """Print a secret alone on stdout, where a program may read the secret;
     print the rest on stderr.
     """
     from certferry.present.progress import log_change
 
-    log_change(event, message, front.console.run_log)
-    note(front, message)
-    front.console.print([line(secret)])
-    note(front, below)
+    log_change(event, message, context.console.run_log)
+    note(context, message)
+    context.console.print([line(secret)])
+    note(context, below)
     return Exit.OK
 
 
@@ -156,45 +160,45 @@ def _print_secret(front: Front, event: str, message: Text, secret: str, below: T
 @_name
 @click.argument("role", metavar="ROLE", type=_ROLES)
 @click.pass_obj
-def change_role(front: Front, name: str, role: str) -> Exit:
+def change_role(context: CommandContext, name: str, role: str) -> Exit:
     """Change a user's role, from the next click on: ROLE is `operator` or `viewer`."""
-    with workspace_of(front, reads_only=False) as workspace:
+    with workspace_of(context, reads_only=False) as workspace:
         name = _known_user(workspace, name)
         workspace.state.change_role(name, Role(role))
         _keep(workspace, "role changed", user=name, role=role)
-    say_changed(front, "console.user.role", _MAY[Role(role)].filled(name=name))
+    say_changed(context, "console.user.role", _MAY[Role(role)].filled(name=name))
     return Exit.OK
 
 
 @user.command("remove")
 @_name
 @click.pass_obj
-def remove_user(front: Front, name: str) -> Exit:
+def remove_user(context: CommandContext, name: str) -> Exit:
     """Remove a user and end all sessions. The user's actions stay in the history."""
-    with workspace_of(front, reads_only=False) as workspace:
+    with workspace_of(context, reads_only=False) as workspace:
         name = _known_user(workspace, name)
         workspace.state.remove_user(name)
         _keep(workspace, "user removed", user=name)
     message = Text("{name} has been removed and logged out everywhere.", name=name)
-    say_changed(front, "console.user.remove", message)
+    say_changed(context, "console.user.remove", message)
     return Exit.OK
 
 
 @user.command("list")
 @json_option
 @click.pass_obj
-def list_users(front: Front, *, as_json: bool) -> Exit:
+def list_users(context: CommandContext, *, as_json: bool) -> Exit:
     """Show the users: role, and last visit."""
-    with workspace_of(front) as workspace:
+    with workspace_of(context) as workspace:
         users = workspace.state.users()
     if as_json:
-        front.console.print_json(documents.of_users(users))
+        context.console.print_json(documents.of_users(users))
     elif not users:
         return say(
-            front, Text("There are no users yet; `certferry console user add NAME` adds a user.")
+            context, Text("There are no users yet; `certferry console user add NAME` adds a user.")
         )
     else:
-        front.console.print_table(status_text.users(users, front.voice), ())
+        context.console.print_table(status_text.users(users, context.voice), ())
     return Exit.OK
 
 
@@ -214,13 +218,13 @@ def token() -> None:
     "How many days the token is valid. Default: until removed.",
 )
 @click.pass_obj
-def add_token(front: Front, name: str, role: str, days: int | None) -> Exit:
+def add_token(context: CommandContext, name: str, role: str, days: int | None) -> Exit:
     """Create a token, and print the token only once: it is not stored.
 
     Programs send the token with each request, as a bearer token.
     """
     lasts = None if days is None else timedelta(days=days)
-    with workspace_of(front, reads_only=False) as workspace:
+    with workspace_of(context, reads_only=False) as workspace:
         state = workspace.state
         secret = make_token(state, name, Role(role), state.now(), lasts)
         if secret is None:
@@ -231,39 +235,40 @@ def add_token(front: Front, name: str, role: str, days: int | None) -> Exit:
         _keep(workspace, "token added", token=name, role=role)
     message = _MAY[Role(role)].filled(name=name)
     below = Text("The token is not shown again.")
-    return _print_secret(front, "console.token.add", message, secret, below)
+    return _print_secret(context, "console.token.add", message, secret, below)
 
 
 @token.command("remove")
 @_name
 @click.pass_obj
-def remove_token(front: Front, name: str) -> Exit:
+def remove_token(context: CommandContext, name: str) -> Exit:
     """Remove a token; later requests with the token are refused."""
-    with workspace_of(front, reads_only=False) as workspace:
+    with workspace_of(context, reads_only=False) as workspace:
         token_names = [stored.name for stored in workspace.state.tokens()]
         name = _the_one_called(name, token_names, Text("there is no token {name}"))
         workspace.state.remove_token(name)
         _keep(workspace, "token removed", token=name)
     message = Text("Token {name} has been removed.", name=name)
-    say_changed(front, "console.token.remove", message)
+    say_changed(context, "console.token.remove", message)
     return Exit.OK
 
 
 @token.command("list")
 @json_option
 @click.pass_obj
-def list_tokens(front: Front, *, as_json: bool) -> Exit:
+def list_tokens(context: CommandContext, *, as_json: bool) -> Exit:
     """Show the tokens: first characters, role, expiry and last use."""
-    with workspace_of(front) as workspace:
+    with workspace_of(context) as workspace:
         tokens, now = workspace.state.tokens(), workspace.state.now()
     if as_json:
-        front.console.print_json(documents.of_tokens(tokens, now))
+        context.console.print_json(documents.of_tokens(tokens, now))
     elif not tokens:
         return say(
-            front, Text("There are no tokens; `certferry console token add NAME` creates a token.")
+            context,
+            Text("There are no tokens; `certferry console token add NAME` creates a token."),
         )
     else:
-        front.console.print_table(status_text.tokens(tokens, now, front.voice), ())
+        context.console.print_table(status_text.tokens(tokens, now, context.voice), ())
     return Exit.OK
 
 

@@ -10,7 +10,7 @@ import click
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.cli.options import Front, json_option, names_argument, note, number_option
+from certferry.cli.options import CommandContext, json_option, names_argument, note, number_option
 from certferry.cli.selection import read_settings, running, settings_with_accounts, workspace_of
 from certferry.config.propose import tables_of
 from certferry.core.discovery.inventory import Discovery, Wanted
@@ -48,7 +48,7 @@ _REPORT = "Print the services' answers to reading calls, for an issue: without k
 @json_option
 @click.pass_obj
 def command(
-    front: Front,
+    context: CommandContext,
     accounts: tuple[str, ...],
     expiring: int | None,
     *,
@@ -71,15 +71,15 @@ def command(
         raise UsageMistake(Text("--toml and --json cannot be combined"))
     within = None if expiring is None else timedelta(days=expiring)
     wanted = Wanted(uncovered=uncovered, foreign=foreign, expiring=within)
-    settings = settings_with_accounts(front)
-    with running(front, settings, reads_only=True) as (workspace, run):
+    settings = settings_with_accounts(context)
+    with running(context, settings, reads_only=True) as (workspace, run):
         accounts_read = workspace.accounts(run)
         discovery = discovered(chosen(accounts, accounts_read, settings), workspace, run)
         if as_toml:
             proposal, unread = proposed(discovery.narrowed(wanted, now()), accounts_read, settings)
     if as_toml:
-        return show_tables(proposal, [*discovery.problems, *unread], front)
-    return show_discovery(discovery, wanted, front.console, now(), as_json=as_json)
+        return show_tables(proposal, [*discovery.problems, *unread], context)
+    return show_discovery(discovery, wanted, context.console, now(), as_json=as_json)
 
 
 def show_discovery(
@@ -105,13 +105,13 @@ def show_discovery(
     return exits.of_problems(shown.problems)
 
 
-def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -> Exit:
+def show_tables(proposal: Proposal, problems: Sequence[Problem], context: CommandContext) -> Exit:
     """Print only the TOML tables on stdout; everything else goes to stderr."""
-    console, voice = front.console, front.voice
+    console, voice = context.console, context.voice
     tables = tables_of(proposal, voice.say)
     console.print(line(row) for row in tables.splitlines())
     if not tables:
-        note(front, Text("No domain needs a certificate."))
+        note(context, Text("No domain needs a certificate."))
     console.print_stderr(chain.from_iterable(map(voice.problem, problems)))
     log_problems(problems, console.run_log)
     return exits.of_problems(problems)
@@ -122,7 +122,9 @@ def show_tables(proposal: Proposal, problems: Sequence[Problem], front: Front) -
 @json_option
 @click.option("--report", "as_report", is_flag=True, help=_REPORT)
 @click.pass_obj
-def doctor(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: bool) -> Exit:
+def doctor(
+    context: CommandContext, names: tuple[str, ...], *, as_json: bool, as_report: bool
+) -> Exit:
     """Check everything that a run depends on, with a fix for each problem.
 
     Checks the clock, the keys and their permissions, zones and their delegation, CAA and DNSSEC,
@@ -135,23 +137,23 @@ def doctor(front: Front, names: tuple[str, ...], *, as_json: bool, as_report: bo
     if as_report:
         if names or as_json:
             raise UsageMistake(Text("--report cannot be combined with names or --json"))
-        return show_survey(front)
+        return show_survey(context)
 
-    with running(front, read_settings(front, names), reads_only=True) as (workspace, run):
-        findings = examine(workspace, run, schedulers(front.console.environ))
-    return show_findings(findings, front, as_json=as_json)
+    with running(context, read_settings(context, names), reads_only=True) as (workspace, run):
+        findings = examine(workspace, run, schedulers(context.console.environ))
+    return show_findings(findings, context, as_json=as_json)
 
 
-def show_survey(front: Front) -> Exit:
+def show_survey(context: CommandContext) -> Exit:
     """Print the report for an issue. Then raise `CertferryError` if a
     service refused every call.
     """
-    settings, console = settings_with_accounts(front, from_keys), front.console
-    with workspace_of(front, settings) as workspace:
+    settings, console = settings_with_accounts(context, from_keys), context.console
+    with workspace_of(context, settings) as workspace:
         reports = reports_of(workspace, Run())
-        note(front, Text("querying the accounts…"))
+        note(context, Text("querying the accounts…"))
         survey = list(reports)
-    console.print(discover_text.report(survey, now(), front.voice))
+    console.print(discover_text.report(survey, now(), context.voice))
     outside = [answers.service for answers in survey if not answers.credentials_work]
     if outside:
         raise CertferryError(
@@ -165,13 +167,13 @@ def show_survey(front: Front) -> Exit:
     return Exit.OK
 
 
-def show_findings(findings: Sequence[Problem], front: Front, *, as_json: bool) -> Exit:
+def show_findings(findings: Sequence[Problem], context: CommandContext, *, as_json: bool) -> Exit:
     """Print the findings; with `--quiet` only the errors."""
-    console = front.console
+    console = context.console
     log_findings(findings, console.run_log)
     if as_json:
         console.print_json(documents.of_findings(findings))
-    elif front.quiet:
+    elif context.quiet:
         console.print_stderr(discover_text.error_lines(findings, console.voice))
     else:
         console.print_wrapped(discover_text.lines(findings, console.voice))

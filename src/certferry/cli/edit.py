@@ -13,7 +13,14 @@ from urllib.parse import urlsplit
 import click
 
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.cli.options import Front, interview_or_refuse, name_argument, say, say_changed, warn
+from certferry.cli.options import (
+    CommandContext,
+    interview_or_refuse,
+    name_argument,
+    say,
+    say_changed,
+    warn,
+)
 from certferry.cli.selection import read_settings, workspace_of
 from certferry.config import propose
 from certferry.config.document import Document, read_document
@@ -48,7 +55,7 @@ yes_option = click.option("--yes", is_flag=True, help="Write without asking.")
 @yes_option
 @click.pass_obj
 def add(
-    front: Front,
+    context: CommandContext,
     domains: tuple[str, ...],
     dns: str | None,
     to: str | None,
@@ -61,22 +68,22 @@ def add(
     Shows the difference first. Comments and layout of the file stay. Uses the accounts in the file;
     with several, choose with --dns and --to. Nothing is issued before the next sync.
     """
-    settings = load_checked(front.config, front.console.environ)
+    settings = load_checked(context.config, context.console.environ)
     domains = tuple(urlsplit(word).hostname or word if "://" in word else word for word in domains)
     if propose.already_declared(settings, domains):
-        return say(front, Text("All of them are already declared. Nothing was changed."))
+        return say(context, Text("All of them are already declared. Nothing was changed."))
     accounts, adapters = settings.accounts.values(), installed()
     proving, serving = adapters.labels(DNS_PROVIDERS, accounts), adapters.labels(TARGETS, accounts)
     proven = propose.Choice("--dns", proving, dns, _NO_DNS)
     served = propose.Choice("--to", serving, to, _NO_TARGET)
     certificates = propose.additions(settings, domains, proven, served, each=each)
     for covered in propose.covered_already(settings, domains):
-        warn(front, covered)
+        warn(context, covered)
     document = read_document(settings.path or Path(NAME))
-    tables = propose.tables_of(Proposal(certificates), front.voice.say)
-    if change(front, document, propose.with_certificates(document, tables), "file.add", yes=yes):
+    tables = propose.tables_of(Proposal(certificates), context.voice.say)
+    if change(context, document, propose.with_certificates(document, tables), "file.add", yes=yes):
         names = " ".join(certificate.lineage for certificate in certificates)
-        say(front, Text("To see the changes: `certferry plan {names}`", names=names))
+        say(context, Text("To see the changes: `certferry plan {names}`", names=names))
     return Exit.OK
 
 
@@ -84,14 +91,14 @@ def add(
 @name_argument()
 @yes_option
 @click.pass_obj
-def remove(front: Front, name: str, *, yes: bool) -> Exit:
+def remove(context: CommandContext, name: str, *, yes: bool) -> Exit:
     """Take a certificate out of the configuration file.
 
     NAME is the certificate, or a domain whose certificate has one name. Removes its deployments and
     the comments directly above; shows the difference first. A bound certificate stays bound, and is
     no longer renewed.
     """
-    settings = load_checked(front.config, front.console.environ)
+    settings = load_checked(context.config, context.console.environ)
     desired = the_one_meant(settings.declared, name)
     lineage = desired.lineage
     # the other domains may still need the certificate
@@ -104,30 +111,32 @@ def remove(front: Front, name: str, *, yes: bool) -> Exit:
         raise ConfigError(message, hint=hint.filled(lineage=lineage, name=name))
     place = settings.places[lineage]
     edited = without_certificate(place.document, int(place.trail[-1]))
-    if change(front, place.document, edited, "file.remove", yes=yes):
+    if change(context, place.document, edited, "file.remove", yes=yes):
         message = Text(
             "{lineage} is no longer declared: certferry neither renews nor deploys the certificate."
         )
-        say(front, message.filled(lineage=lineage))
-        if not yes and _is_kept(front, lineage):
+        say(context, message.filled(lineage=lineage))
+        if not yes and _is_kept(context, lineage):
             question = Text("Let the certificate expire? If yes, runs stop reminding you of it.")
-            if interview_or_refuse(front, UsageMistake(question)).confirm(question):
-                return _forget(front, lineage)
+            if interview_or_refuse(context, UsageMistake(question)).confirm(question):
+                return _forget(context, lineage)
         say(
-            front,
+            context,
             Text("To let it expire without reminders: `certferry forget {name}`", name=lineage),
         )
     return Exit.OK
 
 
-def _is_kept(front: Front, lineage: str) -> bool:
+def _is_kept(context: CommandContext, lineage: str) -> bool:
     """Return whether a certificate that left the file is still valid, so runs would report it."""
-    with workspace_of(front) as workspace:
+    with workspace_of(context) as workspace:
         versions = workspace.state.versions_of([lineage])[lineage]
         return recorded.newest(versions, workspace.state.now()) is not None
 
 
-def change(front: Front, document: Document, edited: Edited, event: str, *, yes: bool) -> bool:
+def change(
+    context: CommandContext, document: Document, edited: Edited, event: str, *, yes: bool
+) -> bool:
     """Write the edited file if the operator agrees, or at once with `yes`. Return whether the file
     was written.
 
@@ -136,20 +145,20 @@ def change(front: Front, document: Document, edited: Edited, event: str, *, yes:
     """
     path = document.path or Path(NAME)
     try:
-        checked(load_text(edited.text, path, front.console.environ, ADAPTERS))
+        checked(load_text(edited.text, path, context.console.environ, ADAPTERS))
     except ConfigError as error:
         message = Text("the change would make the file invalid: {problem}", problem=error.message)
         raise ConfigError(message, hint=Text("nothing was changed")) from error
-    if not (yes and front.quiet):
-        front.console.print(_difference(edited, path, front.voice))
+    if not (yes and context.quiet):
+        context.console.print(_difference(edited, path, context.voice))
     if not yes:
         refusal = Text("nothing was written: without a terminal, confirm with --yes")
-        interview = interview_or_refuse(front, UsageMistake(refusal))
+        interview = interview_or_refuse(context, UsageMistake(refusal))
         if not interview.confirm(Text("Write this to {path}?", path=path)):
-            say(front, Text("Nothing was written."))
+            say(context, Text("Nothing was written."))
             return False
     change_file(path, document.text, edited.text)
-    say_changed(front, event, Text("Written: {path}", path=path))
+    say_changed(context, event, Text("Written: {path}", path=path))
     return True
 
 
@@ -166,17 +175,17 @@ def _difference(edited: Edited, path: Path, voice: Voice) -> Iterator[Line]:
 @click.argument("old", metavar="OLD")
 @click.argument("new", metavar="NEW")
 @click.pass_obj
-def rename(front: Front, old: str, new: str) -> Exit:
+def rename(context: CommandContext, old: str, new: str) -> Exit:
     """Move the certificate of OLD to the name NEW.
 
     First rename the certificate in the configuration file. Nothing is issued, uploaded or bound
     again.
     """
-    settings = read_settings(front, ())
+    settings = read_settings(context, ())
     if old in {declared.lineage for declared in settings.certificates}:
         raise _still_declared(old, Text("first rename the certificate in the file"))
     new = the_one_meant(settings.certificates, new).lineage
-    with workspace_of(front, settings, reads_only=False) as workspace:
+    with workspace_of(context, settings, reads_only=False) as workspace:
         versions = workspace.state.versions(old)
         certificate = recorded.newest(versions, workspace.state.now())
         if certificate is None:
@@ -196,23 +205,23 @@ def rename(front: Front, old: str, new: str) -> Exit:
         message = Text(
             "{new} already has the same certificate, or a later one. Nothing was changed."
         )
-    return say(front, message.filled(old=old, new=new, moment=certificate.not_after))
+    return say(context, message.filled(old=old, new=new, moment=certificate.not_after))
 
 
 @click.command("forget")
 @click.argument("name", metavar="NAME")
 @click.pass_obj
-def forget(front: Front, name: str) -> Exit:
+def forget(context: CommandContext, name: str) -> Exit:
     """Confirm the end of NAME, a certificate removed from the file.
 
     Until then every run warns of NAME while its certificate is valid. Nothing is removed: a
     deployed certificate stays until it expires. To continue with NAME, declare it again.
     """
-    return _forget(front, name)
+    return _forget(context, name)
 
 
-def _forget(front: Front, name: str) -> Exit:
-    with workspace_of(front, reads_only=False) as workspace:
+def _forget(context: CommandContext, name: str) -> Exit:
+    with workspace_of(context, reads_only=False) as workspace:
         moment = workspace.state.now()
         for declared in lineages_meant(name, workspace.settings.declared):
             raise _still_declared(declared, Text("first remove the certificate from the file"))
@@ -224,11 +233,11 @@ def _forget(front: Front, name: str) -> Exit:
         who = who_runs(workspace.settings)
         workspace.state.append_history(HistoryEntry(moment, lineage, "forgotten", who))
     if certificate is None:
-        return say(front, Text("{lineage} is forgotten.", lineage=lineage))
+        return say(context, Text("{lineage} is forgotten.", lineage=lineage))
     message = Text(
         "{lineage} is forgotten. Its certificate stays deployed, and is valid until {moment}."
     )
-    return say(front, message.filled(lineage=lineage, moment=certificate.not_after))
+    return say(context, message.filled(lineage=lineage, moment=certificate.not_after))
 
 
 def _still_declared(lineage: str, hint: Text) -> ConfigError:

@@ -235,7 +235,7 @@ def _usage_hint(error: click.UsageError) -> Text:
     if not isinstance(error, click.NoSuchOption) or error.ctx is None:
         return help_hint
     if error.option_name == "--dry-run":
-        return Text("`certferry plan` shows the changes of a sync, and changes nothing")
+        return Text("`certferry plan` shows what a sync would change, and changes nothing itself")
     root = error.ctx.find_root()
     is_begun = any(name.startswith(error.option_name) for name in error.possibilities or ())
     if error.ctx is root and not is_begun:

@@ -64,7 +64,7 @@ def command(
     Changes still in progress at the end count as success: the hook exits 0, and the next run
     finishes them if the certificate is declared.
     """
-    front: options.Front = ctx.obj
+    context: options.CommandContext = ctx.obj
     wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
     if wait_limit.limit is None and mode in CLIENTS:
         wait_limit = WaitLimit(CLIENTS[mode].patience)
@@ -78,26 +78,28 @@ def command(
         hook_options = [part for file in env_file for part in ("--env-file", str(file.absolute()))]
         hook_options += [] if wait is None else ["--wait", str(wait)]
         hook_options += ["--no-wait"] if no_wait else []
-        return _install(front, home, [*_this_program(ctx), "hook", mode, *hook_options])
-    return _sync(mode, front, wait_limit, env_file)
+        return _install(context, home, [*_this_program(ctx), "hook", mode, *hook_options])
+    return _sync(mode, context, wait_limit, env_file)
 
 
-def _sync(mode: str, front: options.Front, wait_limit: WaitLimit, env_file: Sequence[Path]) -> Exit:
-    environ = environment_with(front.console.environ, env_file)
-    meant = meant_by(mode, front.config, environ)
-    run = Run(who_runs(meant.settings), progress_on_stdout(front.console, front.verbosity))
+def _sync(
+    mode: str, context: options.CommandContext, wait_limit: WaitLimit, env_file: Sequence[Path]
+) -> Exit:
+    environ = environment_with(context.console.environ, env_file)
+    meant = meant_by(mode, context.config, environ)
+    run = Run(who_runs(meant.settings), progress_on_stdout(context.console, context.verbosity))
     wanted = RunOptions(RunKind.SYNC, RunSource.HOOK, is_whole=False, wait_limit=wait_limit)
-    with workspace_of(front, meant.settings, reads_only=False) as workspace:
+    with workspace_of(context, meant.settings, reads_only=False) as workspace:
         report = RunInProgress(workspace, run, wanted).sync()
-    show_report(report, front, as_json=False, undeclared_of=meant.undeclared_of)
+    show_report(report, context, as_json=False, undeclared_of=meant.undeclared_of)
     return exits.of_hook(report)
 
 
-def _install(front: options.Front, home: Path | None, command: Sequence[str]) -> Exit:
-    path, changed = install_deploy_hook(home, command, front.console.environ)
+def _install(context: options.CommandContext, home: Path | None, command: Sequence[str]) -> Exit:
+    path, changed = install_deploy_hook(home, command, context.console.environ)
     outcome = Text("written: {path}") if changed else Text("unchanged: {path}")
-    options.say_changed(front, "hook.install", outcome.filled(path=path))
-    return options.say(front, Text("acme.sh --deploy -d NAME --deploy-hook certferry"))
+    options.say_changed(context, "hook.install", outcome.filled(path=path))
+    return options.say(context, Text("acme.sh --deploy -d NAME --deploy-hook certferry"))
 
 
 def _this_program(ctx: click.Context) -> list[str]:

@@ -8,7 +8,7 @@ import click
 
 from certferry.cli.commands import Group, what_instead
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, json_option, note, say, say_changed
+from certferry.cli.options import CommandContext, json_option, note, say, say_changed
 from certferry.cli.selection import workspace_of
 from certferry.errors import ConfigError
 from certferry.present import documents, status_text
@@ -39,15 +39,15 @@ def command(ctx: click.Context, *, as_json: bool) -> Exit:
     """
     if ctx.invoked_subcommand is not None:
         return Exit.OK
-    front: Front = ctx.obj
-    with workspace_of(front) as workspace:
-        return show_hosts(workspace, front, as_json=as_json)
+    context: CommandContext = ctx.obj
+    with workspace_of(context) as workspace:
+        return show_hosts(workspace, context, as_json=as_json)
 
 
-def show_hosts(workspace: Workspace, front: Front, *, as_json: bool) -> Exit:
+def show_hosts(workspace: Workspace, context: CommandContext, *, as_json: bool) -> Exit:
     """Print how every host stands, including this host before its first run."""
     standings = standings_of_hosts(workspace.state, len(workspace.settings.declared))
-    console, voice = front.console, front.voice
+    console, voice = context.console, context.voice
     if as_json:
         console.print_json(documents.of_hosts(standings))
     else:
@@ -60,13 +60,13 @@ def show_hosts(workspace: Workspace, front: Front, *, as_json: bool) -> Exit:
 @command.command("forget")
 @click.argument("name", metavar="NAME")
 @click.pass_obj
-def forget(front: Front, name: str) -> Exit:
+def forget(context: CommandContext, name: str) -> Exit:
     """Forget a host that is gone: its runs, installed files and declarations.
 
     Refused while a run of the host is in progress. A host that comes back counts as new: it
     installs its files again, and runs its commands.
     """
-    with workspace_of(front, reads_only=False) as workspace:
+    with workspace_of(context, reads_only=False) as workspace:
         state = workspace.state
         others = [stored.name for stored in state.hosts() if stored.name != state.host]
         if name == state.host:
@@ -79,8 +79,8 @@ def forget(front: Front, name: str) -> Exit:
                 Text("there is no host {name}", name=name), hint=what_instead([name], others, {})
             )
         installed = state.forget_host(name)
-    say_changed(front, "hosts.forget", Text("{name} is forgotten.", name=name))
+    say_changed(context, "hosts.forget", Text("{name} is forgotten.", name=name))
     if installed:
-        say(front, Text("Installed on the host: {lineages}", lineages=list(installed)))
-    note(front, _NEW_KEYS)
+        say(context, Text("Installed on the host: {lineages}", lineages=list(installed)))
+    note(context, _NEW_KEYS)
     return Exit.OK

@@ -24,7 +24,7 @@ from certferry import __version__
 from certferry.cli import exits
 from certferry.cli.commands import Commands, click_speaks, name_file, spoken
 from certferry.cli.exits import Exit
-from certferry.cli.options import COMPLETION, PROGRAM, Front, path_option
+from certferry.cli.options import COMPLETION, PROGRAM, CommandContext, path_option
 from certferry.present.console import Console, Verbosity, standard_console
 from certferry.present.language import LANGUAGES, language_of, must_be_spoken, voice_for
 from certferry.present.layout import line
@@ -114,7 +114,7 @@ def program(
         raise exits.UsageMistake(Text("--log-format needs --log-file"))
     begin_logging(_LEVELS[verbosity], console.run_log)
     console.run_log.begin(str(ctx.invoked_subcommand))
-    ctx.obj = Front(console, config, verbosity)
+    ctx.obj = CommandContext(console, config, verbosity)
 
 
 def main() -> int:
@@ -198,7 +198,7 @@ def _complain(error: BaseException, arguments: Sequence[str], console: Console) 
         from certferry.cli.status import UNKNOWN, print_failure
 
         _end_log(UNKNOWN, console)
-        return print_failure(problem, Front(console), as_json="--json" in arguments)
+        return print_failure(problem, CommandContext(console), as_json="--json" in arguments)
     _end_log(ending, console)
     console.print_stderr(console.voice.end(problem))
     if "--json" in arguments and not isinstance(error, OSError):

@@ -58,8 +58,8 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 24 * 3600}
 T = TypeVar("T", bound=Callable[..., Any])
 
 
-class Front(Struct, frozen=True):
-    """The global options, and the console to print on."""
+class CommandContext(Struct, frozen=True):
+    """Given to every command: the global options, and the console to print on."""
 
     #: Prints, and speaks the operator's language.
     console: Console
@@ -169,45 +169,45 @@ digest_option = click.option(
 yes_option = click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
 
 
-def is_wanted(front: Front, question: Text, *, yes: bool) -> bool:
+def is_wanted(context: CommandContext, question: Text, *, yes: bool) -> bool:
     """Ask for confirmation unless `--yes` is given. Raise `UsageMistake` without a terminal."""
     message = Text(
         "the action cannot be undone, and there is no terminal to ask at; confirm with --yes"
     )
-    return yes or interview_or_refuse(front, UsageMistake(message)).confirm(question)
+    return yes or interview_or_refuse(context, UsageMistake(message)).confirm(question)
 
 
-def interview_or_refuse(front: Front, refusal: UsageMistake) -> Interview:
+def interview_or_refuse(context: CommandContext, refusal: UsageMistake) -> Interview:
     """Return the interview at the terminal. Raise `refusal` without a terminal."""
     from certferry.cli.interview import interview_at
 
-    interview = interview_at(front.console)
+    interview = interview_at(context.console)
     if interview is None:
         raise refusal
     return interview
 
 
-def warn(front: Front, message: Text) -> None:
+def warn(context: CommandContext, message: Text) -> None:
     """Print a warning on stderr."""
-    front.console.print_stderr(front.voice.warning(message))
+    context.console.print_stderr(context.voice.warning(message))
 
 
-def note(front: Front, *messages: Text) -> None:
+def note(context: CommandContext, *messages: Text) -> None:
     """Print sentences on stderr, one a line, except under `-q`."""
-    if not front.quiet:
-        front.console.print_stderr([line(front.voice.say(message)) for message in messages])
+    if not context.quiet:
+        context.console.print_stderr([line(context.voice.say(message)) for message in messages])
 
 
-def say_changed(front: Front, event: str, message: Text) -> None:
+def say_changed(context: CommandContext, event: str, message: Text) -> None:
     """Print a change made on this machine, and log the change."""
     from certferry.present.progress import log_change
 
-    log_change(event, message, front.console.run_log)
-    say(front, message)
+    log_change(event, message, context.console.run_log)
+    say(context, message)
 
 
-def say(front: Front, *messages: Text) -> Exit:
+def say(context: CommandContext, *messages: Text) -> Exit:
     """Print the result, one sentence a line, except under `-q`. Return `Exit.OK`."""
-    if not front.quiet:
-        front.console.print([line(front.voice.say(message)) for message in messages])
+    if not context.quiet:
+        context.console.print([line(context.voice.say(message)) for message in messages])
     return Exit.OK

@@ -30,7 +30,7 @@ from certferry.wiring.workspace import who_runs
 @options.json_option
 @click.pass_obj
 def command(
-    front: options.Front, name: str, *, wait: int | None, no_wait: bool, as_json: bool
+    context: options.CommandContext, name: str, *, wait: int | None, no_wait: bool, as_json: bool
 ) -> Exit:
     """Bind the previous certificate of NAME again, at every domain.
 
@@ -39,9 +39,9 @@ def command(
     """
     wait_limit = options.wait_limit_of(wait, no_wait=no_wait)
     wanted = RunOptions(RunKind.ROLLBACK, is_whole=False, wait_limit=wait_limit)
-    with running(front, settings_of_one(front, name)) as (workspace, run):
+    with running(context, settings_of_one(context, name)) as (workspace, run):
         report = RunInProgress(workspace, run, wanted).roll_back()
-    return show_report(report, front, as_json=as_json)
+    return show_report(report, context, as_json=as_json)
 
 
 @click.command("revoke")
@@ -56,37 +56,37 @@ def command(
 )
 @options.yes_option
 @click.pass_obj
-def revoke(front: options.Front, name: str, reason: str, *, yes: bool) -> Exit:
+def revoke(context: options.CommandContext, name: str, reason: str, *, yes: bool) -> Exit:
     """Revoke the newest certificate of NAME at the CA; the next sync replaces it.
 
     Cannot be undone. `keyCompromise` revokes every valid certificate with the same key, and the key
     is not used again.
     """
     because = RevocationReason(reason)
-    with workspace_of(front) as workspace:
+    with workspace_of(context) as workspace:
         name = must_be_known(name, workspace)
         meant = to_revoke(name, because, workspace.state, workspace.state.now())
         if not meant:
             return options.say(
-                front, Text("{name}: already revoked; nothing was changed.", name=name)
+                context, Text("{name}: already revoked; nothing was changed.", name=name)
             )
-        if not options.is_wanted(front, _question(name, meant), yes=yes):
-            return options.say(front, Text("Nothing was changed."))
+        if not options.is_wanted(context, _question(name, meant), yes=yes):
+            return options.say(context, Text("Nothing was changed."))
         settings = workspace.settings
         run = Run(who_runs(settings))
         revocations = authorities.revocations(settings, workspace.state, run)
         for version in revocations.revoke(name, because):
             serial = version.certificate.serial
-            options.say(front, Text("{name}: revoked, serial {serial}", name=name, serial=serial))
+            options.say(context, Text("{name}: revoked, serial {serial}", name=name, serial=serial))
         newest = workspace.state.versions(name)[0]
     if newest.revocation is None:
         message = Text(
             "an earlier revocation was completed; the newest certificate of {name}, serial"
             " {serial}, was not revoked: to revoke it too, run the command again"
         )
-        options.warn(front, message.filled(name=name, serial=newest.certificate.serial))
+        options.warn(context, message.filled(name=name, serial=newest.certificate.serial))
         return Exit.OK
-    return options.say(front, Text("`certferry sync {name}` replaces it.", name=name))
+    return options.say(context, Text("`certferry sync {name}` replaces it.", name=name))
 
 
 def _question(name: str, versions: Sequence[Version]) -> Text:

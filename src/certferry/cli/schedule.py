@@ -15,7 +15,7 @@ from click.core import ParameterSource
 
 from certferry.cli.commands import Group
 from certferry.cli.exits import Exit
-from certferry.cli.options import PROGRAM, Front, say, say_changed
+from certferry.cli.options import PROGRAM, CommandContext, say, say_changed
 from certferry.cli.selection import settings_or_defaults, workspace_of
 from certferry.cli.serve import console_process
 from certferry.config import unattended
@@ -72,21 +72,21 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
 
     A run that was killed or could not start is reported through the notification channels.
     """
-    front: Front = ctx.obj
-    environ = front.console.environ
-    settings = load(front.config, environ, ADAPTERS)
+    context: CommandContext = ctx.obj
+    environ = context.console.environ
+    settings = load(context.config, environ, ADAPTERS)
     if serve:
         console_process()
     timer, server, cron = all_schedulers = schedulers(environ)
     is_packaged = has_packaged_timer(environ)
-    job = job_for(settings, ctx.find_root(), front.console, serves=serve)
+    job = job_for(settings, ctx.find_root(), context.console, serves=serve)
     # the package's timer runs as a user of its own; directories made by root would keep that user
     # out
     if not is_packaged:
         make_directories(job)
     usual = timer if systemd or is_packaged else cron
     lost_secrets = unattended.lost_secrets(settings)
-    installed = install_at(server if serve else usual, job, front, works=not lost_secrets)
+    installed = install_at(server if serve else usual, job, context, works=not lost_secrets)
     lost = unattended.lost_programs(settings, installed.path, environ)
     unread = examine_channels(
         has_channel=bool(settings.channels), has_heartbeat=settings.monitoring.heartbeat is not None
@@ -101,20 +101,20 @@ def install(ctx: click.Context, *, systemd: bool, serve: bool) -> Exit:
         schedule_text.not_needed(starts_of(all_schedulers)),
         *(([finding.message], finding.hint) for finding in unread),
     ]
-    front.console.print_stderr(schedule_text.warned(concerns, front.voice))
+    context.console.print_stderr(schedule_text.warned(concerns, context.voice))
     return Exit.OK
 
 
 @command.command("remove")
 @click.option("--systemd", is_flag=True, help="Remove only the systemd units.")
 @click.pass_obj
-def remove(front: Front, *, systemd: bool) -> Exit:
+def remove(context: CommandContext, *, systemd: bool) -> Exit:
     """Remove everything that `install` wrote, and nothing else.
 
     Without --systemd, removes both the crontab line and the units.
     """
-    installed_at = schedulers(front.console.environ)
-    remove_from(installed_at[:2] if systemd else installed_at, front)
+    installed_at = schedulers(context.console.environ)
+    remove_from(installed_at[:2] if systemd else installed_at, context)
     return Exit.OK
 
 
@@ -122,44 +122,46 @@ def remove(front: Front, *, systemd: bool) -> Exit:
 @click.pass_context
 def logrotate(ctx: click.Context) -> Exit:
     """Print a snippet for /etc/logrotate.d to rotate the log of the scheduled runs."""
-    front: Front = ctx.obj
-    settings = load(front.config, front.console.environ, ADAPTERS)
+    context: CommandContext = ctx.obj
+    settings = load(context.config, context.console.environ, ADAPTERS)
     log = ctx.find_root().params.get("log_file") or default_log(settings)
     rows = schedule_text.LOGROTATE.format(log=_absolute(log)).splitlines()
-    front.console.print(line(row) for row in rows)
+    context.console.print(line(row) for row in rows)
     return Exit.OK
 
 
 @command.command("show")
 @click.pass_obj
-def show(front: Front) -> Exit:
+def show(context: CommandContext) -> Exit:
     """Show the installed schedule and the next run."""
-    show_all(schedulers(front.console.environ), front.console)
+    show_all(schedulers(context.console.environ), context.console)
     return Exit.OK
 
 
-def install_at(scheduler: Scheduler, job: Job, front: Front, *, works: bool = True) -> Scheduled:
+def install_at(
+    scheduler: Scheduler, job: Job, context: CommandContext, *, works: bool = True
+) -> Scheduled:
     """Install a job, show the schedule, and return it. Raise `ScheduleError`."""
     change, installed = scheduler.install(job)
-    if not front.quiet:
-        front.console.print([*schedule_text.lines(installed, front.voice), line()])
+    if not context.quiet:
+        context.console.print([*schedule_text.lines(installed, context.voice), line()])
     outcome = schedule_text.OUTCOMES[change].filled(when=installed.when)
     if installed.to_do is not None or not works:
         outcome = Text("Written: {when}; first follow the steps below.")
         outcome = outcome.filled(when=installed.when)
-    say_changed(front, "schedule.install", outcome)
+    say_changed(context, "schedule.install", outcome)
     return installed
 
 
-def remove_from(schedulers: Sequence[Scheduler], front: Front) -> None:
+def remove_from(schedulers: Sequence[Scheduler], context: CommandContext) -> None:
     """Remove every installed schedule, and print where each was. Raise `ScheduleError`."""
     places = []
     for scheduler in schedulers:
         if (place := scheduler.remove()) is not None:
             places.append(place)
-            say_changed(front, "schedule.remove", Text("Removed from {place}.", place=place))
+            say_changed(context, "schedule.remove", Text("Removed from {place}.", place=place))
     if not places:
-        say(front, Text("Nothing was scheduled, and nothing was changed."))
+        say(context, Text("Nothing was scheduled, and nothing was changed."))
 
 
 def show_all(schedulers: Sequence[Scheduler], console: Console) -> None:
@@ -284,46 +286,46 @@ def notify() -> None:
 @notify.command("test")
 @click.argument("channels", metavar="[CHANNEL]...", nargs=-1)
 @click.pass_obj
-def test(front: Front, channels: tuple[str, ...]) -> Exit:
+def test(context: CommandContext, channels: tuple[str, ...]) -> Exit:
     """Send a message through every channel, or the named ones, and print the answers.
 
     Exits 1 if a service refused the message.
     """
-    settings = settings_or_defaults(front)
+    settings = settings_or_defaults(context)
     names = _chosen(settings, channels)
-    with workspace_of(front, settings, reads_only=False) as workspace:
+    with workspace_of(context, settings, reads_only=False) as workspace:
         tried = workspace.notifications(Run()).channels
         answers, services = tried.try_out(names), tried.services(names)
     all_sent = all(isinstance(answer, Sent) for answer in answers.values())
-    if not (front.quiet and all_sent):
-        front.console.print_wrapped(answer_lines(answers, services, front.voice))
+    if not (context.quiet and all_sent):
+        context.console.print_wrapped(answer_lines(answers, services, context.voice))
     return Exit.OK if all_sent else Exit.FAILED
 
 
 @notify.command("failed", hidden=True)
 @click.pass_obj
-def failed(front: Front) -> Exit:
+def failed(context: CommandContext) -> Exit:
     """Report that a scheduled run failed; called by systemd and by the crontab's line.
 
     A run that ended with 1 or 3 has already reported its trouble. For a run that was killed, took
     too long or could not start, certferry records the failure for `check` and notifies the
     channels.
     """
-    environ = front.console.environ
+    environ = context.console.environ
     error = cut_short(environ)
     if error is None:
         return Exit.OK
     was_refused = environ.get(_STATUS) == str(int(Exit.USAGE))
     try:
-        settings = settings_or_defaults(front)
+        settings = settings_or_defaults(context)
     except ConfigError:
         if was_refused:
             return Exit.OK  # the run refused the file and has reported the reason
         from certferry.wiring.runner import notify_despite_wrong_file
 
-        notify_despite_wrong_file(error, front.config, environ, language=front.voice.language)
+        notify_despite_wrong_file(error, context.config, environ, language=context.voice.language)
         raise
-    with workspace_of(front, settings, reads_only=False) as workspace:
+    with workspace_of(context, settings, reads_only=False) as workspace:
         notifications = workspace.notifications(Run())
         if not (was_refused and notifications.stands_failed()):
             notifications.notify_failure(error)

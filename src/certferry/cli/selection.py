@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from certferry.cli.exits import UsageMistake
-from certferry.cli.options import Front, interview_or_refuse, note, warn
+from certferry.cli.options import CommandContext, interview_or_refuse, note, warn
 from certferry.config.certificates import with_equal_names
 from certferry.config.document import Document
 from certferry.config.load import NAME, find_file, load_before
@@ -33,129 +33,134 @@ if TYPE_CHECKING:
 
 
 def workspace_of(
-    front: Front, settings: Settings | None = None, *, reads_only: bool = True
+    context: CommandContext, settings: Settings | None = None, *, reads_only: bool = True
 ) -> Workspace:
     """Open a workspace, by default only for reading, and with the settings of the file."""
-    loaded = settings_or_defaults(front) if settings is None else settings
-    return Workspace(loaded, reads_only=reads_only, language=front.voice.language)
+    loaded = settings_or_defaults(context) if settings is None else settings
+    return Workspace(loaded, reads_only=reads_only, language=context.voice.language)
 
 
 @contextmanager
 def running(
-    front: Front, settings: Settings, *, reads_only: bool = False, live_only: bool = False
+    context: CommandContext,
+    settings: Settings,
+    *,
+    reads_only: bool = False,
+    live_only: bool = False,
 ) -> Iterator[tuple[Workspace, Run]]:
     """Open a workspace with a run, and show the run's progress as `progress_on` does."""
-    verbosity, only = front.verbosity, live_only
-    shown = progress_on(front.console, verbosity, now, changes_nothing=reads_only, live_only=only)
-    with shown as progress, workspace_of(front, settings, reads_only=reads_only) as workspace:
+    verbosity, only = context.verbosity, live_only
+    shown = progress_on(context.console, verbosity, now, changes_nothing=reads_only, live_only=only)
+    with shown as progress, workspace_of(context, settings, reads_only=reads_only) as workspace:
         yield workspace, Run(who_runs(settings), progress)
 
 
 def observing(
-    front: Front, settings: Settings, *, as_json: bool
+    context: CommandContext, settings: Settings, *, as_json: bool
 ) -> AbstractContextManager[tuple[Workspace, Run]]:
     """Open a workspace for a command that only reads. Unless the command prints JSON, a terminal
     shows the requests in progress.
     """
-    listener = replace(front, verbosity=Verbosity.QUIET) if as_json else front
+    listener = replace(context, verbosity=Verbosity.QUIET) if as_json else context
     return running(listener, settings, reads_only=True, live_only=True)
 
 
-def choose(front: Front, names: Sequence[str]) -> selection.Selection:
+def choose(context: CommandContext, names: Sequence[str]) -> selection.Selection:
     """Choose the named certificates. Print each name that means several certificates. Raise
     `ConfigError`.
     """
-    chosen = selection.choose(names, front.config, front.console.environ)
+    chosen = selection.choose(names, context.config, context.console.environ)
     message = Text("{name} is in several certificates: {lineages}")
     for name, lineages in chosen.meant.items():
         if len(lineages) > 1:
-            note(front, message.filled(name=name, lineages=lineages))
+            note(context, message.filled(name=name, lineages=lineages))
     return chosen
 
 
-def read_settings(front: Front, names: Sequence[str]) -> Settings:
+def read_settings(context: CommandContext, names: Sequence[str]) -> Settings:
     """Return the settings of `choose`."""
-    return choose(front, names).settings
+    return choose(context, names).settings
 
 
-def settings_of_one(front: Front, name: str) -> Settings:
+def settings_of_one(context: CommandContext, name: str) -> Settings:
     """Read the settings with only the named certificate. Raise
     `ConfigError` for an ambiguous name.
     """
-    chosen = selection.choose((name,), front.config, front.console.environ)
+    chosen = selection.choose((name,), context.config, context.console.environ)
     chosen.must_be_unambiguous()
     return chosen.settings
 
 
-def settings_of_run(front: Front, names: Sequence[str], *, renew: bool) -> Settings:
+def settings_of_run(context: CommandContext, names: Sequence[str], *, renew: bool) -> Settings:
     """Read the settings of a run, and warn of certificates with equal names. With `renew` also warn
     of certificates that other clients renew.
     """
-    chosen = choose(front, names)
+    chosen = choose(context, names)
     settings = chosen.settings
-    warn_of_equal_names(settings, front)
+    warn_of_equal_names(settings, context)
     if renew:
         chosen.must_be_unambiguous()  # an order costs rate limit
-        warn_who_renews(settings.certificates, names, front)
+        warn_who_renews(settings.certificates, names, context)
     return settings
 
 
-def settings_to_sync(front: Front, names: Sequence[str], wanted: RunOptions) -> Settings:
+def settings_to_sync(context: CommandContext, names: Sequence[str], wanted: RunOptions) -> Settings:
     """Read the settings of `sync`.
 
     Without NAMEs, a wrong file or a lost state is also reported to the file's channels. With NAMEs
     an operator is at the terminal, so nothing is sent.
     """
     try:
-        settings = settings_of_run(front, names, renew=wanted.kind is RunKind.RENEW)
+        settings = settings_of_run(context, names, renew=wanted.kind is RunKind.RENEW)
         if not names and not settings.state.is_bucket:  # each opening of a bucket costs requests
             from certferry.wiring.runner import warn_of_state  # imports the engine
 
             # Before the run opens the state, which makes a file that is lost. No opening makes a
             # shared state, and a read replica is refused by the run.
             is_file = settings.state.path is not None
-            with workspace_of(front, settings, reads_only=is_file) as workspace:
+            with workspace_of(context, settings, reads_only=is_file) as workspace:
                 warn_of_state(workspace, to_channels=True)
         return settings
     except ConfigError as error:
         if not names:
             from certferry.wiring.runner import fail_of_wrong_file
 
-            environ, language = front.console.environ, front.voice.language
-            fail_of_wrong_file(error, wanted, front.config, environ, language=language)
+            environ, language = context.console.environ, context.voice.language
+            fail_of_wrong_file(error, wanted, context.config, environ, language=language)
         raise
 
 
-def warn_of_equal_names(settings: Settings, front: Front) -> None:
+def warn_of_equal_names(settings: Settings, context: CommandContext) -> None:
     """Warn of declared certificates with the same names as a certificate of the command."""
     meant = {frozenset(certificate.names) for certificate in settings.certificates}
     alike = [
         certificate for certificate in settings.declared if frozenset(certificate.names) in meant
     ]
-    for finding in () if front.quiet else with_equal_names(alike, settings.places):
-        warn(front, finding.text)
+    for finding in () if context.quiet else with_equal_names(alike, settings.places):
+        warn(context, finding.text)
 
 
-def settings_or_defaults(front: Front) -> Settings:
+def settings_or_defaults(context: CommandContext) -> Settings:
     """Read the configuration file; return the defaults if the file is absent."""
     defaults = partial(load_before, Document(None, {}), Path(NAME))
-    return settings_with_accounts(front, defaults)
+    return settings_with_accounts(context, defaults)
 
 
 def settings_with_accounts(
-    front: Front, otherwise: Callable[[Mapping[str, str]], Settings] = without_certificates
+    context: CommandContext,
+    otherwise: Callable[[Mapping[str, str]], Settings] = without_certificates,
 ) -> Settings:
     """Read the configuration file. If there is none, return `otherwise(environ)`, by default the
     accounts of the environment. Raise `ConfigError`.
     """
-    environ = front.console.environ
-    if find_file(front.config, environ) is None:
+    environ = context.console.environ
+    if find_file(context.config, environ) is None:
         return otherwise(environ)
-    return load_checked(front.config, environ)
+    return load_checked(context.config, environ)
 
 
 def warn_who_renews(
-    certificates: Sequence[DesiredCertificate], names: Sequence[str], front: Front
+    certificates: Sequence[DesiredCertificate], names: Sequence[str], context: CommandContext
 ) -> None:
     """Print which certificates other clients renew. Raise `ConfigError` if NAMEs
     chose such a certificate.
@@ -166,10 +171,10 @@ def warn_who_renews(
         except ConfigError as error:
             if names:
                 raise
-            note(front, error.message)
+            note(context, error.message)
 
 
-def may_renew_all(desired: Sequence[DesiredCertificate], front: Front) -> bool:
+def may_renew_all(desired: Sequence[DesiredCertificate], context: CommandContext) -> bool:
     """Ask whether to order every certificate now. Raise `UsageMistake` without a terminal."""
     count = sum(certificate.files is None for certificate in desired)
     refusal = one_or_many(
@@ -187,4 +192,4 @@ def may_renew_all(desired: Sequence[DesiredCertificate], front: Front) -> bool:
         Text("Order all {count} certificates anew, due or not?"),
     )
     mistake = UsageMistake(refusal, hint=hint)
-    return not count or interview_or_refuse(front, mistake).confirm(question)
+    return not count or interview_or_refuse(context, mistake).confirm(question)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import click
 
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.cli.options import Front, note, warn
+from certferry.cli.options import CommandContext, note, warn
 from certferry.config.console import listening, listening_elsewhere
 from certferry.config.files import Paths
 from certferry.config.model import Settings
@@ -45,20 +45,20 @@ AT_LATEST = 9.5
 )
 @click.option("--no-schedule", is_flag=True, help="Start only the runs requested by people.")
 @click.pass_obj
-def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
+def command(context: CommandContext, *, listen: str | None, no_schedule: bool) -> Exit:
     """Serve the console, the API and /metrics, and run `sync` twice a day.
 
     Runs until stopped (Ctrl-C, SIGTERM). On a stop, work in progress comes to a safe point, within
     ten seconds and with exit code 0; the next run continues. SIGHUP reloads the configuration; an
     invalid file leaves the old configuration in force.
     """
-    environ = front.console.environ
+    environ = context.console.environ
     if listen is not None:
         _must_be_an_address(listen, environ)
     _keep_memory_together()
 
     def read() -> Settings:
-        settings = load_checked(front.config, environ)
+        settings = load_checked(context.config, environ)
         if settings.state.is_bucket:
             message = Text("{place} is a bucket, and such a state allows one run at a time")
             raise ConfigError(
@@ -73,23 +73,23 @@ def command(front: Front, *, listen: str | None, no_schedule: bool) -> Exit:
         elsewhere = listening_elsewhere(settings.console, listen, Paths.beside(None, environ))
         return replace(settings, console=elsewhere)
 
-    start, language = console_process(), front.voice.language
+    start, language = console_process(), context.voice.language
     try:
         process = start(
             read,
             os.environ,
             language=language,
-            follow=_follower(front),
+            follow=_follower(context),
             has_schedule=not no_schedule,
         )
     except ConfigError as error:
         if not no_schedule:  # the operator may be away, and certificates would expire
             from certferry.wiring.runner import notify_despite_wrong_file
 
-            notify_despite_wrong_file(error, front.config, environ, language=language)
+            notify_despite_wrong_file(error, context.config, environ, language=language)
         raise
     _answer_signals(process)
-    _greet(process, front)
+    _greet(process, context)
     return Exit.OK if process.run() else Exit.FAILED
 
 
@@ -120,7 +120,7 @@ def _keep_memory_together() -> None:
         ctypes.CDLL(None).mallopt(_MAPPED, 1024 * 1024)
 
 
-def _greet(process: Process, front: Front) -> None:
+def _greet(process: Process, context: CommandContext) -> None:
     """Print the console's address. Warn of unencrypted passwords, and note that no user exists
     yet.
     """
@@ -128,16 +128,17 @@ def _greet(process: Process, front: Front) -> None:
 
     console, where = process.workspace.settings.console, [*map(name_of, process.sockets)]
     message = Text("The console is at {url} (it listens at {where}).")
-    note(front, message.filled(url=f"{console.base}/", where=where))
+    note(context, message.filled(url=f"{console.base}/", where=where))
     if not console.is_https and not is_loopback(console.host):
-        warn(front, Text("passwords travel unencrypted to {url}", url=console.base))
-    in_thread(partial(_note_no_users, process, front))  # a database may be slow to answer
+        warn(context, Text("passwords travel unencrypted to {url}", url=console.base))
+    in_thread(partial(_note_no_users, process, context))  # a database may be slow to answer
 
 
-def _note_no_users(process: Process, front: Front) -> None:
+def _note_no_users(process: Process, context: CommandContext) -> None:
     if not process.workspace.state.users():
         note(
-            front, Text("No user can log in yet; to add a user: `certferry console user add NAME`")
+            context,
+            Text("No user can log in yet; to add a user: `certferry console user add NAME`"),
         )
 
 
@@ -153,9 +154,9 @@ def console_process() -> type[Process]:
     return Process
 
 
-def _follower(front: Front) -> Callable[[], Progress]:
-    shown = no_listener if front.quiet else progress_lines(front.console)
-    return lambda: each_of(logged_progress(front.console.run_log), shown)
+def _follower(context: CommandContext) -> Callable[[], Progress]:
+    shown = no_listener if context.quiet else progress_lines(context.console)
+    return lambda: each_of(logged_progress(context.console.run_log), shown)
 
 
 def _answer_signals(process: Process) -> None:

@@ -9,7 +9,7 @@ import click
 
 from certferry.cli.commands import Group
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.cli.options import Front, json_option, say, say_changed
+from certferry.cli.options import CommandContext, json_option, say, say_changed
 from certferry.config.load import load_state
 from certferry.config.model import StateSettings
 from certferry.config.propose import toml_string
@@ -35,52 +35,52 @@ def command() -> None:
 
 @command.command("init")
 @click.pass_obj
-def init(front: Front) -> Exit:
+def init(context: CommandContext) -> Exit:
     """Create the state: its tables, and a value that only its key opens.
 
     Only this command creates a state that hosts share, once for all of them, in an existing
     database. With SQLite the first `certferry sync` does the same.
     """
-    settings = load_state(front.config, front.console.environ)
+    settings = load_state(context.config, context.console.environ)
     state = settings.state
     if not prepared_state(settings, init=True):
-        return say(front, Text("{place} already exists.", place=state.named), *_next(state))
+        return say(context, Text("{place} already exists.", place=state.named), *_next(state))
     message = Text("Created: {place}, sealed with {key}", place=state.named, key=_key_of(state))
-    say_changed(front, "state.init", message)
-    return say(front, *_next(state))
+    say_changed(context, "state.init", message)
+    return say(context, *_next(state))
 
 
 @command.command("migrate")
 @click.pass_obj
-def migrate(front: Front) -> Exit:
+def migrate(context: CommandContext) -> Exit:
     """Bring the tables of the state up to date.
 
     Run once for all hosts, after the upgrade of certferry on the first host: hosts with the
     previous version keep working meanwhile. With SQLite every command does the same.
     """
-    settings = load_state(front.config, front.console.environ)
+    settings = load_state(context.config, context.console.environ)
     place = settings.state.named
     if not prepared_state(settings, init=False):
-        return say(front, Text("{place} is up to date; nothing was changed.", place=place))
-    say_changed(front, "state.migrate", Text("Brought up to date: {place}", place=place))
+        return say(context, Text("{place} is up to date; nothing was changed.", place=place))
+    say_changed(context, "state.migrate", Text("Brought up to date: {place}", place=place))
     return Exit.OK
 
 
 @command.command("check")
 @json_option
 @click.pass_obj
-def check(front: Front, *, as_json: bool) -> Exit:
+def check(context: CommandContext, *, as_json: bool) -> Exit:
     """Open every key in the state, verify its history, and report problems.
 
     Exits 1 on a problem.
     """
     from certferry.cli.discover import show_findings
 
-    settings = load_state(front.config, front.console.environ)
+    settings = load_state(context.config, context.console.environ)
     findings = checked_state(settings)
     if not findings and not as_json:
-        return say(front, Text("{place} is in order.", place=settings.state.named))
-    return show_findings(findings, front, as_json=as_json)
+        return say(context, Text("{place} is in order.", place=settings.state.named))
+    return show_findings(findings, context, as_json=as_json)
 
 
 @command.command("key")
@@ -93,7 +93,7 @@ def check(front: Front, *, as_json: bool) -> Exit:
     " `file:PATH`. With `key_file`, certferry creates the new key, without REF.",
 )
 @click.pass_obj
-def key(front: Front, rotate: str | None) -> Exit:
+def key(context: CommandContext, rotate: str | None) -> Exit:
     """Print a new key for `key` of [state], or replace the present key.
 
     The key opens every private key in the state: distribute it to the hosts like other secrets, and
@@ -104,27 +104,27 @@ def key(front: Front, rotate: str | None) -> Exit:
     refused afterwards.
     """
     if rotate is None:
-        front.console.print([line(new_key())])
+        context.console.print([line(new_key())])
         return Exit.OK
-    settings = load_state(front.config, front.console.environ)
+    settings = load_state(context.config, context.console.environ)
     key_file = settings.state.key_file
     if rotate == _NEW and key_file is None:
         raise UsageMistake(_WHICH)
     new = None if rotate == _NEW else _reference(rotate)
     rotated = changed_key(settings, new)
     message = Text("Sealed with the new key: {count} keys and proofs", count=rotated.count)
-    say_changed(front, "state.key", message)
+    say_changed(context, "state.key", message)
     for text in rotated.left:
-        say(front, Text("Left unchanged, since the old key does not open it: {text}", text=text))
+        say(context, Text("Left unchanged, since the old key does not open it: {text}", text=text))
     if rotated.left:
-        say(front, Text("`certferry state check` shows how to remove each."))
+        say(context, Text("`certferry state check` shows how to remove each."))
     if key_file is not None:
-        say(front, Text("{path} has the new key.", path=key_file))
+        say(context, Text("{path} has the new key.", path=key_file))
     else:
-        say(front, Text("Write into the configuration file of every host of the state:"))
-        _print_table(front, {"key": rotate})
+        say(context, Text("Write into the configuration file of every host of the state:"))
+        _print_table(context, {"key": rotate})
     return say(
-        front, Text("Earlier backups need the old key: keep the key as long as the backups.")
+        context, Text("Earlier backups need the old key: keep the key as long as the backups.")
     )
 
 
@@ -144,7 +144,7 @@ def key(front: Front, rotate: str | None) -> Exit:
     help="The password at the new place, for example env:CERTFERRY_DB_PASSWORD.",
 )
 @click.pass_obj
-def move(front: Front, url: str, key: str | None, password: str | None) -> Exit:
+def move(context: CommandContext, url: str, key: str | None, password: str | None) -> Exit:
     """Copy everything in the state to another place, and mark the old state as moved.
 
     URL is the address of a database or a file, as in `url` of [state]. It must be empty or missing.
@@ -152,28 +152,28 @@ def move(front: Front, url: str, key: str | None, password: str | None) -> Exit:
     no run starts meanwhile. After an interruption, run the same command again: it starts over or
     finishes; until then the old state stays in use.
     """
-    here = load_state(front.config, front.console.environ)
+    here = load_state(context.config, context.console.environ)
     table = _table_there(here.state, url, key, password)
-    there = load_state(front.config, front.console.environ, table | {"host": here.state.host})
+    there = load_state(context.config, context.console.environ, table | {"host": here.state.host})
     moved = moved_state(here, there)
     message = Text("Moved to {place}: {count} rows, read back and compared")
     count = sum(moved.rows.values())
-    say_changed(front, "state.move", message.filled(place=moved.destination, count=count))
-    say(front, Text("Write into the configuration file of every host of the state:"))
+    say_changed(context, "state.move", message.filled(place=moved.destination, count=count))
+    say(context, Text("Write into the configuration file of every host of the state:"))
     if there.state.is_shared and not here.state.is_shared:
         [host] = moved.hosts
         table |= {} if host == here.state.host else {"host": host}
-    _print_table(front, table)
+    _print_table(context, table)
     if "host" in table:
         say(
-            front,
+            context,
             Text(
-                "`host` identifies one host: certferry records each host's installed files under"
-                " it."
+                "Write `host` on this host alone: the state keeps this host's installed files under"
+                " that name."
             ),
         )
     return say(
-        front,
+        context,
         Text("Then: `certferry state check`, `certferry plan`"),
         Text("{place} is no longer used; remove it once all is well.", place=moved.origin),
     )
@@ -211,9 +211,9 @@ def _reference(text: str) -> SecretReference:
     return reference
 
 
-def _print_table(front: Front, table: Mapping[str, str]) -> None:
+def _print_table(context: CommandContext, table: Mapping[str, str]) -> None:
     rows = ["[state]", *(f"{name} = {toml_string(value)}" for name, value in table.items())]
-    front.console.print(map(line, rows))
+    context.console.print(map(line, rows))
 
 
 def _key_of(state: StateSettings) -> Text:

@@ -12,7 +12,7 @@ import click
 
 from certferry.cli import exits
 from certferry.cli.exits import Exit, problem_of
-from certferry.cli.options import Front, json_option, names_argument, number_option
+from certferry.cli.options import CommandContext, json_option, names_argument, number_option
 from certferry.errors import Problem
 from certferry.present.console import Console
 from certferry.present.layout import line
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 @click.option("--all", "lists_all", is_flag=True, help="List each failure, not only its cause.")
 @json_option
 @click.pass_obj
-def command(front: Front, names: tuple[str, ...], *, lists_all: bool, as_json: bool) -> Exit:
+def command(
+    context: CommandContext, names: tuple[str, ...], *, lists_all: bool, as_json: bool
+) -> Exit:
     """Show the status of each certificate and domain.
 
     For each certificate: the time left, and its renewal. For each domain: the last moment for an
@@ -41,13 +43,13 @@ def command(front: Front, names: tuple[str, ...], *, lists_all: bool, as_json: b
     from certferry.wiring.recorded import recorded
     from certferry.wiring.workspace import overview
 
-    settings = read_settings(front, names)
-    warn_of_equal_names(settings, front)
-    with observing(front, settings, as_json=as_json) as (workspace, run):
+    settings = read_settings(context, names)
+    warn_of_equal_names(settings, context)
+    with observing(context, settings, as_json=as_json) as (workspace, run):
         now = workspace.state.now
         last_recorded = recorded(settings, workspace.state, now())
         summary = overview(workspace, run, last_recorded)
-    return show_status(summary, front.console, now(), as_json=as_json, lists_all=lists_all)
+    return show_status(summary, context.console, now(), as_json=as_json, lists_all=lists_all)
 
 
 def show_status(
@@ -88,16 +90,18 @@ def show_status(
 @click.option("--renew", is_flag=True, help="Plan a new certificate, due or not.")
 @json_option
 @click.pass_obj
-def plan(front: Front, names: tuple[str, ...], *, check: bool, renew: bool, as_json: bool) -> Exit:
+def plan(
+    context: CommandContext, names: tuple[str, ...], *, check: bool, renew: bool, as_json: bool
+) -> Exit:
     """Show the changes that sync would make, and why.
 
     Changes nothing. Without NAME: every declared certificate.
     """
-    return show_plan(front, names, check=check, renew=renew, as_json=as_json)
+    return show_plan(context, names, check=check, renew=renew, as_json=as_json)
 
 
 def show_plan(
-    front: Front,
+    context: CommandContext,
     names: Sequence[str] = (),
     *,
     check: bool = False,
@@ -109,12 +113,12 @@ def show_plan(
     from certferry.reconcile.reads import plans_of
     from certferry.wiring.runner import warn_of_state
 
-    settings = settings_of_run(front, names, renew=renew)
-    with observing(front, settings, as_json=as_json) as (workspace, run):
+    settings = settings_of_run(context, names, renew=renew)
+    with observing(context, settings, as_json=as_json) as (workspace, run):
         if not names:
             warn_of_state(workspace, to_channels=False)
         plans = plans_of(workspace.connect(run), workspace.certificates, renew=renew)
-    return show_plans(plans, front.console, check=check, as_json=as_json)
+    return show_plans(plans, context.console, check=check, as_json=as_json)
 
 
 def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json: bool) -> Exit:
@@ -132,13 +136,13 @@ def show_plans(plans: Sequence[Plan], console: Console, *, check: bool, as_json:
 
 
 def show_plan_now(
-    plans: Sequence[Plan], changed: PlanChanged, front: Front, *, as_json: bool
+    plans: Sequence[Plan], changed: PlanChanged, context: CommandContext, *, as_json: bool
 ) -> Exit:
     """Print the plans as they are now, and that they differ from the confirmed plan."""
     from certferry.core.planning.digest import digest_of_plans
     from certferry.present import documents, plan_text
 
-    console, problem = front.console, changed.problem()
+    console, problem = context.console, changed.problem()
     console.run_log.complain(problem.code, problem.message, problem.hint)
     if as_json:
         now = documents.of_plans(plans)
@@ -149,7 +153,9 @@ def show_plan_now(
     return exits.of_error(changed)
 
 
-def show_rehearsal(front: Front, names: tuple[str, ...], *, renew: bool, as_json: bool) -> Exit:
+def show_rehearsal(
+    context: CommandContext, names: tuple[str, ...], *, renew: bool, as_json: bool
+) -> Exit:
     """Rehearse the orders, print the result, then print the changes of a real run."""
     from certferry.cli.selection import read_settings, running
     from certferry.core.observed.stored_runs import RunKind
@@ -158,14 +164,14 @@ def show_rehearsal(front: Front, names: tuple[str, ...], *, renew: bool, as_json
     from certferry.wiring.run_row import RunOptions
     from certferry.wiring.runner import RunInProgress
 
-    console, settings = front.console, read_settings(front, names)
+    console, settings = context.console, read_settings(context, names)
     rehearsing(settings)  # raises before the state is opened, if there is no staging directory
     wanted = RunOptions(RunKind.REHEARSE, is_whole=not names, renews=renew)
-    with running(front, settings) as (workspace, run):
+    with running(context, settings) as (workspace, run):
         rehearsal = RunInProgress(workspace, run, wanted).rehearse()
     if as_json:
         console.print_json(documents.of_rehearsal(rehearsal.report, rehearsal.plans))
-    elif front.quiet:
+    elif context.quiet:
         console.print_stderr(report_text.what_is_wrong(rehearsal.report, console.voice))
     else:
         console.print_wrapped(
@@ -204,7 +210,9 @@ class Plugin(click.Command):
 @number_option("--run-within", "HOURS", 1, _TEN_YEARS, _RUN_WITHIN, default=RUN_WITHIN)
 @json_option
 @click.pass_obj
-def check(front: Front, names: tuple[str, ...], *, run_within: int, as_json: bool) -> int:
+def check(
+    context: CommandContext, names: tuple[str, ...], *, run_within: int, as_json: bool
+) -> int:
     """For monitoring: print one line in the format of Nagios plugins, with metrics.
 
     Judges by the records of the last run and asks no service, so it can run every few minutes.
@@ -216,35 +224,37 @@ def check(front: Front, names: tuple[str, ...], *, run_within: int, as_json: boo
     from certferry.wiring.recorded import expected, recorded
 
     try:
-        settings = read_settings(front, names)
-        with workspace_of(front, settings) as workspace:
+        settings = read_settings(context, names)
+        with workspace_of(context, settings) as workspace:
             now = workspace.state.now()
             last_recorded = recorded(settings, workspace.state, now)
         result = checkup(
             expected(settings, last_recorded), last_recorded, now, timedelta(hours=run_within)
         )
     except Exception as error:  # noqa: BLE001 - a monitor gets a line for every error
-        return print_failure(problem_of(error), front, as_json=as_json)
-    return print_checkup(result, now, front, as_json=as_json)
+        return print_failure(problem_of(error), context, as_json=as_json)
+    return print_checkup(result, now, context, as_json=as_json)
 
 
-def print_checkup(result: Checkup, now: datetime, front: Front, *, as_json: bool) -> int:
+def print_checkup(result: Checkup, now: datetime, context: CommandContext, *, as_json: bool) -> int:
     """Print the result of a checkup, and return the plugin's exit code."""
     from certferry.present import check_text
 
     if as_json:
-        front.console.print_json(check_text.document(result, now, front.voice))
+        context.console.print_json(check_text.document(result, now, context.voice))
     else:
-        front.console.print(line(row) for row in check_text.of_checkup(result, now, front.voice))
+        context.console.print(
+            line(row) for row in check_text.of_checkup(result, now, context.voice)
+        )
     return check_text.plugin_status_of(result.concerns).value
 
 
-def print_failure(problem: Problem, front: Front, *, as_json: bool) -> int:
+def print_failure(problem: Problem, context: CommandContext, *, as_json: bool) -> int:
     """Print why the checkup failed, and return the plugin's exit code."""
     from certferry.present import check_text
 
     if as_json:
-        front.console.print_json(check_text.document_of_failure(problem, front.voice))
+        context.console.print_json(check_text.document_of_failure(problem, context.voice))
     else:
-        front.console.print(line(row) for row in check_text.of_failure(problem, front.voice))
+        context.console.print(line(row) for row in check_text.of_failure(problem, context.voice))
     return UNKNOWN

@@ -9,7 +9,14 @@ from pathlib import Path
 import click
 
 from certferry.cli.exits import Exit
-from certferry.cli.options import Front, json_option, name_argument, number_option, say, say_changed
+from certferry.cli.options import (
+    CommandContext,
+    json_option,
+    name_argument,
+    number_option,
+    say,
+    say_changed,
+)
 from certferry.cli.selection import workspace_of
 from certferry.config.files import read_file
 from certferry.config.load import load_state
@@ -38,15 +45,17 @@ from certferry.wiring.workspace import Workspace
 )
 @json_option
 @click.pass_obj
-def history(front: Front, name: str | None, *, limit: int, verify: bool, as_json: bool) -> Exit:
+def history(
+    context: CommandContext, name: str | None, *, limit: int, verify: bool, as_json: bool
+) -> Exit:
     """Show the history of changes, newest first.
 
     Without NAME: every certificate so far.
     """
-    with workspace_of(front) as workspace:
+    with workspace_of(context) as workspace:
         if verify:
-            return verify_history(workspace, name, front.console, as_json=as_json)
-        return show_history(workspace, name, limit, front.console, as_json=as_json)
+            return verify_history(workspace, name, context.console, as_json=as_json)
+        return show_history(workspace, name, limit, context.console, as_json=as_json)
 
 
 def show_history(
@@ -86,14 +95,14 @@ def verify_history(
     help="The directory to write to. A missing directory is created, readable by you alone.",
 )
 @click.pass_obj
-def export(front: Front, name: str, directory: Path) -> Exit:
+def export(context: CommandContext, name: str, directory: Path) -> Exit:
     """Write a certificate and its key to files.
 
     The files are cert.pem, chain.pem, fullchain.pem and privkey.pem. Each file is replaced
     atomically; only its owner can read the key.
     """
-    with workspace_of(front) as workspace:
-        return write_files(workspace, name, directory, front.console)
+    with workspace_of(context) as workspace:
+        return write_files(workspace, name, directory, context.console)
 
 
 def write_files(workspace: Workspace, name: str, directory: Path, console: Console) -> Exit:
@@ -124,14 +133,14 @@ file_argument = click.argument(
 @file_argument
 @click.option("--force", is_flag=True, help="Replace an existing file.")
 @click.pass_obj
-def backup(front: Front, file: Path, *, force: bool) -> Exit:
+def backup(context: CommandContext, file: Path, *, force: bool) -> Exit:
     """Write the state and its key into one file (mode 0600), even during runs.
 
     FILE contains the private keys and the key that opens them: protect FILE accordingly. Before
     writing, certferry opens every key as a test. The configuration and the accounts' keys are not
     included.
     """
-    archive, lineages = archive_of(load_state(front.config, front.console.environ))
+    archive, lineages = archive_of(load_state(context.config, context.console.environ))
     with as_caller(), drafted(file, archive, Text("choose another place")) as draft:
         if force:
             draft.put()
@@ -140,23 +149,24 @@ def backup(front: Front, file: Path, *, force: bool) -> Exit:
     message = Text(
         "Written (mode 0600): {path}, with {names}", path=file, names=list(lineages) or "—"
     )
-    say_changed(front, "state.backup", message)
+    say_changed(context, "state.backup", message)
     return say(
-        front, Text("The backup opens your private keys: keep the file where only you can read it.")
+        context,
+        Text("The backup opens your private keys: keep the file where only you can read it."),
     )
 
 
 @click.command("restore")
 @file_argument
 @click.pass_obj
-def restore(front: Front, file: Path) -> Exit:
+def restore(context: CommandContext, file: Path) -> Exit:
     """Restore the state and its key from a backup.
 
     Restores to the places in the configuration file, also on a new machine. Verifies everything in
     FILE first. Keeps existing files beside the new ones, as state.db.bak and secret.key.bak. While
     another certferry has the state open, changes nothing and exits 75.
     """
-    settings = load_state(front.config, front.console.environ)
+    settings = load_state(context.config, context.console.environ)
     try:
         archive, _ = read_file(file, private=True)
     except ConfigError as error:
@@ -169,6 +179,6 @@ def restore(front: Front, file: Path) -> Exit:
         names=list(done.lineages) or "—",
         moment=done.made_at,
     )
-    say_changed(front, "state.restore", message)
+    say_changed(context, "state.restore", message)
     kept = [Text("The previous file is kept: {path}", path=path) for path in done.kept]
-    return say(front, *kept, Text("To see the changes: `certferry plan`"))
+    return say(context, *kept, Text("To see the changes: `certferry plan`"))

@@ -40,7 +40,7 @@ from certferry.wiring.workspace import Workspace
 @options.json_option
 @click.pass_obj
 def command(  # noqa: PLR0913 - one for each option of the command line
-    front: options.Front,
+    context: options.CommandContext,
     names: tuple[str, ...],
     *,
     renew: bool,
@@ -77,27 +77,27 @@ def command(  # noqa: PLR0913 - one for each option of the command line
     if rehearse:
         if scheduled or wait_limit != options.wait_limit_of(None, no_wait=False):
             raise UsageMistake(Text("--rehearse can be combined only with --renew and --json"))
-        return show_rehearsal(front, names, renew=renew, as_json=as_json)
+        return show_rehearsal(context, names, renew=renew, as_json=as_json)
     kind = RunKind.RENEW if renew else RunKind.SYNC
     source = RunSource.SCHEDULE if scheduled else RunSource.COMMAND
     wanted = RunOptions(kind, source, not names, digest, wait_limit, quota_raised=quota_raised)
-    settings = selection.settings_to_sync(front, names, wanted)
-    if renew and not (every or names or selection.may_renew_all(settings.certificates, front)):
-        return options.say(front, Text("Nothing was changed."))
-    with selection.running(front, settings) as (workspace, run):
+    settings = selection.settings_to_sync(context, names, wanted)
+    if renew and not (every or names or selection.may_renew_all(settings.certificates, context)):
+        return options.say(context, Text("Nothing was changed."))
+    with selection.running(context, settings) as (workspace, run):
         going_on = RunInProgress(workspace, run, wanted)
         try:
             report = going_on.sync()
         except PlanChanged as changed:
-            return show_plan_now(going_on.plans, changed, front, as_json=as_json)
-        lacks_schedule = not scheduled and report.ok and is_first_without(workspace, front)
-    ending = show_report(report, front, as_json=as_json)
+            return show_plan_now(going_on.plans, changed, context, as_json=as_json)
+        lacks_schedule = not scheduled and report.ok and is_first_without(workspace, context)
+    ending = show_report(report, context, as_json=as_json)
     if lacks_schedule:
-        options.note(front, Text("Next: `certferry schedule install` sets up automatic renewal."))
+        options.note(context, Text("Next: `certferry schedule install` sets up automatic renewal."))
     return ending
 
 
-def is_first_without(workspace: Workspace, front: options.Front) -> bool:
+def is_first_without(workspace: Workspace, context: options.CommandContext) -> bool:
     """Return whether this run is the first success, and no schedule starts later runs."""
     try:
         runs = workspace.state.stored_runs(20)
@@ -105,20 +105,24 @@ def is_first_without(workspace: Workspace, front: options.Front) -> bool:
         return False
     succeeded = sum(run.state is RunState.DONE for run in runs)
     by_schedule = any(run.source is RunSource.SCHEDULE for run in runs)
-    return succeeded == 1 and not (by_schedule or starts_of(schedulers(front.console.environ)))
+    return succeeded == 1 and not (by_schedule or starts_of(schedulers(context.console.environ)))
 
 
 def show_report(
-    report: SyncReport, front: options.Front, *, as_json: bool, undeclared_of: str | None = None
+    report: SyncReport,
+    context: options.CommandContext,
+    *,
+    as_json: bool,
+    undeclared_of: str | None = None,
 ) -> Exit:
     """Print the result of a sync; with `--quiet` only failures and refusals. `undeclared_of` names
     the client that issued an undeclared certificate.
     """
-    console = front.console
+    console = context.console
     log_unchanged(report, console.run_log)
     if as_json:
         console.print_json(documents.of_report(report))
-    elif front.quiet:
+    elif context.quiet:
         console.print_stderr(report_text.what_is_wrong(report, console.voice))
     else:
         console.print_wrapped(report_text.lines(report, console.voice, undeclared_of))

@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem, ShellComplete, get_completion
 
 from certferry.cli.commands import COMMANDS, command_of, paragraphs, spoken
 from certferry.cli.exits import Exit, UsageMistake, familiar_word
-from certferry.cli.options import COMPLETION, PROGRAM, Front
+from certferry.cli.options import COMPLETION, PROGRAM, CommandContext
 from certferry.errors import ConfigError
 from certferry.ports.adapter import CodeMeaning
 from certferry.present import pages as page_text
@@ -49,42 +49,42 @@ def help(ctx: click.Context, words: tuple[str, ...]) -> Exit:  # noqa: A001 - it
     service; or any words: prints the section that contains the words, or lists the pages.
     `certferry help json DOCUMENT` prints the JSON Schema of a document.
     """
-    front: Front = ctx.obj
+    context: CommandContext = ctx.obj
     if not words:
-        front.console.print(_listed(front))
+        context.console.print(_listed(context))
     elif words[0] == _JSON and len(words) > 1:
-        _print_schema(" ".join(words[1:]), front, ctx)
+        _print_schema(" ".join(words[1:]), context, ctx)
     elif not (
-        _print_named(" ".join(words), front)
-        or _print_help_of(words, front, ctx)
-        or _print_part(words, front)
-        or _print_found(words, front, ctx)
+        _print_named(" ".join(words), context)
+        or _print_help_of(words, context, ctx)
+        or _print_part(words, context)
+        or _print_found(words, context, ctx)
     ):
-        raise _unknown(words, front)
+        raise _unknown(words, context)
     return Exit.OK
 
 
-def _print_named(asked: str, front: Front) -> bool:
+def _print_named(asked: str, context: CommandContext) -> bool:
     """Print a page, a code, or the meaning of a service's answer. Return
     `False` for anything else.
     """
-    language = front.voice.language
+    language = context.voice.language
     topics = pages(language)
     if asked in topics:
-        _show(topics[asked].text, front.console)
+        _show(topics[asked].text, context.console)
     elif (part := about_code(asked, language)) is not None:
-        _show(part, front.console)
+        _show(part, context.console)
     elif meanings := installed().meanings_of(asked):
-        front.console.print_wrapped(_meant(asked, meanings, front))
+        context.console.print_wrapped(_meant(asked, meanings, context))
     elif matching := about_words(asked, language):
-        _show("\n\n".join(page.text for page in matching), front.console)
+        _show("\n\n".join(page.text for page in matching), context.console)
     else:
         return False
     return True
 
 
-def _listed(front: Front) -> Iterator[Line]:
-    say, all_pages = front.voice.say, pages(front.voice.language).values()
+def _listed(context: CommandContext) -> Iterator[Line]:
+    say, all_pages = context.voice.say, pages(context.voice.language).values()
     yield line(
         say(Text("certferry help TOPIC prints a page, certferry help WORDS searches all pages:"))
     )
@@ -100,9 +100,11 @@ _HEADINGS = {"help": Text("Errors"), "how-to": Text("How-tos"), "reference": Tex
 """The heading of each folder of pages in the list of topics."""
 
 
-def _meant(code: str, meanings: Mapping[Text, CodeMeaning], front: Front) -> Iterator[Line]:
+def _meant(
+    code: str, meanings: Mapping[Text, CodeMeaning], context: CommandContext
+) -> Iterator[Line]:
     """Render what a code means and what to do, for each service that has the code."""
-    say = front.voice.say
+    say = context.voice.say
     for number, (service, meaning) in enumerate(meanings.items()):
         if number:
             yield line()
@@ -110,8 +112,8 @@ def _meant(code: str, meanings: Mapping[Text, CodeMeaning], front: Front) -> Ite
         if meaning.meaning is not None:
             sentence = Text("{said}: {meaning}", said=sentence, meaning=meaning.meaning)
         yield line(say(sentence))
-        yield from front.voice.hint(meaning.advice)
-    for page in about_words(code, front.voice.language):
+        yield from context.voice.hint(meaning.advice)
+    for page in about_words(code, context.voice.language):
         yield line(f"{page.title} (`certferry help {page.topic}`)")
 
 
@@ -119,16 +121,16 @@ def _show(text: str, console: Console) -> None:
     console.print(page_text.lines(text, shutil.get_terminal_size().columns))
 
 
-def _print_schema(document: str, front: Front, ctx: click.Context) -> None:
+def _print_schema(document: str, context: CommandContext, ctx: click.Context) -> None:
     files = schemas()
     if document not in files:
         problem = Text("no document {name}; known: {known}", name=document, known=list(files))
         raise UsageMistake(problem, ctx)
     # JSON Schema is for programs, so the text is written unwrapped.
-    front.console.stdout.write(files[document].read_text(encoding="utf-8"))
+    context.console.stdout.write(files[document].read_text(encoding="utf-8"))
 
 
-def _print_help_of(words: Sequence[str], front: Front, ctx: click.Context) -> bool:
+def _print_help_of(words: Sequence[str], context: CommandContext, ctx: click.Context) -> bool:
     """Print the `--help` of a command. Return `False` if the words name no command."""
     with ExitStack() as entered:
         inner = ctx.find_root()
@@ -140,18 +142,18 @@ def _print_help_of(words: Sequence[str], front: Front, ctx: click.Context) -> bo
             inner = entered.enter_context(
                 command.make_context(word, ["--help"], parent=inner, resilient_parsing=True)
             )
-        front.console.stdout.write(inner.get_help() + "\n")
+        context.console.stdout.write(inner.get_help() + "\n")
     return True
 
 
-def _print_part(words: Sequence[str], front: Front) -> bool:
+def _print_part(words: Sequence[str], context: CommandContext) -> bool:
     """Print the sections of a topic's page whose headings have all other words, else the section
     that matches best.
 
     Return `False` for an unknown topic, and if no section matches.
     """
     topic, *others = words
-    page = pages(front.voice.language).get(topic)
+    page = pages(context.voice.language).get(topic)
     if page is None:
         return False
     wanted = frozenset(terms(" ".join(others)))
@@ -159,17 +161,17 @@ def _print_part(words: Sequence[str], front: Front) -> bool:
     shown = [part for part in parts if wanted and wanted <= frozenset(terms(part.heading))]
     shown = shown or list(search(" ".join(others), parts).sections)
     if shown:
-        _show_parts(shown, wanted, front)
+        _show_parts(shown, wanted, context)
     return bool(shown)
 
 
-def _print_found(words: Sequence[str], front: Front, ctx: click.Context) -> bool:
+def _print_found(words: Sequence[str], context: CommandContext, ctx: click.Context) -> bool:
     """Print the section that clearly matches the words, and list the other pages that match. Return
     `False` if nothing matches.
 
     Pages in another language are searched only if no page in the operator's language matches.
     """
-    own = front.voice.language
+    own = context.voice.language
     for language in sorted(LANGUAGES, key=lambda each: each != own):
         texts = [part for page in pages(language).values() for part in sections_of(page)]
         texts += _helps(ctx.find_root()) if language == own else []
@@ -180,17 +182,17 @@ def _print_found(words: Sequence[str], front: Front, ctx: click.Context) -> bool
         return False
     suggestion = familiar_word(words)
     if suggestion is not None:
-        front.console.print_wrapped([line(front.voice.say(suggestion)), line()])
+        context.console.print_wrapped([line(context.voice.say(suggestion)), line()])
     best, *others = result.sections
     is_clear = result.is_clear and suggestion is None
     if not is_clear:
         others = [best, *others]
     elif best.is_command:
-        _print_help_of(best.topic.split(), front, ctx)
+        _print_help_of(best.topic.split(), context, ctx)
     else:
-        _show_parts([best], frozenset(terms(" ".join(words))), front)
+        _show_parts([best], frozenset(terms(" ".join(words))), context)
     if others:
-        front.console.print_wrapped(_others(others[:_MOST_LISTED], front, is_more=is_clear))
+        context.console.print_wrapped(_others(others[:_MOST_LISTED], context, is_more=is_clear))
     return True
 
 
@@ -198,20 +200,20 @@ _MOST_LISTED = 7
 """The maximum number of topics listed for a search: further topics match by chance."""
 
 
-def _show_parts(parts: Sequence[Section], wanted: frozenset[str], front: Front) -> None:
+def _show_parts(parts: Sequence[Section], wanted: frozenset[str], context: CommandContext) -> None:
     """Print parts of a page under the page's title, and the command for the whole page."""
     title, topic = parts[0].title, parts[0].topic
     text = "\n\n".join(part.about(wanted) for part in parts)
-    _show(text if parts[0].heading == title else f"# {title}\n\n{text}", front.console)
+    _show(text if parts[0].heading == title else f"# {title}\n\n{text}", context.console)
     whole = Text("the whole page: `certferry help {topic}`", topic=topic)
-    front.console.print([line(), line(front.voice.say(whole))])
+    context.console.print([line(), line(context.voice.say(whole))])
 
 
-def _others(parts: Sequence[Section], front: Front, *, is_more: bool) -> Iterator[Line]:
+def _others(parts: Sequence[Section], context: CommandContext, *, is_more: bool) -> Iterator[Line]:
     heading = Text("More pages with the words:") if is_more else Text("Pages with the words:")
     if is_more:
         yield line()
-    yield line(front.voice.say(heading))
+    yield line(context.voice.say(heading))
     rows = [
         (
             Span(f"certferry help {part.topic}", Tone.STRONG),
@@ -244,7 +246,7 @@ def _help_of(path: str, command: click.Command) -> Iterator[Section]:
                 yield from _help_of(f"{path} {name}", part)
 
 
-def _unknown(words: Sequence[str], front: Front) -> UsageMistake:
+def _unknown(words: Sequence[str], context: CommandContext) -> UsageMistake:
     """Return the error for unknown words, with a suggestion."""
     asked = " ".join(words)
     if asked.lstrip("-").isdigit():
@@ -253,7 +255,7 @@ def _unknown(words: Sequence[str], front: Front) -> UsageMistake:
             code=asked,
         )
         return UsageMistake(message)
-    topics = [*pages(front.voice.language), *COMMANDS]
+    topics = [*pages(context.voice.language), *COMMANDS]
     meant = difflib.get_close_matches(asked, topics, n=1)
     hint = familiar_word(words) or Text("`certferry help` lists the topics")
     if meant:
@@ -279,9 +281,9 @@ fish: certferry completion fish > ~/.config/fish/completions/certferry.fish
 @click.pass_context
 def completion(ctx: click.Context, shell: str) -> Exit:
     """Print the script of a shell."""
-    front: Front = ctx.obj
+    context: CommandContext = ctx.obj
     # A script is for a shell, so the text is written unwrapped.
-    front.console.stdout.write(script(shell, ctx.find_root().command))
+    context.console.stdout.write(script(shell, ctx.find_root().command))
     return Exit.OK
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import click
 
 from certferry.cli.exits import Exit, UsageMistake, of_looks
-from certferry.cli.options import Front, json_option, note, number_option
+from certferry.cli.options import CommandContext, json_option, note, number_option
 from certferry.cli.selection import settings_or_defaults
 from certferry.config.mistakes import config_error, joined, mistake_at
 from certferry.core.certificates.names import is_address, is_wildcard, normalise
@@ -60,7 +60,7 @@ _HOW = Text("write one host per line, for example img.example.com, img.example.c
 @json_option
 @click.pass_obj
 def command(
-    front: Front,
+    context: CommandContext,
     hosts: tuple[str, ...],
     *,
     file: str | None,
@@ -84,13 +84,13 @@ def command(
     if every is not None and not follow:
         raise UsageMistake(Text("--every needs --follow"))
 
-    verify = settings_or_defaults(front).verify
+    verify = settings_or_defaults(context).verify
     meant = hosts_meant(hosts, file, port or verify.port)
     if len(meant) >= MANY:
-        note(front, Text("checking {count} hosts", count=len(meant)))
+        note(context, Text("checking {count} hosts", count=len(meant)))
     pause, within = Run().pause, None if expiring is None else timedelta(days=expiring)
     probe = probe_for(verify, pause, now, alone=True)
-    watch = Watch(probe, meant, front.console, now, within, as_json=as_json)
+    watch = Watch(probe, meant, context.console, now, within, as_json=as_json)
     return watch.follow(pause, every or EVERY) if follow else watch.once()
 
 

@@ -113,12 +113,14 @@ class AccountFacts(Struct, frozen=True):
 
 
 class CaAccount(Protocol):
-    """The account at one directory. All methods raise `IssuanceError` and `StateError`;
-    `rollover` and `deactivate` raise `PlanRefused` without an account.
+    """certferry's account at the CA of one directory.
+
+    Every method may raise `IssuanceError` and `StateError`. `rollover` and `deactivate` raise
+    `PlanRefused` if the CA has no account for the key in the state.
     """
 
     def facts(self) -> AccountFacts | None:
-        """Ask the CA for the account; return `None` if the CA has no account. Only reads."""
+        """Return the account as the CA shows it, or `None` without an account. Only reads."""
 
     def rollover(self) -> None:
         """Replace the account's key. Both keys stay stored until the CA has answered."""

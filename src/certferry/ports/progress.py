@@ -1,4 +1,6 @@
-"""The port to the listeners of a run, which receive events as they happen; clocks and pauses."""
+"""The functions given to a run: to report events (`Progress`), read the time (`Clock`), and wait
+(`Pause`).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def passed() -> float:
 
 
 def set_now(by: Clock) -> Clock:
-    """Return a clock that is set now, by the clock `by`. Later changes of `by` have no effect."""
+    """Return a clock that starts at the time of `by`, and then ignores changes of `by`."""
     moment, at = by(), passed()
     return lambda: moment + timedelta(seconds=passed() - at)
 

@@ -357,8 +357,8 @@ def of_change(look: HostObservation, now: datetime) -> Document:
 def _changed(now: Served, before: Served | None) -> Text:
     if now.problem is not None:
         return now.problem.message
-    until = now.not_after or Text("unknown")
-    serves = Text("serves {fingerprint} (until {until})", fingerprint=_short(now), until=until)
+    expiry = now.not_after or Text("at an unknown time")
+    serves = Text("serves {fingerprint} (expires {expiry})", fingerprint=_short(now), expiry=expiry)
     if before is None or before.fingerprint in {None, now.fingerprint}:
         return serves
     return Text("{now}, before {fingerprint}", now=serves, fingerprint=_short(before))

@@ -255,10 +255,13 @@ def must_be_spoken(environ: Mapping[str, str]) -> None:
     word = environ.get(VARIABLE)
     if word and language_of(word) is None:
         first, second = LANGUAGES
-        message = Text("{variable}={word} is not supported; use {one} or {other}")
+        message = Text("{variable}={word} is not supported")
+        hint = Text(
+            "set {variable} to {first} or {second}; without {variable}, the system's locale decides"
+        )
         raise ConfigError(
-            message.filled(variable=VARIABLE, word=word, one=first, other=second),
-            hint=Text("set or unset the variable; without it, the locale decides"),
+            message.filled(variable=VARIABLE, word=word),
+            hint=hint.filled(variable=VARIABLE, first=first, second=second),
         )
 
 

@@ -304,9 +304,11 @@ def _outcome(report: reports.SyncReport) -> Text:
     if unchanged and report.left:
         return one_or_many(
             report.left,
-            Text("Nothing changed: 1 domain is left unchanged, everything else is as declared."),
             Text(
-                "Nothing changed: {count} domains are left unchanged, everything else is as"
+                "Nothing changed: 1 domain differs from the file, everything else is as declared."
+            ),
+            Text(
+                "Nothing changed: {count} domains differ from the file, everything else is as"
                 " declared."
             ),
         )

@@ -62,7 +62,8 @@ def _log_of(command: str) -> str:
 
 
 LOST = Text(
-    "write the variables into a file listed in `env_files`, or refer to them with file: or command:"
+    "write the variables into a file listed in `env_files`, or have the configuration read the"
+    " secrets from file: or command: in place of env:"
 )
 """The hint for secrets that a scheduled run would not find."""
 # The hint does not name `env_files`: these are for secrets, and libraries never see their

@@ -173,10 +173,11 @@ def examine_records(
     *,
     is_bucket: bool = False,
 ) -> Iterator[Problem]:
-    """Yield findings from the state's records and from the `history` (newest first).
+    """Yield `doctor`'s findings about the state: an unusable state, the advice to back up, the last
+    run, failures in the `history` (newest first), and undeclared certificates.
 
-    `place` is the path of the state, or a string for a server or bucket. `key` is the path of the
-    key file, or a string for the setting with the key.
+    `place` and `key` name the state and its key in sentences. Each is a path if it is a file. A
+    server or bucket is named by its address, a key outside a file by the setting with the key.
     """
     wrong = recorded.problem
     if wrong is not None:

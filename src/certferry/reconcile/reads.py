@@ -212,14 +212,19 @@ def _with_refusals_to_come(
 
 @dataclass(eq=False)
 class Proofs:
-    """Looks for obstacles to the orders of one run's plans, asking each account's clock once."""
+    """Asks the DNS accounts and the CA, for every plan of a run, whether an order would be stopped.
+
+    Only reads. Each account's clock is asked once a run.
+    """
 
     ports: Ports
     _clocks: dict[str, errors.CertferryError | None] = field(default_factory=dict, init=False)
     _guard: threading.Lock = field(default_factory=threading.Lock, init=False)
 
     def added_to(self, plan: Plan, desired: DesiredCertificate) -> Plan:
-        """Return the plan with a finding if the order would be stopped. Raises `Interrupted`."""
+        """Return the plan; add a finding if an error would stop the plan's order. For an order that
+        nothing stops, note the names already proven by permanent records. Raises `Interrupted`.
+        """
         step, accounts = plan.issue_now, ", ".join(desired.dns_accounts)
         if step is None and _is_for_nothing(plan) and accounts:
             proof = self._proof(desired)

@@ -40,7 +40,7 @@ from certferry.wiring.registry import USUAL
 from certferry.wiring.workspace import Workspace
 
 if TYPE_CHECKING:
-    from certferry.adapters.acme.client import Client
+    from certferry.adapters.acme.acme_client import Client
     from certferry.adapters.acme.resolvers import Resolvers
     from certferry.adapters.probe.edge_addresses import ResolverCheck
 
@@ -218,7 +218,7 @@ def _authority(run: CheckedRun) -> Iterator[Problem]:
 
 
 def _directory(run: CheckedRun) -> Client:
-    from certferry.adapters.acme.client import read_directory
+    from certferry.adapters.acme.acme_client import read_directory
     from certferry.adapters.acme.network import IssuerSettings
 
     ca = run.settings.acme.usual

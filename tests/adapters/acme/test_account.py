@@ -13,7 +13,7 @@ from acme import messages
 from josepy.jwk import JWKEC
 
 from certferry.adapters.acme.account import AcmeCaAccount
-from certferry.adapters.acme.client import Client
+from certferry.adapters.acme.acme_client import Client
 from certferry.adapters.acme.csr import new_key
 from certferry.adapters.acme.network import Network
 from certferry.adapters.state.connect import connect
@@ -409,7 +409,7 @@ from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from certferry.adapters.acme.account import AccountKeeper, AcmeCaAccount
-from certferry.adapters.acme.client import opened
+from certferry.adapters.acme.acme_client import opened
 from certferry.adapters.acme.network import IssuerSettings
 from certferry.adapters.state.connect import connect
 from certferry.core.redaction import Secret

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import dns.rcode
 import pytest
 
-from certferry.adapters.acme.client import Client, read_directory
+from certferry.adapters.acme.acme_client import Client, read_directory
 from certferry.adapters.acme.examination import NamesLook, ZonesLook
 from certferry.adapters.acme.issuer import AcmeIssuer
 from certferry.adapters.acme.network import IssuerSettings

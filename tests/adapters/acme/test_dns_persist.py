@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.acme.account import holder_in
-from certferry.adapters.acme.client import is_for, offer_in
+from certferry.adapters.acme.acme_client import is_for, offer_in
 from certferry.adapters.acme.csr import new_key
 from certferry.adapters.acme.issuer import AcmeIssuer, persist_record
 from certferry.adapters.acme.persist import JudgedName, PersistProofs, findings_of, judged_names

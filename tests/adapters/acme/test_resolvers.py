@@ -17,7 +17,7 @@ import pytest
 import trustme
 
 from certferry.adapters.acme.account import AcmeCaAccount
-from certferry.adapters.acme.client import read_directory
+from certferry.adapters.acme.acme_client import read_directory
 from certferry.adapters.acme.propagation import DnsPropagation
 from certferry.adapters.acme.resolvers import Resolvers, at_urls, system_resolvers
 from certferry.adapters.probe.tls import TlsProbe

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.adapters.dns.txt_records import Zone, zones_holding
-from certferry.adapters.dnspod.client import DnspodRecords, DnspodZone
+from certferry.adapters.dnspod.dnspod_client import DnspodRecords, DnspodZone
 from certferry.errors import DnsRejected, DnsUnavailable
 from certferry.ports.dns import DnsProvider
 from certferry_sandbox.faults import Fault

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from certferry.adapters.http.exchange import TIMEOUTS, Timeouts
-from certferry.adapters.qiniu.client import QiniuClient, QiniuTransport
+from certferry.adapters.qiniu.qiniu_client import QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys
 from certferry.core.certificates.certificate import CertificateBundle

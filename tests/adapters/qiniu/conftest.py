@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.qiniu_client import QiniuClient
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of

@@ -10,7 +10,7 @@ import pytest
 
 from certferry.adapters.cdn.caches import LIST_AGE
 from certferry.adapters.cdn.copies import OWN_WRITES_AGE
-from certferry.adapters.qiniu.client import CERTIFICATES_PER_PAGE
+from certferry.adapters.qiniu.qiniu_client import CERTIFICATES_PER_PAGE
 from certferry.adapters.qiniu.target import Qiniu
 from certferry.core.certificates.certificate import CertificateBundle
 from certferry.core.certificates.lineage import label_of

@@ -9,8 +9,8 @@ from datetime import timedelta
 
 import pytest
 
-from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import CODES, MEANINGS, QiniuFailure
+from certferry.adapters.qiniu.qiniu_client import QiniuClient
 from certferry.adapters.qiniu.records import HttpsConf, UploadBody
 from certferry.errors import (
     CopyGone,

@@ -14,7 +14,7 @@ from tencentcloud.common.abstract_client import AbstractClient
 from tencentcloud.common.credential import Credential
 
 from certferry.adapters.dns.answers import MOST_PAGES
-from certferry.adapters.dnspod.client import DnspodRecords
+from certferry.adapters.dnspod.dnspod_client import DnspodRecords
 from certferry.adapters.tencentcloud.dns import SignedCall, TencentKeys, authorization, timestamp
 from certferry.core.redaction import Secret
 from certferry.errors import (

@@ -113,7 +113,7 @@ def test_addresses_that_lag_are_counted() -> None:
     look = judged(HOST, [*new, *old], NOW)
 
     until = f"{NOW + 20 * DAY:%Y-%m-%d %H:%M} UTC"
-    said = f"3 of 12 addresses serve an older certificate (until {until})"
+    said = f"3 of 12 addresses serve an older certificate (expires {until})"
     assert [(EdgeProblemCode.OLDER_CERTIFICATE, said, False)] == reported(look)
     assert ("192.0.2.9", "192.0.2.10", "192.0.2.11") == look.problems[0].addresses
     assert look.ok

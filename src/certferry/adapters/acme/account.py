@@ -14,7 +14,7 @@ from josepy.errors import Error as JoseError
 from josepy.jwk import JWKEC
 
 from certferry.adapters.acme import csr
-from certferry.adapters.acme.client import Client, opened
+from certferry.adapters.acme.acme_client import Client, opened
 from certferry.adapters.acme.network import IssuerSettings
 from certferry.adapters.acme.problems import Refused
 from certferry.core.certificates.certificate import CertificateBundle, KeyType

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from certferry import errors
-from certferry.adapters.acme.client import PENDING, VALID, Authorization, Challenge, Client
+from certferry.adapters.acme.acme_client import PENDING, VALID, Authorization, Challenge, Client
 from certferry.adapters.acme.network import Polling, growing
 from certferry.adapters.acme.problems import Refused, refused_proofs
 from certferry.adapters.acme.propagation import Propagation, unwritable

@@ -89,7 +89,9 @@ class NamesLook:
         return lru_cache(_MANY)(self.resolvers.caa)
 
     def look(self, names: Iterable[str]) -> list[Problem]:
-        """Return the problems with DNSSEC and CAA records that concern these names."""
+        """Return a problem for each name with invalid DNSSEC signatures, and the problems with the
+        CAA records of the other names.
+        """
         names = list(dict.fromkeys(names))
         bases = list(dict.fromkeys(map(base_name, names)))
         with ThreadPoolExecutor(AT_ONCE) as pool:

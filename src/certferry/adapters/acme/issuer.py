@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from certferry import errors
 from certferry.adapters.acme.account import AccountKeeper, account_key, thumbprint
+from certferry.adapters.acme.acme_client import Client, ask_renewal_info, opened
 from certferry.adapters.acme.budget import Budget
-from certferry.adapters.acme.client import Client, ask_renewal_info, opened
 from certferry.adapters.acme.csr import certificate_id
 from certferry.adapters.acme.dns01 import OrderContext, Sweep, known_to_be_taken
 from certferry.adapters.acme.examination import NamesLook
@@ -122,7 +122,9 @@ class AcmeIssuer:
         identifier = certificate_id(cert_pem)
         if identifier is None:
             return RenewalInfo()
-        with self._reading:  # so other threads learn of a silence before they wait as well
+        # One thread asks at a time: if the CA is silent, the threads behind raise the same error at
+        # once, and do not wait for the time-out themselves.
+        with self._reading:
             resource = self._noting_silence(self._renewal_resource)
         if resource is None:
             return RenewalInfo()

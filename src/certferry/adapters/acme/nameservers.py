@@ -232,10 +232,12 @@ class ServerVerdict(Enum):
 def judged_server(
     readings: Sequence[Reading], wanted: frozenset[str]
 ) -> tuple[ServerVerdict, Text]:
-    """Return the verdict on a server, judged by the answers of its addresses, and the reason.
+    """Return the verdict on a server, and the reason. `readings` has a reading of each address.
 
-    Each answering address must show every value. A silent address is forgiven if another address
-    answers. A server that this host cannot reach (IPv6 only) is left out.
+    A server is SEEN if every address that answers shows all `wanted` values; some addresses may
+    stay silent. A server is MISSING if an address answers without a value, if all addresses are
+    silent, or if the server has no address. A server is LEFT_OUT if this host has no route to any
+    address, as to IPv6 alone.
     """
     if not readings:
         return ServerVerdict.MISSING, NO_ADDRESS
@@ -320,7 +322,7 @@ class PropagationStatus:
 
     @property
     def held_up_by_silence(self) -> list[Sought]:
-        """The incomplete names that only silent hosts lack, and at least one host shows."""
+        """The incomplete names shown by at least one host and missing only at silent hosts."""
         return [
             sought
             for sought in self.incomplete

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from certferry import errors
 from certferry.adapters.acme import csr
-from certferry.adapters.acme.client import INVALID, PENDING, READY, VALID, Client, Order
+from certferry.adapters.acme.acme_client import INVALID, PENDING, READY, VALID, Client, Order
 from certferry.adapters.acme.dns01 import OrderContext, Solver
 from certferry.adapters.acme.network import IssuerSettings, Polling
 from certferry.adapters.acme.problems import Refused, not_acme, refused_order
@@ -54,14 +54,15 @@ class Ordering(Struct, frozen=True):
         """Return the certificate: finish an earlier run's order, or make a new order."""
         left_over = self._left_over()
         if left_over is not None:
-            # The earlier run may have answered, then removed its records before the CA validated.
-            # Such a failure says nothing about today's DNS, so one new order is tried.
+            # A stopped run may have asked the CA to validate, and then removed the challenge
+            # records before the CA looked. The old order then fails whatever DNS shows today, so
+            # `AuthorizationFailed` leads to one new order.
             with contextlib.suppress(errors.AuthorizationFailed):
                 bundle = self._carried_out(*left_over)
                 if bundle.certificate.not_after > self.context.now():
                     must_be_as_ordered(bundle, self.request.names, self.context.now())
                     return bundle
-                # The CA issued a short-lived certificate days ago; it has expired since.
+                # The CA issued a short-lived certificate days ago, and the certificate has expired.
                 self._forget()
         bundle = self._carried_out(*self._begin())
         must_be_as_ordered(bundle, self.request.names, self.context.now())

@@ -253,7 +253,9 @@ def _causes(failure: BaseException) -> Iterator[BaseException]:
 
 
 def _first(hints: dict[str, Text], problem: messages.Error) -> Text | None:
-    """Return the first hint for the problem or for one of its parts."""
+    """Return the hint for the kind of the problem, or else for the kind of the first part (the
+    CA's subproblems) with a hint.
+    """
     kinds = map(kind_of, (problem, *_parts(problem)))
     return next((hints[kind] for kind in kinds if kind in hints), None)
 

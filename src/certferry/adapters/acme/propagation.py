@@ -393,7 +393,10 @@ class DnsPropagation:
     def _ask(
         self, address: str, names: Iterable[str], *, latest: datetime
     ) -> list[nameservers.Reading]:
-        """Ask one address for each name; after one silence, skip the other names."""
+        """Return the address's reading of each name asked before `latest`.
+
+        A silent address is not asked again: the silence counts for the other names as well.
+        """
         readings: list[nameservers.Reading] = []
         for name in names:
             if self.now() >= latest:

@@ -47,9 +47,10 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: The service's id of the request, for its support.
     request_id: str = ""
-    #: Whether a write may have been carried out in spite of the code.
+    #: Whether the service may have carried out the write although the code reports an error.
     is_in_doubt: bool = False
-    #: Seconds before each repetition of a read that got this answer.
+    #: How a read with this answer is repeated: the seconds to wait before the first repetition, the
+    #: second, and so on. Empty for an answer that decides.
     pauses: tuple[float, ...] = ()
 
 
@@ -59,7 +60,7 @@ class Lost(Struct, frozen=True):
     problem: Text
     #: Whether the service may have carried out the call.
     maybe_done: bool
-    #: Seconds before each repetition of a read.
+    #: How a read is repeated; see `Reply.pauses`.
     pauses: tuple[float, ...] = ()
 
 
@@ -204,9 +205,10 @@ class JsonTxtService(txt_records.TxtService):
         return outcome
 
     def write(self, action: str, about: str | Text, **params: Any) -> Reply:
-        """Make a call that writes, in one attempt.
+        """Make a call that writes, once, and return the answer, with or without an error code.
 
-        Raises `OutcomeUnknown` if the service may have carried out the write, and `DnsError`.
+        Raises `OutcomeUnknown` if the service may have carried out the write without saying so: the
+        caller then searches for the record. Raises `DnsError` if nothing was written.
         """
         outcome = self._call(action, about, params, is_write=True)
         if isinstance(outcome, Reply):

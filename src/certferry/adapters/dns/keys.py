@@ -18,7 +18,7 @@ EMPTY = Text("is empty")
 
 
 class Mistaken(Struct, frozen=True):
-    """A pattern for texts that are not the service's keys."""
+    """A kind of wrong text pasted in place of a key, such as a key of another service."""
 
     #: The settings that may hold such a text, separated by spaces.
     settings: str

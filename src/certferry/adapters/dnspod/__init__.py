@@ -5,6 +5,6 @@ body, also for errors. A wrong User-Agent, or refused credentials sent again, ge
 (§1.2).
 
 1. `dns` has the settings, and keeps to the number of requests allowed to an account in an hour.
-2. `client` finds the zone, writes and reads back, one call at a time, and turns a status code into
-   an error with advice; `DnspodRecords` also works by Tencent Cloud's API.
+2. `dnspod_client` finds the zone, writes and reads back, one call at a time, and turns a status
+   code into an error with advice; `DnspodRecords` also works by Tencent Cloud's API.
 """

@@ -17,8 +17,8 @@ from msgspec import Struct
 from certferry import __version__
 from certferry.adapters.dns.answers import must_be_positive
 from certferry.adapters.dns.keys import KeyForms, Mistaken
-from certferry.adapters.dnspod.client import CODES, DnspodClient, DnspodRecords
-from certferry.adapters.dnspod.client import NAME as SERVICE
+from certferry.adapters.dnspod.dnspod_client import CODES, DnspodClient, DnspodRecords
+from certferry.adapters.dnspod.dnspod_client import NAME as SERVICE
 from certferry.adapters.http.http_client import HttpClient, pace_in
 from certferry.core.redaction import Secret
 from certferry.errors import ConfigError

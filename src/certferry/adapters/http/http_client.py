@@ -206,11 +206,12 @@ class Pacer:
 
 
 class _Turns:
-    """The moments at which the threads of this process may send.
+    """Hands each waiting thread the moment at which the thread may send its request.
 
-    The first waiter reserves turns for every thread waiting at that moment, in one statement. So
-    every reserved turn is used, a lone caller waits for no other caller, and eight simultaneous
-    callers cost two statements. Each request costs at most one statement, so the pace also bounds
+    With a `reserve`, the moments come from the state, which all processes share. The first waiter
+    reserves moments for every thread then waiting, in one statement. So every reserved moment is
+    used, a lone caller waits for no other caller, and eight simultaneous callers cost two
+    statements. Each request costs at most one statement, so the pace also bounds
     the statements of all hosts together: 15 a second for a CDN's account, 2 for an account of a
     DNS service. PostgreSQL carries thousands a second (benchmarks/claims.py), and
     answers before the next turn.

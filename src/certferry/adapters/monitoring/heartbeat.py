@@ -49,6 +49,8 @@ class Heartbeat:
 
     def _ping(self, suffix: str, lines: str) -> Problem | None:
         """Send one ping, in one attempt; return the problem, if any."""
+        # The outcome is at the end of the lines, so the beginning is cut. `ignore` drops the rest
+        # of a character that the cut divided.
         body = lines.encode()[-self._limit :].decode(errors="ignore").encode()
         try:
             answer = self._http.send("POST", self._url(suffix), _PLAIN, body)

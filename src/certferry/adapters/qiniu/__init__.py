@@ -15,6 +15,6 @@ A run uses the target in four steps:
    settings; `parts` calls `/cert/bind`, or Pili's call. The next observation shows the effect.
 4. **Retire.** `adapters.cdn.copies` removes an unbound copy with our label.
 
-`client` sends each call to the first answering endpoint. `wire` holds hosts, signatures and
+`qiniu_client` sends each call to the first answering endpoint. `wire` holds hosts, signatures and
 answers, `records` the fields, `errors` the codes. `survey` serves `discover`, `init` and `doctor`.
 """

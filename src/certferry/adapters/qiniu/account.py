@@ -20,8 +20,8 @@ from certferry.adapters.cdn.answers import name_here, with_leading_dot
 from certferry.adapters.cdn.caches import LIST_AGE, Clock, Notes, TtlCache
 from certferry.adapters.cdn.copies import StoredCertificate
 from certferry.adapters.qiniu import records
-from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import NO_SUCH_CERTIFICATE, NO_SUCH_DOMAIN, QiniuFailure
+from certferry.adapters.qiniu.qiniu_client import QiniuClient
 from certferry.adapters.qiniu.records import UploadBody
 from certferry.core.certificates import lineage as lineages
 from certferry.core.certificates.certificate import CertificateBundle

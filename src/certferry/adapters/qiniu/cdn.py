@@ -14,7 +14,7 @@ from certferry.adapters.cdn.failure import attempt, rejected
 from certferry.adapters.cdn.settling import Settler
 from certferry.adapters.qiniu import errors, records
 from certferry.adapters.qiniu.account import AT_WORK, Details
-from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.qiniu_client import QiniuClient
 from certferry.core.certificates.certificate import covered_by
 from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.observed.observation import DomainState, ObservedDomain

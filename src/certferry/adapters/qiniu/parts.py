@@ -23,7 +23,7 @@ from certferry.adapters.cdn.copies import Certificates, StoredCertificate
 from certferry.adapters.cdn.failure import attempt, rejected
 from certferry.adapters.cdn.settling import Settler
 from certferry.adapters.qiniu import errors, records
-from certferry.adapters.qiniu.client import QiniuClient
+from certferry.adapters.qiniu.qiniu_client import QiniuClient
 from certferry.core.certificates.certificate import short
 from certferry.core.desired.certificate import DesiredHttps
 from certferry.core.discovery.inventory import FoundDomain

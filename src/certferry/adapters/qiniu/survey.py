@@ -23,9 +23,9 @@ from certferry.adapters.http.exchange import journal
 from certferry.adapters.http.journal import judged, reported, shown_host
 from certferry.adapters.qiniu.account import Details
 from certferry.adapters.qiniu.cdn import KNOWN_STATES, failed_change, why_unusable
-from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import NO_SUCH_DOMAIN, QiniuFailure
 from certferry.adapters.qiniu.parts import LiveDomains, SourceDomains
+from certferry.adapters.qiniu.qiniu_client import QiniuClient
 from certferry.adapters.qiniu.records import DomainItem
 from certferry.adapters.qiniu.wire import CallGroup, endpoints_of, request_id
 from certferry.core.discovery.inventory import FoundCertificate, FoundDomain, Survey

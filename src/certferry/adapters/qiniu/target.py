@@ -24,7 +24,6 @@ from certferry.adapters.http.http_client import HttpClient, Pacer
 from certferry.adapters.qiniu.account import Details, Store
 from certferry.adapters.qiniu.bucket import KodoObjects
 from certferry.adapters.qiniu.cdn import SWITCHED_OFF, CdnDomains, observe
-from certferry.adapters.qiniu.client import RATE, QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.errors import (
     CALLED,
     CODES,
@@ -33,6 +32,7 @@ from certferry.adapters.qiniu.errors import (
     QiniuFailure,
 )
 from certferry.adapters.qiniu.parts import LiveDomains, SourceDomains
+from certferry.adapters.qiniu.qiniu_client import RATE, QiniuClient, QiniuTransport
 from certferry.adapters.qiniu.records import KODO, PILI, WITHOUT_SETTINGS
 from certferry.adapters.qiniu.survey import Surveyor, examine, report_of
 from certferry.adapters.qiniu.wire import Hosts, QiniuKeys

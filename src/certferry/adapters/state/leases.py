@@ -58,7 +58,7 @@ BEGUN_RUNS = Table(
 
 def longest_ahead(interval: timedelta, processes: int) -> timedelta:
     """Return how far ahead `processes` reserve turns. A process reserves a turn, or the turns of a
-    second (`adapters.http.client`). A reservation further ahead was made before the clock was set
+    second (`adapters.http.http_client`). A reservation further ahead was made before the clock was set
     back, and is dropped.
     """
     return processes * max(interval, timedelta(seconds=1))

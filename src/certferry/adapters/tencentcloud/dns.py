@@ -22,7 +22,7 @@ from certferry import __version__
 from certferry.adapters.dns import answers
 from certferry.adapters.dns.keys import KeyForms, Mistaken
 from certferry.adapters.dns.txt_records import TxtRecord, Zone
-from certferry.adapters.dnspod.client import (
+from certferry.adapters.dnspod.dnspod_client import (
     NUMBER,
     TTL,
     DnspodRecords,

@@ -8,7 +8,7 @@ import click
 
 from certferry.cli.commands import name_file
 from certferry.cli.exits import Exit, UsageMistake
-from certferry.cli.options import Front, path_option
+from certferry.cli.options import CommandContext, path_option
 from certferry.errors import ConfigError
 from certferry.text import Text
 
@@ -38,7 +38,7 @@ _SETTINGS = "Start from the settings in this file: CA, state, resolvers, account
 @click.option("--yes", is_flag=True, help="Write without asking.")
 @click.pass_obj
 def command(  # noqa: PLR0913 - one for each option of the command line
-    front: Front,
+    context: CommandContext,
     client: str | None,
     home: Path | None,
     output: Path | None,
@@ -72,13 +72,13 @@ def command(  # noqa: PLR0913 - one for each option of the command line
         except ConfigError as error:
             message = Text("{name}: {problem}", name="--email", problem=error.message)
             raise UsageMistake(message) from None
-    path = chosen_file(output, front.config, front.console.environ)
+    path = chosen_file(output, context.config, context.console.environ)
     must_be_free(path, force=force)
-    name_file(path, front.voice)
-    interview = None if yes else interview_at(front.console, may_go_back=True)
+    name_file(path, context.voice)
+    interview = None if yes else interview_at(context.console, may_go_back=True)
     if interview is None and not yes:
         raise UsageMistake(
             Text("without a terminal, use --yes to write the proposal without questions")
         )
     asked = Asked(client, home, Files(path, env_file), settings, email, keep_client=keep_client)
-    return run(asked, front, interview)
+    return run(asked, context, interview)

@@ -181,7 +181,7 @@ def introduction(files: Files, voice: Voice) -> Iterator[Line]:
 def next_steps(*, has_channel: bool, has_heartbeat: bool, voice: Voice) -> Iterator[Line]:
     """Render the commands to run next, and the effect of each."""
     steps = {
-        "plan": Text("shows the changes of a sync"),
+        "plan": Text("shows what a sync would change"),
         "sync": Text("issues, deploys and verifies"),
         "schedule install": Text("runs `sync` twice a day, to renew certificates"),
     }

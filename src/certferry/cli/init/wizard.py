@@ -14,7 +14,7 @@ from functools import partial
 from certferry.cli.exits import Exit
 from certferry.cli.init import files, keys, text
 from certferry.cli.interview import Back, Interview, Option, Step, walk
-from certferry.cli.options import Front
+from certferry.cli.options import CommandContext
 from certferry.cli.status import show_plan
 from certferry.config.certificates import MOST_NAMES
 from certferry.config.env_files import fill_in
@@ -50,9 +50,9 @@ SIGNS_OF_LIFE = 50
 """
 
 
-def run(asked: files.Asked, front: Front, interview: Interview | None) -> Exit:
+def run(asked: files.Asked, context: CommandContext, interview: Interview | None) -> Exit:
     """Write a configuration. Raise `ConfigError`, and errors of the accounts."""
-    return _Wizard(asked, front, interview).to_the_end()
+    return _Wizard(asked, context, interview).to_the_end()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +109,17 @@ class Answers:
 
 
 class _Wizard:
-    def __init__(self, asked: files.Asked, front: Front, interview: Interview | None) -> None:
+    def __init__(
+        self, asked: files.Asked, context: CommandContext, interview: Interview | None
+    ) -> None:
         self._asked = asked
-        self._front = front
-        self._console = front.console
-        self._voice = front.console.voice
+        self._context = context
+        self._console = context.console
+        self._voice = context.console.voice
         self._interview = interview
         self._now = datetime.now(UTC)
         self._client = asked.client or ""
-        self._environ = asked.files.environment(front.console.environ)
+        self._environ = asked.files.environment(context.console.environ)
         # Answers from before a step back. `_chosen` is None until domains were chosen once.
         self._chosen: frozenset[str] | None = None
         self._channel: keys.Alert | None = None
@@ -335,7 +337,7 @@ class _Wizard:
 
     def _show_domains(self, answers: Answers, numbered: Sequence[str]) -> None:
         """Show the domains found, with the domains to choose from first."""
-        if not answers.places.domains or not (numbered or not self._front.quiet):
+        if not answers.places.domains or not (numbered or not self._context.quiet):
             return
         service = ""
         if answers.dns:
@@ -515,7 +517,7 @@ class _Wizard:
             if certificate.adopts is not None:
                 sentence = text.standing_of(certificate, self._client, self._now)
                 log_change("init.adopt", sentence, run_log, certificate.lineage)
-        if self._front.quiet:
+        if self._context.quiet:
             return
         kept = [Text("The previous file is kept: {path}", path=path) for path in copies]
         self._console.print(line(voice.say(sentence)) for sentence in (*sentences, *kept))
@@ -547,10 +549,10 @@ class _Wizard:
             is_wanted = ask.confirm(Text("Run `certferry plan` now?"), usual=True)
         if not is_wanted:
             return Exit.OK
-        return show_plan(replace(self._front, config=self._asked.files.config))
+        return show_plan(replace(self._context, config=self._asked.files.config))
 
     def _say(self, text_: Text) -> None:
-        if not self._front.quiet:
+        if not self._context.quiet:
             self._console.print_stderr([line(self._voice.say(text_))])
 
     def _warn(self, *problems: Text) -> None:

@@ -124,7 +124,7 @@ SHORT = 12
 
 
 def short(identity: str) -> str:
-    """Return the short form of a fingerprint, or of a target's id of a certificate."""
+    """Return the first `SHORT` characters of a fingerprint or of a target's certificate id."""
     return identity[:SHORT]
 
 

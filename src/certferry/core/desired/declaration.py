@@ -124,7 +124,9 @@ class Outdated(Struct, frozen=True):
 
     @property
     def error(self) -> DeclarationOutdated:
-        """The error with the consequence, and a hint how to end the difference."""
+        """The error for operators: which hosts have the newer declaration, the little that this
+        host still does, and the hint to copy the declaration.
+        """
         facts = {"lineage": self.lineage, "hosts": list(self.hosts)}
         message = Text(
             "{lineage} is declared differently on {hosts}, and the declaration there is newer:"

@@ -120,16 +120,16 @@ def _differing(
             continue
         harms = not sample.valid or sample.not_after is None or sample.not_after - now <= soon
         code = EdgeProblemCode.CERTIFICATES_DIFFER
-        words = Text("{count} of {all} addresses serve another certificate (until {until})")
+        words = Text("{count} of {all} addresses serve another certificate (expires {expiry})")
         # Only a readable certificate that is valid, or has merely expired, counts as older.
         was_right = sample.valid or (
             sample.problem and sample.problem.code == EdgeProblemCode.EXPIRED
         )
         if was_right and sample.chain and _age(sample) < _age(newest):
             code = EdgeProblemCode.OLDER_CERTIFICATE
-            words = Text("{count} of {all} addresses serve an older certificate (until {until})")
-        until = sample.not_after or Text("unknown")
-        message = words.filled(count=len(group), all=len(presenting), until=until)
+            words = Text("{count} of {all} addresses serve an older certificate (expires {expiry})")
+        expiry = sample.not_after or Text("at an unknown time")
+        message = words.filled(count=len(group), all=len(presenting), expiry=expiry)
         severity = Severity.ERROR if harms else Severity.WARNING
         yield _problem(code, message, _AT_CDN, group, severity)
 

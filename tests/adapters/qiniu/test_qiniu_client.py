@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from certferry.adapters.cdn.lists import MOST_PAGES
 from certferry.adapters.http.exchange import Request
-from certferry.adapters.qiniu.client import QiniuClient
 from certferry.adapters.qiniu.errors import QiniuFailure
+from certferry.adapters.qiniu.qiniu_client import QiniuClient
 from certferry.adapters.qiniu.records import (
     CertificateRecord,
     DomainItem,
