@@ -11,7 +11,6 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import FunctionType
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -38,30 +37,12 @@ def pytest_collection() -> Generator[None, object, object]:
         gc.enable()
 
 
-def _every_tier_runs(config: pytest.Config) -> bool:
-    """Return whether thorough tests run: in their tier, and if a test is asked for by its name."""
-    return tiers.THOROUGH or any("::" in word for word in config.args)
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pycollect_makeitem(
-    collector: pytest.Module | pytest.Class, obj: object
-) -> list[pytest.Item] | None:
-    """Leave out thorough tests before pytest makes a test of each of their parameters: there are
-    half as many as the gate has tests, and every worker would make them.
-    """
-    if _every_tier_runs(collector.config):
-        return None
-    marks = getattr(obj, "pytestmark", []) if isinstance(obj, FunctionType | type) else []
-    is_thorough = any(mark.name == tiers.thorough.name for mark in marks)
-    return [] if is_thorough or collector.get_closest_marker("thorough") is not None else None
-
-
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave what is thorough to `scripts/test --thorough`, unless it is asked for by its name; put
     what takes long first.
     """
-    if not _every_tier_runs(config):
+    by_name = any("::" in word for word in config.args)
+    if not (tiers.THOROUGH or by_name):
         left = [item for item in items if item.get_closest_marker("thorough") is not None]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
