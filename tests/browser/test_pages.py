@@ -23,8 +23,15 @@ from tests.support.tiers import thorough
 
 pytestmark = thorough
 
-_FOR_PROGRAMS = ("/static/", "/api/", "/healthz", "/metrics", "/runs/{run}/events")
-_FILES = (".csv", ".toml")
+_FOR_PROGRAMS = (
+    "/static/",
+    "/api/",
+    "/healthz",
+    "/metrics",
+    "/runs/{run}/events",
+    "/runs/in-progress",
+)
+_FILES = (".csv", ".json", ".toml")
 
 
 def is_for_programs(path: str) -> bool:

@@ -25,6 +25,7 @@ from starlette.responses import HTMLResponse, Response
 
 from certferry.console.following import Feeds
 from certferry.console.observing import Observer, Recent
+from certferry.console.runs_in_progress import SHOWN_RUNS, RunsInProgress
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import User
 from certferry.core.certificates.certificate import first_of
@@ -42,6 +43,7 @@ HERE = Path(__file__).parent
 _TYPED = re.compile(r"`([^`\n]+)`")
 _OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]+")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
+_FAILURE = 500
 LANGUAGE_NAMES = (("en", "English"), ("zh", "中文"))
 
 
@@ -82,19 +84,21 @@ class Site:
     unread: Problem | None = None
     observer: Observer = field(init=False)
     stored: Snapshots = field(init=False)
+    running: RunsInProgress = field(init=False)
     #: Set when the process ends, so streams end at once.
     closing: threading.Event = field(default_factory=threading.Event)
     feeds: Feeds = field(init=False)
     #: Plans shown to operators, by digest. The page of a later plan shows the differences from a
     #: shown plan.
     shown_plans: Recent[str, Sequence[Plan]] = field(default_factory=lambda: Recent(20))
-    #: The views of ended runs' reports, by run and language.
-    reports: Recent[tuple[str, str], object] = field(default_factory=lambda: Recent(50))
+    #: The views of ended runs' reports, by run, language and the pages of both lists.
+    reports: Recent[tuple[str, str, int, int], object] = field(default_factory=lambda: Recent(50))
 
     def __post_init__(self) -> None:
         self.feeds = Feeds(lambda: self.workspace().state, self.closing.is_set)
         self.observer = Observer(now)  # the machine's clock works even without the state
         self.stored = Snapshots(self.workspace)
+        self.running = RunsInProgress(self.workspace)
 
     def now(self) -> datetime:
         """Return the time by the state's clock."""
@@ -221,12 +225,15 @@ def render(
 
     Every template can use:
 
-    - `say("…", places=…)`, `text(Text)`, `word("done")`, `moment(datetime)`, `some_of(names, 3)`
+    - `say("…", places=…)`, `text(Text)`, `word("done")`, `some_of(names, 3)`
+    - `moment(datetime)`, `instant(datetime)`: to the minute, and to the second
     - `prose(Text)`: a sentence with backquoted words as code
     - `command_line("certferry sync")`: the command with the file that it reads, as HTML
     - `link("/path")`, `here(place=…)`, `asset("name")`
     - `visitor`, `language`, `path`
     - `wrong_file`: see `Site.unread`
+    - `in_progress()`: the runs in progress; none on a page that reports a failure, because the
+      state may have failed
     - `trouble`: the number of things that need a person, for the title
     """
     voice = voice_of(request)
@@ -242,6 +249,11 @@ def render(
             return ""
         return Markup('<time datetime="{}" title="{}">{}</time>').format(
             rfc3339(value), f"{value:%Y-%m-%d %H:%M:%S} UTC", f"{value:%Y-%m-%d %H:%M} UTC"
+        )
+
+    def instant(value: datetime) -> str:
+        return Markup('<time datetime="{}">{}</time>').format(
+            rfc3339(value), f"{value:%Y-%m-%d %H:%M:%S} UTC"
         )
 
     def prose(sentence: Text | str) -> Markup:
@@ -273,12 +285,15 @@ def render(
             link=lambda path: site.prefix + path,
             asset=asset,
             moment=moment,
+            instant=instant,
             visitor=visitor,
             language=voice.language,
             languages=LANGUAGE_NAMES,
             path=path,
             here=here,
             wrong_file=site.unread,
+            in_progress=site.running.latest if visitor and status < _FAILURE else tuple,
+            most_running=SHOWN_RUNS,
             **{"trouble": site.stored.troubles if visitor else 0, **view},
         )
     )
