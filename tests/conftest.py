@@ -64,7 +64,7 @@ settings.register_profile("thorough", parent=settings.get_profile("ci"), max_exa
 # The gate tries the same examples each time, so that one change is not refused for what another one
 # brought; the thorough tier seeks new ones.
 settings.register_profile(
-    "gate", parent=settings.get_profile("ci"), max_examples=20, derandomize=True
+    "gate", parent=settings.get_profile("ci"), max_examples=10, derandomize=True
 )
 _USUAL = "ci" if tiers.THOROUGH else "gate"
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", _USUAL))

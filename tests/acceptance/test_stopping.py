@@ -87,7 +87,7 @@ LIVES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "how", "moment"), sampled(LIVES, 6))
+@pytest.mark.parametrize(("name", "how", "moment"), sampled(LIVES, 3))
 def test_from_its_first_line_to_its_last(
     directory: Path, name: str, how: signal.Signals, moment: int
 ) -> None:

@@ -18,6 +18,7 @@ from certferry.text import Text
 from certferry.wiring.adapters import CHANNELS, DNS_PROVIDERS, TARGETS, installed
 from tests.support.command import Ended, run_here
 from tests.support.schemas import schema
+from tests.support.tiers import sampled
 
 
 def asked(*words: str, language: str = "en", columns: int = 80) -> Ended:
@@ -75,7 +76,7 @@ def test_every_code_of_a_service_is_explained() -> None:
         services[Text("Qiniu")]
     )
     for service, codes in services.items():
-        for code, known in codes.items():
+        for code, known in sampled([*codes.items()], 12):
             found = table.meanings_of(code)
             assert known == found[service]
             assert all(voice.say(known.advice) for voice in voices.values())

@@ -133,7 +133,7 @@ class TestMemoryIssuer(IssuerContract):
 class TestAcmeIssuer(IssuerContract):
     """ACME at Pebble."""
 
-    stops = spread(range(1, MOST_CALLS), 4)
+    stops = spread(range(1, MOST_CALLS), 8)
 
     @pytest.fixture
     def new_world(self, ca: Ca, tmp_path: Path) -> Iterator[Callable[[], IssuerWorld]]:

@@ -11,11 +11,11 @@ from certferry.errors import CertferryError
 from tests.support.tiers import examples
 
 over_sockets = settings(
-    max_examples=examples(120, 8),
+    max_examples=examples(120, 16),
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-in_memory = settings(over_sockets, max_examples=examples(400, 8))
+in_memory = settings(over_sockets, max_examples=examples(400, 16))
 
 
 def only_ours(*calls: Callable[[], object]) -> None:

@@ -300,7 +300,9 @@ events = st.lists(
 
 @pytest.mark.timeout(300)  # half a second each on a machine that does nothing else
 @pytest.mark.parametrize("share", range(SHARES if THOROUGH else 1))
-@settings(max_examples=examples(50, 5), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=examples(50, 10), suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(
     turns=st.lists(st.integers(1, 4) | st.integers(1, 60), max_size=40),
     renews=st.booleans(),

@@ -110,7 +110,7 @@ def test_renewal_on_demand_is_finished_by_the_next_run() -> None:
     and without a second certificate.
     """
     finished = 0
-    for position in sampled(range(120), 30):
+    for position in sampled(range(120), 12):
         world = ModelWorld()
         world.cdn.add_domain("img.example.com")
         desired = world.desired()

@@ -286,7 +286,7 @@ def test_window_of_a_newer_certificate_is_reported_and_orders_nothing(
 
 def test_many_certificates_cost_one_question_each_in_half_a_day() -> None:
     """The number of runs and of certificates does not matter."""
-    many = examples(1000)
+    many = examples(1000, 20)
     world = ModelWorld(processing=timedelta(0))
     world.issuer.answer_with(as_lets_encrypt)
     world.clock = START.replace(hour=0)

@@ -19,7 +19,7 @@ THOROUGH = "thorough" == os.environ.get(VARIABLE)
 thorough = pytest.mark.thorough
 long = pytest.mark.long
 
-_SAMPLES = 8
+_SAMPLES = 5
 
 T = TypeVar("T")
 
@@ -52,8 +52,8 @@ def sampled(places: Sequence[T], samples: int = _SAMPLES) -> Sequence[T]:
     return [places[round(last * n / (samples - 1))] for n in range(samples)]
 
 
-def examples(count: int, share: int = 4) -> int:
-    """Return how many examples a property is tried on: in the gate a quarter, or another share."""
+def examples(count: int, share: int = 8) -> int:
+    """Return how many examples a property is tried on: in the gate an eighth, or another share."""
     return count if THOROUGH else max(count // share, 5)
 
 

@@ -487,7 +487,7 @@ def test_call_that_fails_leaves_no_record_unknown(
     """What is left in DNS is known to the state, and the next run ends with one certificate and
     no record.
     """
-    for call in spread(range(1, MOST_CALLS), 3):
+    for call in spread(range(1, MOST_CALLS), 6):
         bench, shock = new_bench(), Shock(call, error, done=done)
         # A failed removal is for the next run, and no failure of this one.
         with contextlib.suppress(type(error)):

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from email.utils import format_datetime
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -41,6 +42,7 @@ from tests.adapters.acme.bench import Bench
 from tests.adapters.acme.ports import AtOnce, Clock
 from tests.adapters.acme.proxy import ERROR, AcmeService, refusal, with_fields
 from tests.adapters.http.peers import drip, peer
+from tests.support.tiers import sampled
 
 PATHS = [
     "GET /dir",
@@ -55,15 +57,18 @@ PATHS = [
 ]
 
 
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize(
-    "fault",
-    [Fault.reset_before(), Fault.reset_after(), Fault.truncated(), Fault.html(503)],
-    ids=["lost on the way", "answer lost", "half an answer", "a gateway's page"],
-)
-def test_single_bad_exchange_is_survived(bench: Bench, path: str, fault: Fault) -> None:
+FAULTS = {
+    "lost on the way": Fault.reset_before(),
+    "answer lost": Fault.reset_after(),
+    "half an answer": Fault.truncated(),
+    "a gateway's page": Fault.html(503),
+}
+
+
+@pytest.mark.parametrize(("path", "fault"), sampled([*product(PATHS, FAULTS)], 12))
+def test_single_bad_exchange_is_survived(bench: Bench, path: str, fault: str) -> None:
     """Wherever it happens, the run goes on, and the CA issues one certificate."""
-    bench.proxy.faults.add(fault, on=path)
+    bench.proxy.faults.add(FAULTS[fault], on=path)
 
     assert bench.issue().key_matches
     assert 1 == bench.proxy.finalized

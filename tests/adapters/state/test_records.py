@@ -28,6 +28,7 @@ from certferry.adapters.state.columns import (
 )
 from certferry.adapters.state.connect import connect
 from certferry.adapters.state.database import migrate
+from certferry.adapters.state.failures import LONGEST_RESULT
 from certferry.adapters.state.leases import HostState, LeaseLocks
 from certferry.adapters.state.sealing import Sealing
 from certferry.adapters.state.sqlite import SqliteDatabase
@@ -109,25 +110,30 @@ def test_names_that_another_program_wrote(path: Path, store: StateStore, corrupt
 
 
 def _packed(report: bytes) -> str:
-    return base64.b64encode(zlib.compress(report)).decode()
+    return base64.b64encode(zlib.compress(report, 1)).decode()
 
 
 @pytest.mark.parametrize(
     "corrupt",
     [
-        "",
-        "7",
-        *map(_packed, (b"", b"7", b'{"steps": [{"text": 1, "values": 7}]}', b" " * 2**27 + b"{}")),
+        lambda: "",
+        lambda: "7",
+        lambda: _packed(b""),
+        lambda: _packed(b"7"),
+        lambda: _packed(b'{"steps": [{"text": 1, "values": 7}]}'),
+        lambda: _packed(b" " * (LONGEST_RESULT + 1) + b"{}"),
     ],
     ids=["empty", "7", "nothing", "a number", "no sentence", "longer than may be read"],
 )
-def test_report_that_another_program_wrote(path: Path, store: StateStore, corrupt: str) -> None:
+def test_report_that_another_program_wrote(
+    path: Path, store: StateStore, corrupt: Callable[[], str]
+) -> None:
     """The run's report cannot be read, and the error says who wrote the report."""
     run = StoredRun("a", RunKind.SYNC, RunSource.COMMAND, "root", store.host, NOW)
     store.save_run_begin(run)
     store.save_run_end("a", RunState.DONE, NOW, RunReport({"ok": Text("{a}", a=1)}))
     with closing(sqlite3.connect(path)) as raw, raw:
-        raw.execute("UPDATE run_report SET documents = ?", (corrupt,))
+        raw.execute("UPDATE run_report SET documents = ?", (corrupt(),))
 
     with pytest.raises(StateError, match="contains data that certferry did not write"):
         store.run_report("a")
