@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -287,6 +287,18 @@ def language_of(word: str) -> str | None:
 def one_or_many(count: int, singular: Text, plural: Text, **places: object) -> Text:
     """Choose the singular or the plural sentence by `count`, and fill in the places."""
     return (singular if count == 1 else plural).filled(count=count, **places)
+
+
+def relative(moment: datetime, now: datetime) -> Text:
+    """Return how far a moment is from now: "in 9 days", "20 minutes ago". The pages' script
+    (`console.js`, `relativeTo`) writes the same words as time passes.
+    """
+    distance = abs(moment - now)
+    if distance < timedelta(seconds=1):
+        return Text("now")
+    if moment > now:
+        return Text("in {duration}", duration=distance)
+    return Text("{age} ago", age=distance)
 
 
 def certificate_count(count: int) -> Text:
