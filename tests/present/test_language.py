@@ -448,7 +448,8 @@ def test_every_word_of_a_program_has_a_word_for_people() -> None:
 
     assert programs <= set(WORDS)
     assert all(ZH.word(word) != word for word in programs)
-    assert {"deployed"} == {word for word in WORDS if EN.word(word) != word}
+    plainer = {"adopt", "adopted", "adopt failed", "bound", "deployed", "foreign", "look"}
+    assert plainer == {word for word in WORDS if EN.word(word) != word}
 
 
 @pytest.mark.parametrize(

@@ -51,8 +51,8 @@ WORDS = {
     word.template: word
     for word in (
         # actions
-        *(Text("issue"), Text("adopt"), Text("deploy"), Text("verify"), Text("rollback")),
-        *(Text("retire"), Text("clean"), Text("look")),
+        *(Text("issue"), Text("deploy"), Text("verify"), Text("rollback")),
+        *(Text("retire"), Text("clean")),
         # outcomes, and findings of a plan
         *(Text("done"), Text("unchanged"), Text("waiting"), Text("failed"), Text("refused")),
         *(
@@ -64,17 +64,17 @@ WORDS = {
             Text("in vain"),
         ),
         # standings
-        *(Text("verified"), Text("propagating"), Text("processing"), Text("bound")),
+        *(Text("verified"), Text("propagating"), Text("processing")),
         *(Text("pending"), Text("drifted"), Text("unknown"), Text("overdue")),
         # owners of a certificate, and states of a domain in a CDN's words
-        *(Text("ours"), Text("foreign"), Text("free"), Text("frozen"), Text("offlined")),
+        *(Text("ours"), Text("free"), Text("frozen"), Text("offlined")),
         *(Text("deleted"), Text("notIcpFrozen"), Text("waitCNAME")),
         # the subject of a change, and the states before and after, unless a setting
         *(Text("certificate"), Text("command"), Text("missing"), Text("changed")),
         *(Text("delivered"), Text("not run"), Text("edited"), Text("run")),
         # events of the history
-        *(Text("issued"), Text("issue failed"), Text("adopted"), Text("undeclared")),
-        *(Text("forgotten"), Text("adopt failed"), Text("uploaded")),
+        *(Text("issued"), Text("issue failed"), Text("undeclared")),
+        *(Text("forgotten"), Text("uploaded")),
         *(Text("deploy failed"), Text("retired"), Text("rolled back"), Text("rollback refused")),
         *(Text("drift found"), Text("drift over"), Text("ca failed"), Text("revoked")),
         *(Text("user added"), Text("user reset"), Text("role changed"), Text("user removed")),
@@ -88,6 +88,13 @@ WORDS = {
     # The event `deployed` is stored when the target accepts the change; the deployment may still
     # fail.
     "deployed": Text("deployment begun"),
+    # Words of JSON that need a plainer word for people.
+    "adopt": Text("import"),
+    "adopted": Text("imported"),
+    "adopt failed": Text("import failed"),
+    "bound": Text("set, not yet verified"),
+    "foreign": Text("not ours"),
+    "look": Text("check"),
 }
 """Words of JSON and of the history, each with the text that people see."""
 
