@@ -154,7 +154,7 @@ def test_each_domain_has_a_row_and_each_unused_certificate() -> None:
         2 unused certificates (no domain listed here has them):
         CERTIFICATE   OWNER     LEFT     NAME                     FOR
         15079b752bf3  not ours  expired  很长很长很长很长很长很…  img.example.com +1
-        36d361f1155a  ours     —        —                        —
+        36d361f1155a  ours      —        —                        —
         7 domains: 4 not covered, 1 with another owner's certificate. 3 certificates: 2 unused.
         """) == shown(FOUND, EN)
 

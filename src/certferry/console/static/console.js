@@ -49,8 +49,8 @@
     ) ?? ["second", 1];
     const count = Math.floor(seconds / size) * (moment > now ? 1 : -1);
     const parts = inWords.formatToParts(count, unit);
-    const space = language === "zh" ? " " : "";
-    return parts.map((part) => part.value + (part.type === "literal" ? "" : space)).join("");
+    const words = parts.map((part) => part.value);
+    return language === "zh" ? words.join(" ").trim().replace("秒钟", "秒") : words.join("");
   };
 
   const exactly = (moment) => {
