@@ -24,6 +24,7 @@ PAGES = {
     "discover": "/discover",
     "doctor": "/doctor",
     "history": "/history",
+    "history of users": "/history?about=users",
     "accounts": "/accounts",
     "channels": "/channels",
     "hosts": "/hosts",

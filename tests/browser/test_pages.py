@@ -24,7 +24,7 @@ from tests.support.tiers import thorough
 pytestmark = thorough
 
 _FOR_PROGRAMS = ("/static/", "/api/", "/healthz", "/metrics", "/runs/{run}/events")
-_FILES = (".csv", ".pem", ".toml")
+_FILES = (".csv", ".json", ".pem", ".toml")
 
 
 def is_for_programs(path: str) -> bool:

@@ -469,9 +469,7 @@ def test_a_watch_is_in_order_when_every_address_is(
 # --- What `certferry history` shows
 
 
-ISSUED = HistoryEntry(
-    NOON, "img", "issued", "root@edge", {"fingerprint": "fedc", "issuer": "Test Issuer"}
-)
+ISSUED = HistoryEntry(NOON, "img", "issued", "root@edge", {"fingerprint": "fedc", "issuer": "CA 1"})
 FAILED = HistoryEntry(
     NOON + timedelta(minutes=9),
     "static",
@@ -485,7 +483,7 @@ def test_each_event_is_one_line() -> None:
     """When, which certificate, what, who, and the facts; nothing from outside breaks a line."""
     assert dedent("""\
         2026-11-24 12:09 UTC  static  deploy failed  root@edge  s.example.com · it said �[31mno
-        2026-11-24 12:00 UTC  img     issued         root@edge  fedc · issuer=Test Issuer
+        2026-11-24 12:00 UTC  img     issued         root@edge  certificate: fedc · issuer: CA 1
         """) == values.text_of(status_text.history([FAILED, ISSUED], Voice()))
 
 
@@ -498,7 +496,7 @@ def test_where_what_and_which_stand_in_one_order() -> None:
 
     (written,) = values.text_of(status_text.history([entry], Voice())).splitlines()
 
-    assert written.endswith("  root@edge  qiniu → s.example.com · 5f3c8e1b0d2a")
+    assert written.endswith("  root@edge  qiniu → s.example.com · upload: 5f3c8e1b0d2a")
     assert "img  deployment begun  " in written
     assert facts == documents.of_history([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
 
@@ -571,7 +569,7 @@ def test_the_document_holds_every_fact() -> None:
         "name": "img",
         "event": "issued",
         "who": "root@edge",
-        "facts": {"fingerprint": "fedc", "issuer": "Test Issuer"},
+        "facts": {"fingerprint": "fedc", "issuer": "CA 1"},
         "number": None,
         "host": None,
     } == documents.of_history([ISSUED])["entries"][0]  # type: ignore[index]  # a list of entries

@@ -15,13 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.console.history import IN_A_PORTION, Filters, csv_of
-from certferry.core.observed.records import HistoryEntry, HistoryFilter
+from certferry.core.observed.records import ACCESS, HistoryEntry, HistoryFilter
+from certferry.core.observed.stored_runs import RunKind, RunSource, RunState, StoredRun
 from certferry.errors import ConfigError
+from certferry.present import documents
 from certferry.wiring.workspace import Workspace
 from tests.console.sites import HOSTILE, console, workspace_in
 
 NOON = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 DAY = timedelta(days=1)
+HOUR = timedelta(hours=1)
 
 
 def entry(number: int, lineage: str = "img", who: str = "anna", **facts: str) -> HistoryEntry:
@@ -37,6 +40,16 @@ def workspace(tmp_path: Path) -> Iterator[Workspace]:
 def rows_of(page: str) -> list[str]:
     """Return the moments of the rows, in their order."""
     return re.findall(r'<th scope="row"><time datetime="([^"]*)"', page)
+
+
+def groups_of(page: str) -> list[tuple[str, int]]:
+    """Return the heading of each group, as words, with the number of rows."""
+    bodies = page.split("<tbody>")[1:]
+    headings = [re.search(r'<th scope="rowgroup".*?</th>', body, re.DOTALL) for body in bodies]
+    return [
+        (" ".join(re.sub("<[^>]*>", " ", found[0]).split()) if found else "", len(rows_of(body)))
+        for found, body in zip(headings, bodies, strict=True)
+    ]
 
 
 def read(url: str, **asked: str | int) -> requests.Response:
@@ -98,6 +111,109 @@ def test_ten_thousand_entries_are_read_by_pages(workspace: Workspace) -> None:
     assert seen == sorted(seen, reverse=True)
 
 
+def test_entries_are_grouped_by_run(workspace: Workspace) -> None:
+    """An entry belongs to the newest run of its host and person that was in progress and has its
+    certificate; entries outside every run have a group of their own.
+    """
+    state = workspace.state
+    for number, (kind, who, names, hours) in enumerate(
+        [
+            (RunKind.SYNC, "anna", (), (0, 2)),
+            (RunKind.RENEW, "anna", ("img",), (1, 2)),
+            (RunKind.SYNC, "bert", (), (0, None)),
+        ]
+    ):
+        began = NOON + hours[0] * HOUR
+        run = StoredRun(f"run{number}", kind, RunSource.COMMAND, who, state.host, began, names)
+        state.save_run_begin(run)
+        if hours[1] is not None:
+            state.save_run_end(run.id, RunState.DONE, NOON + hours[1] * HOUR, None)
+    for hour, lineage, who in [
+        (0.5, "img", "anna"),
+        (1.5, "static", "anna"),
+        (1.6, "img", "anna"),
+        (1.7, "img", "bert"),
+        (3, "img", "anna"),
+    ]:
+        state.append_history(HistoryEntry(NOON + hour * HOUR, lineage, "issued", who))
+    with console(workspace) as url:
+        page = read(f"{url}/history").text
+        outside = read(f"{url}/history", **{"from": "2026-03-01T14:30"}).text
+
+    assert [
+        ("outside the stored runs", 1),
+        ("Sync command line interrupted", 1),
+        ("Renewal command line ok", 1),
+        ("Sync command line ok", 2),
+    ] == groups_of(page)
+    assert 'href="/runs/run1"' in page
+    assert [("", 1)] == groups_of(outside)
+
+
+def test_moments_have_seconds(workspace: Workspace) -> None:
+    """A run stores several entries in a minute, whose order would be lost otherwise."""
+    workspace.state.append_history(HistoryEntry(NOON + timedelta(seconds=7), "img", "issued", "a"))
+    with console(workspace) as url:
+        page = read(f"{url}/history").text
+
+    assert "2026-03-01 12:00:07 UTC</time>" in page
+
+
+def test_history_is_filtered_by_event(workspace: Workspace) -> None:
+    """The page, both downloads and the API leave the entries with the event; a failed deployment
+    is shown as failed.
+    """
+    for number, event in enumerate(["issued", "deployed", "deploy failed", "deployed"]):
+        workspace.state.append_history(HistoryEntry(NOON + number * DAY, "img", event, "anna"))
+    with console(workspace) as url:
+        page = read(f"{url}/history", event="deploy failed").text
+        table = read(f"{url}/history.csv", event="deployed").text
+        document = read(f"{url}/history.json", event="deployed").json()
+        api = read(f"{url}/api/v1/history", event="deployed").json()
+
+    assert 1 == len(rows_of(page))
+    assert '<span class="badge error">deploy failed</span>' in page
+    assert '<option value="deploy failed" selected>deploy failed</option>' in page
+    assert 3 == len(table.splitlines())
+    assert ["deployed", "deployed"] == [each["event"] for each in document["entries"]]
+    assert document["entries"] == api["entries"]
+
+
+def test_users_and_tokens_have_a_history_of_their_own(workspace: Workspace) -> None:
+    """The history of certificates leaves them out, and links to them."""
+    workspace.state.append_history(entry(0))
+    workspace.state.append_history(
+        HistoryEntry(NOON, ACCESS, "user added", "root", {"user": "eva-7"})
+    )
+    with console(workspace) as url:
+        certificates = read(f"{url}/history").text
+        users = read(f"{url}/history", about="users").text
+        table = read(f"{url}/history.csv", about="users").text
+
+    assert 1 == len(rows_of(certificates)) == len(rows_of(users))
+    assert "eva-7" not in certificates
+    assert 'href="/history?about=users"' in certificates
+    assert "user: eva-7" in users
+    assert ACCESS not in users.split("<main")[1]
+    assert '<option value="token added">' in users
+    assert '<option value="deployed">' not in users
+    assert 2 == len(table.splitlines())
+
+
+def test_json_has_what_the_filters_leave(workspace: Workspace) -> None:
+    """The download is the document of `history --json`, however many portions the answer takes."""
+    count = IN_A_PORTION + 10
+    for number in range(count):
+        workspace.state.append_history(entry(number, issuer='a "quoted" 证书'))
+    with console(workspace) as url:
+        found = read(f"{url}/history.json", who="anna")
+        nothing = read(f"{url}/history.json", who="nobody")
+
+    assert 'attachment; filename="history.json"' == found.headers["Content-Disposition"]
+    assert documents.of_history(workspace.state.history(None, count)) == found.json()
+    assert {"entries": []} == nothing.json()
+
+
 @pytest.mark.parametrize(
     "asked",
     [
@@ -115,7 +231,7 @@ def test_ten_thousand_entries_are_read_by_pages(workspace: Workspace) -> None:
 def test_what_cannot_be_read_is_one_sentence(workspace: Workspace, asked: dict[str, str]) -> None:
     """And no traceback: in a page, for the CSV as well."""
     with console(workspace) as url:
-        for page in ("/history", "/history.csv"):
+        for page in ("/history", "/history.csv", "/history.json"):
             found = read(url + page, **asked)
             assert 400 == found.status_code
             assert 'class="note error"' in found.text
@@ -202,8 +318,9 @@ def test_filters_are_what_the_store_is_asked_for() -> None:
     asked = {"host": "web-1", "from": "2026-03-01", "until": "2026-03-01", "who": " anna "}
     midnight = datetime(2026, 3, 1, tzinfo=UTC)
 
-    assert HistoryFilter("web-1", "anna", midnight, midnight + DAY) == Filters.read(asked).which()
+    wanted = HistoryFilter("web-1", "anna", midnight, midnight + DAY, without=ACCESS)
+    assert wanted == Filters.read(asked).which()
     exact = Filters.read({"until": "2026-03-01T08:00:00+08:00", "before": "12"})
-    assert (HistoryFilter(until=midnight), 12) == (exact.which(), exact.number())
+    assert (HistoryFilter(until=midnight, without=ACCESS), 12) == (exact.which(), exact.number())
     with pytest.raises(ConfigError):
         Filters.read({"before": "1; DROP"}).number()

@@ -49,6 +49,21 @@ def test_failed_change_is_reported_and_tried_again_by_the_next_run(world: ModelW
     assert (1, 1) == (world.issuer.issued, world.cdn.uploads)
 
 
+def test_accepted_change_that_fails_is_a_failure_in_the_history(world: ModelWorld) -> None:
+    """The history has the failed end of a deployment, once in a run with later passes."""
+    world.cdn.add_domain(OTHER)
+    world.cdn.fail_next(IMG, "verify https crt fail")
+
+    complete_run(world)
+
+    events = [
+        (entry.event, entry.facts.get("problem"))
+        for entry in world.state.history("img", 20)
+        if entry.facts.get("domain") == IMG
+    ]
+    assert [("deploy failed", "verify https crt fail"), ("deployed", None)] == events
+
+
 class _Refuses:
     """A target that refuses the certificate: at once, or during an accepted change."""
 
@@ -188,6 +203,7 @@ def test_edge_that_lags_too_long_is_a_failure_and_retires_nothing() -> None:
 
     lagging = outcome(report, Action.VERIFY, IMG)
     assert isinstance(lagging.error, VerificationError)
+    assert "verify failed" == world.state.history("img", 1)[0].event
     assert "192.0.2.2" in str(lagging.detail)
     world.pass_time(timedelta(hours=3))
     assert complete_run(world).ok

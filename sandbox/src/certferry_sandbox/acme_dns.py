@@ -1,8 +1,8 @@
 """A stand-in of an acme-dns server, writing to the zones that the name servers serve.
 
-From joohoi/acme-dns (pkg/api and pkg/database, 2026): the paths, the headers, the forms of keys and
-values, the statuses and codes, and that the older of two values gives way. Strict where the server
-is lenient: a field that it does not know is refused.
+From joohoi/acme-dns (pkg/api and pkg/database, 2026): paths, headers, the forms of keys and
+values, statuses and codes; a third value replaces the older of two. The stand-in is stricter than
+the server: the stand-in refuses unknown fields.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FIELDS = {"subdomain", "txt"}
 
 @dataclass(frozen=True)
 class Registered:
-    """What the server gives to who registers."""
+    """A registration: the keys and the name that the server gives to a client."""
 
     username: str
     password: str = field(repr=False)
@@ -46,7 +46,7 @@ class Registered:
         return not networks or any(ip_address(address) in network for network in networks)
 
     def as_stored(self, server_url: str = "") -> dict[str, object]:
-        """Return it as clients keep it in a file."""
+        """Return the registration in the form of clients' account files."""
         kept: dict[str, object] = {
             "username": self.username,
             "password": self.password,
@@ -57,7 +57,7 @@ class Registered:
 
 
 class AcmeDnsService:
-    """The server on loopback, in plain HTTP; it answers for a zone of `zones`."""
+    """The server on loopback, in plain HTTP, authoritative for a zone of `zones`."""
 
     def __init__(self, zones: Zones, zone: str, *, now: Callable[[], datetime] = utc_now) -> None:
         self.http = HttpService(self._answer, clock=now)
@@ -76,12 +76,12 @@ class AcmeDnsService:
 
     @property
     def url(self) -> str:
-        """In place of https://auth.example.org."""
+        """The URL that stands for https://auth.example.org."""
         return self.http.url
 
     @property
     def faults(self) -> Faults:
-        """What goes wrong on the wire."""
+        """The faults of the HTTP service."""
         return self.http.faults
 
     def updates(self) -> list[Request]:
@@ -89,7 +89,7 @@ class AcmeDnsService:
         return self.http.requests("POST /update")
 
     def register(self, allowfrom: Sequence[str] = (), subdomain: str = "") -> Registered:
-        """Make a registration. Raises `ValueError` for what is no network."""
+        """Make a registration. Raises `ValueError` for a wrong network."""
         for one in allowfrom:
             ip_network(one)
         label = subdomain or str(uuid.uuid4())

@@ -17,7 +17,7 @@ from certferry.core.certificates.pem import certificate_pem, pkcs8_pem
 KeyType = Literal["ec256", "rsa2048"]
 Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
-# Wide enough for every clock that a test may set.
+# The validity covers every clock that a test may set.
 CA_NOT_BEFORE = datetime(2000, 1, 1, tzinfo=UTC)
 CA_NOT_AFTER = datetime(2099, 12, 31, tzinfo=UTC)
 COMMON_NAME_LIMIT = 64  # characters, RFC 5280 appendix A.1, ub-common-name
@@ -52,12 +52,12 @@ class Authority:
 
     @property
     def root_pem(self) -> str:
-        """What a client trusts."""
+        """The root, for clients' lists of trusted roots."""
         return certificate_pem(self.root)
 
     @property
     def intermediate_pem(self) -> str:
-        """What stands behind the leaf in a fullchain."""
+        """The intermediate, which follows the leaf in a fullchain."""
         return certificate_pem(self.intermediate)
 
     def issue(
@@ -68,10 +68,10 @@ class Authority:
         key_type: KeyType = "ec256",
         common_name: str | None = None,
     ) -> Issued:
-        """Issue for DNS names, over a validity in aware datetimes (cut to whole seconds).
+        """Issue a certificate for DNS names; the aware datetimes are cut to whole seconds.
 
-        The common name is the first name unless given; "" or a name too long for it leaves the
-        subject empty.
+        The common name is the first name unless given. A common name of "", or of more than
+        `COMMON_NAME_LIMIT` characters, leaves the subject empty.
         """
         key = _generate(key_type)
         leaf = self._sign_leaf(names, not_before, not_after, key, common_name)
@@ -95,7 +95,7 @@ class Authority:
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(key_usage(of_ca=False), critical=True)
             .add_extension(usage, critical=False)
-            # A subject that says nothing makes the SAN critical (RFC 5280 §4.2.1.6).
+            # An empty subject requires a critical SAN (RFC 5280 §4.2.1.6).
             .add_extension(sans, critical=not list(subject))
             .sign(self._key, hashes.SHA256())
         )
@@ -137,7 +137,7 @@ def _subject(common_name: str) -> x509.Name:
 
 
 def key_usage(*, of_ca: bool) -> x509.KeyUsage:
-    """Return what a key is for: a CA's signs certificates, any other signs in a handshake."""
+    """Return the key usage: a CA's key signs certificates, a leaf's key signs handshakes."""
     return x509.KeyUsage(
         digital_signature=not of_ca,
         key_cert_sign=of_ca,

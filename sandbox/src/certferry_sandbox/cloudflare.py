@@ -3,8 +3,8 @@ name servers serve.
 
 Documented (developers.cloudflare.com/api): paths, fields, pages, the bounds of TTLs, the forms of
 keys. From issues of clients: the error codes 6003, 6111, 9109, 10000, 81044, 81057 and 81058 with
-their words, and that a token without Zone:Read sees an empty list. From memory: the other numbers.
-Strict where the service is lenient: a field or a parameter that it does not know is refused.
+their words, and the empty list for a token without Zone:Read. From memory: the other numbers.
+The stand-in is stricter than the service: the stand-in refuses unknown fields and parameters.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Item = TypeVar("Item")
 
 
 class Refused(Exception):
-    """The call ends with this error; `inner` is the code and words of the chain's next one."""
+    """The call ends with this error; `inner` is the code and message of the error behind it."""
 
     def __init__(
         self, status: int, code: int, words: str, inner: tuple[int, str] | None = None
@@ -53,7 +53,7 @@ def refuse(status: int, code: int, words: str, inner: tuple[int, str] | None = N
 
 
 def query_of(request: Request, allowed: frozenset[str]) -> dict[str, str]:
-    """Read the query; a parameter that the call does not have, or has twice, is refused."""
+    """Return the query's parameters. Raises `Refused` for unknown and repeated parameters."""
     pairs = parse_qsl(request.query, keep_blank_values=True, strict_parsing=bool(request.query))
     query = dict(pairs)
     if len(query) != len(pairs) or not query.keys() <= allowed:
@@ -64,7 +64,7 @@ def query_of(request: Request, allowed: frozenset[str]) -> dict[str, str]:
 def page_of(
     items: Sequence[Item], query: dict[str, str], *, default: int, least: int, most: int
 ) -> tuple[Sequence[Item], dict[str, int]]:
-    """Return the page that was asked for, and what the answer says of the whole list."""
+    """Return the requested page, and the answer's fields about the whole list."""
     size = _number(query.get("per_page", str(default)), least, most)
     number = _number(query.get("page", "1"), 1, 10_000)
     page = items[(number - 1) * size : number * size]
@@ -96,14 +96,14 @@ AUTOMATIC = 1  # in place of a TTL
 
 @dataclass(frozen=True)
 class Token:
-    """An API token: what it may do, and in which zones; `None` is all of the account."""
+    """An API token with permissions and zones; `None` stands for all zones of the account."""
 
     value: str = field(repr=False)
     may: frozenset[str]
     zones: frozenset[str] | None = None
 
     def sees(self, zone: CloudflareZone) -> bool:
-        """Return whether the zone is one of the token's."""
+        """Return whether the token has the zone."""
         return self.zones is None or zone.name in self.zones
 
 
@@ -120,8 +120,8 @@ class CloudflareZone:
 class CloudflareService(HttpStandIn):
     """Cloudflare's API on loopback, in plain HTTP.
 
-    `index_delay` keeps new records out of what is read for so many seconds of the zones' clock;
-    with `forgets_records` they are accepted and never written. each Date states `now`.
+    For `index_delay` seconds of the zones' clock, reads leave new records out. With
+    `forgets_records`, new records are accepted and never written. Each answer's Date is `now`.
     """
 
     def __init__(self, zones: Zones, *, now: Callable[[], datetime] = utc_now) -> None:
@@ -138,7 +138,7 @@ class CloudflareService(HttpStandIn):
 
     @property
     def url(self) -> str:
-        """In place of https://api.cloudflare.com/client/v4."""
+        """The URL that stands for https://api.cloudflare.com/client/v4."""
         return f"{self.http.url}{BASE}"
 
     def add_token(
@@ -156,7 +156,7 @@ class CloudflareService(HttpStandIn):
         status: str = "active",
         type: str = "full",  # noqa: A002 - the API's name
     ) -> CloudflareZone:
-        """Put a zone into the account, in A-labels, with what serves it if there is none."""
+        """Add a zone (in A-labels) to the account, and to `zones` if the zone is missing there."""
         zone = CloudflareZone(f"{next(self._ids):032x}", name, status, type)
         with self._lock:
             if name not in {one.name for one in self._records.zones_above(name)}:
@@ -340,7 +340,7 @@ def _id_of(record: Record) -> str:
 
 
 def _unquoted(content: str) -> str:
-    """Read one character string, in quotes or without; a quote inside is none here."""
+    """Return a character string without its quotes. Raises `Refused` for quotes inside."""
     value = content[1:-1] if len(content) > 1 and content[0] == content[-1] == '"' else content
     if '"' in value:
         raise Refused(400, 1004, "DNS Validation Error", (9207, "Content is invalid."))

@@ -1,5 +1,5 @@
-"""`certferry demo`: the main job in a world on loopback, and the proof that it was done, taken from
-the world itself and not from what certferry says.
+"""`certferry demo`: the main job in a world on loopback. The proof of success comes from the world
+itself, not from certferry's own report.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Demo:
         self._console = replace(front.console, environ=environ)
 
     def run(self) -> int:
-        """Run it. Raises `VerificationError` where the world does not bear a claim out."""
+        """Run the demo. Raises `VerificationError` if the world contradicts certferry's report."""
         before = self._look()
         self._type("plan")
         first = self._type("sync")
@@ -87,7 +87,8 @@ class Demo:
 
         self._console.print([line(), line(Span(f"$ certferry {' '.join(words)}", Tone.STRONG))])
         self._console.stdout.flush()
-        # Not by `--config`, which printed commands would have: the file is gone at the end.
+        # The environment names the file: printed commands would repeat `--config` with a path that
+        # is gone at the end.
         environ = {**self._console.environ, VARIABLE: str(self._config)}
         console = replace(self._console, environ=environ)
         return run(["--lang", console.voice.language, *words], console)
@@ -188,7 +189,7 @@ class Writes:
 
     @classmethod
     def of(cls, world: World) -> Writes:
-        """Read it off the stand-ins' journals and the zones."""
+        """Return the writes in the stand-ins' journals, and the challenges in the zones."""
         records = world.zones.records(rtype="TXT")
         return cls(
             qiniu_writes=len(world.qiniu.writes()),
@@ -218,7 +219,7 @@ class EdgeChange:
 def edge_changes(
     domain: str, before: tuple[Served, ...], after: tuple[Served, ...]
 ) -> tuple[EdgeChange, ...]:
-    """Put what each address presented side by side, by address."""
+    """Return, by address, the certificates presented before and after."""
     earlier = {seen.address: seen.fingerprint for seen in before}
     return tuple(
         EdgeChange(domain, seen.address, earlier.get(seen.address), seen.fingerprint)

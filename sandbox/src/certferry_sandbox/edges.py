@@ -1,4 +1,4 @@
-"""A CDN's edges on loopback: TLS servers that pick the certificate anew at each handshake."""
+"""A CDN's edges on loopback: TLS servers that choose the certificate at each handshake."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PEM_END = "-----END CERTIFICATE-----\n"
 
 
 class Identity(Protocol):
-    """What an edge shows: a certificate with its chain, and its key, both as PEM."""
+    """A certificate with its chain, and the private key, both as PEM, for an edge to present."""
 
     @property
     def fullchain_pem(self) -> str:
@@ -40,11 +40,11 @@ Clock = Callable[[], datetime]
 
 
 class Edge:
-    """One edge. Its switches may be turned at any time and hold from the next handshake on.
+    """An edge. Its switches may change at any time, and apply from the next handshake on.
 
-    `lag`: how long after a change, it serves the new certificate.
-    `wrong_chain`: it sends the leaf without its issuers.
-    `can_only_serve`: the one chain with which it completes handshakes, as PEM.
+    `lag`: the time between a change and the first handshake with the new certificate.
+    `wrong_chain`: the edge sends the leaf without the issuers.
+    `can_only_serve`: the only chain with which the edge completes handshakes, as PEM.
     """
 
     def __init__(self, address: str, lag: timedelta, serving: Serving, clock: Clock) -> None:
@@ -65,7 +65,7 @@ class Edge:
 
     @property
     def stale(self) -> bool:
-        """Whether it keeps serving what it served when this was turned on."""
+        """Whether the edge keeps the certificates from the moment that turned `stale` on."""
         return self._stopped_looking is not None
 
     @stale.setter
@@ -74,7 +74,7 @@ class Edge:
 
     @property
     def down(self) -> bool:
-        """Whether it refuses connections; open ones are ended when this is turned on."""
+        """Whether the edge refuses connections. Turning `down` on ends the open connections."""
         return self._accepting is None
 
     @down.setter
@@ -88,11 +88,11 @@ class Edge:
 
     @property
     def port(self) -> int:
-        """The port it is bound to. Raises RuntimeError when it is not."""
+        """The edge's port. Raises RuntimeError for an edge without a port."""
         return int(self._bound().getsockname()[1])
 
     def bind(self, port: int) -> None:
-        """Take the port (0: any). Raises OSError when it is taken."""
+        """Take a port (0 for any free port). Raises OSError for a port in use."""
         self._socket = socket.socket()
         try:
             # Connections of an earlier listener may linger, but no other server may share the port.
@@ -139,7 +139,7 @@ class Edge:
                 return
             try:
                 tls = self._wrap(connection)
-            except OSError:  # a client that has gone again
+            except OSError:  # the client has hung up
                 connection.close()
             else:
                 threading.Thread(target=self._serve, args=(tls,), daemon=True).start()
@@ -151,7 +151,7 @@ class Edge:
         return tls
 
     def _serve(self, tls: ssl.SSLSocket) -> None:
-        # A client that only looks at the certificate, or does not like it, just goes away.
+        # A client that only reads the certificate, or refuses it, hangs up.
         with contextlib.suppress(OSError), tls:
             tls.do_handshake()
             self._answer(tls)
@@ -173,7 +173,7 @@ class Edge:
     def _choose(
         self, tls: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext
     ) -> int | None:
-        """OpenSSL asks which certificate goes with the name; a number is an alert to send."""
+        """Set the certificate for the requested name, or return the number of an alert."""
         moment = (self._stopped_looking or self._clock()) - self.lag
         identity = self._serving(name.lower(), moment) if name else None
         if identity is not None and self.can_only_serve not in {None, identity.fullchain_pem}:
@@ -208,7 +208,7 @@ class Edges:
 
     @property
     def addresses(self) -> list[str]:
-        """Where the edges are, in their order."""
+        """The addresses of the edges, in order."""
         return [edge.address for edge in self._edges]
 
     @property
@@ -250,7 +250,7 @@ class Edges:
 
 
 class _Contexts:
-    """A TLS context per certificate, made when first served."""
+    """A TLS context for each certificate, made at the certificate's first handshake."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

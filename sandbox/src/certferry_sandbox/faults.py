@@ -1,5 +1,5 @@
-"""Faults that a stand-in commits on demand, late, broken, refused or lost answers, and answers that
-it gives in place of the true ones.
+"""Faults on demand: late, broken, refused and lost answers of a stand-in, and answers in place of
+the true answers.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Generic, Self, TypeVar
 
 
 class FaultKind(Enum):
-    """What happens to the exchange."""
+    """The kinds of faults of an exchange."""
 
     DELAY = "delay"
     RESET_BEFORE = "reset before the work"
@@ -29,7 +29,7 @@ _LONGEST = 60.0
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing that goes wrong with one exchange; made by the constructors below.
+    """A fault of one exchange; made by the constructors below.
 
     `seconds` and `gate` belong to DELAY; `code`, `body`, `content_type`, `headers` and `quote` to
     ANSWER.
@@ -85,7 +85,7 @@ class Fault:
     def quoting(
         cls, code: int, quote: Callable[[bytes], bytes], headers: Iterable[tuple[str, str]] = ()
     ) -> Self:
-        """The work is not done; the answer is what `quote` makes of the request's body."""
+        """The work is not done; `quote` makes the answer from the request's body."""
         return cls(FaultKind.ANSWER, code=code, quote=quote, headers=tuple(headers))
 
     @classmethod
@@ -172,12 +172,14 @@ class Script(Generic[Answer]):
         self._scripted: list[_Scripted[Answer]] = []
 
     def add(self, pattern: str, answer: Answer, *, times: int, does_the_work: bool) -> None:
-        """Answer the next calls that match the shell pattern so; the work is done or left."""
+        """Answer the next calls that match the shell pattern with `answer`. `does_the_work` also
+        does the work of the call.
+        """
         with self._lock:
             self._scripted.append(_Scripted(pattern, answer, times, does_the_work))
 
     def answer(self, label: str, work: Callable[[], Answer]) -> Answer:
-        """Return the scripted answer to a call, or that of the work."""
+        """Return the scripted answer to a call, or else the answer of the work."""
         scripted = self._take(label)
         if scripted is None:
             return work()

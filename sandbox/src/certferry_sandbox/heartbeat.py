@@ -1,8 +1,8 @@
 """A service that waits for heartbeats, in the protocol of healthchecks.io (its docs, "HTTP API").
 
 One check. Each ping is a POST to its address, `/start`, `/fail` or `/<exit status>`, with the run's
-UUID as `rid`. To a check that it does not know, and to more than five pings a minute, it answers
-200 and says so in the body, as the real one does for addresses with a UUID.
+UUID as `rid`. For an unknown check, and for more than five pings a minute, the answer is 200 with
+the refusal in the body, as at the real service for addresses with a UUID.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ MOST_STATUS = 255  # what a process can exit with
 
 @dataclass(frozen=True)
 class Ping:
-    """What came: `start`, `success`, `fail` or an exit status; the run; its last words."""
+    """A ping: `start`, `success`, `fail` or an exit status; the run's id; the body."""
 
     kind: str
     rid: str
@@ -48,7 +48,7 @@ class HeartbeatService(HttpService):
 
     @property
     def address(self) -> str:
-        """Where the check is pinged."""
+        """The address for pings of the check."""
         return f"{self.url}/{CHECK}"
 
     def _respond(self, request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 service for stand-ins: raw requests in, a journal beside, faults on demand."""
+"""A small HTTP/1.1 service for stand-ins, with raw requests, a journal, and faults on demand."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ END_DEADLINE = 5.0  # seconds that end() gives the threads in charge to notice
 
 
 class Connections:
-    """Thread-safe; a server reports the beginning and the end of each connection."""
+    """The open connections of a server, which reports each beginning and end. Thread-safe."""
 
     def __init__(self) -> None:
         self._open: set[socket.socket] = set()
@@ -48,13 +48,13 @@ class Connections:
         with self._changed:
             for connection in self._open:
                 with contextlib.suppress(OSError):  # the client may have hung up first
-                    # Not the TLS socket's own shutdown, which pulls its state from under a reader.
+                    # The TLS socket's own shutdown would destroy the state that a reader is using.
                     socket.socket.shutdown(connection, socket.SHUT_RDWR)
             self._changed.wait_for(lambda: not self._open, END_DEADLINE)
 
 
 class Headers(Mapping[str, str]):
-    """Header fields as they came: spelling and order kept, looked up without regard to case."""
+    """Header fields in the order and spelling of the wire; lookups ignore the case."""
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         self.fields = tuple(fields)
@@ -75,9 +75,9 @@ class Headers(Mapping[str, str]):
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it stood on the wire: `path` and `query` are neither decoded nor tidied.
+    """A request as sent: `path` and `query` are neither decoded nor normalized.
 
-    The body and the headers are left out of the repr, since they carry keys and tokens.
+    The repr leaves out the body and the headers, which carry keys and tokens.
     """
 
     method: str
@@ -88,13 +88,13 @@ class Request:
 
     @property
     def label(self) -> str:
-        """What fault and journal patterns are matched against: "METHOD /path"."""
+        """The text "METHOD /path", compared with the patterns of faults and of the journal."""
         return f"{self.method} {self.path}"
 
 
 @dataclass(frozen=True)
 class Call:
-    """A journal entry. `status` is None while unanswered, and for ever if the answer was lost."""
+    """A journal entry. `status` is None without an answer, so far or because of a fault."""
 
     at: datetime
     request: Request
@@ -165,12 +165,12 @@ class Response:
 class HttpService:
     """An HTTP service on loopback that runs `handler` in a thread per connection.
 
-    With `tls`, a server's context, it speaks HTTPS. HEAD gets what the handler answers it with,
+    With `tls`, a server's TLS context, the service speaks HTTPS. HEAD is answered by the handler,
     without the body.
 
-    Each answer's Date states `clock`. `handler` must be thread-safe. A journal entry is
-    complete before the client can read the answer. A handler that raises is answered for with 500
-    and logged. `label` gives what the patterns of faults are matched against.
+    Each answer's Date is `clock`. `handler` must be thread-safe. A journal entry is complete
+    before the client can read the answer. An exception of the handler is logged, and answered
+    with 500. `label` returns the text that the patterns of faults are compared with.
     """
 
     def __init__(
@@ -242,7 +242,7 @@ class HttpService:
 
 
 class _Exchange(BaseHTTPRequestHandler):
-    """One connection: reads requests, consults the faults, writes answers."""
+    """A connection: reads requests, takes faults, writes answers."""
 
     server: _Server
     protocol_version = "HTTP/1.1"
@@ -296,7 +296,7 @@ class _Exchange(BaseHTTPRequestHandler):
             (fault.gate or self.server.stopping).wait(fault.seconds)
         try:
             return self.server.handler(request)
-        except Exception as problem:  # the client sees 500, as of any service that breaks
+        except Exception as problem:  # the client gets 500, as from any broken service
             log.exception(Text("stand-in failed on {request}", request=request.label))
             return Response.json({"error": repr(problem)}, HTTPStatus.INTERNAL_SERVER_ERROR)
 
@@ -322,7 +322,7 @@ class _Exchange(BaseHTTPRequestHandler):
         self.close_connection = True
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """Return the stand-in's time for the Date header, whatever the machine's is."""
+        """Return the stand-in's time for the Date header, instead of the machine's time."""
         moment = self.server.clock().timestamp() if timestamp is None else timestamp
         return super().date_time_string(int(moment))
 
@@ -358,7 +358,7 @@ class _Server(ThreadingHTTPServer):
             self.address_family = socket.AF_INET6
         super().__init__(address, _Exchange)
         if tls is not None:
-            # The handshake is left to the connection's own thread.
+            # The connection's own thread makes the handshake.
             self.socket = tls.wrap_socket(
                 self.socket, server_side=True, do_handshake_on_connect=False
             )
@@ -400,7 +400,7 @@ class _Server(ThreadingHTTPServer):
         self._connections.closed(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log nothing: a client that hangs up is the client's matter."""
+        """Log nothing: clients may hang up."""
 
 
 def _will_reset(connection: socket.socket) -> bool:
@@ -409,7 +409,7 @@ def _will_reset(connection: socket.socket) -> bool:
 
 
 class HttpStandIn:
-    """Begins and ends with its service, which `http` is."""
+    """A stand-in that starts and stops together with the service `http`."""
 
     http: HttpService
 
@@ -430,7 +430,7 @@ class HttpStandIn:
 
     @property
     def url(self) -> str:
-        """In place of the real service's address."""
+        """The URL that stands for the real service's address."""
         return self.http.url
 
     @property

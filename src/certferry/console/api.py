@@ -103,7 +103,7 @@ def hosts(asked: ApiRequest) -> Document:
 def history(asked: ApiRequest) -> Document:
     """Return the history, newest first."""
     query = asked.values
-    which = HistoryFilter(host=query["host"], who=query["who"])
+    which = HistoryFilter(query["host"], query["who"], event=query["event"])
     try:
         entries = history_of(
             query["name"], query["limit"], asked.site.workspace(), query["before"], which
@@ -306,6 +306,7 @@ HOURS = Parameter(
     Annotated[int, Meta(ge=1, le=24 * 3653)],
     RUN_WITHIN // _HOUR,
 )
+HAPPENED = Parameter("event", "with this event")
 ENTRY = Parameter("before", "before this entry", Annotated[int, Meta(ge=1, le=2**62)])
 RUN = Parameter("before", "before the run of this id")
 EVENT = Parameter("after", "after this event", Annotated[int, Meta(ge=0, le=2**31)], 0)
@@ -324,7 +325,7 @@ OPERATIONS = (
     _get("/plan", "What `sync` would do, and why.", plan, NAMES, RENEW, observes=True),
     _get("/discover", "What the accounts hold.", discover, observes=True),
     _get("/doctor", "What a run depends on.", doctor, observes=True),
-    _get("/history", "What happened, newest first.", history, *WHICH, LIMIT, ENTRY),
+    _get("/history", "What happened, newest first.", history, *WHICH, HAPPENED, LIMIT, ENTRY),
     _get("/hosts", "The hosts that share the state.", hosts),
     _get("/check", "How bad it is, for a monitor.", check, NAMES, HOURS),
     _get("/runs", "Runs, newest first.", runs, *WHICH, LIMIT, RUN),

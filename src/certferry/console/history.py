@@ -1,12 +1,18 @@
-"""The history of changes, newest first: by certificate, host, person and time, and as CSV."""
+"""The history of changes, newest first: a page of entries grouped by run, and all matching entries
+as CSV or JSON.
+
+The history of certificates and the history of the console's users and tokens are two lists.
+"""
 
 from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain
+from itertools import chain, groupby
+from typing import cast
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -14,11 +20,15 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route
 
 from certferry.console import tables
+from certferry.console.runs import RunRow, row_of
 from certferry.console.site import render, site_of, voice_of
 from certferry.console.tables import ROWS, Cell, Row
-from certferry.core.observed.records import HistoryEntry, HistoryFilter
+from certferry.core.observed.records import ACCESS, HistoryEntry, HistoryFilter
+from certferry.core.observed.stored_runs import StoredRun
 from certferry.errors import ConfigError, Problem
-from certferry.present.language import Voice
+from certferry.ports.run_store import KEPT_RUNS, RunStore
+from certferry.present import documents
+from certferry.present.language import ACCESS_EVENTS, EVENTS, Voice
 from certferry.present.run_log import rfc3339
 from certferry.present.status_text import facts_of
 from certferry.text import Text
@@ -27,11 +37,13 @@ from certferry.wiring.selection import history_of
 from certferry.wiring.workspace import Workspace
 
 IN_A_PORTION = 1000
-"""How many entries of the CSV are read at a time, so memory use does not grow with the history."""
+"""How many entries of a download are read at a time, so memory use does not grow with the history.
+"""
 
 _LONG = 19
 """A number of an entry has fewer digits than this. Databases refuse longer numbers."""
-_KEYS = ("name", "host", "who", "from", "until", "before")
+USERS = "users"
+"""The value of `about` for the history of users and tokens."""
 
 
 class Filters(Struct, frozen=True):
@@ -47,32 +59,47 @@ class Filters(Struct, frozen=True):
     until: str = ""
     #: The number of an entry.
     before: str = ""
+    #: An event of `EVENTS` or `ACCESS_EVENTS`.
+    event: str = ""
+    #: `USERS`, or `""` for certificates.
+    about: str = ""
 
     @classmethod
     def read(cls, query: Mapping[str, str]) -> Filters:
         """Read the filters from a URL. Zero characters are replaced, because databases
         refuse them.
         """
-        keys = ("name", "host", "who", "from", "until", "before")
+        keys = ("name", "host", "who", "from", "until", "before", "event", "about")
         return cls(
             *(query.get(key, "").strip().replace("\0", "\N{REPLACEMENT CHARACTER}") for key in keys)
         )
 
     def address(self, path: str = "/history", **other: object) -> str:
         """Return the address of a page with these filters, changed by `other`."""
-        query = {"name": self.name, "host": self.host, "who": self.who, "from": self.since}
-        return tables.address(path, **(query | {"until": self.until} | other))
+        query = {"about": self.about, "name": self.name, "event": self.event, "host": self.host}
+        query |= {"who": self.who, "from": self.since, "until": self.until}
+        return tables.address(path, **(query | other))
+
+    @property
+    def is_about_users(self) -> bool:
+        """Whether the history of users and tokens is wanted."""
+        return self.about == USERS
 
     def entries(self, workspace: Workspace, limit: int) -> tuple[HistoryEntry, ...]:
         """Return at most `limit` matching entries, newest first. Raises `ConfigError` for an
         unreadable filter, and for an unknown name.
         """
+        if self.is_about_users:
+            return workspace.state.history(ACCESS, limit, self.number(), self.which())
         return history_of(self.name or None, limit, workspace, self.number(), self.which())
 
     def which(self) -> HistoryFilter:
-        """Return the filter by host, person and time, for the store. Raises `ConfigError`."""
+        """Return the filter for the store, without name and number. Raises `ConfigError`."""
         since, until = _moment(self.since), _moment(self.until, after=timedelta(days=1))
-        return HistoryFilter(self.host or None, self.who or None, since, until)
+        without = None if self.is_about_users else ACCESS
+        return HistoryFilter(
+            self.host or None, self.who or None, since, until, self.event or None, without
+        )
 
     def number(self) -> int | None:
         """Return the number in `before`; `None` without a number. Raises `ConfigError`."""
@@ -104,15 +131,61 @@ _HEADINGS = (
 
 def _row(entry: HistoryEntry, filters: Filters, voice: Voice) -> Row:
     """Make a row of an entry. The certificate, person and host link to their own histories."""
-    host = entry.host or ""
+    host, lineage = entry.host or "", "" if filters.is_about_users else entry.lineage
     has_failed = entry.event.endswith(" failed")
     return (
-        Cell(at=entry.at),
-        Cell(entry.lineage, path=filters.address(name=entry.lineage)),
+        Cell(at=entry.at, to_the_second=True),
+        Cell(lineage, path=filters.address(name=lineage) if lineage else None),
         Cell(voice.word(entry.event), "error" if has_failed else ""),
         Cell(voice.say_on_one_line(facts_of(entry, voice))),
         Cell(entry.who, path=filters.address(who=entry.who)),
         Cell(host, path=filters.address(host=host) if host else None),
+    )
+
+
+class Group(Struct, frozen=True):
+    """Consecutive entries of a run, or consecutive entries outside runs."""
+
+    #: `None` for entries outside runs, and for entries of runs that are no longer stored.
+    run: RunRow | None
+    rows: tuple[Row, ...]
+
+
+def _groups(
+    entries: Sequence[HistoryEntry], rows: Sequence[Row], store: RunStore
+) -> tuple[Group, ...]:
+    runs = _runs_of(entries, store)
+    grouped = groupby(zip(runs, rows, strict=True), key=lambda pair: pair[0])
+    return tuple(
+        Group(None if run is None else row_of(run), tuple(row for _, row in pairs))
+        for run, pairs in grouped
+    )
+
+
+def _runs_of(entries: Sequence[HistoryEntry], store: RunStore) -> list[StoredRun | None]:
+    """Return, for each entry, the run that made the entry: the newest run of the entry's host and
+    person that was in progress at the entry's moment.
+    """
+    if not entries:
+        return []
+    first, last = entries[-1].at, entries[0].at
+    runs: list[StoredRun] = []
+    portion: Sequence[StoredRun] = store.stored_runs(ROWS)
+    while portion and len(runs) < KEPT_RUNS:
+        runs += [run for run in portion if run.started_at <= last]
+        if portion[-1].started_at < first:
+            break
+        portion = store.stored_runs(ROWS, before=portion[-1].id)
+    return [next((run for run in runs if _made(run, entry)), None) for entry in entries]
+
+
+def _made(run: StoredRun, entry: HistoryEntry) -> bool:
+    """Return whether an entry was made in a run."""
+    is_there = (run.host, run.who) == (entry.host, entry.who) and entry.lineage != ACCESS
+    is_named = not run.names or entry.lineage in run.names
+    has_begun = run.started_at <= entry.at
+    return (
+        is_there and is_named and has_begun and (run.ended_at is None or entry.at <= run.ended_at)
     )
 
 
@@ -128,21 +201,27 @@ def history(request: Request) -> Response:
         mistake = error.problem()
     shown = entries[:ROWS]
     has_more = len(entries) > ROWS
+    table = tables.table_of(_HEADINGS, [_row(entry, filters, voice) for entry in shown])
+    events = ACCESS_EVENTS if filters.is_about_users else EVENTS
     return render(
         request,
         "history.html",
         status=200 if mistake is None else 400,
         filters=filters,
         mistake=mistake,
-        table=tables.table_of(_HEADINGS, [_row(entry, filters, voice) for entry in shown]),
+        table=table,
+        groups=_groups(shown, table.rows, workspace.state),
         hosts=[(host.name, host.name) for host in workspace.state.hosts()],
+        events=[(event, voice.word(event)) for event in events],
         newest=filters.address() if filters.before else None,
         older=filters.address(before=shown[-1].number) if has_more else None,
+        other=tables.address("/history", about="" if filters.is_about_users else USERS),
         csv=filters.address("/history.csv"),
+        json=filters.address("/history.json"),
     )
 
 
-# --- CSV
+# --- Downloads
 
 _COLUMNS = ("at", "name", "event", "who", "host", "number", "target", "domain", "fingerprint")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
@@ -174,30 +253,68 @@ def _harmless(words: str) -> str:
 
 
 def history_csv(request: Request) -> Response:
-    """Return the filtered entries as CSV, in UTF-8 with a byte order mark. The answer is sent in
-    portions.
+    """Return the matching entries as CSV, in UTF-8 with a byte order mark."""
+    heading = ",".join((*_COLUMNS, "facts"))
+    return _download(request, "csv", "text/csv; charset=utf-8", f"\ufeff{heading}\r\n", csv_of)
+
+
+def history_json(request: Request) -> Response:
+    """Return the matching entries as JSON: the document of `certferry history --json`, with an
+    entry on each line.
+    """
+    whole = json.dumps(documents.of_history(()), ensure_ascii=False)
+    opening, closing = whole.split("[]")
+    return _download(
+        request, "json", "application/json", f"{opening}[\n", _Lines().of, f"\n]{closing}\n"
+    )
+
+
+class _Lines:
+    """Writes entries as elements of a JSON list, a line for each."""
+
+    def __init__(self) -> None:
+        self._has_written = False
+
+    def of(self, entries: Sequence[HistoryEntry]) -> str:
+        """Return the lines of the next entries, with a comma between elements."""
+        rows = cast("list[object]", documents.of_history(entries)["entries"])
+        lines = ",\n".join(json.dumps(row, ensure_ascii=False) for row in rows)
+        comma, self._has_written = (",\n" if self._has_written else ""), True
+        return comma + lines
+
+
+def _download(
+    request: Request,
+    extension: str,
+    media_type: str,
+    opening: str,
+    written: Callable[[Sequence[HistoryEntry]], str],
+    closing: str = "",
+) -> Response:
+    """Return all matching entries as a file, sent in portions. Unreadable filters return the page
+    with the mistake.
     """
     filters, workspace = Filters.read(request.query_params), site_of(request).workspace()
-    portions = _portions(filters, workspace)
+    portions = map(written, _portions(filters, workspace))
     try:
         first = next(portions, "")
     except ConfigError:
         return history(request)
-    heading = ",".join((*_COLUMNS, "facts"))
     return StreamingResponse(
-        chain([f"\ufeff{heading}\r\n", first], portions),
-        media_type="text/csv; charset=utf-8",
-        headers={"Content-Disposition": 'attachment; filename="history.csv"'},
+        chain([opening, first], portions, [closing]),
+        media_type=media_type,
+        headers={"Content-Disposition": f'attachment; filename="history.{extension}"'},
     )
 
 
-def _portions(filters: Filters, workspace: Workspace) -> Iterator[str]:
+def _portions(filters: Filters, workspace: Workspace) -> Iterator[Sequence[HistoryEntry]]:
     while portion := filters.entries(workspace, IN_A_PORTION):
-        yield csv_of(portion)
+        yield portion
         filters = replace(filters, before=str(portion[-1].number))
 
 
 ROUTES = (
     Route("/history", history, name="history"),
     Route("/history.csv", history_csv, name="history.csv"),
+    Route("/history.json", history_json, name="history.json"),
 )

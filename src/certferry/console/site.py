@@ -224,6 +224,7 @@ def render(
     - `say("…", places=…)`, `text(Text)`, `word("done")`, `some_of(names, 3)`
     - `moment(datetime)`: the distance from now, with the exact moment on hover and in print;
       `moment(datetime, "exact")`: the exact moment; `moment(datetime, "both")`: both, for deadlines
+    - `instant(datetime)`: the exact moment, to the second
     - `prose(Text)`: a sentence with backquoted words as code
     - `command_line("certferry sync")`: the command with the file that it reads, as HTML
     - `link("/path")`, `here(place=…)`, `asset("name")`
@@ -256,6 +257,11 @@ def render(
             )
         return time
 
+    def instant(value: datetime) -> str:
+        return Markup('<time datetime="{}">{}</time>').format(
+            rfc3339(value), f"{value:%Y-%m-%d %H:%M:%S} UTC"
+        )
+
     def prose(sentence: Text | str) -> Markup:
         words = escape(visible(sentence if isinstance(sentence, str) else voice.say(sentence)))
         typed = _TYPED.sub(lambda found: f"<code>{_unbroken(found[1])}</code>", str(words))
@@ -285,6 +291,7 @@ def render(
             link=lambda path: site.prefix + path,
             asset=asset,
             moment=moment,
+            instant=instant,
             visitor=visitor,
             language=voice.language,
             languages=LANGUAGE_NAMES,

@@ -39,6 +39,8 @@ class Cell(Struct, frozen=True):
     tone: str = ""
     #: A moment shown after the words.
     at: datetime | None = None
+    #: Show the moment with its seconds.
+    to_the_second: bool = False
     #: The page to link to.
     path: str | None = None
     #: Show the words as a button posting to this path.

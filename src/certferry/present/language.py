@@ -47,6 +47,39 @@ VARIABLE = "CERTFERRY_LANG"
 _LOCALE = ("LC_ALL", "LC_MESSAGES", "LANG")
 CATALOGUES = Path(__file__).parents[1] / "locale"
 
+EVENTS = {
+    "issued": Text("issued"),
+    "issue failed": Text("issue failed"),
+    "adopted": Text("imported"),
+    "adopt failed": Text("import failed"),
+    "ca failed": Text("ca failed"),
+    "uploaded": Text("uploaded"),
+    # Stored when the target accepts the change; the deployment may still fail.
+    "deployed": Text("deployment begun"),
+    "deploy failed": Text("deploy failed"),
+    "verified": Text("verified"),
+    "verify failed": Text("verify failed"),
+    "drift found": Text("drift found"),
+    "drift over": Text("drift over"),
+    "rolled back": Text("rolled back"),
+    "rollback refused": Text("rollback refused"),
+    "retired": Text("retired"),
+    "revoked": Text("revoked"),
+    "undeclared": Text("undeclared"),
+    "forgotten": Text("forgotten"),
+}
+"""The events of certificates in the history, each with the text that people see."""
+
+ACCESS_EVENTS = {
+    word.template: word
+    for word in (
+        *(Text("user added"), Text("user reset"), Text("role changed"), Text("user removed")),
+        *(Text("token added"), Text("token removed")),
+        *(Text("password chosen"), Text("password changed")),
+    )
+}
+"""The events of the console's users and API tokens in the history."""
+
 WORDS = {
     word.template: word
     for word in (
@@ -72,26 +105,17 @@ WORDS = {
         # the subject of a change, and the states before and after, unless a setting
         *(Text("certificate"), Text("command"), Text("missing"), Text("changed")),
         *(Text("delivered"), Text("not run"), Text("edited"), Text("run")),
-        # events of the history
-        *(Text("issued"), Text("issue failed"), Text("undeclared")),
-        *(Text("forgotten"), Text("uploaded")),
-        *(Text("deploy failed"), Text("retired"), Text("rolled back"), Text("rollback refused")),
-        *(Text("drift found"), Text("drift over"), Text("ca failed"), Text("revoked")),
-        *(Text("user added"), Text("user reset"), Text("role changed"), Text("user removed")),
-        *(Text("token added"), Text("token removed"), Text("password chosen")),
-        Text("password changed"),
         # keys of an event's facts in the history
         *(Text("user"), Text("role"), Text("token"), Text("address")),
         *(Text("found"), Text("issuer"), Text("serial"), Text("reason"), Text("label")),
     )
 } | {
-    # The event `deployed` is stored when the target accepts the change; the deployment may still
-    # fail.
-    "deployed": Text("deployment begun"),
+    "fingerprint": Text("certificate"),
+    "remote_id": Text("upload"),
+    **EVENTS,
+    **ACCESS_EVENTS,
     # Words of JSON that need a plainer word for people.
     "adopt": Text("import"),
-    "adopted": Text("imported"),
-    "adopt failed": Text("import failed"),
     "bound": Text("set, not yet verified"),
     "foreign": Text("not ours"),
     "look": Text("check"),

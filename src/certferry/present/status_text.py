@@ -546,19 +546,22 @@ _DAMAGE = {
 
 
 def facts_of(entry: HistoryEntry, voice: Voice) -> Text:
-    """Return the facts of an entry: the place, the certificate, then the other facts, all but the
-    problem with labels.
+    """Return the facts of an entry: the place, then the other facts. All facts except the place and
+    the problem have labels, because a certificate and an upload both have ids of hex digits.
     """
     facts = dict(entry.facts)
     if "found" in facts:
         facts["found"] = _in_words(facts["found"], voice)
     target, domain = facts.pop("target", None), facts.pop("domain", None)
     place = domain if target is None else str(at_target(target, domain))
-    ids = [short(facts.pop(name)) for name in ("remote_id", "fingerprint") if name in facts]
+    ids = {name: short(facts.pop(name)) for name in ("fingerprint", "remote_id") if name in facts}
     rest = [
-        fact if name == "problem" else f"{voice.word(name)}={fact}" for name, fact in facts.items()
+        fact
+        if name == "problem"
+        else voice.say(Text("{what}: {was}", what=voice.word(name), was=fact))
+        for name, fact in (ids | facts).items()
     ]
-    return verbatim(" · ".join([*filter(None, [place]), *ids, *rest]))
+    return verbatim(" · ".join([*filter(None, [place]), *rest]))
 
 
 def _in_words(fact: str, voice: Voice) -> str:

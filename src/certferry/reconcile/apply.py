@@ -76,10 +76,16 @@ def carry_out(  # noqa: C901 - a case for each kind of step
 
 
 def store_waits(plan: plans.Plan, context: StepContext) -> None:
-    """Store since when the plan waits for each rollout, and the settings left as drift."""
+    """Store since when the plan waits for each rollout, the rollouts that failed after the target
+    accepted the change, and the settings left as drift.
+    """
     for rollout in plan.rollouts:
-        if isinstance(rollout.when, Waiting) and not rollout.unread:
+        if rollout.unread:
+            continue
+        if isinstance(rollout.when, Waiting):
             _begin(rollout, context)
+        elif isinstance(rollout.when, plans.TimedOut):
+            context.record_failure(rollout.steps[0], rollout.when.error)
     for drifted in plan.drifts:
         _note_drift(drifted, context)
     for target, domain in plan.unchanged:
@@ -288,7 +294,7 @@ def _wait(result: StepOutcome, why: Text, since: datetime, context: StepContext)
 
 
 def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcome]:
-    """Withdraw a certificate refused by edges, and have the lineage reconciled again at once.
+    """Withdraw a certificate refused by edges; the lineage's next pass comes at once.
 
     Yield two outcomes: the failed rollout, and the waiting deployment of the previous certificate.
     """
@@ -311,8 +317,8 @@ def roll_back(step: plans.Rollback, context: StepContext) -> Iterator[StepOutcom
 
 
 def withdraw(step: plans.Rollback, context: StepContext, *, by_hand: bool = False) -> None:
-    """Store that a certificate must not be bound to a domain again; `by_hand`: an operator says
-    so.
+    """Store that a certificate must not be bound to a domain again. `by_hand` says that an operator
+    decided this.
     """
     place = (step.target, step.domain, step.fingerprint)
     context.ports.state.save_withdrawal(

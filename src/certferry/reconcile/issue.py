@@ -92,8 +92,8 @@ def provider_of(desired: DesiredCertificate, accounts: Mapping[str, DnsProvider]
 def within_rate_limits(
     step: Issue, desired: DesiredCertificate, observed: Observation, issuer: Issuer, now: datetime
 ) -> Issue:
-    """Return the order with only the CAs whose limits allow it now. If no CA's limits do, return
-    the order held until the first CA is free.
+    """Return the order with only the CAs whose limits allow the order now. If every CA holds the
+    order back, return the order held until the first CA is free.
     """
     free: list[Authority | None] = []
     holds: list[errors.OrderPostponed] = []

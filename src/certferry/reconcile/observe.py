@@ -144,7 +144,7 @@ AT_ONCE, FRESH = 100, 5.0
 """`AT_ONCE` is how many lineages `ReadAhead` reads together. A larger read lasts longer than
 `run.STALLED`, and the queue would start threads that only wait for the read (`benchmarks.sync`).
 
-`FRESH` is for how many seconds the records may be used. Another run may change the state in these
+`FRESH` is how many seconds the records may be used. Another run may change the state in these
 seconds, as after any read.
 """
 
@@ -152,8 +152,8 @@ seconds, as after any read.
 class ReadAhead:
     """The state's records of the lineages that a run is about to observe.
 
-    The records of many lineages are read at once, in the order of the run. They are returned once,
-    and only while fresh. Safe to use from any thread.
+    The records of many lineages are read at once, in the order of the run. A lineage's records are
+    returned once, and only while fresh. Safe to use from any thread.
     """
 
     def __init__(self, state: StateStore, lineages: Iterable[str]) -> None:

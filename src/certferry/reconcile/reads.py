@@ -154,7 +154,7 @@ def recorded(state: StateStore) -> Recorded:
         (*notices_of_unended(state), *with_away(stood, others_of(state), state.now())),
         last_run,
         problem,
-        begun_at=next((one.seen_at for one in hosts if one.name == state.host), None),
+        begun_at=next((host.seen_at for host in hosts if host.name == state.host), None),
     )
 
 
@@ -398,9 +398,9 @@ def survey_accounts(
 
 
 def _served(survey: Survey, probe: Probe, now: Clock, say: Say) -> dict[str, tuple[Served, ...]]:
-    """Return, by domain, the certificates at the edges. Some domains are asked at a time.
+    """Return, by domain, the certificates at the edges, without domains known to lack HTTPS.
 
-    Domains known to be without HTTPS are left out.
+    The edges of a few domains are asked at a time, so that progress can be reported in between.
     """
     names = [d.domain for d in survey.domains if d.has_https or d.binding_hidden]
     served: dict[str, tuple[Served, ...]] = {}

@@ -123,7 +123,7 @@ class Outcomes:
             self._progress(StepEnded(self._lineage, outcome))
 
     def note_plan(self, plan: plans.Plan, observed: Observation) -> None:
-        """Store how the steps stand that the plan does not carry out now."""
+        """Store the standing of every step that this pass does not carry out."""
         self.has_looked = True
         unread = {(rollout.target, rollout.domain) for rollout in plan.rollouts if rollout.unread}
         earlier = {key: _under(past, plan, observed) for key, past in self._latest.items()}
@@ -167,7 +167,7 @@ class Outcomes:
         return tuple(filter(None, (*self._latest.values(), self._trouble)))
 
     def next_look(self) -> Waiting | None:
-        """Return the first wait to end, of those found by the last pass, or `None`."""
+        """Return the wait of the last pass that ends first, or `None` without a wait."""
         if self._trouble is not None:
             return self._trouble.waiting
         return min(self._waits.values(), key=lambda waiting: waiting.until, default=None)
@@ -240,6 +240,7 @@ class LineageReconciler:
         self._held_until: datetime | None = None
         self._certain: frozenset[plans.Doubt] = frozenset()
         self._keeping: set[str] = set()
+        self._failed: set[tuple[str, str]] = set()
         self.seen: Sighted | None = None
         self.awaits_another = False
 
@@ -362,8 +363,8 @@ class LineageReconciler:
 
     @property
     def _is_left_to_others(self) -> bool:
-        """Whether the run may leave the lineage to another host: until the first plan, and only if
-        scheduled. A run by hand should observe.
+        """Whether the run may leave the lineage to another host. Only a scheduled run may, and only
+        until its first plan; an operator who starts a run wants this host to observe.
         """
         by_itself = self._rules.keeps_pauses and self._issuing is Issuing.IF_DUE
         return by_itself and self.seen is None and self._ports.state.is_shared
@@ -373,8 +374,8 @@ class LineageReconciler:
         return self._awaits_another(remembered) or self._was_verified_by_another(remembered)
 
     def _awaits_another(self, remembered: Remembered) -> bool:
-        """Return whether the first pass can be left out, because another host is already waiting to
-        see the certificate served. The pass at the end of the run observes.
+        """Return whether the lineage needs no first pass, because another host already waits for
+        the edges to serve the certificate. A pass at the end of the run observes the lineage.
         """
         if self.awaits_another or self._outcomes.has_looked:
             return False
@@ -447,9 +448,8 @@ class LineageReconciler:
         return replace(without, issue=step)
 
     def _with_renewal_info(self, observed: Observation) -> Observation:
-        if self._issuing is Issuing.NEVER:
-            return observed
-        return with_renewal_info(self.desired, observed, self._ports)
+        may_order = self._issuing is not Issuing.NEVER
+        return with_renewal_info(self.desired, observed, self._ports) if may_order else observed
 
     def _follow(self, plan: plans.Plan, observed: Observation, lease: Lease | None = None) -> None:
         """Carry out every ready step, and report how the other steps stand."""
@@ -463,15 +463,15 @@ class LineageReconciler:
             self._outcomes.note(outcome)
 
     def _context(self, observed: Observation, lease: Lease | None) -> StepContext:
-        removals = self._rules.removals
-        return StepContext(self.desired, observed, self._ports, lease, self._keeping, removals)
+        in_run = (self._keeping, self._failed, self._rules.removals)
+        return StepContext(self.desired, observed, self._ports, lease, *in_run)
 
 
 def lease_busy(
     error: errors.LeaseHeld | errors.LeaseLost, ports: Ports, since: datetime
 ) -> reports.StepOutcome:
-    """Return a wait for the other run, or a failure after too long a wait: the other run may hang.
-    `since` is the first refusal of the lease.
+    """Return a wait for the run that holds the lease. After too long a wait, return a failure: the
+    other run may hang. `since` is the moment of the first refusal of the lease.
     """
     now, longest = ports.now(), max(ports.verify_timeout, AT_LEAST)
     deadline = since + longest

@@ -3,7 +3,7 @@ that takes up the work of a run (`WorkQueue`).
 
 Runs of one process are independent. All share the workspace (`wiring.workspace`): the state, the
 accounts, and the pace of each account. Waiting work is a row in a heap and holds no thread. Setting
-the machine's clock leaves the waits of a run unchanged.
+the machine's clock leaves the waits of a run as long as they were.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from certferry.core.observed.observation import (
 )
 from certferry.core.observed.records import BegunRun, HistoryEntry, HostRecord, RolloutRecord
 from certferry.core.planning.drift import as_repair
-from certferry.core.planning.plan import Deploy, Retire, Verify
+from certferry.core.planning.plan import Deploy, Retire, Rollback, Verify
 from certferry.core.planning.planner import Claims
 from certferry.core.planning.removals import allowance
 from certferry.core.planning.timing import open_record
@@ -183,19 +183,12 @@ def host_in_notices(state: StateStore) -> str:
     return state.host if state.is_shared else ""
 
 
-def _end(state: StateStore, run: BegunRun) -> None:
-    with suppress(StateError):
-        state.end_run(run)
-
-
 Change = Callable[[Notices], Notices]
 
 
-def change_notices(state: StateStore, change: Change) -> None:
-    """Store the changed notices; write nothing if all notices stay."""
-    before = state.notices()
-    if {*change(before)} != {*before}:
-        state.update_notices(change)
+def _end(state: StateStore, run: BegunRun) -> None:
+    with suppress(StateError):
+        state.end_run(run)
 
 
 def notices_of_unended(state: StateStore) -> tuple[Notice, ...]:
@@ -329,6 +322,8 @@ class StepContext(Struct, frozen=True):
     lease: Lease | None = None
     #: Accounts that refuse to remove copies in this run.
     keeping: set[str] = struct_field(default_factory=set)
+    #: The target and domain of each rollout whose end as failed is in the history of this run.
+    failed: set[tuple[str, str]] = struct_field(default_factory=set)
     removals: Removals = struct_field(default_factory=Removals)
 
     @property
@@ -342,8 +337,8 @@ class StepContext(Struct, frozen=True):
         return self.ports.now()
 
     def at(self, step: Deploy | Verify) -> StepPlace:
-        """Return the place of a step. Raises `LookupError` if absent; for a ready step it is
-        not.
+        """Return the place of a step. Raises `LookupError` if the observation lacks the domain or
+        the version; the observation behind a ready step has both.
         """
         target, domain = self.observed.locate(step.target, step.domain)
         version = self.observed.version(step.fingerprint)
@@ -368,10 +363,12 @@ class StepContext(Struct, frozen=True):
         """Add an event to the history."""
         self.ports.progress(Happened(self.lineage, event, facts))
 
-    def record_failure(self, step: Deploy, error: CertferryError) -> None:
-        """Add a failed deployment to the history."""
-        problem = str(error.lasting)
-        self.record("deploy failed", target=step.target, domain=step.domain, problem=problem)
+    def record_failure(self, step: Deploy | Verify | Rollback, error: CertferryError) -> None:
+        """Add a failed step to the history, once in a run."""
+        if (step.target, step.domain) not in self.failed:
+            self.failed.add((step.target, step.domain))
+            facts = {"target": step.target, "domain": step.domain, "problem": str(error.lasting)}
+            self.record(f"{step.action} failed", **facts)
 
     def begin(
         self, step: Deploy | Verify, place: StepPlace, *, repairing: bool = False
@@ -419,7 +416,7 @@ class WaitLimit(Struct, frozen=True):
     limit: timedelta | None = None
 
     def allows(self, until: float) -> bool:
-        """Return whether a moment, in seconds after the run's beginning, lies within the limit."""
+        """Return whether the limit reaches to a moment, given in seconds after the run began."""
         return self.limit is None or until <= self.limit.total_seconds()
 
 
@@ -524,7 +521,7 @@ class WorkQueue(Generic[W]):
         return max(until, STALLED) if self._busy else until
 
     def _until_next_pass(self) -> float | None:
-        """Return the seconds until the next pass, or `None` if all work has ended."""
+        """Return the seconds until a pass is due, or `None` if no work waits for a pass."""
         if self._first:
             return 0
         return max(self._again[0].at - time.monotonic(), 0) if self._again else None
@@ -577,15 +574,15 @@ def in_thread(work: Callable[[], T], name: str | None = None) -> Future[T]:
 
 
 class _Reading(Generic[S, T]):
-    """Reading as work of one pass."""
+    """A call of a reader, as work that ends after one pass."""
 
     def __init__(self, reader: Callable[[S], T], subject: S) -> None:
         self._read = reader
         self._subject = subject
 
     def reconcile(self) -> None:
-        """Read, and keep the result in `found`."""
-        self.found = self._read(self._subject)
+        """Call the reader, and keep the result."""
+        self.result = self._read(self._subject)
 
 
 def side_by_side(reader: Callable[[S], T], subjects: Sequence[S], run: Run) -> list[T]:
@@ -594,4 +591,4 @@ def side_by_side(reader: Callable[[S], T], subjects: Sequence[S], run: Run) -> l
     """
     readings = [_Reading(reader, subject) for subject in subjects]
     WorkQueue(readings, run, datetime.now, stopping=timedelta(0)).carry_out()
-    return [reading.found for reading in readings]
+    return [reading.result for reading in readings]

@@ -39,12 +39,12 @@ from certferry.present import report_text
 from certferry.present.check_text import counted, metrics
 from certferry.present.language import voice_beside
 from certferry.present.layout import plain
-from certferry.reconcile.run import change_notices, host_in_notices, in_thread
+from certferry.reconcile.run import host_in_notices, in_thread
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.channels import short_http
 from certferry.wiring.clock import now
-from certferry.wiring.recorded import expected, read_note, recorded
+from certferry.wiring.recorded import change_notices, expected, read_note, recorded
 from certferry.wiring.state import may_be_there
 
 LONGEST = timedelta(seconds=10)

@@ -26,10 +26,11 @@ from certferry.core.assessment.hosts import with_away
 from certferry.core.planning.report import SyncReport
 from certferry.ports.notifier import Sent
 from certferry.ports.state import StateStore
-from certferry.reconcile.run import Change, Run, change_notices, host_in_notices, others_of
+from certferry.reconcile.run import Change, Run, host_in_notices, others_of
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.clock import now
+from certferry.wiring.recorded import change_notices
 from certferry.wiring.state import may_be_there
 
 if TYPE_CHECKING:

@@ -28,6 +28,7 @@ from certferry.errors import ConfigError, StateError, StateMissing
 from certferry.ports.state import StateStore
 from certferry.reconcile.observe import is_source_elsewhere
 from certferry.reconcile.reads import recorded as stored
+from certferry.reconcile.run import Change
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.adapters import installed
@@ -313,3 +314,10 @@ def _gone(paths: Iterable[str]) -> Iterator[str]:
             yield path
         except OSError:
             continue
+
+
+def change_notices(state: StateStore, change: Change) -> None:
+    """Store the changed notices; write nothing if all notices stay."""
+    before = state.notices()
+    if {*change(before)} != {*before}:
+        state.update_notices(change)

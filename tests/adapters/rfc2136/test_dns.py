@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import itertools
 import socket
+import struct
 import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -316,6 +317,40 @@ def test_server_that_is_silent_is_reported() -> None:
             connected(address, timeout=timedelta(seconds=0.1)).add_txt(NAME, VALUE)
 
     assert "TCP" in str(reported.value.hint)
+
+
+def test_slow_answer_is_given_up_in_time_although_the_clock_is_set_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A server that sends single bytes holds an exchange for the time-out, by no clock that an
+    administrator sets.
+    """
+    readings = itertools.count(time.time(), -600)
+    with socket.create_server((HOST, 0)) as listener, ThreadPoolExecutor() as threads:
+        threads.submit(_drip, listener)
+        address = f"{HOST}:{listener.getsockname()[1]}"
+        monkeypatch.setattr(time, "time", lambda: next(readings))
+        begun = time.monotonic()
+        with pytest.raises(DnsUnavailable, match="no answer"):
+            connected(address, timeout=timedelta(seconds=0.3)).add_txt(NAME, VALUE)
+        lasted = time.monotonic() - begun
+
+    assert lasted < LATEST
+
+
+def _drip(listener: socket.socket) -> None:
+    """Announce an answer of 1,000 bytes to two clients; send a byte every 50 ms."""
+    for _ in range(2):
+        client, _address = listener.accept()
+        with client, suppress(OSError):
+            client.settimeout(0.05)
+            client.sendall(struct.pack("!H", 1000))
+            while True:
+                try:
+                    if not client.recv(512):
+                        break
+                except TimeoutError:
+                    client.sendall(b"\0")
 
 
 def test_server_with_many_addresses_that_are_silent_is_reported(

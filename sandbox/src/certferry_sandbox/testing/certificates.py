@@ -1,4 +1,4 @@
-"""Certificates for tests, made at run time: a leaf, its issuer, and the key that belongs to it."""
+"""Certificates for tests, made at run time: a leaf, the issuer, and the leaf's private key."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def make_bundle(
 
 
 def with_another_chain(bundle: CertificateBundle) -> CertificateBundle:
-    """Return the same leaf with a chain that goes one certificate further, as a CA changes it."""
+    """Return the same leaf with a longer chain, as after a CA's change of chains."""
     return parse_bundle(bundle.fullchain_pem + _cross_signed_root(), bundle.privkey_pem)
 
 
@@ -58,7 +58,7 @@ def make_key() -> Secret:
 
 @cache
 def _issuer() -> tuple[ec.EllipticCurvePrivateKey, str]:
-    """Return the issuer's key and certificate. It is no root: its own issuer has another name."""
+    """Return the issuer's key and certificate: an intermediate, issued under another name."""
     key = ec.generate_private_key(ec.SECP256R1())
     return key, _authority("Test Issuer", key, "Test Root", _root_key())
 

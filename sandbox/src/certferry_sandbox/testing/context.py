@@ -1,4 +1,4 @@
-"""The context that an author's tests connect an adapter with."""
+"""The context that connects an adapter in the tests of the adapter's author."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from certferry.text import Quoted, verbatim
 from certferry_sandbox.testing.memory_issuer import MemoryAccount
 
 ANSWER_WITHIN = 5.0
-"""Seconds after which a test's service has not answered."""
+"""Seconds to wait for the answer of a test's service."""
 
 
 def connected_with(
@@ -27,7 +27,7 @@ def connected_with(
     memory: AccountMemory | None = None,
     contact: str = "",
 ) -> Context:
-    """Return what a run gives to an adapter; nothing of it outlives the test's process."""
+    """Return the context that a run gives to an adapter. Its notes end with the test's process."""
     notes = MemoryAccount() if memory is None else memory
     return Context(pause, now, notes, _connections, no_listener, _run, contact)
 
@@ -40,12 +40,12 @@ def _run(arguments: Sequence[str], within: timedelta, given: bytes = b"") -> End
 
 
 def _connections(per_second: float) -> Http:
-    del per_second  # a service of a test has no limit but the one that it tests
+    del per_second  # a test's service has no limit, except in tests of limits
     return _OneTry()
 
 
 class _OneTry:
-    """Sends each request once, so that a test's service sees what the adapter itself repeats."""
+    """Sends each request once, so that a test's service sees only the adapter's own retries."""
 
     def send(
         self,
@@ -69,12 +69,12 @@ class _OneTry:
 
 
 def _headers(answered: Any) -> Mapping[str, str]:
-    return cast("Mapping[str, str]", answered.headers)  # found in any case, as a mapping's would be
+    return cast("Mapping[str, str]", answered.headers)  # lookups ignore the case of names
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     def redirect_request(self, *_: object) -> None:
-        """Follow none: return the answer itself."""
+        """Follow no redirect: return the answer itself."""
 
 
 def _as_it_is() -> urllib.request.OpenerDirector:

@@ -1,4 +1,4 @@
-"""Runs that end in the middle: ports whose calls fail at a chosen moment, or kill the process."""
+"""Ports whose calls fail at a chosen moment, or kill the process there, for tests of recovery."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from typing import Any, NoReturn, Protocol
 
 
 class Killed(BaseException):
-    """The process is no more: nothing in it is carried out any longer, not even a `finally`."""
+    """The process was killed: nothing in the process runs any more, not even a `finally`."""
 
 
 class Fate(Protocol):
-    """Decides over the calls that go through a port."""
+    """Decides whether a call through a port goes well."""
 
     def before(self) -> None:
-        """Before a call is carried out."""
+        """Called before the work of a call."""
         ...
 
     def after(self) -> None:
-        """After it was carried out, before its caller gets the answer."""
+        """Called after the work, before the caller gets the answer."""
         ...
 
 
 class Life:
-    """Ends the process with its last call, which is carried out, though its caller hears no
-    more. All that follow raise `Killed`.
+    """Ends the process with the last call: the work is done, and the caller gets no answer. Later
+    calls raise `Killed`.
     """
 
     def __init__(self, calls: int) -> None:
@@ -33,23 +33,23 @@ class Life:
 
     @property
     def is_over(self) -> bool:
-        """Whether the process is no more."""
+        """Whether the process was killed."""
         return self.left <= 0
 
     def before(self) -> None:
-        """Use one call up."""
+        """Count a call."""
         if self.is_over:
             raise Killed
         self.left -= 1
 
     def after(self) -> None:
-        """End here after the last one."""
+        """End the process after the last call."""
         if self.is_over:
             raise Killed
 
 
 class Shock:
-    """Lets exactly one call fail, before or after it was carried out."""
+    """Lets exactly one call fail, before or after the call's work."""
 
     def __init__(self, call: int, error: BaseException, *, done: bool) -> None:
         self.calls = 0
@@ -59,7 +59,7 @@ class Shock:
 
     @property
     def was_felt(self) -> bool:
-        """Whether there were as many calls."""
+        """Whether the failing call was reached."""
         return self.calls >= self._call
 
     def before(self) -> None:
@@ -80,17 +80,17 @@ def _methods(port: object) -> list[str]:
 
 
 class Port:
-    """Any port, with a fate that hangs over each of its calls."""
+    """A port with a fate for each call."""
 
     def __init__(self, port: object, fate: Fate) -> None:
         self._port = port
         self._fate = fate
-        # What it is able to do is seen (`isinstance` of a protocol) as it is of the port itself.
+        # `isinstance` of a protocol then answers as for the port itself.
         self.__dict__.update((name, self._fated(name)) for name in _methods(port))
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self._port, name)  # one that the port lacks is lacking here
-        return self._fated(name) if callable(found) else found  # a value is no call
+        found = getattr(self._port, name)  # raises AttributeError as the port would
+        return self._fated(name) if callable(found) else found  # a value, not a call
 
     def _fated(self, name: str) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -103,7 +103,7 @@ class Port:
 
 
 class Altered:
-    """Any port, some of whose calls are others."""
+    """A port with replacements for some calls."""
 
     def __init__(self, port: Any, **calls: Callable[..., Any]) -> None:
         self._port = port
@@ -122,7 +122,7 @@ class Altered:
 
 
 def failing(error: BaseException) -> Callable[..., NoReturn]:
-    """Return a call that raises this."""
+    """Return a call that raises the error."""
 
     def call(*_: object, **__: object) -> NoReturn:
         raise error

@@ -1,4 +1,4 @@
-"""A DNS provider in memory, which keeps the contract of `ports.dns`."""
+"""A DNS provider in memory, with the contract of `ports.dns`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class _Record:
 class MemoryDns:
     """A `DnsProvider` whose account holds these zones. Safe to use from any thread.
 
-    `calls` counts the calls, refused ones too.
+    `calls` counts all calls, also the refused calls.
     """
 
     def __init__(self, zones: Iterable[str]) -> None:
@@ -33,7 +33,7 @@ class MemoryDns:
         self.calls = 0
 
     def fail_with(self, failure: DnsError | None) -> None:
-        """Make every call raise this, and with `None` none."""
+        """Make every call raise the error; `None` ends the failures."""
         self._failure = failure
 
     def values(self, name: str) -> list[str]:

@@ -1,6 +1,5 @@
-"""An issuer in memory: it writes real TXT values through the provider, picks up orders through the
-state, and gives real certificates, within a millisecond. Behind it is a CA in memory: real
-certificates, orders that are finished once, proofs that it looks up.
+"""An issuer and a CA in memory, with real certificates. The issuer writes TXT values through the
+provider, and continues orders from the state. The CA looks up proofs, and finishes an order once.
 """
 
 from __future__ import annotations
@@ -59,7 +58,7 @@ from certferry_sandbox.testing.interruptions import Fate, Port
 
 
 class MemoryAccount:
-    """An `AccountMemory` that ends with its process."""
+    """An `AccountMemory` in memory, which ends with the process."""
 
     def __init__(self, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> None:
         self.now = now
@@ -81,10 +80,10 @@ LONGEST_COMMON_NAME = 64  # characters (RFC 5280 appendix A.1, ub-common-name)
 CENTURY = (datetime(2000, 1, 1, tzinfo=UTC), datetime(2099, 12, 31, tzinfo=UTC))
 
 Lookup = Callable[[str], Collection[str]]
-"""A challenge name → the TXT values that are there."""
+"""Maps a challenge name to the present TXT values."""
 
 Proof = tuple[str, str]
-"""Where a TXT value is to be put, and the value."""
+"""The name for a TXT value, and the value."""
 
 
 @dataclass(slots=True)
@@ -98,9 +97,10 @@ class _Order:
 class MemoryCa:
     """Orders and their certificates, which are valid for `lifetime`. Safe to use from any thread.
 
-    With a `lookup` it believes only what it sees there; without one it believes every client. While
-    there is a `failure`, every proof ends with it. `issued` counts certificates, `asked` the
-    questions when to renew one, which `answer` answers; `replaced` lists what orders say.
+    With a `lookup`, the CA checks proofs by the `lookup`; without, every proof is valid. While
+    `failure` is set, every proof ends with this failure. `issued` counts certificates; `asked`
+    counts the questions about renewal, which `answer` answers; `replaced` lists the `replaces`
+    of orders.
     """
 
     now: Callable[[], datetime]
@@ -122,7 +122,7 @@ class MemoryCa:
         return self.answer(read_certificate(leaf))
 
     def begin_order(self, names: tuple[str, ...], replaced_pem: str | None) -> str:
-        """Take an order, and give its URL."""
+        """Take an order; return the order's URL."""
         proofs = tuple((challenge_name(name), token_urlsafe(32)) for name in names)
         with self._lock:
             self.replaced.append(replaced_pem)
@@ -131,12 +131,12 @@ class MemoryCa:
         return url
 
     def proofs(self, url: str) -> tuple[Proof, ...] | None:
-        """Return what is still to be put in DNS for an order; `None` for an order that is over."""
+        """Return the proofs missing in DNS for an order; `None` for an order that has ended."""
         order = self._orders.get(url)
         return None if order is None else order.proofs
 
     def validate(self, url: str) -> None:
-        """Look the proofs up. Raises `IssuanceError` when the order is over."""
+        """Look the proofs up. Raises `IssuanceError` for an order that has ended."""
         order = self._orders[url]
         try:
             for name, value in order.proofs:
@@ -156,7 +156,7 @@ class MemoryCa:
             )
 
     def finalize(self, url: str, public_key: CertificatePublicKeyTypes) -> str:
-        """Issue once for a proven order, and give leaf and issuer as PEM, then and later."""
+        """Issue once for a proven order; return leaf and issuer as PEM, also in later calls."""
         order = self._orders[url]
         with self._lock:
             if order.proofs:
@@ -181,7 +181,7 @@ class MemoryCa:
 
 @cache
 def _issuer() -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    """Make the issuer's key and certificate. Its own issuer is the root, which is not needed."""
+    """Make the issuer's key and certificate. The root above the issuer is not needed."""
     key, root_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
     builder = _builder(
         _subject("Memory Intermediate"), _subject("Memory Root"), key.public_key(), CENTURY
@@ -223,11 +223,11 @@ _Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 class MemoryIssuer:
-    """An `Issuer` as one process sees it; `seen_by` gives what another would see of the same CA.
+    """An `Issuer` of a process; `seen_by` returns an issuer of another process with the same CA.
 
-    `lifetime` is that of its certificates; `lookup` where it looks for the proofs, if anywhere;
-    `directory` stands in the orders, whatever was asked for; `limits` is what it allows.
-    `issued` counts certificates.
+    `lifetime` is the certificates' lifetime. `lookup` finds the proofs; without a `lookup`, every
+    proof is valid. `directory` is stored with orders, instead of the requested directory. `limits`
+    are the CA's limits. `issued` counts certificates.
     """
 
     def __init__(
@@ -247,8 +247,8 @@ class MemoryIssuer:
         self._ca = MemoryCa(now, lifetime, lookup)
 
     def seen_by(self, state: StateStore, fate: Fate | None = None) -> MemoryIssuer:
-        """Return the same CA, for a process that sees the state like this, with a fate over each of
-        its calls to the CA.
+        """Return an issuer with the same CA for a process with this state; `fate` decides each call
+        to the CA.
         """
         other = MemoryIssuer(state, self._now, directory=self._directory, limits=self._limits)
         ca: Any = self._ca if fate is None else Port(self._ca, fate)
@@ -256,21 +256,21 @@ class MemoryIssuer:
         return other
 
     def fail_with(self, failure: IssuanceError | None) -> None:
-        """Make every proof end like this, and with `None` in order."""
+        """Make every proof end with the failure; `None` ends the failures."""
         self._ca.failure = failure
 
     def answer_with(self, answer: Callable[[Certificate], RenewalInfo]) -> None:
-        """Answer when a certificate should be renewed; without this, the CA does not say."""
+        """Set the answer about renewal; without an answer, the CA offers no renewal information."""
         self._ca.answer = answer
 
     @property
     def asked(self) -> int:
-        """How often it was asked when to renew."""
+        """The number of questions about renewal."""
         return self._ca.asked
 
     @property
     def replaced(self) -> tuple[str | None, ...]:
-        """The leaf that each order was said to replace, in their order."""
+        """The replaced leaf of each order, in the sequence of the orders."""
         return tuple(self._ca.replaced)
 
     @property
@@ -323,7 +323,7 @@ class MemoryIssuer:
         return self._ca.renewal_info(cert_pem)
 
     def sweep(self, lineage: str, accounts: Sequence[DnsProvider], now: datetime) -> None:
-        """See `ports.issuer.Issuer.sweep`. Its provider shows a record at once."""
+        """See `ports.issuer.Issuer.sweep`. Providers in memory show a record at once."""
         failures: list[DnsError] = []
         for record in self._state.challenge_records(lineage):
             try:
@@ -383,7 +383,7 @@ class MemoryIssuer:
             raise
         finally:
             for record in put:
-                # What cannot be removed stays in the state, for the next sweep.
+                # A record whose removal fails stays in the state, for the next sweep.
                 with contextlib.suppress(DnsError, StateError):
                     dns.remove_txt(record.name, record.value, record.handle)
                     self._state.drop_challenge_record(record)

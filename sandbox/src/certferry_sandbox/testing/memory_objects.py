@@ -1,4 +1,4 @@
-"""A bucket in memory, private and create-only, with what may go wrong with one."""
+"""A private bucket in memory without overwriting, and the faults of buckets."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from certferry.ports.objects import not_readable
 T = TypeVar("T")
 
 Before = Callable[[str, str], None]
-"""Called with the name of a call and of an object before a bucket does it; what it raises is what
-the call raises, with nothing done."""
+"""Called with the names of a call and of an object before the bucket's work. An exception raised
+here ends the call without the work."""
 
 After = Before
-"""The same, when the bucket has done it: the answer is lost."""
+"""The same after the bucket's work: an exception raised here loses the answer."""
 
 
 class MemoryObjects:
-    """See `ports.objects.ObjectStore`: `objects` is what is in it, `calls` what was asked of it."""
+    """See `ports.objects.ObjectStore`. `objects` are the bucket's objects, `calls` the calls so
+    far.
+    """
 
     def __init__(self, place: str = "memory://bucket") -> None:
         self.place = place

@@ -1,6 +1,4 @@
-"""Receivers in memory: each holds one certificate, and can be made to fail or to drift. Another
-client's files, in memory too.
-"""
+"""Receivers in memory, which can fail and drift, and the files of another client in memory."""
 
 from __future__ import annotations
 
@@ -14,13 +12,13 @@ from certferry.text import Text
 
 
 class MemorySource:
-    """A `CertificateSource` whose files are put there by a test."""
+    """A `CertificateSource` with files from the test."""
 
     def __init__(self) -> None:
         self._held: dict[PemFiles, CertificateBundle | CertferryError] = {}
 
     def put(self, files: PemFiles, held: CertificateBundle | CertferryError) -> None:
-        """Put this into the files, or make reading them fail like this."""
+        """Put a certificate into the files, or make reading the files fail."""
         self._held[files] = held
 
     def read(self, files: PemFiles) -> CertificateBundle:
@@ -33,7 +31,7 @@ class MemorySource:
 
 
 class MemoryReceivers:
-    """Every receiver of a model world, found by its delivery; the same delivery is the same one."""
+    """The receivers of a model world, by delivery: equal deliveries have the same receiver."""
 
     def __init__(self) -> None:
         self._receivers: dict[Delivery, MemoryReceiver] = {}
@@ -46,9 +44,10 @@ class MemoryReceivers:
 class MemoryReceiver:
     """A `Receiver`, like a directory with a program that is run after a change.
 
-    `deliveries` lists the fingerprints whose delivery ended well, `held` is the last one that was
-    put there. The next `failures` deliveries fail at their end, with the certificate in place.
-    While it is `closed`, it takes nothing; once `drifted`, what is there has been changed.
+    `deliveries` are the fingerprints of successful deliveries, `held` is the last delivered
+    fingerprint. The next `failures` deliveries fail at the end, with the certificate in place.
+    While `closed`, the receiver refuses deliveries; `drifted` says that another program changed
+    the files.
     """
 
     def __init__(self, delivery: Delivery) -> None:
@@ -62,7 +61,7 @@ class MemoryReceiver:
         self.drifted = False
 
     def observe(self, delivered: Delivered | None) -> ObservedDomain:
-        """See `ports.receiver.Receiver.observe`. It remembers by itself."""
+        """See `ports.receiver.Receiver.observe`. The receiver itself has the last fingerprint."""
         (name,) = self._deployment.domains or ("",)
         kind = self._deployment.kind
         if self.closed:

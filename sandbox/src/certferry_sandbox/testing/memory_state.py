@@ -1,4 +1,4 @@
-"""A state for tests: the real one, over SQLite in memory, with a key and locks in memory too."""
+"""A state for tests: the real state over SQLite in memory, with a key and locks in memory."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ T = TypeVar("T")
 
 
 class MemoryState(HostState):
-    """A `StateStore` as one process sees it; `seen_by` gives what another process would see,
-    perhaps on another host.
+    """A `StateStore` of a process; `seen_by` returns the store of another process, possibly on
+    another host.
 
-    `is_alive` is asked for the process that holds a lease another one wants, so that a test
-    can end a process: its leases are then taken over at once.
+    `is_alive` says whether the holder of a wanted lease still runs. A test ends a process with
+    `False`: other processes then take its leases over at once.
     """
 
     def __init__(
@@ -44,12 +44,12 @@ class MemoryState(HostState):
         self._known: dict[object, tuple[object, Any]] = {}
 
     def seen_by(self, process: str, host: str = "localhost") -> MemoryState:
-        """Return the same state as another process sees it."""
+        """Return the store of another process with the same state."""
         known = self._shared.processes.get(process)
         return known or MemoryState(process=process, shared=self._shared, host=host)
 
     def lose_key(self) -> None:
-        """Put another key in the place of the one that the state is sealed with."""
+        """Replace the key that seals the state by another key."""
         self._shared.key.value = secrets.token_bytes(KEY_BYTES)
 
     def write(self, query: str, *values: str | int | None) -> None:
@@ -69,7 +69,9 @@ class MemoryState(HostState):
         return self._kept(super().bundle, lineage, number)
 
     def _kept(self, read: Callable[[Unpack[A]], T], *asked: *A) -> T:
-        """Read again only after a change: a run looks hundreds of times while it waits."""
+        """Return a cached value, read again only after a change: a waiting run reads hundreds of
+        times.
+        """
         [row] = self._shared.database.rows("SELECT total_changes() AS changes")
         moment = (row["changes"], self._shared.key.value)
         at, answer = self._known.get(asked) or (None, None)
@@ -79,12 +81,12 @@ class MemoryState(HostState):
         return cast("T", answer)
 
     def close(self) -> None:
-        """Release what this process holds; the rows stay for the others."""
+        """Release the leases of this process; the rows stay for the other processes."""
         self.release_locks()
 
 
 class _Key(Sealing):
-    """Seals with a key that is in no file."""
+    """Seals with a key in memory, without a file."""
 
     def __init__(self) -> None:
         super().__init__(NOWHERE)
@@ -94,12 +96,12 @@ class _Key(Sealing):
         return self.value
 
     def _make_key(self) -> None:
-        """Make none: there is one."""
+        """Make no key: the key exists from the start."""
 
 
 @dataclass(slots=True)
 class _Shared:
-    """What every process sees of one state, and the process that holds each lock."""
+    """The data shared by all processes with a state, and the holder of each lock."""
 
     is_alive: Callable[[str], bool]
     database: InMemory = field(default_factory=lambda: InMemory(NOWHERE, empty("localhost")))
@@ -110,7 +112,7 @@ class _Shared:
 
 
 class _Locks(LeaseLocks):
-    """Locks of one process, which end when it is not alive any more."""
+    """The locks of a process, which end with the process."""
 
     def __init__(self, shared: _Shared, process: str) -> None:
         self._shared = shared

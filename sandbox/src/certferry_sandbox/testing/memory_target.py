@@ -1,5 +1,5 @@
-"""A model CDN in memory: changes take their time, edges lag, some changes fail. It also sees what
-no real CDN would tell: whether something was removed that was still bound or served.
+"""A model CDN in memory: changes take time, edges lag, some changes fail. The model also reports
+removals of certificates that were still bound or served, which no real CDN reports.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ from certferry.text import Text
 from certferry.values import replace
 
 NEVER = datetime.max.replace(tzinfo=UTC)
-"""When a change is done that is stuck."""
+"""The end of a stuck change."""
 
 
 @dataclass
 class Change:
-    """A change in progress: what will be bound when it is done, or the words it fails with."""
+    """A change in progress: the certificate bound at the end, or the message of the failure."""
 
     remote_id: str
     https: HttpsSettings
@@ -60,14 +60,14 @@ class Remote:
     certificate: Certificate
 
     def listed(self, remote_id: str) -> OtherCertificate:
-        """Return it as it stands in the list of all certificates."""
+        """Return the certificate in the form of the list of all certificates."""
         begin, end = self.certificate.not_before, self.certificate.not_after
         return OtherCertificate(remote_id, self.label, end, not_before=begin)
 
 
 @dataclass
 class Domain:
-    """Its state, what it has been bound to since when, and how its last change ended."""
+    """A domain: the state, the bindings with their beginnings, and the end of the last change."""
 
     state: DomainState = DomainState.READY
     https: HttpsSettings = field(default_factory=HttpsSettings)
@@ -81,7 +81,7 @@ class Domain:
         return self.bindings[-1][1] if self.bindings else None
 
     def settle(self, now: datetime) -> None:
-        """End a change whose time has come."""
+        """End the change if its time has come."""
         change = self.change
         if change is None or change.done_at > now:
             return
@@ -106,7 +106,7 @@ class Domain:
         return ObservedDomain(name, Kind.CDN, state, self.bound, https, problem, task=task)
 
     def edges(self, now: datetime, lags: Sequence[timedelta]) -> list[str | None]:
-        """What each edge presents, as remote ids: it follows a binding after its lag."""
+        """The remote id presented by each edge; an edge follows a binding after its lag."""
         return [
             next((remote_id for at, remote_id in reversed(self.bindings) if at + lag <= now), None)
             for lag in lags
@@ -114,7 +114,7 @@ class Domain:
 
 
 def merged(found: HttpsSettings, desired: DesiredHttps) -> HttpsSettings:
-    """Keep what is there unless the wish names it."""
+    """Return the settings with the declared settings changed and all others kept."""
     return HttpsSettings(
         found.force_https if desired.force_https is None else desired.force_https,
         found.http2 if desired.http2 is None else desired.http2,
@@ -137,19 +137,19 @@ def foreign(name: str, number: int, now: datetime) -> Certificate:
 
 
 def unknown(domain: str) -> TargetRejected:
-    """Refuse: there is no such domain."""
+    """Return the refusal for an unknown domain."""
     return TargetRejected(
         Text("{domain} is not a domain here", domain=domain), hint=Text("add it first")
     )
 
 
 def frozen(domain: str) -> TargetRejected:
-    """Refuse: the domain cannot be changed."""
+    """Return the refusal for a domain that cannot be changed."""
     return TargetRejected(Text("{domain} is frozen", domain=domain), hint=Text("unfreeze it"))
 
 
 def failing(address: str, *, refuses: bool) -> Served:
-    """An edge that answers, and presents nothing, or refuses the handshake."""
+    """Return the answer of an edge without a certificate, or with a refused handshake."""
     code = EdgeProblemCode.HANDSHAKE_FAILED if refuses else EdgeProblemCode.NO_CERTIFICATE
     absent = Text("the address presents no certificate")
     message = Text("the handshake failed") if refuses else absent
@@ -157,7 +157,7 @@ def failing(address: str, *, refuses: bool) -> Served:
 
 
 FOREIGN = "by hand"
-"""The label of what another tool bound to a domain."""
+"""The label of certificates bound by another tool."""
 
 
 class MemoryCdn:
@@ -208,18 +208,18 @@ class MemoryCdn:
     def add_domain(
         self, name: str, *, foreign: bool = False, state: DomainState = DomainState.READY
     ) -> None:
-        """Add a domain; `foreign` binds a certificate that is not ours."""
+        """Add a domain; `foreign` binds a certificate of another tool."""
         domain = Domain(state=state)
         if foreign:
             domain.bindings.append((self._now(), self.put_foreign(name, FOREIGN)))
         self._domains[name] = domain
 
     def fail_next(self, name: str, words: str) -> None:
-        """Make the next change of the domain fail with these words."""
+        """Make the next change of the domain fail with this message."""
         self._failing.setdefault(name, []).append(words)
 
     def hide_changes(self, name: str, reads: int) -> None:
-        """Hide from so many reads of the domain that a change is in progress."""
+        """Hide the change in progress from the next reads of the domain."""
         self._hidden[name] = reads
 
     def stick_next(self, name: str) -> None:
@@ -227,7 +227,7 @@ class MemoryCdn:
         self._sticking.add(name)
 
     def end_change(self, name: str) -> None:
-        """End the change of a domain now, also one that would never end."""
+        """End the change of a domain now, even a stuck change."""
         change = self._domains[name].change
         if change is not None:
             change.done_at = min(change.done_at, self._now())
@@ -239,7 +239,7 @@ class MemoryCdn:
     def set_by_others(
         self, name: str, remote_id: str | None, https: HttpsSettings | None = None
     ) -> None:
-        """Bind a certificate as another tool, or switch HTTPS off, and set what else there is."""
+        """As another tool, bind a certificate or switch HTTPS off, and change settings."""
         self._stale.pop(name, None)
         domain = self._settled(name)
         domain.change = None
@@ -255,7 +255,7 @@ class MemoryCdn:
         self._stale[name] = shown
 
     def begin_by_others(self, name: str, remote_id: str) -> None:
-        """Begin, as another tool, to bind a certificate, which takes its time."""
+        """Begin, as another tool, to bind a certificate; the change takes time."""
         found = self._settled(name)
         found.change = Change(remote_id, found.https, self._end_of_change(name), self._now())
 
@@ -279,14 +279,14 @@ class MemoryCdn:
 
     @property
     def used(self) -> set[str]:
-        """The remote ids that a domain is bound to, or will be by a change in progress."""
+        """The remote ids bound to a domain now, or at the end of a change in progress."""
         settled = map(self._settled, self._domains)
         changes = (domain.change.remote_id for domain in settled if domain.change is not None)
         return {*changes, *filter(None, (domain.bound for domain in self._domains.values()))}
 
     @property
     def ever_uploaded(self) -> set[str]:
-        """The fingerprints of everything that has ever been here."""
+        """The fingerprints of all uploads so far, with the removed uploads."""
         return {certificate.fingerprint for certificate in self._ever.values()}
 
     @property
@@ -300,11 +300,11 @@ class MemoryCdn:
         return [remote.label for remote in self._remotes.values()]
 
     def settings(self, name: str) -> HttpsSettings:
-        """Return the settings that are in force at a domain, also those that are never shown."""
+        """Return the settings in force at a domain, also the settings that reads hide."""
         return self._settled(name).https
 
     def copies(self, fingerprint: str) -> int:
-        """Count the uploads of one certificate that are there."""
+        """Return the number of present copies of a certificate."""
         return sum(r.certificate.fingerprint == fingerprint for r in self._remotes.values())
 
     # DeployTarget
@@ -449,7 +449,7 @@ class MemoryCdn:
         return NEVER if is_stuck else self._now() + self._processing
 
     def _settled(self, name: str) -> Domain:
-        """Return a domain, brought up to the present moment."""
+        """Return a domain as of now, after the end of due changes."""
         domain = self._domains[name]
         domain.settle(self._now())
         return domain
@@ -459,7 +459,7 @@ class MemoryCdn:
         return remote_id in (domain.bound, domain.change and domain.change.remote_id)
 
     def _edges(self, name: str) -> list[str | None]:
-        """What each edge presents now, as remote ids."""
+        """The remote id presented by each edge now."""
         return self._settled(name).edges(self._now(), self._lags)
 
     def _served(self, address: str, remote_id: str | None) -> Served:

@@ -26,7 +26,6 @@ import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.query
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
@@ -308,16 +307,14 @@ class UpdateServer:
 
     def _exchanged(self, message: dns.message.Message, about: str) -> dns.message.Message:
         with self._connected() as connection:
-            connection.setblocking(False)  # noqa: FBT003 - dnspython then keeps to `expiration`
-            expiration = time.time() + self._within
+            latest = time.monotonic() + self._within
             must_still_hold()
-            dns.query.send_tcp(connection, message, expiration)
-            try:
-                answer, _ = dns.query.receive_tcp(connection, expiration, keyring=_UNVERIFIED)
-            except dns.exception.Timeout:
-                raise
-            except (dns.exception.DNSException, ValueError, struct.error) as exc:
-                raise self._unanswered(about, Text("an unreadable answer")) from exc
+            connection.sendall(message.to_wire(prepend_length=True))
+            received = _received(connection, latest)
+        try:
+            answer = dns.message.from_wire(received, keyring=_UNVERIFIED)
+        except (dns.exception.DNSException, ValueError, struct.error) as exc:
+            raise self._unanswered(about, Text("an unreadable answer")) from exc
         if not message.is_response(answer):
             raise self._unanswered(about, Text("an answer to another question"))
         return answer
@@ -371,6 +368,30 @@ class UpdateServer:
             "algorithm": server_key.algorithm,
         }
         return kind(words.filled(**places, **values), hint=hint)
+
+
+def _received(connection: socket.socket, latest: float) -> bytes:
+    """Return the next message of a connection; two octets before the message have its length
+    (RFC 1035 §4.2.2).
+
+    `latest` is in the seconds of `time.monotonic`: dnspython's own `receive_tcp` waits by the
+    system's clock, and would read a slow server for as long as the clock was set back. Raises
+    `OSError`, or `EOFError` for a connection that ends early.
+    """
+    length = int.from_bytes(_octets(connection, 2, latest), "big")
+    return _octets(connection, length, latest)
+
+
+def _octets(connection: socket.socket, count: int, latest: float) -> bytes:
+    octets = b""
+    while len(octets) < count:
+        if (seconds := latest - time.monotonic()) <= 0:
+            raise TimeoutError
+        connection.settimeout(seconds)
+        if not (more := connection.recv(count - len(octets))):
+            raise EOFError
+        octets += more
+    return octets
 
 
 def _question(name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> dns.message.Message:

@@ -165,6 +165,8 @@ class NoticeTables(Tables):
             "who = ?": which.who,
             "at >= ?": columns.MOMENT.write(which.since),
             "at < ?": columns.MOMENT.write(which.until),
+            "event = ?": which.event,
+            "lineage <> ?": which.without,
         }
         asked = {condition: value for condition, value in wanted.items() if value is not None}
         newest_first = f"WHERE {' AND '.join(asked)} ORDER BY number DESC LIMIT ?"

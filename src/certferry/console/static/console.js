@@ -10,17 +10,20 @@
   const dayOf = (moment) =>
     `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())}`;
 
-  const localOf = (moment) => `${dayOf(moment)} ${two(moment.getHours())}:${two(moment.getMinutes())}`;
+  const localOf = (moment, seconds) =>
+    `${dayOf(moment)} ${two(moment.getHours())}:${two(moment.getMinutes())}${seconds}`;
 
   /* The server writes "2026-11-29 16:20 UTC", in sentences and in pictures, too. What is to be copied
      stays as it is. */
-  const inUtc = /(\d{4}-\d\d-\d\d) (\d\d:\d\d) UTC/g;
+  const inUtc = /(\d{4}-\d\d-\d\d) (\d\d:\d\d)(:\d\d)? UTC/g;
   const writeMoments = () => {
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
     while (walker.nextNode()) {
       const node = walker.currentNode;
       if (!node.data.includes(" UTC") || node.parentElement.closest("code, pre, textarea")) continue;
-      const local = node.data.replace(inUtc, (_, day, time) => localOf(new Date(`${day}T${time}Z`)));
+      const local = node.data.replace(inUtc, (_, day, time, seconds = "") =>
+        localOf(new Date(`${day}T${time}Z`), seconds),
+      );
       if (local !== node.data) node.data = local;
     }
   };

@@ -226,6 +226,10 @@ class HistoryFilter(Struct, frozen=True):
     since: datetime | None = None
     #: The last moment, excluded.
     until: datetime | None = None
+    #: The event, such as "deployed".
+    event: str | None = None
+    #: A name whose entries are left out, such as `ACCESS`.
+    without: str | None = None
 
 
 UNFILTERED = HistoryFilter()

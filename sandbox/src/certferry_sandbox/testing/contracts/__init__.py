@@ -1,4 +1,4 @@
-"""What every implementation of a port must pass: classes of tests, to inherit from."""
+"""The contracts of ports: classes of tests, for the tests of each implementation to inherit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pkgutil
 
 import pytest
 
-# A failing contract shows the values it compared, also in the tests of other people's adapters.
+# A failing contract then shows the compared values, also in the tests of adapters elsewhere.
 pytest.register_assert_rewrite(
     *(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__))
 )

@@ -1,4 +1,4 @@
-"""The contract of `certferry.ports.dns.DnsProvider`, as tests that any provider can run."""
+"""The contract of `certferry.ports.dns.DnsProvider`, as tests for any provider."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ APEX_NAME = f"_acme-challenge.{ZONE}"
 UNKNOWN_NAME = "_acme-challenge.img.example.net"
 
 Values = Callable[[str], list[str]]
-"""Name → every TXT value that is really there, one for each record."""
+"""Maps a name to the TXT values in DNS, with a value for each record."""
 
 
 def challenge(about: str) -> str:
-    """Make a value such as a challenge has, a different one for each word (RFC 8555 §8.4)."""
+    """Return a value in the form of a challenge, another for each word (RFC 8555 §8.4)."""
     return urlsafe_b64encode(hashlib.sha256(about.encode()).digest()).rstrip(b"=").decode()
 
 
@@ -31,10 +31,11 @@ VALUE, OURS, OURS_TOO, THEIRS = map(challenge, ("value", "ours", "ours too", "th
 
 
 class DnsWritingContract:
-    """What the port promises of writing, also of a service that keeps the last values alone.
+    """The promises about writing, for every service, also for services that keep only the last
+    values of a name.
 
-    `name` and `apex_name` are two names of the account, `unknown_name` is none, and `room` is how
-    many values it can have at one name.
+    `name` and `apex_name` are names of the account, `unknown_name` is outside the account, and
+    `room` is the number of values that fit at a name.
     """
 
     name: ClassVar[str] = NAME
@@ -43,7 +44,7 @@ class DnsWritingContract:
     room: ClassVar[int] = 6
 
     def test_value_that_was_added_is_there(self, provider: DnsProvider, values: Values) -> None:
-        """Adding writes the value as it is, at exactly this name."""
+        """Adding writes the unchanged value at exactly the given name."""
         provider.add_txt(self.name, VALUE)
 
         assert [VALUE] == values(self.name)
@@ -52,7 +53,7 @@ class DnsWritingContract:
     def test_values_at_one_name_stand_beside_each_other(
         self, provider: DnsProvider, values: Values
     ) -> None:
-        """Apex and wildcard share a name, so adding keeps what is there (RFC 8555 §8.4)."""
+        """Apex and wildcard share a name, so adding keeps the present values (RFC 8555 §8.4)."""
         handles = {provider.add_txt(self.apex_name, value) for value in (OURS, OURS_TOO)}
 
         assert {OURS, OURS_TOO} == set(values(self.apex_name))
@@ -61,7 +62,7 @@ class DnsWritingContract:
     def test_values_added_at_the_same_time_are_all_there(
         self, provider: DnsProvider, values: Values
     ) -> None:
-        """A provider is used from several threads."""
+        """Several threads may use a provider at the same time."""
         wanted = sorted(challenge(str(number)) for number in range(self.room))
 
         with ThreadPoolExecutor(len(wanted)) as threads:
@@ -71,7 +72,7 @@ class DnsWritingContract:
         assert len(wanted) == len(set(handles))
 
     def test_name_outside_the_account_is_refused(self, provider: DnsProvider) -> None:
-        """The error names the name, and says what to do."""
+        """The error contains the name, and a hint."""
         with pytest.raises(ZoneNotFound, match=self.unknown_name) as adding:
             provider.add_txt(self.unknown_name, VALUE)
         with pytest.raises(ZoneNotFound, match=self.unknown_name) as removing:
@@ -83,7 +84,7 @@ class DnsWritingContract:
     def test_refused_credentials_are_reported_as_such(
         self, denied: DnsProvider, values: Values
     ) -> None:
-        """Nothing is written, and trying again by itself is ruled out."""
+        """Nothing is written, and the error allows no retry."""
         with pytest.raises(DnsAccessDenied) as refused:
             denied.add_txt(self.name, VALUE)
 
@@ -95,16 +96,20 @@ class DnsWritingContract:
 class DnsProviderContract(DnsWritingContract):
     """Every promise of the port.
 
-    Inherit from it in a class that pytest collects, and give four fixtures about an account that
-    is fresh for every test and holds the zone example.com, without any TXT record, and not
-    example.net: `provider`; `other`, the same account as another process would connect to it;
-    `denied`, the same with credentials that are not accepted; and `values`.
+    Inherit from this class in a class that pytest collects, and define four fixtures. They are
+    about an account that is new for every test, has the zone example.com without TXT records, and
+    lacks example.net:
+
+    - `provider` is connected to the account;
+    - `other` is connected to the same account, as from another process;
+    - `denied` has credentials that the service refuses;
+    - `values` reads the TXT values in DNS.
     """
 
     def test_adding_twice_leaves_one_record(
         self, provider: DnsProvider, other: DnsProvider, values: Values
     ) -> None:
-        """Adding is idempotent, and both handles remove the one record."""
+        """Adding a value again adds nothing, and both handles remove the record."""
         provider.add_txt(NAME, VALUE)
         handle = other.add_txt(NAME, VALUE)
 
@@ -115,7 +120,7 @@ class DnsProviderContract(DnsWritingContract):
     def test_another_process_removes_by_the_handle(
         self, provider: DnsProvider, other: DnsProvider, values: Values
     ) -> None:
-        """A handle is worth something beyond the object that gave it."""
+        """A handle is valid in another process."""
         handle = provider.add_txt(NAME, VALUE)
 
         assert other.remove_txt(NAME, VALUE, handle)
@@ -124,14 +129,14 @@ class DnsProviderContract(DnsWritingContract):
     def test_another_process_removes_without_a_handle(
         self, provider: DnsProvider, other: DnsProvider, values: Values
     ) -> None:
-        """Name and value are enough when the handle was never learned."""
+        """Name and value suffice if the answer with the handle was lost."""
         provider.add_txt(NAME, VALUE)
 
         assert other.remove_txt(NAME, VALUE, None)
         assert [] == values(NAME)
 
     def test_removal_leaves_other_values_alone(self, provider: DnsProvider, values: Values) -> None:
-        """Only this value goes: the others may be another client's, or another order's."""
+        """Only the given value is removed: other values may belong to another client or order."""
         provider.add_txt(NAME, THEIRS)
         handle = provider.add_txt(NAME, OURS)
         provider.add_txt(NAME, OURS_TOO)
@@ -144,7 +149,7 @@ class DnsProviderContract(DnsWritingContract):
         assert [OURS] == values(APEX_NAME)
 
     def test_removing_what_is_gone_is_fine(self, provider: DnsProvider) -> None:
-        """The answer is that nothing was there, with the handle and without."""
+        """The result is `False`, with the handle and without."""
         handle = provider.add_txt(NAME, VALUE)
         provider.remove_txt(NAME, VALUE, handle)
 
@@ -154,7 +159,7 @@ class DnsProviderContract(DnsWritingContract):
     def test_value_goes_also_when_the_handle_is_older(
         self, provider: DnsProvider, values: Values
     ) -> None:
-        """A value that was added anew does not hide behind the handle it had before."""
+        """A removal with an older handle also removes a value that was added again."""
         old = provider.add_txt(NAME, VALUE)
         provider.remove_txt(NAME, VALUE, old)
         provider.add_txt(NAME, VALUE)
@@ -165,7 +170,7 @@ class DnsProviderContract(DnsWritingContract):
     def test_handle_of_another_record_is_not_trusted(
         self, provider: DnsProvider, other: DnsProvider, values: Values
     ) -> None:
-        """Where it was kept, it may have been changed: name and value decide."""
+        """A stored handle may be changed or wrong, so name and value decide."""
         theirs = provider.add_txt(NAME, THEIRS)
         at_apex = provider.add_txt(APEX_NAME, OURS)
 

@@ -1,4 +1,4 @@
-"""The contract of `certferry.ports.target.DeployTarget`, as tests that any target can run."""
+"""The contract of `certferry.ports.target.DeployTarget`, as tests for any target."""
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ KEEP = DesiredHttps()
 
 
 class TargetWorld(ABC):
-    """What the contract does to the world behind a target, and what it wants to know of it.
+    """The contract's levers on the world behind a target, and the contract's questions about it.
 
-    The account is empty at first. A change of a domain goes on until `settle` is called.
+    The account is empty at first. A change of a domain stays in progress until `settle`.
     """
 
     @abstractmethod
     def add_domain(self, name: str, *, available: bool = True) -> None:
-        """Add a domain without HTTPS; one that is not `available` is frozen or the like."""
+        """Add a domain without HTTPS; without `available`, a domain that refuses changes."""
 
     @abstractmethod
     def settle(self) -> None:
-        """End every change that is in progress."""
+        """End every change in progress."""
 
     @abstractmethod
     def fail_next(self, name: str) -> None:
@@ -50,7 +50,7 @@ class TargetWorld(ABC):
 
     @abstractmethod
     def issue(self, *names: str) -> CertificateBundle:
-        """Return a new certificate that the target takes."""
+        """Return a new certificate that the target accepts."""
 
     @abstractmethod
     def put(self, label: str, bundle: CertificateBundle) -> str:
@@ -58,22 +58,22 @@ class TargetWorld(ABC):
 
     @abstractmethod
     def labels(self) -> list[str]:
-        """Return the labels of the certificates that are there, in any order."""
+        """Return the labels of the uploaded certificates, in any order."""
 
     @abstractmethod
     def count_writes(self) -> int:
-        """Count the writes so far: uploads, changes of domains, removals."""
+        """Return the number of writes so far: uploads, changes of domains, removals."""
 
 
 def observe(
     target: DeployTarget, *domains: str, known: tuple[Certificate, ...] = ()
 ) -> ObservedTarget:
-    """Look at these domains, or at all that the lineage covers when none is named."""
+    """Observe the named domains; without names, all domains covered by the lineage."""
     return target.observe(Scope(LINEAGE, NAMES, domains or None, Kind.AUTO, known))
 
 
 def the_domain(target: DeployTarget, name: str = IMG) -> ObservedDomain:
-    """Look at one domain by its name."""
+    """Observe a domain."""
     [found] = observe(target, name).domains
     return found
 
@@ -81,7 +81,7 @@ def the_domain(target: DeployTarget, name: str = IMG) -> ObservedDomain:
 def deploy(
     target: DeployTarget, world: TargetWorld, domain: str = IMG, desired: DesiredHttps = KEEP
 ) -> str:
-    """Bring a new certificate to a domain, wait for the end, and give the remote id."""
+    """Deploy a new certificate to a domain, end the change, and return the remote id."""
     remote_id = target.upload(LINEAGE, world.issue(*NAMES))
     target.bind(domain, Kind.CDN, remote_id, desired)
     world.settle()
@@ -89,10 +89,10 @@ def deploy(
 
 
 class UploadingContract:
-    """One copy of each certificate, with our mark, and nothing removed for it."""
+    """An upload makes a single copy with our label, and removes nothing."""
 
     def test_upload_is_ours(self, target: DeployTarget, world: TargetWorld) -> None:
-        """It carries our mark, and is observed as the copy that it is."""
+        """The copy has our label, and is observed as a copy of the certificate."""
         bundle = world.issue(*NAMES)
 
         remote_id = target.upload(LINEAGE, bundle)
@@ -111,7 +111,7 @@ class UploadingContract:
     def test_uploading_again_uploads_nothing(
         self, target: DeployTarget, other: DeployTarget, world: TargetWorld
     ) -> None:
-        """Idempotent by fingerprint, from another process as well."""
+        """A second upload of a fingerprint writes nothing, also from another process."""
         bundle = world.issue(*NAMES)
 
         ids = {process.upload(LINEAGE, bundle) for process in (target, target, other)}
@@ -123,7 +123,7 @@ class UploadingContract:
     def test_threads_that_upload_one_certificate(
         self, target: DeployTarget, world: TargetWorld
     ) -> None:
-        """A target is used from several threads: one copy, one id."""
+        """Several threads that upload a certificate make a single copy, with a single id."""
         bundle = world.issue(*NAMES)
 
         with ThreadPoolExecutor(8) as pool:
@@ -133,7 +133,7 @@ class UploadingContract:
         assert 1 == len(world.labels())
 
     def test_upload_removes_nothing(self, target: DeployTarget, world: TargetWorld) -> None:
-        """What is there stays: an earlier certificate of ours, and other people's."""
+        """Earlier certificates of ours and certificates of other tools stay."""
         first, second = world.issue(*NAMES), world.issue(*NAMES)
         world.put("theirs", world.issue(*NAMES))
         target.upload(LINEAGE, first)
@@ -145,7 +145,9 @@ class UploadingContract:
         assert sorted(expected) == sorted(world.labels())
 
     def test_only_what_is_known_is_ours(self, target: DeployTarget, world: TargetWorld) -> None:
-        """Other lineages' copies, other people's, and our mark on something else are not."""
+        """Copies of other lineages, of other tools, and other certificates under our label are not
+        ours.
+        """
         known, another = world.issue(*NAMES), world.issue("www.example.org")
         world.put(label_of("other", known.certificate.fingerprint), known)
         world.put("theirs", known)
@@ -156,12 +158,12 @@ class UploadingContract:
 
 
 class RetiringContract:
-    """What is ours goes when it is asked for; what is used or another tool's stays."""
+    """A removal removes our unused copy; used copies and copies of other tools stay."""
 
     def test_copy_is_retired(
         self, target: DeployTarget, other: DeployTarget, world: TargetWorld
     ) -> None:
-        """True when it was there, False ever after; nothing else goes with it."""
+        """The first removal returns True, later removals False; other copies stay."""
         first, second = world.issue(*NAMES), world.issue(*NAMES)
         old, new = (target.upload(LINEAGE, bundle) for bundle in (first, second))
         label = label_of(LINEAGE, first.certificate.fingerprint)
@@ -175,7 +177,7 @@ class RetiringContract:
         assert [new] == [r.remote_id for r in observe(target, known=known).remotes]
 
     def test_what_is_bound_is_not_retired(self, target: DeployTarget, world: TargetWorld) -> None:
-        """In use, which is worth asking again later; it stays bound."""
+        """The error says that the copy is in use, and allows a retry; the copy stays bound."""
         world.add_domain(IMG)
         bundle = world.issue(*NAMES)
         remote_id = target.upload(LINEAGE, bundle)
@@ -195,7 +197,7 @@ class RetiringContract:
     def test_what_does_not_carry_the_label_is_not_retired(
         self, target: DeployTarget, world: TargetWorld
     ) -> None:
-        """Neither other people's certificates nor another one of ours."""
+        """Certificates of other tools and other certificates of ours stay."""
         bundle = world.issue(*NAMES)
         theirs = world.put("theirs", bundle)
         ours = target.upload(LINEAGE, bundle)
@@ -213,12 +215,12 @@ class RetiringContract:
 
 
 class ForeignersContract:
-    """What is not ours is shown and removed only when that is asked for, and never while used."""
+    """Copies of other tools are listed and removed only on request, and never while in use."""
 
     def test_others_are_shown_when_asked_for(
         self, target: DeployTarget, world: TargetWorld
     ) -> None:
-        """Everything but our copies, with the end of each; otherwise nothing."""
+        """On request, all copies except ours are listed with their ends; else none is."""
         known, foreign = world.issue(*NAMES), world.issue("www.example.org")
         ours = target.upload(LINEAGE, known)
         elsewhere = target.upload("other", foreign)
@@ -240,7 +242,9 @@ class ForeignersContract:
     def test_unmanaged_is_removed(
         self, target: DeployTarget, other: DeployTarget, world: TargetWorld
     ) -> None:
-        """By id, also where several have its label; False when it has gone already."""
+        """The removal goes by id, even if several copies share the label. Returns False for a copy
+        that is gone.
+        """
         bundle = world.issue(*NAMES)
         first, _ = world.put("theirs", bundle), world.put("theirs", bundle)
 
@@ -250,7 +254,7 @@ class ForeignersContract:
         assert ["theirs"] == world.labels()
 
     def test_unmanaged_under_another_label(self, target: DeployTarget, world: TargetWorld) -> None:
-        """What is not what it was seen as stays."""
+        """A copy whose label has changed since the observation stays."""
         theirs = world.put("theirs", world.issue(*NAMES))
 
         with pytest.raises(TargetRejected):
@@ -259,7 +263,7 @@ class ForeignersContract:
         assert ["theirs"] == world.labels()
 
     def test_unmanaged_that_is_bound(self, target: DeployTarget, world: TargetWorld) -> None:
-        """In use, by any uploader."""
+        """A bound copy stays, also a copy of another tool."""
         world.add_domain(IMG)
         theirs = world.put("theirs", world.issue(*NAMES))
         target.bind(IMG, Kind.CDN, theirs, KEEP)
@@ -275,16 +279,16 @@ NEAR = "img-1.example.com"
 
 
 class LookingContract:
-    """What is observed, and that looking changes nothing."""
+    """The promises about observing, which changes nothing."""
 
     def test_empty_account(self, target: DeployTarget) -> None:
-        """Nothing is there, and that is no failure."""
+        """An empty account is an empty observation, not a failure."""
         found = observe(target)
 
         assert ((), (), None) == (found.domains, found.remotes, found.failure)
 
     def test_every_covered_domain_is_found(self, target: DeployTarget, world: TargetWorld) -> None:
-        """A wildcard reaches one label deep; a wildcard domain is its own name's only."""
+        """A wildcard covers a single label; a wildcard domain needs the same wildcard name."""
         for name in ("example.com", IMG, WWW, f"a.{IMG}", WILDCARD, "www.example.org"):
             world.add_domain(name)
 
@@ -293,7 +297,7 @@ class LookingContract:
         assert ["example.com"] == [domain.domain for domain in target.observe(apex).domains]
 
     def test_named_domains_are_found(self, target: DeployTarget, world: TargetWorld) -> None:
-        """Those alone, in the order in which they are named, of a definite kind."""
+        """Only the named domains are observed, in the given order, each with a definite kind."""
         for name in (IMG, WWW, WILDCARD):
             world.add_domain(name)
 
@@ -305,8 +309,8 @@ class LookingContract:
         assert {None} == {domain.bound for domain in found}
 
     def test_globs_and_exclude(self, target: DeployTarget, world: TargetWorld) -> None:
-        """What a glob matches of the covered is found beside what is named, each once; what
-        `exclude` takes away is listed by name alone. What is named is never taken away.
+        """Covered domains that match a glob are found beside the named domains, each once. Domains
+        matched by `exclude` are listed by name only; named domains are never excluded.
         """
         for name in (IMG, WWW, WILDCARD, NEAR, "img-1.example.org", f"a.{IMG}"):
             world.add_domain(name)
@@ -327,7 +331,7 @@ class LookingContract:
         assert (set(), set()) == found((), "*.example.org", WWW)
 
     def test_unknown_domain_is_unavailable(self, target: DeployTarget, world: TargetWorld) -> None:
-        """It is reported with a reason, beside those that are there."""
+        """An unknown domain is reported with a reason, beside the present domains."""
         world.add_domain(IMG)
 
         unknown, known = observe(target, WWW, IMG).domains
@@ -337,7 +341,7 @@ class LookingContract:
         assert DomainState.READY is known.state
 
     def test_domain_that_cannot_be_changed(self, target: DeployTarget, world: TargetWorld) -> None:
-        """Reported with a reason, and not written to."""
+        """The domain is reported with a reason, and stays without writes."""
         world.add_domain(IMG, available=False)
         remote_id = target.upload(LINEAGE, world.issue(*NAMES))
         before = world.count_writes()
@@ -351,7 +355,7 @@ class LookingContract:
         assert before == world.count_writes()
 
     def test_looking_changes_nothing(self, target: DeployTarget, world: TargetWorld) -> None:
-        """However often, and whatever is there."""
+        """Repeated observations of any account write nothing."""
         world.add_domain(IMG)
         target.upload(LINEAGE, world.issue(*NAMES))
         before = world.count_writes()
@@ -361,7 +365,7 @@ class LookingContract:
         assert before == world.count_writes()
 
     def test_credentials_that_are_not_accepted(self, denied: DeployTarget) -> None:
-        """Access denied, with a hint, and not worth repeating."""
+        """The error is "access denied", with a hint, and allows no retry."""
         with pytest.raises(TargetAccessDenied) as caught:
             observe(denied, IMG)
 
@@ -370,10 +374,14 @@ class LookingContract:
 
 
 class BindingContract:
-    """A domain serves what it is bound to, keeps its settings, and is left alone at work."""
+    """A domain serves the bound certificate, keeps its settings, and takes no change during a
+    change.
+    """
 
     def test_domain_is_bound(self, target: DeployTarget, world: TargetWorld) -> None:
-        """Accepted at once, at work for a while, then bound to the copy, without a redirect."""
+        """The target accepts the change at once; after a while the domain is bound to the copy,
+        without a redirect.
+        """
         world.add_domain(IMG)
         bundle = world.issue(*NAMES)
         remote_id = target.upload(LINEAGE, bundle)
@@ -390,7 +398,7 @@ class BindingContract:
         assert not domain.https.force_https
 
     def test_wildcard_domain_is_bound(self, target: DeployTarget, world: TargetWorld) -> None:
-        """Under certferry's spelling, whatever the target's own."""
+        """The domain has certferry's spelling, also at targets with another spelling."""
         world.add_domain(WILDCARD)
 
         remote_id = deploy(target, world, WILDCARD)
@@ -400,7 +408,7 @@ class BindingContract:
     def test_binding_again_writes_nothing(
         self, target: DeployTarget, other: DeployTarget, world: TargetWorld
     ) -> None:
-        """Idempotent, from another process as well."""
+        """A second binding writes nothing, also from another process."""
         world.add_domain(IMG)
         remote_id = deploy(target, world)
         before = world.count_writes()
@@ -412,7 +420,7 @@ class BindingContract:
         assert DomainState.READY is the_domain(target).state
 
     def test_domain_at_work_is_busy(self, target: DeployTarget, world: TargetWorld) -> None:
-        """Nothing is written while an earlier change is carried out, by any client."""
+        """Nothing is written during an earlier change by any client."""
         world.add_domain(IMG)
         first, second = (target.upload(LINEAGE, world.issue(*NAMES)) for _ in range(2))
         target.bind(IMG, Kind.CDN, first, KEEP)
@@ -427,7 +435,7 @@ class BindingContract:
         assert first == the_domain(target).bound
 
     def test_other_settings_stay(self, target: DeployTarget, world: TargetWorld) -> None:
-        """A wish that names nothing changes nothing but the certificate."""
+        """Without declared settings, only the certificate changes."""
         world.add_domain(IMG)
         deploy(target, world, desired=DesiredHttps(force_https=True, http2=True))
         before = the_domain(target)
@@ -441,7 +449,7 @@ class BindingContract:
     def test_setting_that_is_desired_changes(
         self, target: DeployTarget, world: TargetWorld
     ) -> None:
-        """That one alone, also where the certificate is bound already."""
+        """Only the declared setting changes, even if the certificate is already bound."""
         world.add_domain(IMG)
         remote_id = deploy(target, world, desired=DesiredHttps(force_https=True, http2=True))
 
@@ -456,7 +464,7 @@ class BindingContract:
         )
 
     def test_change_that_fails(self, target: DeployTarget, world: TargetWorld) -> None:
-        """The reason is reported, the earlier certificate stays, and it can be tried again."""
+        """The reason is reported, the earlier certificate stays, and the change can be repeated."""
         world.add_domain(IMG)
         old = deploy(target, world)
         world.fail_next(IMG)
@@ -471,7 +479,7 @@ class BindingContract:
         assert new == the_domain(target).bound
 
     def test_binding_what_is_gone(self, target: DeployTarget, world: TargetWorld) -> None:
-        """The copy was removed: refused as that, so that it can be uploaded again."""
+        """The refusal says that the copy is gone, so that the caller can upload the copy again."""
         world.add_domain(IMG)
 
         with pytest.raises(CopyGone):
@@ -481,7 +489,7 @@ class BindingContract:
         assert None is the_domain(target).bound
 
     def test_binding_what_does_not_fit(self, target: DeployTarget, world: TargetWorld) -> None:
-        """An unknown domain, or a certificate that does not cover the domain."""
+        """Unknown domains, and certificates without the domain's name, are refused."""
         world.add_domain(IMG)
         fitting = target.upload(LINEAGE, world.issue(*NAMES))
         foreign = target.upload("other", world.issue("www.example.org"))
@@ -499,11 +507,15 @@ class DeployTargetContract(
 ):
     """Every promise of the port.
 
-    Inherit from it in a class that pytest collects, and give four fixtures about an account that
-    is fresh for every test: `world`, a `TargetWorld`; `target`; `other`, the same account as
-    another process would connect to it; and `denied`, the same with credentials that are not
-    accepted. What a target does about answers that are lost is for its own tests, since only they
-    can lose them.
+    Inherit from this class in a class that pytest collects, and define four fixtures about an
+    account that is new for every test:
+
+    - `world` is a `TargetWorld`;
+    - `target` is connected to the account;
+    - `other` is connected to the same account, as from another process;
+    - `denied` has credentials that the service refuses.
+
+    Lost answers are for the target's own tests, because only these tests can lose an answer.
 
     ```python
     class TestMyTarget(DeployTargetContract):
