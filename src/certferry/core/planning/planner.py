@@ -173,9 +173,7 @@ BINDING_UNKNOWN = Reason(
     ReasonCode.BINDING_UNKNOWN, Text("the target does not show which certificate the domain has")
 )
 HTTPS_OFF = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
-SERVES_PREVIOUS = Reason(
-    ReasonCode.SERVES_PREVIOUS, Text("the domain still has an earlier certificate")
-)
+SERVES_PREVIOUS = Reason(ReasonCode.SERVES_PREVIOUS, Text("the domain has an old certificate"))
 SETTINGS_DRIFTED = Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
 NEW_CERTIFICATE = Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is coming"))
 
