@@ -74,11 +74,13 @@ def barriers(page: Page) -> list[str]:
 
 
 def must_be_readable(page: Page) -> None:
-    """Fail where a page has barriers, or must be scrolled sideways."""
+    """Fail where a page has barriers, must be scrolled sideways, or breaks a line in an option."""
     found = barriers(page)
     assert [] == found, found
     wider, sticks_out = page.evaluate(_SIDEWAYS)
     assert wider <= 0, sticks_out
+    broken = broken_options(page)
+    assert [] == broken, broken
 
 
 _SIDEWAYS = """() => {
@@ -86,4 +88,28 @@ _SIDEWAYS = """() => {
     const outside = [...document.body.querySelectorAll('*')].filter(
         one => one.getBoundingClientRect().right > root.clientWidth + 1);
     return [root.scrollWidth - root.clientWidth, outside.map(one => one.outerHTML.slice(0, 120))];
+}"""
+
+
+def broken_options(page: Page) -> list[str]:
+    """Return the options of a page's commands that stand on two lines."""
+    found: list[str] = page.evaluate(_BROKEN)
+    return found
+
+
+_BROKEN = """() => {
+    const broken = [];
+    for (const code of document.querySelectorAll('code')) {
+        const walker = document.createTreeWalker(code, NodeFilter.SHOW_TEXT);
+        while (walker.nextNode()) {
+            for (const match of walker.currentNode.data.matchAll(/--[a-z][a-z=0-9-]*/g)) {
+                const range = document.createRange();
+                range.setStart(walker.currentNode, match.index);
+                range.setEnd(walker.currentNode, match.index + match[0].length);
+                const lines = new Set([...range.getClientRects()].map(one => one.top));
+                if (lines.size > 1) broken.push(match[0]);
+            }
+        }
+    }
+    return broken;
 }"""

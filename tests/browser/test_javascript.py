@@ -233,14 +233,15 @@ def test_days_of_a_filter_are_those_of_the_viewer(page: Page) -> None:
     assert "2026-11-30" == page.input_value("[name=until]")
 
 
-def test_command_is_copied(page: Page) -> None:
+def test_command_is_copied(page: Page, tmp_path: Path) -> None:
     """As it stands there; where there is no clipboard, it is selected."""
+    command = f"certferry --config {tmp_path}/certferry.toml sync 'a b'"
     page.evaluate(WAIT_FOR_COPIED)  # a refresh may bring the old word back before it is seen here
     page.click("button[data-copied]")
     page.wait_for_function("window.wasCopied")
-    assert "certferry sync 'a b'" == page.evaluate("navigator.clipboard.readText()")
+    assert command == page.evaluate("navigator.clipboard.readText()")
 
     page.evaluate("Object.defineProperty(navigator, 'clipboard', {value: undefined})")
     page.wait_for_function("!document.querySelector('button[data-copied]').disabled")
     page.click("button[data-copied]")
-    assert "certferry sync 'a b'" == page.evaluate("getSelection().toString()")
+    assert command == page.evaluate("getSelection().toString()")

@@ -23,7 +23,14 @@ from tests.support.tiers import thorough
 
 pytestmark = thorough
 
-_FOR_PROGRAMS = ("/static/", "/api/", "/healthz", "/metrics", "/runs/{run}/events")
+_FOR_PROGRAMS = (
+    "/static/",
+    "/api/",
+    "/healthz",
+    "/metrics",
+    "/runs/{run}/events",
+    "/runs/in-progress",
+)
 _FILES = (".csv", ".json", ".pem", ".toml")
 
 

@@ -18,6 +18,7 @@ from starlette.routing import Route
 from certferry.console.app import pages_of
 from certferry.console.site import HERE, Site, render
 from certferry.text import Text
+from certferry_sandbox.testing.memory_state import MemoryState
 from tests.console.serving import AsVisitor, Began, served
 
 CSS = (HERE / "static" / "console.css").read_text(encoding="utf-8")
@@ -116,8 +117,8 @@ class _Said:
 @pytest.fixture
 def frame(tmp_path: Path) -> str:
     """What a browser is sent below a prefix."""
-    settings = SimpleNamespace(path=None)
-    site = Site(lambda: SimpleNamespace(settings=settings), Began(), "/x")  # type: ignore[arg-type,return-value]  # nothing else is read
+    workspace = SimpleNamespace(settings=SimpleNamespace(path=None), state=MemoryState())
+    site = Site(lambda: workspace, Began(), "/x")  # type: ignore[arg-type,return-value]  # nothing else is read
     app: Starlette = pages_of(site)
     app.router.routes.insert(0, Route("/certificates/{name}", page))
     with served(AsVisitor(app)) as url:

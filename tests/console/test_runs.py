@@ -19,7 +19,9 @@ import pytest
 import requests
 
 from certferry.console.following import ASK_EVERY, AT_ONCE, MOST_OF_ONE, Feeds
-from certferry.console.runs import FEW, STATES, report_view, row_of
+from certferry.console.run_results import SHOWN_IN_ORDER, SHOWN_PROBLEMS, report_view
+from certferry.console.runs import STATES, row_of
+from certferry.console.runs_in_progress import present_work
 from certferry.core.access import Role, User, digest_of_secret
 from certferry.core.observed.stored_runs import (
     RunEvent,
@@ -31,6 +33,7 @@ from certferry.core.observed.stored_runs import (
 )
 from certferry.ports.run_store import RunStore
 from certferry.ports.state import StateStore
+from certferry.present.language import Voice
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.settings import load_checked
@@ -38,6 +41,7 @@ from certferry_sandbox.testing.memory_state import MemoryState
 from tests.acceptance.host import Host
 from tests.console.machine import SECRET, Machine, console_of, fields_of, served_to
 from tests.console.serving import ANNA
+from tests.support.waiting import eventually
 
 NOON = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
 VIEWER = User("bob", Role.VIEWER, NOON)
@@ -106,6 +110,9 @@ def test_a_form_starts_a_run_that_is_seen_to_its_end(machine: Machine) -> None:
     assert (["anna", "console", "done"]) == [document[key] for key in ("who", "from", "state")]
     assert numbers == [event["number"] for event in document["events"]]
     assert document["report"]["ok"]
+    assert (1, 1) == (document["done"], document["count"])
+    assert "1 changed" in whole.partition("<main")[2]
+    assert any("certificate done" in one.data for one in seen if one.event == "progress")
 
 
 def test_a_form_that_is_sent_twice_starts_one_run(machine: Machine) -> None:
@@ -452,7 +459,7 @@ def test_a_reader_who_may_no_longer_read_hears_nothing_more(stored: Stored, how:
 
     with follow(stored.machine, f"/runs/{run.id}") as answer:
         found = messages(answer)
-        assert ["begun", "event"] == [next(found).event, next(found).event]
+        assert ["begun", "event", "progress"] == [next(found).event for _ in range(3)]
         if how == "logged out":
             state.end_session(digest_of_secret(SECRET))
         elif how == "removed":
@@ -464,24 +471,283 @@ def test_a_reader_who_may_no_longer_read_hears_nothing_more(stored: Stored, how:
         assert [] == list(found)
 
 
+# --- runs in progress, at the top of every page
+
+
+def progress_of(stored: Stored) -> StoredRun:
+    """Store that a run of all certificates is in progress, with 12 of 42 done."""
+    run = stored.add_living()
+    waits, why = "verify.waiting", Text("waiting for the CDN to serve the new certificate")
+    events = [
+        RunEvent(1, NOON, "shop", "activity", Text("waiting for the CA")),
+        RunEvent(2, NOON, "img", waits, why, "waiting", "qiniu", "m1.example.com"),
+        RunEvent(4, NOON, "img", waits, why, "waiting", "qiniu", "m0.example.com"),
+        RunEvent(3, NOON, "shop", "issue.done", Text("issued"), "done"),
+    ]
+    stored.state.append_run_events(run.id, sorted(events, key=lambda event: event.number))
+    stored.state.save_run_progress(run.id, 12, 42)
+    return run
+
+
+@pytest.mark.parametrize("path", ["/", "/certificates/img", "/certificates", "/history"])
+def test_run_in_progress_is_seen_from_every_page(stored: Stored, path: str) -> None:
+    """With the person, the trigger and the host, the certificates done, and the present wait."""
+    run = progress_of(stored)
+
+    page = stored.machine.get(path).text
+    top = page.partition('id="running"')[2].partition("</section>")[0]
+
+    for words in (
+        *(f'href="/runs/{run.id}"', "root@web-1 (schedule) on", stored.state.host),
+        *("12 of 42 certificates done", "m0.example.com", "waiting for the CDN to serve"),
+    ):
+        assert words in top
+    assert "waiting for the CA" not in top
+    assert "and 1 more" in top
+    assert "<span data-running>1</span>" in page.partition("<main")[0]
+
+
+def test_page_asks_for_the_runs_in_progress_alone(stored: Stored) -> None:
+    """The first page asks also before a run begins; other pages ask until the last run ends."""
+    path = "/runs/in-progress?of=%2F&amp;name="
+    assert f'hx-get="{path}" hx-trigger="every 30s"' in stored.machine.get("/").text
+    assert "/runs/in-progress" not in stored.machine.get("/history").text
+
+    run = progress_of(stored)
+    part = _eventually_has(stored, "/runs/in-progress?of=/&name=", run.id)
+    assert 'hx-trigger="every 5s"' in part
+    assert "<html" not in part
+    stored.state.save_run_end(run.id, RunState.DONE, NOON, None)
+    assert eventually(lambda: run.id not in stored.machine.get("/").text.partition("</h1>")[0])
+
+
+def _eventually_has(stored: Stored, path: str, words: str) -> str:
+    assert eventually(lambda: words in stored.machine.get(path).text)
+    return stored.machine.get(path).text
+
+
+def test_page_of_a_certificate_shows_its_own_runs(stored: Stored) -> None:
+    """The runs of other certificates are only counted in the navigation."""
+    number = stored.state.begin_run(NOON).number
+    for nth, names in enumerate([("other",), ("img", "other"), ()]):
+        stored.add(nth, names=names, number=number, host=stored.state.host)
+
+    page = stored.machine.get("/certificates/img").text
+    top = page.partition('id="running"')[2].partition("</section>")[0]
+
+    assert ["run-0002", "run-0001"] == re.findall(r'href="/runs/(run-\d+)"', top)
+    assert "<span data-running>3</span>" in page
+
+
+def test_many_runs_in_progress_leave_room_for_the_page(stored: Stored) -> None:
+    """The newest are shown, and the rest are counted."""
+    number = stored.state.begin_run(NOON).number
+    for nth in range(8):
+        stored.add(nth, number=number, host=stored.state.host)
+
+    top = stored.machine.get("/").text.partition('id="running"')[2].partition("</section>")[0]
+
+    assert ["run-0007", "run-0006", "run-0005"] == re.findall(r'href="/runs/(run-\d+)"', top)
+    assert "and 5 more" in top
+
+
+def test_run_in_progress_tells_how_far_it_is(stored: Stored) -> None:
+    """On its page, in its stream, and in the list; its page has no second notice at the top."""
+    run = progress_of(stored)
+
+    page = stored.machine.get(f"/runs/{run.id}").text
+    with follow(stored.machine, f"/runs/{run.id}") as answer:
+        found = messages(answer)
+        streamed = next(one for one in found if one.event == "progress")
+        stored.state.save_run_progress(run.id, 13, 42)
+        later = next(one for one in found if one.event == "progress")
+
+    assert 1 == page.count("12 of 42 certificates done")
+    assert "12 of 42 certificates done" in streamed.data
+    assert "13 of 42 certificates done" in later.data
+    assert "data-seconds" in streamed.data
+    assert "13 of 42 certificates done" in stored.machine.get("/runs").text
+    assert "Run again" not in page
+
+
+EVENTS = [
+    RunEvent(1, NOON, "img", "activity", Text("waiting for the CA")),
+    RunEvent(2, NOON, "img", "issue.done", Text("issued"), "done"),
+    RunEvent(3, NOON, "img", "verify.waiting", Text("m0"), "waiting", "qiniu", "m0"),
+    RunEvent(4, NOON, "img", "verify.waiting", Text("m1"), "waiting", "qiniu", "m1"),
+    RunEvent(5, NOON, "img", "verify.done", Text("m1"), "done", "qiniu", "m1"),
+    RunEvent(6, NOON, "img", "verify.failed", Text("m0"), "failed", "qiniu", "m0"),
+]
+
+
+@pytest.mark.parametrize(
+    ("count", "numbers"), [(0, []), (1, [1]), (2, []), (3, [3]), (4, [4, 3]), (5, [3]), (6, [])]
+)
+def test_present_work_is_all_that_goes_on(count: int, numbers: list[int]) -> None:
+    """A step ends its own wait and the activity of its certificate, not the wait of another
+    domain; the last work comes first.
+    """
+    assert numbers == [event.number for event in present_work(EVENTS[:count])]
+
+
+# --- a run again
+
+
+def test_run_is_started_again_with_its_names(machine: Machine, name: str) -> None:
+    """By a button, once for each page shown; the new run is for the same certificates."""
+    page = machine.run(kind="sync", names=name)
+    fields = fields_of(machine.get(page).text, "Run again")
+
+    again = {machine.post(f"{page}/again", **fields).headers["Location"] for _ in range(2)}
+
+    [path] = again
+    assert page != path
+    run = machine.state.stored_run(path.removeprefix("/runs/"))
+    assert run is not None
+    assert (RunKind.SYNC, (name,), "anna", RunSource.CONSOLE) == (
+        *(run.kind, run.names, run.who, run.source),
+    )
+    machine.runner.wait_for(run.id)
+
+
+@pytest.mark.parametrize(
+    ("more", "page"),
+    [
+        ({"kind": RunKind.RENEW, "names": ("img",)}, "/certificates/img/renew"),
+        ({"kind": RunKind.ROLLBACK, "names": ("img",)}, "/certificates/img/rollback"),
+        ({"plan": "ab" * 32, "names": ("img",)}, f"/plan?since={'ab' * 32}&amp;name=img"),
+        ({"kind": RunKind.RENEW, "names": ("img", "shop")}, None),
+    ],
+)
+def test_run_that_needs_a_look_first_is_not_started_at_once(
+    stored: Stored, more: dict[str, Any], page: str | None
+) -> None:
+    """A renewal, a rollback and a confirmed plan lead to the page that shows their effect."""
+    run = stored.add(1, **more)
+    stored.state.save_run_end(run.id, RunState.FAILED, NOON, None)
+
+    shown = stored.machine.get(f"/runs/{run.id}").text
+
+    assert f'action="/runs/{run.id}/again"' not in shown
+    assert ("Run again…" in shown) == (page is not None)
+    assert page is None or f'href="{page}"' in shown
+    stored.machine.post(f"/runs/{run.id}/again", 409)
+    assert 1 == len(stored.state.stored_runs(10))
+
+
+def test_run_of_a_certificate_that_is_gone_is_refused(stored: Stored) -> None:
+    """The page of the refusal names the certificate."""
+    run = stored.add(1, names=("gone",))
+    stored.state.save_run_end(run.id, RunState.DONE, NOON, None)
+
+    assert "gone" in stored.machine.post(f"/runs/{run.id}/again", 400).text
+    stored.machine.post("/runs/none/again", 404)
+
+
+def test_viewer_is_offered_no_run_again(host: Host) -> None:
+    """A viewer reads the result, and a form that a viewer sends starts nothing."""
+    host.run("sync")
+    with console_of(host, VIEWER) as machine:
+        [run] = machine.state.stored_runs(10)
+
+        assert "Run again" not in machine.get(f"/runs/{run.id}").text
+        machine.post(f"/runs/{run.id}/again", 403)
+        assert 1 == len(machine.state.stored_runs(10))
+
+
+def test_page_of_a_run_over_thousands_stays_small(stored: Stored) -> None:
+    """With a thousand problems, each with a hundred steps: problems first, the rest folded, and a
+    link to the next page of both.
+    """
+    run = stored.add(1, names=tuple(f"c{number}" for number in range(3000)))
+    certificates = [
+        certificate_of(
+            f"c{number}", *("failed", *["failed"] * 100) if number < 1000 else ("in_order",)
+        )
+        for number in range(3000)
+    ]
+    report = RunReport({"certificates": certificates})
+    stored.state.save_run_end(run.id, RunState.FAILED, NOON, report)
+
+    page = stored.machine.get(f"/runs/{run.id}").text
+    below = page.partition("<main")[2]
+
+    assert len(page.encode()) < 200_000
+    assert below.index("1000 failed, 2000 unchanged") < below.index("Not in order")
+    assert below.index("Not in order") < below.index('<details id="in_order">')
+    [problems, in_order] = re.findall(r'<a rel="next" href="([^"]+)"', page)
+    assert ">c20</a>" in stored.machine.get(problems.replace("&amp;", "&")).text
+    unfolded = stored.machine.get(in_order.replace("&amp;", "&")).text
+    assert ">c1050</a>" in unfolded.partition('<details id="in_order" open>')[2]
+
+
 def test_every_run_has_its_words() -> None:
     """Of whatever state, kind and source."""
     for state, kind, source in itertools.product(RunState, RunKind, RunSource):
         run = StoredRun("1", kind, source, "a", "h", NOON, state=state)
         assert STATES[state][1] == row_of(run).state
-    assert () == report_view(None).certificates
+    assert report_view(None, Voice()).counts is None
+
+
+def certificate_of(name: str, result: str, *outcomes: str) -> dict[str, Any]:
+    """Return a certificate as the report of a run has it."""
+    places = dict.fromkeys(("target", "domain", "label", "hint"))
+    steps = [
+        {**places, "action": "deploy", "outcome": outcome, "detail": f"{outcome} since noon"}
+        for outcome in outcomes
+    ]
+    is_ok = result in {"in_order", "elsewhere"}
+    return {"name": name, "ok": is_ok, "result": result, "steps": steps}
 
 
 @pytest.mark.parametrize(
-    ("well", "wrong"), [(0, 0), (1, 1), (FEW, 0), (FEW, 1), (1000, 3), (0, 1000)]
+    ("well", "wrong"), [(0, 0), (1, 1), (60, 0), (60, 1), (1000, 3), (0, 1000), (2000, 1000)]
 )
-def test_a_report_leaves_nothing_out_silently(well: int, wrong: int) -> None:
-    """What is not in order is shown first; what is not shown is counted."""
-    certificates = [{"name": str(number), "ok": number < well} for number in range(well + wrong)]
+def test_every_certificate_of_a_report_is_on_one_page(well: int, wrong: int) -> None:
+    """Each page is bounded, also of a run over thousands, and the counts are of all pages."""
+    document = {
+        "certificates": [
+            certificate_of(str(number), "in_order" if number < well else "failed")
+            for number in range(well + wrong)
+        ]
+    }
 
-    view = report_view({"certificates": certificates})
+    shown: list[str] = []
+    for page in range(1, 102):
+        view = report_view(document, Voice(), page, page)
+        assert (wrong, well) == (view.problems.count, view.in_order.count)
+        assert len(view.problems.certificates) <= SHOWN_PROBLEMS
+        assert len(view.in_order.certificates) <= SHOWN_IN_ORDER
+        for half in (view.problems, view.in_order):
+            if half.number == page:
+                shown += [result.name for result in half.certificates]
 
-    assert well + wrong == len(view.certificates) + view.in_order + view.more
-    shown = [one["name"] for one in view.certificates]
-    assert shown[:wrong] == [str(well + number) for number in range(wrong)][: len(shown)]
-    assert (wrong == 0) or shown
+    assert sorted(map(str, range(well + wrong))) == sorted(shown)
+
+
+def test_report_begins_with_its_worst() -> None:
+    """The sentence counts certificates by result, worst first, and so are they listed; steps with a
+    problem stand before the others, and steps beyond the first are counted.
+    """
+    document = {
+        "certificates": [
+            *(certificate_of(f"same-{number}", "in_order", "unchanged") for number in range(5)),
+            certificate_of("new", "in_order", "unchanged", "done"),
+            certificate_of("late", "waiting", "waiting"),
+            certificate_of("away", "elsewhere", "elsewhere"),
+            certificate_of("wrong", "failed", *["unchanged"] * 30, "done", "failed"),
+        ],
+        "problem": {"code": "x", "message": Text("the end was not stored"), "hint": None},
+    }
+
+    view = report_view(document, Voice())
+
+    assert view.counts is not None
+    counts = "1 failed, 1 waiting, 1 left to another host, 1 changed, 5 unchanged"
+    assert counts == Voice().say(view.counts)
+    assert ["wrong", "late"] == [result.name for result in view.problems.certificates]
+    assert ["away", "new"] == [result.name for result in view.in_order.certificates[:2]]
+    [wrong, _] = view.problems.certificates
+    assert ["failed", "done"] == [step["outcome"] for step in wrong.steps[:2]]
+    assert 32 == len(wrong.steps) + wrong.more
+    assert "the end was not stored" == view.problem

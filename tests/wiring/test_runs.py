@@ -14,7 +14,7 @@ import pytest
 
 from certferry.adapters.state.connect import connect
 from certferry.config.load import load
-from certferry.core.events import Activity, Event, StepEnded
+from certferry.core.events import Activity, Begun, Event, LineageEnded, StepEnded
 from certferry.core.observed.stored_runs import RunEvent, RunKind, RunReport, RunState
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import Outcome, StepOutcome
@@ -24,7 +24,8 @@ from certferry.ports.run_store import RunStore
 from certferry.ports.state import StateStore
 from certferry.reconcile.run import Run
 from certferry.text import Text, verbatim
-from certferry.wiring.runner import RunInProgress, RunOptions, RunWriter
+from certferry.wiring.run_row import RunOptions, RunWriter
+from certferry.wiring.runner import RunInProgress
 from certferry.wiring.settings import ADAPTERS
 from certferry.wiring.workspace import Workspace
 from certferry_sandbox.testing.interruptions import Altered, failing
@@ -70,6 +71,12 @@ def activity(what: str) -> Event:
 
 def writer_of(workspace: Workspace) -> RunWriter:
     return RunWriter(workspace, RunOptions(), "anna@web-1")
+
+
+def progress_of(store: StateStore, run: str) -> tuple[int | None, int | None]:
+    stored = store.stored_run(run)
+    assert stored is not None
+    return stored.done, stored.count
 
 
 def begun(writer: RunWriter) -> str:
@@ -129,6 +136,26 @@ def test_many_events_are_few_writes(workspace: GivenState, store: StateStore) ->
         str(event.text) for event in events
     }
     assert counted.calls["append_run_events"] < len(events) / 10
+
+
+def test_certificates_that_are_done_are_counted(workspace: GivenState, store: StateStore) -> None:
+    """Soon, and also without an event of a certificate; a certificate that a scheduled run tries
+    again is no longer done.
+    """
+    writer = writer_of(workspace)
+    run = begun(writer)
+
+    def must_count(done: int, *events: Event) -> None:
+        for event in events:
+            writer.listener(event)
+        assert eventually(lambda: progress_of(store, run) == (done, 2)), progress_of(store, run)
+
+    must_count(0, Begun(2))
+    must_count(2, LineageEnded("img"), LineageEnded("shop"))
+    must_count(1, activity("failed; the next try is in a minute"), Begun(1))
+    must_count(2, LineageEnded("img"))
+    must_count(0, Begun(2))
+    writer.end(RunState.DONE)
 
 
 def test_run_with_nothing_to_do_writes_its_beginning_and_its_end(

@@ -20,7 +20,8 @@ from certferry.present.progress import progress_on_stdout
 from certferry.reconcile.run import Run, WaitLimit
 from certferry.text import Text
 from certferry.wiring.machine import install_deploy_hook
-from certferry.wiring.runner import RunInProgress, RunOptions
+from certferry.wiring.run_row import RunOptions
+from certferry.wiring.runner import RunInProgress
 from certferry.wiring.selection import meant_by
 from certferry.wiring.workspace import who_runs
 

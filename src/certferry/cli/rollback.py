@@ -17,7 +17,8 @@ from certferry.reconcile.by_hand import to_revoke
 from certferry.reconcile.run import Run
 from certferry.text import Text
 from certferry.wiring import authorities
-from certferry.wiring.runner import RunInProgress, RunOptions
+from certferry.wiring.run_row import RunOptions
+from certferry.wiring.runner import RunInProgress
 from certferry.wiring.selection import must_be_known
 from certferry.wiring.workspace import who_runs
 

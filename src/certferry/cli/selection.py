@@ -29,7 +29,7 @@ from certferry.wiring.settings import load_checked, without_certificates
 from certferry.wiring.workspace import Workspace, who_runs
 
 if TYPE_CHECKING:
-    from certferry.wiring.runner import RunOptions
+    from certferry.wiring.run_row import RunOptions
 
 
 def workspace_of(

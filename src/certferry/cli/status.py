@@ -154,7 +154,8 @@ def show_rehearsal(front: Front, names: tuple[str, ...], *, renew: bool, as_json
     from certferry.core.observed.stored_runs import RunKind
     from certferry.present import documents, report_text
     from certferry.wiring.authorities import rehearsing
-    from certferry.wiring.runner import RunInProgress, RunOptions
+    from certferry.wiring.run_row import RunOptions
+    from certferry.wiring.runner import RunInProgress
 
     console, settings = front.console, read_settings(front, names)
     rehearsing(settings)  # raises before the state is opened, if there is no staging directory

@@ -15,7 +15,8 @@ from certferry.present import documents, report_text
 from certferry.present.progress import log_unchanged
 from certferry.text import Text
 from certferry.wiring.machine import schedulers
-from certferry.wiring.runner import RunInProgress, RunOptions
+from certferry.wiring.run_row import RunOptions
+from certferry.wiring.runner import RunInProgress
 from certferry.wiring.workspace import Workspace
 
 

@@ -41,24 +41,32 @@ class Feed:
     is_closing: Callable[[], bool]
     watchers: int = 0
     has_ended: bool = False
+    #: How many certificates are done, and of how many.
+    progress: tuple[int | None, int | None] = (None, None)
     _recent: deque[RunEvent] = field(default_factory=lambda: deque(maxlen=AT_ONCE))
     #: The number of the last event read.
     _asked: int = 0
     _news: asyncio.Condition = field(default_factory=asyncio.Condition)
 
-    async def after(self, number: int, is_over: Callable[[], bool]) -> Sequence[RunEvent]:
-        """Return the events after a number. If there are none, first wait for an event, for the
-        time of a beat, or for the end of the run or the stream.
+    async def after(
+        self,
+        number: int,
+        progress: tuple[int | None, int | None],
+        is_over: Callable[[], bool],
+    ) -> Sequence[RunEvent]:
+        """Return the events after a number. If there are none, first wait for an event, for other
+        progress, for the time of a beat, or for the end of the run or the stream.
         """
         if self._recent and number < self._recent[0].number - 1:
             return await run_in_threadpool(self._read, number)
         with suppress(TimeoutError):
             async with asyncio.timeout(BEAT_EVERY), self._news:
-                await self._news.wait_for(lambda: is_over() or self._is_news(number))
+                await self._news.wait_for(lambda: is_over() or self._is_news(number, progress))
         return [event for event in self._recent if event.number > number]
 
-    def _is_news(self, number: int) -> bool:
-        return self._asked > number or self.has_ended or self.is_closing()
+    def _is_news(self, number: int, progress: tuple[int | None, int | None]) -> bool:
+        is_news = self._asked > number or self.progress != progress
+        return is_news or self.has_ended or self.is_closing()
 
     async def ask(self) -> None:
         """Ask the state for events until the run has ended. If the state does not answer, ask
@@ -81,6 +89,8 @@ class Feed:
         """Add events just read from the state. Return whether the state may have more events."""
         self._recent.extend(events)
         self._asked = events[-1].number if events else self._asked
+        if run is not None:
+            self.progress = (run.done, run.count)
         is_more = len(events) == AT_ONCE
         self.has_ended = not is_more and (run is None or run.state is not RunState.RUNNING)
         return is_more
@@ -100,6 +110,8 @@ class Viewing:
     feed: Feed
     #: The stream must end, because the viewer has opened too many streams since.
     is_displaced: bool = False
+    #: The progress that the stream has shown.
+    _progress: tuple[int | None, int | None] = (None, None)
 
     @property
     def is_over(self) -> bool:
@@ -107,8 +119,10 @@ class Viewing:
         return self.is_displaced or self.feed.has_ended
 
     async def after(self, number: int) -> Sequence[RunEvent]:
-        """See `Feed.after`."""
-        return await self.feed.after(number, lambda: self.is_displaced)
+        """See `Feed.after`. Other progress is news once."""
+        events = await self.feed.after(number, self._progress, lambda: self.is_displaced)
+        self._progress = self.feed.progress
+        return events
 
 
 @dataclass(eq=False)

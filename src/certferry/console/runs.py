@@ -8,7 +8,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timedelta
 from functools import partial
-from typing import cast
+from typing import Any
 from urllib.parse import urlencode
 
 from msgspec import Struct
@@ -21,22 +21,27 @@ from starlette.routing import Route
 from certferry.console.following import message
 from certferry.console.guard import is_still_in
 from certferry.console.refusals import PageRefused
+from certferry.console.run_results import ReportView, report_view
+from certferry.console.runs_in_progress import (
+    KINDS,
+    SOURCES,
+    RunInProgress,
+    clock,
+    in_progress,
+    progress_of,
+)
 from certferry.console.site import Site, link, render, site_of, visitor_of, voice_of, with_form
 from certferry.console.tables import page_of_certificate
 from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, RunState, StoredRun
 from certferry.core.planning.report import Outcome
 from certferry.errors import ConfigError
-from certferry.ports.run_store import KEPT_WHOLE, RunStore
-from certferry.present.documents import Document, report_in
-from certferry.present.language import Voice
+from certferry.ports.run_store import KEPT_WHOLE
+from certferry.ports.state import StateStore
 from certferry.text import Text
 
 ON_A_PAGE = 50
-SHOWN_EVENTS, SHOWN_CERTIFICATES, FEW = 100, 30, 10
-"""A run's page shows at most `SHOWN_EVENTS` events and `SHOWN_CERTIFICATES` certificates with
-problems. In a run of at most `FEW` certificates, those without problems are shown too. So a page
-takes at most 50 ms; the API's document has everything.
-"""
+SHOWN_EVENTS = 100
+"""A run's page shows at most so many events."""
 
 FILTERS = ("name", "host", "who")
 
@@ -57,19 +62,6 @@ STATES = {
 }
 """For each state of a run: the class of the badge, the word, and the sentence."""
 
-KINDS = {
-    RunKind.SYNC: Text("Sync"),
-    RunKind.REHEARSE: Text("Rehearsal"),
-    RunKind.RENEW: Text("Renewal"),
-    RunKind.ROLLBACK: Text("Rollback"),
-}
-SOURCES = {
-    RunSource.SCHEDULE: Text("schedule"),
-    RunSource.COMMAND: Text("command line"),
-    RunSource.CONSOLE: Text("console"),
-    RunSource.API: Text("API"),
-    RunSource.HOOK: Text("hook"),
-}
 TONES = {
     Outcome.DONE.value: "ok",
     Outcome.WAITING.value: "notice",
@@ -80,8 +72,8 @@ TONES = {
 """The class of the badge, by outcome. Other outcomes have no badge."""
 
 
-def runs_of(site: Site) -> RunStore:
-    """Return the store of runs."""
+def runs_of(site: Site) -> StateStore:
+    """Return the state, which stores the runs."""
     return site.workspace().state
 
 
@@ -97,6 +89,8 @@ class RunRow(Struct, frozen=True):
     source: Text
     #: The duration; `None` before the run's end.
     took: Text | None
+    #: How many certificates are done; `None` after the run's end.
+    progress: Text | None
     is_running: bool
 
 
@@ -106,7 +100,8 @@ def row_of(run: StoredRun) -> RunRow:
     if run.ended_at is not None:
         took = Text("{words}", words=whole_seconds(run.ended_at - run.started_at))
     is_running, words = run.state is RunState.RUNNING, STATES[run.state]
-    return RunRow(run, *words, KINDS[run.kind], SOURCES[run.source], took, is_running)
+    progress = progress_of(run) if is_running else None
+    return RunRow(run, *words, KINDS[run.kind], SOURCES[run.source], took, progress, is_running)
 
 
 def whole_seconds(time: timedelta) -> timedelta:
@@ -150,32 +145,15 @@ def new_request() -> str:
     return secrets.token_urlsafe(16)
 
 
-class ReportView(Struct, frozen=True):
-    """A report as shown, made from the document printed by the command."""
-
-    #: The certificates with problems, then the others if the report is short.
-    certificates: tuple[Document, ...] = ()
-    #: The number of certificates without problems that are not listed.
-    in_order: int = 0
-    #: The number of certificates with problems that are not listed.
-    more: int = 0
-
-
-def report_view(document: Document | None) -> ReportView:
-    """Return how a report is shown."""
-    documents = cast("list[Document]", (document or {}).get("certificates") or [])
-    wrong = [entry for entry in documents if not entry.get("ok")]
-    well = [entry for entry in documents if entry.get("ok")]
-    few = well if len(documents) <= FEW else []
-    shown = (*wrong[:SHOWN_CERTIFICATES], *few)
-    return ReportView(shown, len(well) - len(few), len(wrong[SHOWN_CERTIFICATES:]))
-
-
 def _elapsed(began: datetime, event: RunEvent) -> str:
-    """Return the time from the start of the run to an event: `0:07`, `1:02:03`."""
-    minutes, seconds = divmod(int(whole_seconds(event.at - began).total_seconds()), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    """Return the time from the start of the run to an event, as `clock` writes a duration."""
+    return clock(event.at - began)
+
+
+def running(request: Request) -> Response:
+    """Render the runs in progress for the top of another page, which asks again and again."""
+    query = request.query_params
+    return render(request, "running.html", of=query.get("of", ""), lineage=query.get("name", ""))
 
 
 def one_run(request: Request) -> Response:
@@ -202,34 +180,76 @@ def one_run(request: Request) -> Response:
         last=last,
         elapsed=partial(_elapsed, run.started_at),
         tones=TONES,
-        report=_report_of(site, run, voice_of(request)),
+        report=_report_of(request, run),
+        is_unfolded="in_order" in request.query_params,
+        running=in_progress(runs, run),
+        again=None if row_of(run).is_running else _again(run),
+        request_id=new_request(),
         has_new_plan=any(event.event == PLAN_CHANGED for event in events),
         certificate=page_of_certificate,
-        plan_now=urlencode({"since": run.plan or "", **_alone(run)}),
+        plan_now=_plan_now(run),
     )
 
 
-def _report_of(site: Site, run: StoredRun, voice: Voice) -> ReportView:
+def _report_of(request: Request, run: StoredRun) -> ReportView:
     """Return the view of a run's report. Views of ended runs are kept, because reading a report of
     a thousand certificates takes long.
     """
-    kept = site.reports.get((run.id, voice.language))
+    site, voice, query = site_of(request), voice_of(request), request.query_params
+    pages = (number_of(query.get("problems", ""), 1), number_of(query.get("in_order", ""), 1))
+    kept = site.reports.get((run.id, voice.language, *pages))
     if isinstance(kept, ReportView):
         return kept
-    view = report_view(report_in(runs_of(site).run_report(run.id), voice))
+    report = runs_of(site).run_report(run.id)
+    view = report_view(None if report is None else report.document, voice, *pages)
     if run.ended_at is not None:
-        site.reports.add((run.id, voice.language), view)
+        site.reports.add((run.id, voice.language, *pages), view)
     return view
+
+
+class Again(Struct, frozen=True):
+    """How an operator starts an ended run again."""
+
+    #: The path of the page that shows the effect before the run; empty if a form starts the run at
+    #: once.
+    page: str = ""
+
+
+def _again(run: StoredRun) -> Again | None:
+    """Return how to start a run again; `None` if only a command can. A run that may replace a
+    certificate that works, or that carries out a confirmed plan, first shows its effect.
+    """
+    if run.plan is not None:
+        return Again(f"/plan?{_plan_now(run)}")
+    if run.kind in {RunKind.SYNC, RunKind.REHEARSE}:
+        return Again()
+    if len(run.names) == 1:
+        return Again(f"{page_of_certificate(run.names[0])}/{run.kind.value}")
+    return None
+
+
+def again(request: Request, form: FormData) -> Response:
+    """Start an ended run again, and redirect to the new run's page. The names are those stored,
+    because a page has no room for thousands.
+    """
+    run = stored(site_of(request), request.path_params["run"])
+    if _again(run) != Again():
+        problem = Text("this run cannot be repeated without showing its effect first")
+        raise PageRefused(409, problem)
+    token = str(form.get("request") or "") or None
+    new = started(request, run.kind, run.names, source=RunSource.CONSOLE, plan=None, form=token)
+    return RedirectResponse(link(request, f"/runs/{new.id}"), 303)
 
 
 PLAN_CHANGED = "plan_changed"
 
 
-def _alone(run: StoredRun) -> dict[str, str]:
-    """Return the query for the plan of a single certificate, if the run was for a single
-    certificate.
+def _plan_now(run: StoredRun) -> str:
+    """Return the query of the page with the differences from the plan of a run. A run for a single
+    certificate has the plan of this certificate.
     """
-    return {"name": run.names[0]} if len(run.names) == 1 else {}
+    alone = {"name": run.names[0]} if len(run.names) == 1 else {}
+    return urlencode({"since": run.plan or "", **alone})
 
 
 def stored(site: Site, run: str) -> StoredRun:
@@ -283,10 +303,18 @@ async def _stream(request: Request, run: StoredRun, number: int) -> AsyncIterato
             for event in events:
                 number = event.number
                 yield message("event", _event_page(request, run, event), number)
+            standing = None if watch.is_over else await run_in_threadpool(_standing, site, run)
+            if standing is not None:
+                yield message("progress", _fragment(request, "running.html", alone=standing))
             if watch.is_displaced or not events:
                 yield message("ended", "") if watch.is_over else BEAT
                 if watch.is_over:
                     return
+
+
+def _standing(site: Site, run: StoredRun) -> RunInProgress | None:
+    # A cached answer may be older than the news that the stream has just got.
+    return in_progress(runs_of(site), stored(site, run.id))
 
 
 BEAT = ": it goes on\n" + message("beat", "")
@@ -294,8 +322,11 @@ BEAT = ": it goes on\n" + message("beat", "")
 
 def _event_page(request: Request, run: StoredRun, event: RunEvent) -> str:
     elapsed = partial(_elapsed, run.started_at)
-    page = render(request, "event.html", new=event, elapsed=elapsed, tones=TONES)
-    return bytes(page.body).decode().strip()
+    return _fragment(request, "event.html", new=event, elapsed=elapsed, tones=TONES)
+
+
+def _fragment(request: Request, template: str, **view: Any) -> str:
+    return bytes(render(request, template, **view).body).decode().strip()
 
 
 def start(request: Request, form: FormData) -> Response:
@@ -352,7 +383,9 @@ def stop(request: Request) -> Response:
 ROUTES = (
     Route("/runs", listed, name="runs"),
     Route("/runs", with_form(start), methods=["POST"], name="runs.start"),
+    Route("/runs/in-progress", running, name="runs.in-progress"),
     Route("/runs/{run}", one_run, name="run"),
     Route("/runs/{run}/events", follow, name="run.events"),
+    Route("/runs/{run}/again", with_form(again), methods=["POST"], name="run.again"),
     Route("/runs/{run}/stop", stop, methods=["POST"], name="run.stop"),
 )

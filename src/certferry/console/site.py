@@ -25,6 +25,7 @@ from starlette.responses import HTMLResponse, Response
 
 from certferry.console.following import Feeds
 from certferry.console.observing import Observer, Recent
+from certferry.console.runs_in_progress import SHOWN_RUNS, RunsInProgress
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import User
 from certferry.core.certificates.certificate import first_of
@@ -42,6 +43,7 @@ HERE = Path(__file__).parent
 _TYPED = re.compile(r"`([^`\n]+)`")
 _OPTION = re.compile(r"(?<!\S)--[a-z][a-z-]+")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d UTC")
+_FAILURE = 500
 LANGUAGE_NAMES = (("en", "English"), ("zh", "中文"))
 
 
@@ -82,19 +84,21 @@ class Site:
     unread: Problem | None = None
     observer: Observer = field(init=False)
     stored: Snapshots = field(init=False)
+    running: RunsInProgress = field(init=False)
     #: Set when the process ends, so streams end at once.
     closing: threading.Event = field(default_factory=threading.Event)
     feeds: Feeds = field(init=False)
     #: Plans shown to operators, by digest. The page of a later plan shows the differences from a
     #: shown plan.
     shown_plans: Recent[str, Sequence[Plan]] = field(default_factory=lambda: Recent(20))
-    #: The views of ended runs' reports, by run and language.
-    reports: Recent[tuple[str, str], object] = field(default_factory=lambda: Recent(50))
+    #: The views of ended runs' reports, by run, language and the pages of both lists.
+    reports: Recent[tuple[str, str, int, int], object] = field(default_factory=lambda: Recent(50))
 
     def __post_init__(self) -> None:
         self.feeds = Feeds(lambda: self.workspace().state, self.closing.is_set)
         self.observer = Observer(now)  # the machine's clock works even without the state
         self.stored = Snapshots(self.workspace)
+        self.running = RunsInProgress(self.workspace)
 
     def now(self) -> datetime:
         """Return the time by the state's clock."""
@@ -230,6 +234,8 @@ def render(
     - `link("/path")`, `here(place=…)`, `asset("name")`
     - `visitor`, `language`, `path`
     - `wrong_file`: see `Site.unread`
+    - `in_progress()`: the runs in progress; none on a page that reports a failure, because the
+      state may have failed
     - `trouble`: the number of things that need a person, for the title
     """
     voice = voice_of(request)
@@ -298,6 +304,8 @@ def render(
             path=path,
             here=here,
             wrong_file=site.unread,
+            in_progress=site.running.latest if visitor and status < _FAILURE else tuple,
+            most_running=SHOWN_RUNS,
             **{"trouble": site.stored.troubles if visitor else 0, **view},
         )
     )

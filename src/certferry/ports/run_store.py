@@ -25,6 +25,9 @@ class RunStore(Protocol):
         Keep the newest `EVENTS_OF_A_RUN`. Ignore events of an unknown run.
         """
 
+    def save_run_progress(self, run: str, done: int, count: int) -> None:
+        """Store that `done` of `count` certificates are done. Ignore an unknown or ended run."""
+
     def save_run_end(
         self, run: str, state: RunState, ended_at: datetime, report: RunReport | None
     ) -> None:
@@ -47,6 +50,9 @@ class RunStore(Protocol):
         """Return at most `limit` runs, newest first, older than the run with the id `before`. With
         `lineage`, return runs for this lineage and runs for all lineages.
         """
+
+    def runs_in_progress(self, limit: int) -> tuple[StoredRun, ...]:
+        """Return at most `limit` runs in progress on any host, newest first."""
 
     def run_events(self, run: str, after: int = 0, limit: int = 1000) -> tuple[RunEvent, ...]:
         """Return a run's events with a number above `after`, in order."""

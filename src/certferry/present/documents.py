@@ -546,13 +546,8 @@ def of_run(
     return {
         **_run(run),
         "events": [_run_event(event) for event in events],
-        "report": report_in(report, voice),
+        "report": None if report is None else rendered(report.document, voice),
     }
-
-
-def report_in(report: RunReport | None, voice: Voice) -> Document | None:
-    """Return the document that a run printed, for a person."""
-    return None if report is None else rendered(report.document, voice)
 
 
 def rendered(document: Mapping[str, object], voice: Voice) -> Document:
@@ -583,6 +578,8 @@ def _run(run: StoredRun) -> Document:
         "host": run.host,
         "names": list(run.names),
         "plan": run.plan,
+        "done": run.done,
+        "count": run.count,
     }
 
 

@@ -1,247 +1,47 @@
-"""Carry out a run and store the run as a row in the state: events, report, end. Also notify
-operators and monitors. Every run goes through here, whether a terminal, the schedule, another
-client's hook, the console or the API starts the run.
+"""Carry out a run, store the run's row (`run_row.py`), and notify operators and monitors. Every run
+goes through here, whether a terminal, the schedule, another client's hook, the console or the API
+starts the run.
 """
 
 from __future__ import annotations
 
-import itertools
 import logging
-import secrets
 import threading
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 
 from certferry import errors
-from certferry.core import events
 from certferry.core.observed import stored_runs
 from certferry.core.planning.digest import must_be_confirmed
 from certferry.core.planning.plan import Plan
 from certferry.core.planning.report import UNEXPECTED, SyncReport
-from certferry.core.redaction import without_secrets
 from certferry.errors import Problem
 from certferry.ports.progress import Progress, each_of, no_listener
-from certferry.ports.run_store import EVENTS_OF_A_RUN
-from certferry.ports.state import StateStore
 from certferry.present import documents
-from certferry.present.progress import entry_of, news
 from certferry.reconcile.by_hand import go_back, withdraw_by_hand
 from certferry.reconcile.reads import Rehearsed, plans_to_confirm, rehearse
 from certferry.reconcile.reconciler import Reconciler
 from certferry.reconcile.retries import ScheduledRun
-from certferry.reconcile.run import Ports, Run, WaitLimit, in_thread, recorded_as_begun
+from certferry.reconcile.run import Ports, Run, in_thread
 from certferry.text import Text
 from certferry.values import replace
 from certferry.wiring.accounts import forget_refusals
 from certferry.wiring.authorities import finish_revocations, rehearsal_issuer, rehearsing
-from certferry.wiring.clock import now
 from certferry.wiring.notifications import salvaged
 from certferry.wiring.recorded import lost_state, undeclared, with_undeclared
+from certferry.wiring.run_row import RunOptions, RunWriter, with_hint
 from certferry.wiring.selection import must_be_renewed_here, must_declare, select, the_one_meant
-from certferry.wiring.state import may_be_there
 from certferry.wiring.workspace import Workspace, who_runs
-
-SOON = 0.3
-"""Seconds during which events are collected, before all of them are written together."""
-
-AGAIN, ENDS_TRIED = 10.0, 360
-"""If the state refuses the end of a run: seconds until the next try, and maximum number of tries
-(an hour in all). Until the end is stored, the run counts as killed.
-"""
 
 ENDING = timedelta(seconds=9)
 """Time for stopped runs to reach a safe point, because the process must end within 10 seconds."""
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class RunOptions:
-    """The work of a run, and the place where the run was started."""
-
-    kind: stored_runs.RunKind = stored_runs.RunKind.SYNC
-    source: stored_runs.RunSource = stored_runs.RunSource.COMMAND
-    #: The run is for every declared certificate; monitors count only such runs.
-    is_whole: bool = True
-    #: Digest of a plan: carry out exactly this plan, or nothing.
-    plan: str | None = None
-    wait_limit: WaitLimit = field(default_factory=WaitLimit)
-    #: Also order certificates that are not due, in a rehearsal.
-    renews: bool = False
-    #: Upload again to accounts that refused uploads as full.
-    quota_raised: bool = False
-
-
-class RunWriter:
-    """Writes the row of a run: the beginning, the events (see `SOON`), and the end. If the state
-    refuses a write, the run goes on.
-    """
-
-    def __init__(
-        self, workspace: Workspace, options: RunOptions, who: str, *, again: float = AGAIN
-    ) -> None:
-        self._workspace = workspace
-        self._options = options
-        self._again = again
-        self._lineages = tuple(desired.lineage for desired in workspace.certificates)
-        self._who = who
-        self._asked_at = now()
-        self._events: list[stored_runs.RunEvent] = []
-        self._numbers = itertools.count(1)
-        self._guard, self._turn = threading.Lock(), threading.Lock()
-        self._is_writing = False
-        self._over = threading.Event()
-        self._ending = ExitStack()
-        self._gave_up = self._has_ended = False
-        self.stored: stored_runs.StoredRun | None = None
-        self.listener: Progress = news(self._note)
-
-    def try_to_begin(self) -> None:
-        """Store the beginning of the run if a state exists and accepts the row."""
-        settings = self._workspace.settings.state
-        if self.stored is not None or self._gave_up or not may_be_there(settings):
-            return
-        try:
-            self.begin()
-        except errors.CertferryError as error:  # the run itself reports the error
-            self._gave_up = True
-            _log.debug("%s", error.message)
-
-    def begin(self, request: str | None = None) -> stored_runs.StoredRun:
-        """Store the beginning of the run and return the run's row; if this `request` already began
-        a run, return that run's row. Raises `ConfigError` and `StateError`.
-        """
-        options = self._options
-        with ExitStack() as ending:
-            state = self._workspace.state
-            begun = ending.enter_context(recorded_as_begun(lambda: state))
-            mine = stored_runs.StoredRun(
-                f"{self._asked_at:%Y%m%d-%H%M%S}-{secrets.token_hex(4)}",
-                options.kind,
-                options.source,
-                self._who,
-                state.host,
-                state.now() if begun is None else begun.began_at,
-                () if options.is_whole else self._lineages,
-                options.plan,
-                None if begun is None else begun.number,
-            )
-            stored = state.save_run_begin(mine, request)
-            if stored.id == mine.id:
-                self.stored, self._ending = stored, ending.pop_all()
-        return stored
-
-    def note_problem(self, problem: Problem) -> None:
-        """Add the problem that ended the run as the last event, named by the problem's code."""
-        message = _with_hint(problem.message, problem.hint)
-        self._add("", str(problem.code), message, stored_runs.RunState.FAILED.value)
-
-    def end(self, state: stored_runs.RunState, report: stored_runs.RunReport | None = None) -> None:
-        """Store the run's end after the run's events. Only the first call counts."""
-        self._over.set()
-        self.try_to_begin()  # the run may have made the state
-        if self.stored is None or self._has_ended:
-            return
-        store = partial(self._store_end, self.stored.id, state, self._now(), report)
-        if not store():
-            in_thread(partial(self._store_later, store), "the end of a run")
-        self._ending.close()
-        self._has_ended = True
-
-    def _store_end(
-        self,
-        run: str,
-        state: stored_runs.RunState,
-        ended_at: datetime,
-        report: stored_runs.RunReport | None,
-    ) -> bool:
-        self._write()
-        try:
-            self._state.save_run_end(run, state, ended_at, report)
-        except errors.CertferryError as error:
-            _log.debug("%s", error.message)
-            return False
-        return True
-
-    def _store_later(self, store: Callable[[], bool]) -> None:
-        """Retry storing the end until the state accepts the end, the tries run out, or the process
-        ends.
-        """
-        for _ in range(ENDS_TRIED):
-            time.sleep(self._again)
-            if store():
-                return
-
-    def _note(self, event: events.Activity | events.StepEnded) -> None:
-        entry = entry_of(event)
-        place = (entry.outcome, entry.target, entry.domain)
-        self._add(event.lineage, entry.event, _with_hint(entry.detail, entry.hint), *place)
-
-    def _add(
-        self,
-        lineage: str,
-        event: str,
-        text: Text,
-        outcome: str | None = None,
-        target: str | None = None,
-        domain: str | None = None,
-    ) -> None:
-        shown, at = without_secrets(text), self._now()
-        with self._guard:
-            if len(self._events) >= EVENTS_OF_A_RUN:  # the state has been unusable for long
-                return
-            number = next(self._numbers)
-            self._events.append(
-                stored_runs.RunEvent(number, at, lineage, event, shown, outcome, target, domain)
-            )
-            if self._is_writing or self._over.is_set():
-                return
-            self._is_writing = True
-        in_thread(self._write_on, "events of a run")
-
-    def _write_on(self) -> None:
-        """Write events until `SOON` passes without a new event. The run's own thread never waits
-        for the state.
-        """
-        while not self._over.wait(SOON):
-            with self._guard:
-                if not self._events:
-                    self._is_writing = False
-                    return
-            self._write()
-
-    def _write(self) -> None:
-        with self._turn:  # a single writer keeps the events in order
-            with self._guard:
-                pending = tuple(self._events)
-            if not pending or self.stored is None:
-                return
-            try:
-                self._state.append_run_events(self.stored.id, pending)
-            except errors.CertferryError as error:
-                _log.debug("%s", error.message)
-                return
-            with self._guard:
-                del self._events[: len(pending)]
-
-    @property
-    def _state(self) -> StateStore:
-        return self._workspace.state
-
-    def _now(self) -> datetime:
-        with suppress(errors.CertferryError):
-            return now() if self.stored is None else self._state.now()
-        return now()
-
-
-def _with_hint(message: Text, hint: Text | None) -> Text:
-    return message if hint is None else Text("{said} (hint: {hint})", said=message, hint=hint)
 
 
 @dataclass(eq=False)
@@ -489,7 +289,7 @@ class Runner:
         except errors.Interrupted:
             pass  # the run's row says so
         except errors.Reported as error:
-            problem = _with_hint(error.message, error.hint)
+            problem = with_hint(error.message, error.hint)
             _log.warning(Text("run {run}: {problem}", run=name, problem=problem))
         except Exception:  # noqa: BLE001 - the last frame of the run's thread
             _log.exception(Text("unexpected error"))

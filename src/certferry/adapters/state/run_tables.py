@@ -45,6 +45,8 @@ _RUNS = Table(
     ended_at=columns.MOMENT,
     names=columns.NAMES,
     number=columns.NUMBER,
+    done=columns.NUMBER,
+    count=columns.NUMBER,
 )
 _EVENTS = Table("run_event", RunEvent, number=columns.NUMBER, at=columns.MOMENT, text=columns.TEXT)
 
@@ -107,6 +109,10 @@ class RunTables(Tables):
 
         self._database.run(append)
 
+    def save_run_progress(self, run: str, done: int, count: int) -> None:
+        query = "UPDATE run SET done = ?, count = ? WHERE id = ? AND ended_at IS NULL"
+        self._database.run(lambda transaction: transaction.execute(query, done, count, run))
+
     def save_run_end(
         self, run: str, state: RunState, ended_at: datetime, report: RunReport | None
     ) -> None:
@@ -148,6 +154,12 @@ class RunTables(Tables):
         where = f"WHERE {' AND '.join(asked)}" if asked else ""
         runs = _RUNS.found(self._database, f"{where} {_IN_ORDER}", *asked.values(), limit)
         return self._as_they_stand(runs)
+
+    def runs_in_progress(self, limit: int) -> tuple[StoredRun, ...]:
+        # Killed runs have no end either, but only until a later run gets their number.
+        unended = f"WHERE ended_at IS NULL AND number IS NOT NULL {_IN_ORDER}"
+        runs = self._as_they_stand(_RUNS.found(self._database, unended, _ALL))
+        return tuple(run for run in runs if run.state is RunState.RUNNING)[:limit]
 
     def run_events(self, run: str, after: int = 0, limit: int = 1000) -> tuple[RunEvent, ...]:
         condition = "WHERE run = ? AND number > ? ORDER BY number LIMIT ?"

@@ -1,6 +1,6 @@
 "use strict";
-/* Improves pages that are whole without it: times in the viewer's zone, buttons that copy, and the
-   icon of a tab in the background. Everything else is links, forms and htmx. */
+/* Improves pages, which also work without JavaScript: shows times in the viewer's zone, copies
+   commands, and keeps the icon of the tab up to date. Everything else is links, forms and htmx. */
 (() => {
   const root = document.documentElement;
   root.classList.add("scripted");
@@ -13,8 +13,8 @@
   const localOf = (moment, seconds) =>
     `${dayOf(moment)} ${two(moment.getHours())}:${two(moment.getMinutes())}${seconds}`;
 
-  /* The server writes "2026-11-29 16:20 UTC", in sentences and in pictures, too. What is to be copied
-     stays as it is. */
+  /* The server writes "2026-11-29 16:20 UTC", also in sentences and in pictures. Text to be copied
+     keeps UTC. */
   const inUtc = /(\d{4}-\d\d-\d\d) (\d\d:\d\d)(:\d\d)? UTC/g;
   const writeMoments = () => {
     const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
@@ -28,7 +28,7 @@
     }
   };
 
-  /* A moment of which only the day is written; a day that is no moment stays as it is. */
+  /* Rewrites moments shown as a day. A day without a time of day keeps its date. */
   const writeDays = () => {
     for (const time of document.querySelectorAll("time[datetime*=T]")) {
       if (!/^\d{4}-\d\d-\d\d$/.test(time.textContent)) continue;
@@ -74,8 +74,8 @@
     }
   };
 
-  /* A filter by days means those of the viewer's zone: its fields show them, and send the moments at
-     which they begin and end. */
+  /* A filter by days means days of the viewer's zone. The fields show these days, and send the moments
+     at which the days begin and end. */
   const isUntil = (field) => field.name === "until";
 
   const writeDayFields = () => {
@@ -97,12 +97,12 @@
     }
   });
 
-  /* What happens moves to the day that it has in the viewer's zone, one beside its own at most: the
-     page has a hidden day before and after its own for these. */
+  /* An event moves to its day in the viewer's zone, at most one day before or after its day in UTC.
+     The page has a hidden day before the first and after the last for such events. */
   const dayIn = (strip, at) => strip.querySelector(`[data-day="${dayOf(new Date(at))}"]`);
 
   const groupIn = (day, group) => {
-    let there = [...day.children].find((one) => one.className === group.className);
+    let there = [...day.children].find((child) => child.className === group.className);
     if (!there) {
       there = group.cloneNode(false);
       there.append(group.querySelector(".what").cloneNode(true));
@@ -116,25 +116,25 @@
     const group = link.parentElement;
     if (!day || day === group.parentElement) return;
     const there = groupIn(day, group);
-    const isLater = (one) => !(one.dataset.at <= link.dataset.at);
+    const isLater = (other) => !(other.dataset.at <= link.dataset.at);
     there.insertBefore(link, [...there.querySelectorAll("a")].find(isLater) ?? null);
     if (!group.querySelector("a")) group.remove();
   };
 
-  /* So do the moments of those that are only counted. */
+  /* Moves the moments behind "and 3 more" to their days, too. */
   const countInItsDay = (strip, more) => {
     const group = more.parentElement;
     const moments = more.dataset.more.split(" ");
-    const dayOfOne = (at) => dayIn(strip, at) ?? group.parentElement;
-    for (const day of new Set(moments.map(dayOfOne))) {
+    const dayOfMoment = (at) => dayIn(strip, at) ?? group.parentElement;
+    for (const day of new Set(moments.map(dayOfMoment))) {
       if (day === group.parentElement) continue;
       const there = groupIn(day, group);
-      const found = there.querySelector("[data-more]");
-      const before = found ? found.dataset.more.split(" ") : [];
-      const some = moments.filter((at) => dayOfOne(at) === day);
-      writeMore(found ?? there.appendChild(more.cloneNode(true)), [...before, ...some]);
+      const present = there.querySelector("[data-more]");
+      const before = present ? present.dataset.more.split(" ") : [];
+      const moved = moments.filter((at) => dayOfMoment(at) === day);
+      writeMore(present ?? there.appendChild(more.cloneNode(true)), [...before, ...moved]);
     }
-    const own = moments.filter((at) => dayOfOne(at) === group.parentElement);
+    const own = moments.filter((at) => dayOfMoment(at) === group.parentElement);
     if (own.length) writeMore(more, own);
     else more.remove();
     if (!group.querySelector("a")) group.remove();
@@ -153,7 +153,7 @@
     for (const strip of document.querySelectorAll(".strip")) {
       for (const link of strip.querySelectorAll("[data-at]")) moveToItsDay(strip, link);
       for (const more of strip.querySelectorAll("[data-more]")) countInItsDay(strip, more);
-      const isRight = strip.querySelector(`[data-day="${today}"]`); /* or this clock is days off */
+      const isRight = strip.querySelector(`[data-day="${today}"]`); /* false if the browser's clock is days off */
       for (const day of strip.children) {
         if (isRight) day.hidden = day.dataset.day < today || day.dataset.day > last;
         day.classList.toggle("off", !day.querySelector("p"));
@@ -190,7 +190,7 @@
     selection.addRange(range);
   };
 
-  const said = (button, words) => {
+  const showOn = (button, words) => {
     const before = button.textContent;
     button.textContent = words;
     button.disabled = true;
@@ -200,7 +200,7 @@
     }, 1500);
   };
 
-  /* A part that could not be refreshed stays as it was, and the page says so. */
+  /* After a failed refresh the page keeps its old content, and says that the content may be old. */
   const sayStale = (isStale) => {
     const note = document.querySelector("[data-stale]");
     if (note) note.hidden = !isStale;
@@ -210,7 +210,7 @@
     sayStale(event.detail.ctx.response.status >= 400)
   );
 
-  /* Over plain HTTP there is no clipboard: the text is selected, for Ctrl+C. */
+  /* Browsers offer no clipboard over plain HTTP. There, the script selects the text for Ctrl+C. */
   document.addEventListener("click", async (event) => {
     const button = event.target.closest("button[data-copied]");
     if (!button) return;
@@ -218,20 +218,34 @@
     if (!source) return;
     try {
       await navigator.clipboard.writeText(source.value ?? source.textContent);
-      said(button, button.dataset.copied);
+      showOn(button, button.dataset.copied);
     } catch {
       select(source);
-      if (button.dataset.selected) said(button, button.dataset.selected);
+      if (button.dataset.selected) showOn(button, button.dataset.selected);
     }
   });
 
+  /* htmx refreshes the runs in progress at the top of the page. Copies their number into the
+     navigation, which stands twice on the page. */
+  const countRuns = () => {
+    const running = document.getElementById("running");
+    if (!running) return;
+    for (const count of document.querySelectorAll("[data-running]")) {
+      if (count.textContent === running.dataset.count) continue;
+      count.textContent = running.dataset.count;
+      count.parentElement.hidden = running.dataset.count === "0";
+    }
+  };
+
   const improve = () => {
     writeTimes();
+    countRuns();
     showTrouble();
   };
 
-  /* Whatever changes the page, a refresh of a part or the live run: before it is painted. What is
-     improved already is not written again, which would be a change without end. */
+  /* Improves the page after each change, before the browser paints: htmx refreshes parts, and runs.js
+     adds events. Each function writes only where the text differs. A function that always wrote would
+     change the page, and so call itself for ever. */
   const watch = () => {
     improve();
     setInterval(writeNear, 30000);

@@ -60,6 +60,9 @@ class StoredRun(Struct, frozen=True):
     plan: str | None = None
     #: Links to the `BegunRun` on `host`. A run with neither number nor end was killed.
     number: int | None = None
+    #: The number of certificates done, and of all certificates; `None` before the run has counted.
+    done: int | None = None
+    count: int | None = None
     state: RunState = RunState.RUNNING
     ended_at: datetime | None = None
 

@@ -111,6 +111,36 @@ class RunsContract:
         assert (first, *more) == other.latest_run_events("a", 100)
         assert () == other.latest_run_events("unknown", 2)
 
+    def test_run_that_counts(self, store: StateStore, other: StateStore) -> None:
+        """Every process reads how many certificates are done; the end keeps the last numbers."""
+        begun = store.begin_run(NOW)
+        store.save_run_begin(run_of(store, "a", number=begun.number))
+        store.save_run_progress("unknown", 1, 2)
+        for done in (0, 2):
+            store.save_run_progress("a", done, 42)
+            [run] = other.runs_in_progress(9)
+            assert (done, 42) == (run.done, run.count)
+
+        store.save_run_end("a", RunState.DONE, NOW, None)
+        store.save_run_progress("a", 41, 42)
+        [ended] = other.stored_runs(9)
+        assert (2, 42) == (ended.done, ended.count)
+
+    def test_runs_in_progress(self, store: StateStore, other: StateStore) -> None:
+        """Newest first: neither runs that have ended, nor runs whose process is gone."""
+        begun = store.begin_run(NOW)
+        for place, name in enumerate("abcd"):
+            number = None if name == "b" else begun.number
+            started_at = NOW + place * MINUTE
+            store.save_run_begin(run_of(store, name, number=number, started_at=started_at))
+        store.save_run_end("c", RunState.DONE, NOW, None)
+
+        assert ["d", "a"] == ids(other.runs_in_progress(9))
+        assert ["d"] == ids(other.runs_in_progress(1))
+
+        store.end_run(begun)
+        assert () == other.runs_in_progress(9)
+
     def test_run_that_says_too_much(self, store: StateStore) -> None:
         """Is kept without its oldest."""
         store.save_run_begin(run_of(store, "a"))

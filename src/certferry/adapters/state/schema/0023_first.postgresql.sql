@@ -371,8 +371,8 @@ CREATE TABLE last_run (
 );
 
 -- A run, who started it, and from where. `names` is [] for a run over all lineages, `plan` the digest of a
--- confirmed plan, `number` the row of begun_run. The same `request` starts one run only. A run that was
--- killed has no end.
+-- confirmed plan, `number` the row of begun_run. The same `request` starts one run only. `done` of `count`
+-- certificates are done. A run that was killed has no end.
 CREATE TABLE run (
     id TEXT COLLATE "C" PRIMARY KEY,
     kind TEXT COLLATE "C" NOT NULL,
@@ -383,6 +383,8 @@ CREATE TABLE run (
     names TEXT COLLATE "C" NOT NULL,
     plan TEXT COLLATE "C",
     number BIGINT,
+    done BIGINT,
+    count BIGINT,
     state TEXT COLLATE "C" NOT NULL,
     ended_at TEXT COLLATE "C",
     request TEXT COLLATE "C",

@@ -362,8 +362,8 @@ CREATE TABLE last_run (
 );
 
 -- A run, who started it, and from where. `names` is [] for a run over all lineages, `plan` the digest of a
--- confirmed plan, `number` the row of begun_run. The same `request` starts one run only. A run that was
--- killed has no end.
+-- confirmed plan, `number` the row of begun_run. The same `request` starts one run only. `done` of `count`
+-- certificates are done. A run that was killed has no end.
 CREATE TABLE run (
     id TEXT PRIMARY KEY,
     kind TEXT NOT NULL,
@@ -374,6 +374,8 @@ CREATE TABLE run (
     names TEXT NOT NULL,
     plan TEXT,
     number INTEGER,
+    done INTEGER,
+    count INTEGER,
     state TEXT NOT NULL,
     ended_at TEXT,
     request TEXT UNIQUE

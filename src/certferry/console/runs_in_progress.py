@@ -1,0 +1,148 @@
+"""The runs in progress, for the top of every page: who started each run, for how long the run goes
+on, how many certificates are done, and what the run does now.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+
+from msgspec import Struct
+
+from certferry.core.observed.stored_runs import RunEvent, RunKind, RunSource, RunState, StoredRun
+from certferry.core.planning.report import Outcome
+from certferry.errors import CertferryError
+from certferry.ports.state import StateStore
+from certferry.present.language import one_or_many
+from certferry.text import Text
+from certferry.wiring.workspace import Workspace
+
+SHOWN_RUNS = 3
+"""The top of a page shows at most this many runs. A link leads to the rest."""
+
+MOST_RUNS, LATEST_EVENTS = 50, 100
+"""The most runs that are counted, and the events of a run in which its present work is searched."""
+
+STALE = 1.0
+"""Seconds after which the state is asked again, once for all visitors."""
+
+KINDS = {
+    RunKind.SYNC: Text("Sync"),
+    RunKind.REHEARSE: Text("Rehearsal"),
+    RunKind.RENEW: Text("Renewal"),
+    RunKind.ROLLBACK: Text("Rollback"),
+}
+SOURCES = {
+    RunSource.SCHEDULE: Text("schedule"),
+    RunSource.COMMAND: Text("command line"),
+    RunSource.CONSOLE: Text("console"),
+    RunSource.API: Text("API"),
+    RunSource.HOOK: Text("hook"),
+}
+
+
+class RunInProgress(Struct, frozen=True):
+    """A run in progress as shown."""
+
+    run: StoredRun
+    kind: Text
+    source: Text
+    #: The time since the run's start.
+    elapsed: timedelta
+    #: The events whose activity or wait goes on, the last event first.
+    work: tuple[RunEvent, ...]
+
+    @property
+    def progress(self) -> Text | None:
+        """See `progress_of`."""
+        return progress_of(self.run)
+
+    @property
+    def clock(self) -> str:
+        """The time since the run's start, as the function `clock` writes a duration."""
+        return clock(self.elapsed)
+
+    @property
+    def path(self) -> str:
+        """The path of the run's page."""
+        return f"/runs/{self.run.id}"
+
+    def concerns(self, lineage: str) -> bool:
+        """Whether the run is for this certificate."""
+        return not self.run.names or lineage in self.run.names
+
+
+def clock(duration: timedelta) -> str:
+    """Return a duration as `0:07` or `1:02:03`. A negative duration, which differing clocks may
+    give, counts as zero.
+    """
+    minutes, seconds = divmod(max(int(duration.total_seconds()), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+
+
+def progress_of(run: StoredRun) -> Text | None:
+    """Return how many certificates of a run are done; `None` before the run has counted them."""
+    if run.count is None:
+        return None
+    return one_or_many(
+        run.count,
+        Text("{done} of {count} certificate done"),
+        Text("{done} of {count} certificates done"),
+        done=run.done,
+    )
+
+
+def present_work(events: Iterable[RunEvent]) -> tuple[RunEvent, ...]:
+    """Return the activities and waits that no later step of the same place has ended, the last
+    first.
+    """
+    going_on: dict[tuple[str, str | None, str | None], RunEvent] = {}
+    for event in events:
+        place = (event.lineage, event.target, event.domain)
+        # A certificate has one activity at a time, and each step of the certificate ends it.
+        going_on.pop((event.lineage, None, None), None)
+        going_on.pop(place, None)
+        if event.event == "activity" or event.outcome == Outcome.WAITING:
+            going_on[place] = event
+    return tuple(reversed(going_on.values()))
+
+
+def in_progress(state: StateStore, run: StoredRun) -> RunInProgress | None:
+    """Return how a run in progress is shown; `None` for another run. Raises `StateError`."""
+    if run.state is not RunState.RUNNING:
+        return None
+    return RunInProgress(
+        run=run,
+        kind=KINDS[run.kind],
+        source=SOURCES[run.source],
+        elapsed=state.now() - run.started_at,
+        work=present_work(state.latest_run_events(run.id, LATEST_EVENTS)),
+    )
+
+
+class RunsInProgress:
+    """The runs in progress of a workspace. Safe to use from any thread."""
+
+    def __init__(self, workspace: Callable[[], Workspace]) -> None:
+        self._workspace = workspace
+        self._guard = threading.Lock()
+        self._runs: tuple[RunInProgress, ...] = ()
+        self._asked_at = -STALE
+
+    def latest(self) -> tuple[RunInProgress, ...]:
+        """Return the runs, newest first. If the state does not answer, return none: the page itself
+        reports that.
+        """
+        with self._guard:
+            if time.monotonic() - self._asked_at >= STALE:
+                try:
+                    state = self._workspace().state
+                    runs = state.runs_in_progress(MOST_RUNS)
+                    self._runs = tuple(filter(None, (in_progress(state, run) for run in runs)))
+                except CertferryError:
+                    self._runs = ()
+                self._asked_at = time.monotonic()
+            return self._runs
