@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -16,9 +16,10 @@ from starlette.routing import Route
 
 from certferry.console.app import console_app
 from certferry.console.site import Site, render, templates
+from certferry.present.language import relative, voice_in
 from tests.browser.conftest import NewPage
 from tests.console.serving import AsVisitor, Began, served
-from tests.console.sites import workspace_in
+from tests.console.sites import console, workspace_in
 from tests.support.tiers import thorough
 
 pytestmark = thorough
@@ -34,7 +35,9 @@ PAGE = """\
 <div id="part" hx-get="{{ link("/page") }}" hx-trigger="every 200ms" hx-select="#part"
   hx-swap="outerMorph" hx-target="this">
 <p id="count">{{ count }}</p>
-<p id="at">{{ moment(at) }}</p>
+<p id="at">{{ moment(at, "exact") }}</p>
+<p id="near">{{ moment(at) }}</p>
+<p id="deadline">{{ moment(at, "both") }}</p>
 <p id="day"><time datetime="2026-11-29">Sunday</time></p>
 <p id="end"><time datetime="2026-11-29T16:20:05Z">2026-11-29</time></p>
 <p id="said">it ends at 2026-11-29 16:20 UTC, type <code>at 2026-11-29 16:20 UTC</code></p>
@@ -111,9 +114,53 @@ def test_times_are_those_of_the_viewer(page: Page) -> None:
     page.wait_for_function("Number(document.querySelector('#count').textContent) > 3")
 
     assert "2026-11-30 00:20" == page.inner_text("#at")
-    assert "2026-11-29 16:20:05 UTC" == page.get_attribute("#at time", "title")
+    assert "2026-11-30 00:20:05 +08:00" == page.get_attribute("#at time", "title")
     assert "Sunday" == page.inner_text("#day")
     assert "Asia/Shanghai" in page.inner_text("footer")
+
+
+def test_distances_follow_the_clock_of_the_viewer(page: Page) -> None:
+    """The exact moment is on hover and in print, and beside a deadline."""
+    assert "in 4 hours" == page.inner_text("#near")
+    assert "2026-11-30 00:20 (in 4 hours)" == page.inner_text("#deadline")
+    assert "2026-11-30 00:20:05 +08:00" == page.get_attribute("#near time", "title")
+
+    page.clock.set_fixed_time("2026-11-29T16:41:00Z")
+    page.wait_for_function("document.querySelector('#near').textContent === '20 minutes ago'")
+
+    page.emulate_media(media="print")
+    assert '"2026-11-30 00:20:05 +08:00"' == page.evaluate(_IN_PRINT)
+    assert "2026-11-30 00:20" == page.inner_text("#deadline").strip()
+
+
+_IN_PRINT = "getComputedStyle(document.querySelector('#near time'), '::after').content"
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+@pytest.mark.parametrize("seconds", [0, 1, 59, 60, 61, 119, 120, 7200, 86400, 90000, 777600])
+def test_script_and_server_write_the_same_distance(
+    tmp_path: Path, new_page: NewPage, language: str, seconds: int
+) -> None:
+    """So a time does not change its form when the script writes it anew."""
+    voice, now = voice_in(language), datetime(2026, 11, 29, 12, tzinfo=UTC)
+    moments = [now + timedelta(seconds=sign * seconds) for sign in (1, -1)]
+    with workspace_in(tmp_path) as workspace, console(workspace, language=language) as url:
+        page = new_page()
+        page.clock.set_fixed_time(now)
+        page.goto(f"{url}/channels")
+        for moment in moments:
+            page.evaluate(_ADD_TIME, moment.isoformat())
+            page.wait_for_function("document.querySelector('#added').textContent !== ''")
+
+            assert voice.say(relative(moment, now)) == page.inner_text("#added")
+
+
+_ADD_TIME = """at => {
+  document.querySelector('#added')?.remove();
+  const time = document.createElement('time');
+  Object.assign(time, { id: 'added', className: 'near', dateTime: at });
+  document.querySelector('main').append(time);
+}"""
 
 
 def test_days_and_sentences_are_those_of_the_viewer(page: Page) -> None:

@@ -31,7 +31,7 @@ _FOR_PROGRAMS = (
     "/runs/{run}/events",
     "/runs/in-progress",
 )
-_FILES = (".csv", ".json", ".toml")
+_FILES = (".csv", ".json", ".pem", ".toml")
 
 
 def is_for_programs(path: str) -> bool:

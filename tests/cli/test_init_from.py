@@ -51,12 +51,12 @@ def test_acme_sh_is_gone_on_with(accounts: Accounts) -> None:
     assert [
         "Written (mode 0600): certferry.toml",
         "Written (mode 0600): certferry.env",
-        "img.example.com: adopted, 79 days left",
+        "img.example.com: imported, 79 days left",
     ] == [row.partition("] ")[2] for row in log.read_text().splitlines()][1:-1]
     assert (
         "Written (mode 0600): certferry.toml\n"
         "Written (mode 0600): certferry.env\n"
-        "img.example.com: adopted, 79 days left\n"
+        "img.example.com: imported, 79 days left\n"
         "Switch off in acme.sh, or the client keeps renewing:\n"
         f"  acme.sh --home {home.path} --remove -d img.example.com --ecc\n"
         "The files in home are no longer renewed: programs that read them need a deployment to"
@@ -167,7 +167,7 @@ def test_certificate_that_is_known_here_keeps_its_name(accounts: Accounts) -> No
     done = accounts.init("--from", "acme.sh", "--home", "home", "--force")
 
     assert 0 == done.returncode, done.stderr
-    assert "img: adopted, 79 days left\n" in done.stdout
+    assert "img: imported, 79 days left\n" in done.stdout
     settings = load(accounts.config, accounts.environ)
     assert [("img", ("img.example.com",))] == [(w.lineage, w.names) for w in settings.certificates]
     assert [made.fingerprint] == accounts.fingerprints("img")
@@ -227,7 +227,7 @@ def test_client_that_is_kept_needs_no_dns_account(accounts: Accounts) -> None:
     assert "img: deploy only; certbot keeps renewing it, 79 days left" in done.stdout
     assert "certbot continues as before." in done.stdout
     assert [made.fingerprint] == accounts.fingerprints("img")
-    assert "adopt " not in accounts.run("plan").stdout
+    assert "import " not in accounts.run("plan").stdout
 
 
 def test_client_that_is_kept_needs_no_keys_of_a_dns_account(accounts: Accounts) -> None:

@@ -13,7 +13,7 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.console.certificates import ACTIONS, PAGE, list_view
+from certferry.console.certificates import ACTIONS, PAGE, list_view, served_certificates
 from certferry.console.site import Site
 from certferry.core.access import Role
 from certferry.core.assessment.agenda import agenda_of
@@ -22,9 +22,16 @@ from certferry.core.assessment.health import (
     Recorded,
 )
 from certferry.core.assessment.notices import Notice, Subject, Topic
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.assessment.status import DomainStatus, Standing
+from certferry.core.certificates.chain import Presented
+from certferry.core.desired.certificate import Kind
+from certferry.core.observed.observation import Served
 from certferry.core.observed.stored_runs import RunKind
 from certferry.errors import Problem
 from certferry.text import Text
+from tests.acceptance.host import Host
+from tests.console.machine import console_of
 from tests.console.stored_site import (
     DAY,
     DOMAINS_OF_EACH,
@@ -176,9 +183,82 @@ def test_a_certificate_of_any_name_has_its_page(tmp_path: Path, name: str, langu
     assert [path_of(name, f"/{kind.value}") for kind in RunKind] == actions
     assert version.fingerprint in html
     assert 4 == html.count(f'title="{version.fingerprint}"'), "two domains at two addresses"
+    assert f'href="{path_of(name, "/fullchain.pem")}"' in html
     assert "192.0.2.1" in html
     assert 'class="verdict ok"' in html
     assert f'href="/history?name={quote(name)}"' in html
+
+
+@pytest.mark.parametrize("role", Role)
+def test_the_public_part_is_downloaded(tmp_path: Path, role: Role) -> None:
+    """The newest certificate, or an earlier one by its fingerprint; never a key. Viewers may."""
+    with site_in(tmp_path, table("证书;1", ["a.example.com"])) as site:
+        sync(site)
+        sync(site, renew=True)
+        state, path = site.workspace().state, path_of("证书;1", "/fullchain.pem")
+        newest, earlier = state.versions("证书;1")
+        bundles = [state.bundle("证书;1", version.number) for version in (newest, earlier)]
+        queries = [{}, {"fingerprint": earlier.fingerprint}, {"fingerprint": "ab"}]
+        with opened(site, role=role) as url:
+            replies = [requests.get(url + path, params=query, timeout=30) for query in queries]
+
+    assert [200, 200, 404] == [reply.status_code for reply in replies]
+    assert [bundle.fullchain_pem for bundle in bundles] == [reply.text for reply in replies[:2]]
+    assert all("PRIVATE" not in reply.text for reply in replies)
+    file = replies[0].headers["Content-Disposition"].rpartition("''")[2]
+    assert quote(f"证书;1-{newest.fingerprint[:12]}.pem") == file
+
+
+ISSUED, END = NOW - 10 * DAY, NOW + 80 * DAY
+LEAF = Presented("aa", "CN=a.example.com", "CN=R13", ("a.example.com",), ISSUED, END)
+R13 = Presented("bb", "CN=R13", "CN=ISRG Root X1", (), ISSUED, END)
+OLD = Presented("cc", "CN=a.example.com", "CN=R12", ("a.example.com",), ISSUED - DAY, NOW)
+
+
+def address(number: int, *chain: Presented) -> Served:
+    return Served(f"192.0.2.{number}", chain[0].fingerprint, valid=True, chain=chain)
+
+
+def place(domain: str, *served: Served) -> DomainStatus:
+    return DomainStatus(
+        *("qiniu", Kind.CDN, domain, Standing.PROPAGATING), fingerprint="aa", served=served
+    )
+
+
+def test_each_certificate_that_addresses_serve_is_described_once() -> None:
+    """With its addresses, its chain and since when; the same leaf with other issuers is another."""
+    domains = [
+        place("a.example.com", address(1, LEAF, R13), address(2, LEAF), address(3, OLD)),
+        place("b.example.com", address(1, LEAF, R13)),
+    ]
+    sightings = [
+        Sighting("img", "qiniu", "a.example.com", served=False, since=NOW - 2 * DAY),
+        Sighting("img", "qiniu", "b.example.com", served=True, since=NOW - DAY),
+    ]
+
+    whole, bare, old = served_certificates(domains, sightings)
+
+    assert ("192.0.2.1 (a.example.com)", "192.0.2.1 (b.example.com)") == whole.addresses
+    assert ((LEAF, R13), (LEAF,), (OLD,)) == (whole.chain, bare.chain, old.chain)
+    assert (True, True, False) == (whole.is_expected, bare.is_expected, old.is_expected)
+    assert (NOW - DAY, None, NOW - 2 * DAY) == (whole.since, bare.since, old.since)
+
+
+def test_an_address_is_shown_with_what_it_serves(host: Host, name: str) -> None:
+    """Issuer, names, chain, until when and since when, with the fingerprint to copy."""
+    host.run("sync")
+    with console_of(host) as machine:
+        path = path_of(name)
+        assert eventually(lambda: 'aria-busy="false"' in machine.get(path).text)
+        html = machine.get(path).text
+        [version] = machine.state.versions(name)
+
+    served = words(html).partition("Certificates that the addresses serve")[2]
+    for said in (version.certificate.issuer, *version.certificate.names, "issued by", "Seen since"):
+        assert said in served
+    assert "expected served by 127.0.0." in served
+    assert f"#served-{version.fingerprint[:12]}" in html
+    assert f'<code class="wrap">{version.fingerprint}</code> <button' in html
 
 
 def test_what_is_wrong_with_a_certificate_is_on_its_page(tmp_path: Path) -> None:

@@ -190,7 +190,7 @@ def test_page_comes_at_once_and_fills_itself(furnished: World, workspace: Worksp
     """
     with console(workspace) as url:
         first = requests.get(f"{url}/discover", timeout=20)
-        assert "Checking since" in first.text
+        assert "Checking now" in first.text
         assert 'hx-get="' in first.text
         page = page_of(url, "/discover", "[[certificates]]")
         toml = requests.get(f"{url}/discover.toml", timeout=20)

@@ -311,7 +311,7 @@ def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
     note = html.split('<div class="note ')[1].split("</form>")[0]
     option = '<span class="option">--config</span>'
     assert f"<code>certferry {option} {tmp_path / 'certferry.toml'} status c0</code>" in note
-    assert f'since <time datetime="{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}"' in note
+    assert f'since <time class="near" datetime="{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}"' in note
     assert 'action="/runs"' in note
     fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', note))
     assert {"csrf": "token-of-forms", "kind": "sync", "names": "c0"}.items() <= fields.items()

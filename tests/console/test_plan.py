@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from certferry.console.observing import Recent
-from certferry.console.plan import changes_since, view_of, whole_of
+from certferry.console.plan import (
+    FOLDED,
+    ON_A_PAGE,
+    changes_since,
+    view_of,
+    view_of_kind,
+    whole_of,
+)
+from certferry.console.site import Site
 from certferry.core.access import Role, User
 from certferry.core.planning.digest import digest_of_plans
 from certferry.core.planning.plan import Plan, PlanFinding, Weight
@@ -22,6 +32,8 @@ from tests.acceptance.host import Host
 from tests.cli import values
 from tests.console.machine import Machine, console_of, fields_of
 from tests.console.serving import ANNA
+from tests.console.stored_site import DAY, site_in, tables_of
+from tests.console.test_overview import page, words
 from tests.support.waiting import eventually
 
 VIEWER = User("bob", Role.VIEWER, ANNA.made_at)
@@ -37,7 +49,7 @@ def machine(host: Host) -> Iterator[Machine]:
 
 def shown(machine: Machine, path: str = "/plan") -> str:
     """Return the page when nothing is being looked at any more."""
-    assert eventually(lambda: "Checking since" not in machine.get(path).text)
+    assert eventually(lambda: "Checking now" not in machine.get(path).text)
     return machine.get(path).text
 
 
@@ -101,17 +113,68 @@ def test_what_cannot_be_done_is_not_in_order(
     assert "notice" == view_of(whole_of([]), Voice()).level
 
 
-def test_many_certificates_are_shown_by_pages() -> None:
-    """Each once; a page that there is not is the nearest."""
-    plans = [replace(PLANS[0], lineage=f"c{number}") for number in range(120)]
+def lagging(number: int) -> Plan:
+    """A certificate of which one address still serves the earlier one."""
+    return values.plan(values.look(f"d{number}.example.com"), lineage=f"c{number}")
 
-    pages = [view_of(whole_of(plans), Voice(), number) for number in (1, 2, 3)]
 
-    assert [f"c{number}" for number in range(120)] == [
-        one.name for page in pages for one in page.certificates
+def test_one_cause_over_many_certificates_is_one_card() -> None:
+    """With the count, the common reason and the first names; another kind has a card of its own."""
+    plans = [*map(lagging, range(36)), values.plan(issue=values.issue())]
+
+    one, other = view_of(whole_of(plans), Voice()).kinds
+
+    assert (36, 1) == (one.size, other.size)
+    assert "not yet seen at every address" == one.why
+    assert "36 domains to verify." == Voice().say(one.count)
+    assert [f"c{number}" for number in range(FOLDED)] == [each.name for each in one.certificates]
+    assert ["img"] == [each.name for each in other.certificates]
+
+
+def test_domains_and_moments_make_no_kind_of_their_own() -> None:
+    """Renewals with different lifetimes left are one kind, each with its own headline."""
+    reasons = [
+        replace(values.DUE, message=values.DUE.message.filled(left=DAY * left, lifetime=DAY * 90))
+        for left in (20, 25, 29)
     ]
-    assert [pages[0], pages[2]] == [view_of(whole_of(plans), Voice(), number) for number in (0, 99)]
-    assert 1 == len({(page.digest, page.count) for page in pages})
+    plans = [
+        values.plan(issue=values.issue(f"{number}.example.com", reason=reason), lineage=str(number))
+        for number, reason in enumerate(reasons)
+    ]
+
+    [one] = view_of(whole_of(plans), Voice()).kinds
+
+    assert (3, None) == (one.size, one.why)
+    assert ["renewal due (20 days left of 90 days)"] == [one.certificates[0].why]
+
+
+def test_the_certificates_of_a_kind_are_shown_by_pages() -> None:
+    """Each once, beside the digest of the whole plan; a page that there is not is the nearest."""
+    whole = whole_of([*map(lagging, range(50)), values.plan(issue=values.issue())])
+    kind = whole.kinds[0].id
+
+    pages = [view_of_kind(whole, kind, Voice(), number) for number in (1, 2, 3)]
+
+    assert [f"c{number}" for number in range(50)] == [
+        each.name for shown in pages if shown for each in shown.certificates
+    ]
+    assert [pages[0], pages[2]] == [
+        view_of_kind(whole, kind, Voice(), number) for number in (0, 99)
+    ]
+    assert {(whole.digest, 3)} == {(shown.digest, shown.last) for shown in pages if shown}
+    assert view_of_kind(whole, "another", Voice(), 1) is None
+
+
+def test_a_page_does_not_grow_with_the_domains_of_its_certificates() -> None:
+    """The first steps are shown, the others counted; the page of one certificate has them all."""
+    rollouts = [values.look(f"d{number}.example.com") for number in range(100)]
+    plans = [values.plan(*rollouts, lineage=name) for name in "ab"]
+
+    [both] = view_of(whole_of(plans), Voice()).kinds
+    [alone] = view_of(whole_of(plans[:1]), Voice()).certificates
+
+    assert [(3, 97)] * 2 == [(len(each.entries), each.more) for each in both.certificates]
+    assert (100, 0) == (len(alone.entries), alone.more)
 
 
 def test_what_has_changed_is_named_by_certificate() -> None:
@@ -228,3 +291,30 @@ def test_the_page_is_in_the_language_of_its_reader(host: Host) -> None:
     assert "1 certificate to issue" not in page
     document = json.loads(host.run("plan", "--json").out)
     assert document["digest"] in page
+
+
+def planned_page(site: Site, path: str, role: Role = Role.OPERATOR) -> str:
+    """Return a page when its plan is made."""
+    assert eventually(lambda: "Checking now" not in page(site, path, role=role))
+    return page(site, path, role=role)
+
+
+@pytest.mark.parametrize("role", Role)
+def test_page_of_many_alike_is_as_long_as_of_a_few(tmp_path: Path, role: Role) -> None:
+    """One card with the count, and a link to all of them, by pages; an operator applies all."""
+    lengths = []
+    for count in (30, 90):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        with site_in(folder, tables_of(count)) as site:
+            html = planned_page(site, "/plan", role)
+            [every] = re.findall(r'href="(/plan\?kind=\w+)"', html)
+            all_of_them = planned_page(site, every, role)
+        lengths.append(len(html))
+
+        assert f"{count} certificates: there is no certificate yet" in words(html)
+        assert ON_A_PAGE == all_of_them.count('<section class="card">')
+        assert 'rel="next"' in all_of_them
+        assert (role is Role.OPERATOR) is (APPLY in html)
+        assert APPLY not in all_of_them
+    assert abs(lengths[0] - lengths[1]) < 100, lengths

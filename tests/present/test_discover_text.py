@@ -141,23 +141,23 @@ def test_each_domain_has_a_row_and_each_unused_certificate() -> None:
     is wrong, and how many there are of each.
     """
     assert dedent("""\
-        DOMAIN                  STATE       HTTPS   OWNER    LEFT     COVERED BY  SERVED
-        www.example.com         ok          301 h2  foreign  8 days   none        1 of 2, 1 silent
-        ice.example.com         frozen      off     —        —        none        —
-        free.example.com        ok          on      free     expired  (pics)      1 of 1
-        src.example.com (kodo)  —           —       unknown  —        none        —
-        dyn.example.com (dcdn)  processing  on      unknown  —        none        0 of 0, 1 silent
-        img.example.com         ok          h2      ours     58 days  img         1 of 1
-        a.w.example.com         ok          off     —        —        —           —
+        DOMAIN                  STATE       HTTPS   OWNER     LEFT     COVERED BY  SERVED
+        www.example.com         ok          301 h2  not ours  8 days   none        1 of 2, 1 silent
+        ice.example.com         frozen      off     —         —        none        —
+        free.example.com        ok          on      free      expired  (pics)      1 of 1
+        src.example.com (kodo)  —           —       unknown   —        none        —
+        dyn.example.com (dcdn)  processing  on      unknown   —        none        0 of 0, 1 silent
+        img.example.com         ok          h2      ours      58 days  img         1 of 1
+        a.w.example.com         ok          off     —         —        —           —
         www.example.com: is for other.example.org
         ice.example.com: is frozen at Qiniu
         free.example.com: pics would cover the domain, but no deployment brings it to qiniu
         dyn.example.com: no answer
         2 unused certificates (no domain listed here has them):
-        CERTIFICATE   OWNER    LEFT     NAME                     FOR
-        15079b752bf3  foreign  expired  很长很长很长很长很长很…  img.example.com +1
-        36d361f1155a  ours     —        —                        —
-        7 domains: 4 not covered, 1 with a foreign certificate. 3 certificates: 2 unused.
+        CERTIFICATE   OWNER     LEFT     NAME                     FOR
+        15079b752bf3  not ours  expired  很长很长很长很长很长很…  img.example.com +1
+        36d361f1155a  ours      —        —                        —
+        7 domains: 4 not covered, 1 with another owner's certificate. 3 certificates: 2 unused.
         """) == shown(FOUND, EN)
 
 
@@ -244,7 +244,7 @@ NOTHING = Discovery((LOOK,))
         (
             Discovery((LOOK,), DOMAINS[:1], CERTIFICATES[1:2]),
             FOUND,
-            "1 domain: 1 not covered, 1 with a foreign certificate. 1 certificate: 1 unused.",
+            "1 domain: 1 not covered, 1 with another owner's certificate. 1 certificate: 1 unused.",
             "1 个域名：1 个未覆盖，1 个使用外部证书。1 张证书：1 张未使用。",
         ),
     ],

@@ -60,11 +60,11 @@ def test_what_another_client_made_is_not_counted_as_issued() -> None:
     counts = shown(imported, replace(imported, lineage="static"), plan(issue=values.issue()))
 
     assert (
-        "1 certificate to issue, 2 certificates to adopt, 2 deployments. Nothing was changed; run "
+        "1 certificate to issue, 2 certificates to import, 2 deployments. Nothing was changed; run "
         "`certferry sync`."
     ) == counts.splitlines()[-1]
-    assert "\n1 certificate to adopt, 1 deployment. " in shown(imported)
-    assert "  adopt    img.example.com" in shown(imported)
+    assert "\n1 certificate to import, 1 deployment. " in shown(imported)
+    assert "  import   img.example.com" in shown(imported)
 
 
 def test_what_is_tried_again_is_shown_and_is_no_change() -> None:

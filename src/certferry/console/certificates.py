@@ -25,8 +25,12 @@ from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
 from certferry.core.assessment.agenda import DAYS, Life
 from certferry.core.assessment.health import Concern
-from certferry.core.assessment.status import LineageStatus
+from certferry.core.assessment.sightings import Sighting
+from certferry.core.assessment.status import DomainStatus, LineageStatus
+from certferry.core.certificates.certificate import short
+from certferry.core.certificates.chain import Presented
 from certferry.core.desired.certificate import DesiredCertificate
+from certferry.core.observed.observation import Served
 from certferry.core.observed.stored_runs import RunKind
 from certferry.core.planning.plan import Rollback
 from certferry.core.planning.renewal import window_in_words
@@ -184,6 +188,7 @@ def certificate(request: Request) -> Response:
     settled = _settled(lineage, latest, stored)
     needs = [need for need in agenda.needs if need.concern.subject.lineage == name]
     open_needs = [need for need in needs if _place(need.concern) not in settled]
+    places = () if life is None else life.places
     if life is not None:
         life = replace(life, concerns=tuple(need.concern for need in open_needs))
     return render(
@@ -198,7 +203,9 @@ def certificate(request: Request) -> Response:
         picture=None if life is None else picture_of([life], stored.at),
         versions=versions[: MOST_VERSIONS + 1],
         lineage=lineage,
-        since={(place.target, place.domain): place.since for place in life.places} if life else {},
+        served=() if lineage is None else served_certificates(lineage.domains, places),
+        most_served=MOST_SERVED,
+        since={(place.target, place.domain): place.since for place in places},
         ends={version.fingerprint: version.certificate.not_after for version in versions},
         window=None if life is None or life.window is None else window_in_words(life.window),
         found=latest,
@@ -208,10 +215,85 @@ def certificate(request: Request) -> Response:
         badges=BADGES,
         history=state.history(name, MOST_EVENTS),
         facts=facts_of,
+        exported=shlex.quote(name),
         voice=voice_of(request),
         actions=ACTIONS,
         pieces=pieces,
     )
+
+
+class ServedCertificate(Struct, frozen=True):
+    """A certificate that addresses of a lineage's domains serve, with its chain."""
+
+    #: As served, leaf first; empty if the certificate cannot be read.
+    chain: tuple[Presented, ...]
+    fingerprint: str
+    #: Each address with its domain, in words.
+    addresses: tuple[str, ...]
+    #: Every one of its domains should serve the certificate.
+    is_expected: bool
+    #: Since when runs see the domains served like this: the earliest moment of all its domains.
+    since: datetime | None
+
+    @property
+    def anchor(self) -> str:
+        """The place of the certificate on the page."""
+        return f"served-{short(self.fingerprint)}"
+
+
+MOST_SERVED = 10
+"""The page describes at most this many served certificates."""
+
+
+def served_certificates(
+    domains: Sequence[DomainStatus], places: Sequence[Sighting]
+) -> tuple[ServedCertificate, ...]:
+    """Return each certificate that an address serves once, the most common first. The same leaf
+    with other issuers is another certificate here, because clients judge the chain.
+    """
+    sightings = {(place.target, place.domain): place for place in places}
+    served = dict[tuple[str, tuple[str, ...]], list[tuple[DomainStatus, Served]]]()
+    for domain in domains:
+        for address in domain.served:
+            if address.fingerprint is not None:
+                issuers = tuple(part.fingerprint for part in address.chain)
+                served.setdefault((address.fingerprint, issuers), []).append((domain, address))
+    certificates = list[ServedCertificate]()
+    for (fingerprint, _), seen in served.items():
+        is_expected = all(domain.fingerprint == fingerprint for domain, _ in seen)
+        at = {(domain.target, domain.domain) for domain, _ in seen}
+        moments = [
+            sightings[place].since
+            for place in at & sightings.keys()
+            if sightings[place].served is is_expected
+        ]
+        certificates.append(
+            ServedCertificate(
+                seen[0][1].chain,
+                fingerprint,
+                tuple(f"{address.address} ({domain.domain})" for domain, address in seen),
+                is_expected,
+                min(moments, default=None),
+            )
+        )
+    return tuple(sorted(certificates, key=lambda one: -len(one.addresses)))
+
+
+def fullchain(request: Request) -> Response:
+    """Return a certificate of the lineage with its issuers as PEM, never the key: the newest one,
+    or the certificate with the `fingerprint` of the query.
+    """
+    state, name = site_of(request).workspace().state, request.path_params["name"]
+    wanted = request.query_params.get("fingerprint", "")
+    version = next(
+        (known for known in state.versions(name) if wanted in {"", known.fingerprint}), None
+    )
+    if version is None:
+        raise HTTPException(404)
+    pem = state.bundle(name, version.number).fullchain_pem
+    file = quote(f"{name}-{short(version.fingerprint)}.pem", safe="")
+    attached = {"Content-Disposition": f"attachment; filename*=UTF-8''{file}"}
+    return Response(pem, media_type="application/x-pem-file", headers=attached)
 
 
 def _place(concern: Concern) -> tuple[str, str]:
@@ -337,6 +419,7 @@ def look(request: Request) -> Response:
 ROUTES = (
     Route("/certificates", certificates, name="certificates"),
     Route("/certificates/{name}", certificate, name="certificate"),
+    Route("/certificates/{name}/fullchain.pem", fullchain, name="certificate.pem"),
     Route("/certificates/{name}/look", look, methods=["POST"], name="certificate.look"),
     Route("/certificates/{name}/{action}", action, name="certificate.action"),
 )

@@ -124,6 +124,11 @@ class Discovered(Struct, frozen=True):
     states: tuple[tuple[str, str], ...]
     problems: tuple[Problem, ...]
 
+    @property
+    def is_filtered(self) -> bool:
+        """Whether the page leaves something out."""
+        return any(value for name, value in self.asked.items() if name != "page")
+
 
 _DOMAINS = (
     *(Text("Domain"), Text("Account"), Text("State"), verbatim("HTTPS"), Text("Certificate")),

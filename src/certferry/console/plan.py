@@ -4,8 +4,10 @@ starts a run that carries out exactly this plan.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from typing import TypeVar
 from urllib.parse import urlencode
 
 from msgspec import Struct
@@ -19,7 +21,8 @@ from certferry.console.runs import new_request, number_of, whole_seconds
 from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.tables import page_of_certificate
 from certferry.core.planning.digest import digest_of_plans
-from certferry.core.planning.plan import Plan
+from certferry.core.planning.plan import Plan, Step
+from certferry.core.reasons import Waiting
 from certferry.errors import Severity
 from certferry.present.language import Voice
 from certferry.present.layout import Tone
@@ -34,8 +37,19 @@ from certferry.present.plan_text import (
 from certferry.reconcile.reads import plans_of
 from certferry.reconcile.run import Run
 from certferry.text import Text
+from certferry.values import replace
+
+T = TypeVar("T")
 
 BADGES = {Tone.PENDING: "warning", Tone.BAD: "error"}
+
+
+class PlanKind(Struct, frozen=True):
+    """The plans with the same steps for the same reasons, which a page shows as one card."""
+
+    #: Names the kind in the page's URL.
+    id: str
+    plans: tuple[Plan, ...]
 
 
 class WholePlan(Struct, frozen=True):
@@ -44,8 +58,8 @@ class WholePlan(Struct, frozen=True):
     """
 
     plans: Sequence[Plan]
-    #: The plans with something to show.
-    shown: tuple[Plan, ...]
+    #: The plans with something to show, by kind.
+    kinds: tuple[PlanKind, ...]
     #: The number of all steps, in words.
     count: Text
     #: The digest of the plans. A run started with the digest carries out only these plans.
@@ -58,10 +72,45 @@ class WholePlan(Struct, frozen=True):
 
 def whole_of(plans: Sequence[Plan]) -> WholePlan:
     """Join the plans of certificates, and derive the facts about them."""
-    shown = tuple(plan for plan in plans if not is_only_counted(plan))
+    by_kind = dict[str, list[Plan]]()
+    for plan in plans:
+        if not is_only_counted(plan):
+            by_kind.setdefault(_kind_of(plan), []).append(plan)
+    kinds = tuple(PlanKind(kind, tuple(alike)) for kind, alike in by_kind.items())
     has_changes = not all(map(is_nothing_to_run, plans))
     is_hindered = any(map(_is_hindered, plans))
-    return WholePlan(plans, shown, counted(plans), digest_of_plans(plans), has_changes, is_hindered)
+    return WholePlan(plans, kinds, counted(plans), digest_of_plans(plans), has_changes, is_hindered)
+
+
+_DIGITS = 12
+"""How many hex digits of a digest name a kind."""
+
+
+def _kind_of(plan: Plan) -> str:
+    """Return the id of a plan's kind. The names, domains and moments of a plan do not count, so the
+    number of kinds does not grow with the number of certificates.
+    """
+    steps = {
+        f"{step.action} {getattr(step, 'target', '')} {step.reason.code} {_wait_of(step)}"
+        for step in plan.steps
+    }
+    findings = {
+        f"{finding.weight} {finding.target} {finding.problem.code}" for finding in plan.findings
+    }
+    beside = (plan.issue_later, plan.drifts, plan.rolled_back, plan.owned_elsewhere)
+    has_beside = [str(bool(part)) for part in (*beside, plan.retire_later)]
+    facts = "\n".join([*sorted(steps), *sorted(findings), *has_beside])
+    return hashlib.sha256(facts.encode()).hexdigest()[:_DIGITS]
+
+
+def _wait_of(step: Step) -> str:
+    match getattr(step, "when", None):
+        case Waiting(why=why):
+            return why.template
+        case None:
+            return ""
+        case when:
+            return type(when).__name__
 
 
 def _is_hindered(plan: Plan) -> bool:
@@ -101,12 +150,27 @@ class PlannedCertificate(Struct, frozen=True):
     name: str  #: The lineage.
     why: str  #: The headline of the plan.
     entries: tuple[PlanEntry, ...]
+    more: int = 0  #: The number of further entries.
+
+
+class PlannedKind(Struct, frozen=True):
+    """The certificates whose plans have the same steps for the same reasons."""
+
+    id: str
+    #: The first certificates.
+    certificates: tuple[PlannedCertificate, ...]
+    #: The number of all certificates.
+    size: int
+    #: The number of steps of all certificates, in words.
+    count: Text
+    #: The headline of all plans; `None` if the headlines differ.
+    why: str | None
 
 
 class PlanView(Struct, frozen=True):
     """A page of a `WholePlan`."""
 
-    certificates: tuple[PlannedCertificate, ...]
+    kinds: tuple[PlannedKind, ...]
     count: Text
     digest: str
     has_changes: bool
@@ -117,18 +181,74 @@ class PlanView(Struct, frozen=True):
     #: The number of the last page.
     last: int
 
+    @property
+    def certificates(self) -> tuple[PlannedCertificate, ...]:
+        """The certificates of all kinds."""
+        return tuple(planned for kind in self.kinds for planned in kind.certificates)
+
+
+ON_A_PAGE = 20
+"""Kinds on a page, or certificates on the page of a kind."""
+
+FOLDED, FOLDED_ENTRIES, MOST_ENTRIES = 10, 3, 20
+"""A card of several certificates has at most this many of them, each with at most this many
+entries; a card of one certificate has at most this many entries, unless the page is about that
+certificate.
+"""
+
 
 def view_of(whole: WholePlan, voice: Voice, page: int = 1) -> PlanView:
-    """Return the page of a plan with the number `page`, or the nearest page."""
-    last = max(-(-len(whole.shown) // ON_A_PAGE), 1)
-    page = min(max(page, 1), last)
-    certificates = tuple(
-        PlannedCertificate(plan.lineage, headline(plan, voice), tuple(entries(plan, voice)))
-        for plan in whole.shown[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
+    """Return the page of a plan with the number `page`, or the nearest page. The plan of a single
+    certificate is complete.
+    """
+    page, last, shown = _page_of(whole.kinds, page)
+    most = None if len(whole.plans) == 1 else MOST_ENTRIES
+    kinds = tuple(
+        _planned_kind(
+            kind, voice, *((FOLDED, FOLDED_ENTRIES) if len(kind.plans) > 1 else (1, most))
+        )
+        for kind in shown
     )
+    return _view(whole, kinds, page, last)
+
+
+def view_of_kind(whole: WholePlan, kind: str, voice: Voice, page: int) -> PlanView | None:
+    """Return a page of the certificates of a kind, each by itself; `None` if the plan has no such
+    kind any more.
+    """
+    alike = next((known.plans for known in whole.kinds if known.id == kind), None)
+    if alike is None:
+        return None
+    page, last, shown = _page_of(alike, page)
+    kinds = tuple(_planned_kind(PlanKind(kind, (plan,)), voice, 1, MOST_ENTRIES) for plan in shown)
+    return replace(_view(whole, kinds, page, last), count=counted(alike))
+
+
+def _page_of(everything: Sequence[T], page: int) -> tuple[int, int, Sequence[T]]:
+    last = max(-(-len(everything) // ON_A_PAGE), 1)
+    page = min(max(page, 1), last)
+    return page, last, everything[(page - 1) * ON_A_PAGE : page * ON_A_PAGE]
+
+
+def _view(whole: WholePlan, kinds: tuple[PlannedKind, ...], page: int, last: int) -> PlanView:
     is_done = whole.plans and not whole.has_changes
     level = "warning" if whole.is_hindered else "ok" if is_done else "notice"
-    return PlanView(certificates, whole.count, whole.digest, whole.has_changes, level, page, last)
+    return PlanView(kinds, whole.count, whole.digest, whole.has_changes, level, page, last)
+
+
+def _planned_kind(
+    kind: PlanKind, voice: Voice, certificates: int, most_entries: int | None
+) -> PlannedKind:
+    headlines = {headline(plan, voice) for plan in kind.plans}
+    planned = tuple(_planned(plan, voice, most_entries) for plan in kind.plans[:certificates])
+    why = headlines.pop() if len(headlines) == 1 else None
+    return PlannedKind(kind.id, planned, len(kind.plans), counted(kind.plans), why)
+
+
+def _planned(plan: Plan, voice: Voice, most_entries: int | None) -> PlannedCertificate:
+    every = tuple(entries(plan, voice))
+    shown = every[:most_entries]
+    return PlannedCertificate(plan.lineage, headline(plan, voice), shown, len(every) - len(shown))
 
 
 class ChangedPlan(Struct, frozen=True):
@@ -156,7 +276,8 @@ def changes_since(
     return tuple(change for change in changes if change.gone or change.new)
 
 
-ON_A_PAGE = 50
+MOST_CHANGED = 20
+"""The page shows the differences of at most this many certificates."""
 
 
 def plan(request: Request) -> Response:
@@ -168,10 +289,13 @@ def plan(request: Request) -> Response:
     declared = [desired.lineage for desired in site.workspace().settings.certificates]
     if name is not None and name not in declared:
         raise PageRefused(404)
-    latest = latest_plan(site, name)
+    latest, kind = latest_plan(site, name), asked.get("kind", "")
     view, changes = None, tuple[ChangedPlan, ...]()
     if latest.value is not None:
-        view = view_of(latest.value, voice, number_of(asked.get("page", ""), 1))
+        page = number_of(asked.get("page", ""), 1)
+        view = view_of_kind(latest.value, kind, voice, page) if kind else None
+        kind = kind if view else ""
+        view = view or view_of(latest.value, voice, page)
         before = site.shown_plans.get(asked.get("since", ""))
         plans = latest.value.plans
         changes = () if before is None else changes_since(before, plans, voice)
@@ -181,12 +305,13 @@ def plan(request: Request) -> Response:
         "plan.html",
         found=latest,
         view=view,
-        changes=changes,
+        changes=changes[:MOST_CHANGED],
+        more_changes=max(len(changes) - MOST_CHANGED, 0),
+        kind=kind,
         certificate=page_of_certificate,
         name=name,
         asked=urlencode({"name": name}) if name else "",
         badges=BADGES,
-        age=_age(latest, site.observer.now()),
         left=_left(latest, site.observer.now()),
         request_id=new_request(),
     )
@@ -202,13 +327,6 @@ def _left(latest: Found[WholePlan], now: datetime) -> Text | None:
     left = whole_seconds((now - latest.since) / latest.done * (latest.count - latest.done))
     message = Text("{done} of {count} certificates planned; about {left} left")
     return message.filled(done=latest.done, count=latest.count, left=left)
-
-
-def _age(latest: Found[WholePlan], now: datetime) -> Text | None:
-    """Return how old a plan is."""
-    if latest.at is None:
-        return None
-    return Text("{age} ago", age=whole_seconds(now - latest.at))
 
 
 def look_again(request: Request) -> Response:

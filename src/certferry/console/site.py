@@ -32,7 +32,7 @@ from certferry.core.certificates.certificate import first_of
 from certferry.core.observed.stored_runs import RunKind, RunSource, StoredRun
 from certferry.core.planning.plan import Plan
 from certferry.errors import Problem
-from certferry.present.language import Voice, voice_beside
+from certferry.present.language import Voice, relative, voice_beside
 from certferry.present.layout import visible
 from certferry.present.run_log import rfc3339
 from certferry.text import Text
@@ -226,7 +226,9 @@ def render(
     Every template can use:
 
     - `say("…", places=…)`, `text(Text)`, `word("done")`, `some_of(names, 3)`
-    - `moment(datetime)`, `instant(datetime)`: to the minute, and to the second
+    - `moment(datetime)`: the distance from now, with the exact moment on hover and in print;
+      `moment(datetime, "exact")`: the exact moment; `moment(datetime, "both")`: both, for deadlines
+    - `instant(datetime)`: the exact moment, to the second
     - `prose(Text)`: a sentence with backquoted words as code
     - `command_line("certferry sync")`: the command with the file that it reads, as HTML
     - `link("/path")`, `here(place=…)`, `asset("name")`
@@ -244,12 +246,22 @@ def render(
     def say(template: str, **places: object) -> str:
         return voice.say(Text(template, **places))
 
-    def moment(value: datetime | None) -> str:
+    def moment(value: datetime | None, form: str = "near") -> str:
         if value is None:
             return ""
-        return Markup('<time datetime="{}" title="{}">{}</time>').format(
-            rfc3339(value), f"{value:%Y-%m-%d %H:%M:%S} UTC", f"{value:%Y-%m-%d %H:%M} UTC"
+        exact = f"{value:%Y-%m-%d %H:%M} UTC"
+        words = exact if form == "exact" else voice.say(relative(value, now()))
+        time = Markup('<time{} datetime="{}" title="{}">{}</time>').format(
+            Markup("") if form == "exact" else Markup(' class="near"'),
+            rfc3339(value),
+            f"{value:%Y-%m-%d %H:%M:%S} UTC",
+            words,
         )
+        if form == "both":
+            return Markup('<span class="moment">{}</span> <span class="beside">({})</span>').format(
+                exact, time
+            )
+        return time
 
     def instant(value: datetime) -> str:
         return Markup('<time datetime="{}">{}</time>').format(

@@ -106,7 +106,7 @@ def summary(discovery: inventory.Discovery, everything: inventory.Discovery, voi
         uncovered = sum(discovered.is_uncovered for discovered in discovery.domains)
         foreign = sum(discovered.owner is Owner.FOREIGN for discovered in discovery.domains)
         message = Text(
-            "{domains}: {uncovered} not covered, {foreign} with a foreign certificate."
+            "{domains}: {uncovered} not covered, {foreign} with another owner's certificate."
             " {certificates}: {unused} unused.",
             domains=_domain_count(len(discovery.domains)),
             uncovered=uncovered,

@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import datetime, tzinfo
+from datetime import datetime, timedelta, tzinfo
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -50,8 +50,8 @@ CATALOGUES = Path(__file__).parents[1] / "locale"
 EVENTS = {
     "issued": Text("issued"),
     "issue failed": Text("issue failed"),
-    "adopted": Text("adopted"),
-    "adopt failed": Text("adopt failed"),
+    "adopted": Text("imported"),
+    "adopt failed": Text("import failed"),
     "ca failed": Text("ca failed"),
     "uploaded": Text("uploaded"),
     # Stored when the target accepts the change; the deployment may still fail.
@@ -84,8 +84,8 @@ WORDS = {
     word.template: word
     for word in (
         # actions
-        *(Text("issue"), Text("adopt"), Text("deploy"), Text("verify"), Text("rollback")),
-        *(Text("retire"), Text("clean"), Text("look")),
+        *(Text("issue"), Text("deploy"), Text("verify"), Text("rollback")),
+        *(Text("retire"), Text("clean")),
         # outcomes, and findings of a plan
         *(Text("done"), Text("unchanged"), Text("waiting"), Text("failed"), Text("refused")),
         *(
@@ -97,10 +97,10 @@ WORDS = {
             Text("in vain"),
         ),
         # standings
-        *(Text("verified"), Text("propagating"), Text("processing"), Text("bound")),
+        *(Text("verified"), Text("propagating"), Text("processing")),
         *(Text("pending"), Text("drifted"), Text("unknown"), Text("overdue")),
         # owners of a certificate, and states of a domain in a CDN's words
-        *(Text("ours"), Text("foreign"), Text("free"), Text("frozen"), Text("offlined")),
+        *(Text("ours"), Text("free"), Text("frozen"), Text("offlined")),
         *(Text("deleted"), Text("notIcpFrozen"), Text("waitCNAME")),
         # the subject of a change, and the states before and after, unless a setting
         *(Text("certificate"), Text("command"), Text("missing"), Text("changed")),
@@ -114,6 +114,11 @@ WORDS = {
     "remote_id": Text("upload"),
     **EVENTS,
     **ACCESS_EVENTS,
+    # Words of JSON that need a plainer word for people.
+    "adopt": Text("import"),
+    "bound": Text("set, not yet verified"),
+    "foreign": Text("not ours"),
+    "look": Text("check"),
 }
 """Words of JSON and of the history, each with the text that people see."""
 
@@ -316,6 +321,18 @@ def language_of(word: str) -> str | None:
 def one_or_many(count: int, singular: Text, plural: Text, **places: object) -> Text:
     """Choose the singular or the plural sentence by `count`, and fill in the places."""
     return (singular if count == 1 else plural).filled(count=count, **places)
+
+
+def relative(moment: datetime, now: datetime) -> Text:
+    """Return how far a moment is from now: "in 9 days", "20 minutes ago". The pages' script
+    (`console.js`, `relativeTo`) writes the same words as time passes.
+    """
+    distance = abs(moment - now)
+    if distance < timedelta(seconds=1):
+        return Text("now")
+    if moment > now:
+        return Text("in {duration}", duration=distance)
+    return Text("{age} ago", age=distance)
 
 
 def certificate_count(count: int) -> Text:

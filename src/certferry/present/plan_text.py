@@ -299,7 +299,7 @@ def _counts(plans: Sequence[planned.Plan]) -> list[Text]:
     blocked = sum(len(plan.having(planned.Weight.BLOCKED)) for plan in plans)
     counted = (
         (issues, Text("1 certificate to issue"), Text("{count} certificates to issue")),
-        (adoptions, Text("1 certificate to adopt"), Text("{count} certificates to adopt")),
+        (adoptions, Text("1 certificate to import"), Text("{count} certificates to import")),
         (later, Text("1 certificate to issue later"), Text("{count} certificates to issue later")),
         (deployments, Text("1 deployment"), Text("{count} deployments")),
         (looks, Text("1 domain to verify"), Text("{count} domains to verify")),

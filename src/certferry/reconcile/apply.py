@@ -35,7 +35,7 @@ from certferry.values import replace
 
 _STOPPED_DURING = {
     plans.Action.ISSUE: Text("stopped during: issue"),
-    plans.Action.ADOPT: Text("stopped during: adopt"),
+    plans.Action.ADOPT: Text("stopped during: import"),
     plans.Action.DEPLOY: Text("stopped during: deploy"),
     plans.Action.VERIFY: Text("stopped during: verify"),
     plans.Action.ROLLBACK: Text("stopped during: rollback"),

@@ -212,7 +212,7 @@ def standing_of(certificate: proposals.ProposedCertificate, client: str, now: da
         )
     left = certificate.adopts.certificate.remaining(now)
     if certificate.files is None:
-        return Text("{name}: adopted, {left} left", name=certificate.lineage, left=left)
+        return Text("{name}: imported, {left} left", name=certificate.lineage, left=left)
     return Text(
         "{name}: deploy only; {client} keeps renewing it, {left} left",
         name=certificate.lineage,

@@ -37,6 +37,43 @@
     }
   };
 
+  /* How far a moment is from now, in the server's words (`relative`): the largest unit that fits
+     twice, or exactly once. */
+  const language = root.lang.startsWith("zh") ? "zh" : "en";
+  const inWords = new Intl.RelativeTimeFormat(language, { numeric: "always" });
+  const UNITS = { day: 86400, hour: 3600, minute: 60, second: 1 };
+  const NOW = { en: "now", zh: "现在" };
+
+  const relativeTo = (moment, now) => {
+    const seconds = Math.floor(Math.abs(moment - now) / 1000);
+    if (!seconds) return NOW[language];
+    const [unit, size] = Object.entries(UNITS).find(
+      ([, size]) => seconds >= 2 * size || seconds === size
+    ) ?? ["second", 1];
+    const count = Math.floor(seconds / size) * (moment > now ? 1 : -1);
+    const parts = inWords.formatToParts(count, unit);
+    const words = parts.map((part) => part.value);
+    return language === "zh" ? words.join(" ").trim().replace("秒钟", "秒") : words.join("");
+  };
+
+  const exactly = (moment) => {
+    const minutes = -moment.getTimezoneOffset();
+    const size = Math.abs(minutes);
+    const offset = `${minutes < 0 ? "-" : "+"}${two(Math.floor(size / 60))}:${two(size % 60)}`;
+    return `${localOf(moment)}:${two(moment.getSeconds())} ${offset}`;
+  };
+
+  const writeNear = () => {
+    const now = new Date();
+    for (const time of document.querySelectorAll("time[title$=' UTC']")) {
+      time.title = exactly(new Date(time.dateTime));
+    }
+    for (const time of document.querySelectorAll("time.near")) {
+      const words = relativeTo(new Date(time.dateTime), now);
+      if (time.textContent !== words) time.textContent = words;
+    }
+  };
+
   /* A filter by days means days of the viewer's zone. The fields show these days, and send the moments
      at which the days begin and end. */
   const isUntil = (field) => field.name === "until";
@@ -128,6 +165,7 @@
 
   const writeTimes = () => {
     writeMoments();
+    writeNear();
     writeDays();
     writeDayFields();
     arrangeDays();
@@ -210,6 +248,7 @@
      change the page, and so call itself for ever. */
   const watch = () => {
     improve();
+    setInterval(writeNear, 30000);
     new MutationObserver(improve).observe(root, {
       childList: true,
       characterData: true,

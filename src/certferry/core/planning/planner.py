@@ -170,10 +170,10 @@ def _rejected(
 # --- The rollout of each domain
 
 BINDING_UNKNOWN = Reason(
-    ReasonCode.BINDING_UNKNOWN, Text("the target does not show which certificate is bound")
+    ReasonCode.BINDING_UNKNOWN, Text("the target does not show which certificate the domain has")
 )
 HTTPS_OFF = Reason(ReasonCode.HTTPS_OFF, Text("HTTPS is off → will be turned on"))
-SERVES_PREVIOUS = Reason(ReasonCode.SERVES_PREVIOUS, Text("an earlier certificate is bound"))
+SERVES_PREVIOUS = Reason(ReasonCode.SERVES_PREVIOUS, Text("the domain has an old certificate"))
 SETTINGS_DRIFTED = Reason(ReasonCode.SETTINGS_DRIFTED, Text("settings differ from the file"))
 NEW_CERTIFICATE = Reason(ReasonCode.NEW_CERTIFICATE, Text("a new certificate is coming"))
 
@@ -426,7 +426,7 @@ def _why_deploy(case: _Case, changes: observation.Changes) -> Reason | None:
         return SERVES_PREVIOUS
     remote_id = short(domain.bound)
     sentence = Text(
-        "another certificate is bound ({id}), which certferry did not upload for the domain",
+        "the domain has another certificate ({id}), which certferry did not upload for the domain",
         id=remote_id,
     )
     return Reason(ReasonCode.SERVES_FOREIGN, sentence)

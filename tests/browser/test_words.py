@@ -1,0 +1,61 @@
+"""The pages of a certificate, of the plan and of the services, at three widths."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.chromium import LANGUAGES, NARROW, WIDE, Complaints, Language, must_be_readable
+from tests.browser.conftest import NewPage
+from tests.support.tiers import thorough
+
+pytestmark = thorough
+
+TABLET = 768
+PATHS = (
+    *("/certificates/img", "/certificates/shop", "/certificates/img/rollback"),
+    *("/plan", "/plan?name=shop", "/discover", "/doctor", "/channels"),
+)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("path", PATHS)
+def test_page_is_readable_at_three_widths(
+    path: str, language: Language, opened: NewPage, complaints: Complaints
+) -> None:
+    """No barrier, nothing to scroll sideways, and no time that only a program reads."""
+    page = opened(path, language=language)
+    for folded in page.locator("main details").all():
+        folded.evaluate("details => { details.open = true; }")
+
+    for width in (NARROW, TABLET, WIDE):
+        page.set_viewport_size({"width": width, "height": 800})
+        must_be_readable(page)
+    assert " UTC" not in page.inner_text("main")
+    assert [] == complaints.said
+
+
+def test_certificate_and_fingerprint_are_one_click_away(opened: NewPage) -> None:
+    """The file is the public part; the whole fingerprint is on the clipboard."""
+    page = opened("/certificates/img")
+    page.context.grant_permissions(["clipboard-read", "clipboard-write"])
+
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Download certificate").click()
+    page.get_by_role("button", name="copy fingerprint (SHA-256)").first.click()
+    page.get_by_role("button", name="copied").wait_for()
+
+    text = download.value.path().read_text()
+    assert text.startswith("-----BEGIN CERTIFICATE-----")
+    assert "PRIVATE" not in text
+    assert 64 == len(page.evaluate("navigator.clipboard.readText()"))
+
+
+def test_address_leads_to_what_it_serves(opened: NewPage) -> None:
+    """From the table of addresses to the description, where the chain is."""
+    page = opened("/certificates/img")
+
+    page.locator("a[href^='#served-']").first.click()
+
+    described = page.locator("article:target")
+    assert described.locator("ol > li").count()
+    assert "Issuer" in described.inner_text()
