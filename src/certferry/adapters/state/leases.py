@@ -58,8 +58,8 @@ BEGUN_RUNS = Table(
 
 def longest_ahead(interval: timedelta, processes: int) -> timedelta:
     """Return how far ahead `processes` reserve turns. A process reserves a turn, or the turns of a
-    second (`adapters.http.http_client`). A reservation further ahead was made before the clock was set
-    back, and is dropped.
+    second (`adapters.http.http_client`). A reservation further ahead was made before the clock was
+    set back, and is dropped.
     """
     return processes * max(interval, timedelta(seconds=1))
 
