@@ -18,12 +18,12 @@ from hypothesis import strategies as st
 
 from certferry.cli.main import program
 from certferry.console.app import pages_of
+from certferry.console.causes import pieces
 from certferry.console.overview import (
+    MOST_CAUSES,
     MOST_LIVES,
-    MOST_NEEDS,
     MOST_OF_A_DAY,
     level_of,
-    pieces,
     sentence_of,
 )
 from certferry.console.picture import picture_of
@@ -87,10 +87,9 @@ NEXT = Coming(TUESDAY, Milestone.RENEWAL, "img")
 def verdict(**facts: object) -> OverallVerdict:
     usual: dict[str, object] = {
         "severity": Severity.OK,
-        "certificates": 12,
-        "places": 31,
-        "served": 31,
-        "needing": 0,
+        "certificates": 43,
+        "troubled": 0,
+        "pending": 0,
         "others": 0,
     }
     return OverallVerdict(**{**usual, **facts})  # type: ignore[arg-type]  # by keyword
@@ -101,37 +100,33 @@ def verdict(**facts: object) -> OverallVerdict:
     [
         (
             verdict(next=NEXT),
-            "All 31 domains serve the right certificate; next renewal: img, Tuesday 1 December",
+            "All 43 certificates are in order; next renewal: img, Tuesday 1 December",
             "ok",
         ),
-        (verdict(), "All 31 domains serve the right certificate", "ok"),
+        (verdict(), "All 43 certificates are in order", "ok"),
+        (verdict(certificates=1), "The only certificate is in order", "ok"),
         (
-            verdict(needing=2, severity=Severity.ERROR),
-            "2 of 31 destinations need attention",
+            verdict(troubled=3, severity=Severity.ERROR, next=NEXT),
+            "3 certificates in trouble, 40 in order",
             "error",
         ),
         (
-            verdict(needing=1, severity=Severity.WARNING, next=NEXT),
-            "1 of 31 destinations needs attention",
+            verdict(troubled=1, pending=2, severity=Severity.WARNING),
+            "1 certificate in trouble, 2 pending, 40 in order",
             "warning",
+        ),
+        (
+            verdict(troubled=43, severity=Severity.ERROR),
+            "All 43 certificates are in trouble",
+            "error",
         ),
         (
             verdict(others=1, severity=Severity.WARNING),
-            "All 31 domains serve the right certificate; 1 other problem needs attention",
+            "All 43 certificates are in order; 1 other problem",
             "warning",
         ),
-        (
-            verdict(served=30),
-            "30 of 31 serve the right certificate; the rest are pending",
-            "notice",
-        ),
-        (verdict(are_domains=False), "All 31 destinations have the right certificate", "ok"),
-        (verdict(places=0, served=0), "All 12 certificates are OK", "ok"),
-        (
-            verdict(certificates=0, places=0, served=0),
-            "No certificates are configured yet",
-            "notice",
-        ),
+        (verdict(pending=1), "1 pending, 42 in order", "notice"),
+        (verdict(certificates=0), "No certificates are configured yet", "notice"),
     ],
 )
 def test_the_verdict_is_one_sentence(found: OverallVerdict, said: str, level: str) -> None:
@@ -238,14 +233,14 @@ def test_no_run_yet(tmp_path: Path) -> None:
     with site_in(tmp_path, tables_of(1)) as site:
         said = words(page(site))
 
-    assert "The only destination needs attention" in said
+    assert "The only certificate is in trouble" in said
     assert f"certferry --config {tmp_path / 'certferry.toml'} sync --rehearse" in said
     assert "no certificate has been issued yet" in said
 
 
 @pytest.mark.parametrize(
     ("language", "said"),
-    [("en", "domains serve the right certificate; next renewal: c"), ("zh", "个域名")],
+    [("en", "All 2 certificates are in order; next renewal: c"), ("zh", "2 张证书")],
 )
 def test_all_is_in_order(tmp_path: Path, language: str, said: str) -> None:
     """After runs that brought everything: one sentence, the days, the lives, the last run."""
@@ -294,56 +289,141 @@ def test_run_that_failed_before_it_reconciled_anything_is_the_last_run(tmp_path:
     assert '<span class="badge error">failed</span>' in last
 
 
-def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
-    """Since when, why, the fix as one types it, and a form that starts the run which is the fix."""
+def notices(site: Site, *made: Notice) -> None:
+    site.workspace().state.update_notices(lambda _: made)
+
+
+def cards(html: str) -> list[str]:
+    """The cards of a page."""
+    return [one.partition("</section>")[0] for one in html.split('<div class="note cause ')[1:]]
+
+
+def test_cause_has_its_fix(tmp_path: Path) -> None:
+    """Since when, why, and a form that starts the run, or a link to the page, which is the fix."""
     with site_in(tmp_path, tables_of(2)) as site:
         state = site.workspace().state
         issue(state, "c0", ["d0.c0.example.com"], age=80 * DAY)
         issue(state, "c1", ["d0.c1.example.com"], age=DAY)
         state.save_run(NOW, succeeded=True)
-        html, viewed = page(site), page(site, role=Role.VIEWER)
-        elsewhere = page(site, "/runs")
+        html, elsewhere = page(site), page(site, "/runs")
 
     assert "<title>(1) Overview" in html
     assert "<title>(1) Runs" in elsewhere
     assert "icon-error.svg" in html.partition('rel="icon"')[2].partition(">")[0]
-    assert "1 of 2 destinations needs attention" in words(html)
-    note = html.split('<div class="note ')[1].split("</form>")[0]
-    option = '<span class="option">--config</span>'
-    assert f"<code>certferry {option} {tmp_path / 'certferry.toml'} status c0</code>" in note
-    assert f'since <time datetime="{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}"' in note
-    assert 'action="/runs"' in note
-    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', note))
-    assert {"csrf": "token-of-forms", "kind": "sync", "names": "c0"}.items() <= fields.items()
+    assert "1 certificate in trouble, 1 in order" in words(html)
+    [card] = cards(html)
+    assert '<a class="button quiet" href="/certificates/c0">Open c0</a>' in card
+    assert f'since <time datetime="{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}"' in card
+
+
+def test_cause_of_many_certificates_is_one_card(tmp_path: Path) -> None:
+    """With the number of certificates and domains, three names, and one run; a viewer gets the
+    command in place of the button.
+    """
+    with site_in(tmp_path, tables_of(12)) as site:
+        sync(site)
+        refused = Problem(
+            "target_access_denied", Text("qiniu refuses the key"), Text("run: certferry sync c0")
+        )
+        places = [
+            Subject(f"c{number}", "qiniu", f"d{place}.c{number}.example.com")
+            for number in range(12)
+            for place in range(2)
+        ]
+        notices(site, *(Notice(Topic.TROUBLE, one, NOW, refused, NOW + DAY) for one in places))
+        html, viewed = page(site), page(site, role=Role.VIEWER)
+
+    [card] = cards(html)
+    assert "All 12 certificates are in trouble" in words(html)
+    assert "12 certificates, 24 domains: c0, c1, c10, and 9 more" in words(f"<main>{card}</main>")
+    assert f'deadline <time datetime="{NOW + DAY:%Y-%m-%dT%H:%M:%SZ}"' in card
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', card))
+    assert {"csrf", "kind", "request"} == fields.keys(), "a run of all"
     assert len(fields["request"]) > 10
     assert "<form" not in viewed.partition("<main")[2]
+    option = '<span class="option">--config</span>'
+    path = tmp_path / "certferry.toml"
+    assert f"<code>certferry {option} {path} sync c0</code>" in cards(viewed)[0]
 
 
-def test_what_is_wrong_with_one_certificate_stands_together(tmp_path: Path) -> None:
-    """With one button: where a new certificate is the fix, it leads to what that would do."""
-    renew = Text("issue a new certificate: `certferry sync --renew {lineage}`", lineage="c0")
-    with site_in(tmp_path, tables_of(2)) as site:
+CHANNEL = '[notify.ops]\ntype = "webhook"\nurl = "https://hooks.example.com/x"\n'
+
+
+@pytest.mark.parametrize(
+    ("subject", "hint", "fix"),
+    [
+        (
+            Subject(channel="ops"),
+            Text("after fixing the channel, run `certferry notify test ops`"),
+            'action="/channels/ops/test"',
+        ),
+        (
+            Subject("c0"),
+            Text("issue a new certificate: `certferry sync --renew c0`"),
+            '<a class="button" href="/certificates/c0/renew">',
+        ),
+        (
+            Subject("c0"),
+            Text("run: certferry sync --rehearse c0"),
+            'href="/certificates/c0/rehearse"',
+        ),
+        (Subject("c0"), Text("see `certferry doctor`"), '<a class="button quiet" href="/doctor">'),
+        (Subject("c0"), Text("wait for the CA"), 'name="names" value="c0"'),
+        (Subject(host="web-2"), Text("look at the host"), 'href="/hosts"'),
+        (Subject(), Text("run: certferry restore FILE"), "<code>certferry"),
+    ],
+)
+def test_fix_is_a_button_wherever_the_console_can_do_it(
+    tmp_path: Path, subject: Subject, hint: Text, fix: str
+) -> None:
+    """In place of the command in the hint; without such a command, by what the cause is about."""
+    with site_in(tmp_path, tables_of(1) + CHANNEL) as site:
         sync(site)
-        notices = tuple(
-            Notice(
-                Topic.TROUBLE,
-                Subject("c0", "qiniu", f"d{place}.c0.example.com"),
-                NOW,
-                Problem("target_rejected", Text("rejected at {place}", place=place), hint),
-            )
-            for place, hint in enumerate([None, renew])
-        )
-        site.workspace().state.update_notices(lambda _: notices)
-        html = page(site)
+        notices(site, Notice(Topic.TROUBLE, subject, NOW, Problem("said", Text("no"), hint)))
+        [card], [viewed] = cards(page(site)), cards(page(site, role=Role.VIEWER))
 
-    said = "2 of 8 destinations need attention 2 certificates, 8 destinations Needs attention"
-    assert words(html).startswith(said)
-    assert 1 == html.count('<div class="note ')
-    note = html.split('<div class="note ')[1].partition("<h2")[0]
-    assert "d0.c0.example.com: rejected at 0" in words(f"<main>{note}</main>")
-    assert "d1.c0.example.com: rejected at 1" in words(f"<main>{note}</main>")
-    assert '<a class="button" href="/certificates/c0/renew">' in note
-    assert "<form" not in note
+    assert fix in card
+    assert "<form" not in viewed
+    assert "/renew" not in viewed
+    assert "/rehearse" not in viewed
+
+
+def test_consequences_are_folded_under_their_cause(tmp_path: Path) -> None:
+    """Each kind once, with its date and the number of the others."""
+    with site_in(tmp_path, tables_of(3)) as site:
+        state = site.workspace().state
+        for number in range(3):
+            issue(state, f"c{number}", domains_of(number), age=84 * DAY)
+        state.save_run(NOW, succeeded=True)
+        refused = Problem("target_access_denied", Text("qiniu refuses the key"))
+        notices(
+            site,
+            *(Notice(Topic.TROUBLE, Subject(f"c{n}", "qiniu"), NOW, refused) for n in range(3)),
+        )
+        [card] = cards(page(site))
+
+    folded = words(f"<main>{card.partition('<details>')[2].partition('</details>')[0]}</main>")
+    assert "the certificate ends at" in folded
+    assert "and 2 more" in folded
+    assert f"(deadline {NOW + 6 * DAY:%Y-%m-%d %H:%M} UTC )" in folded
+
+
+def test_all_causes_have_a_page(tmp_path: Path) -> None:
+    """The first screen shows ten, and leads to the others; no page has more than twenty."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        made = (
+            Notice(Topic.TROUBLE, Subject(host=f"web-{n}"), NOW, Problem("said", Text("no")))
+            for n in range(30)
+        )
+        notices(site, *made)
+        first, one, two, beyond = (
+            page(site, path) for path in ("/", "/causes", "/causes?page=2", "/causes?page=9x")
+        )
+
+    assert [MOST_CAUSES, 20, 10, 20] == [len(cards(html)) for html in (first, one, two, beyond)]
+    assert '<a class="small" href="/causes">all 30 causes</a>' in first
+    assert 'href="/causes?page=2"' in one
 
 
 def test_two_forms_have_two_identities(tmp_path: Path) -> None:
@@ -355,7 +435,7 @@ def test_two_forms_have_two_identities(tmp_path: Path) -> None:
             for one in re.findall(r'name="request" value="([^"]+)"', requests.get(url).text)  # noqa: S113 - on loopback
         }
 
-    assert 2 * 2 == len(found)
+    assert 2 == len(found)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -395,16 +475,15 @@ def test_many_certificates_are_shown_in_part(tmp_path: Path) -> None:
         fill(site.workspace().state, count)
         site.workspace().state.update_notices(
             lambda _: tuple(
-                Notice(Topic.TROUBLE, Subject(f"c{number}"), NOW, Problem("said", Text("no")))
-                for number in range(MOST_NEEDS + 5)
+                Notice(Topic.TROUBLE, Subject(f"c{number}"), NOW, Problem(f"s{number}", Text("no")))
+                for number in range(MOST_CAUSES + 5)
             )
         )
         html = page(site)
 
     assert MOST_LIVES == html.count('<svg class="life"')
-    assert MOST_NEEDS == html.count('<div class="note ')
-    assert 'href="/certificates?state=trouble"' in html
-    assert len(html.encode()) < 150_000
+    assert MOST_CAUSES == html.count('<div class="note cause ')
+    assert len(html.encode()) < 100_000
 
 
 def test_a_day_with_many_names_shows_its_first_and_its_last(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from certferry.console.observing import Found
-from certferry.console.overview import items_of, pieces
+from certferry.console.causes import cards_of
 from certferry.console.picture import picture_of
 from certferry.console.plan import BADGES, PlanView, WholePlan, latest_plan, orders_of
 from certferry.console.plan import view_of as view_of_plans
@@ -24,6 +24,7 @@ from certferry.console.runs import new_request
 from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
 from certferry.core.assessment.agenda import DAYS, Life
+from certferry.core.assessment.causes import causes_of
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.status import LineageStatus
 from certferry.core.desired.certificate import DesiredCertificate
@@ -193,7 +194,9 @@ def certificate(request: Request) -> Response:
         names=stored.names(name) or versions[0].certificate.names,
         life=life,
         state=None if life is None else state_of(life),
-        items=items_of(open_needs),
+        items=cards_of(causes_of(life.concerns), open_needs, stored, voice_of(request))
+        if life
+        else (),
         settled=sorted({_place(need.concern) for need in needs} & settled),
         picture=None if life is None else picture_of([life], stored.at),
         versions=versions[: MOST_VERSIONS + 1],
@@ -210,7 +213,6 @@ def certificate(request: Request) -> Response:
         facts=facts_of,
         voice=voice_of(request),
         actions=ACTIONS,
-        pieces=pieces,
     )
 
 
@@ -309,7 +311,6 @@ def action(request: Request) -> Response:
         badges=BADGES,
         form=new_request(),
         rehearsal=shlex.join(["certferry", "sync", "--rehearse", "--renew", desired.lineage]),
-        pieces=pieces,
     )
 
 
