@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -22,15 +23,15 @@ from certferry.console.causes import pieces
 from certferry.console.overview import (
     MOST_CAUSES,
     MOST_LIVES,
-    MOST_OF_A_DAY,
     level_of,
     sentence_of,
+    shown_day,
 )
 from certferry.console.picture import picture_of
 from certferry.console.site import Site
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import Role
-from certferry.core.assessment.agenda import Coming, Life, Milestone, OverallVerdict
+from certferry.core.assessment.agenda import Coming, Day, Life, Milestone, OverallVerdict
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.observed.stored_runs import RunKind, RunSource, RunState, StoredRun
@@ -38,6 +39,7 @@ from certferry.errors import Problem, Severity, StateUnavailable
 from certferry.ports.state import StateStore
 from certferry.text import Text
 from certferry.values import replace
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.console.serving import ANNA, AsVisitor, served
 from tests.console.stored_site import (
     DAY,
@@ -182,13 +184,16 @@ days = st.integers(-400, 400).map(lambda number: NOW + number * DAY)
 def lives(draw: st.DrawFn) -> Life:
     begin, window = draw(days), draw(days)
     made = certificate(not_before=begin, lifetime=draw(st.integers(1, 800)) * DAY)
+    newest = version(1, made)
+    other = draw(days)
     return Life(
         "img",
-        version(1, made),
+        newest,
         draw(st.none() | days),
         draw(st.none() | st.just(RenewalWindow(window, window + DAY))),
         draw(st.none() | days),
         made.not_after,
+        *draw(st.sampled_from([(newest, made.not_after), (None, None), (None, other)])),
     )
 
 
@@ -203,11 +208,26 @@ def test_everything_is_within_the_picture(drawn: list[Life]) -> None:
     assert 0 <= picture.now <= 100
     assert [one.life for one in picture.bars] == drawn
     for bar in picture.bars:
-        for one in filter(None, (bar.valid, bar.passed, bar.window)):
+        for one in filter(None, (bar.used, bar.passed, bar.newer, bar.window)):
             assert 0 <= one.x
             assert one.x + one.width <= 100.01
-        assert bar.passed.width <= bar.valid.width
+        assert (bar.used is None) is (bar.passed is None) is (bar.life.in_use_until is None)
+        if bar.used is not None and bar.passed is not None:
+            assert bar.passed.width <= bar.used.width
+        assert (bar.newer is None) is (bar.life.in_use is bar.life.version)
         assert all(0 <= x <= 100 for x in (bar.renewal, bar.upload) if x is not None)
+
+
+@given(drawn=st.lists(lives(), min_size=1, max_size=4), minutes=st.integers(0, 60 * 24 * 366))
+def test_labels_below_the_scale_never_cover_each_other(drawn: list[Life], minutes: int) -> None:
+    """Each has a quarter of the scale, on the scale, in the order of the months."""
+    picture = picture_of(drawn, NOW + timedelta(minutes=minutes))
+
+    assert picture is not None
+    labelled = [tick for tick in picture.ticks if tick.is_labelled]
+    begins = [tick.x - 25 if tick.is_at_end else tick.x for tick in labelled]
+    assert all(0 <= begin <= 75 for begin in begins)
+    assert all(later - begin >= 25 for begin, later in itertools.pairwise(begins))
 
 
 def test_no_certificate_is_no_picture() -> None:
@@ -486,9 +506,9 @@ def test_many_certificates_are_shown_in_part(tmp_path: Path) -> None:
     assert len(html.encode()) < 100_000
 
 
-def test_a_day_with_many_names_shows_its_first_and_its_last(tmp_path: Path) -> None:
-    """Wherever a viewer's midnight parts the day, each part has a name; what is only counted has
-    its moments, for the script to count by that day.
+def test_renewals_of_a_day_are_one_entry(tmp_path: Path) -> None:
+    """With their number, counted by quarters of an hour for viewers in other zones, the first names
+    and a link to the certificates of the day.
     """
     count = 30
     with site_in(tmp_path, tables_of(count)) as site:
@@ -496,17 +516,106 @@ def test_a_day_with_many_names_shows_its_first_and_its_last(tmp_path: Path) -> N
             age = 52 * DAY + number * timedelta(hours=2)
             issue(site.workspace().state, f"c{number}", domains_of(number), age=age)
         html = page(site)
+        [day] = re.findall(r'href="(/certificates\?day=[^"]*)" title="[^"]* and ', html)[:1]
+        listed = page(site, day)
 
-    groups = re.findall(r'<p class="renewal">.*?</p>', html, re.DOTALL)
-    counted = [group for group in groups if "data-more" in group]
-    assert counted
-    assert count == sum(len(re.findall(r"T\d\d:\d\d:\d\dZ", group)) for group in groups)
-    for group in counted:
-        shown = re.findall(r'data-at="([^"]+)"', group)
-        moments = re.findall(r'data-more="([^"]+)"', group)[0].split()
-        assert MOST_OF_A_DAY == len(shown)
-        assert sorted(shown[:-1] + moments + shown[-1:]) == shown[:-1] + moments + shown[-1:]
-        assert f"and {len(moments)} more" in group
+    entries = re.findall(r'<p class="renewal" data-counts="([^"]*)">.*?<b>(\d+)</b>', html)
+    assert count == sum(int(shown) for _, shown in entries)
+    for counts, shown in entries:
+        assert int(shown) == sum(int(one.partition(":")[2]) for one in counts.split())
+    shown_days = re.findall(r'day=([^"]*)" title="[^"]*">renewals <b>(\d+)', html)
+    assert dict(shown_days)[day.partition("=")[2]] == str(listed.count('<th scope="row"'))
+
+
+@given(
+    moments=st.lists(st.integers(0, 24 * 60 - 1), max_size=20),
+    milestones=st.lists(st.sampled_from(Milestone), min_size=20, max_size=20),
+)
+def test_every_certificate_of_a_day_is_counted(
+    moments: list[int], milestones: list[Milestone]
+) -> None:
+    """Once for each kind of milestone, in the quarter of its moment."""
+    midnight = datetime(2026, 12, 1, tzinfo=UTC)
+    coming = tuple(
+        Coming(midnight + timedelta(minutes=minute), milestone, f"c{number}")
+        for number, (minute, milestone) in enumerate(zip(sorted(moments), milestones, strict=False))
+    )
+    shown = shown_day(Day(midnight.date(), coming))
+
+    assert len(coming) == sum(entry.count for entry in shown.entries)
+    for entry in shown.entries:
+        quarters = [one.split(":") for one in entry.counts.split()]
+        assert entry.count == sum(int(count) for _, count in quarters)
+        begins = {datetime.fromtimestamp(int(quarter) * 900, UTC) for quarter, _ in quarters}
+        own = [one.at for one in coming if one.milestone is entry.milestone]
+        assert begins == {at.replace(minute=at.minute // 15 * 15) for at in own}
+
+
+def test_bar_is_the_life_of_the_certificate_in_use(tmp_path: Path) -> None:
+    """The newer one is drawn beside it, and the date in the last column is that of the bar."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        state = site.workspace().state
+        issue(state, "c0", domains_of(0), age=70 * DAY)
+        made = make_bundle(*domains_of(0), not_before=NOW - DAY)
+        lease = state.acquire("c0", NOW)
+        state.save_version(lease, made, NOW - DAY)
+        state.release(lease)
+        html = page(site)
+
+    [row] = re.findall(r'<svg class="life".*?</tr>', html, re.DOTALL)
+    assert 1 == row.count('class="newer"')
+    assert f">{NOW + 20 * DAY:%Y-%m-%d}</time>" in row
+    assert f"expires {NOW + 20 * DAY:%Y-%m-%d %H:%M}" in row
+
+
+def test_lives_are_shown_by_page_and_by_state(tmp_path: Path) -> None:
+    """In the order of their bars; the state is kept from page to page."""
+    count = 3 * MOST_LIVES
+    with site_in(tmp_path, tables_of(count)) as site:
+        fill(site.workspace().state, count)
+        with opened(site) as url:
+            pages = [
+                requests.get(f"{url}/?state=ok&page={number}", timeout=30).text
+                for number in (1, 2, 3)
+            ]
+            none = requests.get(f"{url}/?state=trouble", timeout=30).text
+
+    ends = re.findall(r'"Expires"><time datetime="([^"]*)"', "".join(pages))
+    assert count == len(ends)
+    assert sorted(ends) == ends
+    assert 'rel="next" href="/?state=ok&amp;page=3"' in pages[1]
+    assert '<a href="/?state=ok" aria-current="true">' in pages[0]
+    assert "No certificates match the filter." in none
+
+
+def test_page_does_not_grow_with_the_certificates(tmp_path: Path) -> None:
+    """Ten times as many certificates, a third of them in trouble, change only the digits."""
+    sizes = {}
+    for count in (60, 600):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        with site_in(folder, tables_of(count)) as site:
+            fill(site.workspace().state, count)
+            troubles = [
+                Notice(
+                    Topic.TROUBLE,
+                    Subject(f"c{number}", "qiniu", f"d0.c{number}.example.com"),
+                    NOW,
+                    Problem(f"code{number % 15}", Text("the target refuses the certificate")),
+                )
+                for number in range(count // 3)
+            ]
+            notices(site, *troubles)
+            with opened(site) as url:
+                for path in ("/", "/causes", "/certificates?state=trouble"):
+                    size = len(requests.get(url + path, timeout=60).content)
+                    sizes.setdefault(path, []).append(size)
+
+    few, many = sizes["/"]
+    assert many < 100_000
+    assert many - few < 5_000
+    assert sizes["/causes"][1] < 100_000
+    assert sizes["/certificates?state=trouble"][1] < 150_000
 
 
 def test_what_is_stored_is_read_anew_after_a_run(tmp_path: Path) -> None:

@@ -4,8 +4,9 @@ next, the lives of the certificates, and the last run of each host.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from msgspec import Struct
 from starlette.requests import Request
@@ -13,21 +14,27 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from certferry.console.causes import Card, cards_of
+from certferry.console.lives import STATES, ListView, Wanted, list_view
 from certferry.console.picture import Picture, picture_of
 from certferry.console.runs import RunRow, row_of
 from certferry.console.site import render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
-from certferry.core.assessment.agenda import Agenda, Day, Milestone, OverallVerdict
+from certferry.core.assessment.agenda import Agenda, Coming, Day, Milestone, OverallVerdict
+from certferry.core.certificates.certificate import first_of
 from certferry.core.observed.records import LastRun
 from certferry.core.observed.stored_runs import StoredRun
 from certferry.errors import Severity
 from certferry.present.language import Voice, one_or_many
+from certferry.present.status_text import MOST_NAMED
 from certferry.text import Text
 
-MOST_CAUSES, MOST_LIVES, MOST_HOSTS, MOST_OF_A_DAY = 10, 30, 5, 4
-"""The first screen shows at most this many causes, lives of certificates, hosts, and events of a
-day. Links lead to the rest.
+MOST_CAUSES, MOST_LIVES, MOST_HOSTS = 10, 8, 3
+"""The first screen shows at most this many causes, lives of certificates, and hosts. Links lead to
+the rest.
 """
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_QUARTER = timedelta(minutes=15)
 
 WEEKDAYS = (
     *(Text("Monday"), Text("Tuesday"), Text("Wednesday"), Text("Thursday"), Text("Friday")),
@@ -45,6 +52,51 @@ WORDS = {
 }
 
 
+COUNTED = {
+    Milestone.RENEWAL: Text("renewals"),
+    Milestone.UPLOAD: Text("upload deadlines"),
+    Milestone.EXPIRY: Text("expiries"),
+}
+"""The milestones of a day, with their number behind."""
+
+
+class Entry(Struct, frozen=True):
+    """All milestones of one kind on a day."""
+
+    milestone: Milestone
+    #: The number of certificates.
+    count: int
+    #: The numbers of certificates by quarter of an hour since 1970 (`1961037:3 1961040:1`), so a
+    #: browser can count by the viewer's days. All zones differ from UTC by whole quarters.
+    counts: str
+    #: The first certificates.
+    names: Text
+
+
+class ShownDay(Struct, frozen=True):
+    """A day in UTC with an entry for each kind of milestone."""
+
+    date: date
+    entries: tuple[Entry, ...]
+
+
+def shown_day(day: Day) -> ShownDay:
+    """Return a day as shown."""
+    by_kind: dict[Milestone, list[Coming]] = {}
+    for coming in day.coming:
+        by_kind.setdefault(coming.milestone, []).append(coming)
+    return ShownDay(day.date, tuple(_entry(kind, some) for kind, some in by_kind.items()))
+
+
+def _entry(milestone: Milestone, coming: Sequence[Coming]) -> Entry:
+    # A certificate may expire twice on a day: in use, and the newest.
+    first = {one.lineage: one.at for one in reversed(coming)}
+    quarters = Counter((at - EPOCH) // _QUARTER for at in first.values())
+    counts = " ".join(f"{quarter}:{count}" for quarter, count in sorted(quarters.items()))
+    names = Text("{names}", names=first_of([*reversed(first)], MOST_NAMED))
+    return Entry(milestone, len(first), counts, names)
+
+
 class View(Struct, frozen=True):
     """The first screen."""
 
@@ -57,27 +109,44 @@ class View(Struct, frozen=True):
     cards: tuple[Card, ...]
     #: The number of all causes.
     causes: int
-    #: The picture of the first lives; `None` without a certificate.
+    #: The day before the next days, which begins the next days for a viewer in a zone behind UTC.
+    before: ShownDay
+    days: tuple[ShownDay, ...]
+    after: ShownDay
+    #: A page of the certificates in the chosen state.
+    listed: ListView
+    #: The picture of the listed lives; `None` without a certificate among them.
     picture: Picture | None
     #: Each host, with the end of its last reconciliation and its last stored run.
     last_runs: Sequence[tuple[str, LastRun | None, RunRow | None]]
 
 
-def view_of(stored: Snapshot, newest: Mapping[str, StoredRun], voice: Voice) -> View:
+def view_of(
+    stored: Snapshot,
+    newest: Mapping[str, StoredRun],
+    voice: Voice,
+    state: str = "",
+    number: str = "1",
+) -> View:
     """Return the first screen for a snapshot. `newest` has the last stored run of each host that
-    has one.
+    has one. `state` and `number` choose the page of lives.
     """
     agenda, ended = stored.agenda, dict(stored.last_runs)
     # Without a certificate in the file, the next step says so already.
     causes = stored.causes if agenda.lives else ()
-    lives = [life for life in agenda.lives if life.version is not None]
+    listed = list_view(stored, Wanted(state), number, MOST_LIVES)
+    first = agenda.days[0].date
     return View(
         verdict=sentence_of(agenda.verdict),
         level=level_of(agenda.verdict),
         agenda=agenda,
         cards=tuple(cards_of(causes[:MOST_CAUSES], agenda.needs, stored, voice)),
         causes=len(causes),
-        picture=picture_of(lives[:MOST_LIVES], stored.at),
+        before=ShownDay(first - timedelta(days=1), ()),
+        days=tuple(shown_day(day) for day in agenda.days),
+        after=shown_day(agenda.after),
+        listed=listed,
+        picture=picture_of(listed.lives, stored.at),
         last_runs=[
             (host, ended.get(host), row_of(newest[host]) if host in newest else None)
             for host in [*dict.fromkeys([*ended, *newest])][:MOST_HOSTS]
@@ -158,16 +227,18 @@ def overview(request: Request) -> Response:
     newest = {run.host: run for host in hosts for run in runs.stored_runs(1, host=host)}
     # A host may have a stored run without a last run: the run ended before reconciling anything.
     newest |= {run.host: run for run in runs.stored_runs(1) if run.host not in newest}
-    view = view_of(stored, newest, voice_of(request))
+    asked = request.query_params
+    state = asked.get("state", "")
+    view = view_of(stored, newest, voice_of(request), state, asked.get("page", "1"))
     return render(
         request,
         "overview.html",
         view=view,
-        before=Day(stored.agenda.days[0].date - timedelta(days=1), ()),
+        state=state,
+        states={"": Text("all"), **STATES},
         weekdays=WEEKDAYS,
         months=MONTHS,
-        milestones=WORDS,
-        most=MOST_OF_A_DAY,
+        counted=COUNTED,
     )
 
 
