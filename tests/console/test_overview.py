@@ -220,14 +220,14 @@ def test_everything_is_within_the_picture(drawn: list[Life]) -> None:
 
 @given(drawn=st.lists(lives(), min_size=1, max_size=4), minutes=st.integers(0, 60 * 24 * 366))
 def test_labels_below_the_scale_never_cover_each_other(drawn: list[Life], minutes: int) -> None:
-    """Each has a quarter of the scale, on the scale, in the order of the months."""
+    """Each has a third of the scale, on the scale, in the order of the months."""
     picture = picture_of(drawn, NOW + timedelta(minutes=minutes))
 
     assert picture is not None
     labelled = [tick for tick in picture.ticks if tick.is_labelled]
-    begins = [tick.x - 25 if tick.is_at_end else tick.x for tick in labelled]
-    assert all(0 <= begin <= 75 for begin in begins)
-    assert all(later - begin >= 25 for begin, later in itertools.pairwise(begins))
+    begins = [tick.x - 36 if tick.is_at_end else tick.x for tick in labelled]
+    assert all(0 <= begin <= 64 for begin in begins)
+    assert all(later - begin > 35.99 for begin, later in itertools.pairwise(begins))
 
 
 def test_no_certificate_is_no_picture() -> None:

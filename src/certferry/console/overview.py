@@ -40,6 +40,9 @@ WEEKDAYS = (
     *(Text("Monday"), Text("Tuesday"), Text("Wednesday"), Text("Thursday"), Text("Friday")),
     *(Text("Saturday"), Text("Sunday")),
 )
+SHORT_WEEKDAYS = (
+    *(Text("Mon"), Text("Tue"), Text("Wed"), Text("Thu"), Text("Fri"), Text("Sat"), Text("Sun")),
+)
 MONTHS = (
     *(Text("January"), Text("February"), Text("March"), Text("April"), Text("May"), Text("June")),
     *(Text("July"), Text("August"), Text("September"), Text("October"), Text("November")),
@@ -236,8 +239,7 @@ def overview(request: Request) -> Response:
         view=view,
         state=state,
         states={"": Text("all"), **STATES},
-        weekdays=WEEKDAYS,
-        months=MONTHS,
+        weekdays=SHORT_WEEKDAYS,
         counted=COUNTED,
     )
 

@@ -21,8 +21,8 @@ years.
 """
 
 _DAY = timedelta(days=1)
-_LABEL = 25.0
-"""The width of a label below the scale. The narrowest picture is 200 pixels wide, and a label of
+_LABEL = 36.0
+"""The width of a label below the scale. The narrowest picture is 140 pixels wide, and a label of
 seven characters takes 50 pixels there.
 """
 
