@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -89,7 +90,7 @@ def test_labels_of_the_axis_keep_their_distance(first_screen: Opened) -> None:
         page.set_viewport_size({"width": width, "height": SCREEN["height"]})
         boxes = page.evaluate(_LABELS)
         assert 1 < len(boxes)
-        assert all(end <= begin for (_, end), (begin, _) in zip(boxes, boxes[1:], strict=False))
+        assert all(end <= begin for (_, end), (begin, _) in itertools.pairwise(boxes))
 
 
 _LABELS = """() => [...document.querySelectorAll('svg.axis text')].map(one => {
