@@ -88,7 +88,11 @@ def answered(app: ASGIApp, path: str) -> bytes:
         "type": "http", "method": "GET", "path": path, "query_string": b"", "headers": [],
         "scheme": "http", "server": ("127.0.0.1", 80), "root_path": "",
     }  # fmt: skip
-    asyncio.run(app(scope, receive, send))
+
+    async def ask() -> None:
+        await app(scope, receive, send)
+
+    asyncio.run(ask())
     return bytes(body)
 
 

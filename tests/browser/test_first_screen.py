@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page
+from playwright.sync_api import Page, ViewportSize
 
 from certferry.console.app import pages_of
 from certferry.core.assessment.notices import Notice, Subject, Topic
@@ -23,7 +23,7 @@ from tests.support.tiers import thorough
 pytestmark = thorough
 
 NARROW, MIDDLE, WIDE = 360, 768, 1280
-SCREEN = {"width": WIDE, "height": 720}
+SCREEN = ViewportSize(width=WIDE, height=720)
 CAUSES = 14
 Opened = Callable[[int, Language], Page]
 

@@ -590,7 +590,7 @@ def test_lives_are_shown_by_page_and_by_state(tmp_path: Path) -> None:
 
 def test_page_does_not_grow_with_the_certificates(tmp_path: Path) -> None:
     """Ten times as many certificates, a third of them in trouble, change only the digits."""
-    sizes = {}
+    sizes: dict[str, list[int]] = {}
     for count in (60, 600):
         folder = tmp_path / str(count)
         folder.mkdir()
