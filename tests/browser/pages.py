@@ -11,6 +11,7 @@ RUN = "{run}"
 
 PAGES = {
     "overview": "/",
+    "causes": "/causes",
     "certificates": "/certificates",
     "certificate": "/certificates/img",
     "certificate-in-trouble": "/certificates/shop",

@@ -13,7 +13,8 @@ import requests
 from hypothesis import given
 from hypothesis import strategies as st
 
-from certferry.console.certificates import ACTIONS, PAGE, list_view, served_certificates
+from certferry.console.certificates import ACTIONS, PAGE, served_certificates
+from certferry.console.lives import Wanted, list_view
 from certferry.console.site import Site
 from certferry.core.access import Role
 from certferry.core.assessment.agenda import agenda_of
@@ -150,7 +151,7 @@ def test_any_page_is_one_that_there_is(page_asked: str, count: int) -> None:
         def names(_: str) -> tuple[str, ...]:
             return ()
 
-    found = list_view(Stored(), "", "", page_asked)  # type: ignore[arg-type]  # what it reads of it
+    found = list_view(Stored(), Wanted(), page_asked, PAGE)  # type: ignore[arg-type]  # what it reads of it
 
     assert (1, 1, count) == (found.number, found.pages, len(found.lives))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Iterator
@@ -18,19 +19,19 @@ from hypothesis import strategies as st
 
 from certferry.cli.main import program
 from certferry.console.app import pages_of
+from certferry.console.causes import pieces
 from certferry.console.overview import (
+    MOST_CAUSES,
     MOST_LIVES,
-    MOST_NEEDS,
-    MOST_OF_A_DAY,
     level_of,
-    pieces,
     sentence_of,
+    shown_day,
 )
 from certferry.console.picture import picture_of
 from certferry.console.site import Site
 from certferry.console.snapshot import Snapshots
 from certferry.core.access import Role
-from certferry.core.assessment.agenda import Coming, Life, Milestone, OverallVerdict
+from certferry.core.assessment.agenda import Coming, Day, Life, Milestone, OverallVerdict
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.certificates.certificate import RenewalWindow
 from certferry.core.observed.stored_runs import RunKind, RunSource, RunState, StoredRun
@@ -38,6 +39,7 @@ from certferry.errors import Problem, Severity, StateUnavailable
 from certferry.ports.state import StateStore
 from certferry.text import Text
 from certferry.values import replace
+from certferry_sandbox.testing.certificates import make_bundle
 from tests.console.serving import ANNA, AsVisitor, served
 from tests.console.stored_site import (
     DAY,
@@ -87,10 +89,9 @@ NEXT = Coming(TUESDAY, Milestone.RENEWAL, "img")
 def verdict(**facts: object) -> OverallVerdict:
     usual: dict[str, object] = {
         "severity": Severity.OK,
-        "certificates": 12,
-        "places": 31,
-        "served": 31,
-        "needing": 0,
+        "certificates": 43,
+        "troubled": 0,
+        "pending": 0,
         "others": 0,
     }
     return OverallVerdict(**{**usual, **facts})  # type: ignore[arg-type]  # by keyword
@@ -101,37 +102,33 @@ def verdict(**facts: object) -> OverallVerdict:
     [
         (
             verdict(next=NEXT),
-            "All 31 domains serve the right certificate; next renewal: img, Tuesday 1 December",
+            "All 43 certificates are in order; next renewal: img, Tuesday 1 December",
             "ok",
         ),
-        (verdict(), "All 31 domains serve the right certificate", "ok"),
+        (verdict(), "All 43 certificates are in order", "ok"),
+        (verdict(certificates=1), "The only certificate is in order", "ok"),
         (
-            verdict(needing=2, severity=Severity.ERROR),
-            "2 of 31 destinations need attention",
+            verdict(troubled=3, severity=Severity.ERROR, next=NEXT),
+            "3 certificates in trouble, 40 in order",
             "error",
         ),
         (
-            verdict(needing=1, severity=Severity.WARNING, next=NEXT),
-            "1 of 31 destinations needs attention",
+            verdict(troubled=1, pending=2, severity=Severity.WARNING),
+            "1 certificate in trouble, 2 pending, 40 in order",
             "warning",
+        ),
+        (
+            verdict(troubled=43, severity=Severity.ERROR),
+            "All 43 certificates are in trouble",
+            "error",
         ),
         (
             verdict(others=1, severity=Severity.WARNING),
-            "All 31 domains serve the right certificate; 1 other problem needs attention",
+            "All 43 certificates are in order; 1 other problem",
             "warning",
         ),
-        (
-            verdict(served=30),
-            "30 of 31 serve the right certificate; the rest are pending",
-            "notice",
-        ),
-        (verdict(are_domains=False), "All 31 destinations have the right certificate", "ok"),
-        (verdict(places=0, served=0), "All 12 certificates are OK", "ok"),
-        (
-            verdict(certificates=0, places=0, served=0),
-            "No certificates are configured yet",
-            "notice",
-        ),
+        (verdict(pending=1), "1 pending, 42 in order", "notice"),
+        (verdict(certificates=0), "No certificates are configured yet", "notice"),
     ],
 )
 def test_the_verdict_is_one_sentence(found: OverallVerdict, said: str, level: str) -> None:
@@ -187,13 +184,16 @@ days = st.integers(-400, 400).map(lambda number: NOW + number * DAY)
 def lives(draw: st.DrawFn) -> Life:
     begin, window = draw(days), draw(days)
     made = certificate(not_before=begin, lifetime=draw(st.integers(1, 800)) * DAY)
+    newest = version(1, made)
+    other = draw(days)
     return Life(
         "img",
-        version(1, made),
+        newest,
         draw(st.none() | days),
         draw(st.none() | st.just(RenewalWindow(window, window + DAY))),
         draw(st.none() | days),
         made.not_after,
+        *draw(st.sampled_from([(newest, made.not_after), (None, None), (None, other)])),
     )
 
 
@@ -208,11 +208,26 @@ def test_everything_is_within_the_picture(drawn: list[Life]) -> None:
     assert 0 <= picture.now <= 100
     assert [one.life for one in picture.bars] == drawn
     for bar in picture.bars:
-        for one in filter(None, (bar.valid, bar.passed, bar.window)):
+        for one in filter(None, (bar.used, bar.passed, bar.newer, bar.window)):
             assert 0 <= one.x
             assert one.x + one.width <= 100.01
-        assert bar.passed.width <= bar.valid.width
+        assert (bar.used is None) is (bar.passed is None) is (bar.life.in_use_until is None)
+        if bar.used is not None and bar.passed is not None:
+            assert bar.passed.width <= bar.used.width
+        assert (bar.newer is None) is (bar.life.in_use is bar.life.version)
         assert all(0 <= x <= 100 for x in (bar.renewal, bar.upload) if x is not None)
+
+
+@given(drawn=st.lists(lives(), min_size=1, max_size=4), minutes=st.integers(0, 60 * 24 * 366))
+def test_labels_below_the_scale_never_cover_each_other(drawn: list[Life], minutes: int) -> None:
+    """Each has a third of the scale, on the scale, in the order of the months."""
+    picture = picture_of(drawn, NOW + timedelta(minutes=minutes))
+
+    assert picture is not None
+    labelled = [tick for tick in picture.ticks if tick.is_labelled]
+    begins = [tick.x - 36 if tick.is_at_end else tick.x for tick in labelled]
+    assert all(0 <= begin <= 64 for begin in begins)
+    assert all(later - begin > 35.99 for begin, later in itertools.pairwise(begins))
 
 
 def test_no_certificate_is_no_picture() -> None:
@@ -238,14 +253,14 @@ def test_no_run_yet(tmp_path: Path) -> None:
     with site_in(tmp_path, tables_of(1)) as site:
         said = words(page(site))
 
-    assert "The only destination needs attention" in said
+    assert "The only certificate is in trouble" in said
     assert f"certferry --config {tmp_path / 'certferry.toml'} sync --rehearse" in said
     assert "no certificate has been issued yet" in said
 
 
 @pytest.mark.parametrize(
     ("language", "said"),
-    [("en", "domains serve the right certificate; next renewal: c"), ("zh", "个域名")],
+    [("en", "All 2 certificates are in order; next renewal: c"), ("zh", "2 张证书")],
 )
 def test_all_is_in_order(tmp_path: Path, language: str, said: str) -> None:
     """After runs that brought everything: one sentence, the days, the lives, the last run."""
@@ -294,56 +309,141 @@ def test_run_that_failed_before_it_reconciled_anything_is_the_last_run(tmp_path:
     assert '<span class="badge error">failed</span>' in last
 
 
-def test_what_needs_a_person_has_its_fix(tmp_path: Path) -> None:
-    """Since when, why, the fix as one types it, and a form that starts the run which is the fix."""
+def notices(site: Site, *made: Notice) -> None:
+    site.workspace().state.update_notices(lambda _: made)
+
+
+def cards(html: str) -> list[str]:
+    """The cards of a page."""
+    return [one.partition("</section>")[0] for one in html.split('<div class="note cause ')[1:]]
+
+
+def test_cause_has_its_fix(tmp_path: Path) -> None:
+    """Since when, why, and a form that starts the run, or a link to the page, which is the fix."""
     with site_in(tmp_path, tables_of(2)) as site:
         state = site.workspace().state
         issue(state, "c0", ["d0.c0.example.com"], age=80 * DAY)
         issue(state, "c1", ["d0.c1.example.com"], age=DAY)
         state.save_run(NOW, succeeded=True)
-        html, viewed = page(site), page(site, role=Role.VIEWER)
-        elsewhere = page(site, "/runs")
+        html, elsewhere = page(site), page(site, "/runs")
 
     assert "<title>(1) Overview" in html
     assert "<title>(1) Runs" in elsewhere
     assert "icon-error.svg" in html.partition('rel="icon"')[2].partition(">")[0]
-    assert "1 of 2 destinations needs attention" in words(html)
-    note = html.split('<div class="note ')[1].split("</form>")[0]
-    option = '<span class="option">--config</span>'
-    assert f"<code>certferry {option} {tmp_path / 'certferry.toml'} status c0</code>" in note
-    assert f'since <time class="near" datetime="{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}"' in note
-    assert 'action="/runs"' in note
-    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', note))
-    assert {"csrf": "token-of-forms", "kind": "sync", "names": "c0"}.items() <= fields.items()
+    assert "1 certificate in trouble, 1 in order" in words(html)
+    [card] = cards(html)
+    assert '<a class="button quiet" href="/certificates/c0">Open c0</a>' in card
+    assert f'since <time class="near" datetime="{NOW - 5 * DAY:%Y-%m-%dT%H:%M:%SZ}"' in card
+
+
+def test_cause_of_many_certificates_is_one_card(tmp_path: Path) -> None:
+    """With the number of certificates and domains, three names, and one run; a viewer gets the
+    command in place of the button.
+    """
+    with site_in(tmp_path, tables_of(12)) as site:
+        sync(site)
+        refused = Problem(
+            "target_access_denied", Text("qiniu refuses the key"), Text("run: certferry sync c0")
+        )
+        places = [
+            Subject(f"c{number}", "qiniu", f"d{place}.c{number}.example.com")
+            for number in range(12)
+            for place in range(2)
+        ]
+        notices(site, *(Notice(Topic.TROUBLE, one, NOW, refused, NOW + DAY) for one in places))
+        html, viewed = page(site), page(site, role=Role.VIEWER)
+
+    [card] = cards(html)
+    assert "All 12 certificates are in trouble" in words(html)
+    assert "12 certificates, 24 domains: c0, c1, c10, and 9 more" in words(f"<main>{card}</main>")
+    assert f'deadline <time class="near" datetime="{NOW + DAY:%Y-%m-%dT%H:%M:%SZ}"' in card
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', card))
+    assert {"csrf", "kind", "request"} == fields.keys(), "a run of all"
     assert len(fields["request"]) > 10
     assert "<form" not in viewed.partition("<main")[2]
+    option = '<span class="option">--config</span>'
+    path = tmp_path / "certferry.toml"
+    assert f"<code>certferry {option} {path} sync c0</code>" in cards(viewed)[0]
 
 
-def test_what_is_wrong_with_one_certificate_stands_together(tmp_path: Path) -> None:
-    """With one button: where a new certificate is the fix, it leads to what that would do."""
-    renew = Text("issue a new certificate: `certferry sync --renew {lineage}`", lineage="c0")
-    with site_in(tmp_path, tables_of(2)) as site:
+CHANNEL = '[notify.ops]\ntype = "webhook"\nurl = "https://hooks.example.com/x"\n'
+
+
+@pytest.mark.parametrize(
+    ("subject", "hint", "fix"),
+    [
+        (
+            Subject(channel="ops"),
+            Text("after fixing the channel, run `certferry notify test ops`"),
+            'action="/channels/ops/test"',
+        ),
+        (
+            Subject("c0"),
+            Text("issue a new certificate: `certferry sync --renew c0`"),
+            '<a class="button" href="/certificates/c0/renew">',
+        ),
+        (
+            Subject("c0"),
+            Text("run: certferry sync --rehearse c0"),
+            'href="/certificates/c0/rehearse"',
+        ),
+        (Subject("c0"), Text("see `certferry doctor`"), '<a class="button quiet" href="/doctor">'),
+        (Subject("c0"), Text("wait for the CA"), 'name="names" value="c0"'),
+        (Subject(host="web-2"), Text("look at the host"), 'href="/hosts"'),
+        (Subject(), Text("run: certferry restore FILE"), "<code>certferry"),
+    ],
+)
+def test_fix_is_a_button_wherever_the_console_can_do_it(
+    tmp_path: Path, subject: Subject, hint: Text, fix: str
+) -> None:
+    """In place of the command in the hint; without such a command, by what the cause is about."""
+    with site_in(tmp_path, tables_of(1) + CHANNEL) as site:
         sync(site)
-        notices = tuple(
-            Notice(
-                Topic.TROUBLE,
-                Subject("c0", "qiniu", f"d{place}.c0.example.com"),
-                NOW,
-                Problem("target_rejected", Text("rejected at {place}", place=place), hint),
-            )
-            for place, hint in enumerate([None, renew])
-        )
-        site.workspace().state.update_notices(lambda _: notices)
-        html = page(site)
+        notices(site, Notice(Topic.TROUBLE, subject, NOW, Problem("said", Text("no"), hint)))
+        [card], [viewed] = cards(page(site)), cards(page(site, role=Role.VIEWER))
 
-    said = "2 of 8 destinations need attention 2 certificates, 8 destinations Needs attention"
-    assert words(html).startswith(said)
-    assert 1 == html.count('<div class="note ')
-    note = html.split('<div class="note ')[1].partition("<h2")[0]
-    assert "d0.c0.example.com: rejected at 0" in words(f"<main>{note}</main>")
-    assert "d1.c0.example.com: rejected at 1" in words(f"<main>{note}</main>")
-    assert '<a class="button" href="/certificates/c0/renew">' in note
-    assert "<form" not in note
+    assert fix in card
+    assert "<form" not in viewed
+    assert "/renew" not in viewed
+    assert "/rehearse" not in viewed
+
+
+def test_consequences_are_folded_under_their_cause(tmp_path: Path) -> None:
+    """Each kind once, with its date and the number of the others."""
+    with site_in(tmp_path, tables_of(3)) as site:
+        state = site.workspace().state
+        for number in range(3):
+            issue(state, f"c{number}", domains_of(number), age=84 * DAY)
+        state.save_run(NOW, succeeded=True)
+        refused = Problem("target_access_denied", Text("qiniu refuses the key"))
+        notices(
+            site,
+            *(Notice(Topic.TROUBLE, Subject(f"c{n}", "qiniu"), NOW, refused) for n in range(3)),
+        )
+        [card] = cards(page(site))
+
+    folded = words(f"<main>{card.partition('<details>')[2].partition('</details>')[0]}</main>")
+    assert "the certificate ends at" in folded
+    assert "and 2 more" in folded
+    assert f"(deadline {NOW + 6 * DAY:%Y-%m-%d %H:%M} UTC )" in folded
+
+
+def test_all_causes_have_a_page(tmp_path: Path) -> None:
+    """The first screen shows ten, and leads to the others; no page has more than twenty."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        made = (
+            Notice(Topic.TROUBLE, Subject(host=f"web-{n}"), NOW, Problem("said", Text("no")))
+            for n in range(30)
+        )
+        notices(site, *made)
+        first, one, two, beyond = (
+            page(site, path) for path in ("/", "/causes", "/causes?page=2", "/causes?page=9x")
+        )
+
+    assert [MOST_CAUSES, 20, 10, 20] == [len(cards(html)) for html in (first, one, two, beyond)]
+    assert '<a class="small" href="/causes">all 30 causes</a>' in first
+    assert 'href="/causes?page=2"' in one
 
 
 def test_two_forms_have_two_identities(tmp_path: Path) -> None:
@@ -355,7 +455,7 @@ def test_two_forms_have_two_identities(tmp_path: Path) -> None:
             for one in re.findall(r'name="request" value="([^"]+)"', requests.get(url).text)  # noqa: S113 - on loopback
         }
 
-    assert 2 * 2 == len(found)
+    assert 2 == len(found)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -395,21 +495,20 @@ def test_many_certificates_are_shown_in_part(tmp_path: Path) -> None:
         fill(site.workspace().state, count)
         site.workspace().state.update_notices(
             lambda _: tuple(
-                Notice(Topic.TROUBLE, Subject(f"c{number}"), NOW, Problem("said", Text("no")))
-                for number in range(MOST_NEEDS + 5)
+                Notice(Topic.TROUBLE, Subject(f"c{number}"), NOW, Problem(f"s{number}", Text("no")))
+                for number in range(MOST_CAUSES + 5)
             )
         )
         html = page(site)
 
     assert MOST_LIVES == html.count('<svg class="life"')
-    assert MOST_NEEDS == html.count('<div class="note ')
-    assert 'href="/certificates?state=trouble"' in html
-    assert len(html.encode()) < 150_000
+    assert MOST_CAUSES == html.count('<div class="note cause ')
+    assert len(html.encode()) < 100_000
 
 
-def test_a_day_with_many_names_shows_its_first_and_its_last(tmp_path: Path) -> None:
-    """Wherever a viewer's midnight parts the day, each part has a name; what is only counted has
-    its moments, for the script to count by that day.
+def test_renewals_of_a_day_are_one_entry(tmp_path: Path) -> None:
+    """With their number, counted by quarters of an hour for viewers in other zones, the first names
+    and a link to the certificates of the day.
     """
     count = 30
     with site_in(tmp_path, tables_of(count)) as site:
@@ -417,17 +516,106 @@ def test_a_day_with_many_names_shows_its_first_and_its_last(tmp_path: Path) -> N
             age = 52 * DAY + number * timedelta(hours=2)
             issue(site.workspace().state, f"c{number}", domains_of(number), age=age)
         html = page(site)
+        [day] = re.findall(r'href="(/certificates\?day=[^"]*)" title="[^"]* and ', html)[:1]
+        listed = page(site, day)
 
-    groups = re.findall(r'<p class="renewal">.*?</p>', html, re.DOTALL)
-    counted = [group for group in groups if "data-more" in group]
-    assert counted
-    assert count == sum(len(re.findall(r"T\d\d:\d\d:\d\dZ", group)) for group in groups)
-    for group in counted:
-        shown = re.findall(r'data-at="([^"]+)"', group)
-        moments = re.findall(r'data-more="([^"]+)"', group)[0].split()
-        assert MOST_OF_A_DAY == len(shown)
-        assert sorted(shown[:-1] + moments + shown[-1:]) == shown[:-1] + moments + shown[-1:]
-        assert f"and {len(moments)} more" in group
+    entries = re.findall(r'<p class="renewal" data-counts="([^"]*)">.*?<b>(\d+)</b>', html)
+    assert count == sum(int(shown) for _, shown in entries)
+    for counts, shown in entries:
+        assert int(shown) == sum(int(one.partition(":")[2]) for one in counts.split())
+    shown_days = re.findall(r'day=([^"]*)" title="[^"]*">renewals <b>(\d+)', html)
+    assert dict(shown_days)[day.partition("=")[2]] == str(listed.count('<th scope="row"'))
+
+
+@given(
+    moments=st.lists(st.integers(0, 24 * 60 - 1), max_size=20),
+    milestones=st.lists(st.sampled_from(Milestone), min_size=20, max_size=20),
+)
+def test_every_certificate_of_a_day_is_counted(
+    moments: list[int], milestones: list[Milestone]
+) -> None:
+    """Once for each kind of milestone, in the quarter of its moment."""
+    midnight = datetime(2026, 12, 1, tzinfo=UTC)
+    coming = tuple(
+        Coming(midnight + timedelta(minutes=minute), milestone, f"c{number}")
+        for number, (minute, milestone) in enumerate(zip(sorted(moments), milestones, strict=False))
+    )
+    shown = shown_day(Day(midnight.date(), coming))
+
+    assert len(coming) == sum(entry.count for entry in shown.entries)
+    for entry in shown.entries:
+        quarters = [one.split(":") for one in entry.counts.split()]
+        assert entry.count == sum(int(count) for _, count in quarters)
+        begins = {datetime.fromtimestamp(int(quarter) * 900, UTC) for quarter, _ in quarters}
+        own = [one.at for one in coming if one.milestone is entry.milestone]
+        assert begins == {at.replace(minute=at.minute // 15 * 15) for at in own}
+
+
+def test_bar_is_the_life_of_the_certificate_in_use(tmp_path: Path) -> None:
+    """The newer one is drawn beside it, and the date in the last column is that of the bar."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        state = site.workspace().state
+        issue(state, "c0", domains_of(0), age=70 * DAY)
+        made = make_bundle(*domains_of(0), not_before=NOW - DAY)
+        lease = state.acquire("c0", NOW)
+        state.save_version(lease, made, NOW - DAY)
+        state.release(lease)
+        html = page(site)
+
+    [row] = re.findall(r'<svg class="life".*?</tr>', html, re.DOTALL)
+    assert 1 == row.count('class="newer"')
+    assert f">{NOW + 20 * DAY:%Y-%m-%d}</time>" in row
+    assert f"expires {NOW + 20 * DAY:%Y-%m-%d %H:%M}" in row
+
+
+def test_lives_are_shown_by_page_and_by_state(tmp_path: Path) -> None:
+    """In the order of their bars; the state is kept from page to page."""
+    count = 3 * MOST_LIVES
+    with site_in(tmp_path, tables_of(count)) as site:
+        fill(site.workspace().state, count)
+        with opened(site) as url:
+            pages = [
+                requests.get(f"{url}/?state=ok&page={number}", timeout=30).text
+                for number in (1, 2, 3)
+            ]
+            none = requests.get(f"{url}/?state=trouble", timeout=30).text
+
+    ends = re.findall(r'"Expires"><time datetime="([^"]*)"', "".join(pages))
+    assert count == len(ends)
+    assert sorted(ends) == ends
+    assert 'rel="next" href="/?state=ok&amp;page=3"' in pages[1]
+    assert '<a href="/?state=ok" aria-current="true">' in pages[0]
+    assert "No certificates match the filter." in none
+
+
+def test_page_does_not_grow_with_the_certificates(tmp_path: Path) -> None:
+    """Ten times as many certificates, a third of them in trouble, change only the digits."""
+    sizes: dict[str, list[int]] = {}
+    for count in (60, 600):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        with site_in(folder, tables_of(count)) as site:
+            fill(site.workspace().state, count)
+            troubles = [
+                Notice(
+                    Topic.TROUBLE,
+                    Subject(f"c{number}", "qiniu", f"d0.c{number}.example.com"),
+                    NOW,
+                    Problem(f"code{number % 15}", Text("the target refuses the certificate")),
+                )
+                for number in range(count // 3)
+            ]
+            notices(site, *troubles)
+            with opened(site) as url:
+                for path in ("/", "/causes", "/certificates?state=trouble"):
+                    size = len(requests.get(url + path, timeout=60).content)
+                    sizes.setdefault(path, []).append(size)
+
+    few, many = sizes["/"]
+    assert many < 100_000
+    assert many - few < 5_000
+    assert sizes["/causes"][1] < 100_000
+    assert sizes["/certificates?state=trouble"][1] < 150_000
 
 
 def test_what_is_stored_is_read_anew_after_a_run(tmp_path: Path) -> None:

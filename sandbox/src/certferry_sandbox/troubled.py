@@ -1,6 +1,7 @@
 """The world of the demo with a past and with trouble in it: certificates of every age, a place that
-refused one, an edge that lags, a client that does not renew, an expired certificate of a stranger.
-What the console shows to a newcomer (`certferry demo --serve`).
+refused one, an account whose key is refused for thirty domains, an edge that lags, a client that
+does not renew, an expired certificate of a stranger. What the console shows to a newcomer
+(`certferry demo --serve`).
 """
 
 from __future__ import annotations
@@ -36,6 +37,9 @@ AGES = {"files": 12, "live": 25, "shop": 41, "www": 50, "video": 58}
 """How many days ago each certificate was issued: that of `video` is renewed in two days, which is
 when Qiniu would no longer take it.
 """
+SHOPS = tuple(f"shop-{number:02}" for number in range(1, 31))
+"""The certificates at an account whose key Qiniu refuses: one cause for thirty domains."""
+SHOPS_AGE = 20  # days ago
 OTHER_CLIENT_LEFT = timedelta(days=12)
 EXPIRED_FOR = timedelta(days=3)
 LONGEST_WAIT = 30  # seconds that the runs before the first screen wait for places in order
@@ -48,8 +52,9 @@ USUAL_PORT = 8080
 
 _OPENING = Text(
     "A world on loopback, with a past and with trouble in it: a target that refused a"
-    " certificate, an edge that lags behind, a client that does not renew, a foreign certificate"
-    " that has expired. Starts within seconds; Ctrl-C ends it."
+    " certificate, a key that is refused for thirty domains, an edge that lags behind, a client"
+    " that does not renew, a foreign certificate that has expired. Starts within seconds; Ctrl-C"
+    " ends it."
 )
 
 
@@ -113,13 +118,25 @@ def _tables(world: World, directory: Path, robot: DingtalkService) -> str:
         '[[certificates.deploy]]\nto = "qiniu"\n'
         for name in at_qiniu
     )
+    shops = (
+        f'\n[accounts.qiniu-shops]\ntype = "qiniu"\naccess_key = "env:QINIU_ACCESS_KEY"\n'
+        f'secret_key = "replaced-last-week"\napi = "{world.qiniu.api_url}"\n'
+        f'fusion = "{world.qiniu.fusion_url}"\nuc = "{world.qiniu.uc_url}"\n'
+        f'api_backup = "{world.qiniu.api_backup_url}"\n'
+        f'uc_backup = "{world.qiniu.uc_backup_url}"\npili = "{world.qiniu.pili_url}"\n'
+        "accept_no_common_name = true\n"
+    ) + "".join(
+        f'\n[[certificates]]\nname = "{name}"\nnames = ["{name}.example.com"]\ndns = "dnspod"\n'
+        f'[[certificates.deploy]]\nto = "qiniu-shops"\ndomains = ["{name}.example.com"]\n'
+        for name in SHOPS
+    )
     robots = "".join(
         f'\n[notify.{name}]\ntype = "dingtalk"\nurl = "{robot.address}"\nsecret = "{secret}"\n'
         for name, secret in (("ops", SECRET), ("night-shift", f"SEC{'0' * 64}"))
     )
     return (
         f'{CERTIFICATE}{ours}\n[[certificates]]\nname = "www"\nnames = ["www.example.com"]\n'
-        f'dns = "dnspod"\n[[certificates.deploy]]\nto = "files"\ndirectory = "www"\n'
+        f'dns = "dnspod"\n[[certificates.deploy]]\nto = "files"\ndirectory = "www"\n{shops}'
         f'\n[[certificates]]\nname = "static"\nfullchain = "{other / "fullchain.pem"}"\n'
         f'privkey = "{other / "privkey.pem"}"\n[[certificates.deploy]]\nto = "qiniu"\n{robots}'
     )
@@ -136,7 +153,7 @@ def _remember(world: World, config: Path, console: Console) -> None:
     """Store certificates as if certferry had issued them some time ago."""
     settings = load(config, console.environ, ADAPTERS)
     with closing(opened_state(settings)) as state:
-        for lineage, days in AGES.items():
+        for lineage, days in {**AGES, **dict.fromkeys(SHOPS, SHOPS_AGE)}.items():
             begin = utc_now() - timedelta(days=days)
             issued = world.old_authority.issue([f"{lineage}.example.com"], begin, begin + LIFE)
             bundle = parse_bundle(issued.fullchain_pem, Secret(issued.privkey_pem))

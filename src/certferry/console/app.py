@@ -18,6 +18,7 @@ from starlette.routing import BaseRoute, Route
 from certferry.console import (
     accounts,
     api,
+    causes,
     certificates,
     discover,
     health,
@@ -59,6 +60,7 @@ ROUTES: Sequence[BaseRoute] = (
     *health.ROUTES,
     *login.ROUTES,
     *overview.ROUTES,
+    *causes.ROUTES,
     *certificates.ROUTES,
     *plan.ROUTES,
     *runs.ROUTES,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -15,15 +15,16 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
+from certferry.console.causes import cards_of
+from certferry.console.lives import STATES, Wanted, day_of, list_view, state_of
 from certferry.console.observing import Found
-from certferry.console.overview import items_of, pieces
 from certferry.console.picture import picture_of
 from certferry.console.plan import BADGES, PlanView, WholePlan, latest_plan, orders_of
 from certferry.console.plan import view_of as view_of_plans
 from certferry.console.runs import new_request
 from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
-from certferry.core.assessment.agenda import DAYS, Life
+from certferry.core.assessment.causes import causes_of
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.assessment.status import DomainStatus, LineageStatus
@@ -50,93 +51,20 @@ MOST_VERSIONS, MOST_EVENTS = 10, 20
 entries.
 """
 
-STATES = {
-    "trouble": Text("needs attention"),
-    "soon": Text("renewal or deadline within 14 days"),
-    "ok": Text("ok"),
-}
-"""The states by which the list can be filtered."""
-
-
-class State(Struct, frozen=True):
-    """How a certificate stands."""
-
-    #: The class of the badge.
-    level: str
-    #: The standing in a word or two.
-    word: Text
-
-
-def state_of(life: Life) -> State:
-    """Return how a certificate stands, only by the stored records."""
-    if life.concerns:
-        return State(life.severity, Text("needs attention"))
-    if life.is_owned_elsewhere:
-        return State("", Text("not needed"))
-    if life.served < len(life.places):
-        return State(Severity.NOTICE, Text("pending"))
-    return State(Severity.OK, Text("ok"))
-
-
-# the list
-
-
-class ListView(Struct, frozen=True):
-    """A page of matching certificates, the earliest expiry first."""
-
-    lives: Sequence[Life]
-    #: The number of all matching certificates.
-    count: int
-    #: The number of this page, from 1.
-    number: int
-    pages: int
-    #: The position of this page's first certificate, from 1.
-    first: int
-
-
-def list_view(stored: Snapshot, wanted: str, state: str, page: str) -> ListView:
-    """Return a page of the certificates in this state with these words in a name or domain."""
-    words, until = wanted.casefold().split(), stored.at + timedelta(days=DAYS)
-    matching = [
-        life
-        for life in stored.agenda.lives
-        if _is_in(state, life, stored.at, until) and _has(words, life, stored)
-    ]
-    pages = max(-(-len(matching) // PAGE), 1)
-    number = min(max(int(page), 1), pages) if page.isdecimal() and len(page) < PAGE else 1
-    first = (number - 1) * PAGE
-    return ListView(matching[first : first + PAGE], len(matching), number, pages, first + 1)
-
-
-def _is_in(state: str, life: Life, now: datetime, until: datetime) -> bool:
-    if state == "trouble":
-        return bool(life.concerns)
-    if state == "soon":
-        return any(milestone.at < until for milestone in life.coming(now))
-    return state != "ok" or state_of(life).level == Severity.OK
-
-
-def _has(words: Sequence[str], life: Life, stored: Snapshot) -> bool:
-    """Return whether every word is in a name or domain of the certificate."""
-    if not words:
-        return True
-    texts = (life.lineage, *stored.names(life.lineage), *(place.domain for place in life.places))
-    searched = " ".join(texts).casefold()
-    return all(word in searched for word in words)
-
 
 def certificates(request: Request) -> Response:
     """Render the list. Raises `StateError`."""
     stored, asked = site_of(request).stored.latest(), request.query_params
-    wanted, state = asked.get("q", "").strip(), asked.get("state", "")
+    wanted = Wanted(
+        asked.get("state", ""), asked.get("q", "").strip(), day_of(asked.get("day", ""))
+    )
     return render(
         request,
         "certificates.html",
-        view=list_view(stored, wanted, state, asked.get("page", "1")),
+        view=list_view(stored, wanted, asked.get("page", "1"), PAGE),
         stored=stored,
         state_of=state_of,
         wanted=wanted,
-        state=state,
         states=STATES,
     )
 
@@ -198,7 +126,9 @@ def certificate(request: Request) -> Response:
         names=stored.names(name) or versions[0].certificate.names,
         life=life,
         state=None if life is None else state_of(life),
-        items=items_of(open_needs),
+        items=cards_of(causes_of(life.concerns), open_needs, stored, voice_of(request))
+        if life
+        else (),
         settled=sorted({_place(need.concern) for need in needs} & settled),
         picture=None if life is None else picture_of([life], stored.at),
         versions=versions[: MOST_VERSIONS + 1],
@@ -218,7 +148,6 @@ def certificate(request: Request) -> Response:
         exported=shlex.quote(name),
         voice=voice_of(request),
         actions=ACTIONS,
-        pieces=pieces,
     )
 
 
@@ -391,7 +320,6 @@ def action(request: Request) -> Response:
         badges=BADGES,
         form=new_request(),
         rehearsal=shlex.join(["certferry", "sync", "--rehearse", "--renew", desired.lineage]),
-        pieces=pieces,
     )
 
 

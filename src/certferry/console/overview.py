@@ -4,41 +4,44 @@ next, the lives of the certificates, and the last run of each host.
 
 from __future__ import annotations
 
-import re
-import secrets
-import shlex
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, timedelta
-from itertools import islice
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 
 from msgspec import Struct
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from certferry.console.causes import Card, cards_of
+from certferry.console.lives import STATES, ListView, Wanted, list_view
 from certferry.console.picture import Picture, picture_of
 from certferry.console.runs import RunRow, row_of
-from certferry.console.site import render, site_of
+from certferry.console.site import render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
-from certferry.core.assessment.agenda import Agenda, Day, Milestone, Need, OverallVerdict
-from certferry.core.assessment.health import Concern
-from certferry.core.assessment.notices import Subject
+from certferry.core.assessment.agenda import Agenda, Coming, Day, Milestone, OverallVerdict
+from certferry.core.certificates.certificate import first_of
 from certferry.core.observed.records import LastRun
 from certferry.core.observed.stored_runs import StoredRun
 from certferry.errors import Severity
-from certferry.present.language import READ_THE_FILE, certificate_count, one_or_many
-from certferry.present.status_text import concern_subject
+from certferry.present.language import Voice, one_or_many
+from certferry.present.status_text import MOST_NAMED
 from certferry.text import Text
-from certferry.values import replace
 
-MOST_NEEDS, MOST_LIVES, MOST_HOSTS, MOST_OF_A_DAY = 25, 30, 5, 4
-"""The first screen shows at most this many items, lives of certificates, hosts, and events of a
-day. Links lead to the rest.
+MOST_CAUSES, MOST_LIVES, MOST_HOSTS = 10, 8, 3
+"""The first screen shows at most this many causes, lives of certificates, and hosts. Links lead to
+the rest.
 """
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_QUARTER = timedelta(minutes=15)
 
 WEEKDAYS = (
     *(Text("Monday"), Text("Tuesday"), Text("Wednesday"), Text("Thursday"), Text("Friday")),
     *(Text("Saturday"), Text("Sunday")),
+)
+SHORT_WEEKDAYS = (
+    *(Text("Mon"), Text("Tue"), Text("Wed"), Text("Thu"), Text("Fri"), Text("Sat"), Text("Sun")),
 )
 MONTHS = (
     *(Text("January"), Text("February"), Text("March"), Text("April"), Text("May"), Text("June")),
@@ -52,27 +55,49 @@ WORDS = {
 }
 
 
-class Item(Struct, frozen=True):
-    """All problems of one certificate, channel or host that a person must fix, worst first."""
+COUNTED = {
+    Milestone.RENEWAL: Text("renewals"),
+    Milestone.UPLOAD: Text("upload deadlines"),
+    Milestone.EXPIRY: Text("expiries"),
+}
+"""The milestones of a day, with their number behind."""
 
-    subject: Text
-    #: Empty for a channel or a host.
-    lineage: str
-    needs: tuple[Need, ...]
-    #: The certificates to name in a run that fixes the problem. If empty, the run is for all
-    #: certificates; if `None`, a run does not help.
-    run: tuple[str, ...] | None
-    #: The run must renew the certificate.
-    renews: bool
-    #: The run's command line; `None` if a hint already has the command.
-    command: str | None
-    #: The id of the form that starts the run.
-    form: str
 
-    @property
-    def level(self) -> Severity:
-        """The severity of the worst need."""
-        return self.needs[0].concern.problem.severity
+class Entry(Struct, frozen=True):
+    """All milestones of one kind on a day."""
+
+    milestone: Milestone
+    #: The number of certificates.
+    count: int
+    #: The numbers of certificates by quarter of an hour since 1970 (`1961037:3 1961040:1`), so a
+    #: browser can count by the viewer's days. All zones differ from UTC by whole quarters.
+    counts: str
+    #: The first certificates.
+    names: Text
+
+
+class ShownDay(Struct, frozen=True):
+    """A day in UTC with an entry for each kind of milestone."""
+
+    date: date
+    entries: tuple[Entry, ...]
+
+
+def shown_day(day: Day) -> ShownDay:
+    """Return a day as shown."""
+    by_kind: dict[Milestone, list[Coming]] = {}
+    for coming in day.coming:
+        by_kind.setdefault(coming.milestone, []).append(coming)
+    return ShownDay(day.date, tuple(_entry(kind, some) for kind, some in by_kind.items()))
+
+
+def _entry(milestone: Milestone, coming: Sequence[Coming]) -> Entry:
+    # A certificate may expire twice on a day: in use, and the newest.
+    first = {one.lineage: one.at for one in reversed(coming)}
+    quarters = Counter((at - EPOCH) // _QUARTER for at in first.values())
+    counts = " ".join(f"{quarter}:{count}" for quarter, count in sorted(quarters.items()))
+    names = Text("{names}", names=first_of([*reversed(first)], MOST_NAMED))
+    return Entry(milestone, len(first), counts, names)
 
 
 class View(Struct, frozen=True):
@@ -83,33 +108,52 @@ class View(Struct, frozen=True):
     #: The class of the verdict's badge.
     level: str
     agenda: Agenda
-    #: The first items, one more than shown if there are more.
-    items: tuple[Item, ...]
-    #: The picture of the first lives; `None` without a certificate.
+    #: The first causes.
+    cards: tuple[Card, ...]
+    #: The number of all causes.
+    causes: int
+    #: The day before the next days, which begins the next days for a viewer in a zone behind UTC.
+    before: ShownDay
+    days: tuple[ShownDay, ...]
+    after: ShownDay
+    #: A page of the certificates in the chosen state.
+    listed: ListView
+    #: The picture of the listed lives; `None` without a certificate among them.
     picture: Picture | None
     #: Each host, with the end of its last reconciliation and its last stored run.
     last_runs: Sequence[tuple[str, LastRun | None, RunRow | None]]
-    #: The numbers of certificates and places, if something needs a person.
-    extent: Text | None = None
 
 
-def view_of(stored: Snapshot, newest: Mapping[str, StoredRun]) -> View:
+def view_of(
+    stored: Snapshot,
+    newest: Mapping[str, StoredRun],
+    voice: Voice,
+    state: str = "",
+    number: str = "1",
+) -> View:
     """Return the first screen for a snapshot. `newest` has the last stored run of each host that
-    has one.
+    has one. `state` and `number` choose the page of lives.
     """
     agenda, ended = stored.agenda, dict(stored.last_runs)
-    lives = [life for life in agenda.lives if life.version is not None]
+    # Without a certificate in the file, the next step says so already.
+    causes = stored.causes if agenda.lives else ()
+    listed = list_view(stored, Wanted(state), number, MOST_LIVES)
+    first = agenda.days[0].date
     return View(
         verdict=sentence_of(agenda.verdict),
         level=level_of(agenda.verdict),
         agenda=agenda,
-        items=tuple(islice(items_of(agenda.needs), MOST_NEEDS + 1)),
-        picture=picture_of(lives[:MOST_LIVES], stored.at),
+        cards=tuple(cards_of(causes[:MOST_CAUSES], agenda.needs, stored, voice)),
+        causes=len(causes),
+        before=ShownDay(first - timedelta(days=1), ()),
+        days=tuple(shown_day(day) for day in agenda.days),
+        after=shown_day(agenda.after),
+        listed=listed,
+        picture=picture_of(listed.lives, stored.at),
         last_runs=[
             (host, ended.get(host), row_of(newest[host]) if host in newest else None)
             for host in [*dict.fromkeys([*ended, *newest])][:MOST_HOSTS]
         ],
-        extent=extent_of(agenda.verdict) if agenda.verdict.needing else None,
     )
 
 
@@ -117,24 +161,15 @@ def sentence_of(verdict: OverallVerdict) -> Text:
     """Return the verdict in one sentence."""
     if not verdict.certificates:
         return Text("No certificates are configured yet")
-    if verdict.needing:
-        if verdict.places == 1:
-            return Text("The only destination needs attention")
-        return one_or_many(
-            verdict.needing,
-            Text("{count} of {places} destinations needs attention"),
-            Text("{count} of {places} destinations need attention"),
-            places=verdict.places,
-        )
-    sentence = _served(verdict)
+    sentence = _counted(verdict)
     if verdict.others:
         return one_or_many(
             verdict.others,
-            Text("{said}; {count} other problem needs attention"),
-            Text("{said}; {count} other problems need attention"),
+            Text("{said}; {count} other problem"),
+            Text("{said}; {count} other problems"),
             said=sentence,
         )
-    if verdict.next is None:
+    if verdict.troubled or verdict.next is None:
         return sentence
     return Text(
         "{said}; next {event}: {name}, {day}",
@@ -145,48 +180,33 @@ def sentence_of(verdict: OverallVerdict) -> Text:
     )
 
 
-def extent_of(verdict: OverallVerdict) -> Text:
-    """Return the number of certificates and places, and the number of other matters needing a
-    person.
-    """
-    sentence = one_or_many(
-        verdict.places,
-        Text("{certificates}, 1 destination"),
-        Text("{certificates}, {count} destinations"),
-        certificates=certificate_count(verdict.certificates),
-    )
-    if not verdict.others:
-        return sentence
-    return one_or_many(
-        verdict.others,
-        Text("{said}; {count} other problem needs attention, too"),
-        Text("{said}; {count} other problems need attention, too"),
-        said=sentence,
-    )
-
-
-def _served(verdict: OverallVerdict) -> Text:
-    count, served = verdict.places, verdict.served
-    if not count:
+def _counted(verdict: OverallVerdict) -> Text:
+    if verdict.troubled == verdict.certificates:
         return one_or_many(
-            verdict.certificates,
-            Text("1 certificate is OK"),
-            Text("All {count} certificates are OK"),
+            verdict.troubled,
+            Text("The only certificate is in trouble"),
+            Text("All {count} certificates are in trouble"),
         )
-    if served < count:
-        sentence = Text("{served} of {count} serve the right certificate; the rest are pending")
-        return sentence.filled(served=served, count=count)
-    if verdict.are_domains:
+    if verdict.in_order == verdict.certificates:
         return one_or_many(
-            count,
-            Text("The only domain serves the right certificate"),
-            Text("All {count} domains serve the right certificate"),
+            verdict.in_order,
+            Text("The only certificate is in order"),
+            Text("All {count} certificates are in order"),
         )
-    return one_or_many(
-        count,
-        Text("The only destination has the right certificate"),
-        Text("All {count} destinations have the right certificate"),
-    )
+    counted = []
+    if verdict.troubled:
+        counted.append(
+            one_or_many(
+                verdict.troubled,
+                Text("1 certificate in trouble"),
+                Text("{count} certificates in trouble"),
+            )
+        )
+    if verdict.pending:
+        counted.append(Text("{count} pending", count=verdict.pending))
+    if verdict.in_order:
+        counted.append(Text("{count} in order", count=verdict.in_order))
+    return Text("{counted}", counted=counted)
 
 
 def day_in_words(day: date) -> Text:
@@ -197,51 +217,9 @@ def day_in_words(day: date) -> Text:
 
 def level_of(verdict: OverallVerdict) -> str:
     """Return the severity of the verdict, as a class for the badge."""
-    is_on_the_way = verdict.severity is Severity.OK and verdict.served < verdict.places
+    is_on_the_way = verdict.severity is Severity.OK and bool(verdict.pending)
     is_empty = not verdict.certificates
     return Severity.NOTICE if is_on_the_way or is_empty else verdict.severity
-
-
-def items_of(needs: Iterable[Need]) -> Iterator[Item]:
-    """Yield the needs, grouped by subject, worst first."""
-    needs_of: dict[Subject, list[Need]] = {}
-    for need in needs:
-        about = need.concern.subject
-        needs_of.setdefault(replace(about, target="", domain=""), []).append(need)
-    for about, some in needs_of.items():
-        yield _item(about, tuple(some))
-
-
-def _item(about: Subject, needs: tuple[Need, ...]) -> Item:
-    run = next((need.run for need in needs if need.run is not None), None)
-    hints = " ".join(str(need.concern.problem.hint or "") for need in needs)
-    command = None if run is None else shlex.join(["certferry", "sync", *run])
-    return Item(
-        subject=concern_subject(Concern(needs[0].concern.problem, about)),
-        lineage=about.lineage,
-        needs=needs,
-        run=run,
-        renews=run is not None and bool(run) and "certferry sync --renew" in hints,
-        command=None if "certferry sync" in hints else command,
-        form=secrets.token_urlsafe(12),
-    )
-
-
-_COMMAND = re.compile(
-    r"`(certferry [^`]+)`"
-    rf"|(?:(?<=: )|(?<=：))(certferry (?:[{{-]|(?:init|{READ_THE_FILE})\b)[^`;,；，。]*)$"
-)
-
-
-def pieces(sentence: str) -> list[tuple[bool, str]]:
-    """Split a sentence into commands of certferry (`True`) and other words (`False`). A command is
-    in backquotes, or follows a colon at the end of the sentence.
-    """
-    parts, begin = list[tuple[bool, str]](), 0
-    for match in _COMMAND.finditer(sentence):
-        parts += [(False, sentence[begin : match.start()]), (True, match[1] or match[2])]
-        begin = match.end()
-    return [*parts, (False, sentence[begin:])]
 
 
 def overview(request: Request) -> Response:
@@ -252,18 +230,17 @@ def overview(request: Request) -> Response:
     newest = {run.host: run for host in hosts for run in runs.stored_runs(1, host=host)}
     # A host may have a stored run without a last run: the run ended before reconciling anything.
     newest |= {run.host: run for run in runs.stored_runs(1) if run.host not in newest}
-    view = view_of(stored, newest)
+    asked = request.query_params
+    state = asked.get("state", "")
+    view = view_of(stored, newest, voice_of(request), state, asked.get("page", "1"))
     return render(
         request,
         "overview.html",
         view=view,
-        pieces=pieces,
-        most_needs=MOST_NEEDS,
-        before=Day(stored.agenda.days[0].date - timedelta(days=1), ()),
-        weekdays=WEEKDAYS,
-        months=MONTHS,
-        milestones=WORDS,
-        most=MOST_OF_A_DAY,
+        state=state,
+        states={"": Text("all"), **STATES},
+        weekdays=SHORT_WEEKDAYS,
+        counted=COUNTED,
     )
 
 

@@ -1,5 +1,6 @@
-"""The lives of certificates as a picture: a bar from issue to expiry for each certificate, all on
-the same time scale. A template draws the bars as SVG in the cells of a table.
+"""The lives of certificates as a picture: a bar for each certificate in use, from issue to expiry,
+and beside the bar the newer certificate that is not in use everywhere. All bars have the same time
+scale. A template draws the bars as SVG in the cells of a table.
 
 Positions on the scale are percentages of the scale's width.
 """
@@ -12,7 +13,7 @@ from datetime import datetime, timedelta
 from msgspec import Struct
 
 from certferry.core.assessment.agenda import Life
-from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.lineage import Version
 
 PAST, FUTURE = timedelta(days=120), timedelta(days=200)
 """How far the scale reaches at most before and after now. An imported certificate may be valid for
@@ -20,7 +21,10 @@ years.
 """
 
 _DAY = timedelta(days=1)
-_MOST_TICKS = 8
+_LABEL = 36.0
+"""The width of a label below the scale. The narrowest picture is 140 pixels wide, and a label of
+seven characters takes 50 pixels there.
+"""
 
 
 class Tick(Struct, frozen=True):
@@ -28,6 +32,10 @@ class Tick(Struct, frozen=True):
 
     x: float
     at: datetime
+    #: Whether there is room for a label. The label begins at the tick, or ends there if
+    #: `is_at_end`.
+    is_labelled: bool = False
+    is_at_end: bool = False
 
 
 class Stretch(Struct, frozen=True):
@@ -41,10 +49,13 @@ class Bar(Struct, frozen=True):
     """The bar of a certificate. Parts outside the scale are `None`."""
 
     life: Life
-    #: From issue to expiry.
-    valid: Stretch
-    #: The part of `valid` before now.
-    passed: Stretch
+    #: The certificate in use, from issue to expiry; `None` if no place has a certificate. If the
+    #: issue is unknown, as with another client's certificate, the stretch begins with the scale.
+    used: Stretch | None
+    #: The part of `used` before now.
+    passed: Stretch | None
+    #: The newest certificate, if another certificate is in use.
+    newer: Stretch | None
     #: When the CA wants the certificate replaced.
     window: Stretch | None
     #: The planned renewal.
@@ -65,15 +76,30 @@ class Picture(Struct, frozen=True):
 
 def picture_of(lives: Sequence[Life], now: datetime) -> Picture | None:
     """Return the picture of lives with a certificate; `None` if no life has a certificate."""
-    drawn = [(life, life.certificate) for life in lives if life.certificate is not None]
+    drawn = [life for life in lives if life.until is not None]
     if not drawn:
         return None
+    ours = [version.certificate for life in drawn for version in _versions(life)]
     scale = _Scale(
-        max(now - PAST, min(now, *(certificate.not_before for _, certificate in drawn))),
-        min(now + FUTURE, max(now + _DAY, *(certificate.not_after for _, certificate in drawn))),
+        max(now - PAST, min([now, *(one.not_before for one in ours)])),
+        min(
+            now + FUTURE,
+            max(
+                [
+                    now + _DAY,
+                    *(one.not_after for one in ours),
+                    *(life.until or now for life in drawn),
+                ]
+            ),
+        ),
     )
-    bars = tuple(_bar(life, certificate, scale, now) for life, certificate in drawn)
+    bars = tuple(_bar(life, scale, now) for life in drawn)
     return Picture(bars, tuple(_ticks(scale)), scale.at(now))
+
+
+def _versions(life: Life) -> Iterator[Version]:
+    """Yield the versions drawn for a life."""
+    yield from (version for version in (life.version, life.in_use) if version is not None)
 
 
 class _Scale(Struct, frozen=True):
@@ -93,12 +119,20 @@ class _Scale(Struct, frozen=True):
         return Stretch(x, round(max(self.at(end) - x, 0), 2))
 
 
-def _bar(life: Life, certificate: Certificate, scale: _Scale, now: datetime) -> Bar:
-    begin, end, window = certificate.not_before, certificate.not_after, life.window
+def _bar(life: Life, scale: _Scale, now: datetime) -> Bar:
+    window, end = life.window, life.in_use_until
+    used = passed = newer = None
+    if end is not None:
+        begin = scale.begin if life.in_use is None else life.in_use.certificate.not_before
+        used = scale.span(begin, end)
+        passed = scale.span(begin, min(max(now, begin), end))
+    if life.certificate is not None and life.version is not life.in_use:
+        newer = scale.span(life.certificate.not_before, life.certificate.not_after)
     return Bar(
         life,
-        valid=scale.span(begin, end),
-        passed=scale.span(begin, min(max(now, begin), end)),
+        used,
+        passed,
+        newer,
         window=None if window is None else scale.span(window.start, window.end),
         renewal=scale.mark(life.renew_at),
         upload=scale.mark(life.upload_until),
@@ -106,10 +140,16 @@ def _bar(life: Life, certificate: Certificate, scale: _Scale, now: datetime) -> 
 
 
 def _ticks(scale: _Scale) -> Iterator[Tick]:
-    months = list(_months(scale))
-    apart = -(-len(months) // _MOST_TICKS)
-    for month in months[:: max(apart, 1)]:
-        yield Tick(scale.at(month), month)
+    """Yield a tick for each month. Labels keep their distance, so no label covers another one."""
+    free_from = 0.0
+    for month in _months(scale):
+        x = scale.at(month)
+        is_at_end = x > 100 - _LABEL
+        begin = x - _LABEL if is_at_end else x
+        is_labelled = begin >= free_from
+        if is_labelled:
+            free_from = begin + _LABEL
+        yield Tick(x, month, is_labelled, is_at_end)
 
 
 def _months(scale: _Scale) -> Iterator[datetime]:

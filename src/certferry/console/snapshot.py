@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from certferry.config.model import Settings
 from certferry.core.assessment.agenda import Agenda, agenda_of
+from certferry.core.assessment.causes import Cause, causes_of
 from certferry.core.assessment.health import Recorded
 from certferry.core.desired.certificate import DesiredCertificate
 from certferry.core.observed.records import LastRun
@@ -32,6 +33,8 @@ class Snapshot(Struct, frozen=True):
     recorded: Recorded
     #: The needs for a person, and the next events.
     agenda: Agenda
+    #: The causes of the needs, the worst first.
+    causes: tuple[Cause, ...]
     #: The declared certificates, by lineage.
     declared: Mapping[str, DesiredCertificate]
     #: The last run of each host, latest first.
@@ -53,11 +56,13 @@ def read_snapshot(workspace: Workspace) -> Snapshot:
     settings, state = workspace.settings, workspace.state
     now = state.now()
     records = recorded(settings, state, now)
+    agenda = agenda_of(expected(settings, records), records, now)
     return Snapshot(
         at=now,
         settings=settings,
         recorded=records,
-        agenda=agenda_of(expected(settings, records), records, now),
+        agenda=agenda,
+        causes=causes_of(agenda.checkup.concerns),
         declared={desired.lineage: desired for desired in settings.certificates},
         last_runs=_last_runs(state),
     )
@@ -83,8 +88,8 @@ class Snapshots:
 
     @property
     def troubles(self) -> int:
-        """How many things needed a person in the last snapshot."""
-        return 0 if self._last is None else self._last.agenda.verdict.troubles
+        """The number of causes in the last snapshot."""
+        return 0 if self._last is None else len(self._last.causes)
 
     def latest(self) -> Snapshot:
         """Return a snapshot that is at most two seconds old and newer than every host's last run.

@@ -112,7 +112,7 @@ def test_it_judges_as_check_does(fleet: tuple[list[Expected], Recorded]) -> None
     worst = max((one.problem.severity.rank for one in judged.concerns), default=0)
     assert worst == found.verdict.severity.rank
     is_ok = plugin_status_of(judged.concerns) is PluginStatus.OK
-    assert is_ok is (found.verdict.troubles == 0)
+    assert is_ok is (found.verdict.troubled + found.verdict.others == 0)
 
 
 @given(fleet=fleets())
@@ -123,7 +123,7 @@ def test_nothing_is_lost_and_what_ends_first_is_on_top(
     before what ends.
     """
     found = agenda(fleet)
-    ends = [one.ends_at for one in found.lives]
+    ends = [one.until for one in found.lives]
 
     assert sorted(one.lineage for one in fleet[0]) == sorted(one.lineage for one in found.lives)
     assert sorted(ends, key=lambda end: (end is not None, end)) == ends
@@ -139,12 +139,15 @@ def test_nothing_is_lost_and_what_ends_first_is_on_top(
 
 @given(fleet=fleets())
 def test_the_count_of_the_verdict(fleet: tuple[list[Expected], Recorded]) -> None:
-    """No more places need a person, and no more have their certificate, than there are."""
-    verdict = agenda(fleet).verdict
+    """Each certificate is in trouble, pending or in order, as its life says."""
+    found = agenda(fleet)
+    verdict, lives = found.verdict, found.lives
 
-    assert 0 <= verdict.needing <= verdict.places
-    assert 0 <= verdict.served <= verdict.places
-    assert verdict.are_domains is all(one.target == "qiniu" for one in fleet[1].sightings)
+    assert len(lives) == verdict.certificates
+    assert sum(life.concerns != () for life in lives) == verdict.troubled
+    assert all(not life.concerns for life in lives if life.is_pending)
+    assert sum(life.is_pending for life in lives) == verdict.pending
+    assert 0 <= verdict.in_order
 
 
 @given(fleet=fleets(), hours=st.integers(0, 23))
@@ -223,7 +226,8 @@ def test_a_place_that_went_back_is_renewed_sooner() -> None:
 
     [life] = agenda(([Expected("img")], Recorded({"img": (newer, older)}, [back], (), RAN))).lives
 
-    assert older.certificate.not_after == life.ends_at
+    assert older.certificate.not_after == life.ends_at == life.until
+    assert older == life.in_use
     assert older.certificate.not_after - 14 * DAY == life.renew_at
 
 
@@ -234,8 +238,36 @@ def test_a_place_with_another_certificate_ends_with_that() -> None:
     for known in {}, {"img": (newer,)}:
         found = agenda(([Expected("img")], Recorded(known, [seen], (), RAN)))
 
-        assert end == found.lives[0].ends_at
+        assert end == found.lives[0].ends_at == found.lives[0].until
+        assert found.lives[0].in_use is None
         assert (end, Milestone.EXPIRY) in {(one.at, one.milestone) for one in found.days[5].coming}
+
+
+@pytest.mark.parametrize(
+    ("places", "in_use", "is_pending"),
+    [
+        ((), NEW, False),
+        ((("a.example.com", NEW),), NEW, False),
+        ((("a.example.com", NEW), ("b.example.com", OLD)), OLD, True),
+        ((("a.example.com", None),), None, True),
+    ],
+    ids=["no place seen", "newest", "one place behind", "no certificate"],
+)
+def test_certificate_in_use_is_the_first_to_end_at_a_place(
+    places: Sequence[tuple[str, str | None]], in_use: str | None, *, is_pending: bool
+) -> None:
+    """The newest version is in use once every place has it, or if no run has seen a place."""
+    versions = (made(NEW, NOW - 5 * DAY, 2), made(OLD, NOW - 40 * DAY))
+    seen = [
+        Sighting("img", "qiniu", domain, fingerprint == NEW, NOW - DAY, fingerprint)
+        for domain, fingerprint in places
+    ]
+
+    [life] = agenda(([Expected("img")], Recorded({"img": versions}, seen, (), RAN))).lives
+
+    assert in_use == (life.in_use and life.in_use.fingerprint)
+    assert is_pending is life.is_pending
+    assert (life.in_use or versions[0]).certificate.not_after == life.until
 
 
 # --- what a run is the fix for

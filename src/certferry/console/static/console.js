@@ -97,53 +97,46 @@
     }
   });
 
-  /* An event moves to its day in the viewer's zone, at most one day before or after its day in UTC.
-     The page has a hidden day before the first and after the last for such events. */
-  const dayIn = (strip, at) => strip.querySelector(`[data-day="${dayOf(new Date(at))}"]`);
+  /* The events of a day are counted by quarters of an hour (since 1970), and counted anew by the
+     days of the viewer's zone: the page has a hidden day before and after its own for these. */
+  const QUARTER = 15 * 60 * 1000;
 
-  const groupIn = (day, group) => {
-    let there = [...day.children].find((child) => child.className === group.className);
-    if (!there) {
-      there = group.cloneNode(false);
-      there.append(group.querySelector(".what").cloneNode(true));
-      day.append(there);
+  const countByDay = (strip) => {
+    const wanted = new Map();
+    const groups = [...strip.querySelectorAll("[data-counts]")];
+    for (const group of groups) {
+      for (const entry of group.dataset.counts.split(" ")) {
+        const at = new Date(entry.split(":")[0] * QUARTER);
+        const day = strip.querySelector(`[data-day="${dayOf(at)}"]`) ?? group.parentElement;
+        const kinds = wanted.get(day) ?? wanted.set(day, new Map()).get(day);
+        const kind = kinds.get(group.className) ?? { group, entries: [] };
+        kinds.set(group.className, kind);
+        kind.entries.push(entry);
+      }
     }
-    return there;
-  };
-
-  const moveToItsDay = (strip, link) => {
-    const day = dayIn(strip, link.dataset.at);
-    const group = link.parentElement;
-    if (!day || day === group.parentElement) return;
-    const there = groupIn(day, group);
-    const isLater = (other) => !(other.dataset.at <= link.dataset.at);
-    there.insertBefore(link, [...there.querySelectorAll("a")].find(isLater) ?? null);
-    if (!group.querySelector("a")) group.remove();
-  };
-
-  /* Moves the moments behind "and 3 more" to their days, too. */
-  const countInItsDay = (strip, more) => {
-    const group = more.parentElement;
-    const moments = more.dataset.more.split(" ");
-    const dayOfMoment = (at) => dayIn(strip, at) ?? group.parentElement;
-    for (const day of new Set(moments.map(dayOfMoment))) {
-      if (day === group.parentElement) continue;
-      const there = groupIn(day, group);
-      const present = there.querySelector("[data-more]");
-      const before = present ? present.dataset.more.split(" ") : [];
-      const moved = moments.filter((at) => dayOfMoment(at) === day);
-      writeMore(present ?? there.appendChild(more.cloneNode(true)), [...before, ...moved]);
+    for (const group of groups) {
+      if (!wanted.get(group.parentElement)?.has(group.className)) group.remove();
     }
-    const own = moments.filter((at) => dayOfMoment(at) === group.parentElement);
-    if (own.length) writeMore(more, own);
-    else more.remove();
-    if (!group.querySelector("a")) group.remove();
+    for (const [day, kinds] of wanted) {
+      for (const [name, { group, entries }] of kinds) {
+        const there = [...day.children].find((one) => one.className === name);
+        writeCount(there ?? day.appendChild(group.cloneNode(true)), day, entries);
+      }
+    }
   };
 
-  const writeMore = (more, moments) => {
-    more.dataset.more = moments.join(" ");
-    const words = more.textContent.replace(/\d+/, moments.length);
-    if (words !== more.textContent) more.textContent = words;
+  const writeCount = (group, day, entries) => {
+    const counts = entries.join(" ");
+    if (group.dataset.counts !== counts) group.dataset.counts = counts;
+    const count = String(entries.reduce((sum, entry) => sum + Number(entry.split(":")[1]), 0));
+    const shown = group.querySelector("b");
+    if (shown.textContent !== count) shown.textContent = count;
+    const link = group.querySelector("a");
+    const [year, month, number] = day.dataset.day.split("-").map(Number);
+    const address = new URL(link.href);
+    const midnight = new Date(year, month - 1, number).toISOString().replace(".000Z", "Z");
+    address.searchParams.set("day", midnight);
+    if (link.href !== address.href) link.href = address.href;
   };
 
   const arrangeDays = () => {
@@ -151,9 +144,8 @@
     const today = dayOf(now);
     const last = dayOf(new Date(now.getFullYear(), now.getMonth(), now.getDate() + 13));
     for (const strip of document.querySelectorAll(".strip")) {
-      for (const link of strip.querySelectorAll("[data-at]")) moveToItsDay(strip, link);
-      for (const more of strip.querySelectorAll("[data-more]")) countInItsDay(strip, more);
-      const isRight = strip.querySelector(`[data-day="${today}"]`); /* false if the browser's clock is days off */
+      countByDay(strip);
+      const isRight = strip.querySelector(`[data-day="${today}"]`); /* or this clock is days off */
       for (const day of strip.children) {
         if (isRight) day.hidden = day.dataset.day < today || day.dataset.day > last;
         day.classList.toggle("off", !day.querySelector("p"));

@@ -26,7 +26,6 @@ from certferry.core.assessment.notices import OF_ALL
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.certificates.certificate import Certificate, RenewalWindow, plausible_window
 from certferry.core.certificates.lineage import Version, Versions
-from certferry.core.desired.certificate import Kind
 from certferry.core.planning.renewal import due_at
 from certferry.core.planning.rollbacks import replaced_after
 from certferry.errors import Severity
@@ -69,6 +68,12 @@ class Life(Struct, frozen=True):
     upload_until: datetime | None = None
     #: The first end among the newest certificate and all certificates that places still have.
     ends_at: datetime | None = None
+    #: The version in use: among the certificates at the places, the first to end. `None` if that
+    #: certificate is not one of ours, or if no place has a certificate. Without observed places,
+    #: the newest version.
+    in_use: Version | None = None
+    #: When the certificate in use ends; `None` if no place has a certificate.
+    in_use_until: datetime | None = None
     #: The places observed by runs.
     places: tuple[Sighting, ...] = ()
     #: The worst first.
@@ -84,6 +89,17 @@ class Life(Struct, frozen=True):
         return None if self.version is None else self.version.certificate
 
     @property
+    def until(self) -> datetime | None:
+        """When the certificate in use ends. If no place has a certificate, when the newest ends."""
+        newest = None if self.certificate is None else self.certificate.not_after
+        return self.in_use_until or newest
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a place lacks the newest certificate, and no concern says so yet."""
+        return not self.concerns and self.served < len(self.places)
+
+    @property
     def severity(self) -> Severity:
         """The severity of the worst concern."""
         severities = (concern.problem.severity for concern in self.concerns)
@@ -93,17 +109,6 @@ class Life(Struct, frozen=True):
     def served(self) -> int:
         """The number of places last seen to have their certificate."""
         return sum(place.served for place in self.places)
-
-    @property
-    def needing(self) -> int:
-        """The number of places with a concern. A lineage without observed places counts as one."""
-        if not self.places:
-            return min(len(self.concerns), 1)
-        about = {(concern.subject.target, concern.subject.domain) for concern in self.concerns}
-        return sum(
-            not about.isdisjoint({("", ""), (place.target, ""), (place.target, place.domain)})
-            for place in self.places
-        )
 
     def coming(self, now: datetime) -> Iterator[Coming]:
         """Yield the milestones from `now` on.
@@ -148,24 +153,19 @@ class OverallVerdict(Struct, frozen=True):
 
     severity: Severity
     certificates: int
-    #: The number of places. A certificate without observed places counts as one if it has a
-    #: concern.
-    places: int
-    #: The number of places with their certificate.
-    served: int
-    #: The number of places with a concern.
-    needing: int
+    #: The number of certificates with a concern.
+    troubled: int
+    #: The number of certificates without a concern that a place still lacks.
+    pending: int
     #: The number of concerns about a run, a channel or a host.
     others: int
-    #: Whether all places are domains.
-    are_domains: bool = True
     #: The first renewal; without a renewal, the first other milestone.
     next: Coming | None = None
 
     @property
-    def troubles(self) -> int:
-        """The number of matters for a person."""
-        return self.needing + self.others
+    def in_order(self) -> int:
+        """The number of certificates without a concern that all places have."""
+        return self.certificates - self.troubled - self.pending
 
 
 class Agenda(Struct, frozen=True):
@@ -178,7 +178,7 @@ class Agenda(Struct, frozen=True):
     days: tuple[Day, ...]
     #: The day after `days`. A display in a time zone behind UTC needs it for the last local day.
     after: Day
-    #: Sorted by end, the earliest first.
+    #: Sorted by `Life.until`, the earliest first.
     lives: tuple[Life, ...]
     checkup: Checkup
 
@@ -227,7 +227,7 @@ def agenda_of(
 
 def _by_end(life: Life) -> tuple[float, str]:
     # A lineage without a certificate comes first, before the expired ones.
-    return (0.0 if life.ends_at is None else life.ends_at.timestamp(), life.lineage)
+    return (0.0 if life.until is None else life.until.timestamp(), life.lineage)
 
 
 def _life(
@@ -238,6 +238,7 @@ def _life(
 ) -> Life:
     places = tuple(place for place in sightings if not place.is_owned_elsewhere)
     ends = [place.other_until for place in places if place.other_until is not None]
+    in_use, in_use_until = _in_use(versions, places)
     life = Life(
         expected.lineage,
         ends_at=min(ends, default=None),
@@ -245,6 +246,8 @@ def _life(
         concerns=tuple(concerns),
         is_imported=expected.is_imported,
         is_owned_elsewhere=bool(sightings) and not places,
+        in_use=in_use,
+        in_use_until=in_use_until,
     )
     if not versions:
         return life
@@ -261,6 +264,24 @@ def _life(
         return life
     window = plausible_window(newest.certificate, newest.window)
     return replace(life, renew_at=renewal_of(versions, places), window=window)
+
+
+def _in_use(
+    versions: Versions, places: Sequence[Sighting]
+) -> tuple[Version | None, datetime | None]:
+    """Return the version in use and its end: see `Life.in_use`."""
+    held = {place.fingerprint for place in places if place.other_until is None}
+    ours = [version for version in versions if version.fingerprint in held]
+    first = min(ours if places else versions[:1], key=_end_of, default=None)
+    others = (place.other_until for place in places if place.other_until is not None)
+    other = min(others, default=None)
+    if first is None or (other is not None and other < _end_of(first)):
+        return None, other
+    return first, _end_of(first)
+
+
+def _end_of(version: Version) -> datetime:
+    return version.certificate.not_after
 
 
 def renewal_of(versions: Versions, places: Iterable[Sighting]) -> datetime:
@@ -284,13 +305,9 @@ def _verdict(judged: Checkup, lives: Sequence[Life], coming: Sequence[Coming]) -
     return OverallVerdict(
         severity=max(severities, key=lambda severity: severity.rank, default=Severity.OK),
         certificates=judged.certificates,
-        places=sum(len(life.places) or life.needing for life in lives),
-        served=judged.served,
-        needing=sum(life.needing for life in lives),
+        troubled=sum(bool(life.concerns) for life in lives),
+        pending=sum(life.is_pending for life in lives),
         others=sum(concern.subject.lineage not in declared for concern in judged.concerns),
-        are_domains=not any(
-            Kind(place.target).is_receiver for life in lives for place in life.places
-        ),
         next=next(renewals, None) or next(iter(coming), None),
     )
 

@@ -1,0 +1,313 @@
+"""Causes as cards: what is wrong, what the cause touches, since when, until when, and the fix; and
+the page of all causes.
+
+A hint names commands. `steps_of` puts a button or a link in place of each command that the console
+can do.
+"""
+
+from __future__ import annotations
+
+import re
+import secrets
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from urllib.parse import quote
+
+from msgspec import Struct
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from certferry.config.model import Settings
+from certferry.console.site import render, site_of, voice_of
+from certferry.console.snapshot import Snapshot
+from certferry.console.tables import page_of_certificate
+from certferry.core.assessment.agenda import Need
+from certferry.core.assessment.causes import Cause
+from certferry.core.assessment.health import Concern
+from certferry.core.assessment.notices import Subject
+from certferry.core.certificates.certificate import first_of
+from certferry.core.observed.stored_runs import RunKind
+from certferry.errors import Severity
+from certferry.present.language import READ_THE_FILE, Voice, certificate_count
+from certferry.present.status_text import MOST_NAMED, concern_subject
+from certferry.text import Text, verbatim
+
+PAGE = 20
+"""Cards on a page of all causes."""
+
+MOST_IN_RUN = 10
+"""A button starts a run of at most this many certificates by name. A fix of more certificates is a
+run of all, so the form stays small.
+"""
+
+_PAGES = {
+    "discover": Text("Discover"),
+    "doctor": Text("Doctor"),
+    "history": Text("History"),
+    "hosts": Text("Hosts"),
+    "plan": Text("Plan"),
+}
+"""The commands with a page of the same name."""
+
+
+class Fix(Struct, frozen=True):
+    """A button or a link that does the fix, or leads to the fix."""
+
+    label: Text
+    #: The path of the page, or the path to which the form posts.
+    path: str
+    #: The fields of the form; `None` for a link.
+    fields: tuple[tuple[str, str], ...] | None = None
+    #: Only operators may do the fix.
+    acts: bool = False
+    #: What the fix is for; read by screen readers only.
+    about: Text | None = None
+
+
+class Step(Struct, frozen=True):
+    """A part of a hint: words, or a command with the fix that the console offers instead."""
+
+    words: str
+    is_command: bool = False
+    fix: Fix | None = None
+
+
+class Consequence(Struct, frozen=True):
+    """The consequences of a cause that have one code."""
+
+    #: The first to end.
+    concern: Concern
+    subject: Text
+    #: The number of further consequences with the code.
+    more: int
+
+
+class Card(Struct, frozen=True):
+    """A cause as shown."""
+
+    level: Severity
+    #: The certificate, target, channel or host; `None` if the sentence names the subject.
+    subject: Text | None
+    #: The page about the subject; empty without such a page.
+    page: str
+    sentence: Text
+    #: The certificates and domains that the cause touches; `None` if the subject tells all.
+    reach: Text | None
+    #: The first certificates.
+    names: Text | None
+    since: datetime | None
+    deadline: datetime | None
+    #: The deadline is over.
+    is_late: bool
+    #: The hint.
+    steps: tuple[Step, ...]
+    #: The fix if no step has a fix.
+    fix: Fix | None
+    consequences: tuple[Consequence, ...]
+
+
+def cards_of(
+    causes: Iterable[Cause], needs: Sequence[Need], stored: Snapshot, voice: Voice
+) -> Iterator[Card]:
+    """Yield a card for each cause. `needs` tell which causes a run ends."""
+    runs = {id(need.concern): need.run for need in needs}
+    for cause in causes:
+        yield _card(cause, _run_of(cause, runs), stored, voice)
+
+
+def _run_of(cause: Cause, runs: Mapping[int, tuple[str, ...] | None]) -> tuple[str, ...] | None:
+    """Return the certificates of the run that ends a cause: see `Need.run`."""
+    wanted = [runs.get(id(concern)) for concern in cause.concerns]
+    if any(names is None for names in wanted):
+        return None
+    names = tuple(dict.fromkeys(name for some in wanted for name in some or ()))
+    return names if len(names) <= MOST_IN_RUN else ()
+
+
+def _card(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot, voice: Voice) -> Card:
+    problem, about = cause.problem, cause.subject
+    subject = _subject(cause)
+    if subject is not None and voice.say(subject) in voice.say(problem.message):
+        subject = None
+    steps: tuple[Step, ...] = ()
+    if problem.hint is not None:
+        steps = tuple(steps_of(voice.say(problem.hint), stored, run))
+    has_fix = any(step.fix is not None for step in steps)
+    lineages, deadline = cause.lineages, cause.deadline
+    is_shared = len(lineages) > 1
+    return Card(
+        level=problem.severity,
+        subject=subject,
+        page=_page(about, stored.settings),
+        sentence=problem.message,
+        reach=_reach(cause),
+        names=Text("{names}", names=first_of(lineages, MOST_NAMED)) if is_shared else None,
+        since=problem.since,
+        deadline=deadline,
+        is_late=deadline is not None and deadline <= stored.at,
+        steps=steps,
+        fix=None if has_fix else _usual_fix(cause, run, stored),
+        consequences=tuple(_consequences(cause)),
+    )
+
+
+def _subject(cause: Cause) -> Text | None:
+    about = cause.subject
+    if about.lineage:
+        return concern_subject(Concern(cause.problem, about))
+    name = about.channel or about.target or about.host
+    return verbatim(name) if name else None
+
+
+def _page(about: Subject, settings: Settings) -> str:
+    if about.lineage:
+        return page_of_certificate(about.lineage)
+    if about.channel:
+        return "/channels"
+    if about.target in settings.accounts:
+        return "/accounts"
+    return "/hosts" if about.host else ""
+
+
+def _reach(cause: Cause) -> Text | None:
+    certificates = len(cause.lineages)
+    domains = sum(bool(domain) for _, domain in cause.places)
+    counted = []
+    if certificates > 1:
+        counted.append(certificate_count(certificates))
+    if domains > 1:
+        counted.append(Text("{count} domains", count=domains))
+    return Text("{counted}", counted=counted) if counted else None
+
+
+def _consequences(cause: Cause) -> Iterator[Consequence]:
+    by_code: dict[str, list[Concern]] = {}
+    for concern in cause.consequences:
+        by_code.setdefault(concern.problem.code, []).append(concern)
+    for concerns in by_code.values():
+        first = concerns[0]
+        yield Consequence(first, concern_subject(first), len(concerns) - 1)
+
+
+def _usual_fix(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot) -> Fix | None:
+    """Return the fix of a cause whose hint names no command that the console can do."""
+    about = cause.subject
+    if run is not None:
+        return _sync(run)
+    if about.channel in stored.settings.channels:
+        return _test(about.channel)
+    if about.lineage in stored.declared:
+        return _open(about.lineage)
+    if about.target in stored.settings.accounts:
+        return Fix(Text("Accounts"), "/accounts")
+    return Fix(Text("Hosts"), "/hosts") if about.host else None
+
+
+# the fix in a hint
+
+_COMMAND = re.compile(
+    r"`(certferry [^`]+)`"
+    rf"|(?:(?<=: )|(?<=：))(certferry (?:[{{-]|(?:init|{READ_THE_FILE})\b)[^`;,；，。]*)$"
+)
+
+
+def pieces(sentence: str) -> list[tuple[bool, str]]:
+    """Split a sentence into commands of certferry (`True`) and other words (`False`). A command is
+    in backquotes, or follows a colon at the end of the sentence.
+    """
+    parts, begin = list[tuple[bool, str]](), 0
+    for match in _COMMAND.finditer(sentence):
+        parts += [(False, sentence[begin : match.start()]), (True, match[1] or match[2])]
+        begin = match.end()
+    return [*parts, (False, sentence[begin:])]
+
+
+def steps_of(hint: str, stored: Snapshot, run: tuple[str, ...] | None) -> Iterator[Step]:
+    """Yield the parts of a hint. `run` is the run that ends the cause of the hint."""
+    for is_command, words in pieces(hint):
+        yield Step(words, is_command, _fix_of(words, stored, run) if is_command else None)
+
+
+def _fix_of(command: str, stored: Snapshot, run: tuple[str, ...] | None) -> Fix | None:
+    """Return the fix that the console offers in place of a command."""
+    try:
+        _, *words = shlex.split(command)
+    except ValueError:  # a name with quotes
+        return None
+    if "--config" in words:
+        place = words.index("--config")
+        words[place : place + 2] = []
+    names = [word for word in words if word in stored.declared]
+    match words:
+        case ["status", *_] if names:
+            return _open(names[0])
+        case ["sync", "--renew", *_] if names:
+            path = f"{page_of_certificate(names[0])}/{RunKind.RENEW}"
+            return Fix(Text("Renew…"), path, acts=True, about=verbatim(names[0]))
+        case ["sync", "--rehearse", *_] if names:
+            path = f"{page_of_certificate(names[0])}/{RunKind.REHEARSE}"
+            return Fix(Text("Rehearse…"), path, acts=True, about=verbatim(names[0]))
+        case ["sync", *rest] if run is not None and set(rest) <= set(names):
+            return _sync(run)
+        case ["notify", "test", channel] if channel in stored.settings.channels:
+            return _test(channel)
+        case [page, *_] if page in _PAGES:
+            return Fix(_PAGES[page], f"/{page}")
+        case _:
+            return None
+
+
+def _open(lineage: str) -> Fix:
+    return Fix(Text("Open {name}", name=lineage), page_of_certificate(lineage))
+
+
+def _test(channel: str) -> Fix:
+    path = f"/channels/{quote(channel, safe='')}/test"
+    return Fix(Text("Send a test message"), path, (), acts=True, about=verbatim(channel))
+
+
+def _sync(names: Sequence[str]) -> Fix:
+    fields = [("kind", RunKind.SYNC.value), ("request", secrets.token_urlsafe(12))]
+    fields += [("names", name) for name in names]
+    about = Text("{names}", names=first_of(names, MOST_NAMED)) if names else None
+    return Fix(Text("Sync now"), "/runs", tuple(fields), acts=True, about=about)
+
+
+# the page of all causes
+
+
+class CausesView(Struct, frozen=True):
+    """A page of causes, the worst first."""
+
+    cards: tuple[Card, ...]
+    #: The number of all causes.
+    count: int
+    #: The number of this page, from 1.
+    number: int
+    pages: int
+
+
+def causes(request: Request) -> Response:
+    """Render a page of causes. Raises `StateError`."""
+    stored, asked = site_of(request).stored.latest(), request.query_params.get("page", "1")
+    count = len(stored.causes)
+    pages = max(-(-count // PAGE), 1)
+    number = page_number(asked, pages)
+    shown = stored.causes[(number - 1) * PAGE : number * PAGE]
+    cards = tuple(cards_of(shown, stored.agenda.needs, stored, voice_of(request)))
+    return render(request, "causes.html", view=CausesView(cards, count, number, pages))
+
+
+_DIGITS = 9
+"""A page number has fewer digits than this. Longer numbers take long to parse."""
+
+
+def page_number(asked: str, pages: int) -> int:
+    """Return the page in `asked`, or the nearest page; 1 if `asked` is no number."""
+    is_number = asked.isascii() and asked.isdecimal() and len(asked) < _DIGITS
+    return min(max(int(asked), 1), pages) if is_number else 1
+
+
+ROUTES = (Route("/causes", causes, name="causes"),)
