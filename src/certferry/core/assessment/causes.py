@@ -210,23 +210,24 @@ def _explained(
     """Yield each consequence of a lineage with the key of its cause. Without another cause, the
     first consequence in the chain is the cause of the rest.
     """
-    first: tuple[str, Key] | None = None
+    root: Concern | None = None
     for concern in sorted(chain, key=lambda concern: _CHAIN.index(concern.problem.code)):
-        code, about = concern.problem.code, concern.subject
-        near = [(about.target, about.domain), (about.target, ""), ("", "")]
-        if code == ReasonCode.TOO_LITTLE_LIFE:
-            near = near[-1:]  # the certificate at hand is old only if no newer one was made
-        key = next((explaining[place] for place in near if place in explaining), None)
-        if key is None and not about.target:
-            key = next(iter(explaining.values()), None)
-        key = key or of_runs
-        if key is None and (first is None or first[0] == code):
-            key = key_of(concern)
-            first = first or (code, key)
-        elif key is None and first is not None:
-            key = first[1]
-        if key is not None:
-            yield concern, key
+        key = _explanation(concern, explaining) or of_runs
+        if key is None:
+            root = root or concern
+            is_alike = root.problem.code == concern.problem.code
+            key = key_of(concern if is_alike else root)
+        yield concern, key
+
+
+def _explanation(concern: Concern, explaining: Mapping[tuple[str, str], Key]) -> Key | None:
+    """Return the key of the failure that explains a consequence, the nearest to its place first."""
+    about = concern.subject
+    near = [(about.target, about.domain), (about.target, ""), ("", "")]
+    if concern.problem.code == ReasonCode.TOO_LITTLE_LIFE:
+        near = near[-1:]  # the certificate at hand is old only if no newer one was made
+    key = next((explaining[place] for place in near if place in explaining), None)
+    return next(iter(explaining.values()), None) if key is None and not about.target else key
 
 
 def _cause(concerns: Sequence[Concern], consequences: Sequence[Concern]) -> Cause:
