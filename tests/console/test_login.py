@@ -313,7 +313,7 @@ def test_passwords_that_were_chosen_are_in_the_history(served: Console) -> None:
     assert [("password changed", "anna", where), ("password chosen", "anna", where)] == found
     page = served.get(browser, f"/history?name={ACCESS}&who=anna").text
     assert "password chosen" in page
-    assert "address=127.0.0.1" in page
+    assert "address: 127.0.0.1" in page
 
 
 def test_cookie_that_was_copied_before_the_password_is_changed(served: Console) -> None:

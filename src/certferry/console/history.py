@@ -83,7 +83,7 @@ class Filters(Struct, frozen=True):
     @property
     def is_about_users(self) -> bool:
         """Whether the history of users and tokens is wanted."""
-        return self.about == USERS
+        return self.about == USERS or self.name == ACCESS
 
     def entries(self, workspace: Workspace, limit: int) -> tuple[HistoryEntry, ...]:
         """Return at most `limit` matching entries, newest first. Raises `ConfigError` for an
