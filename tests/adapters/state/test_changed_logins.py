@@ -1,4 +1,4 @@
-"""A program without the key adds or changes users, tokens and counted logins: nobody is let in."""
+"""A program without the key changes users, tokens and counted logins: no other user is let in."""
 
 from __future__ import annotations
 
