@@ -287,3 +287,23 @@ def test_ten_thousand_problems_take_a_moment() -> None:
 
     assert 50 == len(causes)
     assert time.process_time() - begin < 2
+
+
+def test_message_of_a_cause_counts_the_names_that_differ() -> None:
+    """A name shared by all concerns stays, and so does the message of a single concern."""
+    concerns = [
+        Concern(
+            Problem(
+                "target_rejected",
+                Text("{domain}: {target} refuses it", domain=f"d{number}", target="qiniu"),
+            ),
+            Subject(f"c{number}", "qiniu", f"d{number}"),
+        )
+        for number in range(3)
+    ]
+
+    (cause,) = causes_of(concerns)
+    (alone,) = causes_of(concerns[:1])
+
+    assert "d0, and 2 more: qiniu refuses it" == str(cause.problem.message)
+    assert "d0: qiniu refuses it" == str(alone.problem.message)

@@ -23,6 +23,7 @@ from msgspec import Struct
 from certferry import errors
 from certferry.core.assessment.health import Concern, urgency, worst_first
 from certferry.core.assessment.notices import Subject, end_of_served
+from certferry.core.certificates.certificate import first_of
 from certferry.core.planning.report import UNDECLARED, Outcome, StepOutcome, SyncReport
 from certferry.core.reasons import ReasonCode
 from certferry.errors import Problem, Severity
@@ -240,8 +241,24 @@ def _cause(concerns: Sequence[Concern], consequences: Sequence[Concern]) -> Caus
         for name in subjects[0].__struct_fields__
         if len({getattr(subject, name) for subject in subjects}) == 1
     }
-    problem = replace(concerns[0].problem, severity=worst, since=since)
+    problem = replace(
+        concerns[0].problem, message=_message_of(concerns), severity=worst, since=since
+    )
     return Cause(problem, Subject(**shared), tuple(concerns), worst_first(consequences))
+
+
+def _message_of(concerns: Sequence[Concern]) -> Text:
+    """Return the message of the first concern. In place of a name that differs between the
+    concerns, the message has the first name and the number of the others.
+    """
+    first, *others = (concern.problem.message for concern in concerns)
+    alike = [first, *(message for message in others if message.template == first.template)]
+    names = {}
+    for place in _NAMES & first.values.keys():
+        named = dict.fromkeys(message.values[place] for message in alike)
+        if len(named) > 1 and all(isinstance(name, str) for name in named):
+            names[place] = first_of([str(name) for name in named], 1)
+    return first.filled(**{**first.values, **names}) if names else first
 
 
 def _first_to_end(concerns: Iterable[Concern]) -> list[Concern]:
