@@ -339,7 +339,7 @@ def test_state_that_is_gone_leaves_certificates_not_done() -> None:
         dedent("""\
         img: not done
           issue    done      valid until 2027-02-22 12:00 UTC
-          look     not done  the database is gone
+          check    not done  the database is gone
                              hint: see whether it runs
 
         1 certificate: 1 done, 1 not done.
