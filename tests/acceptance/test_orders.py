@@ -127,7 +127,7 @@ def test_other_ca_near_the_deadline(ca_host: Host, name: str, other_ca: Pebble) 
 
     assert 0 == run.code, run
     history = ca_host.run("history", name).out
-    assert "ca=spare" in history
+    assert "ca: spare" in history
     assert "ca failed" in history
     with ca_host.remembering() as store:
         (version,) = store.versions(name)

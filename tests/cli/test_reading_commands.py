@@ -155,7 +155,7 @@ def test_domains_without_certificates_have_one_table() -> None:
         "DOMAIN           STATE  HTTPS  OWNER  LEFT  COVERED BY  SERVED",
         "img.example.com  —      off    —      —     none        —",
         "",
-        "1 domain: 1 not covered, 0 with a foreign certificate. 0 certificates: 0 unused.",
+        "1 domain: 1 not covered, 0 with another owner's certificate. 0 certificates: 0 unused.",
     ] == desk.out.splitlines()
 
 

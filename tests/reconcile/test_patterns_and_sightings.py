@@ -232,7 +232,7 @@ def test_domain_that_is_switched_off_is_reported_and_alarms_nothing(
     assert () == noticed(ran, (), world.now(), versions=versions, declared=["img"])
     assert [OTHER] == [one.domain for one in plan.having(Weight.SKIPPED)]
     assert Exit.OK is of_plans([plan], check=True)
-    assert "Nothing changed: 1 domain is left unchanged" in text_of(
+    assert "Nothing changed: 1 domain differs from the file" in text_of(
         list(report_text.lines(ran, EN))
     )
     assert text_of(list(plan_text.lines([plan], EN))).count(f"skipped  qiniu → {OTHER}: ") == 1
