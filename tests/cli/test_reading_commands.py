@@ -496,7 +496,7 @@ def test_where_what_and_which_stand_in_one_order() -> None:
 
     (written,) = values.text_of(status_text.history([entry], Voice())).splitlines()
 
-    assert written.endswith("  root@edge  qiniu → s.example.com · upload: 5f3c8e1b0d2a")
+    assert written.endswith("  root@edge  qiniu → s.example.com · uploaded copy: 5f3c8e1b0d2a")
     assert "img  deployment begun  " in written
     assert facts == documents.of_history([entry])["entries"][0]["facts"]  # type: ignore[index]  # a list of entries
 

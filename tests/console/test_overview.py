@@ -523,7 +523,7 @@ def test_renewals_of_a_day_are_one_entry(tmp_path: Path) -> None:
     assert count == sum(int(shown) for _, shown in entries)
     for counts, shown in entries:
         assert int(shown) == sum(int(one.partition(":")[2]) for one in counts.split())
-    shown_days = re.findall(r'day=([^"]*)" title="[^"]*">renewals <b>(\d+)', html)
+    shown_days = re.findall(r'day=([^"]*)" title="[^"]*">renew <b>(\d+)', html)
     assert dict(shown_days)[day.partition("=")[2]] == str(listed.count('<th scope="row"'))
 
 

@@ -56,9 +56,9 @@ WORDS = {
 
 
 COUNTED = {
-    Milestone.RENEWAL: Text("renewals"),
-    Milestone.UPLOAD: Text("upload deadlines"),
-    Milestone.EXPIRY: Text("expiries"),
+    Milestone.RENEWAL: Text("renew"),
+    Milestone.UPLOAD: Text("upload"),
+    Milestone.EXPIRY: Text("expire"),
 }
 """The milestones of a day, with their number behind."""
 

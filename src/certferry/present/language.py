@@ -111,7 +111,7 @@ WORDS = {
     )
 } | {
     "fingerprint": Text("certificate"),
-    "remote_id": Text("upload"),
+    "remote_id": Text("uploaded copy"),
     **EVENTS,
     **ACCESS_EVENTS,
     # Words of JSON that need a plainer word for people.

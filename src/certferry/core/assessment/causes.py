@@ -241,24 +241,25 @@ def _cause(concerns: Sequence[Concern], consequences: Sequence[Concern]) -> Caus
         for name in subjects[0].__struct_fields__
         if len({getattr(subject, name) for subject in subjects}) == 1
     }
-    problem = replace(
-        concerns[0].problem, message=_message_of(concerns), severity=worst, since=since
-    )
+    message = _message_of([concern.problem.message for concern in concerns])
+    problem = replace(concerns[0].problem, message=message, severity=worst, since=since)
     return Cause(problem, Subject(**shared), tuple(concerns), worst_first(consequences))
 
 
-def _message_of(concerns: Sequence[Concern]) -> Text:
-    """Return the message of the first concern. In place of a name that differs between the
-    concerns, the message has the first name and the number of the others.
+def _message_of(messages: Sequence[Text]) -> Text:
+    """Return the first message. In place of a name that differs between the messages, the first
+    message has the first name and the number of the others.
     """
-    first, *others = (concern.problem.message for concern in concerns)
-    alike = [first, *(message for message in others if message.template == first.template)]
-    names = {}
-    for place in _NAMES & first.values.keys():
-        named = dict.fromkeys(message.values[place] for message in alike)
-        if len(named) > 1 and all(isinstance(name, str) for name in named):
-            names[place] = first_of([str(name) for name in named], 1)
-    return first.filled(**{**first.values, **names}) if names else first
+    first = messages[0]
+    alike = [message for message in messages if message.template == first.template]
+    values = dict(first.values)
+    for place, value in first.values.items():
+        others = [message.values[place] for message in alike]
+        if isinstance(value, Text):
+            values[place] = _message_of([other for other in others if isinstance(other, Text)])
+        elif place in _NAMES and isinstance(value, str) and {value} != {*map(str, others)}:
+            values[place] = first_of(list(dict.fromkeys(map(str, others))), 1)
+    return first.filled(**values)
 
 
 def _first_to_end(concerns: Iterable[Concern]) -> list[Concern]:
