@@ -15,8 +15,9 @@ concern belongs to exactly one cause. `causes_of_run` does the same for the step
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 
 from msgspec import Struct
 
@@ -177,32 +178,26 @@ Key = tuple[object, ...]
 def key_of(concern: Concern) -> Key:
     """Return the key by which `causes_of` groups, as long as no concern explains another."""
     problem, about = concern.problem, concern.subject
-    own = (about.lineage, about.domain)
     message = problem.message
     while isinstance(earlier := message.values.get("earlier"), Text):  # the call was not repeated
         message = earlier
-    template, values = _shared_words(message, own)
-    if problem.code in _OF_ACCOUNTS and about.target:
-        template, values = "", {}
+    is_of_account = problem.code in _OF_ACCOUNTS and bool(about.target)
+    words = None if is_of_account else _shared_words(message, (about.lineage, about.domain))
     target = "" if problem.code in _OF_STATE else about.target
-    of_problem = (problem.code, target, about.host, about.channel)
-    return (*of_problem, template, *sorted(values.items()))
+    return (problem.code, target, about.host, about.channel, words)
 
 
-def _shared_words(message: Text, own: Collection[str]) -> tuple[str, dict[str, str]]:
+def _shared_words(message: Text, own: Collection[str]) -> Hashable:
     """Return a message's template and values, without the values that differ between the things
     touched by one cause: their names (`own`), moments, and the words of a service.
     """
-    shared = {}
+    shared: list[tuple[str, Hashable]] = []
     for name, value in message.values.items():
         if isinstance(value, Text):
-            template, values = _shared_words(value, own)
-            shared[name] = f"{template} {sorted(values.items())}"
-        elif name in _NAMES or value in own or isinstance(value, datetime | Quoted):
-            continue
-        else:
-            shared[name] = str(value)
-    return message.template, shared
+            shared.append((name, _shared_words(value, own)))
+        elif name not in _NAMES and value not in own and not isinstance(value, datetime | Quoted):
+            shared.append((name, str(value)))
+    return message.template, frozenset(shared)
 
 
 def _explained(
@@ -239,7 +234,7 @@ def _cause(concerns: Sequence[Concern], consequences: Sequence[Concern]) -> Caus
     shared = {
         name: getattr(subjects[0], name)
         for name in subjects[0].__struct_fields__
-        if len({getattr(subject, name) for subject in subjects}) == 1
+        if len({*map(attrgetter(name), subjects)}) == 1
     }
     message = _message_of([concern.problem.message for concern in concerns])
     problem = replace(concerns[0].problem, message=message, severity=worst, since=since)
