@@ -70,6 +70,8 @@ class Began:
     """Notes which runs were begun, and carries out none."""
 
     runs: list[tuple[RunKind, tuple[str, ...], str, RunSource]] = field(default_factory=list)
+    #: Whether each run is a rehearsal that also orders certificates that are not due.
+    early: list[bool] = field(default_factory=list)
 
     def start(
         self,
@@ -80,9 +82,11 @@ class Began:
         source: RunSource,
         plan: str | None = None,
         request: str | None = None,
+        renews: bool = False,
     ) -> StoredRun:
         """Note it."""
         self.runs.append((kind, tuple(names), who, source))
+        self.early.append(renews)
         return StoredRun("run-1", kind, source, who, "web-1", datetime.now(UTC), tuple(names), plan)
 
     def stop(self, run: str) -> bool:

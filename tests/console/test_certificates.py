@@ -362,7 +362,7 @@ def form_of(html: str) -> dict[str, str]:
     ("kind", "said"),
     [
         (RunKind.SYNC, "Nothing to do: 1 certificate is as declared."),
-        (RunKind.REHEARSE, "sync --rehearse --renew c0"),
+        (RunKind.REHEARSE, "A rehearsal orders a test certificate all the same."),
         (RunKind.RENEW, "1 certificate to issue"),
     ],
 )
@@ -379,6 +379,7 @@ def test_each_action_first_says_what_it_would_do(tmp_path: Path, kind: RunKind, 
     assert said in words(html)
     expected = {"csrf": "token-of-forms", "kind": kind.value, "names": "c0"}
     assert expected.items() <= form_of(html).items()
+    assert ("renew" in form_of(html)) is (kind is RunKind.REHEARSE), "an order that is not due"
     assert str(ACTIONS[kind].about) in unescape(words(html))
     assert "<form" not in viewed.partition("<main")[2]
     assert "Only operators can start runs." in viewed

@@ -40,7 +40,7 @@ from certferry.wiring.settings import load_checked
 from certferry_sandbox.testing.memory_state import MemoryState
 from tests.acceptance.host import Host
 from tests.console.machine import SECRET, Machine, console_of, fields_of, served_to
-from tests.console.serving import ANNA
+from tests.console.serving import ANNA, console
 from tests.support.waiting import eventually
 
 NOON = datetime(2026, 11, 29, 12, 0, tzinfo=UTC)
@@ -124,6 +124,18 @@ def test_a_form_that_is_sent_twice_starts_one_run(machine: Machine) -> None:
     assert 1 == len(pages)
     assert 1 == len(machine.state.stored_runs(10))
     assert machine.run(kind="sync", request="another") not in pages
+
+
+def test_rehearsal_of_a_certificate_that_is_not_due(tmp_path: Path) -> None:
+    """The field of the page's form counts for rehearsals only: a sync renews nothing by it."""
+    with console(tmp_path) as served:
+        served.add_user("anna")
+        browser = served.logged_in()
+        for kind in ("rehearse", "sync"):
+            for fields in ({}, {"renew": "1"}):
+                assert 303 == served.post(browser, "/runs", kind=kind, **fields).status_code
+
+    assert [False, True, False, False] == served.began.early
 
 
 def test_a_reader_who_comes_back_misses_nothing(machine: Machine) -> None:

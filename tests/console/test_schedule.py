@@ -39,9 +39,11 @@ class Started:
         source: RunSource,
         plan: str | None = None,
         request: str | None = None,
+        renews: bool = False,
     ) -> StoredRun:
         assert (kind, tuple(names), source) == (RunKind.SYNC, (), RunSource.SCHEDULE)
         assert plan is request is None
+        assert not renews
         if self.error is not None:
             raise self.error
         self.runs.append(self.clock[0])

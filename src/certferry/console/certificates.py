@@ -319,7 +319,6 @@ def action(request: Request) -> Response:
         back=back,
         badges=BADGES,
         form=new_request(),
-        rehearsal=shlex.join(["certferry", "sync", "--rehearse", "--renew", desired.lineage]),
     )
 
 

@@ -341,6 +341,7 @@ def start(request: Request, form: FormData) -> Response:
         source=RunSource.CONSOLE,
         plan=str(form.get("plan") or "") or None,
         form=str(form.get("request") or "") or None,
+        renews=kind == RunKind.REHEARSE and form.get("renew") == "1",
     )
     return RedirectResponse(link(request, f"/runs/{run.id}"), 303)
 
@@ -353,14 +354,16 @@ def started(
     source: RunSource,
     plan: str | None,
     form: str | None,
+    renews: bool = False,
 ) -> StoredRun:
     """Start a run for the visitor. Raises `PageRefused` and `StateError`."""
     visitor = visitor_of(request)
     if not visitor.may_start:
         raise PageRefused(403)
     try:
+        who = visitor.user.name
         return site_of(request).starter.start(
-            kind, names, who=visitor.user.name, source=source, plan=plan, request=form
+            kind, names, who=who, source=source, plan=plan, request=form, renews=renews
         )
     except ConfigError as error:
         raise PageRefused(400, error.message, error.hint) from error

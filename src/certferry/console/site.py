@@ -59,9 +59,11 @@ class Starter(Protocol):
         source: RunSource,
         plan: str | None = None,
         request: str | None = None,
+        renews: bool = False,
     ) -> StoredRun:
         """Begin a run, and return it. If a run was already begun with the same `request`, return
-        that run. Raises `CertferryError`.
+        that run. With `renews`, a rehearsal also orders certificates that are not due. Raises
+        `CertferryError`.
         """
 
     def stop(self, run: str) -> bool:

@@ -225,6 +225,7 @@ class Runner:
         source: stored_runs.RunSource,
         plan: str | None = None,
         request: str | None = None,
+        renews: bool = False,
     ) -> stored_runs.StoredRun:
         """Begin a run; if this `request` already began a run, return that run. An error inside the
         run ends the run as failed. Raises `ConfigError` for names matching no certificate, or
@@ -232,7 +233,8 @@ class Runner:
         """
         workspace = _meant(self.workspace(), kind, names)
         run = Run(who, self.follow())
-        work = RunInProgress(workspace, run, RunOptions(kind, source, not names, plan))
+        options = RunOptions(kind, source, not names, plan, renews=renews)
+        work = RunInProgress(workspace, run, options)
         with self._guard:
             if self._is_ending:
                 message = Text("certferry is stopping, and starts no more runs")
