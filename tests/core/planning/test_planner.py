@@ -311,6 +311,19 @@ def test_renewal_keeps_what_is_in_force_for_a_rollback() -> None:
     assert ["id-1"] == [step.remote_id for step in plan.retirements]
 
 
+def test_a_superseded_copy_of_another_owner_stays() -> None:
+    """A service may return a copy that another program uploaded: certferry only binds the copy."""
+    observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))
+    [target] = observed.targets
+    theirs = tuple(replace(remote, label="uploaded by hand") for remote in target.remotes)
+
+    plan = make_plan(
+        declared(), replace(observed, targets=(replace(target, remotes=theirs),)), Times.at(NOW)
+    )
+
+    assert () == plan.retirements
+
+
 def test_retire_never_removes_nothing() -> None:
     """`retire = never` keeps every copy."""
     observed = world(version(3, CURRENT), version(2, PREVIOUS), version(1, OLDEST))

@@ -71,7 +71,8 @@ def superseded(
         for deployment, target in zip(desired.deployments, observed.targets, strict=True)
         if deployment.retire is not Retirement.NEVER and not target.remotes_hidden
         for remote in target.remotes
-        if remote.fingerprint not in kept
+        if owner_of(remote.label) is not None  # another owner's copy, bound because it is the same
+        and remote.fingerprint not in kept
         and not (remote.in_use_until is not None and now < remote.in_use_until)
     }
     return tuple(retired.values())
