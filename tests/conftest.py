@@ -46,6 +46,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         left = [item for item in items if item.get_closest_marker("thorough") is not None]
         config.hook.pytest_deselected(items=left)
         items[:] = [item for item in items if item.get_closest_marker("thorough") is None]
+    tiers.allow_long(items)
     if workers := getattr(config, "workerinput", {}).get("workercount"):
         items[:] = tiers.long_ones_first(items, workers)
 

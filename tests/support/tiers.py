@@ -24,6 +24,18 @@ _SAMPLES = 5
 T = TypeVar("T")
 
 
+LONG = 300.0
+"""Seconds that a long test may take: on two cores, eight of them begin side by side."""
+
+
+def allow_long(items: Sequence[pytest.Item]) -> None:
+    """Let each long test without a limit of its own take `LONG` seconds."""
+    for item in items:
+        is_long = item.get_closest_marker("long") is not None
+        if is_long and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(LONG))
+
+
 def long_ones_first(items: Sequence[pytest.Item], workers: int) -> list[pytest.Item]:
     """Return the tests with the long ones at the beginnings of as many equal shares as there are
     workers: that is how xdist's worksteal deals them out at first. A long one that began last would
