@@ -227,7 +227,7 @@ def _surprises(plain: str) -> int:
 
 
 def _repeats(plain: str) -> bool:
-    """Return whether a password repeats a shorter text."""
+    """Return whether a password repeats a text of fewer than `SHORTEST_PASSWORD` characters."""
     return any(
         plain[period:] == plain[:-period]
         for period in range(1, min(SHORTEST_PASSWORD, len(plain) // 2 + 1))

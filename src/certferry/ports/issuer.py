@@ -98,8 +98,8 @@ class Issuer(Protocol):
         """Remove the challenge records left by an interrupted run of the lineage, each through the
         first account with the record's zone.
 
-        Raises `DnsError` when a record may still exist. A record is forgotten once every account
-        has lacked the zone for days.
+        Raises `DnsError` when a record may still exist. A record older than a week is forgotten if
+        every account lacks the zone.
         """
 
 

@@ -235,7 +235,9 @@ def _first_end(notices: Iterable[Notice]) -> datetime:
 
 
 def _sent_at(notice: Notice, before: Mapping[Key, SentNotice]) -> datetime | None:
-    """Return when a channel was sent a notice; `None` if the notice began after the record."""
+    """Return when a channel was sent this notice; `None` if the channel was never sent the notice,
+    or if the notice sent began at another moment.
+    """
     sent = before.get(notice.key)
     return None if sent is None or sent.since != notice.since else sent.at
 

@@ -31,7 +31,8 @@ class Sighting(Struct, frozen=True):
     served: bool
     #: Since when `served` has its value.
     since: datetime
-    #: The certificate of ours that the most addresses present, or that the receiver holds.
+    #: The certificate of ours that the most addresses present (or presented last), or that the
+    #: receiver holds.
     fingerprint: str | None = None
     #: The earliest end among the certificates at the place that are not ours.
     other_until: datetime | None = None

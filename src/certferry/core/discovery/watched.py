@@ -68,7 +68,7 @@ class HostObservation(Struct, frozen=True):
 
 
 def within_reach(served: Sequence[Served]) -> list[Served]:
-    """Return the addresses; only IPv4 ones if this machine lacks IPv6 and some address answers."""
+    """Leave out addresses that this machine cannot reach for lack of IPv6, if another answers."""
     if not any(address.answered for address in served):
         return list(served)
     unreachable = EdgeProblemCode.NO_IPV6

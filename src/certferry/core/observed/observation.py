@@ -10,7 +10,7 @@ from enum import StrEnum
 from msgspec import Struct, field
 
 from certferry.core.certificates.certificate import Certificate, short
-from certferry.core.certificates.chain import Presented
+from certferry.core.certificates.chain import EdgeProblemCode, Presented
 from certferry.core.certificates.lineage import Version, version_for
 from certferry.core.desired.certificate import HttpsSettings, Kind
 from certferry.core.observed import records
@@ -123,7 +123,8 @@ class Served(Struct, frozen=True):
     """The certificate presented by one address in a handshake."""
 
     address: str
-    #: `None` if the address was silent or refused the handshake (a visitor gets an error).
+    #: `None` if the address was silent, refused the handshake (a visitor gets an error), or was not
+    #: asked.
     fingerprint: str | None
     valid: bool
     problem: Problem | None = None
@@ -135,8 +136,13 @@ class Served(Struct, frozen=True):
 
     @property
     def answered(self) -> bool:
-        """Whether the address could be reached."""
+        """Whether the address counts in the proof: all addresses do, except silent addresses."""
         return not self.silent
+
+    @property
+    def was_not_asked(self) -> bool:
+        """Whether this host lacked file handles or memory to ask the address."""
+        return self.problem is not None and self.problem.code == EdgeProblemCode.NOT_ASKED
 
 
 Addresses = Sequence[Served]

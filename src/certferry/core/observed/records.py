@@ -156,7 +156,9 @@ class LastRun(Struct, frozen=True):
 
 
 class HostRecord(Struct, frozen=True):
-    """A host that uses the state. `machine` to `clock_ahead` are from the last run begun there."""
+    """A host that uses the state. The beginning of the host's last run stored the fields from
+    `machine` through `clock_ahead`.
+    """
 
     name: str
     #: A digest that identifies the machine.

@@ -58,8 +58,8 @@ def verified_since(
 ) -> tuple[StepOutcome, ...]:
     """Return the outcomes of a certificate that another host has verified at every domain since
     `begun`, the beginning of this run. Observing the domains again would only use up the account's
-    requests. Return an empty tuple if a domain was not verified, or if this host's receivers need
-    the certificate.
+    requests. Return an empty tuple if a domain was not verified, and for a certificate with
+    receivers on this host.
     """
     records = _whole_rollout(desired, remembered)
     if not all(row.verified_at is not None and row.verified_at >= begun for row in records):
@@ -85,8 +85,9 @@ def awaits_another(desired: DesiredCertificate, remembered: Remembered, begun: d
 def _whole_rollout(
     desired: DesiredCertificate, remembered: Remembered
 ) -> tuple[RolloutRecord, ...]:
-    """Return the newest version's rollout records, if every domain has one. Return an empty tuple
-    while an order, a withdrawal or a receiver of this host needs work.
+    """Return the rollout records if all are of the newest version, and every target and named
+    domain has one. Return an empty tuple otherwise, while an order or a withdrawal is stored, and
+    for a certificate with receivers on this host.
     """
     versions, records = remembered.versions, remembered.rollouts
     if not versions or remembered.withdrawals or remembered.ordered:

@@ -81,7 +81,7 @@ class PastOrder(Struct, frozen=True):
 
 
 class FailedProof(Struct, frozen=True):
-    """A name with a proof refused by the CA, and the moment."""
+    """A CA's refusal of the proof for a name, with the moment."""
 
     name: str
     at: datetime
@@ -296,7 +296,9 @@ end: a younger error often goes away by itself.
 def authorities_now(
     authorities: tuple[Authority, ...], observed: Observation, now: datetime
 ) -> tuple[Authority, ...]:
-    """Return the CAs to ask now: only the first, or all of them once the first keeps failing."""
+    """Return the CAs to ask now: only the first, or all once orders have failed because of a CA for
+    a day (without a usable certificate) or an hour (in the last sixth of the certificate's life).
+    """
     current, since = of_use(observed), observed.remembered.failing_since
     # A failure in the future came from a clock running ahead.
     if since is None or since > now:

@@ -112,13 +112,18 @@ def _is_refused(domain: observation.ObservedDomain, served: observation.Addresse
 
 
 def all_work(served: observation.Addresses) -> bool:
-    """Return whether an address was reached and every reached address completed the handshake."""
-    return any(address.fingerprint for address in served) and not _refusing(served)
+    """Return whether an address presents a certificate, and all other addresses are silent."""
+    presenting = [address for address in served if address.answered]
+    return bool(presenting) and all(address.fingerprint for address in presenting)
 
 
 def _refusing(served: observation.Addresses) -> list[observation.Served]:
     """Return the addresses that were reached but refused the handshake."""
-    return [address for address in served if address.answered and address.fingerprint is None]
+    return [
+        address
+        for address in served
+        if address.answered and address.fingerprint is None and not address.was_not_asked
+    ]
 
 
 def versions_after_rollbacks(observed: observation.Observation, now: datetime) -> Iterator[Version]:

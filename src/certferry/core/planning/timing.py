@@ -154,7 +154,9 @@ def _failed_here(
 
 
 def wait_or_fail(problem: CertferryError, since: datetime, times: Times) -> Waiting | TimedOut:
-    """Return a wait because of a problem; after the timeout return the problem as the failure."""
+    """Return a wait that names the problem as the cause. Once the timeout, counted from `since`, is
+    over, return the problem as the failure.
+    """
     deadline = since + times.timeout
     if times.now >= deadline:
         return TimedOut(problem)
