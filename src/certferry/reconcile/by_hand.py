@@ -94,7 +94,11 @@ def give_up_where_refused(report: LineageReport, ports: Ports) -> None:
 def _steps_back(
     desired: DesiredCertificate, observed: Observation, now: datetime
 ) -> list[Rollback]:
-    """Return the withdrawals. Raises `PlanRefused` if there are none, or if one is refused."""
+    """Return a rollback for each domain with a previous certificate to go back to.
+
+    Raises `PlanRefused` if a target could not be read, if no domain can go back or has gone back,
+    or if safety refuses a step.
+    """
     current = observed.current
     if current is None:
         raise _nothing_to_go_back_to(desired)

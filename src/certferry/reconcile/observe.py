@@ -52,9 +52,10 @@ _log = logging.getLogger(__name__)
 
 
 def without_remembered(target: ObservedTarget, lineage: str, ports: Ports) -> ObservedTarget:
-    """Drop copies known to the state under a lineage with the same labels.
+    """Drop the copies whose label fits a stored version, of this lineage or of a lineage whose name
+    is cut to the same label.
 
-    The state is read after the target, because another run may have uploaded in between.
+    The versions are read after the target, because another run may have uploaded in between.
     """
     same = [name for name in {lineage, *ports.state.lineages()} if owners(name) & owners(lineage)]
     labels = {
@@ -90,9 +91,10 @@ def with_file_names(desired: DesiredCertificate, ports: Ports) -> DesiredCertifi
 def _offered(
     desired: DesiredCertificate, files: PemFiles, ports: Ports
 ) -> CertificateBundle | None:
-    """Return the certificate in the files.
+    """Return the certificate in this host's files.
 
-    If another host's files count, return `None`, unless this host's certificate is newer.
+    If another host has the files and a version is stored, return `None`, unless the certificate in
+    this host's files begins later than the newest version.
     """
     is_elsewhere = is_source_elsewhere(desired.lineage, ports.state)
     versions = ports.state.versions(desired.lineage) if is_elsewhere else ()

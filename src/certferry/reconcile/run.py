@@ -502,7 +502,7 @@ class WorkQueue(Generic[W]):
             self._changed.notify_all()
 
     def _await_need(self, pool: ThreadPoolExecutor) -> None:
-        """Wait for a pass that lacks a worker, then start a worker."""
+        """Wait once. Start another worker if a pass is ready that no worker will soon take up."""
         if self._run.is_stopped:
             raise stopped()
         passes = self._passes

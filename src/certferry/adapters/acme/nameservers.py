@@ -67,8 +67,8 @@ class Reading(Struct, frozen=True):
 def ask(address: str, port: int, name: str, answer_within: timedelta) -> Reading:
     """Ask a name server for its own TXT values at a name. Never raises.
 
-    Without an authoritative answer by UDP, TCP is tried: some networks block only UDP, and many
-    proxies intercept only UDP.
+    If UDP brings silence, or an answer without authority, TCP is tried: some networks block only
+    UDP, and many proxies intercept only UDP.
     """
     query = dns.message.make_query(
         resolvers.to_name(name), dns.rdatatype.TXT, use_edns=0, payload=resolvers.PAYLOAD, flags=0

@@ -258,7 +258,9 @@ def _no_room(name: str) -> errors.DnsRejected:
 
 
 def _none_for(name: str, registrations: Sequence[Registration]) -> errors.ZoneNotFound:
-    """Return the error for a name without a registration; the hint shows the missing CNAME."""
+    """Return the error for a name without a registration. The hint shows the missing CNAME if its
+    target is known, and otherwise asks for a registration.
+    """
     domain = name.removeprefix(f"{CHALLENGE}.")
     of_domain = [candidate for candidate in registrations if candidate.domain == domain]
     chosen = (of_domain or list(registrations))[0]

@@ -74,7 +74,11 @@ def every_entry() -> Statement:
 
 
 def read(sealing: Sealing, reader: Reader, entries: Iterable[Row]) -> Lasting:
-    """Return the facts of entries written by certferry. Without the key, return `_NOTHING`."""
+    """Return the revocations in certferry's entries, and the withdrawals that no later entry ended.
+
+    If the history's key cannot be had, return `_NOTHING` as long as the state's key has opened
+    nothing yet; afterwards raise the `StateError`.
+    """
     entries = list(entries)
     if not entries:
         return _NOTHING

@@ -61,7 +61,9 @@ class PlaceTables(Tables):
     _sealing: Sealing
 
     def uploads(self, lineage: str, target: str) -> tuple[Upload, ...]:
-        """See `PlaceStore.uploads`. Ignore rows written or changed by another program."""
+        """See `PlaceStore.uploads`. Ignore rows written or changed by another program, except for
+        copies without a lineage, which have no proof.
+        """
         condition = "WHERE lineage = ? AND target = ? ORDER BY uploaded_at DESC, remote_id DESC"
         if lineage == NO_LINEAGE:  # copies without a lineage are never bound to a domain
             return UPLOADS.found(self._database, condition, lineage, target)
