@@ -1,3 +1,3 @@
-"""Stand-ins of the services that bring messages: one file = one service; `service` is what they
-share.
+"""Stand-ins of services that deliver messages, each in a module of its own; `service` holds the
+shared parts.
 """

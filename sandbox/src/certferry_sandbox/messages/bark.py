@@ -1,5 +1,5 @@
-"""A stand-in of a Bark server (docs/facts/receivers.md §1.7). It takes no GET, with which words
-would stand in logs.
+"""A stand-in of a Bark server (docs/facts/receivers.md §1.7). The stand-in refuses GET, because
+a GET puts the message into the address, and so into logs.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from certferry_sandbox.messages.service import MessageService, Mistake, posted, 
 
 KEY = "yD4kT9wQz7RmXb2NcV5sLp"
 
-LARGEST = 4096  # bytes that Apple takes of a notification
+LARGEST = 4096  # bytes; Apple takes no larger notification
 
 
 class BarkService(MessageService):
-    """One phone."""
+    """A Bark server with a single registered phone, `KEY`."""
 
     def take(self, request: Request) -> Mapping[str, object]:
         """See `MessageService.take`."""
@@ -33,5 +33,5 @@ class BarkService(MessageService):
         return {"code": 200, "message": "success", "timestamp": int(self.clock().timestamp())}
 
 
-def _refusal(code: int, said: str) -> Mistake:
-    return Mistake({"code": code, "message": said, "timestamp": 0}, status=code)
+def _refusal(code: int, message: str) -> Mistake:
+    return Mistake({"code": code, "message": message, "timestamp": 0}, status=code)

@@ -1,5 +1,5 @@
-"""A stand-in of DingTalk's robots (docs/facts/receivers.md §1.2): it asks for a signature, and
-blocks a robot that is sent too many messages.
+"""A stand-in of DingTalk's robots (docs/facts/receivers.md §1.2). A robot checks the signature,
+and is blocked for some minutes after too many messages.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from certferry_sandbox.messages.service import MessageService, Mistake, Window, 
 TOKEN = "2f6e7d0c9b8a5f4e3d2c1b0a99887766554433221100ffeeddccbbaa00998877"
 SECRET = "SECb3c1d9f08e7a465f9b2d3c4e5f60718293a4b5c6d7e8f90a1b2c3d4e5f607182"
 
-A_MINUTE = 20
+A_MINUTE = 20  # messages
 BLOCKED = timedelta(minutes=10)
-CLOCK = timedelta(hours=1)
+CLOCK = timedelta(hours=1)  # between the clocks of client and service
 LARGEST = 20_000  # bytes of a request
 OK: Mapping[str, object] = {"errcode": 0, "errmsg": "ok"}
 
 
 class DingtalkService(MessageService):
-    """One robot, which wants signatures with `secret`, or the `keyword` in every message."""
+    """A robot that checks the signature, or with a `keyword` only looks for the keyword."""
 
     def __init__(
         self, *, keyword: str | None = None, clock: Callable[[], datetime] = utc_now
@@ -65,7 +65,7 @@ class DingtalkService(MessageService):
             raise _refusal(130101, "send too fast, exceed 20 times per minute")
 
     def _must_be_signed(self, query: Mapping[str, str]) -> None:
-        """Judge as the service does: the query is decoded once, the time counts milliseconds."""
+        """Check as DingTalk does: decode `sign` once, and read `timestamp` as milliseconds."""
         stamp, proof = query.get("timestamp", ""), unquote(query.get("sign", ""))
         if not stamp.isdigit():
             raise _refusal(310000, "invalid timestamp")
@@ -89,5 +89,5 @@ def _content(fields: Mapping[str, object]) -> str:
     return words(content.get(name), _refusal(40035, f"missing parameter {name}"), LARGEST)
 
 
-def _refusal(code: int, said: str) -> Mistake:
-    return Mistake({"errcode": code, "errmsg": said})
+def _refusal(code: int, message: str) -> Mistake:
+    return Mistake({"errcode": code, "errmsg": message})

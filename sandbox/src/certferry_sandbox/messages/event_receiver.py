@@ -1,4 +1,4 @@
-"""A webhook of an operator's: it takes events that are signed, and nothing else."""
+"""An operator's webhook, which accepts only signed events."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATH = "/hooks/0b9f6d1e7c3a5482"
 
 
 class EventReceiver(MessageService):
-    """One address. `events` are what came."""
+    """A single address; `events` are the accepted events, oldest first."""
 
     def __init__(self, *, clock: Callable[[], datetime] = utc_now) -> None:
         super().__init__(clock=clock)
@@ -25,7 +25,7 @@ class EventReceiver(MessageService):
 
     @property
     def address(self) -> str:
-        """Where events are posted."""
+        """The URL for events."""
         return f"{self.url}{PATH}"
 
     def take(self, request: Request) -> Mapping[str, object]:
@@ -35,7 +35,7 @@ class EventReceiver(MessageService):
         digest = hmac.new(SECRET.encode(), digestmod=hashlib.sha256)
         digest.update(request.body)
         if request.headers.get("X-Certferry-Signature") != "sha256=" + digest.hexdigest():
-            # As many do: a refusal inside HTTP 200.
+            # Many webhooks refuse inside HTTP 200.
             raise Mistake({"ok": False, "error": "signature"})
         event = posted(request, Mistake({"ok": False, "error": "no JSON"}, status=400))
         self.events.append(event)

@@ -1,5 +1,5 @@
-"""A stand-in of Feishu's robots (docs/facts/receivers.md §1.3). The key of its signature is what is
-usually the message.
+"""A stand-in of Feishu's robots (docs/facts/receivers.md §1.3). The signature is an HMAC of an
+empty message; the key is the timestamp with the secret.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from certferry_sandbox.messages.service import MessageService, Mistake, Window, 
 TOKEN = "9d1c6a52-7b0e-4c53-8f6e-2f0a4b1d9c77"
 SECRET = "kXq2Vb7Lr9Tn4Wm8Yp3Zs6"
 
-A_MINUTE, A_SECOND = 100, 5
+A_MINUTE, A_SECOND = 100, 5  # messages
 LARGEST = 20 * 1024  # bytes of a request
-CLOCK = timedelta(hours=1)
-CROWDED = (0, 30)
-CROWD = 3  # seconds after the full and the half hour in which everything is refused here
+CLOCK = timedelta(hours=1)  # between the clocks of client and service
+CROWDED = (0, 30)  # minutes past the hour when Feishu refuses more messages
+CROWD = 3  # seconds from each such minute in which the stand-in refuses every message
 
 
 class FeishuService(MessageService):
-    """One robot, which wants signatures, or the `keyword` in every message."""
+    """A robot that checks the signature, or with a `keyword` only looks for the keyword."""
 
     def __init__(
         self, *, keyword: str | None = None, clock: Callable[[], datetime] = utc_now
@@ -45,8 +45,8 @@ class FeishuService(MessageService):
         content = fields.get("content")
         if len(request.body) > LARGEST or fields.get("msg_type") != "text":
             raise _refusal(9499, "Bad Request")
-        said = content.get("text") if isinstance(content, dict) else None
-        text = words(said, _refusal(9499, "Bad Request"), LARGEST)
+        value = content.get("text") if isinstance(content, dict) else None
+        text = words(value, _refusal(9499, "Bad Request"), LARGEST)
         if self.keyword is None:
             self._must_be_signed(fields)
         elif self.keyword not in text:
@@ -82,5 +82,5 @@ class FeishuService(MessageService):
             raise _refusal(11232, "frequency limited psm[lark.oapi.app_platform_runtime]")
 
 
-def _refusal(code: int, said: str) -> Mistake:
-    return Mistake({"code": code, "data": {}, "msg": said})
+def _refusal(code: int, message: str) -> Mistake:
+    return Mistake({"code": code, "data": {}, "msg": message})

@@ -1,5 +1,5 @@
-"""A mail server that takes mails by SMTP with TLS (RFC 5321, RFC 3207, RFC 8314), from a user who
-has a password. It is strict about the order of commands, and refuses some recipients.
+"""A mail server for SMTP with TLS (RFC 5321, RFC 3207, RFC 8314) and a single user with a password.
+The server checks the order of commands, and refuses some recipients.
 """
 
 from __future__ import annotations
@@ -23,14 +23,17 @@ from certferry_sandbox.httpd import Connections, utc_now
 HOST = "localhost"
 USER, PASSWORD = "ops@example.com", "rHq7-Vt2k-Zx9m-Lp4w"
 GONE, GREY = "gone@example.com", "grey@example.com"
-"""Recipients that are refused: for good, and for now."""
+"""Recipients that the server refuses: `GONE` for good, `GREY` for now."""
 
 
 class MailServer:
-    """One server on loopback. `taken` are the mails, `recipients` to whom each went.
+    """A mail server on loopback.
 
-    With `tls` it is spoken from the start, or not before STARTTLS, or `never`. Addresses beyond
-    ASCII are taken where it is `international`, and the client says so (RFC 6531).
+    `tls`: `smtps` is TLS from the start, `starttls` offers STARTTLS, `never` offers no TLS. A
+    connection without TLS cannot log in.
+    `international`: accept addresses beyond ASCII, if the client asks for SMTPUTF8 (RFC 6531).
+    `mails`: the accepted mails; `recipients` has the recipients of each mail, in the same order.
+    `in_the_clear`: the commands that clients sent without TLS.
     """
 
     def __init__(self, tls: str = "smtps", *, international: bool = False) -> None:
@@ -52,12 +55,12 @@ class MailServer:
 
     @property
     def taken(self) -> list[str]:
-        """The words of the mails: subject, then text."""
+        """The subject and the text of each mail."""
         return [f"{mail['Subject']}\n{mail.get_content()}" for mail in self.mails]
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """The URL of the running server."""
         if self._server is None:
             raise RuntimeError("the service is not running")
         scheme = "smtps" if self.tls == "smtps" else "smtp"
@@ -85,14 +88,14 @@ class _Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Session)
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Log nothing: a client that hangs up, or trusts no certificate, is the client's matter."""
+        """Log nothing: a client may hang up, or reject the certificate."""
 
 
 class _Session(socketserver.BaseRequestHandler):
     server: _Server
 
     def handle(self) -> None:
-        """Talk to one client to the end."""
+        """Talk to a client until the connection ends."""
         self.socket: socket.socket = self.request
         self.lines = self.socket.makefile("rb")
         self.server.connections.opened(self.socket)
@@ -172,8 +175,8 @@ class _Session(socketserver.BaseRequestHandler):
                 self._say("503 5.5.1 bad sequence of commands")
 
     def _takes_all_characters(self, rest: str) -> bool:
-        said = rest if rest.upper().startswith("FROM:") else self.sender
-        return self.server.mail.international and said.upper().endswith(" SMTPUTF8")
+        sender = rest if rest.upper().startswith("FROM:") else self.sender
+        return self.server.mail.international and sender.upper().endswith(" SMTPUTF8")
 
     def _log_in(self, rest: str) -> None:
         kind, _, proof = rest.partition(" ")

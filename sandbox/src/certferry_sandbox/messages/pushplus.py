@@ -1,5 +1,5 @@
-"""A stand-in of PushPlus (docs/facts/receivers.md §1.6): a client that goes on after its day
-is used up is banned.
+"""A stand-in of PushPlus (docs/facts/receivers.md §1.6). PushPlus bans clients that keep sending
+after the daily quota, so the stand-in counts such requests.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from certferry_sandbox.messages.service import MessageService, Mistake, Window, 
 
 TOKEN = "b4e1c7a90d2f4f6c8e3a5b7d9f1c2e4a"
 
-A_DAY = 200
-LONGEST_TITLE, LARGEST = 100, 20_000
+A_DAY = 200  # messages
+LONGEST_TITLE, LARGEST = 100, 20_000  # characters of a title, bytes of a text
 
 
 class PushplusService(MessageService):
-    """One person's token. `is_verified` is that of the real name; `tries_after_900` are what leads
-    to a ban.
+    """A user with a token.
+
+    `is_verified`: whether the user has proved a real name.
+    `a_day`: the most messages within a day.
+    `tries_after_900`: requests after the first refusal with 900. PushPlus bans for such requests.
     """
 
     def __init__(self, *, clock: Callable[[], datetime] = utc_now) -> None:
@@ -47,5 +50,5 @@ class PushplusService(MessageService):
         return {"code": 200, "msg": "请求成功", "data": "1"}
 
 
-def _refusal(code: int, said: str) -> Mistake:
-    return Mistake({"code": code, "msg": said, "data": None})
+def _refusal(code: int, message: str) -> Mistake:
+    return Mistake({"code": code, "msg": message, "data": None})

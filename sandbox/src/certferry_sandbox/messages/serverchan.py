@@ -1,4 +1,4 @@
-"""A stand-in of ServerChan, both generations (docs/facts/receivers.md §1.5)."""
+"""A stand-in of both generations of ServerChan (docs/facts/receivers.md §1.5)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from certferry_sandbox.messages.service import MessageService, Mistake, Window, 
 KEY = "SCT284TvXQ7bYk3mN9pLz2RwHs6JdFc"
 THIRD_KEY = "sctp1234tq8wz5xk2mv9nb4rj7hd3fc6"
 
-A_DAY = 5
-LONGEST_TITLE, LARGEST = 32, 32 * 1024
+A_DAY = 5  # messages
+LONGEST_TITLE, LARGEST = 32, 32 * 1024  # characters of a title, bytes of a text
 
 
 class ServerchanService(MessageService):
-    """One person's two keys."""
+    """A user with a key for each generation, `KEY` and `THIRD_KEY`, and a single daily quota."""
 
     def __init__(self, *, clock: Callable[[], datetime] = utc_now) -> None:
         super().__init__(clock=clock)
@@ -39,5 +39,5 @@ class ServerchanService(MessageService):
         }
 
 
-def _refusal(code: int, said: str) -> Mistake:
-    return Mistake({"code": code, "message": said, "info": said, "args": [None]})
+def _refusal(code: int, message: str) -> Mistake:
+    return Mistake({"code": code, "message": message, "info": message, "args": [None]})

@@ -1,4 +1,4 @@
-"""What the stand-ins of services that take messages have in common."""
+"""The shared parts of the stand-ins that take messages."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MINUTE = timedelta(minutes=1)
 
 
 class Mistake(Exception):
-    """The service refuses the request with this answer."""
+    """The service refuses a request: `answer` is the JSON body, `status` the HTTP status."""
 
     def __init__(self, answer: Mapping[str, object], status: int = 200) -> None:
         super().__init__(str(answer))
@@ -23,9 +23,10 @@ class Mistake(Exception):
 
 
 class MessageService(HttpService):
-    """An HTTP service that takes messages; `taken` are their words, in order. Thread-safe.
+    """An HTTP service that takes messages. `taken` has the text of each accepted message, oldest
+    first. The service answers requests in turn, so `take` needs no lock.
 
-    A subclass gives the answer to a request, or raises `Mistake` with a refusal.
+    A subclass implements `take`.
     """
 
     def __init__(self, *, clock: Callable[[], datetime] = utc_now) -> None:
@@ -42,26 +43,27 @@ class MessageService(HttpService):
                 return Response.json(refused.answer, refused.status)
 
     def take(self, request: Request) -> Mapping[str, object]:
-        """Take a message, and give the answer. Raises `Mistake`."""
+        """Take a message and return the body of the answer. Raises `Mistake` for a refusal."""
         raise NotImplementedError
 
 
 class Window:
-    """Counts what came within a time."""
+    """Counts the events within the last `length`."""
 
     def __init__(self, length: timedelta = MINUTE) -> None:
         self._length = length
         self._moments: list[datetime] = []
 
     def count(self, now: datetime) -> int:
-        """Count one more, and return how many there were within the time."""
-        self._moments = [one for one in self._moments if now - one < self._length] + [now]
+        """Count an event at `now`. Return the number of events in the window, `now` included."""
+        self._moments = [past for past in self._moments if now - past < self._length] + [now]
         return len(self._moments)
 
 
 def posted(request: Request, refusal: Mistake) -> dict[str, Any]:
-    """Return the object that was posted as JSON. Raises the refusal where it is none: services
-    are lenient in different ways, and none of that is documented.
+    """Return the JSON object in the body of a POST. Raises `refusal` for another method, content
+    type or body. Real services are lenient in different, undocumented ways; all stand-ins are
+    strict.
     """
     declared = request.headers.get("Content-Type", "").lower()
     if request.method != "POST" or not declared.startswith("application/json"):
@@ -76,12 +78,12 @@ def posted(request: Request, refusal: Mistake) -> dict[str, Any]:
 
 
 def words(value: object, refusal: Mistake, longest: int, size: Callable[[str], int] = len) -> str:
-    """Return a text that is there and not too long. Raises the refusal."""
+    """Return `value`, if a text with a `size` up to `longest` and not blank, or raise `refusal`."""
     if not isinstance(value, str) or not value.strip() or size(value) > longest:
         raise refusal
     return value
 
 
 def utf8(value: str) -> int:
-    """Return how many bytes words have."""
+    """Return the number of bytes of a text in UTF-8."""
     return len(value.encode())

@@ -1,4 +1,4 @@
-"""A stand-in of WeCom's robots (docs/facts/receivers.md §1.4). It counts bytes."""
+"""A stand-in of WeCom's robots (docs/facts/receivers.md §1.4). The limits count bytes of UTF-8."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from certferry_sandbox.messages.service import (
 
 KEY = "693a91f6-7d5b-4bc4-97a0-0ec2sifa5aaa"
 
-A_MINUTE = 20
+A_MINUTE = 20  # messages
 LONGEST = {"text": 2048, "markdown": 4096}  # bytes
 
 
 class WecomService(MessageService):
-    """One robot."""
+    """A robot; the key in the address is the only proof."""
 
     def __init__(self, *, clock: Callable[[], datetime] = utc_now) -> None:
         super().__init__(clock=clock)
@@ -50,5 +50,5 @@ class WecomService(MessageService):
         return {"errcode": 0, "errmsg": "ok"}
 
 
-def _refusal(code: int, said: str) -> Mistake:
-    return Mistake({"errcode": code, "errmsg": said})
+def _refusal(code: int, message: str) -> Mistake:
+    return Mistake({"errcode": code, "errmsg": message})
