@@ -1,5 +1,5 @@
-"""What Qiniu answers with: its codes and their words, success, JSON read as its server does
-(docs/facts/qiniu.md §3), and lists by pages with a marker for the next one (§4.2, §5.1).
+"""Qiniu's answers: codes with words, success, request bodies read as Qiniu's server reads JSON
+(docs/facts/qiniu.md §3), and lists in pages with a marker for the next page (§4.2, §5.1).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Any, Protocol, Self, TypeVar
 from certferry.values import replace
 from certferry_sandbox.httpd import Response
 
-# Codes of §4.5, §5.6 and §5.7; only the words of 612 and 404001 are Qiniu's.
+# The codes are in §4.5, §5.6 and §5.7. Only the words of 612 and 404001 are Qiniu's own.
 MESSAGES: Mapping[int, str] = {
     612: "no such domain",
     400000: "invalid input",
@@ -52,14 +52,14 @@ MESSAGES: Mapping[int, str] = {
 
 
 def request_id(moment: datetime) -> str:
-    """Return an X-Reqid: a number of a process, and the moment in nanoseconds (§1.4)."""
+    """Return an X-Reqid: a process number, then the moment in nanoseconds, in base64 (§1.4)."""
     nanoseconds = int(moment.timestamp()) * 10**9 + secrets.randbelow(10**9)
     raw = secrets.randbelow(2**22).to_bytes(4, "little") + nanoseconds.to_bytes(8, "little")
     return base64.urlsafe_b64encode(raw).decode()
 
 
 class Refused(Exception):
-    """A request that Qiniu turns down. `code` None: an answer that has only words."""
+    """Qiniu refuses a request. With `code` None, the answer has words without a code."""
 
     def __init__(self, code: int | None, message: str = "", *, status: int | None = None) -> None:
         super().__init__(code, message)
@@ -69,37 +69,37 @@ class Refused(Exception):
 
     @classmethod
     def bad_token(cls) -> Self:
-        """The signature, the key or the scheme is wrong (§2.4)."""
+        """Return the 401 for a wrong signature, key or scheme (§2.4)."""
         return cls(None, "bad token", status=HTTPStatus.UNAUTHORIZED)
 
     @classmethod
     def not_found(cls) -> Self:
-        """Nothing is routed here."""
+        """Return a 404 without a code."""
         return cls(None, "not found", status=HTTPStatus.NOT_FOUND)
 
     def response(self, **more: str) -> Response:
-        """The error as it goes over the wire."""
+        """Return the error as an HTTP answer; `more` has further fields of the body."""
         code = {} if self.code is None else {"code": self.code}
         return Response.json({**code, "error": self.message, **more}, self.status)
 
 
 def status_of(code: int) -> int:
-    """The HTTP status is the first three digits of a code; 612 is one itself (§3.1)."""
+    """Return the HTTP status of a code: the first three digits, or all of 612 (§3.1)."""
     return int(str(code)[:3])
 
 
 def with_null_lists(response: Response) -> Response:
-    """The same answer, with null for an empty list, alone or in a field (§3.3)."""
+    """Return the answer with null for an empty list, as the whole body or in a field (§3.3)."""
     if not response.body:
         return response
-    said = json.loads(response.body)
-    if isinstance(said, dict):
-        said = {name: None if value == [] else value for name, value in said.items()}
-    return replace(response, body=json.dumps(None if said == [] else said).encode())
+    body = json.loads(response.body)
+    if isinstance(body, dict):
+        body = {name: None if value == [] else value for name, value in body.items()}
+    return replace(response, body=json.dumps(None if body == [] else body).encode())
 
 
 def success(**more: object) -> Response:
-    """A plain 200 with its code."""
+    """Return a 200 with the code 200; `more` has further fields of the body."""
     return Response.json({"code": HTTPStatus.OK, "error": "", **more})
 
 
@@ -111,10 +111,10 @@ T = TypeVar("T")
 
 
 class Fields:
-    """A JSON object whose keys are found in any case, and whose values have the Go type asked for.
+    """A JSON object. Names are found in any case, and each method checks the type of a value.
 
-    `struct` is the name that Go's decoder would put into its complaint (§3.4, §5.3).
-    Raises Refused 400000 for whatever is not such an object or value.
+    `struct` is the Go struct that Qiniu names when a type is wrong (§3.4, §5.3). Raises `Refused`
+    400000 for a body that is not an object, or for a value of another type.
     """
 
     def __init__(self, body: bytes, struct: str) -> None:
@@ -128,21 +128,21 @@ class Fields:
         self._values: dict[str, Any] = {key.lower(): value for key, value in obj.items()}
 
     def string(self, name: str) -> str:
-        """A string; absent or null is empty."""
+        """Return a string, "" when absent or null."""
         return self._typed(name, str, "string") or ""
 
     def boolean(self, name: str) -> bool | None:
-        """A boolean; None when absent or null."""
+        """Return a boolean, None when absent or null."""
         return self._typed(name, bool, "bool")
 
     def strings(self, name: str) -> tuple[str, ...] | None:
-        """An array of strings; None when absent or null."""
-        found = self._typed(name, list, "[]string")
-        if found is None:
+        """Return an array of strings, None when absent or null."""
+        items = self._typed(name, list, "[]string")
+        if items is None:
             return None
-        if not all(isinstance(item, str) for item in found):
+        if not all(isinstance(item, str) for item in items):
             raise self._mistyped(name, "array element", "string")
-        return tuple(found)
+        return tuple(items)
 
     def _typed(self, name: str, kind: type[T], go_type: str) -> T | None:
         value = self._values.get(name.lower())
@@ -158,17 +158,17 @@ class Fields:
         )
 
 
-DEFAULT_LIMIT = 10  # §5.1 for domains; unknown for certificates, taken as equal
-LIMIT_MAX = 1000  # the same
-STUCK_MARKER = "c3R1Y2s="
+DEFAULT_LIMIT = 10  # items a page, for domains (§5.1); for certificates unknown, assumed equal
+LIMIT_MAX = 1000  # items a page, from the same source
+STUCK_MARKER = "c3R1Y2s="  # every marker of a pager that does not advance
 
 
 class Numbered(Protocol):
-    """A thing with its place in the list: numbers only grow."""
+    """An item of a list. A later item has a higher number."""
 
     @property
     def number(self) -> int:
-        """Its place."""
+        """The place in the list."""
 
 
 Item = TypeVar("Item", bound=Numbered)
@@ -176,17 +176,18 @@ Item = TypeVar("Item", bound=Numbered)
 
 @dataclass
 class Pager:
-    """Cuts pages. With `advances` off, every page is the first and its marker the same.
+    """Cuts lists into pages.
 
-    A full page always carries a marker, so a list may end with an empty page (§4.2).
+    With `advances` off, every query gets the first page and `STUCK_MARKER`. A full page
+    always has a marker, so the last page can be empty (§4.2).
     """
 
     advances: bool = True
 
     def page(self, items: Sequence[Item], query: Mapping[str, str]) -> tuple[list[Item], str]:
-        """The page that a query asks for and the marker of the next, "" at the end.
+        """Return the page that a query asks for, and the marker of the next page, "" at the end.
 
-        Raises Refused for a limit outside 1 to 1000 (400000) and an unknown marker (400021).
+        Raises `Refused`: 400000 for a limit outside 1 to 1000, 400021 for an unreadable marker.
         """
         limit, after = _limit(query.get("limit", "")), _after(query.get("marker", ""))
         if not self.advances:

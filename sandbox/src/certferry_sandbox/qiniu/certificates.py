@@ -1,7 +1,7 @@
-"""Qiniu's certificate service, `/sslcert` (docs/facts/qiniu.md §4), and what it checks before it
-takes a certificate: PEM, key, validity, chain, common name.
+"""Qiniu's certificate service, `/sslcert` (docs/facts/qiniu.md §4), and the checks of an upload:
+PEM, key, validity, chain, common name.
 
-The order of the checks and the codes are those of §11.2.
+§11.2 has the order and the codes of the checks.
 """
 
 from __future__ import annotations
@@ -29,13 +29,15 @@ Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 @dataclass
 class UploadRules:
-    """What an upload must satisfy. Every switch may be turned at any time.
+    """The rules for an upload. Each rule may be changed at any time.
 
-    `min_remaining`: life that must be left; 30 days is what users report (§4.6).
-    `refuse_sec1_keys`: refuse EC keys labelled `EC PRIVATE KEY`, as a support ticket tells (§4.6).
-    `refuse_empty_common_name`: whether Qiniu does is unknown, so the strict answer is yes (§4.6).
-    `mismatch_code`: of a key that is not the certificate's; a test of 2026 saw 400324 (§4.5).
-    `names_days`: too little life is refused in the console's words, without an own code (§4.6).
+    `min_remaining`: the least life left; users report 30 days (§4.6).
+    `refuse_sec1_keys`: refuse keys labelled `EC PRIVATE KEY`, as a support ticket reports (§4.6).
+    `refuse_empty_common_name`: refuse a certificate without a common name. Qiniu's rule is
+    uncertain, so the default is strict (§4.6).
+    `mismatch_code`: the code for a key of another certificate; a test of 2026 saw 400324 (§4.5).
+    `names_days`: refuse too little life in the console's words, with the general 400000 (§4.6).
+    `roots`: the roots that count as public.
     """
 
     min_remaining: timedelta = timedelta(days=30)
@@ -46,7 +48,7 @@ class UploadRules:
     roots: list[x509.Certificate] = field(default_factory=list)
 
     def check(self, ca: str, pri: str, now: datetime) -> x509.Certificate:
-        """Go through the list and return the leaf. Raises Refused with the code that applies."""
+        """Check an upload and return the leaf. Raises `Refused` for the first broken rule."""
         leaf, *issuers = _read_certificates(ca)
         self._check_key(pri, leaf)
         self._check_validity(leaf, now)
@@ -75,10 +77,11 @@ class UploadRules:
     def _check_chain(
         self, leaf: x509.Certificate, issuers: list[x509.Certificate], now: datetime
     ) -> None:
-        """Each certificate is issued by the next, the last by a trusted root or one itself.
+        """Check that each certificate is issued by the next, and the last by a root of `roots`.
 
-        A parent that is not where it should be is 400338; a parent that is there but does not
-        lead to a trusted root is 400323 (§4.6: either has been reported).
+        The last certificate may also be such a root. Raises `Refused`: 400338 for a parent that is
+        missing or out of order, 400323 for any other break in the chain. Users have reported both
+        codes (§4.6).
         """
         child = leaf
         for issuer in issuers:
@@ -93,14 +96,14 @@ class UploadRules:
 
 
 def common_name(leaf: x509.Certificate) -> str:
-    """The subject's common name, or ""."""
+    """Return the subject's common name, or ""."""
     return next(
         (str(a.value) for a in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)), ""
     )
 
 
 def dns_names(leaf: x509.Certificate) -> list[str]:
-    """The DNS names of the SAN, in their order; none without one."""
+    """Return the DNS names of the SAN, in order, [] without a SAN."""
     try:
         sans = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName)
     except x509.ExtensionNotFound:
@@ -111,7 +114,7 @@ def dns_names(leaf: x509.Certificate) -> list[str]:
 def covers(names: Iterable[str], domain: str) -> bool:
     """Whether a certificate with these names serves a CDN domain (§5.3).
 
-    A wildcard reaches one label deep; the wildcard domain `.x` is served only by `*.x` itself.
+    A wildcard covers a single label. Only the name `*.x` covers the wildcard domain `.x`.
     """
     have = {name.lower() for name in names}
     _, _, parent = domain.partition(".")
@@ -131,7 +134,7 @@ def _read_key(pri: str) -> Key:
     try:
         key = serialization.load_pem_private_key(pri.encode(), password=None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as problem:
-        # TypeError is what an encrypted key gives without its passphrase.
+        # An encrypted key without a passphrase raises TypeError.
         raise Refused(400327) from problem
     if not isinstance(key, Key):
         raise Refused(400327)
@@ -139,7 +142,7 @@ def _read_key(pri: str) -> Key:
 
 
 def _issued(issuer: x509.Certificate, child: x509.Certificate) -> bool:
-    """Whether the issuer's name and key are those that signed the child."""
+    """Whether the child names `issuer`, and the issuer's key signed the child."""
     try:
         child.verify_directly_issued_by(issuer)
     except (ValueError, TypeError, InvalidSignature):
@@ -148,7 +151,7 @@ def _issued(issuer: x509.Certificate, child: x509.Certificate) -> bool:
 
 
 def _may_issue(issuer: x509.Certificate, now: datetime) -> bool:
-    """Whether it is a CA certificate in its validity (RFC 5280 §6.1.4)."""
+    """Whether `issuer` is a CA certificate and valid now (RFC 5280 §6.1.4)."""
     try:
         constraints = issuer.extensions.get_extension_for_class(x509.BasicConstraints)
     except x509.ExtensionNotFound:
@@ -158,12 +161,12 @@ def _may_issue(issuer: x509.Certificate, now: datetime) -> bool:
     )
 
 
-NAME_LIMIT = 128  # characters; that there is a limit is known, where it lies is not (§4.1)
+NAME_LIMIT = 128  # characters, a guess: Qiniu has a limit, but the number is unknown (§4.1)
 
 
 @dataclass(frozen=True)
 class StoredCertificate:
-    """One upload. `number` is its place in the list; `fullchain_pem` is what was sent as `ca`."""
+    """An upload. `number` is the place in the list; `fullchain_pem` is the `ca` of the request."""
 
     id: str
     number: int
@@ -181,11 +184,11 @@ class StoredCertificate:
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the DER leaf, lowercase hex."""
+        """The SHA-256 of the leaf in DER, as lowercase hex."""
         return self.leaf.fingerprint(hashes.SHA256()).hex()
 
     def to_wire(self) -> dict[str, Any]:
-        """The object of the list: everything but chain and key (§4.3)."""
+        """Return the object of the list: every field but the chain and the key (§4.3)."""
         key = self.leaf.public_key()
         is_rsa = isinstance(key, rsa.RSAPublicKey)
         return {
@@ -214,10 +217,11 @@ class StoredCertificate:
 class Certificates:
     """The uploads of all accounts, and the calls on them.
 
-    `quota`: how many an account may keep (None: as many as it likes). `list_lag`: for how long
-    the list does not show an upload, and still shows a deleted one (§5.1 of domains). `name_limit`:
-    characters of a name; a widespread client keeps to 23 (§4.1). `in_use` is
-    asked before a deletion and gives the code to refuse it with, or None.
+    `quota`: the most uploads that an account may keep; None is no limit.
+    `list_lag`: for how long the list omits a new upload, and still shows a deleted upload. The lag
+    is known from the list of domains (§5.1).
+    `name_limit`: the most characters in a name; a widespread client keeps to 23 (§4.1).
+    `in_use`: called before a deletion; returns the code of a refusal, or None.
     """
 
     def __init__(self, in_use: Callable[[str, datetime], int | None]) -> None:
@@ -232,15 +236,15 @@ class Certificates:
         self._last_number = 0
 
     def stored(self) -> list[StoredCertificate]:
-        """Every upload that has not been deleted, oldest first."""
+        """Return the uploads that still exist, oldest first."""
         return list(self._stored.values())
 
     def ever_stored(self) -> list[StoredCertificate]:
-        """Every upload, also those that have been deleted since."""
+        """Return every upload, deleted uploads last."""
         return [*self._stored.values(), *(stored for _, stored in self._deleted)]
 
     def find(self, cert_id: str, uid: int) -> StoredCertificate:
-        """The account's upload of this id. Raises Refused 400401, or 404908 if another's."""
+        """Return an upload. Raises `Refused`: 400401 if unknown, 404908 for another owner."""
         stored = self._stored.get(cert_id)
         if stored is None:
             raise Refused(400401)
@@ -249,7 +253,7 @@ class Certificates:
         return stored
 
     def store(self, uid: int, name: str, ca: str, pri: str, now: datetime) -> StoredCertificate:
-        """Keep an upload under a new id, without looking at it."""
+        """Keep an upload under a new id, without the checks of `rules`."""
         self._last_number += 1
         leaf = x509.load_pem_x509_certificates(ca.encode())[0]
         stored = StoredCertificate(
@@ -259,10 +263,10 @@ class Certificates:
         return stored
 
     def upload(self, call: SignedCall) -> Response:
-        """`POST /sslcert`: the same PEM twice gets two ids (§4.1)."""
+        """`POST /sslcert`: the same PEM, uploaded again, gets another id (§4.1)."""
         fields = call.fields("UploadCertArgs")
         name, ca, pri = (fields.string(key) for key in ("name", "ca", "pri"))
-        fields.string("common_name")  # must be a string, and is not looked at otherwise
+        fields.string("common_name")  # must be a string; the value has no effect
         if len(name) > self.name_limit:
             raise Refused(400000, "certification name too long")
         self.rules.check(ca, pri, call.now)
@@ -271,19 +275,19 @@ class Certificates:
         return success(certID=self.store(call.uid, name, ca, pri, call.now).id)
 
     def listing(self, call: SignedCall) -> Response:
-        """`GET /sslcert`: null in place of an empty page (§4.2)."""
+        """`GET /sslcert`: an empty page is null (§4.2)."""
         page, marker = self.pager.page(self._shown(call), call.query)
         return success(certs=[stored.to_wire() for stored in page] or None, marker=marker)
 
     def read(self, call: SignedCall) -> Response:
-        """`GET /sslcert/<id>`: nested, with chain and key (§4.3)."""
+        """`GET /sslcert/<id>`: the object inside `cert`, with the chain and the key (§4.3)."""
         stored = self.find(call.name, call.uid)
         return success(
             cert={**stored.to_wire(), "ca": stored.fullchain_pem, "pri": stored.privkey_pem}
         )
 
     def delete(self, call: SignedCall) -> Response:
-        """`DELETE /sslcert/<id>`: refused while a domain uses it (§4.4)."""
+        """`DELETE /sslcert/<id>`: refused while a domain uses the certificate (§4.4)."""
         stored = self.find(call.name, call.uid)
         if code := self._in_use(stored.id, call.now):
             raise Refused(code)
@@ -292,7 +296,7 @@ class Certificates:
         return success()
 
     def _shown(self, call: SignedCall) -> list[StoredCertificate]:
-        """What the list shows: what there was `list_lag` ago."""
+        """Return the uploads in the list: older than `list_lag`, or deleted within `list_lag`."""
         then = call.now - self.list_lag
         there = [stored for stored in self._of(call.uid) if stored.created <= then]
         gone = [stored for at, stored in self._deleted if at > then and stored.uid == call.uid]

@@ -1,7 +1,7 @@
-"""Qiniu's CDN and DCDN domains, `/domain` (docs/facts/qiniu.md §5): what is bound, what is being
-changed, and when that takes effect.
+"""Qiniu's CDN and DCDN domains, `/domain` (docs/facts/qiniu.md §5): the certificate of a domain,
+the change in progress, and the moment when a change takes effect.
 
-Nothing happens by itself: `settle` brings a domain to where it is at a given moment.
+Nothing runs in the background: `settle` brings a domain up to date with a given moment.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from certferry_sandbox.qiniu.answers import Fields, Pager, Refused, success
 from certferry_sandbox.qiniu.certificates import StoredCertificate, covers
 from certferry_sandbox.qiniu.signing import SignedCall
 
-BEIJING = timezone(timedelta(hours=8))  # §5.2: times are written with +08:00
-EVER = datetime.min.replace(tzinfo=UTC)
+BEIJING = timezone(timedelta(hours=8))  # answers have times with +08:00 (§5.2)
+EVER = datetime.min.replace(tzinfo=UTC)  # before every other moment
 
 
 @dataclass(frozen=True)
 class HttpsConf:
-    """How a domain does HTTPS; without a certificate it speaks HTTP alone. `free`: with one of
-    Qiniu's own, which has no visible id (`freeCert`, §5.2).
+    """The HTTPS settings of a domain. Without `certificate` and `free`, the domain has only HTTP.
+
+    `free`: the domain has a free certificate from Qiniu, without a visible id (`freeCert`, §4.7).
     """
 
     certificate: StoredCertificate | None = None
@@ -38,11 +39,11 @@ class HttpsConf:
 
     @property
     def is_on(self) -> bool:
-        """Whether there is HTTPS."""
+        """Whether the domain has HTTPS."""
         return self.certificate is not None or self.free
 
     def to_wire(self) -> dict[str, Any]:
-        """The `https` object (§5.2)."""
+        """Return the `https` object (§5.2)."""
         wire: dict[str, Any] = {
             "certId": self.certificate.id if self.certificate else "",
             "forceHttps": self.force_https,
@@ -55,29 +56,31 @@ class HttpsConf:
 
 
 class Timeline:
-    """Which certificate was in force since when."""
+    """The certificates of a domain, each with the moment from which the certificate is in force."""
 
     def __init__(self, certificate: StoredCertificate | None) -> None:
         self._entries = [(EVER, certificate)]
 
     def note(self, moment: datetime, certificate: StoredCertificate | None) -> None:
-        """From `moment` on it is this one (None: none)."""
+        """Put a certificate in force from `moment` on; None is no certificate."""
         self._entries.append((moment, certificate))
 
     def since(self, moment: datetime) -> list[StoredCertificate | None]:
-        """Those in force at a moment and after it."""
+        """Return the certificate in force at `moment`, then each later certificate."""
         later = [certificate for begun, certificate in self._entries if begun > moment]
         return [self.at(moment), *later]
 
     def at(self, moment: datetime) -> StoredCertificate | None:
-        """The one in force at a moment."""
+        """Return the certificate in force at `moment`."""
         return [certificate for since, certificate in self._entries if since <= moment][-1]
 
 
 @dataclass
 class Change:
-    """An accepted change that is in progress. `failure` says how it will end badly, "" if well;
-    `sticks`: the domain then still names what was asked for.
+    """An accepted change in progress.
+
+    `failure`: the words with which the change will fail, "" for a change that will succeed.
+    `sticks`: after the failure, the domain shows the new settings all the same.
     """
 
     operation: str
@@ -89,9 +92,11 @@ class Change:
 
 @dataclass
 class Domain:
-    """A CDN domain. `held` keeps its change processing until it is released. `hides_https`: reads
-    show `protocol` https and no settings, as of a domain without HTTPS. `free_identity` is what the
-    edges show with a free certificate.
+    """A CDN domain.
+
+    `held`: a change stays `processing` until `release`.
+    `hides_https`: reads show `https` as for a domain without HTTPS, and leave `protocol` as it is.
+    `free_identity`: the certificate that the edges show while `https.free` is on.
     """
 
     name: str
@@ -121,7 +126,7 @@ class Domain:
         self.applied = Timeline(self.https.certificate)
 
     def accept(self, change: Change, now: datetime) -> None:
-        """Begin a change."""
+        """Start a change: the domain is `processing` until `settle` ends the change."""
         self._past.append((now, copy(self)))
         self.change = change
         self.state, self.state_description = "processing", ""
@@ -130,7 +135,7 @@ class Domain:
         self.tasks += 1
 
     def settle(self, now: datetime) -> None:
-        """End the change in progress if its time has come."""
+        """End the change in progress, if due and not held."""
         change = self.change
         if change is None or self.held or now < change.due:
             return
@@ -147,11 +152,14 @@ class Domain:
             self.applied.note(change.due, self.https.certificate)
 
     def as_of(self, moment: datetime) -> Domain:
-        """The domain as it was at a moment, for reads that lag behind."""
+        """Return the domain as of a moment, for reads that lag behind."""
         return next((past for until, past in self._past if moment < until), self)
 
     def release(self, now: datetime) -> None:
-        """End a held change, not before now."""
+        """Let a held change end when due, at the earliest now.
+
+        A domain added as `processing` becomes `success`.
+        """
         self.held = False
         if self.change is not None:
             self.change.due = max(self.change.due, now)
@@ -159,24 +167,24 @@ class Domain:
             self.state = "success"
 
     def shown_at(self, moment: datetime) -> Identity | None:
-        """What an edge shows that is as far as a moment."""
+        """Return the certificate on an edge that has every change up to `moment`."""
         return self.applied.at(moment) or (self.free_identity if self.https.free else None)
 
     def uses(self, cert_id: str, since: datetime) -> bool:
-        """Whether the certificate is bound, was so since, or will be by the change in progress."""
+        """Whether the certificate is bound, was bound at `since` or later, or soon will be."""
         confs = [self.https] if self.change is None else [self.https, self.change.conf]
         in_force = [conf.certificate for conf in confs] + self.applied.since(since)
         return any(certificate and certificate.id == cert_id for certificate in in_force)
 
     def at_once(self) -> Domain:
-        """The domain as one reported to be done with the change in progress."""
+        """Return the domain as if the change in progress had succeeded."""
         shown = copy(self)
         if self.change is not None:
             shown.https, shown.state = self.change.conf, "success"
         return shown
 
     def list_item(self) -> dict[str, Any]:
-        """The object of the list, which has no `https` (§5.1)."""
+        """Return the object of the list, without `https` (§5.1)."""
         return {
             "name": self.name,
             "type": self.type,
@@ -201,7 +209,7 @@ class Domain:
         }
 
     def to_wire(self) -> dict[str, Any]:
-        """The object of a read, but for `https` (§5.2)."""
+        """Return the object of a read, without `https` (§5.2)."""
         return self.list_item() | {
             "ipTypes": 1,
             "httpsOPTime": _rfc3339(self.https_modified),
@@ -213,28 +221,29 @@ def _rfc3339(moment: datetime) -> str:
 
 
 CERTIFICATE_FAILURE = "verify https crt fail"  # §5.2, operatingStateDesc
-STATE_CODES = {"processing": 400030, "frozen": 500923, "offlined": 400320}  # §5.6
+STATE_CODES = {"processing": 400030, "frozen": 500923, "offlined": 400320}  # refusals, §5.6
 TLS_VERSION = re.compile(r"TLSv1(\.[0-3])?")
 
 
 class Domains:
     """The domains of all accounts, the calls on them, and how the calls behave.
 
-    Switches, to be turned at any time:
+    Switches, which may change at any time:
     `processing_time`: how long an accepted change stays `processing`.
-    `omitted_flags`: whether a flag left out of a change is reset or kept; unknown (§5.3).
-    `refuse_unchanged`: answer 400910 to a change that changes nothing (§5.3).
+    `omitted_flags`: whether a change resets or keeps a flag that the body omits; unknown (§5.3).
+    `refuse_unchanged`: answer 400910 to a change without an effect (§5.3).
     `refuse_repeated_sslize`: answer 400013 to `sslize` of an HTTPS domain, as the console does;
-    the API has been seen to tolerate it (§5.4).
-    `list_lag`, `read_lag`: how far the list, and a read of one domain, lag behind (§5.1).
-    `absent_https`: how a domain without HTTPS shows it; all three have been seen (§5.2).
-    `tls_versions`: their form, in and out. The documents say string, the server wants an array
-    (§5.3); "untold" takes an array and never shows it.
-    `hides`: what the detail of an HTTPS domain keeps to itself: its flags, or its certificate too
-    (§5.3).
-    `claims_https`: show a domain without HTTPS as one that hides its settings (§5.4).
-    `in_use_for`: how long a certificate counts as used after its domain has left it (§4.4).
-    `says_done_at_once`: tell of a change as done though the edges serve it later (§5.6).
+    the API has been seen to accept the call (§5.4).
+    `list_lag`, `read_lag`: how far the list, and the read of a domain, lag behind (§5.1).
+    `absent_https`: the form of `https` for a domain without HTTPS; all three forms have been seen
+    (§5.2).
+    `tls_versions`: the form of TLS versions in requests and answers. The documents say string, the
+    server wants an array (§5.3). With "untold", requests have an array and answers omit the field.
+    `hides`: the part of `https` that reads hide: "flags", or "all" with the certificate (§5.3).
+    `claims_https`: reads show `protocol` https even for a domain without HTTPS (§5.4).
+    `in_use_for`: how long a certificate counts as in use after a domain has left it (§4.4).
+    `says_done_at_once`: show a change as done at once, though the edges serve the change later
+    (§5.6).
     """
 
     def __init__(
@@ -261,39 +270,40 @@ class Domains:
         self._failures: dict[str, tuple[str, bool]] = {}
 
     def add(self, domain: Domain) -> None:
-        """Take in a domain that is already there."""
+        """Add an existing domain."""
         self._domains[domain.name] = domain
 
     def remove(self, name: str) -> None:
-        """Take out a domain that was deleted. Raises LookupError."""
+        """Remove a domain, as after a deletion. Raises LookupError."""
         del self._domains[name]
 
     def __contains__(self, name: str) -> bool:
         return name in self._domains
 
     def find(self, name: str, now: datetime) -> Domain:
-        """The domain as it is now, of any owner. Raises LookupError."""
+        """Return the domain of any account, as of now. Raises LookupError."""
         domain = self._domains[name]
         domain.settle(now)
         return domain
 
     def next_number(self) -> int:
-        """The place in the list of a domain to be added."""
+        """Return the place in the list for another domain."""
         return len(self._domains) + 1
 
     def fail_next(self, name: str, description: str, *, sticks: bool = False) -> None:
-        """Make the next accepted change of a domain end in `failed`."""
+        """Make the next accepted change of a domain fail: see `Change.failure` and `sticks`."""
         self._failures[name] = description, sticks
 
     def uses(self, cert_id: str, now: datetime) -> bool:
-        """Whether any domain is bound to a certificate, or about to be."""
+        """Whether any domain uses a certificate, or did within the last `in_use_for`."""
         since = now - self.in_use_for
         return any(domain.uses(cert_id, since) for domain in self._settled(now))
 
     def serving(self, host: str, now: datetime) -> Domain | None:
-        """The domain that answers for a host name: itself, or a wildcard domain above it.
+        """Return the domain that answers for a host: the domain itself, or a wildcard domain above.
 
-        A pan child is answered for by its parent (§5.6); a domain that is off does not answer.
+        A wildcard domain answers for `pan` children (§5.6). A frozen or offline domain does not
+        answer.
         """
         labels = host.split(".")
         above = ["." + ".".join(labels[depth:]) for depth in range(1, len(labels))]
@@ -350,7 +360,7 @@ class Domains:
         return self._accept(domain, "sslize", conf, call.now)
 
     def _changeable(self, call: SignedCall) -> Domain:
-        """The domain, if it can be changed now; checks in the order of §11.2."""
+        """Return the domain, or raise `Refused` if not changeable now (order of §11.2)."""
         domain = self._domains.get(call.name)
         if domain is None:
             raise Refused(612)
@@ -364,7 +374,7 @@ class Domains:
         return domain
 
     def _wanted(self, call: SignedCall, domain: Domain, struct: str) -> HttpsConf:
-        """The configuration that a body asks for, with a certificate that fits the domain."""
+        """Return the settings in the body, with a certificate that covers the domain."""
         fields = call.fields(struct)
         flags = self._flags(domain, fields)
         certificate = self._find_certificate(fields.string("certId"), call.uid)
@@ -387,8 +397,8 @@ class Domains:
     def _versions(self, fields: Fields) -> tuple[str, ...] | None:
         if self.tls_versions != "string":
             return fields.strings("tlsVersions")
-        written = fields.string("tlsVersions")
-        return tuple(written.split(",")) if written else None
+        versions = fields.string("tlsVersions")
+        return tuple(versions.split(",")) if versions else None
 
     def _accept(self, domain: Domain, operation: str, conf: HttpsConf, now: datetime) -> Response:
         failure = self._failures.pop(domain.name, ("", False))

@@ -1,9 +1,10 @@
-"""What Qiniu has been seen to answer, a switch for each.
+"""Answers that Qiniu has been seen to give, each with a switch.
 
-The numbers are those of the guesses in docs/facts/qiniu.md §10, without their `1.`.
+A docstring begins with the number of the guess in docs/facts/qiniu.md §10, without the `1.`.
 
-The stand-in begins as the documents have it. Where two programs in production disagree, both sides
-are here. `HABITS` turns one on; those of `TOGETHER` may all be on at once.
+The stand-in starts with the documented answers. If two programs in production disagree, both
+answers have a switch. `HABITS` has the switches by name; all switches of `TOGETHER` can be on at
+the same time.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from certferry_sandbox.qiniu.service import QiniuService
 
 Habit = Callable[[QiniuService], None]
 
-SHORT_NAMES = 23  # characters that a widespread client keeps to (§4.1)
+SHORT_NAMES = 23  # characters, the limit in a widespread client (§4.1)
 
 
 def null_lists(qiniu: QiniuService) -> None:
@@ -51,7 +52,7 @@ def bindings_nowhere(qiniu: QiniuService) -> None:
 
 
 def mismatch_is_400324(qiniu: QiniuService) -> None:
-    """4: a key that is not the certificate's is 400324."""
+    """4: the code for a key of another certificate is 400324."""
     qiniu.certificates.rules.mismatch_code = 400324
 
 
@@ -61,22 +62,22 @@ def no_common_name_is_taken(qiniu: QiniuService) -> None:
 
 
 def flags_hidden(qiniu: QiniuService) -> None:
-    """6: the detail shows the certificate's id and no settings; what is left out is kept."""
+    """6: a read shows only the certificate's id; a change keeps omitted flags."""
     qiniu.domains.hides, qiniu.domains.omitted_flags = "flags", "kept"
 
 
 def https_hidden(qiniu: QiniuService) -> None:
-    """6: the detail shows neither certificate nor settings; what is left out is kept."""
+    """6: a read shows neither certificate nor settings; a change keeps omitted flags."""
     qiniu.domains.hides, qiniu.domains.omitted_flags = "all", "kept"
 
 
 def left_out_is_reset(qiniu: QiniuService) -> None:
-    """6: a flag that is left out of a change is reset."""
+    """6: a change resets omitted flags."""
     qiniu.domains.omitted_flags = "reset"
 
 
 def https_claimed(qiniu: QiniuService) -> None:
-    """7: a domain whose HTTPS is off is shown as one that has it."""
+    """7: a read shows `protocol` https for every domain; `sslize` can be repeated."""
     qiniu.domains.claims_https = True
     qiniu.domains.refuse_repeated_sslize = False
 
@@ -92,37 +93,37 @@ def certificates_at_api_qiniu(qiniu: QiniuService) -> None:
 
 
 def short_names(qiniu: QiniuService) -> None:
-    """9: a certificate's name may have 23 characters."""
+    """9: a certificate's name may have at most 23 characters."""
     qiniu.certificates.name_limit = SHORT_NAMES
 
 
 def in_use_goes_on(qiniu: QiniuService) -> None:
-    """10: a certificate is in use for minutes after its domain has left it."""
+    """10: a certificate stays in use for ten minutes after a domain has left it."""
     qiniu.domains.in_use_for = timedelta(minutes=10)
 
 
 def versions_as_string(qiniu: QiniuService) -> None:
-    """11: the other side of the array: TLS versions are a string, as the documents say."""
+    """11: TLS versions are a string, as the documents say, in place of an array."""
     qiniu.domains.tls_versions = "string"
 
 
 def unknown_paths_401(qiniu: QiniuService) -> None:
-    """12: a path that is no call answers 401."""
+    """12: an unknown path below `/domain/` answers 401."""
     qiniu.hosting.unknown_is_401 = True
 
 
 def bucket_domains_by_type(qiniu: QiniuService) -> None:
-    """15: `/v3/domains` answers 401; `/domain?bucket=…&type=source` lists the source domains."""
+    """15: `/v3/domains` answers 401 to Qiniu; `/domain?bucket=…&type=source` still works."""
     qiniu.hosting.bucket_domains = dict.fromkeys((Host.UC, Host.UC_BACKUP), QBOX)
 
 
 def done_at_once(qiniu: QiniuService) -> None:
-    """18: a change is reported as done at once, and is not."""
+    """18: reads show a change as done at once; the edges serve the change later."""
     qiniu.domains.says_done_at_once = True
 
 
 def days_in_words(qiniu: QiniuService) -> None:
-    """21: too little life is refused in words."""
+    """21: too little life is refused in words, with the general code 400000."""
     qiniu.certificates.rules.names_days = True
 
 
@@ -171,4 +172,6 @@ TOGETHER: tuple[Habit, ...] = (
     done_at_once,
     days_in_words,
 )
-"""One side of each contradiction, the one that costs most requests."""
+"""Switches that can be on together. If switches contradict each other, only the
+switch that causes most requests is here.
+"""

@@ -17,7 +17,7 @@ from certferry_sandbox.qiniu.signing import SignedCall
 
 
 class DomainType(IntEnum):
-    """The `domaintype` of a bucket's domain."""
+    """The kind of a bucket's domain, `domaintype` in answers."""
 
     CDN = 0
     SOURCE = 1
@@ -26,9 +26,9 @@ class DomainType(IntEnum):
 
 @dataclass
 class BucketDomain:
-    """A domain of a bucket; only one that is a source domain has a certificate here.
+    """A domain of a bucket. In the stand-in, only source domains have a certificate.
 
-    `freeze_types` are what the console knows: `ICP_EXPIRED`, `VIOLATION`.
+    `freeze_types`: why the domain is frozen, in the console's words: `ICP_EXPIRED`, `VIOLATION`.
     """
 
     name: str
@@ -43,7 +43,7 @@ class BucketDomain:
         self.applied = Timeline(self.certificate)
 
     def bind(self, certificate: StoredCertificate | None, now: datetime) -> None:
-        """Takes effect at once: no processing state is known of."""
+        """Bind a certificate at once. Kodo is not known to have a processing state."""
         self.certificate = certificate
         self.applied.note(now, certificate)
 
@@ -62,16 +62,16 @@ class Kodo:
         self._domains: dict[str, BucketDomain] = {}
 
     def add_bucket(self, name: str, uid: int) -> None:
-        """Take in a bucket."""
+        """Add a bucket."""
         self._buckets[name] = uid
 
     def add_domain(self, domain: BucketDomain) -> None:
-        """Take in a domain, and its bucket if need be."""
+        """Add a domain, and the bucket if missing."""
         self._buckets.setdefault(domain.bucket, domain.uid)
         self._domains[domain.name] = domain
 
     def find(self, name: str) -> BucketDomain | None:
-        """The domain of this name, of any owner."""
+        """Return the domain of this name, of any account."""
         return self._domains.get(name)
 
     def uses(self, cert_id: str) -> bool:
@@ -83,14 +83,14 @@ class Kodo:
         return Response.json([name for name, uid in self._buckets.items() if uid == call.uid])
 
     def domains_v3(self, call: SignedCall) -> Response:
-        """`GET /v3/domains?tbl=<bucket>`: every kind, with its type; 404 when there is none."""
+        """`GET /v3/domains?tbl=<bucket>`: domains of every kind; 404 for a bucket without any."""
         domains = self._of_bucket(call, "tbl")
         if not domains:
             raise Refused.not_found()
         return Response.json([_v3_to_wire(domain) for domain in domains])
 
     def source_domains(self, call: SignedCall) -> Response:
-        """`GET /domain?bucket=<bucket>`: source domains alone; with `type` in the words of §6.4."""
+        """`GET /domain?bucket=<bucket>`: only source domains; with `type`, the fields of §6.4."""
         domains = self._of_bucket(call, "bucket")
         if call.query.get("type", "") not in {"", "source"}:
             raise Refused(None, "invalid type", status=HTTPStatus.BAD_REQUEST)
@@ -108,7 +108,7 @@ class Kodo:
         return Response.json({})
 
     def bindings(self, call: SignedCall) -> Response:
-        """`GET /cert/bindings`: an array."""
+        """`GET /cert/bindings`: an array of the account's domains with a certificate."""
         _refuse_sub_account(call)
         own = [d for d in self._domains.values() if d.uid == call.uid]
         return Response.json(
@@ -120,7 +120,7 @@ class Kodo:
         )
 
     def _named(self, call: SignedCall) -> tuple[BucketDomain, StoredCertificate]:
-        """The source domain and the certificate that a body names."""
+        """Return the source domain and the certificate in the body. Raises `Refused`."""
         _refuse_sub_account(call)
         fields = call.fields("BindCertArgs")
         name, cert_id = fields.string("domain"), fields.string("certid")
@@ -142,7 +142,7 @@ class Kodo:
 
 
 def _refuse_sub_account(call: SignedCall) -> None:
-    """Sub-account keys are reported to get "bad token" from this unlisted API."""
+    """Refuse a sub-account key with "bad token", as users of this unlisted API report (§6.2)."""
     if call.caller.iam:
         raise Refused.bad_token()
 

@@ -1,5 +1,5 @@
-"""Kodo: the objects of buckets, at the hosts that a region has for uploads, lists, changes and
-reading (docs/facts/qiniu.md §6.6).
+"""Kodo: the objects of buckets, at a region's hosts for uploads, lists, deletions and reads
+(docs/facts/qiniu.md §6.6).
 """
 
 from __future__ import annotations
@@ -22,19 +22,22 @@ from certferry_sandbox.httpd import HttpService, Request, Response
 from certferry_sandbox.qiniu.answers import Refused, request_id
 from certferry_sandbox.qiniu.signing import Accounts, Scheme
 
-EXISTS, NO_SUCH_BUCKET, NO_SUCH_OBJECT = 614, 631, 612
-PARTLY = 298  # some operations of a batch failed
-MOST_LISTED = 1000
+EXISTS, NO_SUCH_BUCKET, NO_SUCH_OBJECT = 614, 631, 612  # HTTP statuses
+PARTLY = 298  # HTTP status: some operations of a batch failed
+MOST_LISTED = 1000  # objects a page
 
 _FIELDS = {"scope", "deadline", "insertOnly"}
-"""What the stand-in knows of an upload's policy; another field would not have its effect."""
+"""The fields of an upload's policy that the stand-in implements. Another field is an error."""
 
 
 @dataclass
 class Bucket:
-    """A bucket with its objects. One that `overwrites` ignores `insertOnly`, which Kodo does not;
-    `up_elsewhere` is the host for uploads of its true region, where the named one is another's;
-    with `refusal` every upload is answered so.
+    """A bucket with objects.
+
+    `overwrites`: ignore `insertOnly`; Kodo does not.
+    `up_elsewhere`: the upload host of the bucket's true region. If set, `up` refuses
+    every upload and names this host.
+    `refusal`: the answer to every valid upload.
     """
 
     uid: int
@@ -47,7 +50,8 @@ class Bucket:
 
 class Objects:
     """The objects of all buckets, behind four HTTP services: `up`, `rsf`, `rs` and `io_src`.
-    `before` is called with each request before anything is done.
+
+    `before`: called with each request before the request is answered.
     """
 
     def __init__(self, accounts: Accounts, clock: Clock) -> None:
@@ -67,7 +71,7 @@ class Objects:
 
     @property
     def services(self) -> tuple[HttpService, ...]:
-        """Every HTTP service."""
+        """The four HTTP services."""
         return self.up, self.rsf, self.rs, self.io_src
 
     def __enter__(self) -> Self:
@@ -81,11 +85,11 @@ class Objects:
         self._running.close()
 
     def requests(self, pattern: str = "*") -> list[Request]:
-        """The requests to all hosts whose "METHOD /path" matches the shell pattern."""
-        return [found for service in self.services for found in service.requests(pattern)]
+        """Return the requests to `services` with a "METHOD /path" that matches a shell pattern."""
+        return [request for service in self.services for request in service.requests(pattern)]
 
     def query(self, request: Request) -> Response:
-        """`GET /v4/query?ak=&bucket=` at uc: where a bucket is. Nothing signs it."""
+        """`GET /v4/query?ak=&bucket=` at uc, unsigned: the hosts of a bucket's region."""
         asked = _query_of(request)
         bucket = self.buckets.get(asked.get("bucket", ""))
         try:
@@ -109,10 +113,10 @@ class Objects:
         return response.with_header("X-Reqid", request_id(self._clock()))
 
     def _bucket(self, name: str, uid: int) -> Bucket:
-        found = self.buckets.get(name)
-        if found is None or found.uid != uid:
+        bucket = self.buckets.get(name)
+        if bucket is None or bucket.uid != uid:
             raise Refused(None, "no such bucket", status=NO_SUCH_BUCKET)
-        return found
+        return bucket
 
     # --- up: a form with the token of its policy
 
@@ -124,8 +128,8 @@ class Objects:
         name, _, key = str(policy_["scope"]).partition(":")
         bucket = self._bucket(name, uid)
         if bucket.up_elsewhere:
-            said = f"incorrect region, please use {bucket.up_elsewhere}, bucket is: {name}"
-            raise Refused(None, said, status=HTTPStatus.BAD_REQUEST)
+            message = f"incorrect region, please use {bucket.up_elsewhere}, bucket is: {name}"
+            raise Refused(None, message, status=HTTPStatus.BAD_REQUEST)
         if not key or fields.get("key", b"").decode() != key:
             raise Refused(None, "key doesn't match with scope", status=HTTPStatus.FORBIDDEN)
         if "file" not in fields:
@@ -140,7 +144,7 @@ class Objects:
         return Response.json({"hash": "F", "key": key})
 
     def _policy_of(self, token: str) -> tuple[dict[str, Any], int]:
-        """Check the token of an upload; return what it allows, and whose it is."""
+        """Check an upload's token. Return the policy, and the account that signed the policy."""
         access_key, _, rest = token.partition(":")
         signature, _, encoded = rest.partition(":")
         uid = self._accounts.signed(access_key, signature, encoded.encode())
@@ -156,7 +160,7 @@ class Objects:
         if datetime.fromtimestamp(deadline, UTC) < self._clock():
             raise Refused(None, "token out of date", status=HTTPStatus.UNAUTHORIZED)
 
-    # --- rsf and rs: signed as calls of uc are
+    # --- rsf and rs: signed like calls of uc
 
     def _signed(self, request: Request) -> int:
         caller = self._accounts.caller(request, self._clock())
@@ -184,8 +188,8 @@ class Objects:
         if (request.method, request.path) != ("POST", "/batch"):
             raise Refused.not_found()
         operations = [value for name, value in parse_qsl(request.body.decode()) if name == "op"]
-        results = [self._delete(one, uid) for one in operations]
-        is_whole = all(one["code"] == HTTPStatus.OK for one in results)
+        results = [self._delete(operation, uid) for operation in operations]
+        is_whole = all(result["code"] == HTTPStatus.OK for result in results)
         return Response.json(results, HTTPStatus.OK if is_whole else PARTLY)
 
     def _delete(self, operation: str, uid: int) -> dict[str, Any]:
@@ -200,7 +204,7 @@ class Objects:
     # --- io_src: a private object needs a token over its whole URL
 
     def _read(self, request: Request) -> Response:
-        # At Kodo the host's name says which bucket is meant, here the first part of the path.
+        # Kodo finds the bucket by the host name, the stand-in by the first part of the path.
         name, _, key = unquote(request.path.removeprefix("/")).partition("/")
         bucket = self.buckets[name]
         if bucket.is_private:
@@ -210,7 +214,7 @@ class Objects:
         return Response(HTTPStatus.OK, bucket.objects[key], "application/octet-stream")
 
     def _must_be_signed(self, request: Request, bucket: Bucket) -> None:
-        # The address is signed as the client asked: a proxy before Kodo changes nothing.
+        # The signature covers the URL with the client's Host, up to the token.
         url = f"http://{request.headers.get('Host')}{request.path}?{request.query}"
         covered, _, token = url.partition("&token=")
         access_key, _, signature = token.partition(":")
@@ -228,22 +232,22 @@ def _query_of(request: Request) -> dict[str, str]:
 
 
 def _form_of(request: Request) -> dict[str, bytes]:
-    """Take a form apart (RFC 7578), with the standard library's reader of mail."""
+    """Return the fields of a form (RFC 7578), read with the standard library's mail parser."""
     head = f"Content-Type: {request.headers.get('Content-Type', '')}\r\n\r\n".encode()
     form = message_from_bytes(head + request.body, policy=policy.HTTP)
     if form.get_content_type() != "multipart/form-data" or not form.is_multipart():
         raise Refused(None, "invalid multipart format", status=HTTPStatus.BAD_REQUEST)
-    found = {}
+    fields = {}
     for part in form.iter_parts():
         name = str(part.get_param("name", "", header="Content-Disposition"))
-        found[name] = _content_of(request.body, part.get_payload(decode=True), name)
-    return found
+        fields[name] = _content_of(request.body, part.get_payload(decode=True), name)
+    return fields
 
 
-def _content_of(body: bytes, read: Any, name: str) -> bytes:
-    # The reader of mail changes the ends of lines: what is binary is cut out of the body itself.
+def _content_of(body: bytes, payload: Any, name: str) -> bytes:
+    # The mail parser changes line ends, so the binary file is cut out of the body itself.
     if name != "file":
-        return bytes(read)
+        return bytes(payload)
     boundary = body.partition(b"\r\n")[0]
     after = body.partition(b'name="file"')[2].partition(b"\r\n\r\n")[2]
     return after.rpartition(b"\r\n" + boundary + b"--")[0]

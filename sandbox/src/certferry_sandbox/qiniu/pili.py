@@ -1,7 +1,7 @@
-"""Pili, Qiniu's live streaming: hubs, their domains, and the certificates of these.
+"""Pili, Qiniu's live streaming: hubs, live domains, and the certificates of live domains.
 
-Paths, fields and the words of refusals are those of Qiniu's Go SDK (package `pili` and its
-tests, docs/facts/qiniu.md §7). Which status comes with the words is in no document.
+Paths, fields and the words of refusals come from Qiniu's Go SDK (package `pili` with tests,
+docs/facts/qiniu.md §7). The HTTP statuses of the refusals are undocumented.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LiveType = Literal["publishRtmp", "liveRtmp", "liveHls", "liveHdl"]
 
 @dataclass
 class LiveDomain:
-    """A domain of a hub. `disabled` is what the console can do to it."""
+    """A domain of a hub. `disabled`: the console has switched the domain off."""
 
     name: str
     hub: str
@@ -36,7 +36,7 @@ class LiveDomain:
         self.applied = Timeline(self.certificate)
 
     def bind(self, certificate: StoredCertificate, at_edges: datetime) -> None:
-        """The detail shows it at once, the edges serve it later."""
+        """Bind a certificate: reads show the binding now, edges serve it from `at_edges` on."""
         self.certificate = certificate
         self.applied.note(at_edges, certificate)
 
@@ -44,15 +44,15 @@ class LiveDomain:
 class Pili:
     """The hubs and live domains of all accounts, and the calls on them.
 
-    Switches, to be turned at any time:
-    `delay`: until the edges serve what was bound.
-    `certificates_by`: whether `certName` is the name of an upload, as in certimate, or its id, as
-    the sample value of the documents looks (§7).
-    `not_found`: the status of what is not there.
+    Switches, which may change at any time:
+    `delay`: the time between a binding and the first handshake with the new certificate.
+    `certificates_by`: whether `certName` is the name of an upload, as in certimate, or the id, as
+    the documents' sample suggests (§7).
+    `not_found`: the status for a missing hub or domain.
     `names_certificates`: whether reads show `certName` beside `certEnable`.
 
-    A certificate that a live domain is bound to can be deleted: that Pili is asked before is in no
-    document, and the stand-in does the worst.
+    A certificate can be deleted while a live domain is bound to it. The documents do not say
+    whether Qiniu allows such a deletion; the stand-in assumes the worst.
     """
 
     def __init__(
@@ -69,25 +69,25 @@ class Pili:
         self._domains: dict[str, LiveDomain] = {}
 
     def add_hub(self, name: str, uid: int) -> None:
-        """Take in a hub."""
+        """Add a hub."""
         self._hubs[name] = uid
 
     def remove_hub(self, name: str) -> None:
-        """Delete a hub with its domains, as its owner would."""
+        """Remove a hub and the domains of the hub, as the owner would."""
         del self._hubs[name]
         self._domains = {n: d for n, d in self._domains.items() if d.hub != name}
 
     def add_domain(self, domain: LiveDomain) -> None:
-        """Take in a domain, and its hub if need be."""
+        """Add a domain, and the hub if missing."""
         self._hubs.setdefault(domain.hub, domain.uid)
         self._domains[domain.name] = domain
 
     def remove_domain(self, name: str) -> None:
-        """Take a domain out of its hub, as its owner would."""
+        """Remove a domain, as the owner would."""
         del self._domains[name]
 
     def find(self, name: str) -> LiveDomain | None:
-        """The domain of this name, of any owner."""
+        """Return the domain of this name, of any account."""
         return self._domains.get(name)
 
     def hubs(self, call: SignedCall) -> Response:
@@ -102,7 +102,7 @@ class Pili:
         return Response.json({"domains": there})
 
     def read(self, call: SignedCall) -> Response:
-        """`GET /v2/hubs/<hub>/domains/<domain>`: with the keys of its links, which are secret."""
+        """`GET /v2/hubs/<hub>/domains/<domain>`: the domain with the secret keys of links."""
         domain = self._domain(call)
         more = {
             "disable": domain.disabled,
@@ -112,7 +112,7 @@ class Pili:
         return Response.json(self._item(domain) | more)
 
     def bind(self, call: SignedCall) -> Response:
-        """`POST /v2/hubs/<hub>/domains/<domain>/cert`: 200 with nothing in it."""
+        """`POST /v2/hubs/<hub>/domains/<domain>/cert`: 200 with an empty body."""
         domain = self._domain(call)
         wanted = call.fields("SetDomainCertArgs").string("certName")
         if not wanted:
@@ -140,11 +140,11 @@ class Pili:
             raise Refused(None, "hub not found", status=self.not_found)
 
     def _certificate(self, wanted: str, uid: int) -> StoredCertificate | None:
-        """The newest of those that have the name, or the one with the id."""
+        """Return the account's newest upload with the name or id `wanted`, or None."""
         by_id = self.certificates_by == "id"
-        own = [one for one in self._stored() if one.uid == uid]
-        found = [one for one in own if wanted == (one.id if by_id else one.name)]
-        return found[-1] if found else None
+        own = [stored for stored in self._stored() if stored.uid == uid]
+        matches = [stored for stored in own if wanted == (stored.id if by_id else stored.name)]
+        return matches[-1] if matches else None
 
     def _item(self, domain: LiveDomain) -> dict[str, Any]:
         bound = domain.certificate

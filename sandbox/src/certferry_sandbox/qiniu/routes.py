@@ -1,10 +1,10 @@
-"""Which call lives on which of Qiniu's hosts, which scheme must sign it there,
-and how many requests Qiniu takes in a second.
+"""The calls of Qiniu's hosts, the signature schemes of each call, and the limit of requests a
+second.
 
-Strict is what the documents of 2026 say: certificates on fusion under QBox, domains on api under
-Qiniu. Lenient is what has been seen to work: api takes both schemes for everything
-(docs/facts/qiniu.md §1.2). `/cert/...` is in no document: strict is what works for most programs,
-and `Hosting` can be set to what works for the others (§1.2, §6.2, §6.3).
+Strict hosting follows the documents of 2026: certificates at fusion under QBox, domains at api
+under Qiniu. Lenient hosting also has answers seen in production: api takes certificates, and both
+schemes (docs/facts/qiniu.md §1.2). The documents leave out `/cert/...`: strict hosting has the
+hosts and schemes that work for most programs, and `Hosting` can be set to others (§6.2, §6.3).
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ Work = Callable[[SignedCall], Response]
 
 
 class Host(StrEnum):
-    """Qiniu's hosts: api.qiniu.com, fusion.qiniuapi.com, uc.qiniuapi.com, those that stand in
-    for the first and the last of them: api.qiniuapi.com, kodo-config.qiniuapi.com; and
-    pili.qiniuapi.com.
+    """Qiniu's hosts: api.qiniu.com, fusion.qiniuapi.com, uc.qiniuapi.com and pili.qiniuapi.com.
+
+    The backup of api is api.qiniuapi.com; the backup of uc is kodo-config.qiniuapi.com.
     """
 
     API = "api"
@@ -51,10 +51,10 @@ Signed = Mapping[Host, frozenset[Scheme]]
 
 @dataclass
 class Hosting:
-    """Which hosts answer which calls, and under which schemes. Each may be set at any time.
+    """For each group of calls, the hosts that answer and the schemes that each host takes.
 
-    `unknown_is_401`: a path below a domain that is no call answers 401, as api.qiniu.com does
-    (§1.3).
+    Every field may change at any time.
+    `unknown_is_401`: an unknown path below `/domain/` answers 401, as at api.qiniu.com (§1.3).
     """
 
     certificates: Signed
@@ -69,7 +69,7 @@ class Hosting:
 
     @classmethod
     def of(cls, *, strict: bool) -> Self:
-        """Return the strict or the lenient one."""
+        """Return the strict or the lenient hosting."""
         at_uc: Signed = dict.fromkeys((Host.UC, Host.UC_BACKUP), QINIU if strict else BOTH)
         return cls(
             certificates={Host.FUSION: QBOX} | ({} if strict else {Host.API: BOTH}),
@@ -85,7 +85,11 @@ class Hosting:
 
 @dataclass(frozen=True)
 class Route:
-    """A call; the group in `path` is the name of the thing it is about."""
+    """A call. The group in `path` is `SignedCall.name`, such as a domain.
+
+    `signed`: returns the hosts of the call, with the schemes that each host takes.
+    `work`: answers the call.
+    """
 
     methods: frozenset[str]
     path: re.Pattern[str]
@@ -94,7 +98,7 @@ class Route:
 
 
 class Routes:
-    """The calls there are."""
+    """The signed calls of all `Host`s."""
 
     def __init__(
         self,
@@ -141,9 +145,9 @@ class Routes:
         ]
 
     def find(self, host: Host, request: Request, scheme: Scheme) -> tuple[Work, str]:
-        """The work for a request, and the name in its path.
+        """Return the function that answers a request, and the name in the path.
 
-        Raises Refused: 404 for what this host does not have, 401 for the wrong scheme (§1.1).
+        Raises `Refused`: 404 for a call that the host lacks, 401 for the wrong scheme (§1.1).
         """
         for route in self._routes:
             match = route.path.fullmatch(request.path)
@@ -161,9 +165,9 @@ def _route(methods: str, path: str, signed: Callable[[], Signed], work: Work) ->
 
 
 class RateLimit:
-    """Requests per second that one account may send to one host; None: as many as it likes.
+    """The most requests a second from an account to a host; `per_second` None is no limit.
 
-    Qiniu answers 403 with code 403024, or 429 (docs/facts/qiniu.md §9).
+    `status`: the HTTP status above the limit; Qiniu has 403 and 429 (docs/facts/qiniu.md §9).
     """
 
     def __init__(self) -> None:
@@ -172,7 +176,7 @@ class RateLimit:
         self._recent: dict[tuple[Host, int], deque[datetime]] = {}
 
     def count(self, host: Host, uid: int, now: datetime) -> None:
-        """Count a request. Raises Refused when it is one too many."""
+        """Count a request. Raises `Refused` above the limit."""
         if self.per_second is None:
             return
         recent = self._recent.setdefault((host, uid), deque())

@@ -1,7 +1,7 @@
-"""A stand-in of Qiniu: its hosts, its accounts, and the edges of its CDN.
+"""A stand-in of Qiniu: hosts, accounts, and the edges of the CDN.
 
-Built from docs/facts/qiniu.md §11.2. It takes nothing on trust: signatures,
-hosts, schemes, bodies and certificates are checked as the documents say.
+Built from docs/facts/qiniu.md §11.2. The stand-in checks signatures, hosts, schemes, bodies and
+certificates as the documents say.
 """
 
 from __future__ import annotations
@@ -29,23 +29,25 @@ from certferry_sandbox.qiniu.routes import Host, Hosting, RateLimit, Routes
 from certferry_sandbox.qiniu.signing import Accounts, SignedCall
 
 EDGE_LAGS = MappingProxyType({"127.0.0.2": timedelta(0), "127.0.0.3": timedelta(seconds=0.5)})
-PROCESSING_TIME = timedelta(seconds=0.3)  # at Qiniu 5 to 15 minutes, or hours (§5.6)
+PROCESSING_TIME = timedelta(seconds=0.3)  # Qiniu takes 5 to 15 minutes, or hours (§5.6)
 
 
 class QiniuService:
-    """Qiniu on loopback: `api`, `fusion`, `uc`, `api_backup`, `uc_backup` and `pili` are HTTP
-    services, `objects` the objects of Kodo's buckets, `edges` the edges of the CDN and of live
-    domains.
+    """Qiniu on loopback. `api`, `fusion`, `uc`, `api_backup`, `uc_backup` and `pili` are HTTP
+    services, `objects` has the objects of Kodo's buckets, and `edges` has the edges of the CDN,
+    Kodo and Pili.
 
-    Accounts, certificates and domains that are "already there" are added by methods; what the
-    parts do beyond that is switched on them: `certificates.rules`, `certificates.quota`,
-    `domains.processing_time`, `rate_limit.per_second`, `edges[0].lag`, `api.faults` and so on.
+    Methods add existing accounts, certificates and domains. The parts have the switches:
+    `certificates.rules`, `certificates.quota`, `domains.processing_time`, `rate_limit.per_second`,
+    `edges[0].lag`, `api.faults` and so on. Nothing runs in the background: a domain's state is
+    computed at each look.
 
-    `clock` is asked for every moment: date skew, validities, the end of processing, the edges'
-    lag. Nothing runs in the background; a domain's state is worked out when it is looked at.
-    `edge_lags` names the edges' addresses. `strict` is explained in `routes`, where `hosting`
-    comes from. With `null_lists` an empty list is written as null (§3.3). `before` is called with
-    each request before anything is done.
+    `clock`: returns the time for date skew, validity, the end of processing and the edges' lag.
+    `edge_lags`: the lag of each edge, by address.
+    `strict`: selects strict or lenient `hosting` (see `routes`), and whether `sslize` of an HTTPS
+    domain is refused.
+    `null_lists`: answer null for an empty list (§3.3).
+    `before`: called with each request before the request is answered.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class QiniuService:
         self.edges = Edges(self._served, edge_lags, clock=clock, port=edge_port)
 
     def start(self) -> Self:
-        """Listen everywhere."""
+        """Start every HTTP service and every edge."""
         with ExitStack() as started:
             for service in self.services:
                 started.enter_context(service)
@@ -100,58 +102,58 @@ class QiniuService:
 
     @property
     def api_url(self) -> str:
-        """In place of https://api.qiniu.com."""
+        """The URL in place of https://api.qiniu.com."""
         return self.api.url
 
     @property
     def fusion_url(self) -> str:
-        """In place of https://fusion.qiniuapi.com."""
+        """The URL in place of https://fusion.qiniuapi.com."""
         return self.fusion.url
 
     @property
     def uc_url(self) -> str:
-        """In place of https://uc.qiniuapi.com."""
+        """The URL in place of https://uc.qiniuapi.com."""
         return self.uc.url
 
     @property
     def api_backup_url(self) -> str:
-        """In place of https://api.qiniuapi.com."""
+        """The URL in place of https://api.qiniuapi.com."""
         return self.api_backup.url
 
     @property
     def uc_backup_url(self) -> str:
-        """In place of https://kodo-config.qiniuapi.com."""
+        """The URL in place of https://kodo-config.qiniuapi.com."""
         return self.uc_backup.url
 
     @property
     def pili_url(self) -> str:
-        """In place of https://pili.qiniuapi.com."""
+        """The URL in place of https://pili.qiniuapi.com."""
         return self.pili.url
 
     def requests(self, pattern: str = "*") -> list[Request]:
-        """The requests to all hosts whose "METHOD /path" matches the shell pattern."""
-        return [found for service in self.services for found in service.requests(pattern)]
+        """Return the requests to `services` with a "METHOD /path" that matches a shell pattern."""
+        return [request for service in self.services for request in service.requests(pattern)]
 
     def writes(self) -> list[Request]:
-        """The requests to all hosts that ask for a change: POST, PUT and DELETE."""
+        """Return the POST, PUT and DELETE requests to `services`."""
         return [write for service in self.services for write in service.writes()]
 
     def add_account(self, access_key: str, secret_key: str) -> int:
-        """Open an account and return its uid. The first one is the default of the others below."""
+        """Open an account and return the uid. The first account is the default of other methods."""
         return self.accounts.add(access_key, secret_key)
 
     def add_iam_key(
         self, access_key: str, secret_key: str, *, owner: str, reads_only: bool = False
     ) -> None:
-        """Add the key of a sub-account of the account with the key `owner`."""
+        """Add a key of a sub-account. `owner` is a key of the main account."""
         self.accounts.add_iam_key(access_key, secret_key, owner=owner, reads_only=reads_only)
 
     def trust(self, root_pem: str) -> None:
-        """Take certificates that lead to this root for publicly trusted."""
+        """Trust a root: the checks of an upload take certificates that lead to the root."""
         self.certificates.rules.roots.append(x509.load_pem_x509_certificate(root_pem.encode()))
 
     def add_certificate(self, issued: Identity, name: str, *, account: str | None = None) -> str:
-        """Put in a certificate that was uploaded some time ago, unchecked, and return its id."""
+        """Add an upload without the checks of `certificates.rules`, and return the id."""
         uid = self.accounts.uid(account)
         with self._lock:
             return self.certificates.store(
@@ -176,11 +178,11 @@ class QiniuService:
         could_operate: bool = True,
         account: str | None = None,
     ) -> Domain:
-        """Put in a CDN or DCDN domain; `https` is the id of its certificate, None for HTTP alone.
+        """Add a CDN or DCDN domain. `https` is the id of the certificate.
 
-        A wildcard domain's name begins with a dot. `parent` is for `type="pan"`. A domain put in
-        with `state="processing"` stays so until `release`. With a free certificate, the edges show
-        `free_identity`, if there is one.
+        The name of a wildcard domain begins with a dot. `parent` is for `type="pan"`. A domain
+        added with `state="processing"` stays so until `release`. With a free certificate, the
+        edges show `free_identity`, if given.
         """
         uid, now = self.accounts.uid(account), self._clock()
         with self._lock:
@@ -210,7 +212,7 @@ class QiniuService:
         return domain
 
     def add_bucket(self, name: str, *, account: str | None = None) -> Bucket:
-        """Put in a Kodo bucket, a private one without objects."""
+        """Add a private Kodo bucket without objects."""
         uid = self.accounts.uid(account)
         with self._lock:
             self.kodo.add_bucket(name, uid)
@@ -226,7 +228,7 @@ class QiniuService:
         freeze_types: Sequence[str] = (),
         account: str | None = None,
     ) -> BucketDomain:
-        """Put in a domain of a bucket; `https` is the id of a source domain's certificate."""
+        """Add a domain of a bucket. `https` is the id of a source domain's certificate."""
         uid = self.accounts.uid(account)
         with self._lock:
             bound = self.certificates.find(https, uid) if https else None
@@ -245,7 +247,7 @@ class QiniuService:
         https: str | None = None,
         account: str | None = None,
     ) -> LiveDomain:
-        """Put in a domain of a hub of Pili; `https` is the id of its certificate."""
+        """Add a domain of a Pili hub. `https` is the id of the certificate."""
         uid = self.accounts.uid(account)
         with self._lock:
             bound = self.certificates.find(https, uid) if https else None
@@ -259,16 +261,16 @@ class QiniuService:
             return self.domains.find(name, self._clock())
 
     def bound(self, name: str) -> str | None:
-        """The id of the certificate that a CDN domain is bound to."""
+        """Return the id of a CDN domain's certificate, or None. Raises LookupError."""
         certificate = self.domain(name).https.certificate
         return certificate.id if certificate else None
 
     def bound_at_kodo(self, name: str) -> str | None:
-        """The id of the certificate that a source domain is bound to. Raises LookupError."""
+        """Return the id of a bucket domain's certificate, or None. Raises LookupError."""
         return self._bound_in(self.kodo, name)
 
     def bound_at_pili(self, name: str) -> str | None:
-        """The id of the certificate that a live domain is bound to. Raises LookupError."""
+        """Return the id of a live domain's certificate, or None. Raises LookupError."""
         return self._bound_in(self.live, name)
 
     def _bound_in(self, place: Kodo | Pili, name: str) -> str | None:
@@ -279,8 +281,10 @@ class QiniuService:
         return domain.certificate.id if domain.certificate else None
 
     def change_in_console(self, name: str, conf: HttpsConf, *, listed: bool = True) -> None:
-        """Change a domain's HTTPS, as another tool would; it has come to its end already. A change
-        that is not `listed` leaves the list as it was (`modifyAt`: §5.1, a guess).
+        """Change a domain's HTTPS as another tool would; the change ends at once.
+
+        Unless `listed`, `modifyAt` and the operation stay as before, in lists and reads (a guess,
+        §5.1).
         """
         now = self._clock()
         with self._lock:
@@ -292,27 +296,27 @@ class QiniuService:
                 domain.modified, domain.tasks, domain.operation = shown
 
     def hold(self, name: str) -> None:
-        """Keep a domain's change `processing`, the one in progress or else the next."""
+        """Keep a domain's change `processing`: the change in progress, or else the next change."""
         self.domain(name).held = True
 
     def release(self, name: str) -> None:
-        """End a held change now, or when its processing time is over."""
+        """Let a held change end when the processing time is over, at the earliest now."""
         with self._lock:
             self.domain(name).release(self._clock())
 
     def fail_next(
         self, name: str, description: str = CERTIFICATE_FAILURE, *, sticks: bool = False
     ) -> None:
-        """Make a domain's next accepted change end in `failed`, with this `operatingStateDesc`.
+        """Make a domain's next accepted change fail, with `description` as `operatingStateDesc`.
 
-        `sticks`: the domain then shows what was asked for, though the edges serve what was before.
+        `sticks`: the domain then shows the new settings, while the edges serve the old certificate.
         """
         with self._lock:
             self.domains.fail_next(name, description, sticks=sticks)
 
     @property
     def services(self) -> tuple[HttpService, ...]:
-        """Every HTTP service."""
+        """The HTTP services of the hosts, without the services of `objects`."""
         return self.api, self.fusion, self.uc, self.api_backup, self.uc_backup, self.pili
 
     def _answer(self, host: Host, request: Request) -> Response:
@@ -329,7 +333,7 @@ class QiniuService:
     def _work(self, host: Host, request: Request, now: datetime) -> Response:
         if host in {Host.UC, Host.UC_BACKUP} and request.path == "/v4/query":
             return self.objects.query(request)
-        # The signature comes first: only who may ask learns that a path leads nowhere (§1.3).
+        # Check the signature first: only a client with a key may learn of unknown paths (§1.3).
         caller = self.accounts.caller(request, now)
         self.rate_limit.count(host, caller.uid, now)
         work, name = self._routes.find(host, request, caller.scheme)
@@ -350,7 +354,7 @@ class QiniuService:
 
 
 def _refusal(host: Host, refusal: Refused) -> Response:
-    """Kodo's gateways name a 401 as well (§2.4)."""
+    """Return a refusal as an HTTP answer. Kodo adds `error_code` to a 401 (§2.4)."""
     if host in {Host.UC, Host.UC_BACKUP} and refusal.status == HTTPStatus.UNAUTHORIZED:
         return refusal.response(error_code="BadToken")
     return refusal.response()

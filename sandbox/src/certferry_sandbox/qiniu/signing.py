@@ -1,7 +1,7 @@
-"""Which account calls Qiniu: both signature schemes verified from the raw request.
+"""The account behind a request: both signature schemes, verified on the raw request.
 
-Written from docs/facts/qiniu.md §2, apart from the signing that certferry itself does, so that
-one checks the other.
+Written from docs/facts/qiniu.md §2, without certferry's own signing code, so that each signing
+code checks the other.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ FORM = "application/x-www-form-urlencoded"
 OCTET_STREAM = "application/octet-stream"
 HEADER_PREFIX = "x-qiniu-"
 DATE_FORMAT = "%Y%m%dT%H%M%SZ"
-DATE_SKEW = timedelta(minutes=15)  # §2.3, the window that Kodo documents
+DATE_SKEW = timedelta(minutes=15)  # the window in Kodo's documents (§2.3)
 
 
 class Scheme(StrEnum):
-    """The word before the token in Authorization."""
+    """A signature scheme; the value is the word before the token in Authorization."""
 
     QBOX = "QBox"
     QINIU = "Qiniu"
@@ -34,7 +34,7 @@ class Scheme(StrEnum):
 
 @dataclass(frozen=True)
 class Caller:
-    """Who signed a request, and how. `iam` marks the key of a sub-account."""
+    """The account, key and scheme of a request. `iam`: the key belongs to a sub-account."""
 
     uid: int
     access_key: str
@@ -44,7 +44,7 @@ class Caller:
 
 @dataclass(frozen=True)
 class SignedCall:
-    """A request whose caller is known; `name` is the part of the path that names a thing."""
+    """A request with a verified caller. `name`: the name in the path, such as a domain."""
 
     caller: Caller
     request: Request
@@ -65,7 +65,7 @@ class SignedCall:
         }
 
     def fields(self, struct: str) -> Fields:
-        """The JSON body; `struct` is what Qiniu's server would call it in a complaint."""
+        """Return the JSON body. `struct`: the Go struct that Qiniu names when a type is wrong."""
         return Fields(self.request.body, struct)
 
 
@@ -78,14 +78,14 @@ class _AccessKey:
 
 
 class Accounts:
-    """The access keys that exist, and the check of what they sign."""
+    """The access keys of all accounts, and the check of signatures."""
 
     def __init__(self, date_skew: timedelta = DATE_SKEW) -> None:
         self.date_skew = date_skew
         self._keys: dict[str, _AccessKey] = {}
 
     def add(self, access_key: str, secret_key: str) -> int:
-        """Open an account with one key and return its uid."""
+        """Open an account with a key, and return the uid."""
         uid = 1380000001 + len(self._keys)
         self._keys[access_key] = _AccessKey(uid, secret_key.encode(), iam=False)
         return uid
@@ -93,8 +93,9 @@ class Accounts:
     def add_iam_key(
         self, access_key: str, secret_key: str, *, owner: str, reads_only: bool = False
     ) -> None:
-        """Add the key of a sub-account of the account that `owner` is a key of. One that reads only
-        is refused every change with 403 (§2.4).
+        """Add a key of a sub-account. `owner` is a key of the main account.
+
+        A key that `reads_only` gets 403 for every change (§2.4).
         """
         self._keys[access_key] = _AccessKey(
             self.uid(owner), secret_key.encode(), iam=True, reads_only=reads_only
@@ -102,18 +103,22 @@ class Accounts:
 
     @property
     def first(self) -> tuple[str, str]:
-        """The first access key, and its secret key. Raises LookupError."""
+        """The first access key and the secret key. An account must exist."""
         access_key, key = next(iter(self._keys.items()))
         return access_key, key.secret_key.decode()
 
     def uid(self, access_key: str | None = None) -> int:
-        """The account of a key; of the first key when none is given. Raises LookupError."""
+        """Return the uid of a key, by default of the first. An unknown key raises LookupError."""
         if access_key is None:
             return next(iter(self._keys.values())).uid
         return self._keys[access_key].uid
 
     def caller(self, request: Request, now: datetime) -> Caller:
-        """Find out who sent a request. Raises Refused: 401, or 403 when its date is off."""
+        """Return the verified caller of a request.
+
+        Raises `Refused`: 401 for a wrong signature, 403 for a date too far from `now`, or for a
+        change by a key that only reads.
+        """
         scheme, access_key, signature = _read_authorization(request)
         key = self._keys.get(access_key)
         if key is None:
@@ -128,8 +133,9 @@ class Accounts:
         return Caller(key.uid, access_key, scheme, key.iam)
 
     def signed(self, access_key: str, signature: str, message: bytes) -> int:
-        """The account whose key signed a message itself: an upload's policy, a URL. Raises Refused:
-        401, or 403 for a key that reads only, since only an upload has a policy.
+        """Return the uid of the key that signed `message`, the policy of an upload or a URL.
+
+        Raises `Refused`: 401 for a wrong signature, 403 for an upload by a key that only reads.
         """
         key = self._keys.get(access_key)
         expected = "" if key is None else sign(key.secret_key, message)
@@ -140,20 +146,20 @@ class Accounts:
         return key.uid
 
     def _check_date(self, request: Request, now: datetime) -> None:
-        """The date is optional; when it is there it is signed, and must be near (§2.3)."""
+        """Check that the date, if the request has a date, is within `date_skew` of now (§2.3)."""
         date = request.headers.get("X-Qiniu-Date")
         if date is not None and abs(now - _read_date(date)) > self.date_skew:
             raise Refused(None, "request time is too skewed", status=HTTPStatus.FORBIDDEN)
 
 
 def sign(secret_key: bytes, message: bytes) -> str:
-    """HMAC-SHA1, base64 with the URL alphabet and its padding (§2)."""
+    """Return the HMAC-SHA1 in URL-safe base64, with padding (§2)."""
     digest = hmac.new(secret_key, message, hashlib.sha1).digest()
     return base64.urlsafe_b64encode(digest).decode()
 
 
 def string_to_sign(scheme: Scheme, request: Request) -> bytes:
-    """The bytes that a client must have signed for this request."""
+    """Return the bytes that the client must sign for a request."""
     if scheme is Scheme.QBOX:
         return _target(request) + b"\n" + _body_under_qbox(request)
     lines = [f"{request.method} ".encode() + _target(request)]
@@ -169,28 +175,31 @@ def _target(request: Request) -> bytes:
 
 
 def _body_under_qbox(request: Request) -> bytes:
-    """Only a form is covered; JSON is not (§2.1)."""
+    """Return the signed part of the body: a form is signed, JSON is not (§2.1)."""
     return request.body if request.headers.get("Content-Type") == FORM else b""
 
 
 def _body_under_qiniu(request: Request) -> bytes:
-    """Everything with a Content-Type but octet streams is covered (§2.2, the documents' rule)."""
+    """Return the signed part of the body, by the documents' rule (§2.2).
+
+    A body without a Content-Type and an octet stream are not signed.
+    """
     content_type = request.headers.get("Content-Type")
     return request.body if content_type and content_type != OCTET_STREAM else b""
 
 
 def _qiniu_headers(request: Request) -> list[bytes]:
-    """X-Qiniu headers with canonical names, ascending by name and then by value (§2.2)."""
-    found = sorted(
+    """Return the X-Qiniu headers with canonical names, sorted by name, then by value (§2.2)."""
+    headers = sorted(
         ("-".join(word.capitalize() for word in name.split("-")), value)
         for name, value in request.headers.fields
         if name.lower().startswith(HEADER_PREFIX) and len(name) > len(HEADER_PREFIX)
     )
-    return [_raw(f"{name}: {value}") for name, value in found]
+    return [_raw(f"{name}: {value}") for name, value in headers]
 
 
 def _raw(text: str) -> bytes:
-    return text.encode("latin-1")  # http.server decoded the wire's bytes so
+    return text.encode("latin-1")  # http.server decodes requests as Latin-1
 
 
 def _read_authorization(request: Request) -> tuple[Scheme, str, str]:
