@@ -48,7 +48,7 @@ SHORTEST_WAIT = 3  # seconds that the run with the problems waits, at most
 EDGE_LAGS_FOR = 300.0
 """Seconds until the edge catches up, so that a newcomer sees a problem end."""
 PROCESSING = timedelta(seconds=4)
-"""The duration of a change at Qiniu from then on, so that a user can watch a run."""
+"""The duration of a change at Qiniu under the console, so that a user can watch a run."""
 USUAL_PORT = 8080
 
 _OPENING = Text(

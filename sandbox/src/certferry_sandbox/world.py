@@ -153,7 +153,7 @@ class World:
         # Pebble always leaves out the common name, even if the CSR has a common name.
         self.qiniu.certificates.rules.refuse_empty_common_name = False
 
-    # what stands in the world
+    # the contents of the world
 
     def add_http_domain(
         self, name: str, *, product: str = "cdn", account: str | None = None
@@ -200,7 +200,7 @@ class World:
         for address in self.qiniu.edges.addresses:
             self.zones.seed(at_cdn, "A", address)
 
-    # how to reach it
+    # access to the world
 
     @property
     def environment(self) -> dict[str, str]:

@@ -77,9 +77,7 @@ class Zones:
         self._lock = threading.RLock()
         self._zones: dict[str, _Contents] = {}
         self._current: dict[int, Record] = {}
-        self._ids = itertools.count(
-            189_596_266
-        )  # as large as a real id (docs/facts/dnspod.md §1.5)
+        self._ids = itertools.count(189_596_266)  # a real id's size (docs/facts/dnspod.md §1.5)
 
     def add_zone(self, name: str, nameservers: Iterable[str], *, negative_ttl: int = 600) -> Zone:
         """Add a zone and its NS records. Raises ValueError for a known zone or without servers."""
