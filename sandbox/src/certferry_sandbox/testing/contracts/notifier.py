@@ -17,7 +17,7 @@ NAME = "*.img.example.com"
 NOW = "2026-11-26T12:00:00Z"
 
 Taken = Callable[[], list[str]]
-"""A function that returns the text of each message that the service accepted."""
+"""A function that returns the accepted messages, each as text."""
 
 
 def message(*paragraphs: str) -> Message:
@@ -146,9 +146,9 @@ def _hook() -> None:
 
 @contextmanager
 def side_effects() -> Iterator[list[str]]:
-    """Yield a list that collects side effects inside the `with` block.
+    """Yield a list of the side effects inside the `with` block.
 
-    Side effects are programs that this process starts, and files that this thread writes.
+    The list collects the programs started by the process, and the files written by the thread.
     """
     _hook()
     seen: list[str] = []
@@ -160,7 +160,7 @@ def side_effects() -> Iterator[list[str]]:
 
 
 def shown(answered: Answered, secrets: Collection[str]) -> set[str]:
-    """Return those of the secrets that an answer shows."""
+    """Return the secrets in the text of an answer."""
     text = "" if isinstance(answered, Sent) else str(answered.problem)
     if isinstance(answered, RefusedForGood):
         text += str(answered.hint)
