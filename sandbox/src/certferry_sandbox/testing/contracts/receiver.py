@@ -78,7 +78,7 @@ class ReceiverContract:
         assert is_in_order(receiver.observe(remembered(bundle)), bundle)
 
     def test_new_certificate_takes_the_old_ones_place(self, receiver: Receiver) -> None:
-        """The receiver needs the new certificate, and holds that certificate after `deliver`."""
+        """`observe` shows the old certificate until `deliver` replaces the old certificate."""
         old, new = issue(), issue()
         receiver.deliver(LINEAGE, old)
         assert not is_in_order(receiver.observe(remembered(old)), new)

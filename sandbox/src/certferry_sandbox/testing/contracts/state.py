@@ -329,7 +329,7 @@ class SightingsContract:
     def test_versions_in_use_are_the_newest_and_what_a_place_has(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """In use are each lineage's newest version, and the versions in sightings."""
+        """The result has each lineage's newest version, and the versions in sightings."""
         assert {} == store.versions_in_use()
         bundles = [make_bundle("img.example.com", not_before=NOW) for _ in range(3)]
         for lineage, kept in (("img", bundles), ("other", bundles[:2])):

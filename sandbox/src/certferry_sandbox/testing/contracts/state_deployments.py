@@ -198,7 +198,7 @@ class TargetsContract:
         assert () == other.open_rollouts("unknown")
 
     def test_what_is_not_ours_is_remembered_apart(self, store: StateStore) -> None:
-        """An upload with `NO_LINEAGE` belongs to no lineage, and has a list of its own."""
+        """An upload by another tool (`NO_LINEAGE`) is in no lineage's list."""
         saved = replace(upload("a", NOW, lineage=NO_LINEAGE), in_use_until=NOW + HOUR)
         store.save_upload(saved)
 
