@@ -1,11 +1,12 @@
-"""Pebble, a small certificate authority that speaks ACME, as a process of this one.
+"""Pebble, a small certificate authority that speaks ACME, as a child process.
 
-Keep at most 20 orders in flight: with 50 and more, Pebble 2.6 has been seen to lock up for good
-(docs/facts/libraries.md §1.2), and every request then hangs. Spread more load over several of
-them; each is ready in about half a second.
+Keep at most 20 orders in flight. With 50 orders and more, Pebble 2.6 has locked up for good
+(docs/facts/libraries.md §1.2), and every later request hangs. Spread more load over several
+Pebbles; each is ready in about half a second.
 
-It asks for a challenge three times, over UDP without EDNS, waits two seconds and does not turn to
-TCP, so no more than eight values at one name can be proven at the same time.
+Pebble queries a challenge record three times at once, over UDP without EDNS, and waits two seconds.
+Pebble never changes to TCP. An answer has room for eight values, so at most eight values at one
+name can be proven at the same time.
 """
 
 from __future__ import annotations
@@ -33,15 +34,15 @@ from certferry.text import Text
 
 HOST = "127.0.0.1"
 START_DEADLINE = 30.0  # seconds; half a second is usual
-STOP_DEADLINE = 10.0  # seconds until the whole process group is killed
+STOP_DEADLINE = 10.0  # seconds until `end` kills the whole process group
 CALL_TIMEOUT = 10.0  # seconds
 POLL_INTERVAL = 0.02  # seconds
 ATTEMPTS_AT_FREE_PORTS = 5
-LOG_LINES = 20  # in an error
+LOG_LINES = 20  # last lines of the log in an error message
 
-# Pebble's standard input is a pipe that only this process holds open. When it closes, be it because
-# this process was killed, the watcher ends Pebble and removes its files. A parent-death signal
-# would not do: it fires as soon as the thread that started Pebble ends (prctl(2)).
+# Only this process holds the supervisor's standard input open. When the pipe closes, for instance
+# because this process was killed, the watcher kills Pebble and removes Pebble's files. A
+# parent-death signal would fire too early: at the end of the thread that started Pebble (prctl(2)).
 SUPERVISOR = """
 directory=$1; shift
 exec 3<&0
@@ -55,7 +56,7 @@ exit "$status"
 
 @dataclass(frozen=True)
 class _Process:
-    """A running Pebble: its supervisor, its files and its two ports."""
+    """A running Pebble: the supervisor, the directory of files, and two ports."""
 
     supervisor: subprocess.Popen[bytes]
     directory: Path
@@ -67,9 +68,9 @@ class _Process:
         return (self.directory / "pebble.log").read_text(errors="replace")
 
     def end(self) -> None:
-        """End Pebble for sure, and remove its files."""
+        """End Pebble, by force after `STOP_DEADLINE`, and remove Pebble's files."""
         try:
-            self.supervisor.communicate(timeout=STOP_DEADLINE)  # closes its standard input
+            self.supervisor.communicate(timeout=STOP_DEADLINE)  # closes the standard input
         except subprocess.TimeoutExpired:
             os.killpg(self.supervisor.pid, signal.SIGKILL)
             self.supervisor.communicate()
@@ -77,15 +78,17 @@ class _Process:
 
 
 class Pebble:
-    """A certificate authority on loopback, for as long as the context lasts.
+    """A certificate authority on loopback, for the length of a `with` block.
 
-    It proves names by asking `dns_server` ("address:port"). Roots are new at every start.
-    `nonce_reject` and `authz_reuse` are percentages: of good nonces that are refused, and of valid
-    authorizations that a new order takes over; with zero it is still one of a hundred, which Pebble
-    leaves no way to prevent (letsencrypt/pebble, `wfe/wfe.go`). `retry_after` is sent with orders
-    and authorizations in progress; zero sends none. `eab` maps key identifiers to base64url MAC
-    keys, and makes an external account binding required (RFC 8555 §7.3.4). It offers as many chains
-    to `alternate_roots` beside the usual one.
+    Pebble proves names by queries to `dns_server` ("address:port"). Roots are new at every start.
+
+    - `nonce_reject`: the percentage of good nonces that Pebble refuses.
+    - `authz_reuse`: the percentage of valid authorizations that a new order takes over. Zero still
+      means 1 %, and Pebble has no setting to prevent that (letsencrypt/pebble, `wfe/wfe.go`).
+    - `retry_after`: the Retry-After of orders and authorizations in progress; zero sends none.
+    - `eab`: base64url MAC keys by key identifier. If given, an account needs an external account
+      binding (RFC 8555 §7.3.4).
+    - `alternate_roots`: the number of roots, and of chains, beside the usual root and chain.
     """
 
     def __init__(
@@ -110,15 +113,14 @@ class Pebble:
             "PEBBLE_ALTERNATE_ROOTS": str(alternate_roots),
         }
         self._session = requests.Session()
-        self._session.trust_env = False  # neither proxies nor another CA
+        self._session.trust_env = False  # ignore proxies and CA bundles from the environment
         self._process: _Process | None = None
         self._last_log = ""
 
     def start(self) -> Self:
-        """Start it and wait until the directory answers.
+        """Start Pebble and wait until the directory answers.
 
-        Raises ConfigError when a program or library is missing, and CaUnavailable when Pebble
-        does not come up.
+        Raises ConfigError if the program is missing, and CaUnavailable if Pebble does not start.
         """
         _must_be_installed()
         for attempt in range(1, ATTEMPTS_AT_FREE_PORTS + 1):
@@ -127,7 +129,7 @@ class Pebble:
                 break
             log = self._process.log
             self.stop()
-            # Another program may take a port between the search for it and Pebble's start.
+            # Another program can take a free port before Pebble listens there.
             if "address already in use" not in log or attempt == ATTEMPTS_AT_FREE_PORTS:
                 raise CaUnavailable(
                     Text("pebble did not start: {log}", log=_tail(log)),
@@ -136,7 +138,7 @@ class Pebble:
         return self
 
     def stop(self) -> None:
-        """End it and remove its files; a second call does nothing."""
+        """End Pebble and remove its files; a second call does nothing."""
         if self._process is None:
             return
         self._last_log = self._process.log
@@ -152,27 +154,27 @@ class Pebble:
 
     @property
     def directory_url(self) -> str:
-        """The ACME directory."""
+        """The URL of the ACME directory."""
         return f"https://{HOST}:{self._running.port}/dir"
 
     @property
     def ca_bundle(self) -> Path:
-        """The PEM file of the CA behind the directory's own TLS certificate."""
+        """The PEM file of the CA that issued the directory's TLS certificate."""
         return self._running.directory / "ca.pem"
 
     @property
     def log(self) -> str:
-        """What it wrote so far; after the end, all it wrote."""
+        """Pebble's output so far; after `stop`, the whole output."""
         return self._last_log if self._process is None else self._process.log
 
     def root_pem(self, number: int = 0) -> bytes:
-        """Return the root of the certificates it issues, or an alternate one, from 1 on."""
+        """Return the root certificate. Numbers from 1 on return the alternate roots."""
         answer = self._manage(f"roots/{number}")
         answer.raise_for_status()
         return answer.content
 
     def certificate_status(self, serial_hex: str) -> str:
-        """Return "Valid" or "Revoked". Raises KeyError for a certificate it did not issue."""
+        """Return "Valid" or "Revoked". Raises KeyError for a certificate of another CA."""
         answer = self._manage(f"cert-status-by-serial/{serial_hex}")
         if answer.status_code == requests.codes.not_found:
             raise KeyError(serial_hex)
@@ -203,14 +205,14 @@ class Pebble:
                 stdout=log,
                 stderr=log,
                 env=inherited | self._environment,
-                start_new_session=True,  # Ctrl-C is for the front desk, which ends us in order
+                start_new_session=True,  # Ctrl-C reaches only the parent, which ends Pebble
             )
         return _Process(supervisor, directory, port, management_port)
 
     def _answers(self, process: _Process) -> bool:
         deadline = time.monotonic() + START_DEADLINE
         while process.supervisor.poll() is None and time.monotonic() < deadline:
-            # The bundle is this start's own, so no other server on the port can be taken for ours.
+            # The CA bundle is new at each start, so another server on the port fails the TLS check.
             with contextlib.suppress(requests.RequestException):
                 self._session.get(
                     self.directory_url, verify=str(self.ca_bundle), timeout=CALL_TIMEOUT
@@ -263,8 +265,8 @@ def _must_be_installed() -> None:
 
 
 def _two_free_ports() -> tuple[int, int]:
-    with socket.create_server((HOST, 0)) as one, socket.create_server((HOST, 0)) as other:
-        return one.getsockname()[1], other.getsockname()[1]
+    with socket.create_server((HOST, 0)) as first, socket.create_server((HOST, 0)) as second:
+        return first.getsockname()[1], second.getsockname()[1]
 
 
 def _tail(log: str) -> str:

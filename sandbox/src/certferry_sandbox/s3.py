@@ -1,6 +1,8 @@
-"""A service that speaks as much of the API of Amazon S3 as a state in a bucket needs: objects that
-are created, read, listed and deleted. Signatures are verified as "Authenticating Requests (AWS
-Signature Version 4)" of the API reference says, apart from the library that makes them.
+"""A stand-in for Amazon S3, as far as a state in a bucket needs the API.
+
+Clients create, read, list and delete objects. Signatures are verified after the API reference,
+"Authenticating Requests (AWS Signature Version 4)". The library that certferry signs with is not
+used here, so each checks the other.
 """
 
 from __future__ import annotations
@@ -20,13 +22,13 @@ from xml.sax.saxutils import escape
 from certferry_sandbox.httpd import HttpService, HttpStandIn, Request, Response, utc_now
 
 ALGORITHM = "AWS4-HMAC-SHA256"
-SKEW = timedelta(minutes=15)  # "RequestTimeTooSkewed" in the list of error codes
+SKEW = timedelta(minutes=15)  # the limit of RequestTimeTooSkewed (list of error codes)
 UNSIGNED = "UNSIGNED-PAYLOAD"
-MOST_LISTED = 1000
+MOST_LISTED = 1000  # keys in one answer
 
 
 class _Refused(Exception):
-    """An error of S3: its code and its status."""
+    """The refusal of a request: an error code of S3 and an HTTP status."""
 
     def __init__(self, code: str, status: int = HTTPStatus.FORBIDDEN) -> None:
         super().__init__(code)
@@ -34,15 +36,17 @@ class _Refused(Exception):
         self.status = status
 
     def response(self) -> Response:
-        """The error as it goes over the wire."""
+        """Return the error as an XML answer."""
         return _xml(f"<Error><Code>{self.code}</Code></Error>", self.status)
 
 
 @dataclass
 class S3Bucket:
-    """A bucket with its objects. One that `overwrites` ignores `If-None-Match`, as some gateways
-    do, and one that `lacks_conditions` refuses it, as others do; with `refusal`, a code and a
-    status, every upload is answered so.
+    """A bucket with objects.
+
+    A bucket that `overwrites` ignores `If-None-Match`, as some gateways do. A bucket that
+    `lacks_conditions` refuses the header, as other gateways do. `refusal` is the code and status
+    that answer every upload; `None` accepts uploads.
     """
 
     is_private: bool = True
@@ -53,7 +57,7 @@ class S3Bucket:
 
 
 class S3Service(HttpStandIn):
-    """S3 on loopback, for one key and one region. `ahead` is how far its clock is off."""
+    """S3 on loopback, for one key and one region. The clock runs `ahead` of the real time."""
 
     def __init__(self, access_key: str, secret_key: str, region: str = "us-east-1") -> None:
         self.access_key = access_key
@@ -65,11 +69,11 @@ class S3Service(HttpStandIn):
         self.http = HttpService(self._answer, clock=self._now)
 
     def add_bucket(self, name: str) -> S3Bucket:
-        """Put in a private bucket without objects."""
+        """Add a private bucket without objects, and return the bucket."""
         return self.buckets.setdefault(name, S3Bucket())
 
     def requests(self, pattern: str = "*") -> list[Request]:
-        """The requests whose "METHOD /path" matches the shell pattern."""
+        """Return the requests whose "METHOD /path" matches the shell pattern."""
         return self.http.requests(pattern)
 
     def _now(self) -> datetime:
@@ -105,8 +109,8 @@ class S3Service(HttpStandIn):
         raise _Refused("NotImplemented", HTTPStatus.NOT_IMPLEMENTED)
 
     def _must_be_signed(self, request: Request) -> None:
-        word, _, written = request.headers["Authorization"].partition(" ")
-        parts = dict(one.strip().split("=", 1) for one in written.split(","))
+        word, _, fields = request.headers["Authorization"].partition(" ")
+        parts = dict(field.strip().split("=", 1) for field in fields.split(","))
         access_key, date, region, service, end = parts["Credential"].split("/")
         if word != ALGORITHM or (service, end) != ("s3", "aws4_request"):
             raise _Refused("AuthorizationHeaderMalformed", HTTPStatus.BAD_REQUEST)
@@ -133,7 +137,7 @@ class S3Service(HttpStandIn):
 
 
 def _to_sign(request: Request, signed: list[str], content: str, scope: str) -> str:
-    """Return the string to sign: the hash of the canonical request, its moment and its scope."""
+    """Return the string to sign: algorithm, date, scope, and the canonical request's hash."""
     asked = parse_qsl(request.query, keep_blank_values=True)
     pairs = sorted((quote(name, safe="-_.~"), quote(value, safe="-_.~")) for name, value in asked)
     canonical = "\n".join(
@@ -196,13 +200,13 @@ def _delete(bucket: S3Bucket, request: Request) -> Response:
         "Content-MD5": digest,
         "x-amz-checksum-sha256": base64.b64encode(hashlib.sha256(request.body).digest()).decode(),
     }
-    given = {name: request.headers[name] for name in checks if name in request.headers}
-    if not given or any(checks[name] != value for name, value in given.items()):
+    stated = {name: request.headers[name] for name in checks if name in request.headers}
+    if not stated or any(checks[name] != value for name, value in stated.items()):
         raise _Refused("InvalidRequest", HTTPStatus.BAD_REQUEST)
     keys = [
-        str(one.text)
-        for one in ET.fromstring(request.body).iter()  # noqa: S314 - of the client under test
-        if one.tag.rpartition("}")[2] == "Key"
+        str(element.text)
+        for element in ET.fromstring(request.body).iter()  # noqa: S314 - the tested client's body
+        if element.tag.rpartition("}")[2] == "Key"
     ]
     for key in keys:
         bucket.objects.pop(key, None)

@@ -1,4 +1,4 @@
-"""`certferry sandbox`: keep a world on loopback running, and print how to use it."""
+"""`certferry sandbox`: run a world on loopback, and print the commands to use the world."""
 
 from __future__ import annotations
 
@@ -43,20 +43,20 @@ def command(context: CommandContext, directory: Path | None, *, serve: bool) -> 
         with demonstration() as world, DingtalkService() as robot, HeartbeatService() as heart:
             _introduce(world, world.write_files(place), context.console)
             _introduce_init(world.write_base(place), robot, heart, context.console)
-            # Ctrl-C ends the wait; the world is taken down on the way out.
+            # Ctrl-C ends the wait, and the `with` block stops the world.
             threading.Event().wait()
     return Exit.OK
 
 
 def _introduce(world: World, path: Path, console: Console) -> None:
-    """Print the configuration as data, and what to do with it beside it."""
-    console.print(line(written) for written in path.read_text().splitlines())
+    """Print the configuration to stdout, and the commands that use the file to stderr."""
+    console.print(line(row) for row in path.read_text().splitlines())
     console.stdout.flush()
     command = f"certferry --config {shlex.quote(str(path))}"
     exports = [f"export {name}={value}" for name, value in world.environment.items()]
     console.print_stderr(
-        line(written)
-        for written in (
+        line(row)
+        for row in (
             "",
             console.voice.say(Text("The world is running until Ctrl-C. In another terminal:")),
             "",
@@ -70,7 +70,7 @@ def _introduce(world: World, path: Path, console: Console) -> None:
 def _introduce_init(
     base: Path, robot: DingtalkService, heart: HeartbeatService, console: Console
 ) -> None:
-    """Print the command that tries the interview, and what can be answered there."""
+    """Print the command that starts the interview, and possible answers."""
     output = shlex.quote(str(base.with_name("init.toml")))
     say = console.voice.say
     asked = Text("Or try the interview, which asks for the keys unless they are exported:")
@@ -87,5 +87,5 @@ def _introduce_init(
         "",
         *(f"  {value}" for value in (robot.address, SECRET, heart.address)),
     )
-    console.print_stderr(line(written) for written in rows)
+    console.print_stderr(line(row) for row in rows)
     console.stderr.flush()

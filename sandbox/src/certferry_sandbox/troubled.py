@@ -1,7 +1,8 @@
-"""The world of the demo with a past and with trouble in it: certificates of every age, a place that
-refused one, an account whose key is refused for thirty domains, an edge that lags, a client that
-does not renew, an expired certificate of a stranger. What the console shows to a newcomer
-(`certferry demo --serve`).
+"""The demo's world with a past and with problems, as the console shows to a newcomer.
+
+The problems: Qiniu refused a certificate, refuses a key for thirty domains, and has an edge that
+lags. Another client does not renew. A certificate that certferry did not issue has expired.
+`certferry demo --serve` and `certferry sandbox --serve` run this world.
 """
 
 from __future__ import annotations
@@ -34,20 +35,20 @@ from certferry_sandbox.world import CERTIFICATE, World, demonstration
 
 LIFE = timedelta(days=90)
 AGES = {"files": 12, "live": 25, "shop": 41, "www": 50, "video": 58}
-"""How many days ago each certificate was issued: that of `video` is renewed in two days, which is
-when Qiniu would no longer take it.
+"""Days since each certificate was issued. `video` has 32 days left and is due in two days,
+because Qiniu refuses certificates with fewer than 30 days.
 """
 SHOPS = tuple(f"shop-{number:02}" for number in range(1, 31))
-"""The certificates at an account whose key Qiniu refuses: one cause for thirty domains."""
-SHOPS_AGE = 20  # days ago
+"""The lineages at the account with the refused key: one cause for thirty domains."""
+SHOPS_AGE = 20  # days since the certificates of `SHOPS` were issued
 OTHER_CLIENT_LEFT = timedelta(days=12)
 EXPIRED_FOR = timedelta(days=3)
-LONGEST_WAIT = 30  # seconds that the runs before the first screen wait for places in order
-SHORTEST_WAIT = 3  # seconds that the run waits which meets the trouble
+LONGEST_WAIT = 30  # seconds that the first two runs wait, at most, for healthy places
+SHORTEST_WAIT = 3  # seconds that the run with the problems waits, at most
 EDGE_LAGS_FOR = 300.0
-"""Seconds until the edge has caught up, so that a newcomer can see that as well."""
+"""Seconds until the edge catches up, so that a newcomer sees a problem end."""
 PROCESSING = timedelta(seconds=4)
-"""What a change takes once the console is served, so that a run can be watched."""
+"""The duration of a change at Qiniu under the console, so that a user can watch a run."""
 USUAL_PORT = 8080
 
 _OPENING = Text(
@@ -59,8 +60,9 @@ _OPENING = Text(
 
 
 def open_console(context: CommandContext, directory: Path) -> int:
-    """Serve the console of the troubled world until Ctrl-C; print how to log in. Raises
-    `ConfigError` without the console's libraries.
+    """Serve the console of the troubled world until Ctrl-C, and print the login.
+
+    Raises `ConfigError` without the console's libraries.
     """
     console_process()
     context.console.print_wrapped([line(context.console.voice.say(_OPENING)), line()])
@@ -78,8 +80,10 @@ def open_console(context: CommandContext, directory: Path) -> int:
 
 @contextmanager
 def troubled(directory: Path, console: Console) -> Iterator[tuple[World, Path, Console]]:
-    """Run the world for a `with` block; yield it, its configuration, and a console with its keys.
-    Its first runs are over: `shop` was refused, and one of the edges lags behind for `video`.
+    """Run the world for a `with` block; yield the world, the configuration file, and a console
+    with the world's keys.
+
+    The first runs are over: Qiniu refused `shop`, and an edge lags behind for `video`.
     """
     with demonstration(certificate_validity=LIFE) as world, DingtalkService() as robot:
         _furnish(world)
@@ -105,8 +109,8 @@ def _furnish(world: World) -> None:
 
 
 def _tables(world: World, directory: Path, robot: DingtalkService) -> str:
-    """Return the certificates of the demo, those of `AGES`, one that another client makes, and two
-    channels: the second has a secret that the robot does not take.
+    """Return the tables of the demo's certificate, `AGES`, `SHOPS`, another client's certificate,
+    and two channels. The robot refuses the secret of the second channel.
     """
     at_qiniu = [name for name in AGES if name != "www"]
     other = directory / "acme.sh"
@@ -150,7 +154,7 @@ def _write(issued: Issued, directory: Path) -> None:
 
 
 def _remember(world: World, config: Path, console: Console) -> None:
-    """Store certificates as if certferry had issued them some time ago."""
+    """Store the certificates of `AGES` and `SHOPS` as if issued by certferry on earlier days."""
     settings = load(config, console.environ, ADAPTERS)
     with closing(opened_state(settings)) as state:
         for lineage, days in {**AGES, **dict.fromkeys(SHOPS, SHOPS_AGE)}.items():
@@ -163,8 +167,9 @@ def _remember(world: World, config: Path, console: Console) -> None:
 
 
 def _run_before(world: World, config: Path, console: Console) -> None:
-    """Run certferry without a word, first where everything is in order, then where the trouble is:
-    what is not achieved is there to be seen.
+    """Run certferry without output: twice for healthy places, then once with the problems.
+
+    The console shows the failures of the last run.
     """
     silent = replace(console, stdout=io.StringIO(), stderr=io.StringIO())
     _run(f"-q sync img files live www --wait {LONGEST_WAIT}", config, silent)
@@ -175,7 +180,7 @@ def _run_before(world: World, config: Path, console: Console) -> None:
 
 
 def _type(words: str, config: Path, console: Console) -> int:
-    """Run a command as a user would, in this process."""
+    """Print a command line, and run the command in this process."""
     console.print([line(Span(f"$ certferry {words}", Tone.STRONG))])
     console.flush()
     return _run(words, config, console)
@@ -189,7 +194,7 @@ def _run(words: str, config: Path, console: Console) -> int:
 
 
 def _free_port() -> int:
-    """Return the console's usual port, or another where that one is taken."""
+    """Return the console's usual port, or any free port if the usual port is taken."""
     for port in (USUAL_PORT, 0):
         with contextlib.suppress(OSError), socket.create_server(("127.0.0.1", port)) as free:
             return int(free.getsockname()[1])

@@ -1,5 +1,6 @@
-"""The whole world on loopback: a CA, a DNS zone with name servers of different speed, DNSPod, and
-Qiniu with its edges. What certferry talks to in the demo and in the tests.
+"""The world on loopback that certferry talks to in the demo and in the tests.
+
+The world has a CA, a DNS zone with name servers of different speed, DNSPod, and Qiniu with edges.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ RESOLVER_ADDRESS = "127.0.0.1"
 NAMESERVER_ADDRESSES = ("127.0.0.2", "127.0.0.3")
 OLD_LIFE_LEFT = timedelta(days=9)
 DOMAINS = ("img.example.com", "a.img.example.com")
-"""The demo's domains: one with a certificate by hand, one without HTTPS."""
+"""The demo's domains: the first has a certificate uploaded by hand, the second has no HTTPS."""
 
 CERTIFICATE = f"""
 [[certificates]]
@@ -43,8 +44,10 @@ to = "qiniu"
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How slow the world is, in seconds: the name servers behind the first, a CDN change, and
-    each edge behind the change. The defaults suit tests.
+    """The delays of the world. The defaults suit tests.
+
+    `nameserver_lags` are the seconds by which each name server lags. `processing` is the duration
+    of a change at the CDN, and `edge_lags` the time until each edge shows the change.
     """
 
     nameserver_lags: tuple[float, ...] = (0.0, 0.3)
@@ -54,7 +57,7 @@ class Pace:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Keys of the sandbox's accounts, made up anew for every world."""
+    """The keys of the sandbox's accounts, random for every world."""
 
     dnspod_id: str = field(default_factory=lambda: str(100_000 + secrets.randbelow(900_000)))
     dnspod_token: str = field(default_factory=lambda: secrets.token_hex(16))
@@ -63,10 +66,10 @@ class Credentials:
 
 
 class World:
-    """Starts everything for the length of a `with` block.
+    """All stand-ins and the CA, which run for the length of a `with` block.
 
-    `strict` is Qiniu's (see `qiniu.routes`); `certificate_validity` the CA's, five years if not
-    given. Raises what its parts raise when they cannot start.
+    `strict` is a setting of Qiniu (see `qiniu.routes`). `certificate_validity` is a setting of the
+    CA, five years by default. `start` raises the error of a part that cannot start.
     """
 
     def __init__(
@@ -124,8 +127,9 @@ class World:
 
     @contextmanager
     def at_an_empty_qiniu(self) -> Iterator[Self]:
-        """Run a Qiniu of its own for a `with` block, without domains and under the same keys: the
-        CA takes most of the time in which a world starts, and several worlds may share it.
+        """Run another Qiniu for a `with` block, without domains and with the same keys.
+
+        Tests share a world in this way, because the CA needs most of a world's start time.
         """
         before = self.qiniu
         try:
@@ -136,33 +140,35 @@ class World:
             self.qiniu = before
 
     def _furnish_dns(self) -> None:
-        """Open the account, and delegate the zones."""
+        """Open the account at DNSPod, and add the zones."""
         self.dnspod.add_account(self.credentials.dnspod_id, self.credentials.dnspod_token)
         self.dnspod.add_domain(ZONE)
         self.zones.add_zone(CDN_ZONE, NAMESERVERS)
 
     def _furnish_qiniu(self) -> None:
-        """Open the account, and let Qiniu trust both CAs."""
+        """Open the account at Qiniu, and make Qiniu trust both CAs."""
         self.qiniu.add_account(self.credentials.access_key, self.credentials.secret_key)
         self.qiniu.trust(self.pebble.root_pem().decode())
         self.qiniu.trust(self.old_authority.root_pem)
-        # Pebble leaves the common name out, whatever the CSR asks for.
+        # Pebble always leaves out the common name, even if the CSR has a common name.
         self.qiniu.certificates.rules.refuse_empty_common_name = False
 
-    # what stands in the world
+    # the contents of the world
 
     def add_http_domain(
         self, name: str, *, product: str = "cdn", account: str | None = None
     ) -> None:
-        """Put a domain without HTTPS on the CDN, or DCDN, with its DNS; `account` is the access key
-        of another account than the first.
+        """Put a domain without HTTPS on the CDN or DCDN, and point DNS at the edges.
+
+        `account` is the access key of the domain's account, by default of the first account.
         """
         self.point_at_edges(name)
         self.qiniu.add_domain(_at_qiniu(name), product=product, account=account)
 
     def add_https_domain(self, name: str, *, force_https: bool = True, http2: bool = True) -> str:
-        """Put a domain on the CDN that serves a certificate uploaded by hand, which has
-        a few days left; give the certificate's fingerprint.
+        """Put a domain with a certificate uploaded by hand on the CDN, and point DNS at the edges.
+
+        The certificate has a few days left. Return the certificate's fingerprint.
         """
         self.point_at_edges(name)
         old = self.old_certificate(name)
@@ -173,17 +179,17 @@ class World:
         return old.fingerprint
 
     def add_source_domain(self, name: str, bucket: str = "pictures") -> None:
-        """Add a source domain without HTTPS to a Kodo bucket, with its DNS."""
+        """Add a source domain without HTTPS to a Kodo bucket, and point DNS at the edges."""
         self.point_at_edges(name)
         self.qiniu.add_bucket_domain(name, bucket)
 
     def add_live_domain(self, name: str, hub: str = "studio") -> None:
-        """Add a domain without HTTPS to a hub of Pili, with its DNS."""
+        """Add a domain without HTTPS to a hub of Pili, and point DNS at the edges."""
         self.point_at_edges(name)
         self.qiniu.add_live_domain(name, hub)
 
     def old_certificate(self, name: str) -> Issued:
-        """Issue a certificate for a name that is near its end."""
+        """Return a certificate for a name, with nine days left (`OLD_LIFE_LEFT`)."""
         end = utc_now() + OLD_LIFE_LEFT
         return self.old_authority.issue([name], end - timedelta(days=90), end)
 
@@ -194,11 +200,11 @@ class World:
         for address in self.qiniu.edges.addresses:
             self.zones.seed(at_cdn, "A", address)
 
-    # how to reach it
+    # access to the world
 
     @property
     def environment(self) -> dict[str, str]:
-        """The credentials under the names that the configuration refers to."""
+        """The credentials, by the variable names in the configuration."""
         keys = self.credentials
         return {
             "DP_Id": keys.dnspod_id,
@@ -208,14 +214,14 @@ class World:
         }
 
     def secrets(self) -> tuple[str, ...]:
-        """Every value that must never appear in any output."""
+        """Return the values that no output may show."""
         keys = self.credentials
         return (keys.dnspod_token, keys.secret_key)
 
     def write_files(self, directory: Path, certificates: str = CERTIFICATE) -> Path:
-        """Write a ready `certferry.toml` and the CA files it names; give its path.
+        """Write a ready `certferry.toml` and the CA files for the configuration; return the path.
 
-        `certificates` are its last tables; by default the demo's.
+        `certificates` are the last tables of the file, by default the demo's.
         """
         (directory / "directory-ca.pem").write_bytes(self.pebble.ca_bundle.read_bytes())
         roots = self.pebble.root_pem().decode() + self.old_authority.root_pem
@@ -226,11 +232,13 @@ class World:
         return path
 
     def write_base(self, directory: Path) -> Path:
-        """Write `base.toml`, for `certferry init --settings`: where everything is in this world,
-        without certificates and keys, and with a state of its own; give its path.
+        """Write `base.toml` for `certferry init --settings`, and return the path.
+
+        The file has the addresses of this world and the place of a separate state. The file has
+        no certificates and no keys.
         """
         keys = tuple(f'"env:{name}"' for name in self.environment)
-        place = directory / "init"  # a key file of its own, beside its state
+        place = directory / "init"  # a separate folder for the state and its key file
         place.mkdir(mode=0o700, exist_ok=True)
         rows = self._toml(place).splitlines()
         path = directory / "base.toml"
@@ -279,7 +287,7 @@ api = "{self.dnspod.url}"
 def demonstration(
     pace: Pace | None = None, certificate_validity: timedelta | None = None
 ) -> Iterator[World]:
-    """Run the world that the demo shows: its domains are there, and nothing is done yet."""
+    """Run the world with the demo's domains, as before the first run of certferry."""
     with World(pace=pace, certificate_validity=certificate_validity) as world:
         world.add_https_domain(DOMAINS[0])
         world.add_http_domain(DOMAINS[1])
@@ -293,8 +301,8 @@ def _dns(zones: Zones, pace: Pace) -> DnsService:
 
 
 def _at_qiniu(name: str) -> str:
-    """Return a domain's name as Qiniu spells it: wildcards begin with a dot.
+    """Return a domain's name in Qiniu's spelling: wildcards begin with a dot.
 
-    docs/facts/qiniu.md §5.2.
+    Source: docs/facts/qiniu.md §5.2.
     """
     return f".{base_name(name)}" if is_wildcard(name) else name

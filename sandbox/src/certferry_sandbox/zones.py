@@ -1,7 +1,7 @@
-"""The sandbox's DNS data: zones, records, and what of them had been written at a given moment.
+"""The sandbox's DNS data: zones, and the records of each zone at any moment.
 
-The provider's stand-in writes here and the name servers read here. A server that lags behind
-simply looks at an earlier moment: records appear and disappear on it late, in the same order.
+The stand-ins of DNS providers write the records, and the name servers read them. A server that
+lags reads an earlier moment, so records appear and disappear there late, in the same order.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Zone:
-    """A zone and the host names of the servers that are authoritative for it, first one primary.
+    """A zone and the host names of its authoritative servers, with the primary server first.
 
     `negative_ttl` is the SOA minimum in seconds (RFC 2308 §4).
     """
@@ -34,12 +34,11 @@ class Zone:
 
 @dataclass(frozen=True)
 class Record:
-    """One version of a record, in force from `since` until `until` (clock seconds).
+    """A record, in force from `since` until `until` (clock seconds).
 
-    `created` is when its first version was written.
-
-    `name` is the full name in lower-case A-labels without final dot. `value` is the raw text of
-    a TXT record, and for every other type what a zone file would say, with absolute names.
+    `created` is the moment of the record's creation. `name` is the full name in lower-case
+    A-labels, without the final dot. `value` is raw text for TXT. For other types, `value` is
+    written as in a zone file, with absolute names.
     """
 
     id: int
@@ -54,13 +53,13 @@ class Record:
     until: float = math.inf
 
     def is_served(self, at: float) -> bool:
-        """Return whether a server that looks at this moment shows the record."""
+        """Whether a server shows the record, if the server reads the moment `at`."""
         return self.enabled and self.since <= at < self.until
 
 
 @dataclass
 class _Contents:
-    """A zone, the versions of its records by name, and when it was changed (ascending)."""
+    """A zone, the versions of its records by name, and the moments of changes (ascending)."""
 
     zone: Zone
     versions: dict[str, list[Record]] = field(default_factory=dict)
@@ -70,7 +69,7 @@ class _Contents:
 class Zones:
     """Every zone of the sandbox. Safe to use from any thread.
 
-    A record's id stays the same through its changes and is never given again.
+    A record keeps its id for life, and no later record gets the same id.
     """
 
     def __init__(self, clock: Clock = time.monotonic) -> None:
@@ -78,10 +77,10 @@ class Zones:
         self._lock = threading.RLock()
         self._zones: dict[str, _Contents] = {}
         self._current: dict[int, Record] = {}
-        self._ids = itertools.count(189_596_266)  # a real one's size (docs/facts/dnspod.md §1.5)
+        self._ids = itertools.count(189_596_266)  # a real id's size (docs/facts/dnspod.md §1.5)
 
     def add_zone(self, name: str, nameservers: Iterable[str], *, negative_ttl: int = 600) -> Zone:
-        """Add a zone with its NS records. Raises ValueError if it exists or has no server."""
+        """Add a zone and its NS records. Raises ValueError for a known zone or without servers."""
         hosts = tuple(map(_tidy, nameservers))
         zone = Zone(_tidy(name), hosts, negative_ttl)
         with self._lock:
@@ -93,12 +92,12 @@ class Zones:
         return zone
 
     def zone(self, name: str) -> Zone:
-        """Return a zone by its exact name. Raises KeyError."""
+        """Return the zone with exactly this name. Raises KeyError."""
         with self._lock:
             return self._zones[_tidy(name)].zone
 
     def zones_above(self, name: str) -> list[Zone]:
-        """Return the zones that the name lies in, innermost first."""
+        """Return the zones that contain the name, with the innermost zone first."""
         labels = _tidy(name).split(".")
         parents = [".".join(labels[start:]) for start in range(len(labels))]
         with self._lock:
@@ -107,7 +106,7 @@ class Zones:
     def seed(
         self, name: str, rtype: str, value: str, *, ttl: int = 600, zone: str | None = None
     ) -> Record:
-        """Add a record that has always been there: every server shows it at once."""
+        """Add a record without a start time, so every server shows the record at once."""
         with self._lock:
             return self._put(self._new(name, rtype, value, ttl, zone))
 
@@ -121,9 +120,9 @@ class Zones:
         zone: str | None = None,
         enabled: bool = True,
     ) -> Record:
-        """Write a record now. It belongs to the innermost zone unless `zone` names another.
+        """Write a record now, in the innermost zone of the name or in `zone`.
 
-        Raises KeyError when no zone holds the name.
+        Raises KeyError if no zone contains the name.
         """
         with self._lock:
             record = self._new(name, rtype, value, ttl, zone)
@@ -142,7 +141,7 @@ class Zones:
         return zones[0].name
 
     def remove(self, record_id: int) -> Record:
-        """Remove a record; servers that lag go on showing it for their lag. Raises KeyError."""
+        """Remove a record now; servers that lag show the removal later. Raises KeyError."""
         with self._lock:
             record = self._current.pop(record_id)
             ended = replace(record, until=self.clock())
@@ -163,7 +162,7 @@ class Zones:
     def records(
         self, zone: str | None = None, *, name: str | None = None, rtype: str | None = None
     ) -> list[Record]:
-        """Return the records in force, disabled ones too, oldest first: the provider's own view."""
+        """Return the records in force, oldest first. Disabled records are included."""
         with self._lock:
             return [
                 record
@@ -174,13 +173,13 @@ class Zones:
             ]
 
     def served(self, zone: str, name: str, at: float) -> list[Record]:
-        """Return what a server that looks at this moment shows at exactly this name."""
+        """Return the records with exactly this name that a server shows at the moment `at`."""
         with self._lock:
             versions = self._zones[zone].versions.get(name, ())
             return [record for record in versions if record.is_served(at)]
 
     def exists(self, zone: str, name: str, at: float) -> bool:
-        """Return whether the name or one below it has a record (RFC 8020), or a zone lies there."""
+        """Whether the name, or a name below, has a record (RFC 8020) or is a zone's name."""
         with self._lock:
             return self.leads_to_a_zone(name) or any(
                 record.is_served(at)
@@ -190,12 +189,12 @@ class Zones:
             )
 
     def leads_to_a_zone(self, name: str) -> bool:
-        """Return whether the name is a zone's or lies above one; "" is the root."""
+        """Whether the name is a zone's name, or an ancestor of a zone; "" is the root."""
         with self._lock:
             return any(_is_at_or_below(zone, name) for zone in self._zones)
 
     def serial(self, zone: str, at: float) -> int:
-        """Return the SOA serial: 1, and one more for each change up to this moment."""
+        """Return the SOA serial: 1 plus the number of changes up to the moment `at`."""
         with self._lock:
             return 1 + bisect_right(self._zones[zone].changes, at)
 

@@ -1,1 +1,1 @@
-"""A stand-in of Alibaba Cloud DNS: `service` has its calls, `wire` its signature and answers."""
+"""A stand-in for Alibaba Cloud DNS: calls in `service`, signature and answers in `wire`."""

@@ -1,8 +1,8 @@
-"""A stand-in of Alibaba Cloud DNS's RPC API, writing to the zones that the name servers serve.
+"""A stand-in for Alibaba Cloud DNS's RPC API. It writes to the zones that the name servers serve.
 
-Documented (help.aliyun.com, Alibaba Cloud DNS and the OpenAPI gateway): calls, parameters, pages,
-error codes. From memory: the words of QuotaExceeded.TTL. Strict where the service is lenient: a
-parameter that a call does not have is refused.
+Calls, parameters, pages and error codes follow the vendor's documents (help.aliyun.com, Alibaba
+Cloud DNS and the OpenAPI gateway). The message of QuotaExceeded.TTL is from memory. The stand-in
+refuses a parameter that a call does not have; the real service is more lenient.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ WRITES = frozenset({"AddDomainRecord", "DeleteDomainRecord"})
 
 @dataclass(frozen=True)
 class Call:
-    """A call that arrived, answered or not."""
+    """A call that arrived, with or without an answer."""
 
     action: str
     params: Mapping[str, str]
@@ -48,23 +48,23 @@ class Call:
 
 @dataclass(frozen=True)
 class Domain:
-    """A domain of an account; its records are in the zone of the same name, in A-labels."""
+    """A domain of an account, named in A-labels. The zone of the same name has the records."""
 
     name: str
     owner: str
 
     @property
     def shown_name(self) -> str:
-        """The name as the account's owner wrote it."""
+        """The domain's name in Unicode."""
         return idna.decode(self.name)
 
 
 class AlidnsService(HttpStandIn):
     """Alibaba Cloud DNS on loopback, in plain HTTP.
 
-    `faults` are armed by action, as in `faults.add(Fault.reset_after(), on="AddDomainRecord")`.
-    `index_delay` keeps new records out of what is read for so many seconds of the zones' clock;
-    with `forgets_records` they are accepted and never written.
+    `faults` are armed by action: `faults.add(Fault.reset_after(), on="AddDomainRecord")`. Calls
+    that read see a new record only after `index_delay` seconds of the zones' clock. With
+    `forgets_records`, the stand-in accepts new records and writes none.
     """
 
     def __init__(
@@ -90,12 +90,12 @@ class AlidnsService(HttpStandIn):
     def add_account(
         self, key_id: str, secret: str, *, allowed: Sequence[str] | None = None
     ) -> Account:
-        """Open an account; the first one is the default of `add_domain`."""
+        """Open an account. `add_domain` uses the first account by default."""
         policy = None if allowed is None else frozenset(allowed)
         return self._accounts.add(Account(key_id, secret, policy))
 
     def add_domain(self, name: str, *, account: Account | None = None) -> Domain:
-        """Put a domain into an account, in Unicode or A-labels, with its zone if there is none."""
+        """Put a domain (in Unicode or A-labels) into an account, and add the zone if missing."""
         owner = account or self._accounts.first()
         domain = Domain(idna.encode(name, uts46=True).decode(), owner.key_id)
         with self._lock:
@@ -114,19 +114,23 @@ class AlidnsService(HttpStandIn):
         times: int = 1,
         does_the_work: bool = False,
     ) -> None:
-        """Answer the next calls of an action (a shell pattern) with this code, to callers whose
-        signature is right.
+        """Answer the next calls of an action (a shell pattern) with this code.
+
+        The stand-in first checks signature and parameters. With `does_the_work`, the call also
+        takes effect.
         """
         response = refuse(code, words or f"{code} happened.", status)
         self._script.add(action, response, times=times, does_the_work=does_the_work)
 
     def calls(self, action: str = "*") -> list[Call]:
-        """The calls so far of an action (a shell pattern), in the order of arrival."""
-        arrived = [Call(_action_of(one), _params_of(one)) for one in self.http.requests()]
+        """Return the calls so far of an action (a shell pattern), in the order of arrival."""
+        arrived = [
+            Call(_action_of(request), _params_of(request)) for request in self.http.requests()
+        ]
         return [call for call in arrived if fnmatchcase(call.action, action)]
 
     def writes(self) -> list[Call]:
-        """The calls so far that ask for a change."""
+        """Return the calls so far that ask for a change."""
         return [call for call in self.calls() if call.action in WRITES]
 
     def _answer(self, request: Request) -> Response:
@@ -155,7 +159,7 @@ class AlidnsService(HttpStandIn):
         return self._script.answer(action, lambda: respond(self._actions[action](account, params)))
 
     def _describe_domains(self, account: Account, params: Params) -> Body:
-        domains = [one for one in self._domains if one.owner == account.key_id]
+        domains = [domain for domain in self._domains if domain.owner == account.key_id]
         page, whole = params.page(domains, most=100)
         items = [
             {
@@ -184,7 +188,7 @@ class AlidnsService(HttpStandIn):
             if record.name == name and wanted in {"", record.rtype}
         ]
         page, whole = params.page(records, most=500)
-        return {"DomainRecords": {"Record": [_facts(one, domain) for one in page]}, **whole}
+        return {"DomainRecords": {"Record": [_facts(record, domain) for record in page]}, **whole}
 
     def _describe_record(self, account: Account, params: Params) -> Body:
         record, domain = self._record(account, params)
@@ -209,10 +213,10 @@ class AlidnsService(HttpStandIn):
         return {"RecordId": str(record.id)}
 
     def _must_fit(self, domain: Domain, name: str, rtype: str, value: str) -> None:
-        there = self._zones.records(domain.name, name=name)
-        if any((one.rtype, one.value) == (rtype, value) for one in there):
+        others = self._zones.records(domain.name, name=name)
+        if any((other.rtype, other.value) == (rtype, value) for other in others):
             raise Refused("DomainRecordDuplicate", "The DNS record already exists.")
-        if there and "CNAME" in {rtype, *(one.rtype for one in there)}:
+        if others and "CNAME" in {rtype, *(other.rtype for other in others)}:
             raise Refused("DomainRecordConflict", "The DNS record conflicts with other records.")
 
     def _delete(self, account: Account, params: Params) -> Body:
@@ -221,7 +225,9 @@ class AlidnsService(HttpStandIn):
         return {"RecordId": str(record.id)}
 
     def _domain(self, account: Account, name: str) -> Domain:
-        named = [one for one in self._domains if name.lower() in {one.name, one.shown_name}]
+        named = [
+            domain for domain in self._domains if name.lower() in {domain.name, domain.shown_name}
+        ]
         if not named:
             raise Refused("InvalidDomainName.NoExist", "The specified domain name does not exist.")
         for domain in named:
@@ -230,10 +236,10 @@ class AlidnsService(HttpStandIn):
         raise Refused("IncorrectDomainUser", "The domain name does not belong to this user.")
 
     def _record(self, account: Account, params: Params) -> tuple[Record, Domain]:
-        written = params.required("RecordId")
+        record_id = params.required("RecordId")
         for domain in self._domains:
             for record in self._zones.records(domain.name):
-                if str(record.id) == written and domain.owner == account.key_id:
+                if str(record.id) == record_id and domain.owner == account.key_id:
                     return record, domain
         raise _not_theirs()
 

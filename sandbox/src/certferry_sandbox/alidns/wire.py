@@ -1,9 +1,8 @@
-"""Alibaba Cloud DNS on the wire: answers with a RequestId, refusals with a code and its words, the
-RPC signature verified from the raw form, and the parameters of a call, read strictly.
+"""Alibaba Cloud DNS on the wire: answers, refusals, the RPC signature, and a call's parameters.
 
-The signature is written from the vendor's page ("RPC mechanism"), apart from the signing that
-certferry itself does, so that one checks the other: characters are encoded one by one, in a table
-of what stays as it is.
+An answer has a RequestId; a refusal has a code and a message as well. The signature is computed
+from the raw form, after the vendor's page ("RPC mechanism") and without certferry's own signing
+code, so that each checks the other. Every byte outside the table `STAYS` is percent-encoded.
 """
 
 from __future__ import annotations
@@ -18,13 +17,13 @@ from urllib.parse import unquote_to_bytes
 
 from certferry_sandbox.httpd import Response
 
-REQUEST_ID = "536E9CAD-DB30-4647-AC87-AA5CC38C5382"  # the documents' own
+REQUEST_ID = "536E9CAD-DB30-4647-AC87-AA5CC38C5382"  # from the vendor's examples
 
 Body = Mapping[str, Any]
 
 
 class Refused(Exception):
-    """The call ends with this code and nothing else."""
+    """The refusal of a call: an error code, a message and an HTTP status."""
 
     def __init__(self, code: str, words: str, status: int = 400) -> None:
         super().__init__(code, words)
@@ -34,12 +33,12 @@ class Refused(Exception):
 
 
 def respond(body: Body) -> Response:
-    """Return a success."""
+    """Return the answer to a call that succeeded."""
     return Response.json({"RequestId": REQUEST_ID, **body})
 
 
 def refuse(code: str, words: str, status: int = 400) -> Response:
-    """Return a refusal."""
+    """Return the answer to a refused call."""
     return Response.json(
         {
             "RequestId": REQUEST_ID,
@@ -55,7 +54,7 @@ def refuse(code: str, words: str, status: int = 400) -> Response:
 XML = Response(
     200, f"<Response><RequestId>{REQUEST_ID}</RequestId></Response>".encode(), "text/xml"
 )
-"""What comes to a caller that does not ask for JSON."""
+"""The answer to a caller that does not ask for JSON."""
 
 
 STAYS = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.~")
@@ -68,8 +67,9 @@ COMMON = (
 
 @dataclass
 class Account:
-    """An account with one AccessKey. `allowed` are the actions that its policy allows; `None` is
-    every one.
+    """An account with one AccessKey.
+
+    The account's policy allows the actions in `allowed`; `None` allows every action.
     """
 
     key_id: str
@@ -81,7 +81,10 @@ Pair = tuple[bytes, bytes]
 
 
 def read_form(raw: bytes) -> list[Pair]:
-    """Take a form apart, without any tolerance."""
+    """Return the names and values of a form.
+
+    Raises `Refused` for a part without `=`, and for a name that occurs twice.
+    """
     pairs = []
     for part in raw.split(b"&") if raw else []:
         name, equals, value = part.partition(b"=")
@@ -98,7 +101,7 @@ def _decoded(raw: bytes) -> bytes:
 
 
 def expected_signature(method: str, pairs: Sequence[Pair], secret: str) -> tuple[str, str]:
-    """Return the signature that a client must have made, and the string that it signs."""
+    """Return the right signature for a call, and the string to sign."""
     canonical = b"&".join(
         _encoded(name) + b"=" + _encoded(value)
         for name, value in sorted(pairs)
@@ -114,7 +117,7 @@ def _encoded(raw: bytes) -> bytes:
 
 
 class Accounts:
-    """The accounts that exist, and the check of what their keys sign."""
+    """All accounts, and the check of the signatures that their keys make."""
 
     def __init__(self) -> None:
         self._accounts: dict[str, Account] = {}
@@ -130,7 +133,7 @@ class Accounts:
         return next(iter(self._accounts.values()))
 
     def caller(self, method: str, pairs: Sequence[Pair], now: datetime) -> Account:
-        """Find out who signed a call. Raises Refused."""
+        """Return the account that signed a call. Raises `Refused`."""
         params = {name.decode(): value.decode(errors="replace") for name, value in pairs}
         for name in COMMON:
             if not params.get(name):
@@ -143,7 +146,7 @@ class Accounts:
             raise Refused("InvalidAccessKeyId.NotFound", "Specified access key is not found.", 404)
         expected, signed = expected_signature(method, pairs, account.secret)
         if not hmac.compare_digest(expected, params["Signature"]):
-            # The real one quotes what it would have signed, with the id of the key in it.
+            # The real service quotes its own string to sign, which contains the key's id.
             words = "Specified signature is not matched with our calculation. server string to sign"
             raise Refused("SignatureDoesNotMatch", f"{words} is:{signed}")
         nonce = params["SignatureNonce"]
@@ -181,7 +184,7 @@ ALLOWED: Mapping[str, frozenset[str]] = {
     "AddDomainRecord": frozenset({"DomainName", "RR", "Type", "Value", "TTL", "Priority", "Line"}),
     "DeleteDomainRecord": frozenset({"RecordId"}),
 }
-"""The parameters of each call, beside those of every one."""
+"""The parameters of each call, beside the parameters that every call has (`EVERYWHERE`)."""
 
 Item = TypeVar("Item")
 
@@ -193,32 +196,35 @@ class Params:
         self._fields = fields
 
     def must_be_of(self, allowed: frozenset[str]) -> None:
-        """Refuse what the call does not have."""
+        """Check that the call has only allowed parameters. Raises `Refused`."""
         for name in self._fields:
             if name not in allowed | EVERYWHERE:
                 raise Refused("UnsupportedParameter", f'The parameter "{name}" is not supported.')
 
     def text(self, name: str) -> str:
-        """Return a parameter; "" when it is not there."""
+        """Return a parameter, or "" if the call lacks the parameter."""
         return self._fields.get(name, "")
 
     def required(self, name: str) -> str:
-        """Return a parameter that must be there."""
+        """Return a parameter. Raises `Refused` if the parameter is missing or empty."""
         if not self.text(name):
             raise Refused("MissingParameter", f'The input parameter "{name}" is not supplied.')
         return self.text(name)
 
     def number(self, name: str, default: int, *, least: int, most: int = 2**31) -> int:
-        """Return a whole number within its bounds."""
-        written = self._fields.get(name)
-        if written is None:
+        """Return a whole number, or the default if the parameter is missing.
+
+        Raises `Refused` for a number outside the bounds.
+        """
+        digits = self._fields.get(name)
+        if digits is None:
             return default
-        if not (written.isascii() and written.isdigit() and least <= int(written) <= most):
+        if not (digits.isascii() and digits.isdigit() and least <= int(digits) <= most):
             raise Refused("InvalidParameter", f"The specified value of {name} is not valid.")
-        return int(written)
+        return int(digits)
 
     def page(self, items: Sequence[Item], *, most: int) -> tuple[Sequence[Item], dict[str, int]]:
-        """Return the page that was asked for, and what the answer says of the whole list."""
+        """Return the requested page, and the fields of the answer about the whole list."""
         size = self.number("PageSize", 20, least=1, most=most)
         number = self.number("PageNumber", 1, least=1)
         whole = {"TotalCount": len(items), "PageNumber": number, "PageSize": size}

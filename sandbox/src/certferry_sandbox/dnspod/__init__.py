@@ -1,3 +1,1 @@
-"""A stand-in of DNSPod's token API, built from docs/facts/dnspod.md §1 and §4: `service` joins its
-calls.
-"""
+"""A stand-in for DNSPod's token API, after docs/facts/dnspod.md §1 and §4; see `service`."""

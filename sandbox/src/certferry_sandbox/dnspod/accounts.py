@@ -1,5 +1,6 @@
-"""The accounts of the DNSPod stand-in: tokens, domains, what failed logins lead to, and the calls
-about accounts and domains (docs/facts/dnspod.md §1.5).
+"""The accounts of the DNSPod stand-in: tokens, domains and blocked logins.
+
+The calls about accounts and domains are here too (docs/facts/dnspod.md §1.5).
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ FAILURES = 30
 FAILURES_WITHIN = 300.0
 BLOCKED_FOR = 3600.0
 
-LIMIT_WITHIN = 3600.0  # seconds; how long a call counts against the limit of an hour
+LIMIT_WITHIN = 3600.0  # seconds for which a call counts against the hourly limit
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What DNSPod calls a plan in Chinese, and the least TTL it allows, in seconds."""
+    """A plan: its Chinese title at DNSPod, and the least TTL of a record, in seconds."""
 
     title: str
     min_ttl: int
 
 
-# The title of each plan (Domain.List's reference, field `grade`), and the least TTL in seconds: 600
-# free, 60 professional, 1 enterprise. That the old plans have their successors' is a guess.
+# Titles: the reference of Domain.List, field `grade`. Least TTLs: 600 for free plans, 60 for
+# professional plans, 1 for enterprise plans. The TTLs of the old plans (D_…) are a guess.
 PLANS = {
     "D_Free": Plan("免费套餐", 600),
     "D_Plus": Plan("个人豪华套餐", 60),
@@ -49,10 +50,10 @@ PLANS = {
 
 @dataclass
 class Domain:
-    """A domain as the account sees it; its records are in the zone of the same name.
+    """A domain of an account. The zone of the same name has the records.
 
-    `status` is enable, pause, spam or lock. `records_per_name` is how many records of one type
-    the plan allows at one name, `levels` how many labels left of the domain.
+    `status` is enable, pause, spam or lock. The plan allows `records_per_name` records of one
+    type at one name, and names with `levels` labels left of the domain.
     """
 
     id: int
@@ -66,16 +67,16 @@ class Domain:
 
     @property
     def unicode_name(self) -> str:
-        """The name as the account's owner wrote it."""
+        """The domain's name in Unicode."""
         return idna.decode(self.name)
 
     @property
     def is_vip(self) -> bool:
-        """Return whether the plan is a paid one."""
+        """Whether the plan is paid."""
         return not self.grade.endswith("_Free")
 
     def is_meant_by(self, domain_id: str, name: str) -> bool:
-        """Return whether an id, or without one a name in either spelling, means this domain."""
+        """Whether the id means this domain; without an id, the name in Unicode or A-labels."""
         if domain_id:
             return domain_id == str(self.id)
         return name.lower() in {self.name, self.unicode_name}
@@ -85,7 +86,7 @@ class Domain:
 class Account:
     """An account with one API token. The domains are in the order of their addition.
 
-    `calls` are the moments of the calls that count against the limit of an hour.
+    `calls` has the moments of the calls that count against the hourly limit.
     """
 
     token_id: str
@@ -116,11 +117,11 @@ class Accounts:
         return account
 
     def next_domain_id(self) -> int:
-        """Return an id that no domain has had."""
+        """Return a new id for a domain."""
         return next(self._domain_ids)
 
     def first(self) -> Account:
-        """Return the account that was opened first. Raises LookupError where no account is open."""
+        """Return the account that was opened first. Raises LookupError without an account."""
         for account in self._by_token_id.values():
             return account
         raise LookupError("no account has been added")
@@ -128,9 +129,9 @@ class Accounts:
     def domain(
         self, account: Account, params: Params, *, unknown: Status, not_owner: Status
     ) -> Domain:
-        """Find the account's domain that `domain_id`, or else `domain`, speaks of.
+        """Return the account's domain with the call's `domain_id`, or else with the `domain` name.
 
-        Raises Refused: `unknown` for what no account has, `not_owner` for what another has.
+        Raises Refused: `unknown` if no account has the domain, `not_owner` if another account has.
         """
         for owner in (account, *self._by_token_id.values()):
             for domain in owner.domains:
@@ -141,7 +142,10 @@ class Accounts:
         raise Refused(unknown)
 
     def login(self, params: Params) -> Account:
-        """Check a token. Raises Refused, and -8 for an hour to a caller that failed too often."""
+        """Return the account of a login token.
+
+        Raises Refused. A token id with too many failures gets -8 for an hour.
+        """
         token_id = params.text("login_token").partition(",")[0]
         with self._lock:
             now = self._clock()
@@ -154,7 +158,7 @@ class Accounts:
                 raise
 
     def count(self, account: Account) -> None:
-        """Count a call. Raises Refused with -2 for one too many in an hour, which counts too."""
+        """Count a call. Raises Refused with -2 above the hourly limit; the call still counts."""
         if self.calls_per_hour is None:
             return
         now = self._clock()
@@ -197,11 +201,11 @@ class DomainCalls:
         self._page_limit = page_limit
 
     def version(self, account: Account, params: Params) -> Body:
-        """Info.Version: the version is the status message, so nothing comes beside it."""
+        """Info.Version: return an empty body, because the status message is the version."""
         return {}
 
     def list_domains(self, account: Account, params: Params) -> Body:
-        """Domain.List: a page of the account's domains; their ids are numbers here."""
+        """Domain.List: return a page of the account's domains, with ids as numbers."""
         offset = params.number("offset", 0, Status.LIST_BAD_OFFSET)
         length = params.number("length", self._page_limit, Status.LIST_BAD_LENGTH, least=1)
         if params.text("type", "all") != "all":
@@ -215,11 +219,11 @@ class DomainCalls:
         }
 
     def info(self, account: Account, params: Params) -> Body:
-        """Domain.Info: one domain; its id is a string here."""
+        """Domain.Info: return one domain, with the id as a string."""
         return {"domain": self._facts(self._one(account, params))}
 
     def purview(self, account: Account, params: Params) -> Body:
-        """Domain.Purview: what the plan allows, under Chinese names and as strings or numbers."""
+        """Domain.Purview: return the plan's limits, by Chinese names, as strings or numbers."""
         domain = self._one(account, params)
         facts = {
             "记录TTL最低": str(domain.min_ttl),

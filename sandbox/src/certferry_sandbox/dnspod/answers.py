@@ -1,7 +1,6 @@
-"""How DNSPod's token API answers, status codes with their words and two formats, and the parameters
-of a call: a form, read strictly.
+"""DNSPod's token API on the wire: answers with a status, and the parameters of a call.
 
-Everything below comes from docs/facts/dnspod.md §1.1 and §1.4.
+The source of everything below is docs/facts/dnspod.md §1.1 and §1.4.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ from urllib.parse import parse_qsl
 
 from certferry_sandbox.httpd import Request, Response
 
-CHINA = timezone(timedelta(hours=8))  # what `created_at` and its like are in, without saying so
-LONG_AGO = "2015-01-18 20:21:45"  # when everything that was always there was made
+CHINA = timezone(timedelta(hours=8))  # `created_at` and similar fields do not name this zone
+LONG_AGO = "2015-01-18 20:21:45"  # the date of domains and records that were there from the start
 COOKIES = (
     ("Set-Cookie", "DNSPODID=0123456789abcdef; path=/"),
     ("Set-Cookie", "_xsrf=0123456789abcdef; path=/"),
 )
 
 Body = Mapping[str, Any]
-"""What an answer holds beside its status."""
+"""The fields of an answer beside the status."""
 
 
 class Status(Enum):
-    """A status code and its words in English and Chinese.
+    """A status code, and its message in English and Chinese.
 
-    Several calls use one code for different things.
+    A code can have another meaning in another call.
     """
 
     DONE = ("1", "Action completed successful", "操作已经成功完成")
@@ -77,16 +76,16 @@ class Status(Enum):
 
     @property
     def code(self) -> str:
-        """The number, which the API gives as a string."""
+        """The code: a number as a string, as in answers."""
         return self.value[0]
 
     def words(self, lang: str) -> str:
-        """The message; anything but `cn` is English."""
+        """Return the message: Chinese for `cn`, English for any other language."""
         return self.value[2 if lang == "cn" else 1]
 
 
 class Refused(Exception):
-    """The call ends with this status and nothing else; `english` says more than its own words."""
+    """The refusal of a call with a status. `english` replaces the status' English message."""
 
     def __init__(self, status: Status, english: str = "") -> None:
         super().__init__(status.code, english or status.words("en"))
@@ -94,27 +93,27 @@ class Refused(Exception):
         self._english = english
 
     def words(self, lang: str) -> str:
-        """The message; anything but `cn` is English."""
+        """Return the message: Chinese for `cn`, English for any other language."""
         return self._english if self._english and lang != "cn" else self.status.words(lang)
 
 
 def in_china(moment: datetime) -> str:
-    """Write a moment as the API does."""
+    """Return a moment as text in Chinese time, as the API writes moments."""
     return moment.astimezone(CHINA).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def respond(whole: Body, *, as_json: bool) -> Response:
-    """Return an answer in one of the two formats; HTTP says 200 to all."""
+    """Return an answer in JSON or XML. The HTTP status is always 200."""
     if as_json:
-        # The real service declares JSON as a page, so a client that goes by the type is lost.
+        # The real service declares JSON as HTML, so clients cannot rely on the Content-Type.
         text = json.dumps(whole, ensure_ascii=False, separators=(",", ":")).encode()
         return Response(200, text, "text/html;charset=UTF-8", COOKIES)
-    # XML, which no client of this stand-in reads.
+    # A placeholder, because no client of this stand-in reads XML.
     return Response(200, b"<dnspod/>", "text/xml;charset=UTF-8", COOKIES)
 
 
 def page(status: int, title: str) -> Response:
-    """Return a page of the kind that comes from in front of the API."""
+    """Return an HTML error page, as the proxy in front of the API does."""
     html = f"<html><head><title>{title}</title></head><body>{title}</body></html>"
     return Response(status, html.encode(), "text/html", COOKIES)
 
@@ -123,14 +122,17 @@ FORM = "application/x-www-form-urlencoded"
 
 
 class Params:
-    """The fields of one form; of a field that is given twice, the last counts."""
+    """The fields of one form. The last value of a repeated field counts."""
 
     def __init__(self, fields: dict[str, str]) -> None:
         self.fields = fields
 
     @classmethod
     def of(cls, request: Request) -> Params:
-        """Read the body if it is declared as a form, and the query of anything but a POST."""
+        """Return the fields of a request: of the body for a POST, of the query otherwise.
+
+        A body that is not declared as a form has no fields.
+        """
         if request.method != "POST":
             return cls(dict(parse_qsl(request.query)))
         declared = request.headers.get("Content-Type", "").partition(";")[0].strip().lower()
@@ -139,18 +141,21 @@ class Params:
         return cls(dict(parse_qsl(request.body.decode(errors="replace"), keep_blank_values=True)))
 
     def text(self, name: str, default: str = "") -> str:
-        """Return a field, or the default when it is not there."""
+        """Return a field, or the default if the field is missing."""
         return self.fields.get(name, default)
 
     def number(self, name: str, default: int, refusal: Status, *, least: int = 0) -> int:
-        """Return a whole number of at least `least`. Raises Refused with `refusal` otherwise."""
-        written = self.fields.get(name)
-        if written is None:
+        """Return a whole number, or the default if the field is missing.
+
+        Raises Refused with `refusal` for other text and for a number below `least`.
+        """
+        digits = self.fields.get(name)
+        if digits is None:
             return default
-        if not written.isascii() or not written.isdigit() or int(written) < least:
+        if not digits.isascii() or not digits.isdigit() or int(digits) < least:
             raise Refused(refusal)
-        return int(written)
+        return int(digits)
 
     def says_no(self, name: str) -> bool:
-        """Return whether a field is `no`."""
+        """Whether a field is `no`."""
         return self.fields.get(name) == "no"

@@ -1,6 +1,7 @@
-"""The calls about records (docs/facts/dnspod.md §1.5). They write to the zones that are served.
+"""The calls about records (docs/facts/dnspod.md §1.5). They write to the zones that servers serve.
 
-Only the default line exists here, and no MX records: every other line or type is refused.
+Only the default line exists here. Another line, an MX record, and every type outside `TYPES` are
+refused.
 """
 
 from __future__ import annotations
@@ -30,14 +31,14 @@ INFO = {
     "record_line": "line",
     "record_line_id": "line_id",
 }
-"""What Record.Info calls a record's fields, and what they are called in lists."""
+"""The name of each field in Record.Info, and the name of the same field in lists."""
 TOO_MANY = {"A": Status.TOO_MANY_A, "CNAME": Status.TOO_MANY_CNAME}
 LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
 
 
 @dataclass(frozen=True)
 class RequestedRecord:
-    """What a call asks a record to be."""
+    """The record that a call asks for."""
 
     name: str
     rtype: str
@@ -49,8 +50,8 @@ class RequestedRecord:
 class RecordCalls:
     """Record.List, Record.Info, Record.Create and Record.Remove.
 
-    A new record is in lists only after `index_delay` seconds (§1.7), while all other
-    rules know it at once.
+    Lists show a new record only after `index_delay` seconds (§1.7). All other calls see the
+    record at once.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ class RecordCalls:
         self._nameservers = nameservers
 
     def list_records(self, account: Account, params: Params) -> Body:
-        """Record.List: a page of the domain's records, every value a string."""
+        """Record.List: return a page of the domain's records, with every value as a string."""
         domain = self._accounts.domain(
             account, params, unknown=Status.BAD_DOMAIN, not_owner=Status.NOT_OWNER_RECORDS
         )
@@ -99,21 +100,25 @@ class RecordCalls:
         }
 
     def _indexed(self, domain: Domain) -> list[Record]:
-        """Return what lists show. The NS records of the apex are DNSPod's own, wherever the
-        registry delegates the domain to.
+        """Return the records in lists.
+
+        The apex has DNSPod's own NS records there, even if the registry delegates the domain to
+        other servers.
         """
         moment = self._zones.clock() - self.index_delay
-        found = [r for r in self._zones.records(domain.name) if r.created <= moment]
-        held = [record for record in found if _is_held(record, domain)]
+        records = [r for r in self._zones.records(domain.name) if r.created <= moment]
+        held = [record for record in records if _is_held(record, domain)]
         own = [
             replace(record, value=f"{host}.")
             for record, host in zip(held, self._nameservers, strict=False)
         ]
-        return [*own, *(record for record in found if record not in held)]
+        return [*own, *(record for record in records if record not in held)]
 
     def info(self, account: Account, params: Params) -> Body:
-        """Record.Info: one record, whose fields have other names than in lists, and are fewer.
-        After the vendor's page (DNSPod/dnspod-api-doc, source/records.rst, its example of 2016).
+        """Record.Info: return one record, with fewer fields than in lists, and other names.
+
+        Source: the example of 2016 in the vendor's page (DNSPod/dnspod-api-doc,
+        source/records.rst).
         """
         domain = self._accounts.domain(
             account, params, unknown=Status.BAD_DOMAIN, not_owner=Status.NOT_OWNER_WRITE
@@ -128,7 +133,7 @@ class RecordCalls:
         }
 
     def create(self, account: Account, params: Params) -> Body:
-        """Record.Create: the id is a string here."""
+        """Record.Create: write a record, and return the record with the id as a string."""
         domain = self._writable(account, params)
         requested = self._requested(domain, params, bad_ttl=Status.CREATE_BAD_TTL)
         self._must_fit(requested, self._zones.records(domain.name, name=requested.name), domain)
@@ -150,7 +155,7 @@ class RecordCalls:
         }
 
     def remove(self, account: Account, params: Params) -> Body:
-        """Record.Remove: nothing but the status."""
+        """Record.Remove: remove a record, and return an empty body."""
         domain = self._writable(account, params)
         self._zones.remove(self._record(domain, params).id)
         return {}
@@ -166,9 +171,9 @@ class RecordCalls:
         return domain
 
     def _record(self, domain: Domain, params: Params) -> Record:
-        written = params.text("record_id")
+        record_id = params.text("record_id")
         for record in self._zones.records(domain.name):
-            if str(record.id) == written:
+            if str(record.id) == record_id:
                 if _is_held(record, domain):
                     raise Refused(Status.NOT_OWNER_WRITE)
                 return record
@@ -181,7 +186,7 @@ class RecordCalls:
             raise Refused(Status.BAD_TYPE)
         ttl = params.number("ttl", domain.min_ttl, bad_ttl)
         if ttl < domain.min_ttl:
-            # The words of tengattack/certbot-dns-dnspod #1, where 60 was asked of a free plan.
+            # Message: tengattack/certbot-dns-dnspod #1, after a TTL of 60 on a free plan.
             raise Refused(bad_ttl, f"Record ttl is limited({domain.min_ttl})")
         if ttl > MAX_TTL:
             raise Refused(bad_ttl)
@@ -192,16 +197,16 @@ class RecordCalls:
         return RequestedRecord(name, rtype, _value(rtype, params), ttl, state == "enable")
 
     def _must_be_default_line(self, params: Params) -> None:
-        """The id wins when both are given."""
-        given = params.text("record_line_id") or params.text("record_line")
-        if given != (LINE_ID if params.text("record_line_id") else self._line):
+        """Check the line; a `record_line_id` wins over a `record_line`. Raises Refused."""
+        line = params.text("record_line_id") or params.text("record_line")
+        if line != (LINE_ID if params.text("record_line_id") else self._line):
             raise Refused(Status.BAD_LINE)
 
     def _must_fit(self, requested: RequestedRecord, others: list[Record], domain: Domain) -> None:
         same_type = [record for record in others if record.rtype == requested.rtype]
         if any(record.value == requested.value for record in same_type):
             raise Refused(Status.DUPLICATE)
-        # A CNAME stands alone at its name (RFC 1034 §3.6.2).
+        # A CNAME excludes other records at the same name (RFC 1034 §3.6.2).
         if len(same_type) != len(others) and (
             requested.rtype == "CNAME" or any(record.rtype == "CNAME" for record in others)
         ):
@@ -245,7 +250,7 @@ def _is_wanted(record: Record, domain: Domain, params: Params) -> bool:
 
 
 def _is_held(record: Record, domain: Domain) -> bool:
-    """Return whether this is one of the NS records that delegate the domain."""
+    """Whether the record is an NS record at the domain's apex."""
     return record.rtype == "NS" and record.name == domain.name
 
 
@@ -271,7 +276,10 @@ def _full_name(sub_domain: str, domain: Domain) -> str:
 
 
 def _value(rtype: str, params: Params) -> str:
-    """Take TXT as it is, quotes included; everything else must make sense in DNS."""
+    """Return the value of a record. Raises Refused for an empty value or a value that DNS rejects.
+
+    A TXT value stays as written, quotes included.
+    """
     value = params.text("value")
     if rtype in {"CNAME", "NS"}:
         value = f"{value.rstrip('.')}."

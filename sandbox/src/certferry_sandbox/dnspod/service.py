@@ -1,8 +1,9 @@
-"""A stand-in of DNSPod's token API (dnsapi.cn), writing to the zones that the name servers serve.
+"""A stand-in for DNSPod's token API (dnsapi.cn). It writes to the zones that name servers serve.
 
-Built from docs/facts/dnspod.md §1 and §4. Where the service is lenient towards clients
-that it may ban later, this one is strict at once: it wants the documented User-Agent, a form, and
-exact names. API 3.0 is another service and not here.
+Source: docs/facts/dnspod.md §1 and §4. The real service tolerates clients that break a rule, and
+may ban them later. The stand-in refuses at once a request without the documented User-Agent, a
+body that is not a form, and an action in another spelling. API 3.0 has a stand-in of its own
+(`certferry_sandbox.tencentcloud`).
 """
 
 from __future__ import annotations
@@ -26,18 +27,18 @@ from certferry_sandbox.zones import Zones
 
 NAMESERVERS = ("f1g1ns1.dnspod.net", "f1g1ns2.dnspod.net")
 VERSION = "4.6"
-PAGE_LIMIT = 3000  # records and domains in one answer, whatever is asked for
+PAGE_LIMIT = 3000  # records or domains in one answer, at most
 USER_AGENT = re.compile(r"[\w .-]+/\S+ \(\S+@\S+\)")  # "Program-Name/Version (mail)" (§1.2, §4)
 WRITES = frozenset({"Record.Create", "Record.Remove"})
 
 Action = Callable[[Account, Params], Body]
 Answer = tuple[str, str, Body]
-"""A status' code and its words, and what else is answered."""
+"""A status code, its message, and the other fields of an answer."""
 
 
 @dataclass(frozen=True)
 class Call:
-    """A call that arrived, answered or not: its action, and its form without the token."""
+    """A call that arrived, answered or refused: its action, and its form without the token."""
 
     action: str
     params: Mapping[str, str]
@@ -46,13 +47,12 @@ class Call:
 class DnspodService(HttpStandIn):
     """DNSPod's token API on loopback, in plain HTTP.
 
-    Accounts and domains are added by methods. What goes wrong is armed on `faults`, for instance
-    `faults.add(Fault.reset_after(), on="POST /Record.Create")`, or with `answer_next`.
-    `index_delay` keeps new records out of lists for so many seconds; what an account calls beyond
-    `calls_per_hour` is answered with -2. The zones' clock times both and the blocked logins; `now`
-    is the wall clock that answers show. `nameservers` serve the domains that are added without a
-    zone of their own. `line` is the default line's name, and `page_limit` the longest list:
-    `default` and 500 at the international sibling (§1.8).
+    `add_account` and `add_domain` fill the accounts. `faults` and `answer_next` arm errors, for
+    instance `faults.add(Fault.reset_after(), on="POST /Record.Create")`. The zones' clock measures
+    `index_delay`, `calls_per_hour` and blocked logins; answers show the wall clock `now`.
+    `nameservers` serve each zone that `add_domain` adds. `line` is the name of the default line,
+    and `page_limit` the length of the longest list. The international sibling has `default` and
+    500 (§1.8).
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class DnspodService(HttpStandIn):
 
     @property
     def index_delay(self) -> float:
-        """Seconds until a new record is in lists."""
+        """The seconds until lists show a new record."""
         return self._records.index_delay
 
     @index_delay.setter
@@ -106,7 +106,10 @@ class DnspodService(HttpStandIn):
 
     @property
     def calls_per_hour(self) -> int | None:
-        """The calls that an account may make within any hour; `None` is no limit."""
+        """The calls of an account within any hour, at most; `None` sets no limit.
+
+        Further calls get -2.
+        """
         return self._accounts.calls_per_hour
 
     @calls_per_hour.setter
@@ -114,7 +117,7 @@ class DnspodService(HttpStandIn):
         self._accounts.calls_per_hour = calls
 
     def add_account(self, token_id: str, token: str, email: str = "ops@example.com") -> Account:
-        """Open an account. The first one is the default of `add_domain`."""
+        """Open an account. `add_domain` uses the first account by default."""
         return self._accounts.add(token_id, token, email)
 
     def add_domain(
@@ -128,9 +131,9 @@ class DnspodService(HttpStandIn):
         records_per_name: int = 100,
         levels: int = 10,
     ) -> Domain:
-        """Put a domain into an account, in Unicode or A-labels, with its zone if there is none.
+        """Put a domain (in Unicode or A-labels) into an account. A missing zone is added.
 
-        `grade` is the plan, one of `PLANS`; `min_ttl` another least TTL than the plan's.
+        `grade` is the plan, a key of `PLANS`. `min_ttl` replaces the least TTL of the plan.
         """
         owner = account or self._accounts.first()
         domain = Domain(
@@ -160,16 +163,17 @@ class DnspodService(HttpStandIn):
     ) -> None:
         """Answer the next calls of an action (a shell pattern) with this status code.
 
-        The caller must be logged in; the work is left undone unless `does_the_work`.
+        The stand-in first checks the login and the limit of calls. With `does_the_work`, the call
+        also takes effect.
         """
-        known = [status.words("en") for status in Status if status.code == code]
-        words = message or "".join(known[:1])
+        messages = [status.words("en") for status in Status if status.code == code]
+        words = message or "".join(messages[:1])
         self._script.add(action, (code, words, {}), times=times, does_the_work=does_the_work)
 
     def calls(self, action: str = "*") -> list[Call]:
-        """The calls so far of an action (a shell pattern), in the order of arrival."""
+        """Return the calls so far of an action (a shell pattern), in the order of arrival."""
         arrived = self.http.requests("POST /*")
-        with self._lock:  # each is read once, however often it is asked for
+        with self._lock:  # each request is parsed only once
             self._calls += [
                 Call(request.path.removeprefix("/"), _without_token(Params.of(request)))
                 for request in arrived[len(self._calls) :]
@@ -177,11 +181,11 @@ class DnspodService(HttpStandIn):
             return [call for call in self._calls if fnmatchcase(call.action, action)]
 
     def writes(self) -> list[Call]:
-        """The calls so far that ask for a change."""
+        """Return the calls so far that ask for a change."""
         return [call for call in self.calls() if call.action in WRITES]
 
     def refused_user_agents(self) -> list[str]:
-        """The User-Agent of every request that could have had the account banned."""
+        """Return the User-Agents that break DNSPod's rule, and could get an account banned."""
         agents = [request.headers.get("User-Agent", "") for request in self.http.requests()]
         return [agent for agent in agents if not USER_AGENT.fullmatch(agent)]
 

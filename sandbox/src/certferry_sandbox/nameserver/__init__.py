@@ -1,3 +1,3 @@
-"""Name servers of the sandbox, from a question in bytes to an answer: `service` has the servers,
-`lookup` what they know.
+"""The sandbox's name servers: `service` has the servers, `lookup` the search in the zones, and
+`daemon` the sockets.
 """

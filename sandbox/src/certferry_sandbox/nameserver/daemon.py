@@ -1,5 +1,7 @@
-"""DNS over UDP and TCP on several loopback addresses and one port, in one background thread, and
-over HTTPS (RFC 8484) for questions by POST.
+"""The sockets of the name servers: DNS over UDP, TCP and HTTPS.
+
+`DnsDaemon` listens on several loopback addresses and one port, in one background thread.
+`HttpsDns` answers questions by POST (RFC 8484).
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ LENGTH_PREFIX = 2  # bytes before each message on TCP (RFC 1035 §4.2.2)
 
 
 class Transport(Enum):
-    """How a query came."""
+    """The transport of a query."""
 
     UDP = "udp"
     TCP = "tcp"
@@ -34,14 +36,14 @@ class Transport(Enum):
 
 @dataclass(frozen=True)
 class Reply:
-    """A message to send, after some seconds."""
+    """A message, and the seconds to wait before sending the message."""
 
     wire: bytes
     after: float = 0.0
 
 
 Handler = Callable[[bytes, Transport], Reply | None]
-"""A query as it came → the reply, or None to say nothing. Called in the background thread."""
+"""Query in bytes → reply, or None for silence. The background thread calls the handler."""
 
 
 @dataclass(frozen=True)
@@ -53,9 +55,9 @@ class _Running:
 
 
 class DnsDaemon:
-    """Listens on every address of `handlers`, UDP and TCP, all on the same port.
+    """Listens on every address of `handlers`, over UDP and TCP, on the same port.
 
-    Port 0 finds one that is free on all of them.
+    With port 0, `start` chooses a port that is free on all addresses.
     """
 
     def __init__(self, handlers: Mapping[str, Handler], *, port: int = 0) -> None:
@@ -65,13 +67,13 @@ class DnsDaemon:
 
     @property
     def port(self) -> int:
-        """The common port. Raises RuntimeError while the daemon is stopped."""
+        """The port of all addresses. Raises RuntimeError while the daemon is stopped."""
         if self._running is None:
             raise RuntimeError("the name servers are not running")
         return self._running.port
 
     def start(self) -> Self:
-        """Listen. Raises OSError when the wanted port is taken on one of the addresses."""
+        """Listen. Raises OSError if the wanted port is taken on an address."""
         sockets = _bind_all(list(self._handlers), self._wanted)
         loop, stopping = asyncio.new_event_loop(), asyncio.Event()
 
@@ -94,7 +96,7 @@ class DnsDaemon:
 
 @dataclass(frozen=True)
 class _Sockets:
-    """What one address listens on."""
+    """The UDP and the TCP socket of an address."""
 
     address: str
     port: int
@@ -130,7 +132,7 @@ def _bind(address: str, port: int) -> _Sockets:
         udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         udp.bind((address, port))
         port = udp.getsockname()[1]
-        # A stopped server's old connections must not keep a fixed port from being used again.
+        # Old connections of a stopped server would otherwise block a fixed port.
         tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         tcp.bind((address, port))
         tcp.listen()
@@ -160,7 +162,7 @@ async def _serve(
 
 
 class _Datagrams(asyncio.DatagramProtocol):
-    """One address's UDP side."""
+    """The UDP side of an address."""
 
     _transport: asyncio.DatagramTransport
 
@@ -184,7 +186,7 @@ class _Datagrams(asyncio.DatagramProtocol):
 async def _stream(
     handler: Handler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
-    """One TCP connection, until the client hangs up."""
+    """Serve a TCP connection until the client hangs up."""
     with contextlib.closing(writer), contextlib.suppress(EOFError, ConnectionError):
         while True:
             length = int.from_bytes(await reader.readexactly(LENGTH_PREFIX))
@@ -198,13 +200,14 @@ async def _stream(
 
 MESSAGE = "application/dns-message"
 PATH = "/dns-query"
-_ID = slice(0, 2)  # of a message: 16 bits (RFC 1035 §4.1.1)
+_ID = slice(0, 2)  # bytes of a message's id (RFC 1035 §4.1.1)
 
 
 class HttpsDns(HttpService):
-    """Passes questions on to a resolver. `tls` is a server's context. Stricter than the RFC: the id
-    of a question must be 0, and a client must say that it accepts messages (§4.1 has both as
-    SHOULD).
+    """A server that passes questions on to a resolver. `tls` is the server's TLS context.
+
+    A question must have the id 0, and a client must send an Accept header for messages. RFC 8484
+    §4.1 has both rules as SHOULD.
     """
 
     def __init__(self, resolver: Handler, tls: ssl.SSLContext, *, host: str = "127.0.0.1") -> None:
@@ -213,7 +216,7 @@ class HttpsDns(HttpService):
 
     @property
     def question_url(self) -> str:
-        """Where questions go."""
+        """The URL for questions."""
         return f"{self.url}{PATH}"
 
     def _answer(self, request: Request) -> Response:

@@ -1,5 +1,7 @@
-"""What a name server answers: a name is looked up in the zones (CNAME chains, wildcards, the ways
-of not existing), and a message is made of what is found. No sockets here.
+"""The answers of a name server, without sockets.
+
+`Lookup` searches the zones for a name, with CNAME chains, wildcards and missing names.
+`Authority` and `answer_recursively` make a message of the result.
 """
 
 from __future__ import annotations
@@ -31,22 +33,22 @@ ROOT = Zone("", ("a.root-servers.net",))
 
 @dataclass(frozen=True)
 class Seat:
-    """The zone that answers for a name, and the moment at which it is looked at."""
+    """The zone that answers for a name, and the moment whose records count."""
 
     zone: Zone
     at: float
 
 
 FindSeat = Callable[[str], Seat | None]
-"""Name → the server that answers for it; None where this server has nothing to say."""
+"""Name → the zone that answers for the name; None if the server has no such zone."""
 
 
 @dataclass
 class Found:
-    """What was met on the way, and how it ended.
+    """The result of a lookup: the records on the way, and the code at the end.
 
-    `soa` is there when the last word was "no such name" or "no such type". Without it `answer`
-    ends in what was asked for, or in an alias that leads to where this server has no say.
+    `soa` is set if the last name does not exist, or has no record of the type. Without an SOA,
+    `answer` ends with the wanted records, or with an alias to a name outside the server's zones.
     """
 
     answer: list[dns.rrset.RRset] = field(default_factory=list)
@@ -55,15 +57,15 @@ class Found:
 
 
 class Lookup:
-    """One server's way of looking: the zones, and which of them it may speak for."""
+    """A server's search: in all zones, or in the zones that the server serves."""
 
     def __init__(self, zones: Zones, find_seat: FindSeat) -> None:
         self._zones = zones
         self._find_seat = find_seat
 
     def follow(self, name: dns.name.Name, rdtype: dns.rdatatype.RdataType) -> Found:
-        """Look the name up, along its aliases. A loop ends in SERVFAIL."""
-        found = Found()
+        """Return the result for a name, after following aliases. A loop ends in SERVFAIL."""
+        result = Found()
         visited: set[dns.name.Name] = set()
         while (seat := self._find_seat(to_text(name))) is not None:
             if name in visited:
@@ -73,20 +75,20 @@ class Lookup:
             wanted = self._of_type(records or [], rdtype, seat, to_text(name))
             alias = [record for record in records or [] if record.rtype == "CNAME"]
             if wanted or not alias:
-                return self._ended(found, name, wanted, seat, exists=records is not None)
-            found.answer.append(rrset(name, alias))
-            name = found.answer[-1][0].target
-        return found
+                return self._ended(result, name, wanted, seat, exists=records is not None)
+            result.answer.append(rrset(name, alias))
+            name = result.answer[-1][0].target
+        return result
 
     def _ended(
-        self, found: Found, name: dns.name.Name, wanted: list[Record], seat: Seat, *, exists: bool
+        self, result: Found, name: dns.name.Name, wanted: list[Record], seat: Seat, *, exists: bool
     ) -> Found:
         if wanted:
-            found.answer.append(rrset(name, wanted))
+            result.answer.append(rrset(name, wanted))
         else:
-            found.soa = self._soa(seat)
-            found.rcode = dns.rcode.NOERROR if exists else dns.rcode.NXDOMAIN
-        return found
+            result.soa = self._soa(seat)
+            result.rcode = dns.rcode.NOERROR if exists else dns.rcode.NXDOMAIN
+        return result
 
     def _of_type(
         self, records: list[Record], rdtype: dns.rdatatype.RdataType, seat: Seat, name: str
@@ -97,7 +99,7 @@ class Lookup:
         return [record for record in records if record.rtype == wanted]
 
     def _records(self, seat: Seat, name: str) -> list[Record] | None:
-        """Return the records of a name, or a wildcard's (RFC 4592 §3.3.1); None: no such name."""
+        """Return the records of a name or its wildcard (RFC 4592 §3.3.1); None for no such name."""
         zone, at = seat.zone, seat.at
         if zone is ROOT:
             return [] if self._zones.leads_to_a_zone(name) else None
@@ -117,14 +119,14 @@ class Lookup:
 
 
 def rrset(name: dns.name.Name, records: list[Record]) -> dns.rrset.RRset:
-    """Return records of one name and one type, at least one, as DNS knows them."""
+    """Return records of one name and one type as an RRset. `records` is not empty."""
     rdatas = [rdata(record.rtype, record.value) for record in records]
     return dns.rrset.from_rdata_list(name, min(record.ttl for record in records), rdatas)
 
 
 @lru_cache(maxsize=4096)
 def rdata(rtype: str, value: str) -> dns.rdata.Rdata:
-    """Return a record's value as DNS knows it. Raises DNSException if it cannot be."""
+    """Return a record's value as dnspython's Rdata. Raises DNSException for an invalid value."""
     if rtype == "TXT":
         raw = value.encode()
         strings = [raw[at : at + MAX_STRING] for at in range(0, len(raw), MAX_STRING)]
@@ -133,12 +135,12 @@ def rdata(rtype: str, value: str) -> dns.rdata.Rdata:
 
 
 def to_text(name: dns.name.Name) -> str:
-    """Return a name as the zones write it."""
+    """Return a name as text, as the zones write names."""
     return name.to_text().rstrip(".").lower()
 
 
 def to_name(text: str) -> dns.name.Name:
-    """Return a name of the zones as DNS knows it."""
+    """Return a name of the zones as dnspython's Name."""
     return dns.name.from_text(f"{text}.")
 
 
@@ -148,14 +150,14 @@ TYPES_REFUSED = frozenset({"ANY", "AXFR", "IXFR"})
 
 
 class Authority:
-    """Answers as the server `hostname`, for the zones that name it as their server."""
+    """Answers as the server `hostname`, for the zones with `hostname` among their name servers."""
 
     def __init__(self, zones: Zones, hostname: str) -> None:
         self._zones = zones
         self._hostname = hostname
 
     def answer(self, query: dns.message.Message, at: float) -> dns.message.Message:
-        """Answer with what had been written at the moment `at`; a foreign name is REFUSED."""
+        """Answer from the records at the moment `at`. A name outside the zones is REFUSED."""
         response = dns.message.make_response(query, our_payload=OUR_PAYLOAD)
         if _refuse_unusual(query, response):
             return response
@@ -163,7 +165,7 @@ class Authority:
         above = self._zones.zones_above(to_text(question.name))
         if not any(self._serves(zone) for zone in above):
             response.set_rcode(dns.rcode.REFUSED)
-        elif not self._serves(above[0]):  # delegated away: a referral (RFC 1034 §4.3.2)
+        elif not self._serves(above[0]):  # delegated to other servers: a referral (RFC 1034 §4.3.2)
             self._name_the_servers(response, above[0], at)
         else:
             self._answer_from(above[0], question, response, at)
@@ -176,10 +178,10 @@ class Authority:
         self, zone: Zone, question: dns.rrset.RRset, response: dns.message.Message, at: float
     ) -> None:
         lookup = Lookup(self._zones, lambda name: self._seat(name, at))
-        found = lookup.follow(question.name, question.rdtype)
+        result = lookup.follow(question.name, question.rdtype)
         response.flags |= dns.flags.AA
-        _fill(response, found)
-        if found.soa is None:
+        _fill(response, result)
+        if result.soa is None:
             self._name_the_servers(response, zone, at)
 
     def _seat(self, name: str, at: float) -> Seat | None:
@@ -187,7 +189,10 @@ class Authority:
         return Seat(above[0], at) if above and self._serves(above[0]) else None
 
     def _name_the_servers(self, response: dns.message.Message, zone: Zone, at: float) -> None:
-        """Return the zone's NS records unless they are the answer, and the servers' addresses."""
+        """Add the zone's NS records and the addresses of its servers to a response.
+
+        NS records that are already the answer are not repeated.
+        """
         records = self._zones.served(zone.name, zone.name, at)
         servers = rrset(to_name(zone.name), [record for record in records if record.rtype == "NS"])
         if servers not in response.answer:
@@ -205,7 +210,7 @@ class Authority:
 def answer_recursively(
     query: dns.message.Message, follow: Callable[[dns.rrset.RRset], Found]
 ) -> dns.message.Message:
-    """Answer as a resolver does: recursion available, never authoritative."""
+    """Return a resolver's answer: recursion is available, and the answer is not authoritative."""
     response = dns.message.make_response(query, recursion_available=True, our_payload=OUR_PAYLOAD)
     if not _refuse_unusual(query, response):
         _fill(response, follow(query.question[0]))
@@ -213,7 +218,10 @@ def answer_recursively(
 
 
 def _refuse_unusual(query: dns.message.Message, response: dns.message.Message) -> bool:
-    """Refuse everything but one question of class IN for one ordinary type."""
+    """Whether the query is refused: the response then has the code of the refusal.
+
+    Accepted is one question of class IN for a type outside `TYPES_REFUSED`.
+    """
     if query.opcode() != dns.opcode.QUERY:
         response.set_rcode(dns.rcode.NOTIMP)
     elif len(query.question) != 1:
@@ -226,28 +234,29 @@ def _refuse_unusual(query: dns.message.Message, response: dns.message.Message) -
     return response.rcode() != dns.rcode.NOERROR
 
 
-def _fill(response: dns.message.Message, found: Found) -> None:
-    """Write down what was found; what is not there comes with its zone's SOA (RFC 2308 §3)."""
-    response.set_rcode(found.rcode)
-    response.answer.extend(found.answer)
-    if found.soa is not None:
-        response.authority.append(rrset(to_name(found.soa.name), [found.soa]))
+def _fill(response: dns.message.Message, result: Found) -> None:
+    """Put a result into a response. A missing name or type has the zone's SOA (RFC 2308 §3)."""
+    response.set_rcode(result.rcode)
+    response.answer.extend(result.answer)
+    if result.soa is not None:
+        response.authority.append(rrset(to_name(result.soa.name), [result.soa]))
 
 
 def to_wire(response: dns.message.Message, limit: int) -> bytes:
-    """Encode within `limit` bytes: first without what is optional, then cut, with TC set.
+    """Return a response in at most `limit` bytes.
 
-    Records keep their order: shuffling them would use Python's own random numbers, on which tests
-    that run beside this server rely.
+    A response that is too long loses its optional records. If that is not enough, the response
+    loses all records and has the TC flag. Records keep their order: shuffling would use up
+    Python's random numbers, which tests in the same process rely on.
     """
     with contextlib.suppress(dns.exception.TooBig):
         return response.to_wire(max_size=limit, want_shuffle=False)
     response.additional.clear()
     if response.answer:
-        response.authority = [given for given in response.authority if given.rdtype != NS]
+        response.authority = [records for records in response.authority if records.rdtype != NS]
     with contextlib.suppress(dns.exception.TooBig):
         return response.to_wire(max_size=limit, want_shuffle=False)
-    # Clients disagree on what half an RRset means, so none is sent (RFC 2181 §9).
+    # Clients disagree on the meaning of half an RRset, so the answer has no RRset (RFC 2181 §9).
     response.flags |= dns.flags.TC
     response.answer.clear()
     response.authority.clear()

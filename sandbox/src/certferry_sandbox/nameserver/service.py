@@ -1,8 +1,7 @@
-"""Name servers of the sandbox: several authoritative ones, each with its own lag and troubles, and
-a resolver that knows every zone.
+"""The sandbox's name servers: authoritative servers and a resolver that knows every zone.
 
-They listen on addresses of their own and on one common port, so that a client that reads that
-port can reach any of them by address, as it would on port 53.
+Each authoritative server has a lag and faults of its own. Every server has its own address. All
+servers share a port, so a client reaches each server by address, as on port 53.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ MAX_TCP = 65535
 
 @dataclass(frozen=True)
 class Query:
-    """A question that came in."""
+    """A question that arrived."""
 
     transport: Transport
     name: str
@@ -51,7 +50,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Trouble:
-    """How a server misbehaves."""
+    """The faults that are turned on at a server."""
 
     is_down: bool = False
     rcode: dns.rcode.Rcode | None = None
@@ -60,7 +59,7 @@ class Trouble:
 
 
 class DnsServer(ABC):
-    """One server on one address: its journal, and switches that may be turned while it runs."""
+    """A server on an address: the questions so far, and faults to turn on while the server runs."""
 
     def __init__(self, address: str) -> None:
         self.address = address
@@ -71,51 +70,51 @@ class DnsServer(ABC):
 
     @property
     def queries(self) -> list[Query]:
-        """Every question so far, those that got no answer too."""
+        """Every question so far, with or without an answer."""
         with self._lock:
             return list(self._queries)
 
     def down(self) -> None:
-        """Answer nothing, as a host that is switched off."""
+        """Answer nothing from now on, as a host that is switched off."""
         self._trouble = replace(self._trouble, is_down=True)
 
     @property
     def is_down(self) -> bool:
-        """Whether it answers nothing."""
+        """Whether the server is switched off (`down`)."""
         return self._trouble.is_down
 
     def refusing(self, rcode: dns.rcode.Rcode = dns.rcode.REFUSED) -> None:
-        """Answer every question with this code and nothing else."""
+        """Answer every question with this code and no records."""
         self._trouble = replace(self._trouble, rcode=rcode)
 
     def slow(self, seconds: float) -> None:
-        """Answer each question after this time."""
+        """Wait this many seconds before each answer."""
         self._trouble = replace(self._trouble, seconds=seconds)
 
     def lame(self) -> None:
-        """Answer without the AA flag, as a server that has the data from another server."""
+        """Answer without the AA flag, as a server without authority for the zone."""
         self._trouble = replace(self._trouble, is_lame=True)
 
     def drop(self, count: int) -> None:
-        """Lose the next `count` questions."""
+        """Leave the next `count` questions without an answer."""
         with self._lock:
             self._to_drop = count
 
     def recover(self) -> None:
-        """Turn every switch back."""
+        """End every fault."""
         with self._lock:
             self._trouble = Trouble()
             self._to_drop = 0
 
     def handle(self, wire: bytes, transport: Transport) -> Reply | None:
-        """Answer one message; None to stay silent."""
+        """Return the reply to a message; None for silence."""
         if len(wire) < HEADER:
             return None
         try:
             query = dns.message.from_wire(wire)
         except dns.exception.DNSException:
             return Reply(_format_error(wire))
-        if query.flags & dns.flags.QR:  # answering an answer could go on for ever
+        if query.flags & dns.flags.QR:  # a reply to an answer could start an endless exchange
             return None
         trouble = self._note(query, transport)
         if trouble.is_down:
@@ -124,7 +123,7 @@ class DnsServer(ABC):
         return Reply(to_wire(response, _limit(query, transport)), after=trouble.seconds)
 
     def _note(self, query: dns.message.Message, transport: Transport) -> Trouble:
-        """Write the question down and give the trouble it is in."""
+        """Store the question, and return the faults that apply to the answer."""
         with self._lock:
             for question in query.question:
                 kind = dns.rdatatype.to_text(question.rdtype)
@@ -146,13 +145,13 @@ class DnsServer(ABC):
 
     @abstractmethod
     def answer(self, query: dns.message.Message) -> dns.message.Message:
-        """Answer as this server does when nothing is wrong with it."""
+        """Return the server's answer without any fault."""
 
 
 class NameServer(DnsServer):
-    """An authoritative server, known as `hostname` in the NS records of the zones it serves.
+    """An authoritative server, with the name `hostname` in the NS records of zones.
 
-    It shows what had been written `lag` seconds ago; `math.inf` never shows a change.
+    The server shows the records of `lag` seconds ago; with `math.inf`, a change never appears.
     """
 
     def __init__(self, zones: Zones, hostname: str, address: str, *, lag: float = 0.0) -> None:
@@ -163,25 +162,29 @@ class NameServer(DnsServer):
         self._authority = Authority(zones, hostname)
 
     def moment(self) -> float:
-        """The clock's moment that this server is at."""
+        """Return the moment whose records the server shows, in clock seconds."""
         return self._zones.clock() - self.lag
 
     def answer(self, query: dns.message.Message) -> dns.message.Message:
-        """Answer for the zones that name this server, and refuse the others."""
+        """Answer for the zones that this server serves, and refuse other names."""
         return self._authority.answer(query, self.moment())
 
 
 class Resolver(DnsServer):
-    """A resolver that asks the first server of each zone which is not down, so to speak (where all
-    are, only the client cannot reach them), and knows no other zones.
+    """A resolver for the sandbox's zones. Other names do not exist for the resolver.
 
-    It remembers for `negative_caching` seconds what it was answered not to exist (RFC 2308 §5).
-    Names at or below one of `bogus` have signatures that do not hold: it answers for them only
-    where the query says not to check (RFC 4035 §3.2.2). A name that does not exist is at the
-    address `invented`, as with resolvers that sell the mistakes of others; every name is at the
-    address `faked`, as with proxies that answer DNS themselves. What it `denies` is in no zone,
-    as a company's resolver knows the company's names only. For what is `unseen` it still has the
-    answer from before that was written.
+    For each zone, the resolver shows the records of the first server that is up. If every server
+    is down, the resolver still shows the records of the first server.
+
+    Attributes that change answers:
+
+    - `negative_caching`: the seconds for which a missing name stays cached (RFC 2308 §5).
+    - `bogus`: zones with invalid signatures. The resolver answers for a name at or below such a
+      zone only if the query turns checking off (RFC 4035 §3.2.2).
+    - `invented`: the address of every missing name, as from resolvers that advertise.
+    - `faked`: the address of every name, as from proxies that answer DNS themselves.
+    - `denies`: no name exists, as for a company's resolver that knows the company's names only.
+    - `unseen`: names that do not exist for the resolver, as if cached before their creation.
     """
 
     def __init__(
@@ -205,13 +208,13 @@ class Resolver(DnsServer):
         self._missing: dict[tuple[str, int], tuple[float, Found]] = {}
 
     def answer(self, query: dns.message.Message) -> dns.message.Message:
-        """Answer for every zone; whatever is in none of them does not exist."""
+        """Answer for every zone. A name outside all zones does not exist."""
         checks = not query.flags & dns.flags.CD
-        if checks and any(self._is_bogus(to_text(one.name)) for one in query.question):
+        if checks and any(self._is_bogus(to_text(asked.name)) for asked in query.question):
             response = dns.message.make_response(query, our_payload=OUR_PAYLOAD)
             response.set_rcode(dns.rcode.SERVFAIL)
             return response
-        is_unseen = any(to_text(one.name) in self.unseen for one in query.question)
+        is_unseen = any(to_text(asked.name) in self.unseen for asked in query.question)
         if self.denies or is_unseen:
             return answer_recursively(query, lambda _: Found(rcode=dns.rcode.NXDOMAIN))
         response = answer_recursively(query, self._follow)
@@ -223,7 +226,7 @@ class Resolver(DnsServer):
         return response
 
     def recover(self) -> None:
-        """Turn every switch back."""
+        """End every fault."""
         super().recover()
         self.bogus.clear()
         self.invented = None
@@ -237,15 +240,15 @@ class Resolver(DnsServer):
     def _follow(self, question: dns.rrset.RRset) -> Found:
         key = (to_text(question.name), int(question.rdtype))
         now = self._zones.clock()
-        until, found = self._missing.get(key, (now, Found()))
-        if now < until and found.soa is not None:
-            # The answer carries the time left (RFC 2308 §5).
-            left = replace(found.soa, ttl=int(until - now))
-            return replace(found, soa=left)
-        found = self._lookup.follow(question.name, question.rdtype)
-        if found.soa is not None:
-            self._missing[key] = (now + self.negative_caching, found)
-        return found
+        until, result = self._missing.get(key, (now, Found()))
+        if now < until and result.soa is not None:
+            # The TTL is the time left in the cache (RFC 2308 §5).
+            left = replace(result.soa, ttl=int(until - now))
+            return replace(result, soa=left)
+        result = self._lookup.follow(question.name, question.rdtype)
+        if result.soa is not None:
+            self._missing[key] = (now + self.negative_caching, result)
+        return result
 
     def _seat(self, name: str) -> Seat:
         above = self._zones.zones_above(name)
@@ -256,13 +259,13 @@ class Resolver(DnsServer):
         servers = [self._servers[host] for host in zone.nameservers if host in self._servers]
         if not servers:
             return self._zones.clock()
-        return next((one for one in servers if not one.is_down), servers[0]).moment()
+        return next((server for server in servers if not server.is_down), servers[0]).moment()
 
 
 class DnsService:
-    """The authoritative servers and the resolver, listening together on one port.
+    """The authoritative servers and the resolver, on a common port.
 
-    Before they listen, their host names get A records, in a zone made for them if need be.
+    `start` first adds an A record for each server's host name, and the zone if missing.
     """
 
     def __init__(
@@ -271,21 +274,21 @@ class DnsService:
         self.servers = tuple(servers)
         self.resolver = resolver
         self._zones = zones
-        all_of_them = (*self.servers, resolver)
-        self._daemon = DnsDaemon({one.address: one.handle for one in all_of_them}, port=port)
+        answering = (*self.servers, resolver)
+        self._daemon = DnsDaemon({server.address: server.handle for server in answering}, port=port)
 
     @property
     def port(self) -> int:
-        """The port of all of them. Raises RuntimeError while they are stopped."""
+        """The port of all servers. Raises RuntimeError while the servers are stopped."""
         return self._daemon.port
 
     @property
     def resolver_endpoint(self) -> str:
-        """Where the resolver listens, as `address:port`."""
+        """The resolver's `address:port`."""
         return f"{self.resolver.address}:{self.port}"
 
     def start(self) -> Self:
-        """Listen. Raises OSError when the wanted port is taken on one of the addresses."""
+        """Listen. Raises OSError if the wanted port is taken on an address."""
         for server in self.servers:
             self._publish_address(server)
         self._daemon.start()
@@ -294,7 +297,7 @@ class DnsService:
     def _publish_address(self, server: NameServer) -> None:
         if not self._zones.zones_above(server.hostname):
             _, _, parent = server.hostname.partition(".")
-            self._zones.add_zone(parent, [one.hostname for one in self.servers])
+            self._zones.add_zone(parent, [other.hostname for other in self.servers])
         if not self._zones.records(name=server.hostname, rtype="A"):
             self._zones.seed(server.hostname, "A", server.address)
 
@@ -310,7 +313,7 @@ class DnsService:
 
 
 def _invent(response: dns.message.Message, address: str) -> None:
-    """Make "no such name" an address."""
+    """Turn a "no such name" response into a response with the address."""
     response.set_rcode(dns.rcode.NOERROR)
     response.authority.clear()
     if response.question[0].rdtype == dns.rdatatype.A:
@@ -325,5 +328,5 @@ def _limit(query: dns.message.Message, transport: Transport) -> int:
 
 
 def _format_error(wire: bytes) -> bytes:
-    """Return FORMERR with the query's id and nothing else."""
+    """Return a message with the query's id and the code FORMERR, without records."""
     return wire[:2] + bytes([0x80, dns.rcode.FORMERR]) + bytes(HEADER - 4)

@@ -1,7 +1,7 @@
-"""The actions about domains and records of DNSPod at Tencent Cloud's API 3.0
-(docs/facts/dnspod.md §2.2).
+"""The actions of DNSPod at Tencent Cloud's API 3.0 about domains and records.
 
-They write to the zones that are served. Only the default line exists here, and no MX records.
+The source is docs/facts/dnspod.md §2.2. The actions write to the zones that name servers serve.
+Only the default line exists here. MX records are refused.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ LINE_ID = "0"
 
 
 class RecordActions:
-    """What a key may do with the domains of its account.
+    """The actions about the domains of a key's account.
 
-    A new record is in lists only after `index_delay` seconds (§2.2), while all other
-    rules know it at once. `page_limit` is the longest list.
+    Lists show a new record only after `index_delay` seconds (§2.2); all other actions see the
+    record at once. A list has at most `page_limit` items.
     """
 
     def __init__(self, zones: Zones, nameservers: Sequence[str]) -> None:
@@ -38,38 +38,44 @@ class RecordActions:
         self._nameservers = list(nameservers)
 
     def list_domains(self, domains: Sequence[Domain], params: Params) -> Body:
-        """DescribeDomainList."""
+        """DescribeDomainList: return a page of the account's domains."""
         if params.text("Type", "ALL") != "ALL":
             raise Refused("InvalidParameterValue", "Only ALL is known here.")
-        found = list(domains)
-        page = self._page(found, params, usual=MOST)
+        listed = list(domains)
+        page = self._page(listed, params, usual=MOST)
         if not page:
             raise Refused("ResourceNotFound.NoDataOfDomain", "There are no domains.")
-        counts = {"AllTotal": len(found), "DomainTotal": len(found), "MineTotal": len(found)}
-        return {"DomainCountInfo": counts, "DomainList": [self._as_shown(one) for one in page]}
+        counts = {"AllTotal": len(listed), "DomainTotal": len(listed), "MineTotal": len(listed)}
+        return {
+            "DomainCountInfo": counts,
+            "DomainList": [self._as_shown(domain) for domain in page],
+        }
 
     def list_records(self, domains: Sequence[Domain], params: Params) -> Body:
-        """DescribeRecordList."""
+        """DescribeRecordList: return a page of a domain's records."""
         domain = _domain(domains, params)
         host = params.text("Subdomain", "").lower()
         rtype = params.text("RecordType", "")
         on_empty = params.text("ErrorOnEmpty", "yes")
         moment = self._zones.clock() - self.index_delay
-        found = [
+        listed = [
             record
             for record in self._zones.records(domain.name)
             if record.created <= moment
             and host in {"", _host(record, domain)}
             and rtype in {"", record.rtype}
         ]
-        page = self._page(found, params, usual=100)
+        page = self._page(listed, params, usual=100)
         if not page and on_empty != "no":
             raise Refused("ResourceNotFound.NoDataOfRecord", "There are no records.")
-        counts = {"SubdomainCount": len(page), "ListCount": len(page), "TotalCount": len(found)}
-        return {"RecordCountInfo": counts, "RecordList": [_listed(one, domain) for one in page]}
+        counts = {"SubdomainCount": len(page), "ListCount": len(page), "TotalCount": len(listed)}
+        return {
+            "RecordCountInfo": counts,
+            "RecordList": [_listed(record, domain) for record in page],
+        }
 
     def read_record(self, domains: Sequence[Domain], params: Params) -> Body:
-        """DescribeRecord, whose fields have other names than in lists."""
+        """DescribeRecord: return one record, under other field names than in lists."""
         domain = _domain(domains, params)
         record = self._record(domain, params.number("RecordId"))
         params.done()
@@ -88,7 +94,7 @@ class RecordActions:
         return {"RecordInfo": shown}
 
     def create(self, domains: Sequence[Domain], params: Params) -> Body:
-        """CreateRecord."""
+        """CreateRecord: write a record and return its id."""
         domain = _writable(_domain(domains, params))
         host = params.text("SubDomain", "@").lower()
         rtype = params.text("RecordType")
@@ -104,11 +110,11 @@ class RecordActions:
         name = _full_name(host, domain)
         _must_make_sense(rtype, value)
         others = self._zones.records(domain.name, name=name)
-        same = [one for one in others if one.rtype == rtype]
-        # A CNAME stands alone (RFC 1034 §3.6.2); with which code it is refused is a guess.
-        if len(same) != len(others) and "CNAME" in {rtype, *(one.rtype for one in others)}:
+        same = [other for other in others if other.rtype == rtype]
+        # A CNAME excludes other records (RFC 1034 §3.6.2). The code of the refusal is a guess.
+        if len(same) != len(others) and "CNAME" in {rtype, *(other.rtype for other in others)}:
             raise Refused("InvalidParameter.RecordValueInvalid", "Another record excludes it.")
-        if any(one.value == value for one in same):
+        if any(other.value == value for other in same):
             raise Refused("InvalidParameter.DomainRecordExist", "The record exists already.")
         if len(same) >= domain.records_per_name:
             raise Refused("LimitExceeded.SubdomainRollLimit", "Too many records at this host.")
@@ -116,19 +122,19 @@ class RecordActions:
         return {"RecordId": record.id}
 
     def delete(self, domains: Sequence[Domain], params: Params) -> Body:
-        """DeleteRecord."""
+        """DeleteRecord: remove a record and return an empty body."""
         domain = _writable(_domain(domains, params))
         record_id = params.number("RecordId")
         params.done()
         self._zones.remove(self._record(domain, record_id).id)
         return {}
 
-    def _page(self, found: list[T], params: Params, *, usual: int) -> list[T]:
+    def _page(self, items: list[T], params: Params, *, usual: int) -> list[T]:
         offset, limit = params.number("Offset", 0), params.number("Limit", usual)
         params.done()
         if offset < 0 or not 0 < limit <= MOST:
             raise Refused("InvalidParameterValue.LimitInvalid", "The limit is wrong.")
-        return found[offset : offset + min(limit, self.page_limit)]
+        return items[offset : offset + min(limit, self.page_limit)]
 
     def _record(self, domain: Domain, record_id: int) -> Record:
         for record in self._zones.records(domain.name):
@@ -151,7 +157,7 @@ class RecordActions:
 
 
 def _domain(domains: Sequence[Domain], params: Params) -> Domain:
-    """Find the domain that is meant: `Domain` is mandatory, and `DomainId` wins."""
+    """Return the domain that a call names. `Domain` is mandatory; a `DomainId` wins."""
     name, domain_id = params.text("Domain").lower(), params.number("DomainId", 0)
     for domain in domains:
         if domain.is_meant_by(str(domain_id) if domain_id else "", name):

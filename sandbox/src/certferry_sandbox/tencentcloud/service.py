@@ -1,7 +1,7 @@
-"""A stand-in of DNSPod at Tencent Cloud's API 3.0, writing to the zones that are served.
+"""A stand-in for DNSPod at Tencent Cloud's API 3.0. It writes to the zones that servers serve.
 
-Built from docs/facts/dnspod.md §2 and §4, and the fields of the vendor's SDK. It wants
-every signature right, every field known and of its type.
+Sources: docs/facts/dnspod.md §2 and §4, and the fields of the vendor's SDK. The stand-in refuses
+a wrong signature, an unknown field, and a field of the wrong type.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Action = Callable[[Sequence[Domain], Params], Body]
 
 @dataclass(frozen=True)
 class Call:
-    """A call that arrived, answered or not: its action and its fields."""
+    """A call with a readable body, answered or refused: its action and its fields."""
 
     action: str
     fields: Mapping[str, Any]
@@ -39,8 +39,9 @@ class Call:
 
 @dataclass
 class Key:
-    """An API key, and the domains of its account in the order of their addition. One that
-    `reads_only` is refused every change.
+    """An API key, and the domains of the key's account in the order of their addition.
+
+    A key that `reads_only` can change nothing.
     """
 
     secret_id: str
@@ -52,9 +53,9 @@ class Key:
 class TencentCloudService(HttpStandIn):
     """DNSPod at Tencent Cloud on loopback, in plain HTTP.
 
-    Keys and domains are added by methods. What goes wrong is armed on `faults`, or with
-    `answer_next`. `records.index_delay` keeps new records out of lists for so many seconds;
-    `calls_per_second` is how many calls an action takes within a second of the zones' clock.
+    `add_key` and `add_domain` fill the accounts; `faults` and `answer_next` arm errors. A new
+    record is missing from lists for `records.index_delay` seconds. An action accepts
+    `calls_per_second` calls within a second of the zones' clock; `None` sets no limit.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class TencentCloudService(HttpStandIn):
         }
 
     def add_key(self, secret_id: str, secret_key: str, *, reads_only: bool = False) -> Key:
-        """Open an account with one key. The first one is the default of `add_domain`."""
+        """Open an account with one key. `add_domain` uses the first key by default."""
         return self._keys.setdefault(secret_id, Key(secret_id, secret_key, reads_only=reads_only))
 
     def add_domain(
@@ -99,8 +100,9 @@ class TencentCloudService(HttpStandIn):
         grade: str = "DP_Free",
         min_ttl: int | None = None,
     ) -> Domain:
-        """Put a domain into a key's account, in Unicode or A-labels, with its zone if there is
-        none. `min_ttl` is another least TTL than the plan's.
+        """Put a domain (in Unicode or A-labels) into a key's account.
+
+        A missing zone is added. `min_ttl` replaces the least TTL of the plan.
         """
         least = PLANS[grade].min_ttl if min_ttl is None else min_ttl
         a_labels = idna.encode(name, uts46=True).decode()
@@ -114,14 +116,15 @@ class TencentCloudService(HttpStandIn):
     def answer_next(
         self, action: str, code: str, *, times: int = 1, does_the_work: bool = False
     ) -> None:
-        """Answer the next calls of an action with this error; the signature must be right. The work
-        is left undone unless `does_the_work`.
+        """Answer the next calls of an action with this error, if their signature is right.
+
+        With `does_the_work`, the call also takes effect.
         """
         refused = Refused(code, f"{code} was asked for.")
         self._script.add(action, refused, times=times, does_the_work=does_the_work)
 
     def calls(self, action: str | None = None) -> list[Call]:
-        """Return the calls so far, in the order of arrival."""
+        """Return the calls so far, of one action or of all, in the order of arrival."""
         with self._lock:
             return [call for call in self._calls if action in {None, call.action}]
 
@@ -154,7 +157,7 @@ class TencentCloudService(HttpStandIn):
         return answered
 
     def _count(self, action: str) -> None:
-        """Count a call. Raises `Refused` for one too many within a second, which counts too."""
+        """Count a call. Raises `Refused` for a call too many in a second; that call counts too."""
         if self.calls_per_second is None:
             return
         now = self._zones.clock()

@@ -1,8 +1,8 @@
-"""How Tencent Cloud's API 3.0 answers: always with status 200, errors in the body. The parameters
-of a call, and who signed it, found out from the bytes that arrived.
+"""Tencent Cloud's API 3.0 on the wire: answers, the parameters of a call, and its signature.
 
-Written from docs/facts/dnspod.md §2.1 and §2.3, and not from the client: what it sends is taken
-apart here, and nothing of the client's is called.
+Every answer has status 200; errors are in the body. The source is docs/facts/dnspod.md §2.1 and
+§2.3. This module reads the bytes of a request and calls no code of certferry's client, so that
+each side checks the other.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ Body = Mapping[str, Any]
 
 
 class Refused(Exception):
-    """The call ends with this error and nothing else."""
+    """The refusal of a call: an error code and a message."""
 
     def __init__(self, code: str, message: str) -> None:
         super().__init__(code, message)
@@ -32,17 +32,17 @@ class Refused(Exception):
 
 
 def answer(body: Body) -> Response:
-    """Return what a call asked for."""
+    """Return the answer with this body."""
     return Response.json({"Response": {**body, "RequestId": str(uuid.uuid4())}})
 
 
 def refusal(refused: Refused) -> Response:
-    """Return an error."""
+    """Return the answer to a refused call."""
     return answer({"Error": {"Code": refused.code, "Message": refused.message}})
 
 
 class Params:
-    """The fields of one call, each taken once and with its type."""
+    """The fields of one call. A caller takes each field once, by its type."""
 
     def __init__(self, fields: dict[str, Any]) -> None:
         self.given = dict(fields)
@@ -50,7 +50,7 @@ class Params:
 
     @classmethod
     def of(cls, request: Request) -> Params:
-        """Read the body, which must be declared as what it is. Raises `Refused`."""
+        """Read the body. Raises `Refused` unless a JSON object is there, and declared as JSON."""
         declared = request.headers.get("Content-Type", "").partition(";")[0].strip()
         if declared != "application/json":
             raise Refused("UnsupportedProtocol", "The Content-Type is not supported.")
@@ -63,21 +63,21 @@ class Params:
         return cls(fields)
 
     def text(self, name: str, default: str | None = None) -> str:
-        """Take a string; without a default it is mandatory. Raises `Refused`."""
+        """Take a string; a string without a default is mandatory. Raises `Refused`."""
         value = self._take(name, default)
         if not isinstance(value, str):
             raise Refused("InvalidParameter", f"The type of parameter `{name}` is wrong.")
         return value
 
     def number(self, name: str, default: int | None = None) -> int:
-        """Take a whole number; without a default it is mandatory. Raises `Refused`."""
+        """Take a whole number; a number without a default is mandatory. Raises `Refused`."""
         value = self._take(name, default)
         if not isinstance(value, int) or isinstance(value, bool):
             raise Refused("InvalidParameter", f"The type of parameter `{name}` is wrong.")
         return value
 
     def done(self) -> None:
-        """See that there is no other parameter. Raises `Refused`."""
+        """Check that the caller has taken every field. Raises `Refused`."""
         for name in self._fields:
             raise Refused("UnknownParameter", f"The parameter `{name}` is not recognized.")
 
@@ -87,7 +87,7 @@ class Params:
         return self._fields.pop(name, default)
 
 
-WINDOW = 300  # seconds around the service's time in which a signature is good (§2.1)
+WINDOW = 300  # seconds between a signature's time and the service's, at most (§2.1)
 AUTHORIZATION = re.compile(
     r"TC3-HMAC-SHA256 Credential=([^/\s]+)/(\d{4}-\d\d-\d\d)/([a-z]+)/tc3_request, "
     r"SignedHeaders=([a-z;-]+), Signature=([0-9a-f]{64})"
@@ -96,13 +96,14 @@ HEADERS = "content-type;host"
 
 
 def signed_by(request: Request, keys: Mapping[str, str], now: datetime) -> str:
-    """Return the SecretId that a request is signed with. `keys` are the SecretKeys by their ids.
-    Raises `Refused`.
+    """Return the SecretId that signed a request. Raises `Refused`.
+
+    `keys` maps each SecretId to a SecretKey.
     """
-    found = AUTHORIZATION.fullmatch(request.headers.get("Authorization", ""))
-    if found is None or found[3] != "dnspod" or found[4] != HEADERS:
+    parts = AUTHORIZATION.fullmatch(request.headers.get("Authorization", ""))
+    if parts is None or parts[3] != "dnspod" or parts[4] != HEADERS:
         raise Refused("AuthFailure.InvalidAuthorization", "The Authorization header is invalid.")
-    secret_id, date, service, headers, signature = found.groups()
+    secret_id, date, service, headers, signature = parts.groups()
     stamp = request.headers.get("X-TC-Timestamp", "")
     if not stamp.isascii() or not stamp.isdigit() or abs(int(stamp) - now.timestamp()) > WINDOW:
         raise Refused("AuthFailure.SignatureExpire", "The signature has expired.")

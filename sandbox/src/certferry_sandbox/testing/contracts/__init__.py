@@ -1,4 +1,4 @@
-"""The contracts of ports: classes of tests, for the tests of each implementation to inherit."""
+"""The contracts of ports: classes of tests that the tests of each implementation inherit."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pkgutil
 
 import pytest
 
-# A failing contract then shows the compared values, also in the tests of adapters elsewhere.
+# With rewritten asserts, a failed test shows the compared values, in foreign packages too.
 pytest.register_assert_rewrite(
     *(f"{__name__}.{module.name}" for module in pkgutil.iter_modules(__path__))
 )

@@ -1,4 +1,4 @@
-"""The contract of `certferry.ports.issuer.Issuer`, as tests that any issuer can run."""
+"""The contract of `certferry.ports.issuer.Issuer`, as tests for any issuer."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ from certferry_sandbox.testing.memory_state import MemoryState
 
 LINEAGE = "img"
 SETTLED = timedelta(minutes=5)
-"""After this time no provider lists a record late any more."""
+"""After this time, every list of a provider is up to date."""
 
 
 class IssuerWorld(ABC):
-    """A CA, a provider whose account holds the zone of `name`, and a state that is empty at first.
+    """A CA, a DNS provider, and a state that is empty at first.
 
-    `name` is a host name that no other world has.
+    `name` is a host name of this world alone. The provider's account holds the zone of `name`.
     """
 
     name: str
@@ -52,11 +52,11 @@ class IssuerWorld(ABC):
 
     @abstractmethod
     def issuer(self, fate: Fate | None = None) -> Issuer:
-        """Return an issuer on the state as a new process makes it, with a fate over its ports."""
+        """Return an issuer as a new process has. `fate` can interrupt the calls of its ports."""
 
     @abstractmethod
     def values(self) -> list[str]:
-        """Return every TXT value that is in DNS at or below a challenge name of this world."""
+        """Return every TXT value in DNS at or below a challenge name of this world."""
 
     @abstractmethod
     def count_issued(self) -> int:
@@ -64,20 +64,20 @@ class IssuerWorld(ABC):
 
     @abstractmethod
     def refuse_proofs(self, *, refused: bool) -> None:
-        """Hide every value from the CA, or show them again."""
+        """Hide all TXT values from the CA, or show the values again."""
 
     @abstractmethod
     def now(self) -> datetime:
-        """Return the moment."""
+        """Return the current moment of this world."""
 
     @abstractmethod
     def pass_time(self, duration: timedelta) -> None:
         """Move the clock forward."""
 
-    # what the engine does
+    # the steps of a run
 
     def lease(self) -> Lease:
-        """Take the lease over: the run that has it has ended."""
+        """Return a new lease. The run with an earlier lease has ended."""
         return self.state.acquire(LINEAGE, self.now())
 
     def request(
@@ -86,7 +86,7 @@ class IssuerWorld(ABC):
         key_type: KeyType = KeyType.EC256,
         reused_key: Secret | None = None,
     ) -> IssueRequest:
-        """Ask for these names, or for the one name of the world."""
+        """Return a request for these names, by default for the world's `name`."""
         return IssueRequest(LINEAGE, names or (self.name,), key_type, reused_key=reused_key)
 
     def issue(
@@ -96,47 +96,50 @@ class IssuerWorld(ABC):
         reused_key: Secret | None = None,
         fate: Fate | None = None,
     ) -> CertificateBundle:
-        """Issue in a process of its own."""
+        """Issue a certificate as a separate process."""
         dns = self.dns if fate is None else Port(self.dns, fate)
         request = self.request(*names, key_type=key_type, reused_key=reused_key)
         lease = self.lease()
         return self.issuer(fate).issue(request, dns, lease, self.events.append)
 
     def save(self, bundle: CertificateBundle) -> Version:
-        """Keep a version."""
+        """Save a certificate as a version in the state."""
         return self.state.save_version(self.lease(), bundle, self.now())
 
     def sweep(self) -> None:
-        """Sweep, when every list of the provider is right."""
+        """Sweep after `SETTLED`, when every list of the provider is up to date."""
         self.pass_time(SETTLED)
         self.issuer().sweep(LINEAGE, [self.dns], self.now())
 
 
 MOST_CALLS = 100
+"""A run makes fewer calls; tests that interrupt each call stop here."""
 FEWEST_CALLS = 10
-"""An order, two records, each written down, put, and removed: fewer calls were not watched."""
+"""A run makes more calls: an order, and two records that are stored, added and removed. If a test
+ends after fewer calls, the fate has missed some.
+"""
 
 
 class IssuerContract:
     """Every promise of the port.
 
-    Inherit from it in a class that pytest collects, and give two fixtures: `new_world`, which
-    makes worlds that have nothing to do with one another, and `world`, one of them. `stops` are the
-    calls of a run, counted from 1, at which it is killed or stopped: all, unless it takes long.
+    Inherit from `IssuerContract` in a class that pytest collects, and define the fixture
+    `new_world`, a function that makes independent worlds. `stops` are the calls of a run, counted
+    from 1, at which tests kill or stop the run. A slow issuer can choose fewer calls.
     """
 
     stops: ClassVar[Sequence[int]] = range(1, MOST_CALLS)
 
     @pytest.fixture
     def world(self, new_world: Callable[[], IssuerWorld]) -> IssuerWorld:
-        """One world."""
+        """Return a new world."""
         return new_world()
 
     # the certificate
 
     @pytest.mark.parametrize("key_type", [KeyType.EC256, KeyType.EC384, KeyType.RSA2048])
     def test_certificate_is_what_was_asked_for(self, world: IssuerWorld, key_type: KeyType) -> None:
-        """Its names, a key of the kind in PKCS#8, a chain without gaps, valid from now."""
+        """The certificate is valid, with the names, a PKCS#8 key of the type, and a full chain."""
         names = (world.name, f"*.{world.name}")
         bundle = world.issue(*names, key_type=key_type)
 
@@ -150,7 +153,7 @@ class IssuerContract:
         assert 1 == world.count_issued()
 
     def test_key_that_is_to_be_used_again(self, world: IssuerWorld) -> None:
-        """It is the next certificate's, where it is of the kind that is asked for."""
+        """The next certificate has the same key, if the key has the requested type."""
         first = world.issue()
         world.save(first)
 
@@ -163,14 +166,14 @@ class IssuerContract:
         assert KeyType.EC384 == other.certificate.key_type
 
     def test_nothing_is_left_in_dns(self, world: IssuerWorld) -> None:
-        """Neither a value nor the memory of one."""
+        """After issuing, DNS has no value, and the state has no challenge record."""
         world.issue(world.name, f"*.{world.name}")
 
         assert [] == world.values()
         assert () == world.state.challenge_records(LINEAGE)
 
     def test_progress_is_that_of_the_lineage(self, world: IssuerWorld) -> None:
-        """The listener hears what is being done, and for which lineage."""
+        """The listener gets activities, and each activity names the lineage."""
         world.issue()
 
         assert world.events
@@ -181,7 +184,7 @@ class IssuerContract:
     # the order in progress
 
     def test_order_is_in_progress_until_the_version_is_saved(self, world: IssuerWorld) -> None:
-        """Until then every run gives the same certificate; afterwards a new one is ordered."""
+        """Every run returns the same certificate until `save_version`; the next run orders anew."""
         first = world.issue()
         assert first == world.issue()
         assert 1 == world.count_issued()
@@ -192,8 +195,9 @@ class IssuerContract:
         assert 2 == world.count_issued()  # noqa: PLR2004 - the second certificate
 
     def test_replacement_and_renewal_information_are_no_obstacle(self, world: IssuerWorld) -> None:
-        """A leaf may be named that the new certificate takes the place of, the CA's own or not; and
-        of both it can be asked when they should be renewed.
+        """A request can name a leaf to replace, from this CA or another CA.
+
+        The issuer returns renewal information for both leaves.
         """
         own = world.issue()
         world.save(own)
@@ -207,19 +211,19 @@ class IssuerContract:
             assert isinstance(world.issuer().renewal_info(replaced.cert_pem), RenewalInfo)
 
     def test_order_for_other_names_is_not_finished(self, world: IssuerWorld) -> None:
-        """The declaration has changed in the meantime."""
+        """If the declared names have changed, the next run orders a new certificate."""
         world.issue()
 
         assert (f"www.{world.name}",) == world.issue(f"www.{world.name}").certificate.names
 
     def test_order_for_another_kind_of_key_is_not_finished(self, world: IssuerWorld) -> None:
-        """The same holds for the key."""
+        """If the declared key type has changed, the next run orders a new certificate."""
         world.issue()
 
         assert KeyType.EC384 == world.issue(key_type=KeyType.EC384).certificate.key_type
 
     def test_order_needs_the_lease(self, world: IssuerWorld) -> None:
-        """A run that has lost it issues nothing."""
+        """A run that has lost its lease issues nothing."""
         lost = world.lease()
         world.lease()
 
@@ -228,12 +232,10 @@ class IssuerContract:
         assert 0 == world.count_issued()
         assert [] == world.values()
 
-    # what would stop it
+    # obstacles before an order
 
     def test_name_without_a_zone_is_reported_before_an_order(self, world: IssuerWorld) -> None:
-        """It is asked for by itself as well; neither leaves an order that a later run would go on
-        with.
-        """
+        """Both `must_be_provable` and `issue` report the name, and leave no order in the state."""
         names = (world.name, "www.no-zone-of-ours.test")
         with pytest.raises(ZoneNotFound, match=r"no-zone-of-ours\.test"):
             world.issuer().must_be_provable(names, world.dns)
@@ -244,7 +246,7 @@ class IssuerContract:
         assert [] == world.values()
 
     def test_what_can_be_proven_is_let_pass(self, world: IssuerWorld) -> None:
-        """Nothing is written, in DNS or in the state."""
+        """`must_be_provable` accepts the names, and writes nothing in DNS or in the state."""
         world.issuer().must_be_provable((world.name, f"*.{world.name}"), world.dns)
 
         assert world.state.order(LINEAGE) is None
@@ -253,7 +255,7 @@ class IssuerContract:
     # failures
 
     def test_proof_that_is_not_accepted_leaves_nothing(self, world: IssuerWorld) -> None:
-        """The error may pass, nothing is left in DNS, and the next run can succeed."""
+        """The error allows a retry, DNS is clean, and the next run can succeed."""
         world.refuse_proofs(refused=True)
         with pytest.raises(AuthorizationFailed) as failure:
             world.issue(world.name, f"*.{world.name}")
@@ -268,7 +270,7 @@ class IssuerContract:
         assert 1 == world.count_issued()
 
     def test_provider_that_fails_is_reported_as_it_is(self, world: IssuerWorld) -> None:
-        """Its error is not said again in other words; no certificate was issued."""
+        """The provider's own error is raised, and no certificate is issued."""
         error = DnsUnavailable(Text("the provider does not answer"))
         world.dns = _Failing(error)
 
@@ -279,7 +281,7 @@ class IssuerContract:
         assert 0 == world.count_issued()
 
     def test_process_killed_after_any_call(self, new_world: Callable[[], IssuerWorld]) -> None:
-        """The next run ends with one certificate and without a record."""
+        """After a kill at any call, the next run ends with one certificate and a clean DNS."""
         for calls in self.stops:
             world, life = new_world(), Life(calls)
             with contextlib.suppress(Killed, CertferryError):
@@ -293,16 +295,16 @@ class IssuerContract:
     def test_run_stopped_at_any_call(
         self, new_world: Callable[[], IssuerWorld], *, done: bool
     ) -> None:
-        """What is left in DNS is known to the state, and the next run cleans up and finishes."""
+        """The state knows every value left in DNS, and the next run cleans up and finishes."""
         for call in self.stops:
             world, shock = new_world(), Shock(call, Interrupted(Text("stopped")), done=done)
-            # A record whose removal was interrupted is for the next run, so nothing may be raised.
+            # The run can end without an error, because the next run removes a record that is left.
             with contextlib.suppress(Interrupted):
                 world.issue(world.name, f"*.{world.name}", fate=shock)
             if not shock.was_felt:
                 break
-            known = {record.value for record in world.state.challenge_records(LINEAGE)}
-            assert set(world.values()) <= known
+            stored = {record.value for record in world.state.challenge_records(LINEAGE)}
+            assert set(world.values()) <= stored
             _must_be_finished_by_the_next_run(world)
         assert FEWEST_CALLS < call < MOST_CALLS - 1
 
@@ -313,7 +315,7 @@ class IssuerContract:
     def test_record_that_was_left_is_swept(
         self, world: IssuerWorld, *, has_handle: bool, is_there: bool
     ) -> None:
-        """Whether it is still there or not, and whether its handle is known or not."""
+        """A sweep works with and without the record in DNS, and with and without a handle."""
         record = _leave_record(world, is_there=is_there, has_handle=has_handle)
 
         world.sweep()
@@ -323,7 +325,7 @@ class IssuerContract:
         assert not world.dns.remove_txt(record.name, record.value, None)
 
     def test_sweep_removes_only_what_was_left(self, world: IssuerWorld) -> None:
-        """Another client's value at the same name stays, and another lineage's row."""
+        """Another client's value at the same name stays, and so does another lineage's record."""
         record = _leave_record(world)
         world.dns.add_txt(record.name, "of-another-client")
         other = replace(record, lineage="other", value="of-another-lineage")
@@ -336,7 +338,7 @@ class IssuerContract:
         world.dns.remove_txt(record.name, "of-another-client", None)
 
     def test_sweep_that_fails_is_reported_and_made_good_later(self, world: IssuerWorld) -> None:
-        """As long as a record may be there, it is not forgotten."""
+        """The state keeps a challenge record until a sweep has succeeded."""
         record = _leave_record(world)
         provider, world.dns = world.dns, _Failing(DnsUnavailable(Text("no answer")))
         with pytest.raises(DnsUnavailable):
@@ -351,7 +353,7 @@ class IssuerContract:
 
 
 class _Failing:
-    """A provider that raises whatever it is asked."""
+    """A provider that raises `error` at each call."""
 
     def __init__(self, error: DnsUnavailable) -> None:
         self._error = error
@@ -366,7 +368,7 @@ class _Failing:
 def _leave_record(
     world: IssuerWorld, *, is_there: bool = True, has_handle: bool = True
 ) -> ChallengeRecord:
-    """Leave a record as a run does that is killed."""
+    """Leave a challenge record, as a killed run does, and return the record."""
     name, value = challenge_name(world.name), "left-over".ljust(43, "-")  # as long as a challenge
     handle = world.dns.add_txt(name, value)
     if not is_there:

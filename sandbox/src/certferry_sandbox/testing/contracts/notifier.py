@@ -1,4 +1,4 @@
-"""The contract of `certferry.ports.notifier.Notifier`, as tests that any channel can run."""
+"""The contract of `certferry.ports.notifier.Notifier`, as tests for any channel."""
 
 from __future__ import annotations
 
@@ -17,32 +17,36 @@ NAME = "*.img.example.com"
 NOW = "2026-11-26T12:00:00Z"
 
 Taken = Callable[[], list[str]]
-"""Gives what the service took, each message as the words that it got."""
+"""A function that returns the accepted messages, each as text."""
 
 
 def message(*paragraphs: str) -> Message:
-    """A message, for people and for programs."""
-    said = paragraphs or (f"[问题] {NAME}\nthe token of <acct_1> is refused & 'more'",)
+    """Return a message, with sentences for people and an event for programs."""
+    sentences = paragraphs or (f"[问题] {NAME}\nthe token of <acct_1> is refused & 'more'",)
     event = {
         "event": "trouble",
         "certificate": NAME,
-        "message": said[0],
+        "message": sentences[0],
         "since": NOW,
-        "events": [{"event": "trouble", "message": one} for one in said],
+        "events": [{"event": "trouble", "message": sentence} for sentence in sentences],
     }
-    return Message("certferry on web1: 问题 (1)", said, event)
+    return Message("certferry on web1: 问题 (1)", sentences, event)
 
 
 class NotifierContract:
     """Every promise of the port.
 
-    Inherit from it in a class that pytest collects, and give five fixtures: `notifier`, a channel
-    that works; `taken`; `denied`, the same channel with a secret or recipient that is refused;
-    `down`, the same channel while nothing answers; and `secrets`, what no answer may show.
+    Inherit from `NotifierContract` in a class that pytest collects, and define five fixtures:
+
+    - `notifier`: a channel that works.
+    - `taken`: the messages that the service accepted (`Taken`).
+    - `denied`: the same channel with a secret or recipient that the service refuses.
+    - `down`: the same channel, with a service that does not answer.
+    - `secrets`: the texts that no answer may show.
     """
 
     def test_a_message_is_sent(self, notifier: Notifier, taken: Taken) -> None:
-        """Its words arrive as they are, names and Chinese included, in one message."""
+        """The text arrives unchanged in one message, with names and Chinese."""
         assert Sent() == notifier.send(message())
 
         (words,) = taken()
@@ -51,26 +55,27 @@ class NotifierContract:
         assert "<acct_1> is refused & 'more'" in words
 
     def test_messages_follow_one_another(self, notifier: Notifier, taken: Taken) -> None:
-        """Each is sent once."""
+        """Each message arrives once, in order."""
         answers = [notifier.send(message(f"number {number}")) for number in range(3)]
 
         assert [Sent()] * 3 == answers
         assert [True] * 3 == [f"number {n}" in words for n, words in enumerate(taken())]
 
     def test_a_long_message_is_made_to_fit(self, notifier: Notifier, taken: Taken) -> None:
-        """Services count bytes, and Chinese has three to a character: the beginning arrives, whole
-        paragraphs, and what shows that there is more; or all of it.
-        """
-        said = [f"第{number}条：" + "证书未能续期，" * 25 for number in range(80)]
+        """The first paragraphs arrive whole, with a mark that the text is cut; or all arrive.
 
-        assert Sent() == notifier.send(message(*said))
+        Services limit bytes, and a Chinese character has three.
+        """
+        paragraphs = [f"第{number}条：" + "证书未能续期，" * 25 for number in range(80)]
+
+        assert Sent() == notifier.send(message(*paragraphs))
 
         (words,) = taken()
-        assert said[0] in words
-        assert CUT in words or said[-1] in words
+        assert paragraphs[0] in words
+        assert CUT in words or paragraphs[-1] in words
 
     def test_one_paragraph_that_is_too_long(self, notifier: Notifier, taken: Taken) -> None:
-        """It is cut, and no character is."""
+        """The paragraph is cut between characters."""
         assert Sent() == notifier.send(message('"引号"' * 20_000))
 
         (words,) = taken()
@@ -80,7 +85,7 @@ class NotifierContract:
     def test_what_is_refused_is_refused_for_good(
         self, denied: Notifier, taken: Taken, secrets: Collection[str]
     ) -> None:
-        """With what the service said, and nothing secret; the message went nowhere."""
+        """The channel reports a final refusal without secrets, and no message arrives."""
         answered = denied.send(message())
 
         assert isinstance(answered, RefusedForGood)
@@ -89,7 +94,7 @@ class NotifierContract:
         assert set() == shown(answered, secrets)
 
     def test_a_service_that_does_not_answer(self, down: Notifier, secrets: Collection[str]) -> None:
-        """It may be sent the message later; its address is not told."""
+        """The channel asks for another try later, without secrets such as the address."""
         answered = down.send(message())
 
         assert isinstance(answered, AgainAt)
@@ -98,12 +103,15 @@ class NotifierContract:
 
 
 class OnlySendsContract(NotifierContract):
-    """The same promises, for a channel with `ONLY_SENDS` (`certferry.ports.adapter`)."""
+    """The promises of a channel with `ONLY_SENDS` (`certferry.ports.adapter`)."""
 
     def test_sending_starts_no_program_and_writes_no_file(
         self, notifier: Notifier, denied: Notifier
     ) -> None:
-        """So a configuration file that other users can write does no harm through the channel."""
+        """`send` has no such side effect.
+
+        A configuration file that other users can write then does no harm through the channel.
+        """
         with side_effects() as seen:
             notifier.send(message())
             denied.send(message())
@@ -112,11 +120,12 @@ class OnlySendsContract(NotifierContract):
 
 
 STARTS_A_PROGRAM = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn")
-"""Events of Python's audit hooks (https://docs.python.org/3/library/audit_events.html)."""
+"""Events at the start of a program (https://docs.python.org/3/library/audit_events.html)."""
 
 _watching: list[tuple[int, list[str]]] = []
-"""The thread that sends, and the list of its side effects. Python keeps an audit hook for ever, so
-one hook serves every test.
+"""The thread that sends, and the list for the thread's side effects.
+
+Python never removes an audit hook, so one hook serves every test.
 """
 
 
@@ -137,8 +146,9 @@ def _hook() -> None:
 
 @contextmanager
 def side_effects() -> Iterator[list[str]]:
-    """Return a list of the programs that this process starts inside the `with` block, and of the
-    files that this thread writes.
+    """Yield a list of the side effects inside the `with` block.
+
+    The list collects the programs started by the process, and the files written by the thread.
     """
     _hook()
     seen: list[str] = []
@@ -150,8 +160,8 @@ def side_effects() -> Iterator[list[str]]:
 
 
 def shown(answered: Answered, secrets: Collection[str]) -> set[str]:
-    """Return the secrets that an answer shows."""
-    said = "" if isinstance(answered, Sent) else str(answered.problem)
+    """Return the secrets in the text of an answer."""
+    text = "" if isinstance(answered, Sent) else str(answered.problem)
     if isinstance(answered, RefusedForGood):
-        said += str(answered.hint)
-    return {secret for secret in secrets if secret in said}
+        text += str(answered.hint)
+    return {secret for secret in secrets if secret in text}

@@ -1,4 +1,4 @@
-"""The contract of `certferry.ports.receiver.Receiver`, as tests that any receiver can run."""
+"""The contract of `certferry.ports.receiver.Receiver`, as tests for any receiver."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ NAMES = ("img.example.com", "*.img.example.com")
 
 
 class ReceiverWorld(ABC):
-    """What the contract does to the world behind a receiver, which holds nothing at first."""
+    """The world behind a receiver. The receiver holds no certificate at first."""
 
     @abstractmethod
     def fail_next(self) -> None:
-        """Make the next delivery fail at its end."""
+        """Make the next delivery fail at the last step."""
 
     @abstractmethod
     def close(self) -> None:
-        """Make the receiver take nothing any more."""
+        """Make the receiver refuse every delivery."""
 
 
 def issue() -> CertificateBundle:
@@ -35,33 +35,33 @@ def issue() -> CertificateBundle:
 
 
 def remembered(bundle: CertificateBundle) -> Delivered:
-    """What the state knows of a delivery that ended well."""
+    """Return the state's record of a delivery that succeeded."""
     return Delivered(bundle.certificate.fingerprint, bundle.fullchain_digest)
 
 
-def is_in_order(found: ObservedDomain, bundle: CertificateBundle) -> bool:
-    """Return whether a receiver holds the certificate, and nothing is left to do."""
-    held = found.bound == bundle.certificate.fingerprint
-    return held and found.drift is None and found.state is DomainState.READY
+def is_in_order(observed: ObservedDomain, bundle: CertificateBundle) -> bool:
+    """Whether the receiver holds the certificate and needs no further delivery."""
+    held = observed.bound == bundle.certificate.fingerprint
+    return held and observed.drift is None and observed.state is DomainState.READY
 
 
 class ReceiverContract:
     """Every promise of the port.
 
-    Inherit from it in a class that pytest collects, and give two fixtures: `receiver`, fresh for
-    every test, and `world`, a `ReceiverWorld` behind it.
+    Inherit from `ReceiverContract` in a class that pytest collects, and define two fixtures:
+    `receiver`, new for every test, and `world`, the `ReceiverWorld` behind the receiver.
     """
 
     def test_nothing_was_delivered(self, receiver: Receiver) -> None:
-        """It is ready, and holds nothing; its name and its kind are definite."""
-        found = receiver.observe(None)
+        """A new receiver is ready, holds no certificate, and has a name and a receiver's kind."""
+        observed = receiver.observe(None)
 
-        assert (DomainState.READY, None, None) == (found.state, found.bound, found.drift)
-        assert found.domain
-        assert found.kind.is_receiver
+        assert (DomainState.READY, None, None) == (observed.state, observed.bound, observed.drift)
+        assert observed.domain
+        assert observed.kind.is_receiver
 
     def test_certificate_is_delivered(self, receiver: Receiver) -> None:
-        """When `deliver` returns, everything is done."""
+        """After `deliver`, the receiver holds the certificate and needs no further step."""
         bundle = issue()
 
         receiver.deliver(LINEAGE, bundle)
@@ -69,7 +69,7 @@ class ReceiverContract:
         assert is_in_order(receiver.observe(remembered(bundle)), bundle)
 
     def test_delivering_again_is_fine(self, receiver: Receiver) -> None:
-        """A run that was killed before it could remember delivers once more."""
+        """A second delivery is harmless: a run killed before storing the first delivers again."""
         bundle = issue()
 
         receiver.deliver(LINEAGE, bundle)
@@ -78,7 +78,7 @@ class ReceiverContract:
         assert is_in_order(receiver.observe(remembered(bundle)), bundle)
 
     def test_new_certificate_takes_the_old_ones_place(self, receiver: Receiver) -> None:
-        """The old one is an earlier one until then."""
+        """`observe` shows the old certificate until `deliver` replaces the old certificate."""
         old, new = issue(), issue()
         receiver.deliver(LINEAGE, old)
         assert not is_in_order(receiver.observe(remembered(old)), new)
@@ -88,7 +88,7 @@ class ReceiverContract:
         assert is_in_order(receiver.observe(remembered(new)), new)
 
     def test_delivery_that_fails(self, receiver: Receiver, world: ReceiverWorld) -> None:
-        """It is reported, seen by the next observation, and made good by the next delivery."""
+        """`deliver` raises, `observe` shows the failure, and the next delivery succeeds."""
         bundle = issue()
         world.fail_next()
 
@@ -100,28 +100,28 @@ class ReceiverContract:
         assert is_in_order(receiver.observe(remembered(bundle)), bundle)
 
     def test_receiver_that_takes_nothing(self, receiver: Receiver, world: ReceiverWorld) -> None:
-        """The look says why and what to do, as the delivery does."""
+        """`observe` reports the same problem as `deliver`, with a hint."""
         world.close()
 
-        found = receiver.observe(None)
+        observed = receiver.observe(None)
         with pytest.raises(DeployError) as refused:
             receiver.deliver(LINEAGE, issue())
 
-        assert DomainState.UNAVAILABLE is found.state
-        assert found.problem is not None
-        assert found.problem.hint is not None
-        assert refused.value == found.problem
+        assert DomainState.UNAVAILABLE is observed.state
+        assert observed.problem is not None
+        assert observed.problem.hint is not None
+        assert refused.value == observed.problem
 
     def test_looking_changes_nothing(self, receiver: Receiver) -> None:
-        """However often, before and after."""
+        """A second `observe` returns the same, before and after a delivery."""
         assert receiver.observe(None) == receiver.observe(None)
         bundle = issue()
         receiver.deliver(LINEAGE, bundle)
-        known = remembered(bundle)
-        assert receiver.observe(known) == receiver.observe(known)
+        delivered = remembered(bundle)
+        assert receiver.observe(delivered) == receiver.observe(delivered)
 
     def test_leaf_that_comes_with_another_chain(self, receiver: Receiver) -> None:
-        """What was delivered with it is reported, and the other chain takes its place."""
+        """`observe` reports the delivered chain, and a new chain replaces the old chain."""
         old = issue()
         new = with_another_chain(old)
         receiver.deliver(LINEAGE, old)

@@ -1,5 +1,7 @@
-"""The contract of `certferry.ports.state.StateStore`, as tests that any implementation can run; its
-leases, notices, sightings and the one reading of a lineage are here.
+"""The contract of `certferry.ports.state.StateStore`, as tests for any implementation.
+
+This module has the tests of leases, notices, sightings and `remembered`. Other modules have the
+tests of the other records.
 """
 
 from __future__ import annotations
@@ -59,8 +61,9 @@ class LeasesContract:
         assert lease.holder
 
     def test_held_lease_is_refused(self, store: StateStore, other: StateStore) -> None:
-        """The refusal names the lineage, says since when, and that another try may succeed; a clock
-        that jumps ends no lease.
+        """The refusal names the lineage and the lease's start, and allows a later try.
+
+        A clock that jumps ends no lease.
         """
         store.acquire("img", NOW)
 
@@ -72,7 +75,7 @@ class LeasesContract:
         assert "since 2026-03-01 12:00 UTC" in str(refused.value)
 
     def test_second_run_of_the_same_process_is_another_holder(self, store: StateStore) -> None:
-        """A lease is not taken twice by its holder."""
+        """A lease of the same process is refused like another process's lease."""
         store.acquire("img", NOW)
 
         with pytest.raises(LeaseHeld):
@@ -89,7 +92,7 @@ class LeasesContract:
     def test_released_lease_is_free_and_its_token_is_not_used_again(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """Giving back frees at once; the next token is still greater."""
+        """A released lease can be taken at once, and the next token is greater."""
         first = store.acquire("img", NOW)
         store.release(first)
         second = other.acquire("img", NOW)
@@ -99,7 +102,7 @@ class LeasesContract:
     def test_release_of_a_lost_lease_takes_nothing_from_its_new_holder(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """It is silent, and so is releasing twice."""
+        """A release of a lost lease does nothing, and neither does a second release."""
         lost = store.acquire("img", NOW)
         store.release(lost)
         held = other.acquire("img", NOW)
@@ -111,14 +114,14 @@ class LeasesContract:
             store.acquire("img", NOW)
 
     def test_lease_ends_with_its_store(self, store: StateStore, other: StateStore) -> None:
-        """Closing releases the leases that are still held."""
+        """`close` releases the leases that the store still holds."""
         first = store.acquire("img", NOW)
         store.close()
 
         assert first.token < other.acquire("img", NOW).token
 
     def test_lease_that_is_held_is_in_force(self, store: StateStore) -> None:
-        """However much later."""
+        """A held lease stays in force, even 400 days later."""
         lease = store.acquire("img", NOW)
 
         store.extend(lease)
@@ -128,7 +131,7 @@ class LeasesContract:
         assert 1 == len(store.versions("img"))
 
     def test_lease_that_is_held_may_be_used(self, store: StateStore) -> None:
-        """No database is asked, and only what works under a lease asks."""
+        """`must_still_hold` passes with a held lease, and passes without any lease."""
         must_still_hold()
         lease = store.acquire("img", NOW)
         with holding(store, lease):
@@ -137,7 +140,7 @@ class LeasesContract:
         assert () == held_leases()
 
     def test_lost_lease_writes_nothing(self, store: StateStore, other: StateStore) -> None:
-        """Every call with a lost lease raises `LeaseLost` and leaves all as it was."""
+        """Every call with a lost lease raises `LeaseLost` and changes nothing."""
         lost = store.acquire("img", NOW)
         store.release(lost)
         held = other.acquire("img", NOW)
@@ -158,7 +161,7 @@ class LeasesContract:
 
     @pytest.mark.parametrize("end", ["released", "made up"])
     def test_lease_that_is_not_in_force_writes_nothing(self, store: StateStore, end: str) -> None:
-        """A lease given back is lost, and so is one with another's holder or token."""
+        """A released lease is not in force, and neither is a lease with another holder."""
         lease = store.acquire("img", NOW)
         if end == "released":
             store.release(lease)
@@ -171,7 +174,7 @@ class LeasesContract:
         assert None is store.order("img")
 
     def test_threads_that_race_for_a_lease(self, store: StateStore, other: StateStore) -> None:
-        """Exactly one of them gets it; the others get `LeaseHeld`."""
+        """Exactly one thread gets the lease; the other threads get `LeaseHeld`."""
         won: list[Lease] = []
         held: list[LeaseHeld] = []
         start = threading.Barrier(RACERS)
@@ -219,10 +222,13 @@ RENEWED = Notice(Topic.RENEWED, Subject("img"), NOW, Problem("renewed", Text("is
 
 
 class NoticesContract:
-    """`notices` and `channel`, changed whole."""
+    """`notices` and `channel`: each change replaces the whole record."""
 
     def test_notices_are_read_back(self, store: StateStore, other: StateStore) -> None:
-        """With their sentences, and by what they are about: one that is left out is gone."""
+        """Notices come back sorted, with their messages.
+
+        An update deletes the notices that the update leaves out.
+        """
         assert () == store.notices()
 
         assert (TROUBLE, RENEWED) == store.update_notices(lambda _: (TROUBLE, RENEWED))
@@ -236,10 +242,10 @@ class NoticesContract:
         assert (later,) == store.notices()
 
     def test_notices_of_hosts_are_apart(self, store: StateStore, other: StateStore) -> None:
-        """What is one host's alone stands beside what is another's, and what is of all."""
+        """Notices with the same subject, of two hosts and of all hosts, are separate."""
         subjects = [replace(TROUBLE.subject, host=host) for host in ("", "web-1", "web-2")]
         stands = tuple(replace(TROUBLE, subject=subject) for subject in subjects)
-        sent = ChannelState(tuple(SentNotice(*one.key, NOW, NOW, "code") for one in stands))
+        sent = ChannelState(tuple(SentNotice(*notice.key, NOW, NOW, "code") for notice in stands))
         store.update_notices(lambda _: stands)
         store.update_channel("ops", lambda *_: (sent, None))
         assert stands == other.notices()
@@ -249,7 +255,7 @@ class NoticesContract:
         assert stands[:2] == store.notices()
 
     def test_a_channel_is_read_back(self, store: StateStore, other: StateStore) -> None:
-        """All of it, and by its name."""
+        """The whole state of a channel comes back, for this channel's name only."""
         refusal = Problem(REFUSED, Text("no {why}", why="key"), Text("look"), since=NOW)
         sent_notice = SentNotice(*TROUBLE.key, NOW, NOW + timedelta(seconds=1), "target_rejected")
         state = ChannelState((sent_notice,), (NOW,), NOW, refusal)
@@ -264,8 +270,9 @@ class NoticesContract:
         assert less == store.channel("ops")
 
     def test_one_of_many_claims(self, store: StateStore, other: StateStore) -> None:
-        """Of runs that claim the same at once, in two processes, one gets it: each is given what
-        stands at that moment.
+        """If two processes claim a notice many times at once, a single claim succeeds.
+
+        Each change gets the state that is stored at that moment.
         """
         store.update_notices(lambda _: (TROUBLE,))
 
@@ -275,8 +282,8 @@ class NoticesContract:
             def change(
                 before: ChannelState, notices: tuple[Notice, ...]
             ) -> tuple[ChannelState, bool]:
-                got = not before.sent_notices and notices == (TROUBLE,)
-                return replace(before, sent_notices=(SentNotice(*TROUBLE.key, NOW, NOW),)), got
+                is_first = not before.sent_notices and notices == (TROUBLE,)
+                return replace(before, sent_notices=(SentNotice(*TROUBLE.key, NOW, NOW),)), is_first
 
             return place.update_channel("ops", change)
 
@@ -286,7 +293,7 @@ class NoticesContract:
         assert 1 == sum(claims)
 
     def test_a_change_that_fails_changes_nothing(self, store: StateStore) -> None:
-        """The stored notices stay."""
+        """If the change raises, the stored notices stay."""
         store.update_notices(lambda _: (TROUBLE,))
 
         def fail(_: object) -> tuple[Notice, ...]:
@@ -303,23 +310,26 @@ OTHER = Sighting("img", "qiniu", "www.example.com", served=False, since=NOW, oth
 
 
 class SightingsContract:
-    """`sightings`, changed whole, and `versions_in_use`."""
+    """`sightings`, where each change replaces all sightings, and `versions_in_use`."""
 
     def test_sightings_are_read_back(self, store: StateStore, other: StateStore) -> None:
-        """By lineage, target and domain; one that is left out is gone."""
+        """Sightings come back sorted by lineage, target and domain.
+
+        An update deletes the sightings that the update leaves out.
+        """
         assert () == store.sightings()
 
         assert (IMG, OTHER) == store.update_sightings(lambda _: (OTHER, IMG))
         assert (IMG, OTHER) == other.sightings()
 
         later = replace(OTHER, served=True, since=NOW + timedelta(days=1), fingerprint="cd" * 32)
-        other.update_sightings(lambda known: (later,) if IMG in known else ())
+        other.update_sightings(lambda before: (later,) if IMG in before else ())
         assert (later,) == store.sightings()
 
     def test_versions_in_use_are_the_newest_and_what_a_place_has(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """Of every lineage; an earlier one that no place has is not among them."""
+        """The result has each lineage's newest version, and the versions in sightings."""
         assert {} == store.versions_in_use()
         bundles = [make_bundle("img.example.com", not_before=NOW) for _ in range(3)]
         for lineage, kept in (("img", bundles), ("other", bundles[:2])):
@@ -332,23 +342,23 @@ class SightingsContract:
         seen = replace(OTHER, fingerprint=first)
         other.update_sightings(lambda _: (seen, replace(IMG, fingerprint=third)))
 
-        found = other.versions_in_use()
+        in_use = other.versions_in_use()
         assert {"img": [third, first], "other": [second]} == {
             lineage: [version.fingerprint for version in versions]
-            for lineage, versions in found.items()
+            for lineage, versions in in_use.items()
         }
-        assert store.versions("img")[0] == found["img"][0]
+        assert store.versions("img")[0] == in_use["img"][0]
 
     def test_version_whose_revocation_did_not_end_is_in_use(self, store: StateStore) -> None:
-        """As long as its CA has not answered."""
+        """A version with a begun revocation is in use until the CA has answered."""
         lease = store.acquire("img", NOW)
         for _ in range(2):
             store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
         for is_answered, expected in ((False, [2, 1]), (True, [2])):
-            said = Revocation(NOW, RevocationReason.SUPERSEDED, is_answered=is_answered)
-            store.save_revocation(lease, 1, said)
-            found = store.versions_in_use()["img"]
-            assert expected == [version.number for version in found]
+            revocation = Revocation(NOW, RevocationReason.SUPERSEDED, is_answered=is_answered)
+            store.save_revocation(lease, 1, revocation)
+            in_use = store.versions_in_use()["img"]
+            assert expected == [version.number for version in in_use]
 
 
 HOUR = timedelta(hours=1)
@@ -356,17 +366,17 @@ ROUNDS = 10
 
 
 class RememberedContract:
-    """`remembered`."""
+    """`remembered`: a single reading of a lineage."""
 
     def test_lineage_of_which_nothing_is_known(self, store: StateStore) -> None:
-        """It has nothing, whatever others have and although its lease is held."""
+        """The result is empty, even with a held lease and with records of other lineages."""
         store.acquire("img", NOW)
         keep_everything(store, "static")
 
         assert Remembered() == store.remembered("img")
 
     def test_everything_is_read_at_once(self, store: StateStore, other: StateStore) -> None:
-        """It is what the single questions answer, of this lineage only."""
+        """`remembered` agrees with the methods that read a single kind of record."""
         keep_everything(store, "static")
         keep_everything(store, "img")
 
@@ -383,18 +393,18 @@ class RememberedContract:
         assert remembered.rollouts == (rollout("qiniu", "a"), rollout("qiniu", "b"))
         everywhere = other.uploads("img", "files") + other.uploads("img", "qiniu")
         assert everywhere == remembered.uploads
-        assert ["img-file", "img-new", "img-old"] == [one.remote_id for one in remembered.uploads]
+        assert ["img-file", "img-new", "img-old"] == [kept.remote_id for kept in remembered.uploads]
 
     def test_readings_while_another_process_writes(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """Each is of one moment: an order is there before its version, and never beside it."""
-        seen: list[Remembered] = []
+        """Each reading shows a single moment: never an order together with the order's version."""
+        readings: list[Remembered] = []
         is_over = threading.Event()
 
         def read() -> None:
             while not is_over.is_set():
-                seen.append(other.remembered("img"))
+                readings.append(other.remembered("img"))
 
         reader = threading.Thread(target=read)
         reader.start()
@@ -404,13 +414,15 @@ class RememberedContract:
             is_over.set()
             reader.join()
 
-        assert seen
-        for one in seen:
-            assert one.ordered is None or one.ordered.at == NOW + len(one.versions) * HOUR
+        assert readings
+        for reading in readings:
+            assert (
+                reading.ordered is None or reading.ordered.at == NOW + len(reading.versions) * HOUR
+            )
 
 
 def issue_in_rounds(store: StateStore) -> None:
-    """Order and save one version after the other; each order is an hour later."""
+    """Order and save versions in turn; each order is an hour later than the last."""
     lease = store.acquire("img", NOW)
     for number in range(ROUNDS):
         created_at = NOW + number * HOUR
@@ -420,7 +432,7 @@ def issue_in_rounds(store: StateStore) -> None:
 
 
 def keep_everything(store: StateStore, lineage: str) -> None:
-    """Keep something of each kind for a lineage."""
+    """Save a record of each kind for a lineage."""
     lease = store.acquire(lineage, NOW)
     for _ in range(2):
         store.save_version(lease, make_bundle("img.example.com", not_before=NOW), NOW)
@@ -452,11 +464,14 @@ class StateStoreContract(
 ):
     """Every promise of the port.
 
-    Inherit from it in a class that pytest collects, and give three fixtures: `store`, an empty
-    store, `other`, a second handle on the same data, as another process would have it, and
-    `elsewhere`, a third one, as a process of another host would have it. All are closed by the
-    fixture. What a process that has ended leaves behind, and what a full disk
-    does, is for each implementation's own tests.
+    Inherit from `StateStoreContract` in a class that pytest collects, and define three fixtures.
+    Each fixture closes its handle.
+
+    - `store`: an empty store.
+    - `other`: a second handle on the same data, as in another process.
+    - `elsewhere`: a third handle on the same data, as in a process of another host.
+
+    Each implementation has its own tests for the remains of a killed process, and for a full disk.
 
     ```python
     class TestMyState(StateStoreContract):

@@ -1,4 +1,4 @@
-"""The contract of what the console stores: runs with their events, and who may open it."""
+"""The contract of the console's records: runs with events, and the people with access."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ ANNA = User("Anna", Role.OPERATOR, NOW)
 
 
 class RunsContract:
-    """Runs, their events and reports, and how a run stands whose process is gone."""
+    """Runs with events and reports, and the state of a run after the end of its process."""
 
     def test_run_that_begins_and_ends(self, store: StateStore, other: StateStore) -> None:
-        """Every process reads it whole; it ends once, and what it reported stays."""
+        """Every process reads the whole run. Only the first end counts, and the report stays."""
         store.begin_run(NOW)
         whole = run_of(store, "a", names=("img", "图片"), plan="cc" * 32)
         assert whole == store.save_run_begin(whole)
         assert whole == other.stored_run("a")
         assert other.run_report("a") is None
 
-        said = Text("{what} until {until}", what=[verbatim("是")], until=NOW)
-        report = RunReport({"ok": True, "steps": [{"detail": said, "hint": None, "left": 3}]})
+        detail = Text("{what} until {until}", what=[verbatim("是")], until=NOW)
+        report = RunReport({"ok": True, "steps": [{"detail": detail, "hint": None, "left": 3}]})
         store.save_run_end("a", RunState.DONE, NOW + HOUR, report)
         store.save_run_end("a", RunState.FAILED, NOW + 2 * HOUR, None)
         store.save_run_end("unknown", RunState.DONE, NOW, report)
@@ -55,7 +55,7 @@ class RunsContract:
         assert other.run_report("unknown") is None
 
     def test_request_begins_one_run(self, store: StateStore, other: StateStore) -> None:
-        """However often it is sent, and at once; runs without one are all runs of their own."""
+        """A request sent many times begins a single run. Runs without a request are separate."""
         store.begin_run(NOW)
         requested = [run_of(store, f"run-{n}") for n in range(4)]
         with ThreadPoolExecutor(4) as senders:
@@ -71,7 +71,10 @@ class RunsContract:
         assert {begun[0].id, "b", "c"} == {*ids(store.stored_runs(9))}
 
     def test_runs_are_listed(self, store: StateStore) -> None:
-        """Newest first, page by page; of a lineage are those for it, and those for all."""
+        """Runs are listed newest first, in pages.
+
+        The runs of a lineage are the runs for that lineage, and the runs for all lineages.
+        """
         wanted: list[tuple[str, ...]] = [(), ("img",), ("static", "img"), ("im",), ('"img', "_m%")]
         for place, names in enumerate(wanted):
             begun = run_of(store, f"{place}", names=names, started_at=NOW + place * HOUR)
@@ -91,7 +94,7 @@ class RunsContract:
         assert () == store.stored_runs(9, host="elsewhere")
 
     def test_events_of_a_run(self, store: StateStore, other: StateStore) -> None:
-        """In their order, page by page; one that is sent again is the same, whatever it says."""
+        """Events are listed by number, in pages. An event with a stored number changes nothing."""
         store.save_run_begin(run_of(store, "a"))
         first = RunEvent(1, NOW, "img", "step", Text("{name} → {at}", name="图", at=NOW), "done")
         more = [
@@ -112,7 +115,7 @@ class RunsContract:
         assert () == other.latest_run_events("unknown", 2)
 
     def test_run_that_counts(self, store: StateStore, other: StateStore) -> None:
-        """Every process reads how many certificates are done; the end keeps the last numbers."""
+        """Every process reads the progress of a run. The end of the run freezes the progress."""
         begun = store.begin_run(NOW)
         store.save_run_begin(run_of(store, "a", number=begun.number))
         store.save_run_progress("unknown", 1, 2)
@@ -127,7 +130,7 @@ class RunsContract:
         assert (2, 42) == (ended.done, ended.count)
 
     def test_runs_in_progress(self, store: StateStore, other: StateStore) -> None:
-        """Newest first: neither runs that have ended, nor runs whose process is gone."""
+        """Runs in progress are listed newest first. Ended runs and killed runs are left out."""
         begun = store.begin_run(NOW)
         for place, name in enumerate("abcd"):
             number = None if name == "b" else begun.number
@@ -142,16 +145,16 @@ class RunsContract:
         assert () == other.runs_in_progress(9)
 
     def test_run_that_says_too_much(self, store: StateStore) -> None:
-        """Is kept without its oldest."""
+        """A run with too many events loses the oldest events."""
         store.save_run_begin(run_of(store, "a"))
         late = EVENTS_OF_A_RUN + 2
         for number in (1, 2, 3, late):
             store.append_run_events("a", [RunEvent(number, NOW, "", "busy", Text("waits"))])
 
-        assert [3, late] == [one.number for one in store.run_events("a")]
+        assert [3, late] == [event.number for event in store.run_events("a")]
 
     def test_run_that_lost_a_lease(self, store: StateStore) -> None:
-        """It stores what it reports and its end nonetheless: these are no lineage's."""
+        """The run can still store events and its end, which need no lease of a lineage."""
         store.save_run_begin(run_of(store, "a"))
         lease = store.acquire("img", NOW)
         store.release(lease)
@@ -164,7 +167,10 @@ class RunsContract:
         assert [RunState.FAILED] == states(store, "a")
 
     def test_oldest_runs_are_deleted(self, store: StateStore) -> None:
-        """With what belongs to them; so many stay, and the newest of them with their events."""
+        """The newest `KEPT_RUNS` runs stay, and older runs are deleted with events and report.
+
+        An ended run beyond the newest `KEPT_WHOLE` loses its events.
+        """
         event = RunEvent(1, NOW, "", "busy", Text("waits"))
         for place in range(2):
             store.save_run_begin(run_of(store, f"old-{place}", started_at=NOW + place * SECOND))
@@ -187,7 +193,7 @@ class RunsContract:
         assert store.run_report("old-1") is not None
 
     def test_run_whose_process_is_gone(self, store: StateStore, other: StateStore) -> None:
-        """Died, unless it had ended; the next run that has its number does not revive it."""
+        """An unended run has died. A later run with the same number changes nothing."""
         begun = other.begin_run(NOW)
         for name in ("a", "b"):
             other.save_run_begin(run_of(other, name, number=begun.number))
@@ -201,7 +207,7 @@ class RunsContract:
         assert begun.number == again.number
         assert [RunState.DIED, RunState.STOPPED, RunState.RUNNING] == states(store, "a", "b", "c")
         assert [RunState.RUNNING, RunState.STOPPED, RunState.DIED] == [
-            one.state for one in store.stored_runs(9)
+            run.state for run in store.stored_runs(9)
         ]
         store.end_run(again)
         assert [RunState.DIED] == states(store, "c")
@@ -209,17 +215,19 @@ class RunsContract:
         assert [RunState.DONE] == states(store, "c")
 
     def test_run_of_no_process(self, store: StateStore) -> None:
-        """Nothing shows that it goes on: it died, until it has an end."""
+        """A run without a process number counts as died."""
         store.save_run_begin(run_of(store, "a", number=None))
         assert [RunState.DIED] == states(store, "a")
 
     def test_runs_of_other_hosts(self, store: StateStore, elsewhere: StateStore) -> None:
-        """Those of a host that lives are in progress; they are forgotten with it."""
+        """Runs of a live host are in progress. `forget_host` deletes the runs of the host."""
         begun = elsewhere.begin_run(NOW)
         elsewhere.save_run_begin(run_of(elsewhere, "a", number=begun.number))
         elsewhere.append_run_events("a", [RunEvent(1, NOW, "", "busy", Text("waits"))])
         store.save_run_begin(run_of(store, "b"))
-        expected = RunState.RUNNING if store.is_shared else RunState.DIED  # a file has one host
+        expected = (
+            RunState.RUNNING if store.is_shared else RunState.DIED
+        )  # a file belongs to one host
         assert [expected] == states(store, "a")
         assert ["a"] == ids(store.stored_runs(9, host=elsewhere.host))
 
@@ -231,10 +239,13 @@ class RunsContract:
 
 
 class AccessContract:
-    """Users with their links and sessions, tokens, and failed logins."""
+    """Users with links and sessions, tokens, and failed logins."""
 
     def test_users(self, store: StateStore, other: StateStore) -> None:
-        """Are found in any case, and listed by name; a name is taken once, by one of many."""
+        """Users are found by name in any case, and are listed by name.
+
+        If many callers add a name at once, a single caller succeeds.
+        """
         names = ["Zoe", "anna", "Anna", "ANNA"]
         with ThreadPoolExecutor(4) as makers:
             added = list(
@@ -260,8 +271,9 @@ class AccessContract:
         assert (zoe,) == other.users()
 
     def test_password_is_chosen_once(self, store: StateStore, other: StateStore) -> None:
-        """By a link that is good until then, or until its end; looking at it does not spend it. The
-        sessions of the user end, those of others do not.
+        """A link sets a password once, before the link's end. Reading the link does not spend it.
+
+        The new password ends the user's sessions. Sessions of other users stay.
         """
         link = logged_in(store)
         assert link == other.link("link", NOW) == other.link("link", NOW + HOUR - SECOND)
@@ -272,17 +284,19 @@ class AccessContract:
 
         chosen = replace(ANNA, password="hash", password_at=NOW, seen_at=NOW)
         with ThreadPoolExecutor(2) as twice:
-            found = list(
-                twice.map(lambda one: one.choose_password("link", "hash", NOW), (store, other))
+            users = list(
+                twice.map(
+                    lambda handle: handle.choose_password("link", "hash", NOW), (store, other)
+                )
             )
-        assert {chosen, None} == set(found)
+        assert {chosen, None} == set(users)
         assert store.link("link", NOW) is None
         assert chosen == other.user("anna")
         assert store.session("anna 1", NOW) is None
         assert store.session("bob 1", NOW) is not None
 
     def test_link_takes_the_place_of_the_one_before(self, store: StateStore) -> None:
-        """A user has one; it ends with the user."""
+        """A new link replaces the user's old link. Removing the user deletes the link."""
         link = logged_in(store)
         store.save_link(replace(link, digest="next", user="ANNA"))
         store.save_link(PasswordLink("no user's", "nobody", NOW + HOUR))
@@ -294,14 +308,17 @@ class AccessContract:
         assert store.link("next", NOW) is None
 
     def test_password_is_changed(self, store: StateStore) -> None:
-        """The user's other sessions end, and a link that was not used."""
+        """A new password ends the user's other sessions and an unused link.
+
+        Without the session to keep, the password does not change.
+        """
         logged_in(store)
         store.change_password("ANNA", "new hash", NOW + HOUR, keep="anna 2")
 
         assert (anna := store.user("anna"))
         assert ("new hash", NOW + HOUR) == (anna.password, anna.password_at)
-        found = [store.session(one, NOW) is None for one in ("anna 1", "anna 2", "bob 1")]
-        assert [True, False, False] == found
+        ended = [store.session(digest, NOW) is None for digest in ("anna 1", "anna 2", "bob 1")]
+        assert [True, False, False] == ended
         assert store.link("link", NOW) is None
 
         store.end_session("anna 2")
@@ -310,7 +327,10 @@ class AccessContract:
         assert "new hash" == anna.password
 
     def test_password_is_forgotten(self, store: StateStore, other: StateStore) -> None:
-        """With the user's link and sessions; a login that was verified before begins no session."""
+        """`forget_password` also deletes the user's link and sessions.
+
+        A login that was verified with the old password begins no session.
+        """
         link = logged_in(store)
         store.choose_password("link", "hash", NOW)
         store.save_session(session_of("anna 1"), verified="hash")
@@ -321,8 +341,8 @@ class AccessContract:
 
         assert (anna := other.user("anna"))
         assert (None, None) == (anna.password, anna.password_at)
-        found = [other.session(one, NOW) is None for one in ("anna 1", "anna 2", "bob 1")]
-        assert [True, True, False] == found
+        ended = [other.session(digest, NOW) is None for digest in ("anna 1", "anna 2", "bob 1")]
+        assert [True, True, False] == ended
         assert store.link("link", NOW) is None
         store.save_link(link)
         assert other.choose_password("link", "next hash", NOW) is not None
@@ -330,12 +350,12 @@ class AccessContract:
     def test_session_has_its_user_as_they_are_now(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """A role that is changed counts at the next request; a user that is removed is out."""
+        """A new role counts at the next request. A removed user has no session."""
         logged_in(store)
         assert (session_of("anna 1"), replace(ANNA, seen_at=NOW)) == other.session("anna 1", NOW)
         other.change_role("anna", Role.VIEWER)
-        assert (found := store.session("anna 1", NOW))
-        assert Role.VIEWER == found[1].role
+        assert (session := store.session("anna 1", NOW))
+        assert Role.VIEWER == session[1].role
 
         store.end_session("anna 2")
         assert other.session("anna 2", NOW) is None
@@ -345,32 +365,35 @@ class AccessContract:
         assert store.session("anna 3", NOW) is None
 
     def test_every_session_of_a_user_is_ended(self, store: StateStore, other: StateStore) -> None:
-        """By their name in any case; other users stay logged in."""
+        """`end_sessions` takes the name in any case. Other users stay logged in."""
         logged_in(store)
         store.end_sessions("ANNA")
 
-        found = [other.session(one, NOW) is None for one in ("anna 1", "anna 2", "bob 1")]
-        assert [True, True, False] == found
+        ended = [other.session(digest, NOW) is None for digest in ("anna 1", "anna 2", "bob 1")]
+        assert [True, True, False] == ended
 
     def test_session_is_over(self, store: StateStore) -> None:
-        """Idle too long, or too old however busy; one that is over is deleted by the next login."""
+        """A session ends after `SESSION_IDLE` without use, and after `SESSION_LONGEST` in any case.
+
+        The next login deletes ended sessions.
+        """
         logged_in(store)
-        late, seen = NOW + SESSION_IDLE, []
+        late, ended = NOW + SESSION_IDLE, []
         assert store.session("anna 2", late + SECOND) is None
         assert store.session("anna 1", late) is not None
         assert store.session("anna 1", late + SESSION_IDLE) is not None
         moment = late
         while moment <= NOW + SESSION_LONGEST + SESSION_IDLE:
-            seen.append(store.session("anna 1", moment) is None)
+            ended.append(store.session("anna 1", moment) is None)
             moment += SESSION_IDLE / 2
-        assert [False, True] == [seen[0], seen[-1]]
+        assert [False, True] == [ended[0], ended[-1]]
 
         store.save_session(replace(session_of("anna 4"), began_at=moment, seen_at=moment))
         assert store.session("anna 1", NOW) is None
         assert store.session("anna 4", moment) is not None
 
     def test_when_a_session_was_seen(self, store: StateStore, other: StateStore) -> None:
-        """It is stored once a minute, with the user too: most requests write nothing."""
+        """The last use of session and user is stored at most once a minute."""
         logged_in(store)
         assert store.session("anna 1", soon := NOW + MINUTE - SECOND) == other.session(
             "anna 1", soon
@@ -378,16 +401,16 @@ class AccessContract:
         assert (user := other.user("anna"))
         assert NOW == user.seen_at
         store.session("anna 1", NOW + MINUTE)
-        assert (found := other.session("anna 1", NOW + MINUTE))
-        assert [NOW + MINUTE] * 2 == [found[0].seen_at, found[1].seen_at]
+        assert (session := other.session("anna 1", NOW + MINUTE))
+        assert [NOW + MINUTE] * 2 == [session[0].seen_at, session[1].seen_at]
 
     def test_tokens(self, store: StateStore, other: StateStore) -> None:
-        """Are found by their digests until they are over or removed; a name is taken once."""
+        """A token is found by its digest until its end or removal. Each name has one token."""
         ci = Token("CI", "digest 1", "cf_abcde", Role.VIEWER, NOW, NOW + HOUR)
         deploy = Token("Deploy", "digest 2", "cf_fghij", Role.OPERATOR, NOW)
         assert [True, True, False] == [
-            store.add_token(one)
-            for one in (deploy, ci, replace(deploy, name="DEPLOY", digest="digest 3"))
+            store.add_token(token)
+            for token in (deploy, ci, replace(deploy, name="DEPLOY", digest="digest 3"))
         ]
         assert (ci, deploy) == other.tokens()
         assert other.token("digest 3", NOW) is None
@@ -405,7 +428,10 @@ class AccessContract:
         assert store.add_token(replace(ci, used_at=None))
 
     def test_guesses_are_counted(self, store: StateStore, other: StateStore) -> None:
-        """Of each address and each name apart, by all processes, for a quarter of an hour."""
+        """All processes count the guesses of an address or a name for a quarter of an hour.
+
+        Every address and every name counts separately.
+        """
         with ThreadPoolExecutor(4) as guessers:
             counted = sorted(
                 guessers.map(
@@ -433,31 +459,31 @@ def run_of(
     plan: str | None = None,
     number: int | None = 1,
 ) -> StoredRun:
-    """Return a run as it begins on a store's host; a test that does not end its process says so."""
+    """Return a run that begins on the store's host, with the run number 1 unless given."""
     return StoredRun(
         name, RunKind.SYNC, RunSource.CONSOLE, "anna", store.host, started_at, names, plan, number
     )
 
 
 def ids(runs: tuple[StoredRun, ...]) -> list[str]:
-    """Return which runs these are."""
+    """Return the ids of runs."""
     return [run.id for run in runs]
 
 
 def states(store: StateStore, *names: str) -> list[RunState]:
-    """Return how runs stand."""
-    found = [store.stored_run(name) for name in names]
-    return [run.state for run in found if run is not None]
+    """Return the states of the runs with these ids."""
+    runs = [store.stored_run(name) for name in names]
+    return [run.state for run in runs if run is not None]
 
 
 def session_of(digest: str) -> Session:
-    """Return a session of the user that its digest begins with."""
+    """Return a session of the user whose name begins the digest."""
     name = {"anna": "Anna"}.get(digest.split(maxsplit=1)[0], digest.split(maxsplit=1)[0])
     return Session(digest, name, NOW, NOW, "192.0.2.7", "Firefox")
 
 
 def logged_in(store: StateStore) -> PasswordLink:
-    """Store two users with sessions, and a link of one; return that."""
+    """Store two users with sessions, and a link for Anna; return the link."""
     for user in (ANNA, User("bob", Role.VIEWER, NOW)):
         store.add_user(user)
     for digest in ("anna 1", "anna 2", "bob 1"):

@@ -1,4 +1,4 @@
-"""The contract of what hosts declare in a state that they share."""
+"""The contract of the declarations of hosts that share a state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from certferry.ports.state import StateStore
 
 FILE, MANY = "/etc/certferry.toml", 450
 TICK = 0.002
-"""Seconds after which the clock of every database shows another moment."""
+"""Seconds after which every database's clock shows a later moment."""
 
 
 def _declare(store: StateStore, file: str = FILE, gone: str = "", /, **digests: str) -> None:
@@ -18,27 +18,29 @@ def _declare(store: StateStore, file: str = FILE, gone: str = "", /, **digests: 
 
 
 def _outdated(store: StateStore, **digests: str) -> dict[str, tuple[str, ...]]:
-    """By lineage, the hosts whose declaration counts in place of this one's."""
-    found = outdated(store.contested(digests), store.host)
-    return {lineage: one.hosts for lineage, one in found.items()}
+    """Return, by lineage, the hosts whose declaration supersedes this host's."""
+    newer = outdated(store.contested(digests), store.host)
+    return {lineage: declaration.hosts for lineage, declaration in newer.items()}
 
 
 class DeclarationsContract:
-    """What the files of hosts declare: `elsewhere` is the same state on another host."""
+    """Declarations in the files of hosts. `elsewhere` is the same state on another host."""
 
     def test_hosts_that_declare_alike(self, store: StateStore, elsewhere: StateStore) -> None:
-        """Do not differ, and each is asked for by the others."""
+        """Equal declarations do not conflict. `declared_among` names both hosts."""
         _declare(store, img="a", api="b")
         _declare(elsewhere, img="a")
-        for one in (store, elsewhere):
-            assert {} == _outdated(one, img="a")
+        for handle in (store, elsewhere):
+            assert {} == _outdated(handle, img="a")
             both = tuple(sorted([store.host, elsewhere.host]))
-            assert {"img": both, "api": (store.host,)} == one.declared_among(["img", "api", "no"])
+            assert {"img": both, "api": (store.host,)} == handle.declared_among(
+                ["img", "api", "no"]
+            )
 
     def test_what_was_seen_last_for_the_first_time_counts(
         self, store: StateStore, elsewhere: StateStore
     ) -> None:
-        """A host that comes later with what was in force before brings nothing back."""
+        """The newest declaration counts. A host that declares an older version is outdated."""
         _declare(store, img="old", api="same")
         _declare(store, img="new", api="same")
         _declare(elsewhere, img="old", api="same")
@@ -53,7 +55,7 @@ class DeclarationsContract:
     def test_what_would_count_is_known_before_it_is_stored(
         self, store: StateStore, elsewhere: StateStore
     ) -> None:
-        """An earlier declaration would not count, a new one would: nothing is written meanwhile."""
+        """A declaration can be compared before it is stored: only an older one is outdated."""
         _declare(store, img="old")
         _declare(store, img="new")
         _declare(elsewhere, img="new")
@@ -66,11 +68,11 @@ class DeclarationsContract:
     def test_moments_are_those_of_the_first_declaration(
         self, store: StateStore, elsewhere: StateStore
     ) -> None:
-        """Declaring the same again, or in another file, changes neither."""
+        """A repeated declaration keeps both moments, also from another file."""
 
         def stored() -> Declaration:
-            (found,) = (one for one in elsewhere.contested({"img": "c"}) if one.host == store.host)
-            return found
+            (mine,) = (row for row in elsewhere.contested({"img": "c"}) if row.host == store.host)
+            return mine
 
         _declare(store, img="b")
         _declare(store, img="a")
@@ -86,8 +88,10 @@ class DeclarationsContract:
         assert before.first_seen_at > stored().first_seen_at
 
     def test_what_a_file_declares_no_more(self, store: StateStore, other: StateStore) -> None:
-        """Is declared no more; another file of the host still declares its own while it is there,
-        and what this file declares can be left out of account.
+        """A lineage that a file no longer declares is no longer declared.
+
+        Another file of the host keeps its lineages until that file is gone. `besides` leaves out
+        the lineages of a file.
         """
         _declare(store, img="a", api="b")
         _declare(other, "/etc/other.toml", web="c")
@@ -99,7 +103,7 @@ class DeclarationsContract:
         assert {"img"} == store.declared_among(["img", "api", "web"]).keys()
 
     def test_many_declarations(self, store: StateStore, elsewhere: StateStore) -> None:
-        """Are stored, compared and asked for like a few."""
+        """Hundreds of declarations are stored, compared and listed like a few."""
         digests = {f"c{number}": "a" for number in range(MANY)}
         newer = dict.fromkeys(digests, "b")
         store.declare(digests, FILE, lambda _: False)

@@ -1,6 +1,4 @@
-"""The contract of what was put where and what happened, and of what was spent at a CA, counted over
-every run.
-"""
+"""The contract of uploads, rollouts, history, and the orders and failed proofs at a CA."""
 
 from __future__ import annotations
 
@@ -39,10 +37,10 @@ HOUR = timedelta(hours=1)
 
 
 class TargetsContract:
-    """Uploads by target and remote id, rollouts by lineage, target and domain."""
+    """Uploads, rollouts, withdrawals and runs."""
 
     def test_uploads_are_read_back_newest_first(self, store: StateStore, other: StateStore) -> None:
-        """Those of one lineage at one target."""
+        """`uploads` returns the uploads of a lineage at a target, newest first."""
         older, newer = upload("a", NOW), upload("b", NOW + HOUR)
         for saved in (older, newer, upload("c", NOW, lineage="static"), upload("a", NOW, "files")):
             store.save_upload(saved)
@@ -51,7 +49,7 @@ class TargetsContract:
         assert () == other.uploads("unknown", "qiniu")
 
     def test_upload_is_kept_by_target_and_remote_id(self, store: StateStore) -> None:
-        """Saved again it is the same upload with new facts."""
+        """A second save of the same remote id replaces the upload."""
         saved = upload("a", NOW)
         store.save_upload(saved)
         in_use = replace(saved, in_use_until=NOW + HOUR)
@@ -62,7 +60,7 @@ class TargetsContract:
     def test_upload_is_dropped_at_its_target_only(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """Another target may use the same remote id; dropping again is fine."""
+        """An upload with the same remote id at another target stays. A second call does nothing."""
         store.save_upload(upload("a", NOW))
         store.save_upload(upload("a", NOW, "files"))
 
@@ -73,7 +71,7 @@ class TargetsContract:
         assert (upload("a", NOW, "files"),) == store.uploads("img", "files")
 
     def test_rollouts_are_read_back(self, store: StateStore, other: StateStore) -> None:
-        """Those of one lineage, by target and domain."""
+        """A lineage's rollouts come back, sorted by target and domain."""
         rollouts = [
             rollout("files", "img.example.com"),
             rollout("qiniu", "a.example.com"),
@@ -87,7 +85,7 @@ class TargetsContract:
         assert () == other.remembered("unknown").rollouts
 
     def test_one_rollout_is_read_back(self, store: StateStore, other: StateStore) -> None:
-        """That of one domain, at one target, of one lineage; none where nothing set out."""
+        """Every field comes back. Lineage, target and domain together identify a rollout."""
         ours = rollout("qiniu", "img.example.com")
         for saved in (
             ours,
@@ -108,12 +106,12 @@ class TargetsContract:
             store.save_rollout(saved)
             assert saved in other.remembered(saved.lineage).rollouts
 
-        found = {(one.target, one.domain): one for one in other.remembered("img").rollouts}
-        assert ours == found["qiniu", "img.example.com"]
-        assert None is found.get(("files", "a.example.com"))
+        stored = {(kept.target, kept.domain): kept for kept in other.remembered("img").rollouts}
+        assert ours == stored["qiniu", "img.example.com"]
+        assert None is stored.get(("files", "a.example.com"))
 
     def test_last_run_is_read_back(self, store: StateStore, other: StateStore) -> None:
-        """With the last one that succeeded, which a failure does not take away."""
+        """The last run and the last success come back. A later failure keeps the last success."""
         assert store.last_run() is None
 
         store.save_run(NOW, succeeded=False)
@@ -123,8 +121,9 @@ class TargetsContract:
         assert LastRun(NOW + 2 * HOUR, NOW + HOUR) == other.last_run()
 
     def test_run_that_did_not_end_is_reported(self, store: StateStore, other: StateStore) -> None:
-        """By the end of its process alone, until the next run begins; one that is in progress, or
-        has ended, is none.
+        """A run without a stored end is unended after the end of its process.
+
+        The next run clears unended runs. A run in progress is not unended.
         """
         in_progress = store.begin_run(NOW)
         killed = other.begin_run(NOW + HOUR)
@@ -142,7 +141,7 @@ class TargetsContract:
     def test_withdrawals_are_kept_until_they_are_dropped(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """By lineage, target, domain and certificate; the first moment counts."""
+        """A withdrawal is stored once, with the first moment, until `drop_withdrawal`."""
         first = Withdrawal("img", "qiniu", "a.example.com", "aa" * 32, NOW)
         second = Withdrawal("img", "qiniu", "b.example.com", "aa" * 32, NOW + HOUR, by_hand=True)
         for saved in (second, first, replace(first, at=NOW + HOUR, by_hand=True)):
@@ -156,7 +155,7 @@ class TargetsContract:
         assert () == other.remembered("unknown").withdrawals
 
     def test_rollout_is_kept_by_lineage_target_and_domain(self, store: StateStore) -> None:
-        """Progress replaces what was known, and so does the next certificate."""
+        """A later save replaces the rollout: progress, and the next certificate."""
         first = rollout("qiniu", "img.example.com")
         for saved in (
             first,
@@ -176,7 +175,7 @@ class TargetsContract:
     def test_rollout_is_replaced_only_as_it_is_known(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """What another process wrote meanwhile stays."""
+        """A process that knows an older rollout changes nothing."""
         begun = rollout("qiniu", "img.example.com")
         assert store.replace_rollout(None, begun)
         accepted = replace(begun, accepted_at=NOW + HOUR)
@@ -188,7 +187,7 @@ class TargetsContract:
         assert store.replace_rollout(accepted, replace(accepted, verified_at=NOW))
 
     def test_open_rollouts_of_a_target(self, store: StateStore, other: StateStore) -> None:
-        """Of every lineage, until they have been seen; other targets' are not among them."""
+        """Rollouts of a target are open until verified, in every lineage."""
         seen = replace(rollout("qiniu", "seen.example.com"), verified_at=NOW + HOUR)
         ours, theirs = rollout("qiniu", "b.example.com"), rollout("qiniu", "a.example.com")
         theirs = replace(theirs, lineage="static", accepted_at=NOW)
@@ -199,7 +198,7 @@ class TargetsContract:
         assert () == other.open_rollouts("unknown")
 
     def test_what_is_not_ours_is_remembered_apart(self, store: StateStore) -> None:
-        """A certificate that is not ours is found by every lineage, and by none as its own."""
+        """An upload by another tool (`NO_LINEAGE`) is in no lineage's list."""
         saved = replace(upload("a", NOW, lineage=NO_LINEAGE), in_use_until=NOW + HOUR)
         store.save_upload(saved)
 
@@ -208,10 +207,10 @@ class TargetsContract:
 
 
 class HistoryContract:
-    """What happened, newest first."""
+    """The history, newest entry first."""
 
     def test_history_is_read_back_newest_first(self, store: StateStore, other: StateStore) -> None:
-        """Of one lineage or of all, at most as many as asked for."""
+        """`history` returns entries of one lineage or of all, and at most `limit` entries."""
         entries = [
             event("img", "issued", 0),
             event("static", "issued", 1),
@@ -226,7 +225,7 @@ class HistoryContract:
         assert () == other.history("unknown", limit=10)
 
     def test_history_is_in_the_order_of_appending(self, store: StateStore) -> None:
-        """Two things at one moment, or a clock that went back, do not change the order."""
+        """Equal moments, or a clock that went back, do not change the order."""
         entries = [event("img", "issued", 1), event("img", "uploaded", 1), event("img", "bound", 0)]
         for entry in entries:
             store.append_history(entry)
@@ -234,7 +233,7 @@ class HistoryContract:
         assert tuple(reversed(entries)) == store.history("img", limit=10)
 
     def test_history_is_read_in_pages(self, store: StateStore, other: StateStore) -> None:
-        """A page goes on where the last one ended, whatever is appended meanwhile."""
+        """A page continues after the last entry of the page before, even after new entries."""
         entries = [event("img", "issued", hours) for hours in range(4)]
         for entry in entries:
             store.append_history(entry)
@@ -249,8 +248,9 @@ class HistoryContract:
     def test_history_is_found_by_host_by_person_and_by_time(
         self, store: StateStore, elsewhere: StateStore
     ) -> None:
-        """Each condition leaves out what it does not mean, and together they leave what all mean:
-        the moment `since` is meant, the moment `until` is not.
+        """The history has the entries that meet every condition of the filter.
+
+        An entry at the moment `since` is included; an entry at the moment `until` is not.
         """
         for number in range(8):
             entry = event(f"lineage-{number % 2}", "bound", number)
@@ -258,8 +258,8 @@ class HistoryContract:
             (elsewhere if number in {3, 7} else store).append_history(by)
 
         def hours(which: HistoryFilter, lineage: str | None = None) -> list[float]:
-            found = store.history(lineage, 10, which=which)
-            return [(entry.at - NOW) / HOUR for entry in found]
+            entries = store.history(lineage, 10, which=which)
+            return [(entry.at - NOW) / HOUR for entry in entries]
 
         here = str(store.host)
         assert [7, 6, 5, 4] == hours(HistoryFilter(who="bert"))
@@ -274,7 +274,7 @@ class HistoryContract:
         assert NOW + 5 * HOUR == store.history(None, 1, newest.number, berts)[0].at
 
     def test_history_keeps_what_was_said(self, store: StateStore) -> None:
-        """Facts are kept as they were at the time, in any language."""
+        """An entry keeps its facts, in any language, even if the caller's dict changes later."""
         facts = {"detail": "证书未变更"}
         store.append_history(HistoryEntry(NOW, "img", "unchanged", "root@host", facts))
         facts.clear()
@@ -284,7 +284,10 @@ class HistoryContract:
     def test_history_is_found_as_it_was_written(
         self, store: StateStore, other: StateStore, elsewhere: StateStore
     ) -> None:
-        """Whichever hosts and processes wrote it, in whatever order; each entry names its host."""
+        """The history of several hosts and processes verifies, in any order of entries.
+
+        Each entry names the host that wrote the entry.
+        """
         assert VerifiedHistory(0, 0) == store.verify_history()
         for number, writer in enumerate([store, elsewhere, other, store, elsewhere, elsewhere]):
             writer.append_history(event(f"lineage-{number % 2}", "bound", number))
@@ -294,23 +297,23 @@ class HistoryContract:
         assert VerifiedHistory(0, 0) == other.verify_history("unknown")
         writers = [store, elsewhere, other, store, elsewhere, elsewhere]
         entries = store.history(None, 10)
-        assert [one.host for one in writers] == [entry.host for entry in reversed(entries)]
+        assert [writer.host for writer in writers] == [entry.host for entry in reversed(entries)]
 
 
 def upload(
     remote_id: str, uploaded_at: datetime, target: str = "qiniu", lineage: str = "img"
 ) -> Upload:
-    """Make an upload."""
+    """Return an upload."""
     return Upload(lineage, target, remote_id, f"certferry-{lineage}-ab", "ab" * 32, uploaded_at)
 
 
 def rollout(target: str, domain: str) -> RolloutRecord:
-    """Make a rollout that has just begun."""
+    """Return a rollout that has just begun."""
     return RolloutRecord("img", target, domain, "ab" * 32, NOW)
 
 
 def event(lineage: str, what: str, hours: int) -> HistoryEntry:
-    """Make an entry with a fact."""
+    """Return a history entry with a fact."""
     return HistoryEntry(NOW + hours * HOUR, lineage, what, "root@host", {"fingerprint": "ab"})
 
 
@@ -331,10 +334,10 @@ LIMITS = Limits(
 
 
 class OrderLogContract:
-    """`spent`, `claim_order` and what is written down for them."""
+    """`spent`, `claim_order`, and the orders, proofs and holds that both read."""
 
     def test_order_counts_until_it_is_given_up(self, store: StateStore, other: StateStore) -> None:
-        """As one that may lead to a certificate, then as one that did not."""
+        """A claimed order counts at its CA, and counts as given up after `drop_order`."""
         assert Spent() == store.spent(DIRECTORY, IMG)
         lease = store.acquire("img", NOW)
         store.claim_order(lease, DIRECTORY, IMG, LIMITS, NOW)
@@ -346,7 +349,7 @@ class OrderLogContract:
         assert Spent((PastOrder(IMG.names, NOW, given_up=True),)) == other.spent(DIRECTORY, IMG)
 
     def test_later_order_takes_the_place_of_an_earlier_one(self, store: StateStore) -> None:
-        """A run that was killed before the CA answered has left one that leads nowhere."""
+        """A lineage's next order at the same CA marks the order before as given up."""
         lease = store.acquire("img", NOW)
         store.claim_order(lease, DIRECTORY, IMG, LIMITS, NOW)
         store.claim_order(lease, DIRECTORY, IMG, LIMITS, LATER)
@@ -362,7 +365,7 @@ class OrderLogContract:
     def test_saving_the_version_says_that_it_was_issued(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """And so does dropping an order whose certificate is not kept. Others' orders stay."""
+        """`drop_order` with `issued_at` marks the lineage's order as issued; other orders stay."""
         for lineage, names in (("img", IMG), ("static", PlannedOrder(("static.example.com",)))):
             store.claim_order(store.acquire(lineage, NOW), DIRECTORY, names, LIMITS, NOW)
         lease = store.acquire("pics", NOW)
@@ -379,7 +382,7 @@ class OrderLogContract:
         ]
 
     def test_renewal_counts_by_its_names_only(self, store: StateStore, other: StateStore) -> None:
-        """The questions of others do not show it; what is exempt is not written down at all."""
+        """A renewal counts for equal names only. An exempt order does not count at all."""
         lease = store.acquire("img", NOW)
         renewal = PlannedOrder(IMG.names, renews=True)
         store.claim_order(lease, DIRECTORY, renewal, LIMITS, NOW)
@@ -391,7 +394,7 @@ class OrderLogContract:
         assert order.given_up
 
     def test_budget_that_is_used_up(self, store: StateStore, other: StateStore) -> None:
-        """It is refused with the moment, and nothing is written."""
+        """The refusal names the moment of the next order, and nothing is stored."""
         lease = store.acquire("img", NOW)
         for number in range(ALLOWED):
             wanted = PlannedOrder((f"n{number}.example.com",))
@@ -406,7 +409,7 @@ class OrderLogContract:
         store.claim_order(lease, OTHER, IMG, LIMITS, LATER)
 
     def test_order_without_the_lease_is_not_let_go(self, store: StateStore) -> None:
-        """A run that another one has overtaken orders nothing."""
+        """A run without its lease claims no order, and nothing is stored."""
         lost = store.acquire("img", NOW)
         store.release(lost)
 
@@ -416,7 +419,7 @@ class OrderLogContract:
         assert Spent() == store.spent(DIRECTORY, IMG)
 
     def test_runs_that_ask_at_once(self, store: StateStore, other: StateStore) -> None:
-        """No more are let go than the budget has."""
+        """Runs that claim at once get no more orders than the budget allows."""
         let_go: list[int] = []
         start = threading.Barrier(RACERS)
 
@@ -444,7 +447,7 @@ class OrderLogContract:
         assert ALLOWED == len(let_go)
 
     def test_failed_proofs_are_counted_by_name(self, store: StateStore, other: StateStore) -> None:
-        """A wildcard as its base name; each directory for itself."""
+        """A wildcard counts for its base name. Each directory counts separately."""
         store.save_failed_proofs(DIRECTORY, IMG.names, NOW)
         other.save_failed_proofs(DIRECTORY, ("img.example.com", "b.example.com"), LATER)
         other.save_failed_proofs(OTHER, ("img.example.com",), LATER)
@@ -455,7 +458,7 @@ class OrderLogContract:
         ) == store.spent(DIRECTORY, IMG).failed_proofs
 
     def test_holds_are_kept(self, store: StateStore, other: StateStore) -> None:
-        """The last one of these names, and of others those that are for all."""
+        """`spent` returns the last hold of the same names, and other holds for all names."""
         mine = Hold(("img.example.com",), NOW, LATER, for_all=False)
         for hold in (
             Hold(("img.example.com",), NOW, NOW, for_all=True),

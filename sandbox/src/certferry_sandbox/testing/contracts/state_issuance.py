@@ -1,5 +1,6 @@
-"""The contract of what must survive a killed run: lineages and versions, numbered and found again
-whole, and what is at the CA, accounts, orders and challenge records.
+"""The contract of the records that must survive a killed run.
+
+These are lineages and their numbered versions, and accounts, orders and challenge records.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ LATER = NOW + timedelta(minutes=10)
 
 
 class AccountNotesContract:
-    """Notes by account and name, changed whole."""
+    """Notes by account and name; each change replaces the whole note."""
 
     def test_a_note_is_read_back(self, store: StateStore, other: StateStore) -> None:
-        """By account and name; a note that is changed to nothing is gone."""
+        """A note comes back by account and name. A change to `None` deletes the note."""
         assert None is store.account_note("qiniu", "way")
 
         assert "a" == store.update_account_note("qiniu", "way", lambda _: "a")
@@ -37,7 +38,7 @@ class AccountNotesContract:
         store.update_account_note("qiniu", "names", lambda _: "c")
 
         assert "a" == other.account_note("qiniu", "way")
-        assert "ab" == other.update_account_note("qiniu", "way", lambda said: f"{said}b")
+        assert "ab" == other.update_account_note("qiniu", "way", lambda note: f"{note}b")
         assert None is other.update_account_note("qiniu", "way", lambda _: None)
         assert None is store.account_note("qiniu", "way")
         assert ("b", "c") == (
@@ -46,11 +47,11 @@ class AccountNotesContract:
         )
 
     def test_no_change_of_a_note_is_lost(self, store: StateStore, other: StateStore) -> None:
-        """Many that count at once, in two processes, count each."""
+        """Concurrent changes in two processes all take effect."""
 
         def count(number: int) -> None:
             place = (store, other)[number % 2]
-            place.update_account_note("dnspod", "spent", lambda said: str(int(said or 0) + 1))
+            place.update_account_note("dnspod", "spent", lambda note: str(int(note or 0) + 1))
 
         with ThreadPoolExecutor(8) as threads:
             list(threads.map(count, range(COUNTS)))
@@ -65,10 +66,10 @@ RACERS = 8
 
 
 class AcmeContract:
-    """Accounts by directory, one order and any number of challenge records by lineage."""
+    """Accounts by directory; by lineage, one order and any number of challenge records."""
 
     def test_the_last_try_to_issue_is_read_back(self, store: StateStore, other: StateStore) -> None:
-        """By lineage; a later one takes its place."""
+        """Each lineage has its last try; a later try replaces an earlier try."""
         assert None is store.remembered("img").issue_tried_at
 
         store.save_issue_try("img", NOW)
@@ -81,7 +82,7 @@ class AcmeContract:
     def test_many_lineages_are_read_as_each_of_them(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """What is stored of each, of none too, whatever the number asked for at once."""
+        """`remembered_of` returns for each lineage the result of `remembered`, unknown ones too."""
         for number, name in enumerate(("img", "static", "video")):
             store.save_issue_try(name, NOW + timedelta(hours=number), failed=True)
             lease = store.acquire(name, NOW)
@@ -93,17 +94,17 @@ class AcmeContract:
         store.save_upload(upload)
         names = ("video", "unknown", "img", "static")
 
-        found = other.remembered_of(names)
+        remembered = other.remembered_of(names)
 
-        assert {name: other.remembered(name) for name in names} == found
-        assert [2, 0, 0, 1] == [len(found[name].versions) for name in names]
-        assert (upload,) == found["static"].uploads
-        assert found["img"].has_challenge_records
+        assert {name: other.remembered(name) for name in names} == remembered
+        assert [2, 0, 0, 1] == [len(remembered[name].versions) for name in names]
+        assert (upload,) == remembered["static"].uploads
+        assert remembered["img"].has_challenge_records
 
     def test_certificate_that_was_rejected_is_remembered_until_the_next_try(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """Whatever the last try brought is what counts."""
+        """The rejection is part of the last try, so the next try removes the rejection."""
         store.save_issue_try("img", NOW, rejected=True)
         store.save_issue_try("static", NOW)
 
@@ -116,9 +117,9 @@ class AcmeContract:
     def test_failures_are_counted_until_a_certificate_comes(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """By lineage; what other runs have counted counts as well."""
-        for tries, one in enumerate((store, other, store), start=1):
-            one.save_issue_try("img", LATER, failed=True)
+        """Each lineage counts the failed tries of all processes until a try succeeds."""
+        for tries, handle in enumerate((store, other, store), start=1):
+            handle.save_issue_try("img", LATER, failed=True)
             assert tries == store.remembered("img").issue_tries
         assert 0 == store.remembered("static").issue_tries
 
@@ -126,7 +127,7 @@ class AcmeContract:
         assert 0 == store.remembered("img").issue_tries
 
     def test_since_when_a_ca_fails(self, store: StateStore, other: StateStore) -> None:
-        """The first of its failures, until a certificate comes; those of others do not count."""
+        """`failing_since` is the first failure of the CA itself, until a try succeeds."""
         store.save_issue_try("img", NOW, failed=True)
         assert None is other.remembered("img").failing_since
 
@@ -142,8 +143,9 @@ class AcmeContract:
     def test_account_is_replaced_only_as_it_is_known(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """With its next key, with that in force, with none of it; a run that knows it as it was
-        changes nothing.
+        """`replace_account` changes or deletes an account only if the stored account is `before`.
+
+        A process that knows an older account changes nothing.
         """
         before = AcmeAccount(DIRECTORY, make_key(), "https://ca.test/account/1")
         changing = replace(before, next_key_pem=make_key())
@@ -162,7 +164,7 @@ class AcmeContract:
         assert not store.replace_account(changed, before)
 
     def test_every_account_is_listed(self, store: StateStore, other: StateStore) -> None:
-        """By directory."""
+        """`accounts` returns all accounts, sorted by directory."""
         assert () == store.accounts()
         second = AcmeAccount("https://b.test/directory", make_key(), next_key_pem=make_key())
         first = AcmeAccount("https://a.test/directory", make_key(), "https://a.test/1")
@@ -172,7 +174,7 @@ class AcmeContract:
         assert (first, second) == other.accounts()
 
     def test_account_is_read_back(self, store: StateStore, other: StateStore) -> None:
-        """First without a URL, then with the one the CA gave; each directory has its own."""
+        """An account comes back without and with a URL. Directories are separate."""
         account = AcmeAccount(DIRECTORY, make_key())
         assert None is store.account(DIRECTORY)
 
@@ -185,7 +187,7 @@ class AcmeContract:
         assert None is store.account("https://other-ca.test/directory")
 
     def test_account_keeps_its_url(self, store: StateStore) -> None:
-        """Saved again by a run that does not know the URL yet, the known one is in force."""
+        """If a run without the URL saves the account again, the stored URL stays."""
         registered = AcmeAccount(DIRECTORY, make_key(), "https://ca.test/account/1")
         store.save_account(registered)
 
@@ -193,7 +195,7 @@ class AcmeContract:
         assert registered == store.account(DIRECTORY)
 
     def test_first_account_key_wins(self, store: StateStore, other: StateStore) -> None:
-        """A later caller gets the account that is in force, and works with that."""
+        """A later caller gets the stored account, and the stored account does not change."""
         first = AcmeAccount(DIRECTORY, make_key())
         store.save_account(first)
 
@@ -204,14 +206,14 @@ class AcmeContract:
     def test_threads_that_race_with_account_keys(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """All of them get the same key."""
-        given: list[AcmeAccount] = []
+        """All threads get the same account."""
+        returned: list[AcmeAccount] = []
         start = threading.Barrier(RACERS)
 
         def race(handle: StateStore) -> None:
             account = AcmeAccount(DIRECTORY, make_key())
             start.wait()
-            given.append(handle.save_account(account))
+            returned.append(handle.save_account(account))
 
         racers = [
             threading.Thread(target=race, args=(handle,))
@@ -222,13 +224,13 @@ class AcmeContract:
         for racer in racers:
             racer.join()
 
-        assert RACERS == len(given)
-        assert {store.account(DIRECTORY)} == set(given)
+        assert RACERS == len(returned)
+        assert {store.account(DIRECTORY)} == set(returned)
 
     def test_account_is_forgotten_only_with_its_key(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """An account that another run has registered anew in the meantime stays."""
+        """An account with another key stays, because another run has registered anew."""
         account = AcmeAccount(DIRECTORY, make_key(), "https://ca.test/account/1")
         store.save_account(account)
 
@@ -240,7 +242,7 @@ class AcmeContract:
         assert None is store.account(DIRECTORY)
 
     def test_order_is_read_back(self, store: StateStore, other: StateStore) -> None:
-        """One order for each lineage; the later takes the earlier one's place."""
+        """A lineage has one order; a later order replaces an earlier order."""
         assert None is store.order("img")
         lease = store.acquire("img", NOW)
 
@@ -251,7 +253,7 @@ class AcmeContract:
         assert None is store.order("static")
 
     def test_order_is_dropped(self, store: StateStore) -> None:
-        """Dropping is fine also when there is none."""
+        """`drop_order` deletes the order. A second call does nothing."""
         lease = store.acquire("img", NOW)
         store.save_order(lease, make_order("img"))
 
@@ -261,7 +263,7 @@ class AcmeContract:
         assert None is store.order("img")
 
     def test_saving_the_version_forgets_its_order(self, store: StateStore) -> None:
-        """The order of the lineage is gone with the version it led to; others' stay."""
+        """`save_version` deletes the lineage's order. Orders of other lineages stay."""
         bundle = make_bundle("img.example.com", not_before=NOW)
         leases = {lineage: store.acquire(lineage, NOW) for lineage in ("img", "static")}
         for lineage, lease in leases.items():
@@ -278,7 +280,7 @@ class AcmeContract:
     def test_challenge_records_are_kept_without_a_lease(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """Oldest first, and each lineage for itself; apex and wildcard share a name."""
+        """A lineage has several records, oldest first, as apex and wildcard share a name."""
         older = challenge("img", "apex", NOW)
         newer = challenge("img", "wildcard", LATER)
         for record in (newer, challenge("static", "apex", NOW), older):
@@ -288,19 +290,19 @@ class AcmeContract:
         assert ("img", "static") == other.lineages_in_challenge_records()
 
     def test_challenge_record_gets_its_handle(self, store: StateStore) -> None:
-        """Saved again it is the same record; a handle once known is not forgotten."""
+        """A record that is saved again stays a single record, and keeps a stored handle."""
         record = challenge("img", "apex", NOW)
-        known = replace(record, handle="5021")
+        with_handle = replace(record, handle="5021")
 
-        for saved in (record, known, record, replace(record, created_at=LATER)):
+        for saved in (record, with_handle, record, replace(record, created_at=LATER)):
             store.save_challenge_record(saved)
 
-        assert (known,) == store.challenge_records("img")
+        assert (with_handle,) == store.challenge_records("img")
 
     def test_challenge_record_is_dropped_with_or_without_its_handle(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """It is found by what it is, and only it goes; dropping again is fine."""
+        """`drop_challenge_record` finds a record by name and value, and other records stay."""
         record = challenge("img", "apex", NOW)
         stays = challenge("img", "wildcard", NOW)
         store.save_challenge_record(replace(record, handle="5021"))
@@ -313,7 +315,7 @@ class AcmeContract:
 
 
 def make_order(lineage: str) -> AcmeOrder:
-    """Make an order in progress, with a key of its own."""
+    """Return an order in progress, with a new key."""
     return AcmeOrder(
         lineage,
         directory="https://ca.test/directory",
@@ -326,7 +328,7 @@ def make_order(lineage: str) -> AcmeOrder:
 
 
 def challenge(lineage: str, value: str, created_at: datetime) -> ChallengeRecord:
-    """Make a challenge record of a lineage's only name."""
+    """Return a challenge record of a lineage's only name."""
     return ChallengeRecord(lineage, f"_acme-challenge.{lineage}.example.com", value, created_at)
 
 
@@ -334,7 +336,7 @@ class VersionsContract:
     """`lineages`, `versions`, `bundle`, `save_version`, `save_revocation`."""
 
     def test_new_state_knows_nothing(self, store: StateStore) -> None:
-        """What is not there is empty, not an error; a version that is asked for by number is."""
+        """Lists of a new state are empty. A missing version number is an error."""
         assert () == store.lineages()
         assert () == store.versions("img")
         with pytest.raises(StateError, match="img has no version 1"):
@@ -343,7 +345,7 @@ class VersionsContract:
         assert () == store.unopened()
 
     def test_state_that_has_a_secret_is_sealed(self, store: StateStore, other: StateStore) -> None:
-        """From then on its key is the one that opens it; every key in it is opened as a test."""
+        """A state with a secret is sealed, and the store opens every secret in the state."""
         save(store, "img", make_bundle("img.example.com", not_before=NOW))
         store.save_account(AcmeAccount(DIRECTORY, make_key()))
 
@@ -353,7 +355,7 @@ class VersionsContract:
     def test_saved_version_is_read_back_by_others(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """Facts, chain and key come back as they were saved."""
+        """Facts, chain and key come back unchanged, in another process too."""
         bundle = make_bundle("img.example.com", "*.img.example.com", not_before=NOW)
 
         saved = save(store, "img", bundle)
@@ -370,7 +372,7 @@ class VersionsContract:
         assert [NOW] == [version.saved_at for version in store.versions("img")]
 
     def test_versions_are_numbered_in_their_lineage_newest_first(self, store: StateStore) -> None:
-        """Numbers grow by one, each lineage for itself."""
+        """Each lineage numbers its versions from 1, and lists the newest version first."""
         for lineage in ("img", "img", "static"):
             save(store, lineage, make_bundle("img.example.com", not_before=NOW))
 
@@ -378,7 +380,7 @@ class VersionsContract:
         assert [1] == [version.number for version in store.versions("static")]
 
     def test_lineages_are_in_the_order_of_their_names(self, store: StateStore) -> None:
-        """Only lineages with a version count; an order or a lease makes none."""
+        """`lineages` has lineages with a version; a lease alone makes no lineage."""
         store.acquire("leased", NOW)
         for lineage in ("static", "img", "图片", "img"):
             save(store, lineage, make_bundle("img.example.com", not_before=NOW))
@@ -388,7 +390,7 @@ class VersionsContract:
     def test_same_certificate_twice_is_the_same_version(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """A run that was killed after saving may save again."""
+        """A certificate that is saved again keeps its version, as after a killed run."""
         bundle = make_bundle("img.example.com", not_before=NOW)
         first = save(store, "img", bundle)
         save(store, "img", make_bundle("img.example.com", not_before=NOW))
@@ -397,7 +399,7 @@ class VersionsContract:
         assert [2, 1] == [version.number for version in store.versions("img")]
 
     def test_same_certificate_may_belong_to_two_lineages(self, store: StateStore) -> None:
-        """Lineages share nothing."""
+        """Each lineage has its own version of the certificate."""
         bundle = make_bundle("img.example.com", not_before=NOW)
         save(store, "img", bundle)
         save(store, "static", bundle)
@@ -407,7 +409,7 @@ class VersionsContract:
     def test_certificate_that_came_without_its_key_and_chain_is_completed(
         self, store: StateStore
     ) -> None:
-        """Saved again with both it is the same version, and can now be deployed."""
+        """A second save adds key and chain to the same version, which can then be deployed."""
         whole = make_bundle("img.example.com", not_before=NOW)
         torn = parse_bundle(whole.cert_pem, make_key())
 
@@ -421,7 +423,7 @@ class VersionsContract:
         assert whole == store.bundle("img", 1)
 
     def test_key_that_fits_is_not_replaced_by_one_that_does_not(self, store: StateStore) -> None:
-        """Saved again with a worse key or chain, the version stays as it was."""
+        """A second save with a wrong key, or with a shorter chain, changes nothing."""
         whole = make_bundle("img.example.com", not_before=NOW)
         save(store, "img", whole)
         save(store, "img", parse_bundle(whole.fullchain_pem, make_key()))
@@ -433,7 +435,7 @@ class VersionsContract:
     def test_same_leaf_with_another_chain_replaces_the_chain(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """It is the same version, with the issuers that it came with last."""
+        """The version keeps its number, and has the chain of the last save."""
         bundle = make_bundle("img.example.com", not_before=NOW)
         save(store, "img", bundle)
         newer = with_another_chain(bundle)
@@ -445,7 +447,7 @@ class VersionsContract:
         assert newer == other.bundle("img", 1)
 
     def test_where_a_certificate_was_ordered(self, store: StateStore, other: StateStore) -> None:
-        """The directory of its order; of one that was made elsewhere, it is not known."""
+        """A version has the directory of its order. An adopted certificate has no directory."""
         order = make_order("img")
         lease = store.acquire("img", NOW)
         store.save_order(lease, order)
@@ -459,10 +461,10 @@ class VersionsContract:
         assert (adopted, saved) == other.versions("img")
 
     def test_revocation_is_read_back(self, store: StateStore, other: StateStore) -> None:
-        """Of this version alone."""
+        """A revocation belongs to a single version, and is saved under a lease in force."""
         bundle = make_bundle("img.example.com", not_before=NOW)
-        for one in (bundle, make_bundle("img.example.com", not_before=NOW)):
-            save(store, "img", one)
+        for saved in (bundle, make_bundle("img.example.com", not_before=NOW)):
+            save(store, "img", saved)
         revocation = Revocation(LATER, RevocationReason.KEY_COMPROMISE)
         lease = store.acquire("img", NOW)
 
@@ -479,20 +481,21 @@ class VersionsContract:
     def test_revocation_that_is_begun_is_read_back(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """As one that the CA has not answered, until it has, or it is taken back."""
+        """A begun revocation is stored as unanswered, until the CA answers or the run gives up."""
         save(store, "img", make_bundle("img.example.com", not_before=NOW))
         begun = Revocation(LATER, RevocationReason.SUPERSEDED, is_answered=False)
         lease = store.acquire("img", NOW)
 
-        for said in (begun, replace(begun, is_answered=True), None):
-            store.save_revocation(lease, 1, said)
-            assert [said] == [version.revocation for version in other.versions("img")]
+        for revocation in (begun, replace(begun, is_answered=True), None):
+            store.save_revocation(lease, 1, revocation)
+            assert [revocation] == [version.revocation for version in other.versions("img")]
 
     def test_renewal_window_belongs_to_its_certificate(
         self, store: StateStore, other: StateStore
     ) -> None:
-        """It is kept with that version alone, with its page and the moment of the next question;
-        what is said of a certificate that the lineage does not have counts for nothing.
+        """A version has its window, the window's page and the moment of the next query.
+
+        Information about a certificate outside the lineage is ignored.
         """
         older, newer, strange = (make_bundle("img.example.com", not_before=NOW) for _ in range(3))
         first, second = (save(store, "img", bundle) for bundle in (older, newer))
@@ -511,7 +514,7 @@ class VersionsContract:
 
 
 def first_version(bundle: CertificateBundle) -> Version:
-    """Return the first version of a lineage, with everything it should have."""
+    """Return the expected first version of a lineage."""
     return Version(
         1,
         bundle.certificate,
@@ -524,7 +527,7 @@ def first_version(bundle: CertificateBundle) -> Version:
 def save(
     store: StateStore, lineage: str, bundle: CertificateBundle, now: datetime = NOW
 ) -> Version:
-    """Save a version under a lease of its own."""
+    """Save a version under a new lease, and return the version."""
     lease = store.acquire(lineage, now)
     try:
         return store.save_version(lease, bundle, now)
