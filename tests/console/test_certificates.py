@@ -28,7 +28,7 @@ from certferry.core.assessment.status import DomainStatus, Standing
 from certferry.core.certificates.chain import Presented
 from certferry.core.desired.certificate import Kind
 from certferry.core.observed.observation import Served
-from certferry.core.observed.stored_runs import RunKind
+from certferry.core.observed.stored_runs import RunKind, RunSource, StoredRun
 from certferry.errors import Problem
 from certferry.text import Text
 from tests.acceptance.host import Host
@@ -437,3 +437,23 @@ def when_of(site: Site) -> object:
         for found in site.observer._known.values()  # noqa: SLF001 - as above
     )
     return known()
+
+
+def test_refused_attempt_of_a_run_is_in_the_history(tmp_path: Path) -> None:
+    """On the certificate's page as on that of the history: in the viewer's language, with a link to
+    the run and with seconds.
+    """
+    with site_in(tmp_path, table("img", ["img.example.com"])) as site:
+        cdn_of(site).denies = True
+        state, who = site.workspace().state, "tester@host"
+        run = StoredRun("run1", RunKind.SYNC, RunSource.COMMAND, who, state.host, NOW)
+        state.save_run_begin(run)
+        sync(site)
+        pages = [page(site, path, "zh") for path in (path_of("img"), "/history?name=img")]
+
+    for shown in pages:
+        group = shown.split('<tr class="group">')[1].split("</tbody>")[0]
+        assert 'href="/runs/run1"' in group
+        assert '<span class="badge error">失败</span>' in group
+        assert "the keys are not accepted" in group
+        assert re.search(r"\d\d:\d\d:\d\d UTC</time>", group)

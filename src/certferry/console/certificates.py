@@ -16,6 +16,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from certferry.console.causes import cards_of
+from certferry.console.history import Filters, GroupedTable, grouped_table
 from certferry.console.lives import STATES, Wanted, day_of, list_view, state_of
 from certferry.console.observing import Found
 from certferry.console.picture import picture_of
@@ -36,7 +37,8 @@ from certferry.core.observed.stored_runs import RunKind
 from certferry.core.planning.plan import Rollback
 from certferry.core.planning.renewal import window_in_words
 from certferry.errors import Severity
-from certferry.present.status_text import facts_of
+from certferry.ports.state import StateStore
+from certferry.present.language import Voice
 from certferry.reconcile.by_hand import steps_back
 from certferry.reconcile.reads import statuses_of
 from certferry.reconcile.run import Run
@@ -143,12 +145,15 @@ def certificate(request: Request) -> Response:
         host=site.workspace().settings.state.host,
         plan=_plan_view(request, plans),
         badges=BADGES,
-        history=state.history(name, MOST_EVENTS),
-        facts=facts_of,
+        history=_history_of(name, state, voice_of(request)),
         exported=shlex.quote(name),
-        voice=voice_of(request),
         actions=ACTIONS,
     )
+
+
+def _history_of(lineage: str, state: StateStore, voice: Voice) -> GroupedTable:
+    entries = state.history(lineage, MOST_EVENTS)
+    return grouped_table(entries, Filters(name=lineage), state, voice)
 
 
 class ServedCertificate(Struct, frozen=True):

@@ -22,8 +22,14 @@ from starlette.routing import Route
 from certferry.console import tables
 from certferry.console.runs import RunRow, row_of
 from certferry.console.site import render, site_of, voice_of
-from certferry.console.tables import ROWS, Cell, Row
-from certferry.core.observed.records import ACCESS, HistoryEntry, HistoryFilter
+from certferry.console.tables import ROWS, Cell, Row, TableView
+from certferry.core.observed.records import (
+    ACCESS,
+    FAILED,
+    REFUSED,
+    HistoryEntry,
+    HistoryFilter,
+)
 from certferry.core.observed.stored_runs import StoredRun
 from certferry.errors import ConfigError, Problem
 from certferry.ports.run_store import KEPT_RUNS, RunStore
@@ -81,6 +87,11 @@ class Filters(Struct, frozen=True):
         return tables.address(path, **(query | other))
 
     @property
+    def is_set(self) -> bool:
+        """Whether a filter leaves entries out."""
+        return bool(any((self.name, self.event, self.host, self.who, self.since, self.until)))
+
+    @property
     def is_about_users(self) -> bool:
         """Whether the history of users and tokens is wanted."""
         return self.about == USERS or self.name == ACCESS
@@ -129,14 +140,20 @@ _HEADINGS = (
 )
 
 
+_TONES = {FAILED: "error", REFUSED: "error", "verified": "ok", "drift found": "warning"}
+
+
 def _row(entry: HistoryEntry, filters: Filters, voice: Voice) -> Row:
-    """Make a row of an entry. The certificate, person and host link to their own histories."""
-    host, lineage = entry.host or "", "" if filters.is_about_users else entry.lineage
-    has_failed = entry.event.endswith(" failed")
+    """Make a row of an entry. The certificate, person and host link to their own histories. A table
+    of a single certificate does not repeat the name.
+    """
+    is_known = filters.is_about_users or filters.name == entry.lineage
+    host, lineage = entry.host or "", "" if is_known else entry.lineage
+    tone = _TONES.get(entry.event.rpartition(" ")[2]) or _TONES.get(entry.event, "")
     return (
         Cell(at=entry.at, to_the_second=True),
         Cell(lineage, path=filters.address(name=lineage) if lineage else None),
-        Cell(voice.word(entry.event), "error" if has_failed else ""),
+        Cell(voice.word(entry.event), tone),
         Cell(voice.say_on_one_line(facts_of(entry, voice))),
         Cell(entry.who, path=filters.address(who=entry.who)),
         Cell(host, path=filters.address(host=host) if host else None),
@@ -151,15 +168,25 @@ class Group(Struct, frozen=True):
     rows: tuple[Row, ...]
 
 
-def _groups(
-    entries: Sequence[HistoryEntry], rows: Sequence[Row], store: RunStore
-) -> tuple[Group, ...]:
+class GroupedTable(Struct, frozen=True):
+    """Entries of the history in a table, grouped by run."""
+
+    table: TableView
+    groups: tuple[Group, ...]
+
+
+def grouped_table(
+    entries: Sequence[HistoryEntry], filters: Filters, store: RunStore, voice: Voice
+) -> GroupedTable:
+    """Return entries, newest first, in a table."""
+    table = tables.table_of(_HEADINGS, [_row(entry, filters, voice) for entry in entries])
     runs = _runs_of(entries, store)
-    grouped = groupby(zip(runs, rows, strict=True), key=lambda pair: pair[0])
-    return tuple(
+    grouped = groupby(zip(runs, table.rows, strict=True), key=lambda pair: pair[0])
+    groups = tuple(
         Group(None if run is None else row_of(run), tuple(row for _, row in pairs))
         for run, pairs in grouped
     )
+    return GroupedTable(table, groups)
 
 
 def _runs_of(entries: Sequence[HistoryEntry], store: RunStore) -> list[StoredRun | None]:
@@ -201,7 +228,6 @@ def history(request: Request) -> Response:
         mistake = error.problem()
     shown = entries[:ROWS]
     has_more = len(entries) > ROWS
-    table = tables.table_of(_HEADINGS, [_row(entry, filters, voice) for entry in shown])
     events = ACCESS_EVENTS if filters.is_about_users else EVENTS
     return render(
         request,
@@ -209,10 +235,10 @@ def history(request: Request) -> Response:
         status=200 if mistake is None else 400,
         filters=filters,
         mistake=mistake,
-        table=table,
-        groups=_groups(shown, table.rows, workspace.state),
+        history=grouped_table(shown, filters, workspace.state, voice),
         hosts=[(host.name, host.name) for host in workspace.state.hosts()],
         events=[(event, voice.word(event)) for event in events],
+        whole=tables.address("/history", about=filters.about),
         newest=filters.address() if filters.before else None,
         older=filters.address(before=shown[-1].number) if has_more else None,
         other=tables.address("/history", about="" if filters.is_about_users else USERS),
@@ -240,7 +266,7 @@ def csv_of(entries: Sequence[HistoryEntry]) -> str:
 
 
 def _cells(entry: HistoryEntry) -> Iterator[str]:
-    facts = dict(entry.facts)
+    facts = {name: str(fact) for name, fact in entry.facts.items()}
     yield from (rfc3339(entry.at), entry.lineage, entry.event, entry.who, entry.host or "")
     yield "" if entry.number is None else str(entry.number)
     yield from (facts.pop(name, "") for name in _COLUMNS[6:])

@@ -67,6 +67,9 @@ EVENTS = {
     "revoked": Text("revoked"),
     "undeclared": Text("undeclared"),
     "forgotten": Text("forgotten"),
+    # A run could not do its work, and did not begin a step.
+    "failed": Text("failed"),
+    "refused": Text("refused"),
 }
 """The events of certificates in the history, each with the text that people see."""
 

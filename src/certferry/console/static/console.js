@@ -79,7 +79,7 @@
   const isUntil = (field) => field.name === "until";
 
   const writeDayFields = () => {
-    for (const field of document.querySelectorAll("input[type=date][data-moment]")) {
+    for (const field of document.querySelectorAll("input.day[data-moment]")) {
       const moment = new Date(field.dataset.moment);
       if (/T.*Z$/.test(field.dataset.moment) && !Number.isNaN(moment.getTime())) {
         field.value = dayOf(new Date(moment - (isUntil(field) ? 1 : 0)));
@@ -89,8 +89,8 @@
   };
 
   document.addEventListener("formdata", (event) => {
-    for (const field of event.target.querySelectorAll("input[type=date]")) {
-      if (!field.value) continue;
+    for (const field of event.target.querySelectorAll("input.day")) {
+      if (!/^\d{4}-\d\d-\d\d$/.test(field.value)) continue;
       const [year, month, day] = field.value.split("-").map(Number);
       const moment = new Date(year, month - 1, day + (isUntil(field) ? 1 : 0));
       event.formData.set(field.name, moment.toISOString().replace(".000Z", "Z"));
