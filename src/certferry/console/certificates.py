@@ -25,7 +25,7 @@ from certferry.console.plan import view_of as view_of_plans
 from certferry.console.runs import new_request
 from certferry.console.site import Site, link, render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
-from certferry.core.assessment.causes import causes_of
+from certferry.core.assessment.causes import causes_by_lineage, causes_of, shared
 from certferry.core.assessment.health import Concern
 from certferry.core.assessment.sightings import Sighting
 from certferry.core.assessment.status import DomainStatus, LineageStatus
@@ -57,13 +57,21 @@ entries.
 def certificates(request: Request) -> Response:
     """Render the list. Raises `StateError`."""
     stored, asked = site_of(request).stored.latest(), request.query_params
-    wanted = Wanted(
-        asked.get("state", ""), asked.get("q", "").strip(), day_of(asked.get("day", ""))
-    )
+    day, account = day_of(asked.get("day", "")), asked.get("account", "")
+    wanted = Wanted(asked.get("state", ""), asked.get("q", "").strip(), day, account)
+    view = list_view(stored, wanted, asked.get("page", "1"), PAGE)
+    causes = causes_by_lineage(stored.causes)
+    found = {life.lineage: causes[life.lineage] for life in view.lives if life.lineage in causes}
+    # By identity: a hash of a cause would read all of the cause's concerns.
+    several = shared({id(cause): cause for cause in found.values()}.values())
+    numbers = {id(cause): number for number, cause in enumerate(several, 1)}
     return render(
         request,
         "certificates.html",
-        view=list_view(stored, wanted, asked.get("page", "1"), PAGE),
+        view=view,
+        causes=found,
+        cards=tuple(cards_of(several, stored.agenda.needs, stored, voice_of(request))),
+        anchors={lineage: numbers.get(id(cause)) for lineage, cause in found.items()},
         stored=stored,
         state_of=state_of,
         wanted=wanted,
