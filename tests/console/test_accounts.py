@@ -194,7 +194,7 @@ def test_channel_that_takes_no_messages_comes_first(tmp_path: Path) -> None:
     assert ("img", "accepted", "Send") == tuple(list(shown["a"].values())[3:])
     assert shown["b"]["Result"].splitlines() == [
         "takes no messages since 2026-03-01 12:00 UTC: quota",
-        "after fixing the channel, run `certferry notify test b`",
+        "after fixing the channel, send a test message: `certferry notify test b`",
         "next attempt after 2026-03-01 13:00 UTC",
     ]
     needs = [row[4].need for row in view_of_channels(channels, states, VOICE, may_try=True).rows]
@@ -224,12 +224,18 @@ def test_channel_is_tried_and_its_answer_shown(tmp_path: Path) -> None:
 
 
 def test_refusal_of_a_channel_is_shown(tmp_path: Path) -> None:
-    """In the service's words, and it stands in the table from then on."""
+    """In the service's words, and it stands in the table from then on. The cause has the advice of
+    the service, and the button in place of the command.
+    """
     with EventReceiver() as receiver:
         text = webhook(receiver).replace(SECRET, "another secret of this channel")
         with workspace_in(tmp_path, text) as workspace, console(workspace) as url:
             page = requests.post(f"{url}/channels/ops/test", timeout=20).text
+            causes = requests.get(f"{url}/causes", timeout=20).text
 
+    assert "channel ops accepts no messages" in causes
+    assert "; then send a test message: " in causes
+    assert 'action="/channels/ops/test"' in causes
     assert "ops (Webhook): refused: " in page
     assert '<div class="note error" role="status">' in page
     assert "takes no messages since" in page
