@@ -310,9 +310,12 @@ def test_host_with_a_problem_comes_first() -> None:
     shown = words_of(table)
 
     assert [HOSTILE, "web-1 (this one)"] == list(shown)
-    assert "the host has not run since 2026-02-26 12:00 UTC" in shown[HOSTILE]["Problems"]
+    assert (
+        "the host has not run since 2026-02-26 12:00 UTC" in shown[HOSTILE]["Problems of the host"]
+    )
     assert ("3", "img", "none") == tuple(
-        shown["web-1 (this one)"][heading] for heading in ("Certificates", "Working on", "Problems")
+        shown["web-1 (this one)"][heading]
+        for heading in ("Certificates", "Working on", "Problems of the host")
     )
     assert Text("Clock") not in table.headings
 

@@ -318,7 +318,7 @@ _HOSTS = (
         Text("Working on"),
         Text("Older configuration for"),
     ),
-    Text("Problems"),
+    Text("Problems of the host"),
 )
 
 
