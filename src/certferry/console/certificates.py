@@ -7,6 +7,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 from datetime import datetime
+from functools import partial
 from urllib.parse import quote
 
 from msgspec import Struct
@@ -15,7 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from certferry.console.causes import cards_of
+from certferry.console.causes import cards_of, steps_of
 from certferry.console.history import Filters, GroupedTable, grouped_table
 from certferry.console.lives import STATES, Wanted, day_of, list_view, state_of
 from certferry.console.observing import Found
@@ -160,6 +161,7 @@ def certificate(request: Request) -> Response:
         host=site.workspace().settings.state.host,
         plan=_plan_view(request, plans),
         badges=BADGES,
+        steps_of=partial(steps_of, stored=stored, run=(name,)),
         history=_history_of(name, state, voice_of(request)),
         exported=shlex.quote(name),
         actions=ACTIONS,
@@ -338,6 +340,7 @@ def action(request: Request) -> Response:
         plan=_plan_view(request, plans),
         back=back,
         badges=BADGES,
+        steps_of=partial(steps_of, stored=site.stored.latest(), run=(desired.lineage,)),
         form=new_request(),
     )
 
