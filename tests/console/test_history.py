@@ -175,6 +175,27 @@ def test_sentence_is_in_the_language_of_the_viewer(workspace: Workspace) -> None
     assert "problem=the certificate expired at 2026-03-01 12:00 UTC" in table
 
 
+def test_refusals_with_one_cause_are_one_row(workspace: Workspace) -> None:
+    """With the first ten names. Another cause, and the page of a certificate, have an own row."""
+    for number in range(30):
+        name = f"shop-{number:02}"
+        domain = f"{name}.example.com"
+        refusal = Text("the key is refused for {domain}", domain=domain)
+        facts: dict[str, str | Text] = {"target": "qiniu", "domain": domain, "problem": refusal}
+        at = NOON + timedelta(seconds=number)
+        workspace.state.append_history(HistoryEntry(at, name, "failed", "anna", facts))
+    other: dict[str, str | Text] = {"target": "qiniu", "problem": Text("the account is full")}
+    workspace.state.append_history(HistoryEntry(NOON + HOUR, "img", "failed", "anna", other))
+    with console(workspace) as url:
+        whole = read(f"{url}/history").text
+        alone = read(f"{url}/history", name="shop-07").text
+
+    assert 2 == len(rows_of(whole))
+    assert "qiniu · the key is refused for shop-00.example.com, and 29 more" in whole
+    assert "shop-09, and 20 more</td>" in whole
+    assert "qiniu → shop-07.example.com · the key is refused for shop-07.example.com" in alone
+
+
 def test_filters_are_those_of_all_pages(workspace: Workspace) -> None:
     """Days are written as in the tables, in every browser; filters in force can be dropped."""
     with console(workspace) as url:

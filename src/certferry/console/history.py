@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import chain, groupby
 from typing import cast
@@ -23,6 +23,10 @@ from certferry.console import tables
 from certferry.console.runs import RunRow, row_of
 from certferry.console.site import render, site_of, voice_of
 from certferry.console.tables import ROWS, Cell, Row, TableView
+from certferry.core.assessment.causes import Cause, causes_of, key_of
+from certferry.core.assessment.health import Concern
+from certferry.core.assessment.notices import Subject
+from certferry.core.certificates.certificate import first_of
 from certferry.core.observed.records import (
     ACCESS,
     FAILED,
@@ -48,6 +52,8 @@ IN_A_PORTION = 1000
 
 _LONG = 19
 """A number of an entry has fewer digits than this. Databases refuse longer numbers."""
+MOST_NAMED = 10
+"""Entries with the same cause name at most so many certificates."""
 USERS = "users"
 """The value of `about` for the history of users and tokens."""
 
@@ -143,21 +149,55 @@ _HEADINGS = (
 _TONES = {FAILED: "error", REFUSED: "error", "verified": "ok", "drift found": "warning"}
 
 
-def _row(entry: HistoryEntry, filters: Filters, voice: Voice) -> Row:
-    """Make a row of an entry. The certificate, person and host link to their own histories. A table
-    of a single certificate does not repeat the name.
+def _row(
+    entry: HistoryEntry, filters: Filters, voice: Voice, others: Sequence[HistoryEntry] = ()
+) -> Row:
+    """Make a row of an entry, and of `others` with the same cause. The certificate, person and host
+    link to their own histories. A table of a single certificate does not repeat the name.
     """
     is_known = filters.is_about_users or filters.name == entry.lineage
     host, lineage = entry.host or "", "" if is_known else entry.lineage
+    concerns = filter(None, map(_concern_of, (entry, *others)))
+    cause = next(iter(causes_of(concerns)), None) if others else None
     tone = _TONES.get(entry.event.rpartition(" ")[2]) or _TONES.get(entry.event, "")
     return (
         Cell(at=entry.at, to_the_second=True),
-        Cell(lineage, path=filters.address(name=lineage) if lineage else None),
+        _named(lineage, cause, filters, voice),
         Cell(voice.word(entry.event), tone),
-        Cell(voice.say_on_one_line(facts_of(entry, voice))),
+        Cell(voice.say_on_one_line(facts_of(_joined(entry, cause), voice))),
         Cell(entry.who, path=filters.address(who=entry.who)),
         Cell(host, path=filters.address(host=host) if host else None),
     )
+
+
+def _named(lineage: str, cause: Cause | None, filters: Filters, voice: Voice) -> Cell:
+    if cause is None:
+        return Cell(lineage, path=filters.address(name=lineage) if lineage else None)
+    return Cell(voice.say(Text("{names}", names=first_of(cause.lineages, MOST_NAMED))))
+
+
+def _concern_of(entry: HistoryEntry) -> Concern | None:
+    """Return a failed or refused attempt as a concern; `None` for another entry."""
+    problem = entry.facts.get("problem")
+    if entry.event not in {FAILED, REFUSED} or not isinstance(problem, Text):
+        return None
+    target, domain = (str(entry.facts.get(name, "")) for name in ("target", "domain"))
+    return Concern(Problem(entry.event, problem), Subject(entry.lineage, target, domain))
+
+
+def _cause_of(entry: HistoryEntry) -> Hashable:
+    """Return a value that consecutive entries with the same cause share."""
+    concern = _concern_of(entry)
+    return entry.number if concern is None else key_of(concern)
+
+
+def _joined(entry: HistoryEntry, cause: Cause | None) -> HistoryEntry:
+    """Return an entry with the sentence of a cause of several entries."""
+    if cause is None:
+        return entry
+    where = {"target": cause.subject.target, "domain": cause.subject.domain}
+    facts: dict[str, str | Text] = {name: word for name, word in where.items() if word}
+    return replace(entry, facts={**facts, "problem": cause.problem.message})
 
 
 class Group(Struct, frozen=True):
@@ -179,8 +219,14 @@ def grouped_table(
     entries: Sequence[HistoryEntry], filters: Filters, store: RunStore, voice: Voice
 ) -> GroupedTable:
     """Return entries, newest first, in a table."""
-    table = tables.table_of(_HEADINGS, [_row(entry, filters, voice) for entry in entries])
-    runs = _runs_of(entries, store)
+    with_runs = zip(_runs_of(entries, store), entries, strict=True)
+    alike = [
+        (run, [entry for _, entry in pairs])
+        for (run, _), pairs in groupby(with_runs, key=lambda pair: (pair[0], _cause_of(pair[1])))
+    ]
+    rows = [_row(same[0], filters, voice, same[1:]) for _, same in alike]
+    table = tables.table_of(_HEADINGS, rows)
+    runs = [run for run, _ in alike]
     grouped = groupby(zip(runs, table.rows, strict=True), key=lambda pair: pair[0])
     groups = tuple(
         Group(None if run is None else row_of(run), tuple(row for _, row in pairs))

@@ -146,6 +146,9 @@ def _is_told(entry: Document, told: Collection[tuple[str, object]]) -> bool:
 def _shared_cause(cause: Document, voice: Voice) -> SharedCause:
     shown = rendered(cause, voice)
     message, hint = str(shown.get("message") or ""), str(shown.get("hint") or "")
+    target = str(cause.get("target") or "")
+    if target not in message:
+        message = voice.say(Text("{subject}: {message}", subject=target, message=message))
     return SharedCause(message, hint, tuple(_names_of(cause)))
 
 
