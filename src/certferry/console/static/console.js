@@ -38,15 +38,16 @@
   };
 
   /* How far a moment is from now, in the server's words (`relative`): the largest unit that fits
-     twice, or exactly once. */
+     twice, or exactly once; seconds only below a minute. */
   const language = root.lang.startsWith("zh") ? "zh" : "en";
   const inWords = new Intl.RelativeTimeFormat(language, { numeric: "always" });
   const UNITS = { day: 86400, hour: 3600, minute: 60, second: 1 };
-  const NOW = { en: "now", zh: "现在" };
+  const NOW = { en: "just now", zh: "刚刚" };
 
   const relativeTo = (moment, now) => {
-    const seconds = Math.floor(Math.abs(moment - now) / 1000);
+    let seconds = Math.floor(Math.abs(moment - now) / 1000);
     if (!seconds) return NOW[language];
+    if (seconds >= 60 && seconds < 120) seconds = seconds < 90 ? 60 : 120;
     const [unit, size] = Object.entries(UNITS).find(
       ([, size]) => seconds >= 2 * size || seconds === size
     ) ?? ["second", 1];
