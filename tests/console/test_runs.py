@@ -800,3 +800,17 @@ def test_report_begins_with_its_worst() -> None:
     assert ["failed", "done"] == [step["outcome"] for step in wrong.steps[:2]]
     assert 32 == len(wrong.steps) + wrong.more
     assert "the end was not stored" == view.problem
+
+
+def test_events_of_an_ended_run_are_folded(stored: Stored) -> None:
+    """The results above tell each problem once; a link to earlier events opens the fold."""
+    run = stored.add(1)
+    stored.state.append_run_events(run.id, [RunEvent(1, NOON, "img", "activity", Text("waiting"))])
+    document = {"certificates": [certificate_of("img", "failed", "failed")]}
+    stored.state.save_run_end(run.id, RunState.FAILED, NOON, RunReport(document))
+
+    folded = stored.machine.get(f"/runs/{run.id}").text
+    unfolded = stored.machine.get(f"/runs/{run.id}?after=0").text
+
+    assert '<details><summary><h2 id="events">' in folded
+    assert '<details open><summary><h2 id="events">' in unfolded
