@@ -65,7 +65,7 @@ class ResultsPage(Struct, frozen=True):
 
 
 class SharedCause(Struct, frozen=True):
-    """Why steps of several certificates are not done: told once for all."""
+    """Why steps of several certificates are not done: explained once for all."""
 
     message: str
     hint: str
@@ -115,8 +115,10 @@ def report_view(
         for cause in cast("list[Document]", whole.get("causes") or [])
         if len(_names_of(cause)) > 1
     ][:SHOWN_CAUSES]
-    told = {(name, cause.get("code")) for cause in causes for name in _names_of(cause)}
-    in_trouble = [entry for entry in entries if not (entry.get("ok") or _is_told(entry, told))]
+    explained = {(name, cause.get("code")) for cause in causes for name in _names_of(cause)}
+    in_trouble = [
+        entry for entry in entries if not (entry.get("ok") or _is_explained(entry, explained))
+    ]
     problem = rendered(cast("Document", whole.get("problem") or {}), voice)
     return ReportView(
         counts=Text("{counts}", counts=sentences) if sentences else None,
@@ -132,14 +134,14 @@ def _names_of(cause: Document) -> Sequence[str]:
     return cast("Sequence[str]", cause.get("certificates") or ())
 
 
-def _is_told(entry: Document, told: Collection[tuple[str, object]]) -> bool:
-    """Return whether shared causes tell all problems of a certificate; `told` are the names and
-    codes in these causes.
+def _is_explained(entry: Document, explained: Collection[tuple[str, object]]) -> bool:
+    """Return whether shared causes explain all problems of a certificate; `explained` are the names
+    and codes in these causes.
     """
     fine = {Outcome.DONE.value, Outcome.UNCHANGED.value}
     open_steps = [step for step in _steps_of(entry) if step["outcome"] not in fine]
     return bool(open_steps) and all(
-        (str(entry["name"]), step.get("code")) in told for step in open_steps
+        (str(entry["name"]), step.get("code")) in explained for step in open_steps
     )
 
 

@@ -510,8 +510,9 @@ class Reconciler:
             succeeded = whole.has_succeeded and not whole.leaves_failures
             self.ports.state.save_run(self.ports.now(), succeeded=succeeded)
             self._store_sightings(whole)
-            ports = self.ports
-            record_attempts(report, ports.state, ports.now(), ports.progress)
+            if not report.ok:
+                ports = self.ports
+                record_attempts(report, ports.state, ports.now(), ports.progress)
         except (KeyboardInterrupt, errors.Interrupted):
             self.ports.run.stop()
             return replace(report, complete=False)
