@@ -10,7 +10,7 @@
   const dayOf = (moment) =>
     `${moment.getFullYear()}-${two(moment.getMonth() + 1)}-${two(moment.getDate())}`;
 
-  const localOf = (moment, seconds) =>
+  const localOf = (moment, seconds = "") =>
     `${dayOf(moment)} ${two(moment.getHours())}:${two(moment.getMinutes())}${seconds}`;
 
   /* The server writes "2026-11-29 16:20 UTC", also in sentences and in pictures. Text to be copied
