@@ -344,7 +344,7 @@ def test_domains_behind_a_lagging_address() -> None:
     [cause] = causes_of(concerns_of(expected, state, NOW))
 
     assert "earlier_ends" == cause.problem.code
-    assert "1 of 2 addresses (192.0.2.7) still serve" in str(cause.problem.message)
+    assert "1 of 2 addresses (192.0.2.7) still serves" in str(cause.problem.message)
     assert set(names) == set(cause.lineages)
     assert "qiniu" in str(cause.problem.hint)
 
