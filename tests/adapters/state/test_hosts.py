@@ -224,10 +224,10 @@ def test_wrong_clock_of_a_host(url: str, ahead: timedelta, codes: list[str]) -> 
 def test_two_machines_of_one_name(url: str, state: StateStore) -> None:
     """Each machine learns of the other during its runs; other hosts learn nothing."""
     with (
-        closing(opened(url, "web-2", machine="one")) as one,
-        closing(opened(url, "web-2", machine="other")) as other,
+        closing(opened(url, "web-2", machine="one")) as first_machine,
+        closing(opened(url, "web-2", machine="other")) as second_machine,
     ):
-        for first, second in ((one, other), (other, one)):
+        for first, second in ((first_machine, second_machine), (second_machine, first_machine)):
             run = first.begin_run(first.now())
             again = second.begin_run(second.now())
             assert run.number != again.number, "each has its own run"

@@ -282,16 +282,16 @@ def test_relevant_orders_decide_like_all_orders(tmp_path: Path, wanted: PlannedO
                     for number, order in enumerate(orders)
                 ],
             )
-        read = store.spent(DIRECTORY, wanted)
+        relevant = store.spent(DIRECTORY, wanted)
 
-    assert len(read.orders) <= MOST_ORDERS + USED_UP + 1
+    assert len(relevant.orders) <= MOST_ORDERS + USED_UP + 1
     for moment in (
         ORDER_NOW,
         ORDER_NOW - 5 * DAY,
         ORDER_NOW + DAY + 40 * MINUTE,
         ORDER_NOW + 2 * DAY,
     ):
-        decided = rate_limit_hold(limits(), read, wanted, moment)
+        decided = rate_limit_hold(limits(), relevant, wanted, moment)
         assert rate_limit_hold(limits(), Spent(tuple(orders)), wanted, moment) == decided
 
 
