@@ -12,7 +12,7 @@ NAMES = ("*.example.com", "*.src.example.com")
 
 
 def scope_of(*domains: str, kind: Kind = Kind.AUTO, names: tuple[str, ...] = NAMES) -> Scope:
-    """Return the scope of these domains, or of every covered domain without a name."""
+    """Return the scope of these domains, or of every covered domain if none is given."""
     return Scope("img", names, domains or None, kind, ())
 
 

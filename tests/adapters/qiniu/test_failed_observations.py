@@ -208,8 +208,8 @@ def test_mark_on_another_certificate(
     [(field, value)] = change.items()
     other = getattr(ours, field) + value if isinstance(value, timedelta) else value
 
-    assert () == target.observe(scope_of(known=(replace(ours, **{field: other}),))).remotes
-    assert 1 == len(target.observe(scope_of(known=(ours,))).remotes)
+    assert () == target.observe(scope_of(certificates=(replace(ours, **{field: other}),))).remotes
+    assert 1 == len(target.observe(scope_of(certificates=(ours,))).remotes)
 
 
 @pytest.mark.parametrize("names", ['["*.EXAMPLE.com","WWW.example.com"]', "null", "[]"])
@@ -221,7 +221,7 @@ def test_reordered_or_missing_names(
     body = f'{{"code":200,"certs":[{{"certid":"x","name":"{label}","dnsnames":{names}}}]}}'
     account.service.fusion.faults.add(Fault.status(200, body.encode()))
 
-    remotes = target.observe(scope_of(known=(made.certificate,))).remotes
+    remotes = target.observe(scope_of(certificates=(made.certificate,))).remotes
 
     assert ["x"] == [remote.remote_id for remote in remotes]
 
@@ -241,11 +241,11 @@ def test_copies_missing_in_the_state(account: QiniuAccount, target: Qiniu) -> No
     ):
         account.service.add_certificate(issued, name)
 
-    unremembered = target.observe(scope_of(known=(remembered,))).unremembered
+    unremembered = target.observe(scope_of(certificates=(remembered,))).unremembered
 
     assert sorted(marks_of_img) == sorted(other.label for other in unremembered)
     assert {newer.not_before} == {other.not_before for other in unremembered}
-    assert () == target.observe(scope_of(known=(remembered, newer))).unremembered
+    assert () == target.observe(scope_of(certificates=(remembered, newer))).unremembered
 
 
 def test_lineages_share_the_lists(account: QiniuAccount, target: Qiniu) -> None:
@@ -254,7 +254,7 @@ def test_lineages_share_the_lists(account: QiniuAccount, target: Qiniu) -> None:
     remembered = (bundle_of(qiniu_calls.issue(WWW)).certificate,)
 
     with ThreadPoolExecutor(8) as pool:
-        list(pool.map(lambda _: target.observe(scope_of(known=remembered)), range(100)))
+        list(pool.map(lambda _: target.observe(scope_of(certificates=remembered)), range(100)))
 
     assert (1, 1) == (account.count("GET /sslcert"), account.count("GET /domain"))
 

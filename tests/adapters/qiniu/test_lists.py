@@ -101,7 +101,7 @@ def test_doubted_domain_is_read_again(account: QiniuAccount, bound: str) -> None
 
 
 def test_list_without_a_task(account: QiniuAccount, target: Qiniu, bound: str) -> None:
-    """Each observation reads the domain, as without a list; so does a list without the domain."""
+    """Each observation reads the domain, because neither list shows the domain's last change."""
     reported: tuple[dict[str, object], ...] = (
         {"name": WWW, "operatingState": "success"},
         {"name": "x"},
@@ -292,8 +292,8 @@ def test_second_observation_of_a_run(account: QiniuAccount, bound: str) -> None:
 
 
 def test_note_expires(account: QiniuAccount, bound: str) -> None:
-    """After a day and a half the domain is read again, because the list may miss a change; so is a
-    note from the future.
+    """A note older than a day and a half is ignored, because the list may miss a change; a note
+    from the future is ignored as well.
     """
     the_domain(account.target())
     account.time.pause(NOTE_AGE.total_seconds())

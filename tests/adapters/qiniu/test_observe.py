@@ -35,10 +35,10 @@ def scope_of(
     *domains: str,
     names: tuple[str, ...] = (WWW,),
     kind: Kind = Kind.AUTO,
-    known: tuple[Certificate, ...] = (),
+    certificates: tuple[Certificate, ...] = (),
 ) -> Scope:
-    """Return the scope of these domains, or of every covered domain without a name."""
-    return Scope("img", names, domains or None, kind, known)
+    """Return the scope of these domains, or of every covered domain if none is given."""
+    return Scope("img", names, domains or None, kind, certificates)
 
 
 def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
@@ -382,7 +382,7 @@ def test_changes_of_another_run(account: QiniuAccount, target: Qiniu, kind: Kind
         case _:
             account.service.add_live_domain(WWW, "studio")
     made = bundle(WWW)
-    scope = scope_of(WWW, kind=kind, known=(made.certificate,))
+    scope = scope_of(WWW, kind=kind, certificates=(made.certificate,))
     assert () == target.observe(scope).remotes
     account.service.domains.list_lag = timedelta(seconds=2)
     other = account.target()

@@ -36,9 +36,11 @@ SRC = "src.example.com"
 KEEP = DesiredHttps()
 
 
-def scope_of(*domains: str, kind: Kind = Kind.AUTO, known: Sequence[Certificate] = ()) -> Scope:
+def scope_of(
+    *domains: str, kind: Kind = Kind.AUTO, certificates: Sequence[Certificate] = ()
+) -> Scope:
     """Return the scope of these domains, or of all domains below example.com."""
-    return Scope("img", ("*.example.com",), domains or None, kind, known)
+    return Scope("img", ("*.example.com",), domains or None, kind, certificates)
 
 
 def the_domain(target: Qiniu, name: str = WWW) -> ObservedDomain:
@@ -205,7 +207,7 @@ def test_number_8_ways_to_certificates(
 
     for expected in (requests, 1):
         before = account.count("GET /sslcert")
-        account.target().observe(scope_of(known=[made.certificate]))
+        account.target().observe(scope_of(certificates=[made.certificate]))
         assert expected == account.count("GET /sslcert") - before
     cert_id = account.target().upload("img", made)
 
@@ -216,12 +218,12 @@ def test_number_8_ways_to_certificates(
 def test_number_8_broken_way(account: QiniuAccount) -> None:
     """A broken way is forgotten, and the first way needs no note."""
     habits.certificates_at_api_qbox(account.service)
-    known = [bundle(WWW).certificate]
-    account.target().observe(scope_of(known=known))
+    certificates = [bundle(WWW).certificate]
+    account.target().observe(scope_of(certificates=certificates))
     assert f"QBox {account.service.api_url}" == account.memory.note("way: sslcert")
 
     account.service.hosting.certificates = {Host.FUSION: QBOX}
-    account.target().observe(scope_of(known=known))
+    account.target().observe(scope_of(certificates=certificates))
 
     assert None is account.memory.note("way: sslcert")
 
@@ -550,7 +552,7 @@ def test_unreadable_list_of_certificates(account: QiniuAccount, target: Qiniu) -
     fault = Fault.status(200, b'["a", "list"]')
     account.service.fusion.faults.add(fault, on="GET /sslcert", times=None)
 
-    observed = target.observe(scope_of(WWW, known=[bundle(WWW).certificate]))
+    observed = target.observe(scope_of(WWW, certificates=[bundle(WWW).certificate]))
     new = target.upload("img", bundle(WWW))
     target.bind(WWW, Kind.CDN, new, KEEP)
 

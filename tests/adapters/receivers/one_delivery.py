@@ -1,6 +1,8 @@
 """Observe a directory, deliver one new certificate to it, and print the result as JSON.
 
-Usage: python one_delivery.py DIRECTORY The environment variable OWNER names the files' owner.
+Usage: python one_delivery.py DIRECTORY
+
+The environment variable OWNER names the files' owner.
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ exec setpriv --reuid={name} --regid={name} --init-groups {crontab} "$@"
 
 @dataclass(frozen=True)
 class CrontabOwner:
-    """A user, and a directory with a `crontab` program that runs the real one as that user."""
+    """A user, and a directory with a program that runs the real `crontab` as that user."""
 
     name: str | None
     programs: Path | None

@@ -199,7 +199,7 @@ def test_timer_makes_up_for_a_missed_run(directory: Path, job: Job) -> None:
 
 @needs("systemd-analyze")
 def test_systemd_elapses_twice_a_day() -> None:
-    """Systemd's own reading of the timer gives two runs a day."""
+    """By systemd's own reading, the timer gives two runs a day."""
     [calendar] = [row for row in TIMER_TEXT.splitlines() if row.startswith("OnCalendar=")]
     begin = "--base-time=2026-11-26 03:00:00 UTC"
     words = ["systemd-analyze", "calendar", "--iterations=4", begin]
@@ -349,9 +349,9 @@ def test_directory_of_a_users_units() -> None:
     assert Path("/x/systemd/user") == units_directory({"XDG_CONFIG_HOME": "/x"}, home)
 
 
-# --------------------------------------------------------------------------------------------- A
-# running manager: tests have no systemd, so this `systemctl` stands in for it. The program follows
-# systemctl(1) for the commands below, refuses other commands, and records each call.
+# ---------------------------------------------------------------------------------------------
+# A running manager: tests have no systemd, so this `systemctl` stands in for it. The program
+# follows systemctl(1) for the commands below, refuses other commands, and records each call.
 
 SYSTEMCTL = """#!/bin/sh
 here=$(dirname "$0")

@@ -383,8 +383,8 @@ def test_altered_archives(
 
 
 def test_backup_during_a_run(old: Path, new: Path) -> None:
-    """The restored state has ended and killed runs; the run of the backup's moment is absent,
-    because its end is unknown.
+    """The restored state lists ended and killed runs. The run in progress during the backup is left
+    out, because its end is unknown.
     """
     begun = StoredRun("killed", RunKind.SYNC, RunSource.COMMAND, "root", "here", NOW)
     event = RunEvent(1, NOW, "img", "step", Text("issues"))

@@ -32,9 +32,9 @@ from tests.support.forks import start
 from tests.support.postgresql import KEY, Postgresql
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
-EXACT = timedelta(milliseconds=1)
+ROUNDING = timedelta(milliseconds=1)
 """The precision of this test's sums of seconds."""
-EXACTLY = timedelta(seconds=0.5)
+PRECISION = timedelta(seconds=0.5)
 """Half of the longest answer of the database's clock that certferry accepts."""
 
 WRITING = """
@@ -111,9 +111,9 @@ def test_moments_are_the_databases(
         most = max(world.taken, most) if world.taken <= 1 else most
         assert latest <= clock.now()
         latest = clock.now()
-        assert abs(latest - world.database) <= timedelta(seconds=most / 2) + EXACT
+        assert abs(latest - world.database) <= timedelta(seconds=most / 2) + ROUNDING
         ahead = world.machine - world.database
-        assert abs(clock.ahead() - ahead) <= timedelta(seconds=most / 2) + EXACT
+        assert abs(clock.ahead() - ahead) <= timedelta(seconds=most / 2) + ROUNDING
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e4), st.floats(-1e6, 1e6)), min_size=1))
@@ -131,7 +131,7 @@ def test_server_whose_clock_is_set_back(jumps: list[tuple[float, float]]) -> Non
         passed += seconds
         moment += timedelta(seconds=seconds)
 
-        assert clock.now() - before >= timedelta(seconds=0.9 * seconds) - EXACT
+        assert clock.now() - before >= timedelta(seconds=0.9 * seconds) - ROUNDING
         before = clock.now()
 
 
@@ -185,7 +185,7 @@ def test_hosts_whose_clocks_are_off_or_jump(url: str, state: StateStore) -> None
 
     moments = [entry.at for entry in reversed(state.history("img", 100))]
     assert 8 == len(moments)
-    assert all(later - earlier > -2 * EXACTLY for earlier, later in pairwise(moments))
+    assert all(later - earlier > -2 * PRECISION for earlier, later in pairwise(moments))
     assert moments[-1] - moments[0] < timedelta(minutes=1)
     assert abs(state.now() - moments[-1]) < timedelta(minutes=1)
     for name, hours in (("web-2", 24), ("web-3", -24)):

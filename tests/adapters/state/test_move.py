@@ -27,7 +27,7 @@ from tests.adapters.state.killed import is_killed_at
 from tests.support.postgresql import KEY, Postgresql
 from tests.support.tiers import long, spread, thorough
 
-OWN = {"certferry_migration", "certferry_schema", "moved", "sealing"}
+NOT_COPIED = {"certferry_migration", "certferry_schema", "moved", "sealing"}
 """Tables that a move does not copy."""
 
 Content = tuple[dict[str, list[dict[str, object]]], list[object]]
@@ -55,7 +55,7 @@ def shared(origin: Address, postgresql: Postgresql) -> str:
 def fill(raw: sqlite3.Connection) -> None:
     """Insert a row into each empty table."""
     tables = raw.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall()
-    for table in {name for (name,) in tables} - OWN:
+    for table in {name for (name,) in tables} - NOT_COPIED:
         if not raw.execute(f"SELECT 1 FROM {table}").fetchall():  # noqa: S608 - a test's own
             kinds = [row[2] for row in raw.execute(f"PRAGMA table_info({table})")]
             row = [1 if kind == "INTEGER" else "2026-03-01T12:00:00Z" for kind in kinds]
@@ -82,7 +82,7 @@ def content_of(address: Address) -> Content:
     with closing(open_whole(address.url, address.key, host="web-1")) as store:
         database, _ = store.database_and_sealing
         for column in database.rows(database.dialect.columns):
-            if column["table_name"] not in OWN:
+            if column["table_name"] not in NOT_COPIED:
                 contents.setdefault(column["table_name"], [])
         for table, rows in contents.items():
             names = [

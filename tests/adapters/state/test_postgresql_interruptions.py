@@ -191,7 +191,7 @@ def test_connection_ended_between_statements(
 def test_commit_whose_answer_is_lost(
     postgresql: Postgresql, name: str, *, is_forwarded: bool
 ) -> None:
-    """The server is asked for the transaction's end: the entry is stored exactly once."""
+    """The server is asked for the transaction's result: the entry is stored exactly once."""
     with cut_at_commit(postgresql.port, is_forwarded=is_forwarded) as port:
         url = f"postgresql://postgres@{HOST}:{port}/{name}?sslmode=disable&gssencmode=disable"
         with closing(connect(url, KEY)) as store:

@@ -347,8 +347,8 @@ def test_run_that_ends_during_a_check(opened: Opened, tmp_path: Path) -> None:
 
 
 def test_run_that_begins_during_a_check(opened: Opened, tmp_path: Path) -> None:
-    """The checking process briefly holds the lock of a killed run; the new run gets a number all
-    the same.
+    """The checking process briefly holds the lock of a killed run, so the new run takes another
+    number. After two runs have begun, every recorded run is in progress.
     """
     locks = LeaseLocks(tmp_path)
     killed = opened(locks)
