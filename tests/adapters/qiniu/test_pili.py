@@ -290,7 +290,7 @@ def test_domain_removed_from_its_hub(account: QiniuAccount, target: Qiniu, ours:
     with pytest.raises(TargetRejected, match="is gone from Pili"):
         target.bind(LIVE, PILI, ours, KEEP)
     account.service.pili.faults.add(
-        refusal(404, None, "hub not usable_kinds"), on="GET /v2/hubs/*/domains"
+        refusal(404, None, "hub not found"), on="GET /v2/hubs/*/domains"
     )
 
     observed = target.observe(scope_of())
@@ -303,7 +303,7 @@ def test_domain_removed_from_its_hub(account: QiniuAccount, target: Qiniu, ours:
 NO_RIGHT = [
     refusal(401, None, "bad token"),
     refusal(403, None, "no permission"),
-    refusal(404, None, "not usable_kinds"),
+    refusal(404, None, "not found"),
     refusal(612, None, "no such user"),
 ]
 
