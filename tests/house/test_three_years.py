@@ -53,7 +53,7 @@ def test_both_languages_have_the_same_numbers() -> None:
 
 
 def test_no_certificate_of_45_days_and_more_expires() -> None:
-    """The page promises it for these, and for six days without trouble."""
+    """The page promises the same for six days in the scenario without trouble."""
     *long, short = tables(ENGLISH)
     expiry = COLUMNS.index("closest to expiry")
 

@@ -124,7 +124,7 @@ def test_owner_of_a_certificate_that_the_list_lacks() -> None:
 def test_end_of_a_free_certificate_comes_from_the_edges(
     addresses: tuple[Served, ...], expected: Bound
 ) -> None:
-    """No list has free certificates. Edges with different answers leave the end unknown."""
+    """Lists leave out free certificates. Edges with different answers leave the end unknown."""
     assert expected == the_domain(found(is_free=True), addresses=addresses).bound
 
 
@@ -225,7 +225,7 @@ def test_coverage_agrees_with_names_and_claims(
     ("declared_kind", "takes"), [("cdn", True), ("auto", True), ("kodo", False)]
 )
 def test_deployment_to_the_cdn_takes_dcdn(declared_kind: str, *, takes: bool) -> None:
-    """The product behind a domain makes no difference to a certificate."""
+    """A certificate works with any product behind a domain."""
     deployment = DesiredDeployment("qiniu", None, Kind(declared_kind))
     declared = (DesiredCertificate("img", (IMG,), "dnspod", deployments=(deployment,)),)
 
@@ -275,7 +275,7 @@ def test_certificate_has_the_domains_bound_to_it() -> None:
 def test_urgency_of_a_domain(
     domain: FoundDomain, addresses: tuple[Served, ...], urgency: Urgency
 ) -> None:
-    """Silent addresses have no influence."""
+    """Silent addresses are ignored."""
     assert urgency == the_domain(domain, addresses=addresses).urgency(NOW)
 
 

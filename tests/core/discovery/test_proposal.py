@@ -185,8 +185,8 @@ def test_child_of_a_wildcard_domain_leaves_the_deployment_whole() -> None:
 
 
 def test_domains_that_are_left_out_have_a_proposal() -> None:
-    """Each has its certificate, with the DNS account if known. A child of a wildcard domain has
-    none.
+    """Each has its certificate, with the DNS account if known; for a child of a wildcard domain the
+    proposal is empty.
     """
     contents = places(
         domain("a.example.com", FROZEN),

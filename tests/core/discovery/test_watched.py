@@ -44,7 +44,7 @@ def edge(
 
 
 def silent(number: int) -> Served:
-    """Return an address without an answer."""
+    """Return a silent address."""
     problem = Problem(EdgeProblemCode.TIMED_OUT, Text("no answer"))
     return Served(f"192.0.2.{number}", None, valid=False, problem=problem, silent=True)
 
@@ -129,7 +129,7 @@ def test_lag_with_a_certificate_that_ends_soon_is_a_failure() -> None:
 
 
 def test_certificate_of_another_name_is_different() -> None:
-    """The certificate of another name is no predecessor, whatever its dates are."""
+    """The certificate of another name is never called older, whatever its dates are."""
     look = judged(HOST, [edge(1), edge(2, "cdn's", age=300, problem=OTHER_NAME)], NOW)
 
     assert [(EdgeProblemCode.CERTIFICATES_DIFFER, True)] == [
