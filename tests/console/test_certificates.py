@@ -300,6 +300,25 @@ def test_a_place_that_is_in_order_by_now_needs_nobody_on_its_page(tmp_path: Path
     assert f"qiniu → {at_fault}: ok now" in words(html)
 
 
+def test_page_of_a_certificate_does_not_lead_to_itself(tmp_path: Path) -> None:
+    """A card on the certificate's own page neither names the certificate nor links to the page."""
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        subject = Subject("c0", "qiniu", domains_of(0)[0])
+        hint = Text("to see the cause: certferry status c0")
+        problem = Problem("frozen", Text("the domain is frozen"), hint)
+        site.workspace().state.update_notices(
+            lambda _: (Notice(Topic.TROUBLE, subject, NOW, problem),)
+        )
+        own, first = page(site, path_of("c0")), page(site)
+
+    assert ">Open c0" in first
+    assert ">Open c0" not in own
+    assert "to see the cause" not in own
+    assert f"qiniu → {domains_of(0)[0]}: the domain is frozen" in words(own)
+    assert "c0: qiniu →" not in words(own)
+
+
 def test_before_anything_is_observed_the_page_shows_what_is_stored(tmp_path: Path) -> None:
     """It does not wait for services; without JavaScript a link reads it again."""
     with site_in(tmp_path, tables_of(1)) as site:

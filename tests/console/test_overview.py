@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from certferry.cli.main import program
 from certferry.console.app import pages_of
 from certferry.console.causes import pieces
+from certferry.console.discover import SurveyedAccounts
 from certferry.console.overview import (
     MOST_CAUSES,
     MOST_LIVES,
@@ -34,6 +35,9 @@ from certferry.core.access import Role
 from certferry.core.assessment.agenda import Coming, Day, Life, Milestone, OverallVerdict
 from certferry.core.assessment.notices import Notice, Subject, Topic
 from certferry.core.certificates.certificate import RenewalWindow
+from certferry.core.desired.certificate import Kind
+from certferry.core.discovery.inventory import DiscoveredDomain, Discovery, FoundDomain
+from certferry.core.discovery.proposal import Proposal
 from certferry.core.observed.stored_runs import RunKind, RunSource, RunState, StoredRun
 from certferry.errors import Problem, Severity, StateUnavailable
 from certferry.ports.state import StateStore
@@ -356,7 +360,7 @@ def test_cause_of_many_certificates_is_one_card(tmp_path: Path) -> None:
     [card] = cards(html)
     assert "All 12 certificates are in trouble" in words(html)
     assert "12 certificates, 24 domains: c0, c1, c10, and 9 more" in words(f"<main>{card}</main>")
-    assert f'deadline <span class="moment">{NOW + DAY:%Y-%m-%d %H:%M} UTC</span>' in card
+    assert f'expires <span class="moment">{NOW + DAY:%Y-%m-%d %H:%M} UTC</span>' in card
     fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', card))
     assert {"csrf", "kind", "request"} == fields.keys(), "a run of all"
     assert len(fields["request"]) > 10
@@ -425,7 +429,26 @@ def test_consequences_are_folded_under_their_cause(tmp_path: Path) -> None:
     folded = words(f"<main>{card.partition('<details>')[2].partition('</details>')[0]}</main>")
     assert "the certificate ends at" in folded
     assert "and 2 more" in folded
-    assert "(deadline in 5 days )" in folded
+    assert f"ends at {NOW + 6 * DAY:%Y-%m-%d %H:%M} UTC" in folded
+    assert f'expires <span class="moment">{NOW + 6 * DAY:%Y-%m-%d %H:%M} UTC</span>' in card
+
+
+def test_expired_domain_that_no_certificate_covers(tmp_path: Path) -> None:
+    """Once an operator has looked at Discover, the first screen names domains outside certferry
+    with an expired certificate.
+    """
+    with site_in(tmp_path, tables_of(1)) as site:
+        sync(site)
+        before = words(page(site))
+        listed = FoundDomain("old.example.com", Kind.CDN, has_https=True, not_after=NOW - DAY)
+        discovery = Discovery((), (DiscoveredDomain("qiniu", listed),))
+        survey = SurveyedAccounts(discovery, Proposal(), ())
+        site.observer.keep("discover", survey)
+        after = words(page(site))
+
+    assert "old.example.com" not in before
+    assert "as of the last run," in after
+    assert "old.example.com: the certificate has expired" in after
 
 
 def test_all_causes_have_a_page(tmp_path: Path) -> None:

@@ -305,7 +305,7 @@ _HOSTS = (
         Text("Working on"),
         Text("Older configuration for"),
     ),
-    Text("Problems"),
+    Text("Problems of the host"),
 )
 
 

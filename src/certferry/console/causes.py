@@ -30,9 +30,10 @@ from certferry.core.assessment.notices import Subject
 from certferry.core.certificates.certificate import first_of
 from certferry.core.observed.stored_runs import RunKind
 from certferry.errors import Severity
-from certferry.present.language import READ_THE_FILE, Voice, certificate_count
+from certferry.present.language import READ_THE_FILE, Voice, at_target, certificate_count
 from certferry.present.status_text import MOST_NAMED, concern_subject
 from certferry.text import Text, verbatim
+from certferry.values import replace
 
 PAGE = 20
 """Cards on a page of all causes."""
@@ -98,9 +99,10 @@ class Card(Struct, frozen=True):
     #: The first certificates.
     names: Text | None
     since: datetime | None
+    #: The next end of a certificate, or the last moment of an upload.
     deadline: datetime | None
-    #: The deadline is over.
-    is_late: bool
+    #: The event at the deadline.
+    event: Text
     #: The hint.
     steps: tuple[Step, ...]
     #: The fix if no step has a fix.
@@ -109,12 +111,31 @@ class Card(Struct, frozen=True):
 
 
 def cards_of(
-    causes: Iterable[Cause], needs: Sequence[Need], stored: Snapshot, voice: Voice
+    causes: Iterable[Cause],
+    needs: Sequence[Need],
+    stored: Snapshot,
+    voice: Voice,
+    page_of: str = "",
 ) -> Iterator[Card]:
-    """Yield a card for each cause. `needs` tell which causes a run ends."""
+    """Yield a card for each cause. `needs` tell which causes a run ends. Cards on the page of a
+    certificate (`page_of`) neither name the certificate nor lead to that page.
+    """
     runs = {id(need.concern): need.run for need in needs}
     for cause in causes:
-        yield _card(cause, _run_of(cause, runs), stored, voice)
+        card = _card(cause, _run_of(cause, runs), stored, voice)
+        yield _on_page_of(page_of, card, cause) if page_of else card
+
+
+def _on_page_of(lineage: str, card: Card, cause: Cause) -> Card:
+    own, about = page_of_certificate(lineage), cause.subject
+    has_place = card.subject is not None and bool(about.target)
+    leads_here = any(step.fix is not None and step.fix.path == own for step in card.steps)
+    return replace(
+        card,
+        subject=at_target(about.target, about.domain) if has_place else None,
+        steps=() if leads_here else card.steps,
+        fix=None if card.fix is not None and card.fix.path == own else card.fix,
+    )
 
 
 def _run_of(cause: Cause, runs: Mapping[int, tuple[str, ...] | None]) -> tuple[str, ...] | None:
@@ -135,7 +156,7 @@ def _card(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot, voice: Vo
     if problem.hint is not None:
         steps = tuple(steps_of(voice.say(problem.hint), stored, run))
     has_fix = any(step.fix is not None for step in steps)
-    lineages, deadline = cause.lineages, cause.deadline
+    lineages, end = cause.lineages, cause.next_end(stored.at)
     is_shared = len(lineages) > 1
     return Card(
         level=problem.severity,
@@ -145,12 +166,19 @@ def _card(cause: Cause, run: tuple[str, ...] | None, stored: Snapshot, voice: Vo
         reach=_reach(cause),
         names=Text("{names}", names=first_of(lineages, MOST_NAMED)) if is_shared else None,
         since=problem.since,
-        deadline=deadline,
-        is_late=deadline is not None and deadline <= stored.at,
+        deadline=None if end is None else end.deadline,
+        event=_event(end, stored.at),
         steps=steps,
         fix=None if has_fix else _usual_fix(cause, run, stored),
         consequences=tuple(_consequences(cause)),
     )
+
+
+def _event(end: Concern | None, now: datetime) -> Text:
+    is_over = end is not None and end.deadline is not None and end.deadline <= now
+    if end is not None and end.is_upload:
+        return Text("the last moment to upload was") if is_over else Text("must be uploaded by")
+    return Text("expired") if is_over else Text("expires")
 
 
 def _subject(cause: Cause) -> Text | None:

@@ -118,7 +118,14 @@ def certificate(request: Request) -> Response:
     open_needs = [need for need in needs if _place(need.concern) not in settled]
     places = () if life is None else life.places
     if life is not None:
-        life = replace(life, concerns=tuple(need.concern for need in open_needs))
+        # Beside a table that shows a place as verified, the badge above does not say "pending".
+        seen = (place for place in places if (place.target, place.domain) in settled)
+        served = {place.place: replace(place, served=True) for place in seen}
+        life = replace(
+            life,
+            concerns=tuple(need.concern for need in open_needs),
+            places=tuple(served.get(place.place, place) for place in places),
+        )
     return render(
         request,
         "certificate.html",
@@ -126,7 +133,7 @@ def certificate(request: Request) -> Response:
         names=stored.names(name) or versions[0].certificate.names,
         life=life,
         state=None if life is None else state_of(life),
-        items=cards_of(causes_of(life.concerns), open_needs, stored, voice_of(request))
+        items=cards_of(causes_of(life.concerns), open_needs, stored, voice_of(request), name)
         if life
         else (),
         settled=sorted({_place(need.concern) for need in needs} & settled),

@@ -131,8 +131,9 @@ class Discovered(Struct, frozen=True):
 
 
 _DOMAINS = (
-    *(Text("Domain"), Text("Account"), Text("State"), verbatim("HTTPS"), Text("Certificate")),
-    *(Text("Time left"), Text("Covered by"), Text("Addresses"), Text("Remarks")),
+    *(Text("Domain"), Text("Account"), Text("State at the CDN"), verbatim("HTTPS")),
+    *(Text("Certificate"), Text("Time left"), Text("Covered by")),
+    *(Text("Addresses with a valid certificate"), Text("Remarks")),
 )
 _CERTIFICATES = (
     *(Text("Certificate"), Text("Account"), Text("Owner"), Text("Time left")),
@@ -152,14 +153,16 @@ def view_of_discovery(
         table = tables.page_of(_CERTIFICATES, narrowed.unused, asked["page"], row)
     else:
         of_domain = partial(_domain, now=now, voice=voice, names_account=names_account)
-        table = tables.page_of(_DOMAINS, narrowed.domains, asked["page"], of_domain)
+        table = tables.page_of(
+            _DOMAINS, narrowed.domains, asked["page"], of_domain, is_last_below=True
+        )
     states = {domain.listed.state for domain in everything.domains if domain.listed.state}
     return Discovered(
         asked,
         table,
         plain(discover_text.summary(narrowed, everything, voice)),
         tuple((surveyed.label, surveyed.label) for surveyed in everything.accounts),
-        tuple((state, voice.word(state)) for state in sorted(states)),
+        tuple((state, discover_text.state_word(state, voice)) for state in sorted(states)),
         everything.problems,
     )
 
@@ -174,6 +177,8 @@ def _domain(domain: DiscoveredDomain, now: datetime, voice: Voice, *, names_acco
         hint = naming(hint, lineage)
     if domain.problem is not None and state.tone == "notice":
         state = replace(state, tone="error")  # the problem does not pass by itself
+    elif state.tone == "ok":
+        state = replace(state, tone="")  # says nothing about the certificate
     return (
         replace(name, tone=""),
         Cell(domain.account if names_account else ""),

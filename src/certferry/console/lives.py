@@ -15,7 +15,7 @@ from certferry.text import Text
 
 STATES = {
     "trouble": Text("needs attention"),
-    "soon": Text("within 14 days"),
+    "soon": Text("in the next 14 days"),
     "ok": Text("ok"),
 }
 """The states by which a list can be filtered."""

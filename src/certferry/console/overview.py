@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from certferry.console.causes import Card, cards_of
+from certferry.console.discover import SurveyedAccounts
 from certferry.console.lives import STATES, ListView, Wanted, list_view
 from certferry.console.picture import Picture, picture_of
 from certferry.console.runs import RunRow, row_of
@@ -21,6 +22,7 @@ from certferry.console.site import render, site_of, voice_of
 from certferry.console.snapshot import Snapshot
 from certferry.core.assessment.agenda import Agenda, Coming, Day, Milestone, OverallVerdict
 from certferry.core.certificates.certificate import first_of
+from certferry.core.discovery.inventory import Discovery
 from certferry.core.observed.records import LastRun
 from certferry.core.observed.stored_runs import StoredRun
 from certferry.errors import Severity
@@ -112,6 +114,11 @@ class View(Struct, frozen=True):
     cards: tuple[Card, ...]
     #: The number of all causes.
     causes: int
+    #: The domains with an expired certificate that no declared certificate covers; `None` without
+    #: such domains, and until an operator looks at Discover.
+    unmanaged: Text | None
+    #: The end of the last run, which observed everything shown.
+    looked_at: datetime | None
     #: The day before the next days, which begins the next days for a viewer in a zone behind UTC.
     before: ShownDay
     days: tuple[ShownDay, ...]
@@ -130,9 +137,10 @@ def view_of(
     voice: Voice,
     state: str = "",
     number: str = "1",
+    discovery: Discovery | None = None,
 ) -> View:
     """Return the first screen for a snapshot. `newest` has the last stored run of each host that
-    has one. `state` and `number` choose the page of lives.
+    has one. `state` and `number` choose the page of lives. `discovery` is the last one, if any.
     """
     agenda, ended = stored.agenda, dict(stored.last_runs)
     # Without a certificate in the file, the next step says so already.
@@ -145,6 +153,8 @@ def view_of(
         agenda=agenda,
         cards=tuple(cards_of(causes[:MOST_CAUSES], agenda.needs, stored, voice)),
         causes=len(causes),
+        unmanaged=_unmanaged(discovery, stored.at),
+        looked_at=max((last.ended_at for last in ended.values()), default=None),
         before=ShownDay(first - timedelta(days=1), ()),
         days=tuple(shown_day(day) for day in agenda.days),
         after=shown_day(agenda.after),
@@ -154,6 +164,26 @@ def view_of(
             (host, ended.get(host), row_of(newest[host]) if host in newest else None)
             for host in [*dict.fromkeys([*ended, *newest])][:MOST_HOSTS]
         ],
+    )
+
+
+def _unmanaged(discovery: Discovery | None, now: datetime) -> Text | None:
+    expired = [
+        domain.listed.domain
+        for domain in (() if discovery is None else discovery.domains)
+        if domain.is_uncovered and domain.not_after is not None and domain.not_after <= now
+    ]
+    if not expired:
+        return None
+    names = first_of(expired, MOST_NAMED)
+    return one_or_many(
+        len(expired),
+        Text("{names}: the certificate has expired, and certferry does not manage the domain"),
+        Text(
+            "{names}: the certificates have expired, and certferry does not manage the {count}"
+            " domains"
+        ),
+        names=names,
     )
 
 
@@ -232,7 +262,9 @@ def overview(request: Request) -> Response:
     newest |= {run.host: run for run in runs.stored_runs(1) if run.host not in newest}
     asked = request.query_params
     state = asked.get("state", "")
-    view = view_of(stored, newest, voice_of(request), state, asked.get("page", "1"))
+    page, survey = asked.get("page", "1"), site.observer.known("discover").value
+    discovery = survey.discovery if isinstance(survey, SurveyedAccounts) else None
+    view = view_of(stored, newest, voice_of(request), state, page, discovery)
     return render(
         request,
         "overview.html",

@@ -69,6 +69,8 @@ class TableView(Struct, frozen=True):
 
     headings: tuple[Text, ...]
     rows: tuple[Row, ...]
+    #: Whether the last cell of each row stands below the others, as long sentences do.
+    is_last_below: bool = False
     #: The number of this page, from 1.
     number: int = 1
     #: The number of the last page.
@@ -77,15 +79,23 @@ class TableView(Struct, frozen=True):
     count: int = 0
 
 
-def table_of(headings: Sequence[Text], rows: Sequence[Row]) -> TableView:
+def table_of(
+    headings: Sequence[Text], rows: Sequence[Row], *, is_last_below: bool = False
+) -> TableView:
     """Make a table on one page."""
     kept = [any(row[place] not in _EMPTY for row in rows) for place in range(len(headings))]
     shown = tuple(tuple(compress(row, kept)) for row in rows)
-    return TableView(tuple(compress(headings, kept)), shown, count=len(rows))
+    is_last_below = is_last_below and kept[-1]
+    return TableView(tuple(compress(headings, kept)), shown, is_last_below, count=len(rows))
 
 
 def page_of(
-    headings: Sequence[Text], entries: Sequence[T], asked: str, row: Callable[[T], Row]
+    headings: Sequence[Text],
+    entries: Sequence[T],
+    asked: str,
+    row: Callable[[T], Row],
+    *,
+    is_last_below: bool = False,
 ) -> TableView:
     """Make the page with the number in `asked`, or the nearest page. `row` makes the row of an
     entry.
@@ -94,7 +104,7 @@ def page_of(
     is_number = asked.isdecimal() and len(asked) < _LONG
     number = min(max(int(asked), 1), last) if is_number else 1
     shown = entries[(number - 1) * ROWS : number * ROWS]
-    whole = table_of(headings, [row(entry) for entry in shown])
+    whole = table_of(headings, [row(entry) for entry in shown], is_last_below=is_last_below)
     return replace(whole, number=number, last=last, count=len(entries))
 
 

@@ -146,9 +146,12 @@ def _state(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:
     state = discovered.listed.state
     if state is None:
         return NOTHING
-    if state == _AT_REST:
-        return Span(voice.say(Text("ok")), Tone.GOOD)
-    return Span(voice.word(state), Tone.PENDING)
+    return Span(state_word(state, voice), Tone.GOOD if state == _AT_REST else Tone.PENDING)
+
+
+def state_word(state: str, voice: Voice) -> str:
+    """Return the word for a domain's state at the target."""
+    return voice.say(Text("ok")) if state == _AT_REST else voice.word(state)
 
 
 def _https(discovered: inventory.DiscoveredDomain, voice: Voice) -> Span:

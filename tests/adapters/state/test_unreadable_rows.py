@@ -53,7 +53,7 @@ PARSED = {
     ],
     "run": ["ended_at", "kind", "names", "source", "started_at", "state"],
     "run_event": ["at", "text"],
-    "sighting": ["other_until", "since"],
+    "sighting": ["lagging", "other_until", "since"],
     "told": ["at", "since", "topic"],
     "upload": ["in_use_until", "uploaded_at"],
 }

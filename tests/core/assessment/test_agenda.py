@@ -375,6 +375,20 @@ def test_last_moment_to_upload_comes_if_a_place_lacks_the_certificate() -> None:
     assert [renewal, (Milestone.UPLOAD, NOW + 5 * DAY), end] == coming(place(served=False))
 
 
+def test_newer_certificate_that_no_place_has_yet() -> None:
+    """The calendar counts the end of the certificate in use, and no second end; the upload counts
+    until the target has a copy.
+    """
+    end = NOW + 9 * DAY
+    lagging = replace(place(served=False), other_until=end, is_uploaded=True)
+
+    events = coming(lagging)
+
+    assert [(Milestone.EXPIRY, end)] == [event for event in events if event[0] is Milestone.EXPIRY]
+    assert Milestone.UPLOAD not in dict(events)
+    assert Milestone.UPLOAD in dict(coming(replace(lagging, is_uploaded=False)))
+
+
 def test_renewal_that_is_due_is_now() -> None:
     """An overdue renewal stays on the agenda, at the present moment."""
     assert (Milestone.RENEWAL, NOW) == coming(place(served=True), age=70 * DAY)[0]

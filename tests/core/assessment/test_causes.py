@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from certferry.core.assessment.causes import Cause, causes_of, causes_of_run, concern_of
-from certferry.core.assessment.health import Concern
+from certferry.core.assessment.health import UPLOAD_DEADLINE, Concern
 from certferry.core.assessment.notices import Subject
 from certferry.core.planning.plan import Action
 from certferry.core.planning.report import LineageReport, Outcome, StepOutcome, SyncReport
@@ -173,6 +173,35 @@ def test_runs_that_no_longer_start_are_the_cause_of_certificates_that_end() -> N
     (cause,) = causes_of([ends("m1", 3), ends("m2", 4), overdue])
 
     assert ("run_overdue", ("m1", "m2")) == (cause.problem.code, cause.lineages)
+
+
+def test_missed_upload_does_not_hide_the_coming_expiry() -> None:
+    """The next end of a cause is the first event that visitors notice, or that an operator can
+    still prevent; an upload deadline in the past counts only without such an event.
+    """
+    subject = Subject("m0", "qiniu", "m0.cn")
+    missed = concern(UPLOAD_DEADLINE, Text("missed"), subject, days=-18)
+    late = concern("source_late", Text("late"), subject, days=9)
+
+    [cause] = causes_of([missed, late])
+    [missed_only] = causes_of([missed])
+
+    assert NOW - 18 * DAY == cause.deadline
+    assert late == cause.next_end(NOW)
+    assert missed == missed_only.next_end(NOW)
+    assert late == cause.next_end(NOW + 10 * DAY)
+
+
+def test_causes_without_a_deadline_sort_by_reach() -> None:
+    """A refused key of thirty certificates comes before a channel; a deadline before both."""
+    many = [denied(f"m{number}") for number in range(30)]
+    channel = concern("channel_refused", Text("no"), Subject(channel="a"))
+    pressing = ends("x", 9)
+
+    causes = causes_of([channel, *many, pressing])
+
+    assert [1, 30, 0] == [len(cause.lineages) for cause in causes]
+    assert "ends_soon" == causes[0].problem.code
 
 
 def test_edge_that_lags_for_many_domains_is_one_cause() -> None:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from certferry.core.assessment.causes import causes_of
 from certferry.core.assessment.health import (
     Checkup,
     Concern,
@@ -318,6 +319,54 @@ def test_end_of_another_tools_certificate_is_stored() -> None:
     assert NOW + 20 * DAY == seen_of(*mixed).other_until
     assert seen_of(own, bound="ours").other_until is None
     assert seen_of(bound="ours").other_until is None
+
+
+def test_addresses_that_lag_are_stored() -> None:
+    """A sighting names the addresses without the certificate, and counts those that answered."""
+    early, late = address(WANTED), replace(address(FOREIGN, 30), address="192.0.2.7")
+    silent = replace(address(None, silent=True), address="192.0.2.8")
+
+    lagging = seen_of(early, late, silent)
+    served = seen_of(early, silent)
+
+    assert (2, ("192.0.2.7",), True) == (lagging.answered, lagging.lagging, lagging.is_uploaded)
+    assert (True, 0, ()) == (served.served, served.answered, served.lagging)
+
+
+def test_domains_behind_a_lagging_address() -> None:
+    """The message names the lagging addresses, and all domains behind them share one cause."""
+    names = [f"img{number}" for number in range(30)]
+    expected = [replace(IMG, lineage=name) for name in names]
+    late = replace(
+        place(served=False),
+        other_until=NOW + DAY,
+        is_uploaded=True,
+        answered=2,
+        lagging=("192.0.2.7",),
+    )
+    state = recorded(version(89 * DAY), places=[])
+    state = replace(
+        state,
+        versions=dict.fromkeys(names, state.versions["img"]),
+        sightings=[replace(late, lineage=name, domain=f"{name}.example.com") for name in names],
+    )
+
+    [cause] = causes_of(concerns_of(expected, state, NOW))
+
+    assert "earlier_ends" == cause.problem.code
+    assert "1 of 2 addresses (192.0.2.7) still serve" in str(cause.problem.message)
+    assert set(names) == set(cause.lineages)
+    assert "qiniu" in str(cause.problem.hint)
+
+
+def test_copy_that_the_target_has_already() -> None:
+    """No deadline for an upload is reported once the target holds a copy."""
+    made = version(29 * DAY, timedelta(days=45), saved=16 * DAY)
+    uploaded = replace(place(served=False, fingerprint=None), is_uploaded=True)
+    imported = replace(IMG, least_life=30 * DAY)
+
+    assert [] == judged(recorded(made, places=[uploaded]), imported)
+    assert [] != judged(recorded(made, places=[replace(uploaded, is_uploaded=False)]), imported)
 
 
 def test_replaced_certificate_of_another_tool_is_forgotten() -> None:

@@ -47,6 +47,9 @@ _SIGHTINGS = Table(
     served=columns.FLAG,
     since=columns.MOMENT,
     other_until=columns.VALIDITY,
+    is_uploaded=columns.FLAG.named("uploaded"),
+    answered=columns.NUMBER,
+    lagging=columns.NAMES,
 )
 
 

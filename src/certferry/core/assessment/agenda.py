@@ -64,7 +64,8 @@ class Life(Struct, frozen=True):
     renew_at: datetime | None = None
     #: The CA's renewal window, if plausible.
     window: RenewalWindow | None = None
-    #: The last moment to upload; `None` if all targets accept a certificate up to its end.
+    #: The last moment to upload; `None` if every target has a copy, or accepts a certificate up to
+    #: its end.
     upload_until: datetime | None = None
     #: The first end among the newest certificate and all certificates that places still have.
     ends_at: datetime | None = None
@@ -113,8 +114,8 @@ class Life(Struct, frozen=True):
     def coming(self, now: datetime) -> Iterator[Coming]:
         """Yield the milestones from `now` on.
 
-        An overdue renewal counts as a renewal now. The last moment to upload counts only while a
-        place lacks the certificate.
+        An overdue renewal counts as a renewal now. The expiry is the first coming end of a
+        certificate in use: no visitor notices the end of a certificate that no place has yet.
         """
         if self.is_owned_elsewhere:
             return
@@ -122,13 +123,12 @@ class Life(Struct, frozen=True):
             is_revoked = self.version.revocation is not None
             moment = now if is_revoked else max(self.renew_at, now)
             yield Coming(moment, Milestone.RENEWAL, self.lineage)
-        is_missing = self.served < len(self.places)
-        if is_missing and self.upload_until is not None and self.upload_until > now:
+        if self.upload_until is not None and self.upload_until > now:
             yield Coming(self.upload_until, Milestone.UPLOAD, self.lineage)
         newest = None if self.certificate is None else self.certificate.not_after
-        for end in sorted({newest or now, self.ends_at or now}):
-            if end > now:
-                yield Coming(end, Milestone.EXPIRY, self.lineage)
+        ends = (end for end in (self.ends_at, newest) if end is not None and end > now)
+        if (end := next(ends, None)) is not None:
+            yield Coming(end, Milestone.EXPIRY, self.lineage)
 
 
 class Need(Struct, frozen=True):
@@ -254,10 +254,11 @@ def _life(
     newest, wanted = versions[0], expected.least_life
     held = {place.fingerprint for place in places if place.other_until is None}
     ends += [version.certificate.not_after for version in versions if version.fingerprint in held]
+    is_to_upload = not places or any(not (place.served or place.is_uploaded) for place in places)
     life = replace(
         life,
         version=newest,
-        upload_until=newest.certificate.not_after - wanted if wanted else None,
+        upload_until=newest.certificate.not_after - wanted if wanted and is_to_upload else None,
         ends_at=min([newest.certificate.not_after, *ends]),
     )
     if expected.is_imported:
@@ -348,10 +349,6 @@ def _needs(
         elif concern.subject.host or lineage not in is_imported or code in _NO_RUN_ENDS:
             run = None  # only a run on the other host ends a concern of that host
         elif is_imported[lineage]:
-            is_late = (
-                code == "upload_deadline"
-                and concern.deadline is not None
-                and concern.deadline <= now
-            )
+            is_late = concern.is_upload and concern.deadline is not None and concern.deadline <= now
             run = None if is_late or code in _OF_CLIENTS else run
         yield Need(concern, run)

@@ -86,6 +86,15 @@ class Cause(Struct, frozen=True):
         deadlines = (concern.deadline for concern in self.everything if concern.deadline)
         return min(deadlines, default=None)
 
+    def next_end(self, now: datetime) -> Concern | None:
+        """Return the concern with the first deadline that an operator can still meet, or that
+        visitors notice: the end of a certificate, or an upload that is still possible. Without any,
+        return the concern with the last missed upload.
+        """
+        dated = [concern for concern in _first_to_end(self.everything) if concern.deadline]
+        ahead = (c for c in dated if not c.is_upload or (c.deadline and c.deadline > now))
+        return next(ahead, next(reversed(dated), None))
+
     @property
     def lineages(self) -> tuple[str, ...]:
         """The certificates touched by the cause, the earliest deadline first."""
@@ -124,8 +133,16 @@ def causes_of(concerns: Iterable[Concern]) -> tuple[Cause, ...]:
         for concern, key in _explained(chain, explaining[lineage], of_runs):
             (roots if key == key_of(concern) else consequences)[key].append(concern)
     causes = [_cause(found, consequences[key]) for key, found in roots.items()]
-    # All concerns of a cause have one code, so a cause sorts as one concern with its deadline.
-    return tuple(sorted(causes, key=lambda c: urgency(Concern(c.problem, c.subject, c.deadline))))
+    return tuple(sorted(causes, key=_worst_first))
+
+
+def _worst_first(cause: Cause) -> tuple[object, ...]:
+    """Return the key by which causes sort: as one concern with the cause's deadline (all concerns
+    of a cause have one code), and among causes without a deadline by the number of certificates.
+    """
+    reach = 0 if cause.deadline else -len(cause.lineages)
+    *urgent, subject, code = urgency(Concern(cause.problem, cause.subject, cause.deadline))
+    return (*urgent, reach, subject, code)
 
 
 def causes_of_run(report: SyncReport) -> tuple[Cause, ...]:

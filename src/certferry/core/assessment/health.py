@@ -15,7 +15,7 @@ from msgspec import Struct, field
 
 from certferry.core.assessment.notices import OF_ALL, REFUSED, Notice, Subject, Topic
 from certferry.core.assessment.sightings import Sighting
-from certferry.core.certificates.certificate import Certificate
+from certferry.core.certificates.certificate import Certificate, first_of
 from certferry.core.certificates.lineage import Version, Versions, is_in_progress
 from certferry.core.observed.records import LastRun
 from certferry.core.planning.renewal import expired_issuer
@@ -44,6 +44,12 @@ RUN_WITHIN = timedelta(hours=48)
 
 CLOCKS_DIFFER = timedelta(hours=1)
 """How far in the future a recorded moment must lie to show that a clock was or is wrong."""
+
+MOST_ADDRESSES = 3
+"""A message names at most this many addresses."""
+
+UPLOAD_DEADLINE = "upload_deadline"
+"""The code of a concern about an upload that is due."""
 
 UNJUDGED = frozenset({"clock_off", "none_declared"})
 """Codes of warnings that make all other judgments uncertain."""
@@ -103,6 +109,11 @@ class Concern(Struct, frozen=True):
     subject: Subject = OF_ALL
     #: When a certificate ends, or when the time for an upload ends.
     deadline: datetime | None = None
+
+    @property
+    def is_upload(self) -> bool:
+        """Whether `deadline` is the last moment for an upload, and not the end of a certificate."""
+        return self.problem.code == UPLOAD_DEADLINE
 
     @property
     def is_unjudged(self) -> bool:
@@ -375,7 +386,8 @@ def _of_place(
     """
     newest, where = versions[0], Subject(place.lineage, place.target, place.domain)
     hint = _what_holds_it_up(place.lineage)
-    if expected.least_life and place.fingerprint != newest.fingerprint:
+    is_missing = place.fingerprint != newest.fingerprint and not place.is_uploaded
+    if expected.least_life and is_missing:
         deadline = newest.certificate.not_after - expected.least_life
         message = Text("the new certificate must be uploaded by {moment}", moment=deadline)
         if deadline <= now:
@@ -385,17 +397,39 @@ def _of_place(
         left, whole = deadline - now, deadline - newest.saved_at
         severity = _by_shares(left, whole, UPLOAD_WARNING, UPLOAD_CRITICAL)
         if severity is not Severity.OK:
-            late = Problem("upload_deadline", message, hint, severity, since=place.since)
+            late = Problem(UPLOAD_DEADLINE, message, hint, severity, since=place.since)
             yield Concern(late, where, deadline)
     had = next((v.certificate for v in versions[1:] if v.fingerprint == place.fingerprint), None)
     end, life = place.other_until, (had or newest.certificate).lifetime
     end = had.not_after if had and not end else end
     message = Text("the domain still has another certificate, which ends at {end}", end=end)
+    if place.lagging and place.is_uploaded:
+        message, hint = _of_lagging(place, end)
     severity = _by_shares(end - now, life, WARNING_SHARE, CRITICAL_SHARE) if end else Severity.OK
     if severity is not Severity.OK:
         yield Concern(
             Problem("earlier_ends", message, hint, severity, since=place.since), where, end
         )
+
+
+def _of_lagging(place: Sighting, end: datetime | None) -> tuple[Text, Text]:
+    """Return the message about addresses that lag, and the hint. Domains with the same lagging
+    addresses share one cause.
+    """
+    message = Text(
+        "{count} of {all} addresses ({addresses}) still serve another certificate, which ends at"
+        " {end}",
+        count=len(place.lagging),
+        all=place.answered,
+        addresses=first_of(place.lagging, MOST_ADDRESSES),
+        end=end,
+    )
+    hint = Text(
+        "each run looks at the addresses again; if they still lag after a day, give the addresses"
+        " to the support of {target}",
+        target=place.target,
+    )
+    return message, hint
 
 
 def _what_holds_it_up(lineage: str) -> Text:

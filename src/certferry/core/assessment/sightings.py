@@ -36,6 +36,12 @@ class Sighting(Struct, frozen=True):
     fingerprint: str | None = None
     #: The earliest end among the certificates at the place that are not ours.
     other_until: datetime | None = None
+    #: Whether the target holds a copy of the certificate, so the deadline for the upload is over.
+    is_uploaded: bool = False
+    #: The number of addresses that answered.
+    answered: int = 0
+    #: The addresses among the `answered` that do not present the certificate.
+    lagging: tuple[str, ...] = ()
 
     @property
     def place(self) -> Place:
@@ -78,9 +84,12 @@ def sighted(lineage: str, observed: observation.Observation, now: datetime) -> S
             place = (lineage, target.label, domain.domain)
             wanted = version_for(domain.withdrawn, versions, now)
             served = wanted is not None and _has(target, domain, wanted)
-            places[place] = Sighting(*place, served, now, *_presented(target, domain, versions))
+            sighting = Sighting(*place, served, now, *_presented(target, domain, versions))
             if domain.kind.is_receiver:
                 receivers.append(place)
+            elif wanted is not None and not served:
+                sighting = _with_lag(sighting, target, wanted.fingerprint)
+            places[place] = sighting
     unread = tuple(target.label for target in observed.targets if target.failure is not None)
     return Sighted(tuple(places.values()), unread, tuple(receivers))
 
@@ -111,6 +120,17 @@ def _presented(
     )
     had = next(iter(dict(counts.most_common(1))), None)
     return had, min(ends, default=None if had else domain.bound_until)
+
+
+def _with_lag(sighting: Sighting, target: observation.ObservedTarget, fingerprint: str) -> Sighting:
+    """Add what keeps a domain from serving the certificate: a missing copy, or late addresses."""
+    answered = [a for a in target.served.get(sighting.domain, ()) if a.answered]
+    return replace(
+        sighting,
+        is_uploaded=target.remote_of(fingerprint) is not None,
+        answered=len(answered),
+        lagging=tuple(a.address for a in answered if a.fingerprint != fingerprint),
+    )
 
 
 def after_run(before: Sequence[Sighting], seen: Mapping[str, Sighted]) -> tuple[Sighting, ...]:

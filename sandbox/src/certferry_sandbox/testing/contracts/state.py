@@ -306,7 +306,15 @@ class NoticesContract:
 
 
 IMG = Sighting("img", "qiniu", "img.example.com", served=True, since=NOW, fingerprint="ab" * 32)
-OTHER = Sighting("img", "qiniu", "www.example.com", served=False, since=NOW, other_until=NOW)
+OTHER = Sighting(
+    *("img", "qiniu", "www.example.com"),
+    served=False,
+    since=NOW,
+    other_until=NOW,
+    is_uploaded=True,
+    answered=2,
+    lagging=("192.0.2.2",),
+)
 
 
 class SightingsContract:

@@ -301,6 +301,9 @@ CREATE TABLE sighting (
     since TEXT COLLATE "C" NOT NULL,
     fingerprint TEXT COLLATE "C",
     other_until TEXT COLLATE "C",
+    uploaded BOOLEAN NOT NULL,
+    answered INTEGER NOT NULL,
+    lagging TEXT COLLATE "C" NOT NULL,
     PRIMARY KEY (lineage, target, domain, host)
 );
 

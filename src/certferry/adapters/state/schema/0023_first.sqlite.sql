@@ -282,7 +282,8 @@ CREATE TABLE withdrawal (
 );
 
 -- The last observation of a place: whether the place had its certificate, since when, which of the lineage's
--- certificates, and the first end among other certificates there.
+-- certificates, the first end among other certificates there, whether the target holds a copy of the certificate,
+-- how many addresses answered, and which of the addresses present another certificate (`lagging`, JSON).
 CREATE TABLE sighting (
     host TEXT NOT NULL,
     lineage TEXT NOT NULL,
@@ -292,6 +293,9 @@ CREATE TABLE sighting (
     since TEXT NOT NULL,
     fingerprint TEXT,
     other_until TEXT,
+    uploaded BOOLEAN NOT NULL,
+    answered INTEGER NOT NULL,
+    lagging TEXT NOT NULL,
     PRIMARY KEY (lineage, target, domain, host)
 );
 
